@@ -1,0 +1,74 @@
+# The index of every check. `make` alone prints it.
+#
+#   make demo              transpile the style-transfer net and serve its page on loopback
+#   make demo HEADLESS=1   the same in headless Chromium: screenshot, error against onnxruntime
+#   make test              units, operators and small nets, in every browser engine found
+#   make test-models       the trained networks (minutes)
+#   make lint              ruff
+#   make types             mypy --strict, tsc --checkJs
+#   make bench             side-by-side timings against the peers (prints, asserts nothing)
+#   make wheel             dist/webdnn-*.whl, with the runner inside
+#   make clean             everything the targets above wrote here
+#
+# Needs Python 3.11+ with venv; Node with npm for `types` and the runner's tests. Browsers come
+# from Debian packages when this machine allows it (tools/browsers.sh).
+
+PYTHON ?= python3
+PORT ?= 8080
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: help demo test test-models lint types bench wheel clean env browsers
+
+help:
+	@sed -n '/^#   make/s/^#   //p' Makefile
+
+env: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "WebDNN needs Python 3.11 or newer; $$($(PYTHON) --version) found." \
+	       "Name another with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+runner/node_modules/.ready: runner/package.json runner/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is needed to check the runner's types" \
+	  "(Debian: apt-get install npm)." >&2; exit 1; }
+	cd runner && npm ci --no-audit --no-fund
+	@touch $@
+
+browsers:
+	@tools/browsers.sh
+
+demo: env
+ifdef HEADLESS
+	@tools/browsers.sh chromium
+endif
+	$(BIN)/python examples/style_transfer/demo.py --port $(PORT) $(if $(HEADLESS),--headless)
+
+test: env browsers
+	cd runner && node --test test/
+	$(BIN)/pytest -m "not models" $(ARGS)
+
+test-models: env browsers
+	$(BIN)/pytest -m models $(ARGS)
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: env runner/node_modules/.ready
+	$(BIN)/mypy
+	cd runner && npx --no-install tsc --project .
+
+bench: env
+	$(BIN)/python -m bench $(ARGS)
+
+wheel: env
+	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+clean:
+	rm -rf $(VENV) build dist runner/node_modules
