@@ -1,0 +1,1 @@
+"""Targets: each prints the kernels of a program in its own language."""

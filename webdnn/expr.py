@@ -1,0 +1,861 @@
+"""Scalar and index expressions: one immutable, interned IR that every target prints.
+
+    >>> x = load(0, var("i", 8))
+    >>> str(maximum(x + 1.0, 0.0))
+    'max((b0[i] + 1.0), 0.0)'
+    >>> i, j = var("i", 56), var("j", 64)
+    >>> str((i * 64 + j) // 64), str((i * 64 + j) % 64)
+    ('i', 'j')
+
+Structurally equal expressions are the same object, so sharing is free and ``is`` is equality.
+
+Grammar (``dtype`` is one of ``f32 f16 i32 u32 bool``)::
+
+    Expr = const(value)            a literal
+         | var(name, size)         a loop variable, 0 <= var < size (size: int or Expr)
+         | dim(name, lo, hi)       a symbolic dimension of the model, lo <= dim <= hi
+         | load(slot, index)       element `index` (i32) of the kernel's buffer slot
+         | acc(stage, k)           k-th accumulator of a finished reduction stage or of a template
+         | op(args...)             any row of OPS
+
+Semantics live in OPS, for every target. Integer arithmetic wraps at 32 bits. Comparison with NaN is
+false except `ne`. `min`/`max` propagate NaN. Integer `//` and `%` round towards minus infinity
+(Python); `idiv` and `rem` truncate (C, ONNX); division by zero gives 0 for integers. Shifts by 32 or
+more give 0. Casts from float to integer truncate, saturate, and take NaN to 0.
+
+Index arithmetic (i32) is kept in canonical form: a polynomial with integer coefficients over atoms.
+Divisions and remainders are resolved by ranges where that is proved, also for symbolic sizes.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+import struct
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, Union
+
+import numpy as np
+
+Scalar = Union[int, float, bool]
+Dim = Union[int, "Expr"]
+
+I32_MIN, I32_MAX = -(2**31), 2**31 - 1
+INT = ("i32", "u32")
+FLOAT = ("f32", "f16")
+
+
+@dataclass(frozen=True)
+class Op:
+    """A row of the operator table: meaning for numpy, result dtype, and cost in rough flops."""
+
+    name: str
+    arity: int
+    numpy: Callable[..., Any]
+    result: str = "same"  # "same" as the operands, or a dtype
+    cost: int = 1
+
+
+def _int_div(a: Any, b: Any) -> Any:
+    a, b = np.asarray(a), np.asarray(b)
+    safe = np.where(b == 0, 1, b).astype(b.dtype)
+    q = np.abs(a.astype(np.int64)) // np.abs(safe.astype(np.int64))
+    q = np.where((a < 0) != (safe < 0), -q, q)
+    return np.where(b == 0, 0, q).astype(a.dtype)
+
+
+def _rem(a: Any, b: Any) -> Any:
+    a, b = np.asarray(a), np.asarray(b)
+    if a.dtype.kind == "f":
+        return np.fmod(a, b)
+    return np.where(b == 0, 0, a - _int_div(a, b) * b).astype(a.dtype)
+
+
+def _floordiv(a: Any, b: Any) -> Any:
+    a, b = np.asarray(a), np.asarray(b)
+    if a.dtype.kind == "f":
+        return np.floor_divide(a, b)
+    return np.where(b == 0, 0, np.floor_divide(a, np.where(b == 0, 1, b))).astype(a.dtype)
+
+
+def _mod(a: Any, b: Any) -> Any:
+    a, b = np.asarray(a), np.asarray(b)
+    if a.dtype.kind == "f":
+        return np.mod(a, b)
+    return np.where(b == 0, 0, np.mod(a, np.where(b == 0, 1, b))).astype(a.dtype)
+
+
+def _shift(left: bool) -> Callable[..., Any]:
+    def call(a: Any, n: Any) -> Any:
+        a, n = np.asarray(a), np.asarray(n)
+        wide = a.astype(np.int64) if a.dtype.kind == "i" else a.astype(np.uint64)
+        count = np.clip(n, 0, 32).astype(wide.dtype)
+        out = np.left_shift(wide, count) if left else np.right_shift(wide, count)
+        return np.where(n >= 32, 0, out).astype(a.dtype)
+
+    return call
+
+
+def _erf(x: Any) -> Any:
+    x = np.asarray(x)
+    return np.vectorize(math.erf, otypes=[np.float64])(x).astype(x.dtype) if x.size else x
+
+
+def _pow(a: Any, b: Any) -> Any:
+    a = np.asarray(a)
+    return np.power(a.astype(np.float64), b).astype(a.dtype)
+
+
+def _rsqrt(x: Any) -> Any:
+    return 1 / np.sqrt(x)
+
+
+OPS: Mapping[str, Op] = {
+    op.name: op
+    for op in (
+        Op("add", 2, np.add),
+        Op("sub", 2, np.subtract),
+        Op("mul", 2, np.multiply),
+        Op("div", 2, np.true_divide, cost=4),
+        Op("floordiv", 2, _floordiv, cost=8),
+        Op("mod", 2, _mod, cost=8),
+        Op("idiv", 2, _int_div, cost=8),
+        Op("rem", 2, _rem, cost=8),
+        Op("min", 2, np.minimum),
+        Op("max", 2, np.maximum),
+        Op("pow", 2, _pow, cost=40),
+        Op("atan2", 2, np.arctan2, cost=40),
+        Op("neg", 1, np.negative),
+        Op("abs", 1, np.abs),
+        Op("sign", 1, np.sign, cost=2),
+        Op("sqrt", 1, np.sqrt, cost=8),
+        Op("rsqrt", 1, _rsqrt, cost=10),
+        Op("exp", 1, np.exp, cost=16),
+        Op("log", 1, np.log, cost=20),
+        Op("sin", 1, np.sin, cost=24),
+        Op("cos", 1, np.cos, cost=24),
+        Op("tan", 1, np.tan, cost=40),
+        Op("asin", 1, np.arcsin, cost=30),
+        Op("acos", 1, np.arccos, cost=30),
+        Op("atan", 1, np.arctan, cost=24),
+        Op("sinh", 1, np.sinh, cost=30),
+        Op("cosh", 1, np.cosh, cost=30),
+        Op("tanh", 1, np.tanh, cost=20),
+        Op("asinh", 1, np.arcsinh, cost=30),
+        Op("acosh", 1, np.arccosh, cost=30),
+        Op("atanh", 1, np.arctanh, cost=30),
+        Op("erf", 1, _erf, cost=24),
+        Op("floor", 1, np.floor),
+        Op("ceil", 1, np.ceil),
+        Op("round", 1, np.round),  # half to even
+        Op("trunc", 1, np.trunc),
+        Op("isnan", 1, np.isnan, "bool"),
+        Op("isinf", 1, np.isinf, "bool"),
+        Op("lt", 2, np.less, "bool"),
+        Op("le", 2, np.less_equal, "bool"),
+        Op("gt", 2, np.greater, "bool"),
+        Op("ge", 2, np.greater_equal, "bool"),
+        Op("eq", 2, np.equal, "bool"),
+        Op("ne", 2, np.not_equal, "bool"),
+        Op("and", 2, np.logical_and, "bool"),
+        Op("or", 2, np.logical_or, "bool"),
+        Op("xor", 2, np.logical_xor, "bool"),
+        Op("not", 1, np.logical_not, "bool"),
+        Op("bitand", 2, np.bitwise_and),
+        Op("bitor", 2, np.bitwise_or),
+        Op("bitxor", 2, np.bitwise_xor),
+        Op("bitnot", 1, np.invert),
+        Op("shl", 2, _shift(True)),
+        Op("shr", 2, _shift(False)),
+        Op("select", 3, np.where, "select"),  # select(condition, if true, if false)
+        Op("cast", 1, lambda x: x, "cast"),  # numeric conversion to the node's dtype
+        Op("bitcast", 1, lambda x: x, "cast"),  # same 32 bits, another dtype
+    )
+}
+
+
+class Expr:
+    """An interned expression node; build it with the functions below, never directly."""
+
+    __slots__ = ("op", "args", "dtype", "_bounds", "_poly", "_key", "__weakref__")
+    op: str
+    args: tuple[Any, ...]
+    dtype: str
+
+    def __repr__(self) -> str:
+        return text(self)
+
+    def __bool__(self) -> bool:
+        raise TypeError(f"the truth of the expression {self} is only known at run time")
+
+    def __add__(self, other: Any) -> Expr:
+        return binary("add", self, other)
+
+    def __radd__(self, other: Any) -> Expr:
+        return binary("add", other, self)
+
+    def __sub__(self, other: Any) -> Expr:
+        return binary("sub", self, other)
+
+    def __rsub__(self, other: Any) -> Expr:
+        return binary("sub", other, self)
+
+    def __mul__(self, other: Any) -> Expr:
+        return binary("mul", self, other)
+
+    def __rmul__(self, other: Any) -> Expr:
+        return binary("mul", other, self)
+
+    def __truediv__(self, other: Any) -> Expr:
+        return binary("div", self, other)
+
+    def __rtruediv__(self, other: Any) -> Expr:
+        return binary("div", other, self)
+
+    def __floordiv__(self, other: Any) -> Expr:
+        return binary("floordiv", self, other)
+
+    def __rfloordiv__(self, other: Any) -> Expr:
+        return binary("floordiv", other, self)
+
+    def __mod__(self, other: Any) -> Expr:
+        return binary("mod", self, other)
+
+    def __rmod__(self, other: Any) -> Expr:
+        return binary("mod", other, self)
+
+    def __neg__(self) -> Expr:
+        return unary("neg", self)
+
+    def __lt__(self, other: Any) -> Expr:
+        return binary("lt", self, other)
+
+    def __le__(self, other: Any) -> Expr:
+        return binary("le", self, other)
+
+    def __gt__(self, other: Any) -> Expr:
+        return binary("gt", self, other)
+
+    def __ge__(self, other: Any) -> Expr:
+        return binary("ge", self, other)
+
+
+_INTERNED: weakref.WeakValueDictionary[Any, Expr] = weakref.WeakValueDictionary()
+
+
+def make(op: str, args: tuple[Any, ...], dtype: str) -> Expr:
+    """The interned node, without simplification."""
+    if op == "const":
+        value = args[0]
+        bits = struct.pack("<d", value) if isinstance(value, float) else value
+        key: Any = (op, type(value), bits, dtype)
+    else:
+        key = (op, args, dtype)
+    found = _INTERNED.get(key)
+    if found is None:
+        found = object.__new__(Expr)
+        found.op, found.args, found.dtype = op, args, dtype
+        found._bounds = found._poly = found._key = None  # type: ignore[attr-defined]
+        _INTERNED[key] = found
+    return found
+
+
+# ---- leaves ---------------------------------------------------------------------------------------
+
+
+def const(value: Scalar, dtype: str | None = None) -> Expr:
+    """A literal; the dtype defaults to bool, i32 or f32 by the Python type."""
+    if dtype is None:
+        dtype = "bool" if isinstance(value, (bool, np.bool_)) else (
+            "i32" if isinstance(value, (int, np.integer)) else "f32")
+    if dtype in INT:
+        return make("const", (int(value),), dtype)
+    if dtype == "bool":
+        return make("const", (bool(value),), dtype)
+    return make("const", (float(value),), dtype)
+
+
+def var(name: str, size: Dim) -> Expr:
+    """A loop variable with 0 <= var < size."""
+    return make("var", (name, size), "i32")
+
+
+def dim(name: str, lo: int, hi: int) -> Expr:
+    """A symbolic dimension of the model with lo <= dim <= hi, settled at each run."""
+    return make("dim", (name, lo, hi), "i32")
+
+
+def load(slot: Any, index: Expr | int, dtype: str = "f32") -> Expr:
+    """Element `index` of buffer `slot` (an int within a kernel)."""
+    return make("load", (slot, lift(index, "i32")), dtype)
+
+
+def acc(stage: int, k: int, dtype: str) -> Expr:
+    """The k-th accumulator of reduction stage `stage` (of the template for an Instance: stage 0)."""
+    return make("acc", (stage, k), dtype)
+
+
+def lift(x: Any, dtype: str | None = None) -> Expr:
+    """`x` as an expression; Python and numpy scalars become literals of `dtype`."""
+    if isinstance(x, Expr):
+        return x
+    if isinstance(x, np.generic):
+        x = x.item()
+    if not isinstance(x, (bool, int, float)):
+        raise TypeError(f"expected a number or an expression, found {type(x).__name__}")
+    return const(x, dtype)
+
+
+# ---- construction with simplification ------------------------------------------------------------
+
+_COMMUTATIVE = {"add", "mul", "min", "max", "and", "or", "xor", "eq", "ne", "bitand", "bitor", "bitxor"}
+_NP = {"f32": np.float32, "f16": np.float16, "i32": np.int32, "u32": np.uint32, "bool": np.bool_}
+
+
+def is_const(e: Any, value: Any = None) -> bool:
+    """Whether `e` is a literal (of that value, if given)."""
+    if not isinstance(e, Expr):
+        return value is None or e == value
+    return e.op == "const" and (value is None or e.args[0] == value)
+
+
+def _coerce(args: tuple[Any, ...]) -> tuple[Expr, ...]:
+    dtype = next((a.dtype for a in args if isinstance(a, Expr)), None)
+    out = tuple(lift(a, dtype) for a in args)
+    return out
+
+
+def _fold(op: str, args: tuple[Expr, ...], dtype: str) -> Expr | None:
+    if not all(a.op == "const" for a in args):
+        return None
+    with np.errstate(all="ignore"):
+        values = [np.asarray(a.args[0], dtype=_NP[a.dtype]) for a in args]
+        return const(np.asarray(OPS[op].numpy(*values)).astype(_NP[dtype]).item(), dtype)
+
+
+def unary(op: str, x: Any) -> Expr:
+    """Apply a one-argument row of OPS (not a cast)."""
+    x = lift(x)
+    dtype = x.dtype if OPS[op].result == "same" else OPS[op].result
+    folded = _fold(op, (x,), dtype)
+    if folded is not None:
+        return folded
+    if op == "neg" and dtype == "i32":
+        return x * -1
+    if op in ("neg", "not", "bitnot") and x.op == op:
+        return x.args[0]  # type: ignore[no-any-return]
+    if op in ("floor", "ceil", "round", "trunc") and dtype in INT:
+        return x
+    if op == "abs" and dtype == "i32" and bounds(x)[0] >= 0:
+        return x
+    return make(op, (x,), dtype)
+
+
+def binary(op: str, a: Any, b: Any) -> Expr:
+    """Apply a two-argument row of OPS, simplified where that is exact for every input."""
+    a, b = _coerce((a, b))
+    if a.dtype != b.dtype:
+        raise TypeError(f"{op}: operands of dtype {a.dtype} and {b.dtype}: {a}, {b}")
+    dtype = a.dtype if OPS[op].result == "same" else OPS[op].result
+    folded = _fold(op, (a, b), dtype)
+    if folded is not None:
+        return folded
+    if a.dtype == "i32":
+        simple = _integer(op, a, b)
+        if simple is not None:
+            return simple
+    elif dtype in FLOAT:
+        # Exact for every float, NaN and -0.0 included: x*1, x/1, x-0 (x+0 turns -0 into +0).
+        if (op in ("mul", "div") and is_const(b, 1)) or (op == "sub" and _is_plus_zero(b)):
+            return a
+        if op == "mul" and is_const(a, 1):
+            return b
+    elif dtype == "bool" and op in ("and", "or"):
+        unit = op == "and"
+        for x, y in ((a, b), (b, a)):
+            if x.op == "const":
+                return y if x.args[0] == unit else x
+    if op in ("min", "max", "and", "or", "bitand", "bitor") and a is b:
+        return a
+    if op in _COMMUTATIVE and a.op == "const":
+        a, b = b, a
+    return make(op, (a, b), dtype)
+
+
+def _is_plus_zero(e: Expr) -> bool:
+    return e.op == "const" and e.args[0] == 0 and math.copysign(1, e.args[0]) > 0
+
+
+def select(condition: Any, a: Any, b: Any) -> Any:
+    """`a` where the condition holds, else `b`; both sides are evaluated."""
+    if not any(isinstance(x, Expr) for x in (condition, a, b)):
+        return np.where(condition, a, b)
+    condition = lift(condition, "bool")
+    a, b = _coerce((a, b))
+    if condition.op == "const":
+        return a if condition.args[0] else b
+    return a if a is b else make("select", (condition, a, b), a.dtype)
+
+
+def cast(x: Any, dtype: str) -> Any:
+    """Numeric conversion; float to integer truncates, saturates and takes NaN to 0."""
+    x = lift(x)
+    if x.dtype == dtype:
+        return x
+    if x.op == "const":
+        return const(cast_numpy(np.asarray(x.args[0], _NP[x.dtype]), dtype).item(), dtype)
+    return make("cast", (x,), dtype)
+
+
+def cast_numpy(x: Any, dtype: str) -> Any:
+    """The numpy reading of `cast`."""
+    x = np.asarray(x)
+    if dtype == "bool":
+        return x != 0
+    if dtype in INT and x.dtype.kind == "f":
+        info = np.iinfo(_NP[dtype])
+        wide = np.nan_to_num(x.astype(np.float64), nan=0.0, posinf=2.0**40, neginf=-(2.0**40))
+        return np.clip(np.trunc(wide), info.min, info.max).astype(_NP[dtype])
+    with np.errstate(all="ignore"):
+        return x.astype(_NP[dtype])
+
+
+def bitcast(x: Expr, dtype: str) -> Expr:
+    """The same 32 bits read as another 32-bit dtype."""
+    return x if x.dtype == dtype else make("bitcast", (x,), dtype)
+
+
+def apply(op: str, *args: Any) -> Any:
+    """A row of OPS on expressions, or on numpy arrays."""
+    if not any(isinstance(a, Expr) for a in args):
+        with np.errstate(all="ignore"):
+            return OPS[op].numpy(*args)
+    if op == "select":
+        return select(*args)
+    return unary(op, args[0]) if len(args) == 1 else binary(op, *args)
+
+
+def _named(op: str) -> Callable[..., Any]:
+    def call(*args: Any) -> Any:
+        return apply(op, *args)
+
+    call.__name__ = op
+    return call
+
+
+minimum, maximum, power, exp, log, sqrt, rsqrt = map(
+    _named, ("min", "max", "pow", "exp", "log", "sqrt", "rsqrt"))
+sin, cos, tan, asin, acos, atan, atan2 = map(
+    _named, ("sin", "cos", "tan", "asin", "acos", "atan", "atan2"))
+sinh, cosh, tanh, asinh, acosh, atanh, erf = map(
+    _named, ("sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf"))
+absolute, sign, floor, ceil, round_even, trunc = map(
+    _named, ("abs", "sign", "floor", "ceil", "round", "trunc"))
+isnan, isinf, equal, not_equal = map(_named, ("isnan", "isinf", "eq", "ne"))
+logical_and, logical_or, logical_xor, logical_not = map(_named, ("and", "or", "xor", "not"))
+idiv, rem = map(_named, ("idiv", "rem"))
+
+
+# ---- integers: polynomials over atoms, ranges ----------------------------------------------------
+
+Poly = dict[tuple[Expr, ...], int]  # monomial (atoms sorted by key) -> coefficient; () is 1
+
+
+def _key(e: Expr) -> str:
+    if e._key is None:  # type: ignore[has-type]
+        e._key = text(e)
+    return e._key  # type: ignore[return-value]
+
+
+def poly(e: Dim) -> Poly:
+    """`e` as a polynomial with integer coefficients over its atoms."""
+    if isinstance(e, int):
+        return {(): e} if e else {}
+    if e._poly is None:  # type: ignore[has-type]
+        if e.op == "const":
+            p: Poly = {(): e.args[0]} if e.args[0] else {}
+        elif e.op == "add":
+            p = _padd(poly(e.args[0]), poly(e.args[1]))
+        elif e.op == "mul":
+            p = _pmul(poly(e.args[0]), poly(e.args[1]))
+        else:
+            p = {(e,): 1}
+        e._poly = p
+    return e._poly  # type: ignore[return-value]
+
+
+def _padd(a: Poly, b: Poly, scale: int = 1) -> Poly:
+    out = dict(a)
+    for m, c in b.items():
+        c = out.get(m, 0) + c * scale
+        if c:
+            out[m] = c
+        else:
+            del out[m]
+    return out
+
+
+def _pmul(a: Poly, b: Poly) -> Poly:
+    out: Poly = {}
+    for m, c in a.items():
+        for n, d in b.items():
+            key = tuple(sorted(m + n, key=_key)) if m and n else m or n
+            out[key] = out.get(key, 0) + c * d
+    return {m: c for m, c in out.items() if c}
+
+
+def from_poly(p: Poly) -> Expr:
+    """The canonical expression of a polynomial: terms in a fixed order, the constant last."""
+    total: Expr | None = None
+    for m in sorted((m for m in p if m), key=lambda m: [_key(a) for a in m]):
+        term = reduce(lambda x, y: make("mul", (x, y), "i32"), m)
+        if p[m] != 1:
+            term = make("mul", (term, const(p[m])), "i32")
+        total = term if total is None else make("add", (total, term), "i32")
+    c = p.get((), 0)
+    if total is None:
+        return const(_wrap(c))
+    return make("add", (total, const(_wrap(c))), "i32") if c else total
+
+
+def _wrap(value: int) -> int:
+    return (value + 2**31) % 2**32 - 2**31
+
+
+def bounds(e: Dim) -> tuple[float, float]:
+    """Inclusive bounds of an i32 expression from the ranges of its variables."""
+    if isinstance(e, int):
+        return e, e
+    if e._bounds is None:  # type: ignore[has-type]
+        lo, hi = _bounds(e)
+        if lo < I32_MIN or hi > I32_MAX:  # it may wrap
+            lo, hi = (0, 2**32 - 1) if e.dtype == "u32" else (I32_MIN, I32_MAX)
+        e._bounds = (lo, hi)
+    return e._bounds  # type: ignore[return-value]
+
+
+def _bounds(e: Expr) -> tuple[float, float]:
+    if e.op == "const":
+        return e.args[0], e.args[0]
+    if e.op == "var":
+        return 0, max(0, bounds(e.args[1])[1] - 1)
+    if e.op == "dim":
+        return e.args[1], e.args[2]
+    full = (-math.inf, math.inf)
+    if e.op in ("add", "sub", "mul"):
+        (a, b), (c, d) = bounds(e.args[0]), bounds(e.args[1])
+        if e.op == "add":
+            return a + c, b + d
+        if e.op == "sub":
+            return a - d, b - c
+        corners = [x * y for x in (a, b) for y in (c, d)]
+        return min(corners), max(corners)
+    if e.op in ("floordiv", "idiv"):
+        (a, b), (c, d) = bounds(e.args[0]), bounds(e.args[1])
+        if c > 0 and (a >= 0 or e.op == "floordiv"):
+            return min(a // c, a // d), max(b // c, b // d)
+        return full
+    if e.op in ("mod", "rem"):
+        (a, b), (c, d) = bounds(e.args[0]), bounds(e.args[1])
+        if c > 0 and (a >= 0 or e.op == "mod"):
+            return 0, min(d - 1, b) if a >= 0 else d - 1
+        return full
+    if e.op in ("min", "max"):
+        pick = min if e.op == "min" else max
+        (a, b), (c, d) = bounds(e.args[0]), bounds(e.args[1])
+        return pick(a, c), pick(b, d)
+    if e.op == "select":
+        (a, b), (c, d) = bounds(e.args[1]), bounds(e.args[2])
+        return min(a, c), max(b, d)
+    if e.op == "cast" and e.args[0].dtype == "bool":
+        return 0, 1
+    return full
+
+
+def _upper(p: Poly) -> Poly | None:
+    """A polynomial over dims that bounds `p` from above, or None if that is not clear."""
+    out: Poly = {}
+    for m, c in p.items():
+        term: Poly = {(): c}
+        for a in m:
+            if a.op == "var":
+                term = _pmul(term, _padd(poly(a.args[1]), {(): -1}) if c > 0 else {})
+            elif a.op == "dim":
+                term = _pmul(term, {(a,): 1})
+            elif a.op == "mod" and c > 0 and _nonnegative(a.args[0]):
+                term = _pmul(term, _padd(poly(a.args[1]), {(): -1}))
+            elif c > 0 and math.isfinite(bounds(a)[1]) and bounds(a)[0] >= 0:
+                term = _pmul(term, {(): int(bounds(a)[1])})
+            elif c < 0 and bounds(a)[0] >= 0:
+                term = _pmul(term, {(): int(bounds(a)[0])})
+            else:
+                return None
+        out = _padd(out, term)
+    return out
+
+
+def _nonnegative(e: Dim) -> bool:
+    return bounds(e)[0] >= 0
+
+
+def less(a: Dim, b: Dim) -> bool:
+    """Whether a < b is proved for all values of the variables."""
+    if bounds(a)[1] < bounds(b)[0]:
+        return True
+    if b.__class__ is Expr and b.op not in ("dim", "const", "add", "mul"):  # type: ignore[union-attr]
+        return False
+    upper = _upper(_padd(poly(a), poly(b), -1))
+    return upper is not None and bounds(from_poly(upper))[1] < 0
+
+
+def _divide(p: Poly, divisor: Expr) -> tuple[Poly, Poly]:
+    """p = quotient * divisor + rest, dividing the monomials that are multiples of the divisor."""
+    quotient: Poly = {}
+    rest: Poly = {}
+    factors = poly(divisor)
+    if len(factors) != 1:
+        return {}, p
+    ((atoms, coefficient),) = factors.items()
+    for m, c in p.items():
+        left = list(m)
+        for a in atoms:
+            if a not in left:
+                break
+            left.remove(a)
+        else:
+            if not atoms:
+                q, r = divmod(c, coefficient)
+                if m and r and q:
+                    q, r = (q, r) if c > 0 else (0, c)
+                if m and not r or not m:
+                    if q:
+                        quotient[tuple(left)] = q
+                    if r:
+                        rest[m] = r
+                    continue
+                rest[m] = c
+                continue
+            if c % coefficient == 0:
+                quotient[tuple(left)] = c // coefficient
+                continue
+        rest[m] = c
+    return quotient, rest
+
+
+def _integer(op: str, a: Expr, b: Expr) -> Expr | None:
+    if op == "add":
+        return from_poly(_padd(poly(a), poly(b)))
+    if op == "sub":
+        return from_poly(_padd(poly(a), poly(b), -1))
+    if op == "mul":
+        return from_poly(_pmul(poly(a), poly(b)))
+    if op in ("floordiv", "mod", "idiv", "rem"):
+        if op in ("idiv", "rem"):
+            if not (_nonnegative(a) and _nonnegative(b)):
+                return None
+            op = "floordiv" if op == "idiv" else "mod"
+        return _quotient(op, a, b)
+    if op in ("min", "max"):
+        (al, ah), (bl, bh) = bounds(a), bounds(b)
+        if ah <= bl or less(a, b):
+            return a if op == "min" else b
+        if bh <= al or less(b, a):
+            return b if op == "min" else a
+        return None
+    if op in ("lt", "le", "gt", "ge"):
+        if op in ("gt", "ge"):
+            a, b, op = b, a, "lt" if op == "gt" else "le"
+        strict = op == "lt"
+        if less(a, b) or (not strict and bounds(a)[1] <= bounds(b)[0]):
+            return const(True)
+        if (strict and bounds(b)[1] <= bounds(a)[0]) or less(b, a):
+            return const(False)
+        if a is b:
+            return const(not strict)
+        return make(op, (a, b), "bool")
+    if op in ("eq", "ne"):
+        if a is b:
+            return const(op == "eq")
+        (al, ah), (bl, bh) = bounds(a), bounds(b)
+        if ah < bl or bh < al:
+            return const(op == "ne")
+    return None
+
+
+def _quotient(op: str, a: Expr, b: Expr) -> Expr | None:
+    lo, hi = bounds(b)
+    if lo <= 0:
+        return None
+    if lo == hi == 1:
+        return a if op == "floordiv" else const(0)
+    alo, ahi = bounds(a)
+    if alo == I32_MIN or ahi == I32_MAX:  # the numerator may have wrapped
+        return None
+    if alo >= 0 and less(a, b):
+        return const(0) if op == "floordiv" else a
+    q, r = _divide(poly(a), b)
+    if q:
+        rest = from_poly(r)
+        if op == "mod":
+            if _nonnegative(rest) and less(rest, b):
+                return rest
+            return rest % b if rest is not a else None
+        if _nonnegative(rest) and less(rest, b):
+            return from_poly(q)
+        if rest is not a:
+            return from_poly(_padd(q, poly(rest // b)))
+    if b.op == "const" and op == "floordiv":
+        d = b.args[0]
+        p = poly(a)
+        # (g*x + r) // (g*d) == x // d when 0 <= r < g
+        g = reduce(math.gcd, (c for m, c in p.items() if m), d)
+        r0 = p.get((), 0)
+        if g > 1 and len(p) > (r0 != 0):
+            x = {m: c // g for m, c in p.items() if m}
+            if r0 // g:
+                x[()] = r0 // g
+            return from_poly(x) // (d // g)
+        if a.op == "floordiv" and a.args[1].op == "const":  # (x // m) // d == x // (m*d)
+            return a.args[0] // (a.args[1].args[0] * d)  # type: ignore[no-any-return]
+    if op == "mod" and a.op == "mod" and b.op == "const" and a.args[1].op == "const":
+        if a.args[1].args[0] % b.args[0] == 0:
+            return a.args[0] % b  # type: ignore[no-any-return]
+    return None
+
+
+# ---- walking -------------------------------------------------------------------------------------
+
+
+def children(e: Expr) -> Iterator[Expr]:
+    """The expressions directly below `e` (sizes of variables are not visited)."""
+    if e.op not in ("var", "dim", "const", "acc"):
+        for a in e.args:
+            if isinstance(a, Expr):
+                yield a
+
+
+def walk(*roots: Expr) -> list[Expr]:
+    """Every expression below the roots, arguments before users, each once."""
+    order: list[Expr] = []
+    seen: set[Expr] = set()
+    stack: list[tuple[Expr, bool]] = [(r, False) for r in reversed(roots)]
+    while stack:
+        e, done = stack.pop()
+        if done:
+            order.append(e)
+        elif e not in seen:
+            seen.add(e)
+            stack.append((e, True))
+            stack.extend((c, False) for c in reversed(list(children(e))) if c not in seen)
+    return order
+
+
+def rebuild(e: Expr, args: Iterable[Any]) -> Expr:
+    """`e` with other arguments, simplified again."""
+    args = tuple(args)
+    if e.op == "load":
+        return load(args[0], args[1], e.dtype)
+    if e.op in ("cast", "bitcast"):
+        return cast(args[0], e.dtype) if e.op == "cast" else bitcast(args[0], e.dtype)  # type: ignore[no-any-return]
+    return apply(e.op, *args)  # type: ignore[no-any-return]
+
+
+def substitute(e: Expr, table: Mapping[Expr, Any], memo: dict[Expr, Expr] | None = None) -> Expr:
+    """`e` with each key of `table` replaced by its value, simplified again."""
+    memo = {} if memo is None else memo
+    for x in walk(e):
+        if x in memo:
+            continue
+        if x in table:
+            memo[x] = lift(table[x], x.dtype)
+        elif x.op in ("var", "dim", "const", "acc"):
+            memo[x] = x
+        else:
+            args = [memo[a] if isinstance(a, Expr) else a for a in x.args]
+            memo[x] = x if all(p is q for p, q in zip(args, x.args)) else rebuild(x, args)
+    return memo[e]
+
+
+def free(e: Dim, op: str = "var") -> set[Expr]:
+    """The leaves of kind `op` that occur in `e`."""
+    return {x for x in walk(e) if x.op == op} if isinstance(e, Expr) else set()
+
+
+def coefficient(index: Expr, v: Expr) -> int | Expr | None:
+    """d such that index = d*v + (terms without v), or None if it is not affine in v."""
+    d: Poly = {}
+    for m, c in poly(index).items():
+        if v in m:
+            rest = list(m)
+            rest.remove(v)
+            if v in rest or any(v in free(a) for a in rest):
+                return None
+            d[tuple(rest)] = c
+        elif any(v in free(a) for a in m):
+            return None
+    out = from_poly(d)
+    return out.args[0] if out.op == "const" else out  # type: ignore[no-any-return]
+
+
+def multiple_of(e: Dim, n: int) -> bool:
+    """Whether `e` is proved to be a multiple of n."""
+    return all(
+        c % n == 0 or any(a.op == "mul" and multiple_of(a, n) for a in m) for m, c in poly(e).items())
+
+
+def cost(e: Expr) -> int:
+    """Rough flops of one evaluation, index arithmetic not counted."""
+    return sum(OPS[x.op].cost for x in walk(e) if x.op in OPS and x.dtype not in INT)
+
+
+def evaluate(e: Dim, table: Mapping[str, int]) -> int:
+    """The value of an integer expression over dims and variables, by name."""
+    if isinstance(e, int):
+        return e
+    if e.op == "const":
+        return int(e.args[0])
+    if e.op in ("dim", "var"):
+        return int(table[e.args[0]])
+    args = [evaluate(a, table) for a in e.args]
+    plain: dict[str, Callable[..., Any]] = {
+        "add": operator.add, "sub": operator.sub, "mul": operator.mul,
+        "floordiv": operator.floordiv, "mod": operator.mod, "min": min, "max": max,
+        "select": lambda c, a, b: a if c else b}
+    if e.op in plain:
+        return int(plain[e.op](*args))
+    return int(OPS[e.op].numpy(*(np.asarray(a) for a in args)))
+
+
+# ---- text ----------------------------------------------------------------------------------------
+
+_SIGN = {"add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%", "lt": "<",
+         "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=", "and": "&&", "or": "||"}
+
+
+def text(e: Dim) -> str:
+    """Readable text, stable across runs."""
+    if isinstance(e, int):
+        return str(e)
+    done: dict[Expr, str] = {}
+    for x in walk(e):
+        if x.op == "const":
+            s = str(x.args[0])
+        elif x.op in ("var", "dim"):
+            s = x.args[0]
+        elif x.op == "load":
+            s = f"b{x.args[0]}[{done[x.args[1]]}]"
+        elif x.op == "acc":
+            s = f"acc{x.args[0]}_{x.args[1]}"
+        else:
+            args = [done[a] for a in x.args]
+            if x.op in _SIGN:
+                s = f"({args[0]} {_SIGN[x.op]} {args[1]})"
+            elif x.op in ("cast", "bitcast"):
+                s = f"{'' if x.op == 'cast' else 'bits_'}{x.dtype}({args[0]})"
+            else:
+                s = f"{x.op}({', '.join(args)})"
+        done[x] = s
+    return done[e]

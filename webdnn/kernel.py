@@ -1,0 +1,210 @@
+"""Kernels and programs: what the fuser hands to a target, and all that a target needs to know.
+
+A *kernel* is one launch. It names its buffers by slot number; a *step* binds the slots to buffers.
+Three kinds exist:
+
+* `Loop`: parallel axes, optional reduction stages over common axes, and stores. Every elementwise,
+  movement, gather, reduction, pooling, softmax and normalisation kernel is one.
+* `Instance`: a template (`codegen/templates/NAME.c`, `NAME.wgsl`) with its holes filled by expressions.
+* `Opaque`: hand-written target text without holes (sort, top-k, ...); never fuses.
+
+Every size, stride and offset in them is a literal or an expression over dims. A target lifts these
+into run-time parameters while it prints (`codegen/dialect.py`), so that equal kernels of different
+sizes print the same text and are compiled once.
+
+    Loop:  for axes: for each stage: acc = monoid over reduce of exprs;  then the stores
+           a store whose value or index mentions a reduce variable runs over the reduce axes ("row")
+
+Text form: ``softmax[i0<12, i1<128 | r0<128] max, sum -> b1``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .expr import Dim, Expr, free, text, walk
+
+# A monoid row: the number of accumulators, and what combines them, by name; targets spell these.
+#   sum, prod, max, min    one accumulator
+#   any, all               bool
+#   argmax, argmin         (value, index): the first of equals wins; "argmax_last" the last
+#   scan_sum               inclusive prefix sum along the (single) reduce axis, readable in row stores
+MONOIDS: Mapping[str, int] = {
+    "sum": 1, "prod": 1, "max": 1, "min": 1, "any": 1, "all": 1,
+    "argmax": 2, "argmin": 2, "argmax_last": 2, "argmin_last": 2, "scan_sum": 1,
+}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A buffer of a kernel. `dtype` is the storage dtype: f32, f16, i32 or u32 (bool is i32 0/1)."""
+
+    dtype: str
+    size: Dim  # elements of the whole buffer that may be touched (upper bound where symbolic)
+    access: str  # "read", "write" or "readwrite"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A reduction over all reduce axes; results are `acc(stage, k)`. Later stages may use them."""
+
+    monoid: str
+    exprs: tuple[Expr, ...]  # what is combined, in terms of axes, reduce vars and earlier accs
+
+
+@dataclass(frozen=True)
+class Store:
+    """slots[slot][index] = value."""
+
+    slot: int
+    index: Expr
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Parallel axes (outermost first), reduction axes, stages, stores. All vars are `expr.var`."""
+
+    name: str
+    axes: tuple[Expr, ...]
+    reduce: tuple[Expr, ...]
+    stages: tuple[Stage, ...]
+    stores: tuple[Store, ...]
+    slots: tuple[Slot, ...]
+    origin: str = field(default="", compare=False)  # where it came from, for the first line
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A template with its holes. What the templates take:
+
+    `matmul`:  C[b..., m, n] = sum_k A[b..., m, k] * B[b..., n // 8, k, n % 8]
+        vars: b0, b1 (batch, may be absent), m, n, k (sizes are their `size`)
+        holes: "a" = Expr of one element of A in b*, m, k (a load, affine in k with coefficient 1, so
+               contiguous along k; any arithmetic around the load is allowed only if it is cheap);
+               "b" = load whose index is (base(b*) + (n // 8) * (K * 8) + k * 8 + n % 8): the template uses
+               its slot and `attrs["b_base"]` = base(b*) as an Expr.
+        attrs: "b_base", "b_batched" (bool)
+        stores: in terms of b*, m, n and acc(0, 0): the finished sum. Stores are affine in n with
+        coefficient 1 unless the last axis was permuted; the target checks `expr.coefficient`.
+    `conv`:  Y[b, y, x, g*NG + n] = sum_{ky,kx,c} X[b, y*sy - py + ky*dy, x*sx - px + kx*dx, g*C + c] * W[...]
+        vars: b, y, x, g, n (within the group), ky, kx, c
+        holes: "a" = load of X in terms of vars b, iy, ix, g, c (iy, ix: input coordinates, sizes H, W);
+               out-of-range coordinates read as zero
+        attrs: "stride": (sy, sx), "dilation": (dy, dx), "pad": (top, left) (ints), "groups": int, "b_base"
+               W is packed [G][ceil(NG/8)][ky][kx][c][8]
+        stores: in terms of b, y, x, g, n and acc(0, 0)
+    `depthwise`:  Y[b, y, x, c] = sum_{ky,kx} X[b, y*sy - py + ky*dy, x*sx - px + kx*dx, c] * W[ky, kx, c]
+        vars: b, y, x, c, ky, kx; holes "a" as conv's (vars b, iy, ix, c), "w" = load of W in ky, kx, c
+        attrs: stride, dilation, pad; stores in terms of b, y, x, c and acc(0, 0)
+    """
+
+    name: str
+    template: str
+    vars: Mapping[str, Expr]
+    holes: Mapping[str, Expr]
+    attrs: Mapping[str, Any]
+    stores: tuple[Store, ...]
+    slots: tuple[Slot, ...]
+    origin: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Opaque:
+    """A kernel whose text is written by hand for each target; `attrs` are its sizes (int or Expr)."""
+
+    name: str
+    template: str
+    attrs: Mapping[str, Any]
+    slots: tuple[Slot, ...]
+    origin: str = field(default="", compare=False)
+
+
+Kernel = Loop | Instance | Opaque
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Storage for values: a graph input or output, a weight, or a temporary that `plan` places."""
+
+    id: int
+    kind: str  # "input", "output", "weight", "temp"
+    dtype: str  # storage dtype
+    size: Dim  # elements; where symbolic, `upper` of it is allocated
+    name: str = ""  # inputs and outputs: the tensor's name; weights: a readable origin
+
+
+@dataclass(frozen=True)
+class Step:
+    """One launch: a kernel and the buffer of each of its slots."""
+
+    kernel: Kernel
+    buffers: tuple[int, ...]
+
+
+@dataclass
+class Tensor:
+    """A graph input or output: its public dtype and shape, and the buffer that holds it compactly."""
+
+    name: str
+    dtype: str  # the model's dtype, e.g. "int64"
+    shape: tuple[Dim, ...]
+    buffer: int
+
+
+@dataclass
+class Program:
+    """Everything that one target runs: buffers, steps in order, signature, and stored model values.
+
+    `stored` maps the name of an imported value that survives to (buffer, shape, strides, offset, dtype) in
+    the source's own axis order, for `webdnn check --layers`.
+    """
+
+    dims: tuple[Expr, ...]
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+    buffers: list[Buffer]
+    steps: list[Step]
+    weights: dict[int, Any] = field(default_factory=dict)  # buffer id -> graph Value (constant)
+    stored: dict[str, Any] = field(default_factory=dict)
+    fused_away: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{i:4} {kernel_text(s.kernel)}  {s.buffers}" for i, s in enumerate(self.steps))
+
+
+def loads(kernel: Kernel) -> list[Expr]:
+    """All loads of a kernel, arguments before users."""
+    roots: list[Expr] = []
+    if isinstance(kernel, Loop):
+        roots += [e for stage in kernel.stages for e in stage.exprs]
+    if isinstance(kernel, Instance):
+        roots += list(kernel.holes.values())
+    if not isinstance(kernel, Opaque):
+        roots += [e for s in kernel.stores for e in (s.index, s.value)]
+    return [e for e in walk(*roots) if e.op == "load"]
+
+
+def is_row(store: Store, kernel: Loop) -> bool:
+    """Whether the store runs over the reduce axes too."""
+    return bool((free(store.value) | free(store.index)) & set(kernel.reduce))
+
+
+def kernel_text(kernel: Kernel) -> str:
+    """The kernel on one line."""
+    def size(v: Expr) -> str:
+        return f"{v.args[0]}<{text(v.args[1])}"
+
+    if isinstance(kernel, Opaque):
+        return f"{kernel.name} {dict(kernel.attrs)}"
+    stores = "; ".join(f"b{s.slot}[{s.index}] = {s.value}" for s in kernel.stores)
+    if isinstance(kernel, Instance):
+        axes = ", ".join(size(v) for v in kernel.vars.values())
+        return f"{kernel.name}: {kernel.template}[{axes}] {dict(kernel.attrs)} {stores}"
+    axes = ", ".join(map(size, kernel.axes))
+    if kernel.reduce:
+        axes += " | " + ", ".join(map(size, kernel.reduce))
+    stages = ", ".join(f"{s.monoid}({', '.join(map(str, s.exprs))})" for s in kernel.stages)
+    return f"{kernel.name}[{axes}] {stages} -> {stores}"
