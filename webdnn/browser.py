@@ -5,8 +5,8 @@
 ...     reply.value, reply.arrays["y"]
 
 `double.js` exports one default function, `(argument, io) => value`: `argument` and `value` cross
-as JSON, `await io.read("x")` and `await io.write("y", bytes)` carry arrays. Calls on one page run in
-the same JavaScript realm, one after another.
+as JSON, `await io.read("x")` and `await io.write("y", bytes)` carry arrays. Calls on one page run
+in the same JavaScript realm, one after another.
 
 No driver protocol is used. The page asks its server for jobs and posts results
 (`webdnn/pages/boot.js`), so opening a URL is all that a browser must be able to do, and what the
