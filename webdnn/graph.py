@@ -1,0 +1,396 @@
+"""The graph: immutable, interned tensor nodes, and the one way to rewrite them.
+
+    >>> from webdnn import ops
+    >>> x = placeholder("x", (1, 8), "f32")
+    >>> y = ops.relu(ops.add(x, x))
+    >>> y is ops.relu(ops.add(x, x))
+    True
+    >>> print(Graph((x,), {"y": y}))
+    x: f32[1,8] = input()
+    %1: f32[1,8] = add(x, x)
+    y: f32[1,8] = relu(%1)
+
+Grammar::
+
+    Graph(inputs: Value..., outputs: {name: Value}, names: {imported name: Value})
+    Value = (node, index), with shape: (int | Expr)... and dtype
+    Node  = (op, inputs: Value..., attrs, regions: Graph...)
+
+A node is interned by (op, identities of inputs, attrs): equal computations are one object, so common
+subexpressions merge and dead code is simply not reached. Constants are lazy: a value whose inputs are all
+constant is computed by numpy when the descriptor is written, never before, and never held twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .expr import Dim, Expr, bounds, const, free, lift, substitute, text
+
+DTYPES: Mapping[str, str] = {  # dtype -> its public name
+    "f32": "float32", "f16": "float16", "f64": "float64", "i8": "int8", "u8": "uint8",
+    "i16": "int16", "u16": "uint16", "i32": "int32", "u32": "uint32", "i64": "int64",
+    "u64": "uint64", "bool": "bool",
+}
+FROM_NUMPY: Mapping[str, str] = {public: short for short, public in DTYPES.items()}
+FLOATS = ("f32", "f16", "f64")
+
+Shape = tuple[Dim, ...]
+
+
+def storage(dtype: str) -> str:
+    """The dtype in which a value is computed and stored: f32, i32 or u32 (32 bits each)."""
+    if dtype in FLOATS:
+        return "f32"
+    return "u32" if dtype in ("u32", "u64") else "i32"
+
+
+def scalar_dtype(dtype: str) -> str:
+    """The dtype of the expression that reads a value: as stored, but bool stays bool."""
+    return "bool" if dtype == "bool" else storage(dtype)
+
+
+class Data:
+    """A lazy constant array, interned by `key` (its source or its content)."""
+
+    def __init__(self, key: Any, shape: tuple[int, ...], dtype: str, read: Callable[[], np.ndarray]):
+        self.key, self.shape, self.dtype, self.read = key, shape, dtype, read
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Data) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __repr__(self) -> str:
+        size = math.prod(self.shape)
+        return str(self.read().tolist()) if size <= 8 else f"<{size} elements>"
+
+
+@dataclass(frozen=True)
+class Op:
+    """An operator: how its result's type follows from its inputs, and what one element is.
+
+    kind: "input", "const", "map" (each output element is an expression of input elements), "reduce"
+    (a monoid over axes), "template" (a template computes it) or "opaque".
+    """
+
+    name: str
+    kind: str
+    infer: Callable[..., Sequence[tuple[Shape, str]]]  # (*inputs, **attrs) -> (shape, dtype)...
+    # map: (node, read, idx) -> Expr, where read(k, index) is element `index` of input k
+    element: Callable[..., Expr] | None = None
+    numpy: Callable[..., np.ndarray] | None = None  # (*arrays, **attrs); None: never folded
+    pointwise: bool = False  # map whose element idx depends on elements idx (broadcast) of inputs
+    grows: bool = False  # the output may be much larger than the inputs: folding would cost download
+
+    def __call__(self, *inputs: Value, **attrs: Any) -> Value:
+        """Output 0 of the node."""
+        return self.node(inputs, attrs).outputs[0]
+
+    def node(self, inputs: Sequence[Value], attrs: Mapping[str, Any], regions: tuple[Any, ...] = ()) -> Node:
+        """The interned node; raises what `infer` raises for inputs that do not fit."""
+        key = (self.name, tuple(inputs), tuple(sorted(attrs.items())), regions)
+        node = _NODES.get(key)
+        if node is None:
+            node = Node(self, tuple(inputs), dict(sorted(attrs.items())), regions)
+            node._types = tuple(self.infer(*inputs, **attrs))
+            _NODES[key] = node
+        return node
+
+
+class Node:
+    """An interned application of an operator; `outputs` are its values."""
+
+    __slots__ = ("op", "inputs", "attrs", "regions", "_types", "_values", "__weakref__")
+
+    def __init__(self, op: Op, inputs: tuple[Value, ...], attrs: dict[str, Any], regions: tuple[Any, ...]):
+        self.op, self.inputs, self.attrs, self.regions = op, inputs, attrs, regions
+        self._types: tuple[tuple[Shape, str], ...] = ()
+        self._values: list[weakref.ref[Value] | None] = []
+
+    @property
+    def outputs(self) -> tuple[Value, ...]:
+        """The node's values; the same objects as long as anyone holds them."""
+        self._values = self._values or [None] * len(self._types)
+        out = []
+        for i, (shape, dtype) in enumerate(self._types):
+            ref = self._values[i]
+            value = ref() if ref is not None else None
+            if value is None:
+                value = Value(self, i, shape, dtype)
+                self._values[i] = weakref.ref(value)
+            out.append(value)
+        return tuple(out)
+
+
+_NODES: weakref.WeakValueDictionary[Any, Node] = weakref.WeakValueDictionary()
+
+
+class Value:
+    """A tensor: output `index` of `node`. `constant` says that it is known before run time."""
+
+    __slots__ = ("node", "index", "shape", "dtype", "constant", "__weakref__")
+
+    def __init__(self, node: Node, index: int, shape: Shape, dtype: str):
+        self.node, self.index, self.dtype = node, index, dtype
+        self.shape: Shape = tuple(as_dim(d) for d in shape)
+        op = node.op
+        self.constant: bool = op.kind == "const" or (
+            op.numpy is not None and all(v.constant for v in node.inputs) and self.static
+            and not (op.grows and self.size > max(4096, sum(v.size for v in node.inputs))))
+
+    @property
+    def op(self) -> str:
+        """The name of the operator."""
+        return self.node.op.name
+
+    @property
+    def inputs(self) -> tuple[Value, ...]:
+        """The inputs of the node."""
+        return self.node.inputs
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """The attributes of the node."""
+        return self.node.attrs
+
+    @property
+    def rank(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    @property
+    def static(self) -> bool:
+        """Whether every dimension is a number."""
+        return all(isinstance(d, int) for d in self.shape)
+
+    @property
+    def size(self) -> Any:
+        """The number of elements (int or Expr)."""
+        return as_dim(math.prod(self.shape, start=1)) if self.shape else 1
+
+    def __repr__(self) -> str:
+        return f"{self.op}:{type_text(self)}"
+
+
+def as_dim(d: Any) -> Dim:
+    """An int where the dimension is known, else its expression."""
+    if isinstance(d, Expr):
+        return d.args[0] if d.op == "const" else d
+    return int(d)
+
+
+def upper(d: Dim) -> int:
+    """The largest value of a dimension."""
+    return int(bounds(d)[1])
+
+
+def type_text(v: Value) -> str:
+    """f32[1,8]"""
+    return f"{v.dtype}[{','.join(text(d) for d in v.shape)}]"
+
+
+# ---- leaves --------------------------------------------------------------------------------------
+
+INPUT = Op("input", "input", lambda *, name, shape, dtype: [(shape, dtype)])
+CONST = Op("const", "const", lambda *, data: [(data.shape, data.dtype)])
+
+
+def placeholder(name: str, shape: Sequence[Any], dtype: str) -> Value:
+    """A graph input."""
+    return INPUT(name=name, shape=tuple(as_dim(d) for d in shape), dtype=dtype)
+
+
+def constant(array: Any, dtype: str | None = None) -> Value:
+    """A constant from an array (or number), interned by content."""
+    a = np.asarray(array)
+    if dtype is None:
+        if a.dtype.name not in FROM_NUMPY:
+            raise TypeError(f"no WebDNN dtype for numpy's {a.dtype}")
+        dtype = FROM_NUMPY[a.dtype.name]
+    a = a.astype(DTYPES[dtype], copy=False)
+    raw = a.tobytes() if a.nbytes <= 64 else hashlib.blake2b(np.ascontiguousarray(a).data, digest_size=16).digest()
+    return CONST(data=Data((raw, a.shape, dtype), a.shape, dtype, lambda: a))
+
+
+def lazy_constant(key: Any, shape: tuple[int, ...], dtype: str, read: Callable[[], np.ndarray]) -> Value:
+    """A constant that is read from its source when it is needed; `key` identifies the source."""
+    return CONST(data=Data(("lazy", key), shape, dtype, read))
+
+
+def evaluate(value: Value, memo: dict[Value, np.ndarray] | None = None) -> np.ndarray:
+    """The array of a constant value, computed by numpy; raises ValueError if it is not constant."""
+    memo = {} if memo is None else memo
+    if not value.constant:
+        raise ValueError(f"{value} is not constant")
+    stack = [value]
+    while stack:
+        v = stack[-1]
+        if v in memo:
+            stack.pop()
+        elif v.op == "const":
+            memo[v] = v.attrs["data"].read()
+        elif missing := [i for i in v.inputs if i not in memo]:
+            stack.extend(missing)
+        else:
+            assert v.node.op.numpy is not None
+            with np.errstate(all="ignore"):
+                out = v.node.op.numpy(*(memo[i] for i in v.inputs), **v.attrs)
+            memo[v] = np.asarray(out).astype(DTYPES[v.dtype], copy=False).reshape(v.shape)  # type: ignore[arg-type]
+    return memo[value]
+
+
+# ---- the graph -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Graph:
+    """Inputs, named outputs, and where the imported model's own value names lie now.
+
+    `names` maps a name in the source model to a value of this graph that equals it (if it still
+    exists); `dims` are the symbolic dimensions in the order of their declaration.
+    """
+
+    inputs: tuple[Value, ...]
+    outputs: dict[str, Value]
+    names: dict[str, Value] = field(default_factory=dict)
+    dims: tuple[Expr, ...] = ()
+    name: str = "model"
+
+    def values(self) -> list[Value]:
+        """Every value that the outputs need, inputs before users; graph inputs first."""
+        order: list[Value] = []
+        seen: set[Value] = set()
+        stack = [(v, False) for v in reversed((*self.inputs, *self.outputs.values()))]
+        while stack:
+            v, done = stack.pop()
+            if done:
+                order.append(v)
+            elif v not in seen:
+                seen.add(v)
+                stack.append((v, True))
+                stack.extend((i, False) for i in reversed(v.inputs) if i not in seen)
+        return order
+
+    def uses(self) -> dict[Value, list[Value]]:
+        """The users of each value (a user that takes it twice is listed twice)."""
+        out: dict[Value, list[Value]] = {}
+        for v in self.values():
+            for i in v.inputs:
+                out.setdefault(i, []).append(v)
+        return out
+
+    def __str__(self) -> str:
+        ids: dict[Value, str] = {v: v.attrs["name"] for v in self.inputs}
+        ids |= {v: k for k, v in self.outputs.items() if v not in ids}
+        lines = []
+        for v in self.values():
+            ids.setdefault(v, f"%{len(lines)}")
+            shown = {k: a for k, a in v.attrs.items() if k not in ("name", "shape", "dtype") or v.op != "input"}
+            parts = [ids[i] for i in v.inputs] + [f"{k}={_attr(a)}" for k, a in shown.items()]
+            lines.append(f"{ids[v]}: {type_text(v)} = {v.op}({', '.join(parts)})")
+        return "\n".join(lines)
+
+
+def _attr(a: Any) -> str:
+    return "(" + ",".join(map(_attr, a)) + ")" if isinstance(a, tuple) else str(a)
+
+
+Rule = Callable[[Value, Mapping[Value, int]], "Value | None"]
+
+
+def rewrite(graph: Graph, rules: Sequence[Rule], hits: dict[str, int] | None = None) -> Graph:
+    """Apply the rules everywhere, bottom-up, until none fires; linear in the values visited.
+
+    A rule takes a value whose inputs are already rewritten, and the number of uses of each value; it
+    returns an equal value of the same type, or None. `hits` counts the rules that fired, by name.
+    """
+    uses: dict[Value, int] = {}
+    for v in graph.values():
+        for i in v.inputs:
+            uses[i] = uses.get(i, 0) + 1
+    for v in graph.outputs.values():
+        uses[v] = uses.get(v, 0) + 1
+    memo: dict[Value, Value] = {}
+
+    def run(root: Value) -> Value:
+        stack: list[tuple[Value, Value | None]] = [(root, None)]
+        while stack:
+            v, becomes = stack.pop()
+            if v in memo:
+                continue
+            if becomes is not None:
+                memo[v] = memo[becomes]
+                continue
+            missing = [i for i in v.inputs if i not in memo]
+            if missing:
+                stack.append((v, None))
+                stack.extend((i, None) for i in reversed(missing))
+                continue
+            inputs = tuple(memo[i] for i in v.inputs)
+            new = v
+            if inputs != v.inputs:
+                new = v.node.op.node(inputs, v.attrs, v.node.regions).outputs[v.index]
+                uses[new] = uses.get(new, 0) + uses.get(v, 1)
+            for rule in rules:
+                found = rule(new, uses)
+                if found is not None and found is not new:
+                    if found.shape != new.shape or found.dtype != new.dtype:
+                        raise AssertionError(f"{rule.__name__}: {new} became {found}")
+                    if hits is not None:
+                        hits[rule.__name__] = hits.get(rule.__name__, 0) + 1
+                    uses[found] = uses.get(found, 0) + uses.get(new, 1)
+                    stack.append((v, found))
+                    stack.append((found, None))
+                    break
+            else:
+                memo[v] = new
+                memo.setdefault(new, new)
+        return memo[root]
+
+    inputs = tuple(run(v) for v in graph.inputs)
+    outputs = {k: run(v) for k, v in graph.outputs.items()}
+    names = {k: memo[v] for k, v in graph.names.items() if v in memo}
+    return Graph(inputs, outputs, names, graph.dims, graph.name)
+
+
+def verify(graph: Graph) -> None:
+    """Raise AssertionError if a value contradicts its operator's inference or leaves the graph."""
+    inputs = set(graph.inputs)
+    for v in graph.values():
+        if v.op == "input" and v not in inputs:
+            raise AssertionError(f"{v} is used but is not an input of the graph")
+        again = v.node.op.infer(*v.inputs, **v.attrs)[v.index]
+        if (tuple(as_dim(d) for d in again[0]), again[1]) != (v.shape, v.dtype):
+            raise AssertionError(f"{v}: inference now says {again}")
+
+
+def bind_dims(d: Dim, table: Mapping[Expr, Any]) -> Dim:
+    """A dimension with some symbols replaced."""
+    return as_dim(substitute(lift(d), table)) if isinstance(d, Expr) else d
+
+
+def dims_of(shapes: Iterable[Shape]) -> list[Expr]:
+    """The symbolic dimensions that occur in shapes, in order of first occurrence."""
+    out: list[Expr] = []
+    for shape in shapes:
+        for d in shape:
+            for s in sorted(free(d, "dim"), key=text):
+                if s not in out:
+                    out.append(s)
+    return out
+
+
+__all__ = [
+    "CONST", "DTYPES", "FLOATS", "FROM_NUMPY", "INPUT", "Data", "Graph", "Node", "Op", "Rule", "Shape", "Value",
+    "as_dim", "bind_dims", "const", "constant", "dims_of", "evaluate", "lazy_constant", "placeholder", "rewrite",
+    "scalar_dtype", "storage", "type_text", "upper", "verify",
+]

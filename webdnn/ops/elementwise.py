@@ -1,0 +1,438 @@
+"""Elementwise operators: each is one function over scalars, for every target and for constants.
+
+    >>> from webdnn.graph import placeholder
+    >>> gelu(placeholder("x", (4,), "f32"))
+    gelu:f32[4]
+
+A body is called with expressions (and then printed by a target) or with numpy arrays (and then folds
+constants). Shapes broadcast as numpy's do; the dtype of the result is that of the first operand unless
+`dtype` says otherwise. Integers narrower than 32 bits wrap to their own width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import expr
+from ..errors import UnsupportedError
+from ..expr import (
+    Expr, absolute, acos, acosh, asin, asinh, atan, atan2, atanh, bounds, ceil, cos, cosh, erf, exp, floor,
+    idiv, isinf, isnan, lift, log, maximum, minimum, power, rem, round_even, rsqrt, select, sign, sin, sinh, sqrt,
+    tan, tanh, trunc,
+)
+from ..graph import DTYPES, FLOATS, Node, Op, Shape, Value, as_dim, constant, scalar_dtype, storage, type_text
+from .known import fold_known
+
+Body = Callable[..., Any]
+_NARROW = {"i8": (8, True), "u8": (8, False), "i16": (16, True), "u16": (16, False)}
+
+
+def broadcast_shapes(*shapes: Shape) -> Shape:
+    """numpy's broadcasting; a symbolic dimension matches itself or 1."""
+    rank = max(len(s) for s in shapes)
+    out = []
+    for axis in range(rank):
+        size: Any = 1
+        for s in shapes:
+            d = s[axis - rank + len(s)] if axis - rank + len(s) >= 0 else 1
+            if d == 1:
+                continue
+            if size != 1 and size is not d and size != d:
+                raise ValueError(f"shapes do not broadcast: {', '.join(str(list(s)) for s in shapes)}")
+            size = d
+        out.append(size)
+    return tuple(out)
+
+
+def broadcast_index(idx: tuple[Any, ...], shape: Shape) -> tuple[Any, ...]:
+    """The index into a value of `shape` for index `idx` of the broadcast result."""
+    tail = idx[len(idx) - len(shape):]
+    return tuple(lift(0) if d == 1 else i for i, d in zip(tail, shape))
+
+
+def wrap(e: Any, dtype: str) -> Any:
+    """`e` reduced to the width of a narrow integer dtype (numpy arrays wrap by themselves)."""
+    if dtype not in _NARROW or not isinstance(e, Expr):
+        return e
+    bits, signed = _NARROW[dtype]
+    lo, hi = bounds(e)
+    half = 1 << (bits - 1)
+    if (-half if signed else 0) <= lo and hi < (half if signed else 2 * half):
+        return e
+    mask = expr.binary("bitand", e + half if signed else e, (1 << bits) - 1)
+    return mask - half if signed else mask
+
+
+def elementwise(body: Body | None = None, *, dtype: str | None = None, of: int = 0) -> Any:
+    """Make a graph operator of a scalar function; `dtype` fixes the result's, else operand `of`'s is."""
+    if body is None:
+        return lambda b: elementwise(b, dtype=dtype, of=of)
+    name = body.__name__.rstrip("_")
+
+    def infer(*inputs: Value, **attrs: Any) -> list[tuple[Shape, str]]:
+        shape = broadcast_shapes(*(v.shape for v in inputs))
+        return [(shape, attrs.get("to") or dtype or inputs[of].dtype)]
+
+    def element(node: Node, read: Callable[[int, Any], Expr], idx: tuple[Any, ...]) -> Expr:
+        args = [read(k, broadcast_index(idx, v.shape)) for k, v in enumerate(node.inputs)]
+        out = node._types[0][1]
+        return wrap(lift(body(*args, **node.attrs), scalar_dtype(out)), out)  # type: ignore[no-any-return]
+
+    op = Op(name, "map", infer, element, lambda *a, **k: body(*a, **k), pointwise=True)
+
+    def call(*args: Any, **attrs: Any) -> Value:
+        first = next(a for a in args[of:] + args[:of] if isinstance(a, Value))
+        values = tuple(a if isinstance(a, Value) else constant(a, first.dtype) for a in args)
+        operands = values[1:] if name == "where" else values
+        if len({v.dtype for v in operands}) > 1:
+            raise UnsupportedError(
+                f"{name}: operands must have one dtype, found {', '.join(type_text(v) for v in operands)}")
+        known = fold_known(op, values, attrs)
+        return known if known is not None else op(*values, **attrs)
+
+    call.__name__, call.__doc__ = name, body.__doc__
+    call.op = op  # type: ignore[attr-defined]
+    return call
+
+
+def is_float(x: Any) -> bool:
+    """Whether an expression or array holds floating-point numbers."""
+    return x.dtype in expr.FLOAT if isinstance(x, Expr) else np.asarray(x).dtype.kind == "f"
+
+
+# ---- arithmetic ----------------------------------------------------------------------------------
+
+
+@elementwise
+def add(x, y):
+    return x + y
+
+
+@elementwise
+def sub(x, y):
+    return x - y
+
+
+@elementwise
+def mul(x, y):
+    return x * y
+
+
+@elementwise
+def div(x, y):
+    """Integers truncate (ONNX)."""
+    return x / y if is_float(x) else idiv(x, y)
+
+
+@elementwise
+def mod(x, y):
+    """The result has the sign of y (Python)."""
+    if is_float(x):
+        return x - floor(x / y) * y
+    return expr.apply("mod", x, y)
+
+
+@elementwise
+def fmod(x, y):
+    """The result has the sign of x (C)."""
+    return rem(x, y)
+
+
+@elementwise(of=0)
+def pow_(x, y):
+    return power(x, y)
+
+
+@elementwise
+def min_(x, y):
+    return minimum(x, y)
+
+
+@elementwise
+def max_(x, y):
+    return maximum(x, y)
+
+
+@elementwise
+def neg(x):
+    return -x
+
+
+@elementwise
+def abs_(x):
+    return absolute(x)
+
+
+@elementwise
+def sign_(x):
+    return sign(x)
+
+
+@elementwise
+def reciprocal(x):
+    return 1 / x
+
+
+def _unary(fn: Body) -> Any:
+    def body(x: Any) -> Any:
+        return fn(x)
+
+    body.__name__ = {"round": "round_even"}.get(fn.__name__, fn.__name__)
+    return elementwise(body)
+
+
+exp_, log_, sqrt_, rsqrt_, sin_, cos_, tan_, asin_, acos_, atan_ = map(
+    _unary, (exp, log, sqrt, rsqrt, sin, cos, tan, asin, acos, atan))
+sinh_, cosh_, tanh_, asinh_, acosh_, atanh_, erf_ = map(
+    _unary, (sinh, cosh, tanh, asinh, acosh, atanh, erf))
+floor_, ceil_, round_, trunc_ = map(_unary, (floor, ceil, round_even, trunc))
+
+
+@elementwise
+def atan2_(y, x):
+    return atan2(y, x)
+
+
+# ---- activations ---------------------------------------------------------------------------------
+
+
+@elementwise
+def relu(x):
+    return maximum(x, 0)
+
+
+@elementwise
+def leaky_relu(x, *, alpha):
+    return select(x < 0, x * alpha, x)
+
+
+@elementwise
+def prelu(x, slope):
+    return select(x < 0, x * slope, x)
+
+
+@elementwise
+def thresholded_relu(x, *, alpha):
+    return select(x > alpha, x, 0)
+
+
+@elementwise
+def elu(x, *, alpha):
+    return select(x < 0, alpha * (exp(x) - 1), x)
+
+
+@elementwise
+def celu(x, *, alpha):
+    return maximum(x, 0) + minimum(alpha * (exp(x / alpha) - 1), 0)
+
+
+@elementwise
+def selu(x, *, alpha, gamma):
+    return gamma * select(x > 0, x, alpha * (exp(x) - 1))
+
+
+@elementwise
+def sigmoid(x):
+    return 1 / (1 + exp(-x))
+
+
+@elementwise
+def hard_sigmoid(x, *, alpha, beta):
+    return maximum(minimum(x * alpha + beta, 1), 0)
+
+
+@elementwise
+def hard_swish(x):
+    return x * maximum(minimum(x * (1 / 6) + 0.5, 1), 0)
+
+
+@elementwise
+def silu(x):
+    return x / (1 + exp(-x))
+
+
+@elementwise
+def swish(x, *, alpha):
+    return x / (1 + exp(x * -alpha))
+
+
+@elementwise
+def softplus(x):
+    """log(1 + exp(x)) without overflow."""
+    return maximum(x, 0) + log(1 + exp(-absolute(x)))
+
+
+@elementwise
+def softsign(x):
+    return x / (1 + absolute(x))
+
+
+@elementwise
+def mish(x):
+    return x * tanh(maximum(x, 0) + log(1 + exp(-absolute(x))))
+
+
+@elementwise
+def gelu(x):
+    """0.5 x (1 + erf(x / sqrt 2)) (Hendrycks and Gimpel, arXiv 1606.08415)"""
+    return 0.5 * x * (1 + erf(x * 0.7071067811865476))
+
+
+@elementwise
+def gelu_tanh(x):
+    """The tanh approximation of gelu."""
+    return 0.5 * x * (1 + tanh(0.7978845608028654 * (x + 0.044715 * x * x * x)))
+
+
+@elementwise
+def shrink(x, *, lambd, bias):
+    return select(x < -lambd, x + bias, select(x > lambd, x - bias, 0))
+
+
+@elementwise
+def clip(x, lo, hi):
+    """min(max(x, lo), hi); lo and hi are operands."""
+    return minimum(maximum(x, lo), hi)
+
+
+# ---- comparison, logic, bits ---------------------------------------------------------------------
+
+
+@elementwise(dtype="bool")
+def less(x, y):
+    return expr.apply("lt", x, y)
+
+
+@elementwise(dtype="bool")
+def less_equal(x, y):
+    return expr.apply("le", x, y)
+
+
+@elementwise(dtype="bool")
+def greater(x, y):
+    return expr.apply("gt", x, y)
+
+
+@elementwise(dtype="bool")
+def greater_equal(x, y):
+    return expr.apply("ge", x, y)
+
+
+@elementwise(dtype="bool")
+def equal(x, y):
+    return expr.apply("eq", x, y)
+
+
+@elementwise(dtype="bool")
+def not_equal(x, y):
+    return expr.apply("ne", x, y)
+
+
+@elementwise(dtype="bool")
+def logical_and(x, y):
+    return expr.apply("and", x, y)
+
+
+@elementwise(dtype="bool")
+def logical_or(x, y):
+    return expr.apply("or", x, y)
+
+
+@elementwise(dtype="bool")
+def logical_xor(x, y):
+    return expr.apply("xor", x, y)
+
+
+@elementwise(dtype="bool")
+def logical_not(x):
+    return expr.apply("not", x)
+
+
+@elementwise(dtype="bool")
+def is_nan(x):
+    return isnan(x)
+
+
+@elementwise(dtype="bool")
+def is_inf(x, *, positive=True, negative=True):
+    if positive and negative:
+        return isinf(x)
+    sides = x > 0 if positive else x < 0
+    return expr.apply("and", isinf(x), sides)
+
+
+@elementwise
+def bit_and(x, y):
+    return expr.apply("bitand", x, y)
+
+
+@elementwise
+def bit_or(x, y):
+    return expr.apply("bitor", x, y)
+
+
+@elementwise
+def bit_xor(x, y):
+    return expr.apply("bitxor", x, y)
+
+
+@elementwise
+def bit_not(x):
+    return expr.apply("bitnot", x)
+
+
+@elementwise
+def shift_left(x, n):
+    return expr.apply("shl", x, n)
+
+
+@elementwise
+def shift_right(x, n):
+    return expr.apply("shr", x, n)
+
+
+@elementwise(of=1)
+def where(condition, x, y):
+    """x where the condition holds, else y."""
+    return select(condition, x, y)
+
+
+@elementwise
+def cast_(x, *, to):
+    """Conversion between dtypes; to narrow integers it wraps."""
+    if isinstance(x, Expr):
+        if to == "f16":
+            return _round_f16(expr.cast(x, "f32"))
+        return expr.cast(x, scalar_dtype(to))
+    if to != "bool" and to not in FLOATS and np.asarray(x).dtype.kind == "f":
+        x = expr.cast_numpy(x, storage(to))
+    with np.errstate(all="ignore"):
+        return np.asarray(x).astype(DTYPES[to])
+
+
+def _round_f16(x: Expr) -> Expr:
+    """float16 values are computed in f32; a cast to float16 is exact to f16's 11 bits within its range."""
+    bits = expr.bitcast(x, "u32")
+    half = expr.binary("bitand", expr.binary("shr", bits, 13), 1) + 0xFFF
+    rounded = expr.bitcast(expr.binary("bitand", bits + half, 0xFFFFE000), "f32")
+    big = select(x > 65519.99, float("inf"), select(x < -65519.99, float("-inf"), rounded))
+    small = round_even(x * 16777216.0) * (1 / 16777216.0)
+    return select(absolute(x) < 6.103515625e-05, small, select(isnan(x), x, big))  # type: ignore[no-any-return]
+
+
+def cast(x: Value, to: str) -> Value:
+    """`x` as dtype `to`; nothing happens if it already is."""
+    return x if x.dtype == to else cast_(x, to=to)
+
+
+def clamp(x: Value, lo: float | None = None, hi: float | None = None) -> Value:
+    """clip with literal bounds."""
+    y = x if lo is None else max_(x, lo)
+    return y if hi is None else min_(y, hi)
+
+
+__all__ = ["as_dim"] + [n for n, v in list(globals().items()) if hasattr(v, "op") or n in (
+    "cast", "clamp", "elementwise", "broadcast_index", "broadcast_shapes", "wrap")]

@@ -1,0 +1,90 @@
+"""Small integer tensors whose elements are known when the model is transpiled, symbolic dims included.
+
+Shape arithmetic in a model (Shape, Gather, Mul, Concat, Reshape ...) is evaluated here with numpy arrays
+of ints and expressions, so that a graph never computes its own shapes at run time.
+
+    >>> from webdnn.expr import dim
+    >>> known(ints([1, dim("h", 1, 8)], "i64")).tolist()
+    [1, h]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..expr import Expr, cast, lift, select
+from ..graph import Node, Op, Value, as_dim, constant, evaluate, scalar_dtype
+
+LIMIT = 4096  # elements; larger tensors are data, not shapes
+
+
+def _element(node: Node, read: Callable[[int, Any], Expr], idx: tuple[Any, ...]) -> Expr:
+    shape, dtype = node._types[0]
+    flat: Any = lift(0)
+    for i, d in zip(idx, shape):
+        flat = flat * d + i
+    values = node.attrs["values"]
+    out = lift(values[-1], "i32")
+    for k in range(len(values) - 2, -1, -1):
+        out = select(flat < k + 1, lift(values[k], "i32"), out)
+    return cast(out, scalar_dtype(dtype))  # type: ignore[no-any-return]
+
+
+INTS = Op("ints", "map", lambda *, values, shape, dtype: [(shape, dtype)], _element)
+
+
+def ints(values: Any, dtype: str = "i64") -> Value:
+    """A tensor of ints and expressions; an ordinary constant if every element is an int."""
+    array = np.asarray(values, dtype=object)
+    flat = [as_dim(v) for v in array.ravel()]
+    if all(isinstance(v, int) for v in flat):
+        return constant(np.array(flat, dtype=np.int64).reshape(array.shape), dtype)
+    return INTS(values=tuple(flat), shape=array.shape, dtype=dtype)
+
+
+def known(v: Value) -> np.ndarray | None:
+    """The elements as an object array of ints and expressions, or None if they are not all known."""
+    if v.op == "ints":
+        out = np.empty(len(v.attrs["values"]), dtype=object)
+        out[:] = v.attrs["values"]
+        return out.reshape(v.attrs["shape"])
+    if v.constant and v.dtype in ("i64", "i32", "bool") and v.size <= LIMIT:
+        return np.array(evaluate(v).tolist(), dtype=object).reshape(v.shape)  # type: ignore[arg-type]
+    return None
+
+
+def _symbolic(values: Sequence[Value]) -> list[np.ndarray] | None:
+    if not any(v.op == "ints" for v in values):
+        return None
+    arrays = [known(v) for v in values]
+    return None if any(a is None for a in arrays) else arrays  # type: ignore[return-value]
+
+
+def fold_known(op: Op, values: Sequence[Value], attrs: Mapping[str, Any]) -> Value | None:
+    """An elementwise operator on known integers, or None if something is not known."""
+    arrays = _symbolic(values)
+    if arrays is None:
+        return None
+    ((shape, dtype),) = op.infer(*values, **attrs)
+    if dtype not in ("i64", "i32", "bool"):
+        return None
+    node = op.node(values, attrs)
+    assert op.element is not None
+    full = [np.broadcast_to(a, shape) for a in arrays]  # type: ignore[arg-type]
+    out = np.empty(shape, dtype=object)  # type: ignore[arg-type]
+    for at in np.ndindex(*shape):  # type: ignore[arg-type]
+        e = op.element(node, lambda k, i: lift(full[k][at], scalar_dtype(values[k].dtype)), at)
+        value = as_dim(e)
+        if isinstance(value, Expr) and value.dtype == "bool":
+            return None
+        out[at] = int(value) if not isinstance(value, Expr) else value
+    return ints(out, dtype)
+
+
+def move_known(move: Callable[..., Any], *values: Value) -> Value | None:
+    """A data movement (numpy on object arrays) of known integers, or None."""
+    arrays = _symbolic(values)
+    return None if arrays is None else ints(move(*arrays), values[0].dtype)

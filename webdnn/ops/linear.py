@@ -1,0 +1,177 @@
+"""Matrix products and convolutions: what templates compute.
+
+    >>> from webdnn.graph import placeholder
+    >>> matmul(placeholder("a", (3, 4), "f32"), placeholder("b", (4, 5), "f32"))
+    matmul:f32[3,5]
+
+Convolutions are NHWC with filters [KH, KW, C/groups, M]; that is a definition, not a choice: frontends
+of NCHW formats wrap them in transposes. The last pass replaces `matmul` and `conv` by their packed
+forms, whose second operand lies in panels [..., ceil(N/8), K, 8].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import UnsupportedError
+from ..expr import lift
+from ..graph import Op, Shape, Value, as_dim, type_text
+from .elementwise import broadcast_shapes
+from .movement import dilate, expand, flip, pad, product, reshape, same, slice_, transpose
+
+PANEL = 8
+
+
+def _matmul_infer(a: Value, b: Value) -> list[tuple[Shape, str]]:
+    if a.rank < 2 or b.rank < 2 or not same(a.shape[-1], b.shape[-2]):
+        raise UnsupportedError(f"matmul: {type_text(a)} and {type_text(b)} do not fit")
+    if a.dtype != b.dtype:
+        raise UnsupportedError(f"matmul: operands must have one dtype, found {type_text(a)} and {type_text(b)}")
+    batch = broadcast_shapes(a.shape[:-2], b.shape[:-2]) if a.rank > 2 or b.rank > 2 else ()
+    return [((*batch, a.shape[-2], b.shape[-1]), a.dtype)]
+
+
+MATMUL = Op("matmul", "template", _matmul_infer, None, lambda a, b: np.matmul(a, b))
+
+
+def matmul(a: Value, b: Value) -> Value:
+    """a[..., M, K] @ b[..., K, N]; batch axes broadcast; one-dimensional operands as in numpy."""
+    if a.rank == 1:
+        out = matmul(reshape(a, (1, *a.shape)), b)
+        return reshape(out, (*out.shape[:-2], out.shape[-1]))
+    if b.rank == 1:
+        out = matmul(a, reshape(b, (*b.shape, 1)))
+        return reshape(out, out.shape[:-1])
+    return MATMUL(a, b)
+
+
+def conv_size(size: Any, kernel: int, stride: int, dilation: int, before: int, after: int) -> Any:
+    """The output size of a convolution or pooling along one axis."""
+    return as_dim((lift(size) + before + after - ((kernel - 1) * dilation + 1)) // stride + 1)
+
+
+def _conv_infer(x: Value, w: Value, *, stride: tuple[int, int], pads: tuple[int, int, int, int],
+                dilation: tuple[int, int], groups: int) -> list[tuple[Shape, str]]:
+    n, h, wd, c = x.shape
+    kh, kw, cg, m = w.shape
+    assert isinstance(kh, int) and isinstance(kw, int)
+    if not isinstance(c, int) or not isinstance(m, int) or cg * groups != c or m % groups:  # type: ignore[operator]
+        raise UnsupportedError(f"conv: {type_text(x)} and filters {type_text(w)} with {groups} groups do not fit")
+    oh = conv_size(h, kh, stride[0], dilation[0], pads[0], pads[2])
+    ow = conv_size(wd, kw, stride[1], dilation[1], pads[1], pads[3])
+    for o in (oh, ow):
+        if isinstance(o, int) and o < 1:
+            raise UnsupportedError(f"conv: the window of {type_text(w)} does not fit into {type_text(x)} with pads {pads}")
+    return [((n, oh, ow, m), x.dtype)]
+
+
+CONV = Op("conv", "template", _conv_infer)
+
+
+def conv(x: Value, w: Value, stride: Sequence[int] = (1, 1), pads: Sequence[int] = (0, 0, 0, 0),
+         dilation: Sequence[int] = (1, 1), groups: int = 1) -> Value:
+    """x [N,H,W,C], w [KH,KW,C/groups,M], pads (top, left, bottom, right) -> [N,OH,OW,M]."""
+    return CONV(x, w, stride=tuple(stride), pads=tuple(pads), dilation=tuple(dilation), groups=groups)
+
+
+def conv_transpose(x: Value, w: Value, stride: Sequence[int], pads: Sequence[int], dilation: Sequence[int],
+                   groups: int, output_padding: Sequence[int] = (0, 0)) -> Value:
+    """The adjoint of conv: x [N,H,W,C], w [KH,KW,C/groups,M/groups... per group], see below.
+
+    w is [KH, KW, C, M/groups] (channel c of x feeds the M/groups outputs of its group). Where the windows
+    do not overlap (kernel = stride) it is one matrix product and a rearrangement; else a convolution with
+    the flipped filters over x with zeros between its elements.
+    """
+    n, h, wd, c = x.shape
+    kh, kw, _, mg = w.shape
+    if (kh, kw) == tuple(stride) and tuple(dilation) == (1, 1) and groups == 1:
+        flat = matmul(reshape(x, (n, product([h, wd]), c)), reshape(transpose(w, (2, 0, 1, 3)), (c, kh * kw * mg)))  # type: ignore[operator]
+        y = transpose(reshape(flat, (n, h, wd, kh, kw, mg)), (0, 1, 3, 2, 4, 5))
+        y = reshape(y, (n, lift(h) * kh, lift(wd) * kw, mg))
+        top, left, bottom, right = pads
+        return pad(y, (0, -top, -left, 0), (0, output_padding[0] - bottom, output_padding[1] - right, 0))
+    # [KH, KW, C, M/g] -> flipped [KH, KW, C/g, M]
+    f = flip(w, (0, 1))
+    f = reshape(f, (kh, kw, groups, c // groups, mg))  # type: ignore[operator]
+    f = reshape(transpose(f, (0, 1, 3, 2, 4)), (kh, kw, c // groups, groups * mg))  # type: ignore[operator]
+    ey, ex = (kh - 1) * dilation[0], (kw - 1) * dilation[1]  # type: ignore[operator]
+    top, left, bottom, right = pads
+    around = (ey - top, ex - left, ey - bottom + output_padding[0], ex - right + output_padding[1])
+    x = dilate(x, (1, stride[0], stride[1], 1))
+    x = pad(x, (0, min(around[0], 0), min(around[1], 0), 0), (0, min(around[2], 0), min(around[3], 0), 0))
+    return conv(x, f, (1, 1), [max(p, 0) for p in around], dilation, groups)
+
+
+# ---- packed forms --------------------------------------------------------------------------------
+
+
+def pack(b: Value) -> Value:
+    """[..., K, N] -> panels [..., ceil(N/8), K, 8], zeros beyond N."""
+    *batch, k, n = b.shape
+    fill = as_dim(-lift(n) % PANEL) if not isinstance(n, int) else -n % PANEL
+    b = pad(b, [0] * b.rank, [0] * (b.rank - 1) + [fill])
+    b = reshape(b, (*batch, k, as_dim((lift(n) + (PANEL - 1)) // PANEL), PANEL))
+    r = len(batch)
+    return transpose(b, (*range(r), r + 1, r, r + 2))
+
+
+def _packed_matmul_infer(a: Value, b: Value, *, n: Any) -> list[tuple[Shape, str]]:
+    batch = broadcast_shapes(a.shape[:-2], b.shape[:-3]) if a.rank > 2 or b.rank > 3 else ()
+    return [((*batch, a.shape[-2], n), a.dtype)]
+
+
+PACKED_MATMUL = Op("packed_matmul", "template", _packed_matmul_infer)
+
+
+def pack_matmul(a: Value, b: Value) -> Value:
+    """matmul with the second operand in panels; weights without batch axes merge a's batch into rows."""
+    if all(d == 1 for d in b.shape[:-2]) and a.rank > 2:
+        out_shape = MATMUL.infer(a, b)[0][0]
+        rows = reshape(a, (product(a.shape[:-1]), a.shape[-1]))
+        out = PACKED_MATMUL(rows, pack(reshape(b, b.shape[-2:])), n=b.shape[-1])
+        return reshape(out, out_shape)
+    return PACKED_MATMUL(a, pack(b), n=b.shape[-1])
+
+
+def pack_filters(w: Value, groups: int) -> Value:
+    """[KH, KW, C/g, M] -> [G, ceil(M/g/8), KH*KW*C/g, 8]."""
+    kh, kw, cg, m = w.shape
+    assert isinstance(m, int)
+    flat = reshape(w, (product([kh, kw, cg]), groups, m // groups))
+    return pack(transpose(flat, (1, 0, 2)))
+
+
+def _packed_conv_infer(x: Value, w: Value, *, kernel: tuple[int, int], m: int, stride: Any, pads: Any, dilation: Any,
+                       groups: int) -> list[tuple[Shape, str]]:
+    n, h, wd, _ = x.shape
+    oh = conv_size(h, kernel[0], stride[0], dilation[0], pads[0], pads[2])
+    ow = conv_size(wd, kernel[1], stride[1], dilation[1], pads[1], pads[3])
+    return [((n, oh, ow, m), x.dtype)]
+
+
+PACKED_CONV = Op("packed_conv", "template", _packed_conv_infer)
+DEPTHWISE = Op("depthwise", "template", lambda x, w, *, stride, pads, dilation: _packed_conv_infer(
+    x, w, kernel=w.shape[:2], m=w.shape[2], stride=stride, pads=pads, dilation=dilation, groups=1))
+
+
+def pack_conv(x: Value, w: Value, stride: Any, pads: Any, dilation: Any, groups: int) -> Value:
+    """conv in the form that a template takes: a matmul if 1x1, depthwise, or with filters in panels."""
+    n, h, wd, c = x.shape
+    kh, kw, cg, m = w.shape
+    if (kh, kw) == (1, 1) and groups == 1 and not any(pads):
+        if tuple(stride) != (1, 1):
+            oh, ow = conv_size(h, 1, stride[0], 1, 0, 0), conv_size(wd, 1, stride[1], 1, 0, 0)
+            return PACKED_CONV(x, pack_filters(w, 1), kernel=(1, 1), m=m, stride=stride, pads=pads, dilation=dilation,
+                               groups=1) if oh is not None and ow is not None else x
+        out = PACKED_MATMUL(reshape(x, (product([n, h, wd]), c)), pack(reshape(w, (c, m))), n=m)
+        return reshape(out, (n, h, wd, m))
+    if groups == c and cg == 1 and m == c:
+        return DEPTHWISE(x, reshape(w, (kh, kw, c)), stride=stride, pads=pads, dilation=dilation)
+    return PACKED_CONV(x, pack_filters(w, groups), kernel=(kh, kw), m=m, stride=stride, pads=pads, dilation=dilation,
+                       groups=groups)
+
+
+__all__ = ["conv", "conv_size", "conv_transpose", "matmul", "pack_conv", "pack_matmul", "expand", "slice_"]

@@ -1,0 +1,538 @@
+"""Movement: views and rearrangements. Each says which input element an output element is.
+
+    >>> from webdnn.graph import placeholder
+    >>> reshape(placeholder("x", (2, 6), "f32"), (3, -1))
+    reshape:f32[3,4]
+
+None of these costs anything by itself: the fuser reads through them, places through them (concat), or
+makes one copying kernel where a template needs its operand in a certain order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import UnsupportedError
+from ..expr import Dim, Expr, cast, const, evaluate as evaluate_dim, free, less, lift, maximum, minimum, poly, select
+from ..graph import Node, Op, Shape, Value, as_dim, scalar_dtype, type_text, upper
+from .known import INTS, ints, known, move_known
+
+Read = Callable[[int, Any], Expr]
+Index = tuple[Any, ...]
+
+
+def product(dims: Sequence[Dim]) -> Dim:
+    """The product of dimensions."""
+    out: Any = 1
+    for d in dims:
+        out = out * d
+    return as_dim(out)
+
+
+def same(a: Dim, b: Dim) -> bool:
+    """Whether two dimensions are proved equal."""
+    return a == b if isinstance(a, int) and isinstance(b, int) else poly(a) == poly(b)
+
+
+# ---- reshape -------------------------------------------------------------------------------------
+
+
+def groups(a: Shape, b: Shape) -> list[tuple[range, range]]:
+    """Matching runs of axes of two shapes with equal products, as short as possible."""
+    out = []
+    i = j = 0
+    while i < len(a) or j < len(b):
+        i0, j0 = i, j
+        left: Any = a[i] if i < len(a) else 1
+        right: Any = b[j] if j < len(b) else 1
+        i, j = min(i + 1, len(a)), min(j + 1, len(b))
+        while not same(left, right):
+            grow_left = i < len(a) and (j == len(b) or upper(left) <= upper(right))
+            if grow_left:
+                left, i = left * a[i], i + 1
+            elif j < len(b):
+                right, j = right * b[j], j + 1
+            else:
+                raise ValueError(f"cannot reshape {list(a)} to {list(b)}")
+        out.append((range(i0, i), range(j0, j)))
+    return out
+
+
+def reshape_index(idx: Index, shape: Shape, to: Shape) -> Index:
+    """The index within `to` of element `idx` of `shape` (equal sizes, row-major)."""
+    out: list[Any] = []
+    for left, right in groups(shape, to):
+        flat: Any = lift(0)
+        for k in left:
+            flat = flat * shape[k] + idx[k]
+        if len(right) == 1:
+            out.append(flat)
+            continue
+        inner: Any = 1
+        part: list[Any] = []
+        for n, k in enumerate(reversed(right)):
+            last = n == len(right) - 1
+            part.append(lift(0) if to[k] == 1 else flat // inner if last else flat // inner % to[k])
+            inner = as_dim(inner * to[k])
+        out += reversed(part)
+    return tuple(out)
+
+
+def _reshape_infer(x: Value, *, shape: Shape) -> list[tuple[Shape, str]]:
+    if not same(product(shape), x.size):
+        raise UnsupportedError(f"reshape: {type_text(x)} has {x.size} elements, {list(shape)} has {product(shape)}")
+    return [(shape, x.dtype)]
+
+
+RESHAPE = Op(
+    "reshape", "map", _reshape_infer,
+    lambda node, read, idx: read(0, reshape_index(idx, node._types[0][0], node.inputs[0].shape)),
+    lambda x, *, shape: np.reshape(x, shape))
+
+
+def reshape(x: Value, shape: Sequence[Any]) -> Value:
+    """Row-major reshape; one -1 is inferred."""
+    dims = [as_dim(d) for d in shape]
+    holes = [k for k, d in enumerate(dims) if isinstance(d, int) and d == -1]
+    if len(holes) > 1:
+        raise UnsupportedError(f"reshape of {type_text(x)} to {dims}: more than one -1")
+    if holes:
+        rest = product([d for d in dims if not (isinstance(d, int) and d == -1)])
+        if isinstance(rest, int) and rest == 0:
+            raise UnsupportedError(f"reshape of {type_text(x)} to {dims}: -1 beside 0")
+        size = x.size
+        dims[holes[0]] = as_dim(lift(size) // rest) if isinstance(size, Expr) or isinstance(rest, Expr) else size // rest
+    to = tuple(dims)
+    if to == x.shape:
+        return x
+    moved = move_known(lambda a: a.reshape(to), x) if all(isinstance(d, int) for d in to) else None
+    if moved is not None:
+        return moved
+    if x.op == "reshape":
+        return reshape(x.inputs[0], to)
+    return RESHAPE(x, shape=to)
+
+
+def squeeze(x: Value, axes: Sequence[int] | None = None) -> Value:
+    """Without the given axes of size 1 (default: all such)."""
+    drop = {a % x.rank for a in axes} if axes is not None else {k for k, d in enumerate(x.shape) if d == 1}
+    return reshape(x, [d for k, d in enumerate(x.shape) if k not in drop])
+
+
+def unsqueeze(x: Value, axes: Sequence[int]) -> Value:
+    """With axes of size 1 inserted at the given positions of the result."""
+    rank = x.rank + len(axes)
+    at = {a % rank for a in axes}
+    it = iter(x.shape)
+    return reshape(x, [1 if k in at else next(it) for k in range(rank)])
+
+
+# ---- transpose -----------------------------------------------------------------------------------
+
+TRANSPOSE = Op(
+    "transpose", "map", lambda x, *, perm: [(tuple(x.shape[p] for p in perm), x.dtype)],
+    lambda node, read, idx: read(0, tuple(idx[node.attrs["perm"].index(k)] for k in range(len(idx)))),
+    lambda x, *, perm: np.transpose(x, perm))
+
+
+def transpose(x: Value, perm: Sequence[int]) -> Value:
+    """Axis k of the result is axis perm[k] of x."""
+    perm = tuple(p % x.rank for p in perm)
+    if sorted(perm) != list(range(x.rank)):
+        raise UnsupportedError(f"transpose: {perm} is not a permutation of the axes of {type_text(x)}")
+    if perm == tuple(range(x.rank)):
+        return x
+    if x.op == "transpose":
+        return transpose(x.inputs[0], [x.attrs["perm"][p] for p in perm])
+    moved = move_known(lambda a: a.transpose(perm), x)
+    if moved is not None:
+        return moved
+    if [p for p in perm if x.shape[p] != 1] == [p for p in range(x.rank) if x.shape[p] != 1]:
+        return reshape(x, [x.shape[p] for p in perm])  # only axes of size 1 move
+    return TRANSPOSE(x, perm=perm)
+
+
+# ---- slice, pad, expand --------------------------------------------------------------------------
+
+SLICE = Op(
+    "slice", "map", lambda x, *, starts, sizes, steps: [(sizes, x.dtype)],
+    lambda node, read, idx: read(0, tuple(
+        lift(s) + lift(i) * t for i, s, t in zip(idx, node.attrs["starts"], node.attrs["steps"]))),
+    lambda x, *, starts, sizes, steps: x[np.ix_(*(s + t * np.arange(n) for s, n, t in zip(starts, sizes, steps)))])
+
+
+def slice_(x: Value, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int] | None = None) -> Value:
+    """sizes[k] elements from starts[k] in steps of steps[k] (may be negative) along each axis."""
+    steps = tuple(steps or (1,) * x.rank)
+    starts, sizes = tuple(map(as_dim, starts)), tuple(map(as_dim, sizes))
+    if sizes == x.shape and all(t == 1 for t in steps):
+        return x
+    if all(isinstance(d, int) for d in (*starts, *sizes)):
+        moved = move_known(lambda a: a[np.ix_(*(s + t * np.arange(n) for s, n, t in zip(starts, sizes, steps)))], x)  # type: ignore[operator, arg-type]
+        if moved is not None:
+            return moved
+    return SLICE(x, starts=starts, sizes=sizes, steps=steps)
+
+
+def slice_axis(x: Value, axis: int, start: Dim, size: Dim, step: int = 1) -> Value:
+    """slice_ along one axis."""
+    axis %= x.rank
+    pick = lambda new, old: [new if k == axis else o for k, o in enumerate(old)]  # noqa: E731
+    return slice_(x, pick(start, [0] * x.rank), pick(size, x.shape), pick(step, [1] * x.rank))
+
+
+def flip(x: Value, axes: Sequence[int]) -> Value:
+    """Reversed along axes."""
+    at = {a % x.rank for a in axes}
+    starts = [as_dim(lift(d) - 1) if k in at else 0 for k, d in enumerate(x.shape)]
+    return slice_(x, starts, x.shape, [-1 if k in at else 1 for k in range(x.rank)])
+
+
+def _pad_element(node: Node, read: Read, idx: Index) -> Expr:
+    (x,) = node.inputs
+    inside: Any = const(True)
+    at = []
+    for i, d, before, after in zip(idx, x.shape, node.attrs["before"], node.attrs["after"]):
+        j = lift(i) - before
+        if before != 0:
+            inside = _and(inside, j >= 0)
+        if after != 0:
+            inside = _and(inside, j < d)
+        at.append(j)
+    value = read(0, tuple(at))
+    return select(inside, value, lift(node.attrs["value"], value.dtype))  # type: ignore[no-any-return]
+
+
+def _and(a: Expr, b: Expr) -> Expr:
+    from ..expr import logical_and
+    return logical_and(a, b)  # type: ignore[no-any-return]
+
+
+PAD = Op(
+    "pad", "map",
+    lambda x, *, before, after, value: [
+        (tuple(as_dim(lift(d) + b + a) for d, b, a in zip(x.shape, before, after)), x.dtype)],
+    _pad_element,
+    lambda x, *, before, after, value: np.pad(x, list(zip(before, after)), constant_values=value))
+
+
+def _pad_mode_element(node: Node, read: Read, idx: Index) -> Expr:
+    at = []
+    for i, d, b, a in zip(idx, node.inputs[0].shape, node.attrs["before"], node.attrs["after"]):
+        j: Any = lift(i) - b
+        if b == 0 and a == 0:
+            pass
+        elif node.attrs["mode"] == "edge":
+            j = minimum(maximum(j, 0), lift(d) - 1)
+        elif node.attrs["mode"] == "wrap":
+            j = j % d
+        else:
+            # reflect without repeating the edge; fold twice so that a pad of d - 1 on both sides is right
+            j = select(j < 0, -j, j)
+            j = select(j < d, j, (lift(d) - 1) * 2 - j)
+            j = minimum(maximum(j, 0), lift(d) - 1)
+        at.append(j)
+    return read(0, tuple(at))
+
+
+PAD_MODE = Op(
+    "pad_mode", "map",
+    lambda x, *, before, after, mode: [
+        (tuple(as_dim(lift(d) + b + a) for d, b, a in zip(x.shape, before, after)), x.dtype)],
+    _pad_mode_element,
+    lambda x, *, before, after, mode: np.pad(x, list(zip(before, after)), mode=mode))
+
+
+def pad(x: Value, before: Sequence[Dim], after: Sequence[Dim], mode: str = "constant", value: float = 0) -> Value:
+    """Padding by `mode`: constant, edge, reflect (edge not repeated) or wrap; negative amounts crop."""
+    before, after = [as_dim(b) for b in before], [as_dim(a) for a in after]
+    low = lambda d: d if isinstance(d, int) else 0  # noqa: E731
+    if any(low(d) < 0 for d in (*before, *after)):
+        starts = [max(0, -low(b)) for b in before]
+        sizes = [as_dim(lift(d) + min(0, low(b)) + min(0, low(a))) for d, b, a in zip(x.shape, before, after)]
+        x = slice_(x, starts, sizes)
+        before = [b if not isinstance(b, int) else max(0, b) for b in before]
+        after = [a if not isinstance(a, int) else max(0, a) for a in after]
+    if all(isinstance(d, int) and d == 0 for d in (*before, *after)):
+        return x
+    if mode == "constant":
+        if x.dtype in ("f32", "f16", "f64"):
+            value = float(value)
+        else:
+            value = bool(value) if x.dtype == "bool" else int(value)
+        return PAD(x, before=tuple(before), after=tuple(after), value=value)
+    if mode == "reflect":
+        for d, b, a in zip(x.shape, before, after):
+            least = d if isinstance(d, int) else int(lift(d).args[1]) if d.op == "dim" else 1
+            if isinstance(d, int) and max(upper(b), upper(a)) > max(0, least - 1):
+                raise UnsupportedError(f"pad: reflect by {max(upper(b), upper(a))} needs an axis longer than that; {type_text(x)}")
+    return PAD_MODE(x, before=tuple(before), after=tuple(after), mode=mode)
+
+
+def _expand_infer(x: Value, *, shape: Shape) -> list[tuple[Shape, str]]:
+    return [(shape, x.dtype)]
+
+
+def _expand_element(node: Node, read: Read, idx: Index) -> Expr:
+    x = node.inputs[0]
+    tail = idx[len(idx) - x.rank:]
+    return read(0, tuple(lift(0) if d == 1 else i for i, d in zip(tail, x.shape)))
+
+
+EXPAND = Op("expand", "map", _expand_infer, _expand_element,
+            lambda x, *, shape: np.broadcast_to(x, shape), grows=True)
+
+
+def expand(x: Value, shape: Sequence[Dim]) -> Value:
+    """Broadcast to `shape` (numpy's rules; a dimension of x that is not 1 stays)."""
+    dims = [as_dim(d) for d in shape]
+    pad_shape = [1] * (len(dims) - x.rank) + list(x.shape)
+    if len(dims) < x.rank:
+        dims = list(x.shape[:x.rank - len(dims)]) + dims
+        pad_shape = list(x.shape)
+    out = []
+    for have, want in zip(pad_shape, dims):
+        if not (same(have, 1) or same(want, 1) or same(have, want)):
+            raise UnsupportedError(f"expand: {type_text(x)} does not broadcast to {dims}")
+        out.append(want if same(have, 1) else have)
+    if tuple(out) == x.shape:
+        return x
+    if all(isinstance(d, int) for d in out):
+        moved = move_known(lambda a: np.broadcast_to(a, out), x)
+        if moved is not None:
+            return moved
+    return EXPAND(x, shape=tuple(out))
+
+
+# ---- concat, split, gather -----------------------------------------------------------------------
+
+
+def _concat_infer(*xs: Value, axis: int) -> list[tuple[Shape, str]]:
+    first = xs[0]
+    for x in xs[1:]:
+        if x.rank != first.rank or x.dtype != first.dtype or not all(
+                same(a, b) for k, (a, b) in enumerate(zip(x.shape, first.shape)) if k != axis):
+            raise UnsupportedError(f"concat along axis {axis}: {', '.join(map(type_text, xs))} do not fit")
+    total: Any = lift(0)
+    for x in xs:
+        total = total + x.shape[axis]
+    return [(tuple(as_dim(total) if k == axis else d for k, d in enumerate(first.shape)), first.dtype)]
+
+
+def _concat_element(node: Node, read: Read, idx: Index) -> Expr:
+    axis = node.attrs["axis"]
+    starts: list[Any] = [lift(0)]
+    for x in node.inputs[:-1]:
+        starts.append(starts[-1] + x.shape[axis])
+    out: Any = None
+    for k in reversed(range(len(node.inputs))):
+        at = (*idx[:axis], idx[axis] - starts[k], *idx[axis + 1:])
+        value = read(k, at)
+        out = value if out is None else select(lift(idx[axis]) < starts[k + 1], value, out)
+    return out  # type: ignore[no-any-return]
+
+
+CONCAT = Op("concat", "map", _concat_infer, _concat_element,
+            lambda *xs, axis: np.concatenate(xs, axis))
+
+
+def concat(xs: Sequence[Value], axis: int) -> Value:
+    """Values joined along an axis; empty ones are dropped."""
+    axis %= xs[0].rank
+    kept = [x for x in xs if not (isinstance(x.shape[axis], int) and x.shape[axis] == 0)] or [xs[0]]
+    if len(kept) == 1:
+        return kept[0]
+    moved = move_known(lambda *a: np.concatenate(a, axis), *kept)
+    return moved if moved is not None else CONCAT(*kept, axis=axis)
+
+
+def split(x: Value, sizes: Sequence[Dim], axis: int) -> list[Value]:
+    """Consecutive pieces of x along an axis."""
+    out, start = [], lift(0)
+    for size in sizes:
+        out.append(slice_axis(x, axis, as_dim(start), size))
+        start = start + size
+    return out
+
+
+def _gather_element(node: Node, read: Read, idx: Index) -> Expr:
+    x, indices = node.inputs
+    axis = node.attrs["axis"]
+    i = cast(read(1, idx[axis:axis + indices.rank]), "i32")
+    i = select(i < 0, i + x.shape[axis], i)
+    i = minimum(maximum(i, 0), lift(x.shape[axis]) - 1)
+    return read(0, (*idx[:axis], i, *idx[axis + indices.rank:]))
+
+
+GATHER = Op(
+    "gather", "map",
+    lambda x, indices, *, axis: [((*x.shape[:axis], *indices.shape, *x.shape[axis + 1:]), x.dtype)],
+    _gather_element, lambda x, indices, *, axis: np.take(x, indices, axis, mode="wrap"))
+
+
+def gather(x: Value, indices: Value, axis: int = 0) -> Value:
+    """x taken at indices along an axis; negative indices count from the end; others are clamped."""
+    axis %= x.rank
+    at = known(indices)
+    if at is not None and at.size == 1:
+        i = at.ravel()[0]
+        i = as_dim(i if isinstance(i, Expr) else i if i >= 0 else lift(x.shape[axis]) + i)
+        piece = slice_axis(x, axis, i, 1)
+        return reshape(piece, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1:]))
+    if x.op == "ints" and at is not None:
+        return ints(np.take(known(x), at.astype(np.int64), axis), x.dtype)  # type: ignore[arg-type]
+    return GATHER(x, indices, axis=axis)
+
+
+def _gather_elements_element(node: Node, read: Read, idx: Index) -> Expr:
+    x, _ = node.inputs
+    axis = node.attrs["axis"]
+    i = cast(read(1, idx), "i32")
+    i = select(i < 0, i + x.shape[axis], i)
+    i = minimum(maximum(i, 0), lift(x.shape[axis]) - 1)
+    return read(0, (*idx[:axis], i, *idx[axis + 1:]))
+
+
+GATHER_ELEMENTS = Op(
+    "gather_elements", "map", lambda x, indices, *, axis: [(indices.shape, x.dtype)], _gather_elements_element,
+    lambda x, indices, *, axis: np.take_along_axis(
+        x[tuple(slice(0, n) if k != axis else slice(None) for k, n in enumerate(indices.shape))],
+        np.where(indices < 0, indices + x.shape[axis], indices).astype(np.int64), axis))
+
+
+def gather_elements(x: Value, indices: Value, axis: int) -> Value:
+    """out[i, j] = x[indices[i, j], j] (axis 0), element by element."""
+    return GATHER_ELEMENTS(x, indices, axis=axis % x.rank)
+
+
+def _gather_nd_element(node: Node, read: Read, idx: Index) -> Expr:
+    x, indices = node.inputs
+    batch = node.attrs["batch_dims"]
+    depth = indices.shape[-1]
+    assert isinstance(depth, int)
+    outer = idx[:indices.rank - 1]
+    at = list(outer[:batch])
+    for k in range(depth):
+        i = cast(read(1, (*outer, lift(k))), "i32")
+        d = x.shape[batch + k]
+        i = select(i < 0, i + d, i)
+        at.append(minimum(maximum(i, 0), lift(d) - 1))
+    return read(0, (*at, *idx[indices.rank - 1:]))
+
+
+GATHER_ND = Op(
+    "gather_nd", "map",
+    lambda x, indices, *, batch_dims: [
+        ((*indices.shape[:-1], *x.shape[batch_dims + indices.shape[-1]:]), x.dtype)],
+    _gather_nd_element)
+
+
+def gather_nd(x: Value, indices: Value, batch_dims: int = 0) -> Value:
+    """ONNX GatherND: the last axis of indices holds coordinates into x after batch_dims shared axes."""
+    return GATHER_ND(x, indices, batch_dims=batch_dims)
+
+
+# ---- windows, dilation, iota ---------------------------------------------------------------------
+
+
+def _windows_infer(x: Value, *, axes: tuple[int, ...], size: tuple[int, ...], stride: tuple[int, ...],
+                   dilation: tuple[int, ...]) -> list[tuple[Shape, str]]:
+    out: list[Any] = list(x.shape)
+    for a, n, s, d in zip(axes, size, stride, dilation):
+        out[a] = as_dim((lift(x.shape[a]) - ((n - 1) * d + 1)) // s + 1)
+        if isinstance(out[a], int) and out[a] < 1:
+            raise UnsupportedError(f"a window of {(n - 1) * d + 1} does not fit into axis {a} of {type_text(x)}")
+    return [((*out, *size), x.dtype)]
+
+
+def _windows_element(node: Node, read: Read, idx: Index) -> Expr:
+    at = list(idx[:node.inputs[0].rank])
+    a = node.attrs
+    for k, axis in enumerate(a["axes"]):
+        at[axis] = lift(at[axis]) * a["stride"][k] + lift(idx[node.inputs[0].rank + k]) * a["dilation"][k]
+    return read(0, tuple(at))
+
+
+def _windows_numpy(x: np.ndarray, *, axes: Any, size: Any, stride: Any, dilation: Any) -> np.ndarray:
+    for k, a in enumerate(axes):
+        count = (x.shape[a] - ((size[k] - 1) * dilation[k] + 1)) // stride[k] + 1
+        at = np.arange(count)[:, None] * stride[k] + np.arange(size[k])[None, :] * dilation[k]
+        x = np.moveaxis(np.take(x, at, a), a + 1, -1)
+    return x
+
+
+WINDOWS = Op("windows", "map", _windows_infer, _windows_element, _windows_numpy, grows=True)
+
+
+def windows(x: Value, axes: Sequence[int], size: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Value:
+    """Sliding windows: axis a becomes the window's position; the offsets within are appended as axes."""
+    return WINDOWS(x, axes=tuple(axes), size=tuple(size), stride=tuple(stride), dilation=tuple(dilation))
+
+
+def _dilate_element(node: Node, read: Read, idx: Index) -> Expr:
+    inside: Any = const(True)
+    at = []
+    for i, f in zip(idx, node.attrs["factors"]):
+        at.append(lift(i) // f)
+        if f > 1:
+            from ..expr import equal
+            inside = _and(inside, equal(lift(i) % f, 0))
+    value = read(0, tuple(at))
+    return select(inside, value, lift(0, value.dtype))  # type: ignore[no-any-return]
+
+
+def _dilate_numpy(x: np.ndarray, *, factors: tuple[int, ...]) -> np.ndarray:
+    out = np.zeros([(n - 1) * f + 1 for n, f in zip(x.shape, factors)], x.dtype)
+    out[tuple(slice(None, None, f) for f in factors)] = x
+    return out
+
+
+DILATE = Op(
+    "dilate", "map",
+    lambda x, *, factors: [(tuple(as_dim((lift(d) - 1) * f + 1) for d, f in zip(x.shape, factors)), x.dtype)],
+    _dilate_element, _dilate_numpy)
+
+
+def dilate(x: Value, factors: Sequence[int]) -> Value:
+    """factors[k] - 1 zeros between the elements along axis k."""
+    return x if all(f == 1 for f in factors) else DILATE(x, factors=tuple(factors))
+
+
+IOTA = Op(
+    "iota", "map", lambda *, shape, axis, dtype: [(shape, dtype)],
+    lambda node, read, idx: cast(idx[node.attrs["axis"]], scalar_dtype(node.attrs["dtype"])),
+    lambda *, shape, axis, dtype: np.broadcast_to(
+        np.arange(shape[axis]).reshape([-1 if k == axis else 1 for k in range(len(shape))]), shape))
+
+
+def iota(shape: Sequence[Dim], axis: int, dtype: str = "i32") -> Value:
+    """The coordinate along an axis."""
+    return IOTA(shape=tuple(as_dim(d) for d in shape), axis=axis % len(shape), dtype=dtype)
+
+
+def repeat(x: Value, times: int, axis: int) -> Value:
+    """Each element `times` times in a row along an axis (nearest-neighbour upsampling)."""
+    axis %= x.rank
+    if times == 1:
+        return x
+    wide = expand(unsqueeze(x, [axis + 1]), (*x.shape[:axis + 1], times, *x.shape[axis + 1:]))
+    return reshape(wide, [as_dim(lift(d) * times) if k == axis else d for k, d in enumerate(x.shape)])
+
+
+def tile(x: Value, repeats: Sequence[int]) -> Value:
+    """x repeated as a whole along each axis."""
+    for axis, times in enumerate(repeats):
+        if not (isinstance(times, int) and times == 1):
+            wide = expand(unsqueeze(x, [axis]), (*x.shape[:axis], times, *x.shape[axis:]))
+            x = reshape(wide, [as_dim(lift(d) * times) if k == axis else d for k, d in enumerate(x.shape)])
+    return x
+
+
+__all__ = [
+    "concat", "dilate", "expand", "flip", "gather", "gather_elements", "gather_nd", "groups", "iota", "pad", "product",
+    "repeat", "reshape", "reshape_index", "same", "slice_", "slice_axis", "split", "squeeze", "tile", "transpose",
+    "unsqueeze", "windows", "INTS", "evaluate_dim", "free", "less",
+]

@@ -1,0 +1,217 @@
+"""Reductions over axes: a monoid each, and what is composed of them.
+
+    >>> from webdnn.graph import placeholder
+    >>> softmax(placeholder("x", (2, 5), "f32"), -1)
+    div:f32[2,5]
+
+Reduced axes are kept with size 1. Softmax and the normalisations are compositions; the fuser puts
+reductions over the same axes, and the elementwise work between them, into one kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import UnsupportedError
+from ..graph import FLOATS, Op, Shape, Value, constant, type_text
+from ..kernel import MONOIDS
+from .elementwise import add, cast, div, exp_, log_, max_, mul, rsqrt_, sqrt_, sub
+from .elementwise import abs_
+from .movement import expand, flip, iota, pad, product, reshape, slice_axis, transpose, windows
+from .known import known, ints
+
+
+def _reduce_infer(x: Value, *, monoid: str, axes: tuple[int, ...]) -> list[tuple[Shape, str]]:
+    if monoid not in MONOIDS:
+        raise AssertionError(monoid)
+    shape = tuple(1 if k in axes else d for k, d in enumerate(x.shape))
+    return [(shape, "i64" if monoid.startswith("arg") else x.dtype)]
+
+
+def _reduce_numpy(x: np.ndarray, *, monoid: str, axes: tuple[int, ...]) -> np.ndarray:
+    plain = {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min, "any": np.any, "all": np.all}
+    if monoid in plain:
+        wide = x.astype(np.float64) if x.dtype == np.float32 else x
+        return np.asarray(plain[monoid](wide, axis=axes, keepdims=True))
+    (axis,) = axes
+    find = np.argmax if "max" in monoid else np.argmin
+    if monoid.endswith("last"):
+        return x.shape[axis] - 1 - np.expand_dims(find(np.flip(x, axis), axis), axis)
+    return np.expand_dims(find(x, axis), axis)
+
+
+REDUCE = Op("reduce", "reduce", _reduce_infer, None, _reduce_numpy)
+SCAN = Op("scan", "reduce", lambda x, *, monoid, axes: [(x.shape, x.dtype)], None,
+          lambda x, *, monoid, axes: np.cumsum(x, axes[0]))
+
+
+def reduce(x: Value, monoid: str, axes: Sequence[int]) -> Value:
+    """`monoid` (a row of kernel.MONOIDS) over axes, which stay with size 1."""
+    at = tuple(sorted({a % x.rank for a in axes}))
+    if all(x.shape[a] == 1 for a in at):
+        return constant(np.zeros(x.shape), "i64") if monoid.startswith("arg") and x.static else x  # type: ignore[arg-type]
+    if monoid.startswith("arg") and len(at) != 1:
+        raise UnsupportedError(f"{monoid} over axes {at} of {type_text(x)}: one axis expected")
+    values = known(x) if x.op == "ints" else None
+    if values is not None and monoid in ("sum", "prod"):
+        return ints({"sum": np.sum, "prod": np.prod}[monoid](values, axis=at, keepdims=True), x.dtype)
+    return REDUCE(x, monoid=monoid, axes=at)
+
+
+def reduce_sum(x: Value, axes: Sequence[int]) -> Value:
+    """The sum over axes."""
+    return reduce(x, "sum", axes)
+
+
+def reduce_max(x: Value, axes: Sequence[int]) -> Value:
+    """The maximum over axes."""
+    return reduce(x, "max", axes)
+
+
+def count(x: Value, axes: Sequence[int], dtype: str) -> Value:
+    """The number of elements that a reduction over axes combines, as a scalar."""
+    n = product([x.shape[a] for a in axes])
+    return cast(ints(n, "i64"), dtype)
+
+
+def reduce_mean(x: Value, axes: Sequence[int]) -> Value:
+    """The mean over axes."""
+    total = reduce(x, "sum", axes)
+    n = product([x.shape[a] for a in axes])
+    if isinstance(n, int) and x.dtype in FLOATS:
+        return mul(total, 1 / n) if n & (n - 1) == 0 else div(total, float(n))
+    return div(total, count(x, axes, x.dtype))
+
+
+def cumsum(x: Value, axis: int, exclusive: bool = False, reverse: bool = False) -> Value:
+    """Prefix sums along an axis."""
+    axis %= x.rank
+    if reverse:
+        return flip(cumsum(flip(x, [axis]), axis, exclusive), [axis])
+    if exclusive:
+        zero = [0] * x.rank
+        x = pad(x, [1 if k == axis else 0 for k in range(x.rank)], zero)
+        x = slice_axis(x, axis, 0, as_minus_one(x.shape[axis]))
+    return SCAN(x, monoid="scan_sum", axes=(axis,))
+
+
+def as_minus_one(d: Any) -> Any:
+    """d - 1 as a dimension."""
+    return d - 1
+
+
+def softmax(x: Value, axis: int) -> Value:
+    """exp(x - max) / sum(exp(x - max)) along an axis."""
+    e = exp_(sub(x, reduce_max(x, [axis])))
+    return div(e, reduce_sum(e, [axis]))
+
+
+def log_softmax(x: Value, axis: int) -> Value:
+    """log(softmax(x)) without overflow."""
+    shifted = sub(x, reduce_max(x, [axis]))
+    return sub(shifted, log_(reduce_sum(exp_(shifted), [axis])))
+
+
+def log_sum_exp(x: Value, axes: Sequence[int]) -> Value:
+    """log(sum(exp(x))) without overflow."""
+    m = reduce_max(x, axes)
+    return add(log_(reduce_sum(exp_(sub(x, m)), axes)), m)
+
+
+def normalize(x: Value, axes: Sequence[int], epsilon: float) -> Value:
+    """(x - mean) / sqrt(variance + epsilon) over axes (population variance)."""
+    d = sub(x, reduce_mean(x, axes))
+    return mul(d, rsqrt_(add(reduce_mean(mul(d, d), axes), epsilon)))
+
+
+def rms_normalize(x: Value, axes: Sequence[int], epsilon: float) -> Value:
+    """x / sqrt(mean(x^2) + epsilon) over axes (Zhang and Sennrich, arXiv 1910.07467)."""
+    return mul(x, rsqrt_(add(reduce_mean(mul(x, x), axes), epsilon)))
+
+
+def lp_norm(x: Value, p: int, axes: Sequence[int]) -> Value:
+    """The 1- or 2-norm over axes."""
+    return reduce_sum(abs_(x), axes) if p == 1 else sqrt_(reduce_sum(mul(x, x), axes))
+
+
+def _pool_windows(x: Value, size: Sequence[int], stride: Sequence[int], pads: Sequence[tuple[int, int]],
+                  dilation: Sequence[int], fill: float) -> Value:
+    """Windows over the axes between the first (batch) and the last (channels)."""
+    axes = list(range(1, x.rank - 1))
+    before = [0] + [b for b, _ in pads] + [0]
+    after = [0] + [a for _, a in pads] + [0]
+    return windows(pad(x, before, after, "constant", fill), axes, size, stride, dilation)
+
+
+def max_pool(x: Value, size: Sequence[int], stride: Sequence[int], pads: Sequence[tuple[int, int]],
+             dilation: Sequence[int]) -> Value:
+    """x: [N, spatial..., C] -> the maximum of each window; padding never wins."""
+    lowest = float("-inf") if x.dtype in FLOATS else {"u8": 0, "i8": -128}.get(x.dtype, -(2**31))
+    w = _pool_windows(x, size, stride, pads, dilation, lowest)
+    y = reduce(w, "max", range(x.rank, w.rank))
+    return reshape(y, y.shape[:x.rank])
+
+
+def average_pool(x: Value, size: Sequence[int], stride: Sequence[int], pads: Sequence[tuple[int, int]],
+                 dilation: Sequence[int], include_pad: bool = False, extra: Sequence[int] = ()) -> Value:
+    """x: [N, spatial..., C] -> the mean of each window, over what lies inside x unless include_pad.
+
+    `extra[k]` of the padding after axis k (ceil mode) never counts, even with include_pad.
+    """
+    w = _pool_windows(x, size, stride, pads, dilation, 0)
+    total = reduce(w, "sum", range(x.rank, w.rank))
+    y = reshape(total, total.shape[:x.rank])
+    if all(b == 0 and a == 0 for b, a in pads) or (include_pad and not any(extra)):
+        return mul(y, 1 / int(np.prod(size)))
+    # How many elements each window covers is separable: a product of counts along each axis.
+    scale: Value | None = None
+    for k, (b, a) in enumerate(pads):
+        axis = k + 1
+        shape = [1] * x.rank
+        shape[axis] = x.shape[axis]
+        ones = expand(constant(np.ones([1] * x.rank, np.float32)), shape)
+        fill = [0] * x.rank
+        lo, hi = list(fill), list(fill)
+        lo[axis], hi[axis] = b, a
+        if include_pad:
+            e = extra[k] if extra else 0
+            hi[axis] = a - e
+            ones = pad(ones, lo, hi, "constant", 1.0)
+            lo, hi = list(fill), list(fill)
+            hi[axis] = e
+        cover = windows(pad(ones, lo, hi), [axis], [size[k]], [stride[k]], [dilation[k]])
+        n = reduce(cover, "sum", [x.rank])
+        n = reshape(n, n.shape[:x.rank])
+        scale = n if scale is None else mul(scale, n)
+    assert scale is not None
+    return div(y, cast(scale, x.dtype))
+
+
+def lrn(x: Value, size: int, alpha: float, beta: float, bias: float) -> Value:
+    """Local response normalisation over the last axis (Krizhevsky et al., 2012)."""
+    from .elementwise import pow_
+    before = (size - 1) // 2
+    squares = pad(mul(x, x), [0] * (x.rank - 1) + [before], [0] * (x.rank - 1) + [size - 1 - before])
+    w = windows(squares, [x.rank - 1], [size], [1], [1])
+    total = reshape(reduce(w, "sum", [x.rank]), x.shape)
+    return div(x, pow_(add(mul(total, alpha / size), bias), beta))
+
+
+def trilu(x: Value, k: Any, upper: bool) -> Value:
+    """The upper or lower triangle of the last two axes, diagonal k included; zeros elsewhere."""
+    from .elementwise import greater_equal, less_equal, where
+    rows, cols = x.shape[-2:]
+    r = iota((rows, 1), 0)
+    c = iota((1, cols), 1)
+    keep = (greater_equal if upper else less_equal)(c, add(r, k))
+    zero = constant(0, x.dtype)
+    return where(keep, x, zero)
+
+
+__all__ = [
+    "average_pool", "count", "cumsum", "log_softmax", "log_sum_exp", "lp_norm", "lrn", "max_pool", "normalize", "reduce",
+    "reduce_max", "reduce_mean", "reduce_sum", "rms_normalize", "softmax", "trilu", "transpose", "max_",
+]
