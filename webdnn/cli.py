@@ -1,0 +1,512 @@
+"""The command line: `webdnn transpile | check | serve | bench | inspect`.
+
+    webdnn transpile style.onnx -o public/models/style --dim h=64..512 w=64..512
+    webdnn check style.onnx --dim h=128 w=128 --target wasm
+    webdnn serve public
+
+Results go to standard output, as tables or with `--json` as one JSON document; progress and errors
+go to standard error. Exit status: 0 done and right, 1 `check` found a wrong or an empty result, 2
+an error, printed as one message without a traceback (WEBDNN_DEBUG=1 shows the traceback too).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import json
+import math
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+import webdnn
+from webdnn.errors import DimensionError, WebDNNError
+
+TARGETS = ("webgpu", "wasm")
+ENGINES = ("chromium", "firefox", "webkit")
+VARIANTS = ("plain", "relaxed", "plain-threads", "relaxed-threads")
+
+out = Console()
+err = Console(stderr=True)
+
+Dims = dict[str, "int | tuple[int, int]"]
+
+_DIM = re.compile(r"([^=\s]+)=(\d+)(?:\.\.(\d+))?")
+
+
+def parse_dims(texts: Sequence[str]) -> Dims:
+    """`h=256`, `h=64..512`, or several with commas → {"h": 256} or {"h": (64, 512)}."""
+    dims: Dims = {}
+    for text in filter(None, ",".join(texts).split(",")):
+        match = _DIM.fullmatch(text)
+        if match is None:
+            raise DimensionError(
+                f"--dim {text}: expected NAME=SIZE or NAME=LOW..HIGH, as in h=256 or h=64..512"
+            )
+        name, low, high = match[1], int(match[2]), match[3]
+        if name in dims:
+            raise DimensionError(f"--dim {text}: {name} is given twice")
+        if low < 1 or (high is not None and int(high) < low):
+            raise DimensionError(f"--dim {text}: expected sizes from 1 up, the low one first")
+        dims[name] = low if high is None else (low, int(high))
+    return dims
+
+
+class Words(click.ParamType[tuple[str, ...]]):
+    """A comma-separated choice of known words."""
+
+    def __init__(self, known: Sequence[str]) -> None:
+        self.known = known
+        self.name = "words"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Splits at commas; an unknown word is a usage error that lists the known ones."""
+        if isinstance(value, tuple):
+            return value
+        words = tuple(word for word in str(value).split(",") if word)
+        for word in words:
+            if word not in self.known:
+                self.fail(f"{word!r} is not one of {', '.join(self.known)}.", param, ctx)
+        return words
+
+
+def model_and_dims(words: Sequence[str], dims: Sequence[str]) -> tuple[Path, Dims]:
+    """`--dim h=1 w=2 MODEL` and `MODEL --dim h=1 w=2`: further sizes come as bare words."""
+    sizes = [word for word in words if _DIM.fullmatch(word) and not Path(word).exists()]
+    models = [word for word in words if word not in sizes]
+    if len(models) != 1:
+        found = "none" if not models else ", ".join(models)
+        raise click.UsageError(f"expected one MODEL, found {found}")
+    return Path(models[0]), parse_dims([*dims, *sizes])
+
+
+@contextmanager
+def progress(title: str, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar on standard error; yields `tell(stage, done, total)`.
+
+    In a pipe each stage is one line; `quiet` shows nothing.
+    """
+    if quiet:
+        yield lambda stage, done, total: None
+        return
+    if not err.is_terminal:
+        seen: list[str] = []
+
+        def line(stage: str, done: int, total: int) -> None:
+            if seen[-1:] != [stage]:
+                seen.append(stage)
+                err.print(f"{title}: {stage}", markup=False, highlight=False)
+
+        yield line
+        return
+    columns = (
+        SpinnerColumn(),
+        TextColumn("[bold]{task.fields[title]}[/]"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TextColumn("{task.description}", style="dim"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=err, transient=True) as bars:
+        task = bars.add_task("", title=escape(title), total=None)
+        yield lambda stage, done, total: bars.update(
+            task, description=escape(stage), completed=done, total=total
+        )
+
+
+def emit(document: object) -> None:
+    """One JSON document on standard output. NaN and infinity, which JSON lacks, become null."""
+
+    def plain(value: object) -> object:
+        match value:
+            case float() if not math.isfinite(value):
+                return None
+            case dict():
+                return {str(k): plain(v) for k, v in value.items()}
+            case list() | tuple():
+                return [plain(v) for v in value]
+            case Path():
+                return str(value)
+        return value
+
+    print(json.dumps(plain(document), indent=2, allow_nan=False, ensure_ascii=False))
+
+
+def amount(count: float) -> str:
+    """Bytes for people: 37 B, 1.2 kB, 4.8 MB."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
+def shape_text(shape: Sequence[Any]) -> str:
+    """A signature's shape, its symbolic sizes as formulas."""
+
+    def size(value: Any) -> str:
+        match value:
+            case ["select", condition, a, b]:
+                return f"({size(a)} if {size(condition)} else {size(b)})"
+            case [op, a, b] if op in ("min", "max"):
+                return f"{op}({size(a)}, {size(b)})"
+            case [op, a, b]:
+                return f"({size(a)} {op} {size(b)})"
+        return str(value)
+
+    return "×".join(size(value) for value in shape) or "scalar"
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(webdnn.__version__, prog_name="webdnn")
+def cli() -> None:
+    """Compiles trained neural networks into static files that run in a web page."""
+
+
+_dim = click.option(
+    "--dim",
+    "dims",
+    multiple=True,
+    metavar="NAME=SIZE|LOW..HIGH …",
+    help="Fix a symbolic dimension (h=256) or give its range (h=64..512).",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+_words = click.argument("words", nargs=-1, required=True, metavar="MODEL")
+
+
+@cli.command(name="transpile")
+@_words
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR")
+@click.option(
+    "--target",
+    default=",".join(TARGETS),
+    type=Words(TARGETS),
+    metavar="webgpu,wasm",
+    show_default=True,
+)
+@_dim
+@click.option("--name", help="The descriptor's name [default: the model file's].")
+@click.option(
+    "--dump",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write every stage as text: graphs, kernels, memory plan.",
+)
+@_json
+def transpile_command(
+    words: tuple[str, ...],
+    output: Path,
+    target: tuple[str, ...],
+    dims: tuple[str, ...],
+    name: str | None,
+    dump: Path | None,
+    as_json: bool,
+) -> None:
+    """Compile MODEL (ONNX) into a graph descriptor in DIR.
+
+    The folder is written as a whole or not at all: whatever goes wrong, an older descriptor in DIR
+    stays as it is.
+    """
+    model, sizes = model_and_dims(words, dims)
+    begin = time.monotonic()
+    with progress(f"Transpiling {model.name}", as_json) as tell:
+        report = webdnn.transpile(
+            model, output, targets=target, dims=sizes, name=name, dump=dump, progress=tell
+        )
+    summary = describe(output)
+    summary |= {"seconds": time.monotonic() - begin, "notices": list(report.notices)}
+    if as_json:
+        emit(summary)
+        return
+    show(summary)
+    print_notices(report.notices)
+    out.print(
+        f"Wrote [bold]{escape(str(output))}[/] in {summary['seconds']:.1f} s. "
+        f"Look at it: webdnn serve {escape(str(output))}",
+        highlight=False,
+    )
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """What a descriptor's folder holds: signature, targets, and what a page downloads of it.
+
+    A page fetches the runner, one target's code and the weights; `code_gzip` counts that code and
+    `model.json` as a web server would send them.
+    """
+    document = json.loads((folder / "model.json").read_text())
+    zipped: dict[str, int] = {}
+
+    def gzipped(name: str) -> int:
+        if name not in zipped:
+            zipped[name] = len(gzip.compress((folder / name).read_bytes(), 9))
+        return zipped[name]
+
+    common = ["model.json", "model.js"]
+    common += [name for name in document["files"] if name.startswith("runner/")]
+    shared = sum(map(gzipped, common))
+    targets: dict[str, Any] = {}
+    if "webgpu" in document["targets"]:
+        file = document["targets"]["webgpu"]["file"]
+        targets["webgpu"] = {"file": file, "code_gzip": gzipped(file) + shared}
+    for variant in document["targets"].get("wasm", {}).get("variants", ()):
+        targets[f"wasm {variant['name']}"] = {
+            "file": variant["file"],
+            "code_gzip": gzipped(variant["file"]) + shared,
+        }
+    return {
+        "descriptor": str(folder),
+        "name": document["name"],
+        "dims": document["dims"],
+        "inputs": document["inputs"],
+        "outputs": document["outputs"],
+        "weights_bytes": document["weights"]["bytes"],
+        "shards": len(document["weights"]["shards"]),
+        "targets": targets,
+    }
+
+
+def show(summary: Mapping[str, Any]) -> None:
+    """The tables of `describe`."""
+    table = Table(title=summary["name"], title_justify="left", title_style="bold")
+    for heading in ("", "name", "dtype", "shape"):
+        table.add_column(heading)
+    for kind in ("inputs", "outputs"):
+        for entry in summary[kind]:
+            table.add_row(
+                kind[:-1], escape(entry["name"]), entry["dtype"], shape_text(entry["shape"])
+            )
+    out.print(table)
+    for dim in summary["dims"]:
+        out.print(f"  {escape(dim['name'])} = {dim['min']}..{dim['max']}", highlight=False)
+    table = Table()
+    table.add_column("a page fetches")
+    table.add_column("code (gzip)", justify="right")
+    table.add_column("weights", justify="right")
+    for label, target in summary["targets"].items():
+        table.add_row(label, amount(target["code_gzip"]), amount(summary["weights_bytes"]))
+    out.print(table)
+
+
+def print_notices(notices: Sequence[str]) -> None:
+    """What the transpiler decided and a user may want to know."""
+    for notice in notices:
+        out.print(f"[yellow]note[/] {escape(notice)}", highlight=False)
+
+
+@cli.command(name="check")
+@_words
+@click.option(
+    "--target",
+    type=Words(TARGETS),
+    metavar="wasm,webgpu",
+    help="Targets [default: all that the browser runs].",
+)
+@click.option(
+    "--variant",
+    type=Words(VARIANTS),
+    metavar="plain,…",
+    help=f"Of {', '.join(VARIANTS)} [default: all that the browser runs].",
+)
+@click.option("--browser", default="chromium", type=click.Choice(ENGINES), show_default=True)
+@_dim
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    metavar="h=128,w=96",
+    help="Run the symbolic dimensions at these sizes; repeat for more "
+    "[default: their minimum, and the middle of their range].",
+)
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME=FILE.npy",
+    help="An input's value [default: random].",
+)
+@click.option("--seed", default=0, show_default=True, help="Of the random inputs.")
+@click.option(
+    "--descriptor",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="DIR",
+    help="Check this descriptor, made from MODEL, instead of a fresh one.",
+)
+@click.option(
+    "--save",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write inputs, expected and actual outputs as .npy files.",
+)
+@click.option("--timeout", default=600.0, show_default=True, help="Seconds for each run.")
+@_json
+def check_command(
+    words: tuple[str, ...],
+    target: tuple[str, ...] | None,
+    variant: tuple[str, ...] | None,
+    browser: str,
+    dims: tuple[str, ...],
+    sizes: tuple[str, ...],
+    inputs: tuple[str, ...],
+    seed: int,
+    descriptor: Path | None,
+    save: Path | None,
+    timeout: float,
+    as_json: bool,
+) -> None:
+    """Run MODEL's descriptor in a browser and compare it with onnxruntime.
+
+    Runs every target and wasm variant that the browser has, on the same inputs. An output is right
+    within 1e-4 (wasm) or 1e-3 (webgpu) of the reference's largest magnitude; a comparison that
+    could not fail, because the reference is constant, counts as a failure. Exit status 1 says that
+    something is wrong, 2 that it could not be checked.
+    """
+    from webdnn.check import check
+
+    model, ranges = model_and_dims(words, dims)
+    with progress(f"Checking {model.name}", as_json) as tell:
+        report = check(
+            model,
+            targets=cast(Any, target),
+            variants=variant,
+            browser=cast(Any, browser),
+            dims=ranges,
+            sizes=[_fixed(text) for text in sizes] or None,
+            inputs=dict(_named_file(text) for text in inputs),
+            seed=seed,
+            descriptor=descriptor,
+            save=save,
+            timeout=timeout,
+            progress=tell,
+        )
+    if as_json:
+        emit({**dataclasses.asdict(report), "right": report.right})
+    else:
+        _show_check(report)
+    if not report.right:
+        raise SystemExit(1)
+
+
+def _fixed(text: str) -> dict[str, int]:
+    sizes = parse_dims([text])
+    if not all(isinstance(size, int) for size in sizes.values()):
+        raise DimensionError(f"--size {text}: expected sizes, not ranges")
+    return cast("dict[str, int]", sizes)
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    # The name may hold "=" or ":"; the file, being the last part, decides.
+    name, separator, file = text.rpartition("=")
+    if not separator:
+        raise WebDNNError(f"--input {text}: expected NAME=FILE.npy")
+    return name, Path(file)
+
+
+_COLOURS = {"right": "green", "wrong": "bold red", "empty": "bold yellow"}
+
+
+def _show_check(report: Any) -> None:
+    from webdnn.check import label
+
+    table = Table(title=f"{report.model} in {report.browser}", title_justify="left")
+    table.add_column("target")
+    table.add_column("sizes")
+    table.add_column("output")
+    table.add_column("max error", justify="right")
+    table.add_column("of largest", justify="right")
+    table.add_column("allowed", justify="right")
+    table.add_column("")
+    for run in report.runs:
+        target = label(run.target, run.variant)
+        sizes = " ".join(f"{name}={size}" for name, size in run.sizes.items())
+        if run.error:
+            table.add_row(target, sizes, "", "", "", "", "[bold red]failed[/]")
+        for output in run.outputs:
+            table.add_row(
+                target,
+                sizes,
+                escape(output.name),
+                f"{output.max_abs:.2e}",
+                f"{output.relative:.2e}",
+                f"{output.tolerance:.0e}",
+                f"[{_COLOURS[output.verdict]}]{output.verdict}[/]"
+                + (f" ({escape(output.why)})" if output.why else ""),
+            )
+    out.print(table)
+    for run in report.runs:
+        if run.error:
+            name = label(run.target, run.variant)
+            out.print(f"[bold red]{name}:[/] {escape(run.error)}", highlight=False)
+    print_notices(report.notices)
+    wrong = sum(not run.right for run in report.runs)
+    if wrong:
+        out.print(f"[bold red]{wrong} of {len(report.runs)} runs are not right[/]")
+    else:
+        out.print(f"[green]all {len(report.runs)} runs are right[/]")
+
+
+@cli.command(name="serve")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535),
+              help="0 takes any free one.")  # fmt: skip
+@click.option("--no-isolation", is_flag=True, help="Leave out the headers that give pages threads.")
+def serve_command(folder: Path, port: int, no_isolation: bool) -> None:
+    """Serve DIR to this machine's browsers, with the headers that threads need."""
+    from webdnn.server import serve
+
+    def announce(url: str) -> None:
+        threads = "without isolation: one thread" if no_isolation else "isolated: threads"
+        out.print(f"Serving {escape(str(folder))} on [bold]{url}[/] ({threads}). Ctrl-C ends it.")
+
+    serve(folder, isolation=not no_isolation, port=port, announce=announce)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script: runs one command and exits with its status."""
+    as_json = "--json" in (sys.argv if arguments is None else arguments)
+    try:
+        cli.main(
+            args=None if arguments is None else list(arguments),
+            prog_name="webdnn",
+            standalone_mode=False,
+        )
+    except click.exceptions.Exit as exit_:
+        sys.exit(exit_.exit_code)
+    except click.ClickException as usage:
+        usage.show()
+        sys.exit(2)
+    except (click.Abort, KeyboardInterrupt):
+        err.print("interrupted")
+        sys.exit(130)
+    except (WebDNNError, OSError) as error:
+        # An OSError here is a file that cannot be read or written: the user's to mend.
+        if os.environ.get("WEBDNN_DEBUG", "0") != "0":
+            err.print_exception()
+        message = str(error)
+        if as_json:
+            emit({"error": {"kind": type(error).__name__, "message": message}})
+        err.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

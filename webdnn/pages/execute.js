@@ -1,0 +1,47 @@
+/**
+ * Loads one descriptor with one choice of target and runs it on given inputs: the page's half of
+ * `webdnn check`.
+ *
+ * @typedef {{ name: string, dtype: string, shape: number[], array: string }} Feed
+ *   `array` names the bytes to read
+ * @typedef {{ descriptor: string, options: object, runs: { inputs: Feed[] }[] }} Argument
+ * @typedef {import('./boot.js').Io} Io
+ */
+
+/** Public dtype → the typed array whose bytes are sent. @type {Record<string, any>} */
+const ARRAYS = {
+  float32: Float32Array, float16: Float32Array, float64: Float64Array,
+  int8: Int8Array, uint8: Uint8Array, bool: Uint8Array, int16: Int16Array, uint16: Uint16Array,
+  int32: Int32Array, uint32: Uint32Array, int64: BigInt64Array, uint64: BigUint64Array,
+};
+
+/** @param {Argument} argument @param {Io} io */
+export default async function ({ descriptor, options, runs }, io) {
+  const { load } = await import(`${descriptor}model.js`);
+  const begin = performance.now();
+  const model = await load(options);
+  const loadMs = performance.now() - begin;
+  try {
+    const results = [];
+    for (const [index, run] of runs.entries()) {
+      /** @type {Record<string, object>} */
+      const inputs = {};
+      for (const { name, dtype, shape, array } of run.inputs) {
+        inputs[name] = { dtype, shape, data: new ARRAYS[dtype](await io.read(array)) };
+      }
+      const start = performance.now();
+      const outputs = await model.run(inputs);
+      const ms = performance.now() - start;
+      const described = [];
+      for (const [position, [name, tensor]] of Object.entries(outputs).entries()) {
+        const array = `${index}/${position}`;
+        await io.write(array, tensor.data);
+        described.push({ name, dtype: tensor.dtype, shape: tensor.shape, type: tensor.data.constructor.name, array });
+      }
+      results.push({ ms, outputs: described });
+    }
+    return { backend: model.backend, loadMs, runs: results };
+  } finally {
+    model.dispose();
+  }
+}
