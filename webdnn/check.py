@@ -127,8 +127,8 @@ def check(
     `sizes` lists at which values of the symbolic ones to run (default: their minimum, and the
     middle of their range). `inputs` maps input names to .npy files; the others are random from
     `seed`. `save` receives inputs, expected and actual outputs as .npy files. `timeout` is in
-    seconds per run. Raises WebDNNError when there is nothing to compare: no onnxruntime, no browser,
-    a model that cannot be transpiled. A target that fails in the browser is a Run with its `error`.
+    seconds per run. Raises WebDNNError when there is nothing to compare: no onnxruntime, no
+    browser, a model that cannot be transpiled. A target that fails in the browser is a Run with its `error`.
     """
     tell = progress or (lambda stage, done, total: None)
     able_targets, able_variants = ABLE[browser]
