@@ -1,0 +1,696 @@
+"""ONNX models: reading the file, settling the dimensions, and walking the nodes in order.
+
+    imported = load("model.onnx", {"h": (64, 512), "w": (64, 512), "batch": 1})
+    imported.graph, imported.notes
+
+Operators are in `onnx_ops`. An operator that we lack is replaced by its definition where the model
+(model-local functions) or ONNX itself gives one as a function; all that remain are reported in one list
+before anything else is looked at. Only what the outputs need is read.
+
+A dimension that the model leaves open is settled by `dims`, as a number or as a range (lo, hi), which
+makes it symbolic. A key of `dims` names a dimension by the first of these rules that fits:
+
+1. its name in the model (`dim_param`);
+2. INPUT_AXIS, for example `image_2`: the only way for dimensions without a name;
+3. the beginning of one dimension's name, in any case: `seq` for `sequence_length`;
+4. `h`, `w` (or height, width): the open image axes of four-dimensional inputs, next to a known number of
+   channels or else as NCHW; `batch`: the first axis of the first input.
+
+A batch dimension that is not given becomes 1, and a note says so.
+
+Limits: opset 7 and newer; tensors only (no sequences, maps, strings, complex numbers); `If` only with a
+condition that is known when the model is transpiled; no Loop and Scan.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import os
+import re
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import numpy_helper
+
+from ..errors import DimensionError, ModelError, UnsupportedError, WebDNNError
+from ..expr import Dim, Expr, dim
+from ..graph import DTYPES, Graph, Value, constant, evaluate, lazy_constant, placeholder, storage, type_text
+from .onnx_ops import ELEMENT_TYPES, OPERATORS, RANGES, element_type
+
+OLDEST = 7
+EAGER = 1024  # bytes; smaller constants are read at once and interned by content
+BATCH = re.compile(r"(?i)n|b|bs|batch([_ .-]?(size|dim|axis))?|batchsize|unk__\d+")
+
+Scope = MutableMapping[str, Value | None]
+
+
+@dataclass
+class Imported:
+    """A graph, and what was settled on the way in words for the user."""
+
+    graph: Graph
+    notes: list[str] = field(default_factory=list)
+
+
+def load(model: str | os.PathLike[str] | bytes | onnx.ModelProto,
+         dims: Mapping[str, int | tuple[int, int]] | None = None) -> Imported:
+    """Import an ONNX model, from a path, the file's bytes or a ModelProto.
+
+    dims: sizes or (lo, hi) ranges of the dimensions that the model leaves open; see the module's text.
+    Raises ModelError for a broken file, UnsupportedError for what we lack, DimensionError for a dimension
+    that is missing, unknown or contradicts another.
+    """
+    proto, folder = read(model)
+    notes: list[str] = []
+    opsets = _opsets(proto.opset_import)
+    version = opsets.get("", 0)
+    if 0 < version < OLDEST:
+        raise UnsupportedError(
+            f"the model uses opset {version}; {OLDEST} and newer are supported. "
+            "Convert it with onnx.version_converter.convert_version(model, 17)")
+    functions = {(f.domain, f.name): f for f in proto.functions}
+    reader = _Importer(folder, functions, notes)
+    constants = {t.name: t for t in proto.graph.initializer}
+    constants |= {s.values.name: s for s in proto.graph.sparse_initializer}
+    declared = [i for i in proto.graph.input if i.name not in constants]
+    wanted = [o.name for o in proto.graph.output]
+    if not wanted:
+        raise ModelError("the model has no outputs: the file is damaged, or not a whole model")
+    given = set(constants) | {i.name for i in declared}
+    order = _ordered(proto.graph.node, given, wanted)
+    reader.check_operators(order, opsets)
+    inputs, symbols = _inputs(declared, dims or {}, notes)
+    scope: dict[str, Value | None] = dict(inputs)
+    reader.constants(constants.values(), scope, {n for node in order for n in _reads(node)} | set(wanted))
+    reader.run(order, scope, opsets)
+    outputs: dict[str, Value] = {}
+    for o in proto.graph.output:
+        value = scope[o.name]
+        assert value is not None
+        _check_output(o, value)
+        outputs[o.name] = value
+    graph = Graph(tuple(inputs.values()), outputs, reader.names | inputs, tuple(symbols), proto.graph.name or "model")
+    _check_ranges(graph)
+    for dtype in sorted({v.dtype for v in graph.values()} & {"f64"}):
+        notes.append(f"{DTYPES[dtype]} is computed as {DTYPES[storage(dtype)]}")
+    return Imported(graph, notes)
+
+
+# ---- the file --------------------------------------------------------------------------------------
+
+_MODEL_FIELDS = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}  # number: wire type
+
+
+def read(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> tuple[onnx.ModelProto, Path]:
+    """The model and the folder of its external data."""
+    if isinstance(model, onnx.ModelProto):
+        return model, Path()
+    if isinstance(model, bytes):
+        return _parse(model, "the model"), Path()
+    path = Path(model)
+    try:
+        return _parse(path.read_bytes(), str(path)), path.resolve().parent
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise ModelError(f"{path}: is a folder; expected an ONNX file") from None
+
+
+def _parse(data: bytes, name: str) -> onnx.ModelProto:
+    problem = _scan(data)
+    if problem:
+        raise ModelError(f"{name}: {problem}")
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except DecodeError as error:
+        raise ModelError(f"{name}: the ONNX file is damaged or truncated ({error})") from None
+    if not proto.HasField("graph") or not proto.opset_import:
+        raise ModelError(f"{name}: not a whole ONNX model (no graph or no opset): the file is truncated")
+    return proto
+
+
+def _scan(data: bytes) -> str:
+    """What is wrong with the outermost structure of the file, or nothing."""
+    for magic, what in ((b"PK\x03\x04", "a zip archive (a PyTorch or Keras file?)"), (b"\x89HDF", "an HDF5 file"),
+                        (b"version https://git-lfs", "a Git LFS pointer: the file itself was not downloaded"),
+                        (b"<", "HTML or XML text"), (b"\x80", "a Python pickle")):
+        if data.startswith(magic):
+            return f"not an ONNX file but {what}"
+    if data[4:8] == b"TFL3":
+        return "not an ONNX file but a TensorFlow Lite model"
+    if not data:
+        return "the file is empty"
+    at = fields = 0
+    while at < len(data):
+        try:
+            key, at = _varint(data, at)
+            number, wire = key >> 3, key & 7
+            if _MODEL_FIELDS.get(number) != wire:
+                return "not an ONNX file" if fields < 2 else f"the ONNX file is damaged at byte {at}"
+            size, at = _varint(data, at)
+        except IndexError:
+            return f"the ONNX file is truncated: it ends within a field at byte {len(data)}"
+        if wire == 2:
+            at += size
+            if at > len(data):
+                what = f"the ONNX file is truncated: {at} bytes expected, {len(data)} found"
+                return what if fields or number == 7 else "not an ONNX file"
+        fields += 1
+    return ""
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128 or shift > 63:
+            return value, at
+
+
+def _opsets(imports: Iterable[Any]) -> dict[str, int]:
+    return {"" if o.domain == "ai.onnx" else o.domain: o.version for o in imports}
+
+
+# ---- constants -------------------------------------------------------------------------------------
+
+
+def tensor_value(tensor: Any, folder: Path, where: str) -> Value:
+    """A tensor of the model as a lazy constant; external data is checked to be there, but not read."""
+    if isinstance(tensor, onnx.SparseTensorProto):
+        return constant(_dense(tensor))
+    shape = tuple(int(d) for d in tensor.dims)
+    code = tensor.data_type
+    if code not in ELEMENT_TYPES and code not in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4):
+        try:
+            element_type(code)
+        except UnsupportedError as error:
+            raise UnsupportedError(f"{where}: {error}") from None
+    dtype = {onnx.TensorProto.INT4: "i8", onnx.TensorProto.UINT4: "u8"}.get(code) or ELEMENT_TYPES[code]
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        return _external(tensor, shape, dtype, folder, where)
+
+    def array() -> np.ndarray:
+        try:
+            return np.asarray(numpy_helper.to_array(tensor)).astype(DTYPES[dtype], copy=False).reshape(shape)
+        except (ValueError, TypeError) as error:
+            raise ModelError(f"{where}: the data do not fit shape {list(shape)} ({error})") from None
+
+    raw = tensor.raw_data
+    if len(raw) <= EAGER:
+        return constant(array(), dtype)
+    expected = math.prod(shape) * onnx.helper.tensor_dtype_to_np_dtype(code).itemsize
+    if code in ELEMENT_TYPES and len(raw) != expected:
+        raise ModelError(f"{where}: {expected} bytes expected for shape {list(shape)}, {len(raw)} found")
+    import hashlib
+
+    return lazy_constant((hashlib.blake2b(raw, digest_size=16).digest(), code), shape, dtype, array)
+
+
+def _external(tensor: Any, shape: tuple[int, ...], dtype: str, folder: Path, where: str) -> Value:
+    entries = {e.key: e.value for e in tensor.external_data}
+    location = entries.get("location", "")
+    path = (folder / location).resolve()
+    if not location or not path.is_relative_to(folder.resolve()):
+        raise ModelError(f"{where}: external data at {location!r}, which is not beside the model")
+    if not path.is_file():
+        raise ModelError(f"{where}: its data are in {location!r}, but {path} does not exist; "
+                         "put that file beside the model")
+    stored = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    if tensor.data_type not in ELEMENT_TYPES:
+        raise UnsupportedError(f"{where}: 4-bit external data are not supported")
+    offset, count = int(entries.get("offset", 0)), math.prod(shape)
+    size, end = path.stat().st_size, offset + count * stored.itemsize
+    if end > size:
+        raise ModelError(f"{where}: {location!r} is truncated: {end} bytes expected, {size} found")
+
+    def array() -> np.ndarray:
+        if not count:
+            return np.zeros(shape, DTYPES[dtype])
+        mapped = np.memmap(path, np.uint8, "r", offset, (count * stored.itemsize,))
+        return mapped.view(stored).reshape(shape).astype(DTYPES[dtype], copy=False)
+
+    key = (str(path), path.stat().st_mtime_ns, offset, tensor.data_type)
+    return lazy_constant(key, shape, dtype, array)
+
+
+def _dense(sparse: Any) -> np.ndarray:
+    values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
+    out = np.zeros(tuple(sparse.dims), values.dtype)
+    if indices.ndim == 1:
+        out.ravel()[indices] = values
+    else:
+        out[tuple(indices.T)] = values
+    return out
+
+
+# ---- inputs and dimensions -------------------------------------------------------------------------
+
+
+@dataclass
+class _Open:
+    """A dimension that the model leaves open: its name (or None), and where it occurs."""
+
+    name: str | None
+    at: list[tuple[str, int]]
+    batch: bool = False
+    key: str | None = None  # what the user calls it
+
+    @property
+    def label(self) -> str:
+        return self.name or f"{self.at[0][0]}_{self.at[0][1]}"
+
+
+def _inputs(declared: Sequence[Any], dims: Mapping[str, int | tuple[int, int]], notes: list[str]) -> tuple[
+        dict[str, Value], list[Expr]]:
+    """The graph's inputs with every dimension settled, and the symbolic dimensions."""
+    shapes: dict[str, tuple[str, list[int | _Open]]] = {}
+    opened: dict[Any, _Open] = {}
+    for k, i in enumerate(declared):
+        kind = i.type.WhichOneof("value")
+        if kind != "tensor_type":
+            raise UnsupportedError(f"input {i.name!r} is a {(kind or 'value without type').removesuffix('_type')}; "
+                                   "only tensors are supported")
+        try:
+            dtype = element_type(i.type.tensor_type.elem_type)
+        except UnsupportedError as error:
+            raise UnsupportedError(f"input {i.name!r}: {error}") from None
+        if not i.type.tensor_type.HasField("shape"):
+            raise ModelError(f"input {i.name!r} has no shape, not even its number of axes; declare it in the model")
+        shape: list[int | _Open] = []
+        for axis, d in enumerate(i.type.tensor_type.shape.dim):
+            if d.HasField("dim_value") and d.dim_value > 0:
+                shape.append(int(d.dim_value))
+                continue
+            name = d.dim_param if re.search(r"\w", d.dim_param) else ""  # some exporters write "?"
+            one = opened.setdefault(name or (i.name, axis), _Open(name or None, []))
+            one.at.append((i.name, axis))
+            one.batch |= axis == 0 and (k == 0 or not name or bool(BATCH.fullmatch(name)))
+            shape.append(one)
+        shapes[i.name] = dtype, shape
+    settled = _settle(list(opened.values()), shapes, dims, notes)
+    inputs = {
+        name: placeholder(name, [settled[id(d)] if isinstance(d, _Open) else d for d in shape], dtype)
+        for name, (dtype, shape) in shapes.items()}
+    return inputs, [d for d in dict.fromkeys(settled.values()) if isinstance(d, Expr)]
+
+
+def _settle(opened: list[_Open], shapes: Mapping[str, tuple[str, list[Any]]], dims: Mapping[str, int | tuple[int, int]],
+            notes: list[str]) -> dict[int, Dim]:
+    chosen: dict[int, str] = {}
+    for key in dims:
+        for one in _named(key, opened, shapes):
+            if id(one) in chosen and dims[chosen[id(one)]] != dims[key]:
+                raise DimensionError(f"--dim {chosen[id(one)]} and --dim {key} both mean {_place(one)}, but differ")
+            chosen.setdefault(id(one), key)
+    missing = [one for one in opened if id(one) not in chosen and not one.batch]
+    if missing:
+        lines = [f"  {_place(one)}: add --dim {_short(one, opened, shapes)}=SIZE or =LOW..HIGH" for one in missing]
+        raise DimensionError("the model leaves dimensions open that must be given:\n" + "\n".join(lines))
+    out: dict[int, Dim] = {}
+    for one in opened:
+        settled = chosen.get(id(one))
+        if settled is None:
+            out[id(one)] = 1
+            notes.append(f"{one.label} = 1 (batch, {_place(one)}); another size: --dim {_argument(one.label)}=SIZE")
+            continue
+        wanted = dims[settled]
+        lo, hi = (wanted, wanted) if isinstance(wanted, int) else wanted
+        if not 1 <= lo <= hi < 2**31:
+            raise DimensionError(f"--dim {settled}={_range(wanted)}: expected 1 <= low <= high")
+        out[id(one)] = lo if lo == hi else dim(re.sub(r"\W", "_", settled), lo, hi)
+        if lo == hi:
+            notes.append(f"{one.label} = {lo} ({_place(one)})")
+    return out
+
+
+def _range(wanted: int | tuple[int, int]) -> str:
+    return str(wanted) if isinstance(wanted, int) else f"{wanted[0]}..{wanted[1]}"
+
+
+def _place(one: _Open) -> str:
+    name, axis = one.at[0]
+    named = f" (named {one.name!r})" if one.name else ""
+    return f"axis {axis} of input {name!r}{named}"
+
+
+def _argument(label: str) -> str:
+    return f"'{label}'" if re.search(r"[^\w.:-]", label) else label
+
+
+def _short(one: _Open, opened: list[_Open], shapes: Mapping[str, tuple[str, list[Any]]]) -> str:
+    """The key to advise: a plain name if it has one, else h or w for an image's axes."""
+    if one.name and re.fullmatch(r"[A-Za-z_]\w*", one.name):
+        return one.name
+    for key in ("h", "w"):
+        if _named(key, opened, shapes, strict=False) == [one]:
+            return key
+    return _argument(one.label)
+
+
+def _named(key: str, opened: list[_Open], shapes: Mapping[str, tuple[str, list[Any]]], strict: bool = True) -> list[_Open]:
+    """The dimensions that a key of `dims` means, by the rules of the module's text."""
+    rules = (
+        lambda one: one.name == key,
+        lambda one: any(f"{name}_{axis}" == key for name, axis in one.at),
+        lambda one: bool(one.name) and one.name.lower().startswith(key.lower()),
+    )
+    for rule in rules:
+        found = [one for one in opened if rule(one)]
+        if len(found) > 1:
+            raise DimensionError(f"--dim {key} could mean {' or '.join(_place(one) for one in found)}; "
+                                 f"use {' or '.join(_argument(one.label) for one in found)}")
+        if found:
+            return found
+    short = {"height": "h", "width": "w"}.get(key.lower(), key.lower())
+    found = []
+    if short in ("h", "w"):
+        for _, shape in shapes.values():
+            if len(shape) == 4:
+                nhwc = isinstance(shape[1], _Open) and isinstance(shape[3], int)
+                d = shape[("h", "w").index(short) + (1 if nhwc else 2)]
+                if isinstance(d, _Open) and d not in found:
+                    found.append(d)
+    if short in ("batch", "n"):
+        found = [one for one in opened if one.batch]
+    if not found and strict:
+        have = "; ".join(f"{_argument(one.label)}: {_place(one)}" for one in opened) or "none: every dimension is fixed"
+        raise DimensionError(f"--dim {key}: the model has no such open dimension. Open are: {have}")
+    return found
+
+
+def _check_output(declared: Any, value: Value) -> None:
+    kind = declared.type.WhichOneof("value")
+    if kind not in (None, "tensor_type"):
+        raise UnsupportedError(f"output {declared.name!r} is a {kind.removesuffix('_type')}; only tensors are supported")
+    if not declared.type.tensor_type.HasField("shape"):
+        return
+    said = [int(d.dim_value) if d.dim_value > 0 else None for d in declared.type.tensor_type.shape.dim]
+    fits = len(said) == value.rank and all(
+        s is None or not isinstance(d, int) or s == d for s, d in zip(said, value.shape))
+    if not fits:
+        shown = ", ".join("?" if s is None else str(s) for s in said)
+        raise ModelError(f"output {declared.name!r} is declared as [{shown}], but its computation gives "
+                         f"{type_text(value)}: the model contradicts itself, or a --dim does not fit it")
+
+
+def _check_ranges(graph: Graph) -> None:
+    """64-bit integers are stored in 32 bits: constants that are used as data must fit."""
+    names: dict[Value, str] = {}
+    for name, value in graph.names.items():
+        names.setdefault(value, name)
+    roots = [i for v in graph.values() if not v.constant for i in v.inputs if i.constant]
+    for v in dict.fromkeys((*roots, *(o for o in graph.outputs.values() if o.constant))):
+        if v.dtype not in ("i64", "u64") or not v.size:
+            continue
+        array = evaluate(v)
+        lo, hi = RANGES[v.dtype]
+        for found in (array.min(), array.max()):
+            if not lo <= found <= hi:
+                raise UnsupportedError(
+                    f"the {DTYPES[v.dtype]} constant {names.get(v, v)!r} holds {found}, which does not fit into the 32 bits "
+                    "in which such integers are computed here")
+
+
+# ---- nodes -----------------------------------------------------------------------------------------
+
+
+def _reads(node: Any) -> list[str]:
+    """The names that a node reads, those that its subgraphs capture included."""
+    names = [i for i in node.input if i]
+    for a in node.attribute:
+        for g in ([a.g] if a.type == onnx.AttributeProto.GRAPH else a.graphs):
+            own = {i.name for i in (*g.input, *g.initializer)} | {o for n in g.node for o in n.output}
+            own |= {s.values.name for s in g.sparse_initializer}
+            names += [r for n in g.node for r in _reads(n) if r not in own]
+            names += [o.name for o in g.output if o.name not in own]
+    return names
+
+
+def _label(node: Any) -> str:
+    return f"{node.op_type} node {node.name!r}" if node.name else (
+        f"{node.op_type} node of {next((o for o in node.output if o), '?')!r}")
+
+
+def _ordered(nodes: Sequence[Any], given: Iterable[str], wanted: Sequence[str]) -> list[Any]:
+    """The nodes that the wanted names need, producers first."""
+    known = set(given)
+    producer: dict[str, Any] = {}
+    for node in nodes:
+        for name in node.output:
+            if name:
+                if name in producer or name in known:
+                    raise ModelError(f"{name!r} is defined twice; the second time by {_label(node)}")
+                producer[name] = node
+    order: list[Any] = []
+    state: dict[int, int] = {}  # 1: being visited, 2: done
+    for root in wanted:
+        path: list[tuple[Any, Iterator[str]]] = []
+
+        def enter(name: str, reader: str) -> None:
+            if name in known:
+                return
+            node = producer.get(name)
+            if node is None:
+                raise ModelError(f"{reader} {name!r}, which nothing in the model defines")
+            seen = state.get(id(node))
+            if seen == 1:
+                start = next(k for k, (n, _) in enumerate(path) if n is node)
+                cycle = " -> ".join(_label(n) for n, _ in (*path[start:], path[start]))
+                raise ModelError(f"the graph has a cycle: {cycle}")
+            if seen is None:
+                state[id(node)] = 1
+                path.append((node, iter(_reads(node))))
+
+        enter(root, "the model's outputs include")
+        while path:
+            node, names = path[-1]
+            following = next(names, None)
+            if following is None:
+                path.pop()
+                state[id(node)] = 2
+                order.append(node)
+            else:
+                enter(following, f"{_label(node)} reads")
+    return order
+
+
+@cache
+def _signature(name: str) -> tuple[list[inspect.Parameter], dict[str, inspect.Parameter], bool, bool]:
+    """Of a handler: positional parameters, keyword parameters, and whether each is open-ended."""
+    parameters = inspect.signature(OPERATORS[name]).parameters.values()
+    return ([p for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD],
+            {p.name: p for p in parameters if p.kind == p.KEYWORD_ONLY},
+            any(p.kind == p.VAR_POSITIONAL for p in parameters),
+            any(p.kind == p.VAR_KEYWORD for p in parameters))
+
+
+class _Importer:
+    """Walks nodes; `names` collects every value name of the model that has been computed."""
+
+    def __init__(self, folder: Path, functions: Mapping[tuple[str, str], Any], notes: list[str]):
+        self.folder, self.functions, self.notes = folder, functions, notes
+        self.names: dict[str, Value] = {}
+        self.depth = 0
+
+    def check_operators(self, nodes: Sequence[Any], opsets: Mapping[str, int]) -> None:
+        """Raise one error that lists every operator that we lack."""
+        lacking = list(dict.fromkeys(self.lacking(nodes, opsets, ())))
+        if lacking:
+            count = f"{len(lacking)} operators" if len(lacking) > 1 else "an operator"
+            lines = "\n".join(f"  {line}" for line in lacking)
+            raise UnsupportedError(f"the model needs {count} that WebDNN does not support:\n{lines}")
+
+    def lacking(self, nodes: Sequence[Any], opsets: Mapping[str, int], inside: tuple[str, ...]) -> Iterator[str]:
+        for node in nodes:
+            domain = "" if node.domain == "ai.onnx" else node.domain
+            local = self.functions.get((node.domain, node.op_type))
+            if local is not None and node.op_type not in inside:
+                yield from self.lacking(local.node, _opsets(local.opset_import), (*inside, node.op_type))
+            elif domain == "" and (node.op_type in OPERATORS or node.op_type == "If"):
+                continue
+            else:
+                body = _definition(node, opsets)
+                if isinstance(body, onnx.FunctionProto) and not any(
+                        True for _ in self.lacking(body.node, opsets, (*inside, node.op_type))):
+                    continue
+                if body is True:  # depends on types; tried when they are known
+                    continue
+                version = opsets.get(domain, "?")
+                yield f"{node.op_type} ({domain or 'ai.onnx'}, opset {version}) at {_label(node)}"
+
+    def constants(self, tensors: Iterable[Any], scope: Scope, needed: set[str]) -> None:
+        """Define the initialisers that are needed."""
+        for t in tensors:
+            name = t.values.name if isinstance(t, onnx.SparseTensorProto) else t.name
+            if name in needed:
+                scope[name] = self.names[name] = tensor_value(t, self.folder, f"initializer {name!r}")
+
+    def run(self, order: Sequence[Any], scope: Scope, opsets: Mapping[str, int], record: bool = True) -> None:
+        """Compute the nodes in order and define their outputs in the scope."""
+        for node in order:
+            try:
+                outputs = self.outputs(node, scope, opsets)
+            except (WebDNNError, ValueError) as error:
+                kind = type(error) if isinstance(error, WebDNNError) else ModelError
+                if self.depth or str(error).startswith("If "):
+                    raise
+                raise kind(f"{_label(node)}: {error}") from error
+            for name, value in zip(node.output, outputs):
+                if name:
+                    scope[name] = value
+                    if record and value is not None:
+                        self.names.setdefault(name, value)
+            for name in node.output[len(outputs):]:
+                if name:
+                    raise UnsupportedError(f"{_label(node)}: its output {name!r} is not supported")
+
+    def outputs(self, node: Any, scope: Scope, opsets: Mapping[str, int]) -> Sequence[Value | None]:
+        """The values of a node's outputs."""
+        local = self.functions.get((node.domain, node.op_type))
+        if local is not None:
+            return self.call(local, node, scope, _opsets(local.opset_import))
+        if node.op_type == "If" and node.domain in ("", "ai.onnx"):
+            return self.branch(node, scope, opsets)
+        if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx"):
+            body = _definition(node, opsets, [scope[i] if i else None for i in node.input])
+            if not isinstance(body, onnx.FunctionProto):
+                raise UnsupportedError("this use of the operator is not supported")
+            self.check_operators(body.node, opsets)
+            return self.call(body, node, scope, _opsets(body.opset_import) or opsets)
+        return self.apply(node, [scope[i] if i else None for i in node.input], opsets.get("", OLDEST))
+
+    def apply(self, node: Any, inputs: list[Value | None], opset: int) -> Sequence[Value | None]:
+        """One of our own operators."""
+        fn = OPERATORS[node.op_type]
+        positional, keywords, many, anything = _signature(node.op_type)
+        while inputs and inputs[-1] is None:
+            inputs.pop()
+        needed = sum(p.default is p.empty for p in positional)
+        if len(inputs) < needed or any(i is None for i in inputs[:needed]):
+            raise ModelError(f"{needed} inputs expected, {sum(i is not None for i in inputs)} found")
+        if not many and len(inputs) > len(positional):
+            raise UnsupportedError(f"at most {len(positional)} inputs are supported, {len(inputs)} found")
+        attrs = {a.name: self.attribute(a, node) for a in node.attribute}
+        for name in list(attrs):
+            if name not in keywords and not anything or name in ("opset", "outputs"):
+                if name in _IGNORED:
+                    del attrs[name]
+                    continue
+                raise UnsupportedError(f"attribute {name!r} is not supported")
+        for name, p in keywords.items():
+            if p.default is p.empty and name not in attrs and name not in ("opset", "outputs"):
+                raise ModelError(f"attribute {name!r} is missing")
+        if "opset" in keywords:
+            attrs["opset"] = opset
+        if "outputs" in keywords:
+            attrs["outputs"] = len(node.output)
+        out = fn(*inputs, **attrs)
+        return [out] if isinstance(out, Value) else out
+
+    def attribute(self, a: Any, node: Any) -> Any:
+        """An attribute as a number, text, tuple or constant."""
+        if a.type == onnx.AttributeProto.TENSOR:
+            return tensor_value(a.t, self.folder, _label(node))
+        if a.type == onnx.AttributeProto.SPARSE_TENSOR:
+            raise UnsupportedError(f"attribute {a.name!r}: sparse tensors are not supported here")
+        value = onnx.helper.get_attribute_value(a)
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+        return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+    def branch(self, node: Any, scope: Scope, opsets: Mapping[str, int]) -> Sequence[Value | None]:
+        """If with a condition that is known now: the nodes of the branch that is taken."""
+        condition = scope[node.input[0]]
+        assert condition is not None
+        if not condition.constant:
+            raise UnsupportedError("an If whose condition depends on the model's inputs is not supported")
+        name = "then_branch" if bool(np.all(evaluate(condition))) else "else_branch"
+        body = next(a.g for a in node.attribute if a.name == name)
+        inner: Scope = ChainMap({}, scope)  # type: ignore[arg-type]
+        wanted = [o.name for o in body.output]
+        tensors = {t.name: t for t in body.initializer} | {s.values.name: s for s in body.sparse_initializer}
+        order = _ordered(body.node, {*scope, *tensors}, wanted)
+        self.check_operators(order, opsets)
+        self.constants(tensors.values(), inner, {n for n in order for n in _reads(n)} | set(wanted))
+        self.run(order, inner, opsets)
+        return [inner[name] for name in wanted]
+
+    def call(self, function: Any, node: Any, scope: Scope, opsets: Mapping[str, int]) -> Sequence[Value | None]:
+        """A function's body with the node's inputs and attributes."""
+        given = {a.name: a for a in node.attribute}
+        given = {a.name: a for a in function.attribute_proto} | given
+        inner: dict[str, Value | None] = dict.fromkeys(function.input)
+        inner.update({name: scope[i] if i else None for name, i in zip(function.input, node.input)})
+        if self.depth > 50:
+            raise ModelError("functions call each other without end")
+        bodies = [_bound(n, given) for n in function.node]
+        order = _ordered(bodies, inner, [o for o, wanted in zip(function.output, node.output) if wanted])
+        self.depth += 1
+        self.run(order, inner, opsets, record=False)
+        self.depth -= 1
+        return [inner.get(o) for o in function.output[:len(node.output)]]
+
+
+# Attributes that say nothing about the result.
+_IGNORED = {"consumed_inputs", "storage_order", "seed"}
+
+
+def _bound(node: Any, given: Mapping[str, Any]) -> Any:
+    """A node of a function's body with references to the function's attributes replaced."""
+    if not any(a.ref_attr_name or a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute):
+        return node
+    out = onnx.NodeProto()
+    out.CopyFrom(node)
+    del out.attribute[:]
+    for a in node.attribute:
+        if a.ref_attr_name:
+            if a.ref_attr_name not in given:
+                continue
+            b = out.attribute.add()
+            b.CopyFrom(given[a.ref_attr_name])
+            b.name = a.name
+        else:
+            b = out.attribute.add()
+            b.CopyFrom(a)
+            for g in ([b.g] if b.type == onnx.AttributeProto.GRAPH else b.graphs):
+                inner = [_bound(n, given) for n in g.node]
+                del g.node[:]
+                g.node.extend(inner)
+    return out
+
+
+def _definition(node: Any, opsets: Mapping[str, int], inputs: Sequence[Value | None] | None = None) -> Any:
+    """ONNX's own function body for an operator: a FunctionProto, None, or True if it depends on types."""
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    version = opsets.get(domain, 0)
+    try:
+        schema = onnx.defs.get_schema(node.op_type, version, domain)
+    except onnx.defs.SchemaError:
+        return None
+    if schema.has_function:
+        at = [v for v in schema.function_opset_versions if v <= version]
+        raw = schema.get_function_with_opset_version(max(at)) if at else schema.function_body
+        return raw if isinstance(raw, onnx.FunctionProto) else onnx.FunctionProto.FromString(raw)
+    if not schema.has_context_dependent_function:
+        return None
+    if inputs is None:
+        return True
+    types = [
+        onnx.helper.make_tensor_type_proto(
+            next(code for code, d in ELEMENT_TYPES.items() if d == v.dtype),
+            [d if isinstance(d, int) else str(d) for d in v.shape]).SerializeToString()
+        if v is not None else b"" for v in inputs]
+    at = [v for v in schema.context_dependent_function_opset_versions if v <= version]
+    raw = schema.get_context_dependent_function_with_opset_version(max(at), node.SerializeToString(), types)
+    return onnx.FunctionProto.FromString(raw)
