@@ -62,7 +62,7 @@ lint: env
 
 types: env runner/node_modules/.ready
 	$(BIN)/mypy
-	cd runner && npx --no-install tsc --project .
+	cd runner && npx --no-install tsc --project . && npx --no-install tsc --project ../tools/tsconfig.pages.json
 
 bench: env
 	$(BIN)/python -m bench $(ARGS)
