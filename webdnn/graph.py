@@ -311,7 +311,9 @@ def rewrite(graph: Graph, rules: Sequence[Rule], hits: dict[str, int] | None = N
     """Apply the rules everywhere, bottom-up, until none fires; linear in the values visited.
 
     A rule takes a value whose inputs are already rewritten, and the number of uses of each value; it
-    returns an equal value of the same type, or None. `hits` counts the rules that fired, by name.
+    returns an equal value of the same type, or None. What it returns is visited in turn, so a rule must
+    make progress; the value itself may not be a part of it. Constants are leaves: they are not rewritten.
+    `hits` counts the rules that fired, by name.
     """
     uses: dict[Value, int] = {}
     for v in graph.values():
@@ -320,6 +322,8 @@ def rewrite(graph: Graph, rules: Sequence[Rule], hits: dict[str, int] | None = N
     for v in graph.outputs.values():
         uses[v] = uses.get(v, 0) + 1
     memo: dict[Value, Value] = {}
+    fired: dict[str, int] = {} if hits is None else hits
+    limit = 1000 + 50 * len(uses)
 
     def run(root: Value) -> Value:
         stack: list[tuple[Value, Value | None]] = [(root, None)]
@@ -329,6 +333,9 @@ def rewrite(graph: Graph, rules: Sequence[Rule], hits: dict[str, int] | None = N
                 continue
             if becomes is not None:
                 memo[v] = memo[becomes]
+                continue
+            if v.constant:
+                memo[v] = v
                 continue
             missing = [i for i in v.inputs if i not in memo]
             if missing:
@@ -340,13 +347,17 @@ def rewrite(graph: Graph, rules: Sequence[Rule], hits: dict[str, int] | None = N
             if inputs != v.inputs:
                 new = v.node.op.node(inputs, v.attrs, v.node.regions).outputs[v.index]
                 uses[new] = uses.get(new, 0) + uses.get(v, 1)
+                if new in memo or new.constant:
+                    memo[v] = memo.setdefault(new, new)
+                    continue
             for rule in rules:
                 found = rule(new, uses)
                 if found is not None and found is not new:
                     if found.shape != new.shape or found.dtype != new.dtype:
                         raise AssertionError(f"{rule.__name__}: {new} became {found}")
-                    if hits is not None:
-                        hits[rule.__name__] = hits.get(rule.__name__, 0) + 1
+                    fired[rule.__name__] = fired.get(rule.__name__, 0) + 1
+                    if fired[rule.__name__] > limit:
+                        raise AssertionError(f"{rule.__name__} fires without end, now at {new}")
                     uses[found] = uses.get(found, 0) + uses.get(new, 1)
                     stack.append((v, found))
                     stack.append((found, None))

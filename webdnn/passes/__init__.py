@@ -1,0 +1,76 @@
+"""The optimisation passes: from the graph as imported to the graph that the fuser takes.
+
+    >>> from webdnn import ops
+    >>> from webdnn.graph import placeholder
+    >>> x = placeholder("x", (2, 3), "f32")
+    >>> print(run(Graph((x,), {"y": ops.neg(ops.neg(x))})))
+    x: f32[2,3] = input()
+
+PIPELINE is read top to bottom. A pass is a name and rules; a rule is `(value, uses) -> Value | None` and
+is applied everywhere, bottom-up, until none fires (`graph.rewrite`). Where rules must first look at the
+whole graph (which values share an input, say), the pass names a function that returns the rules for a
+graph; such a pass is repeated while it still finds something. Every pass keeps what the graph computes:
+exactly, or (affine, matmul) up to the rounding of a reassociated product. No pass writes a constant:
+constants are built as graphs of constants, and evaluated when the descriptor is written.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..graph import Graph, Rule, rewrite, verify
+from . import activation, affine, conv, layout, matmul, pack, simplify
+
+Rules = Sequence[Rule] | Callable[[Graph], Sequence[Rule]]
+
+PIPELINE: tuple[tuple[str, Rules], ...] = (
+    ("simplify", simplify.RULES),
+    ("activation", activation.RULES),
+    ("sink", (*layout.SINK, *simplify.VIEWS)),
+    ("cancel", layout.cancel),
+    ("conv", conv.RULES),
+    ("affine", affine.RULES),
+    ("matmul", matmul.RULES),
+    ("siblings", matmul.siblings),
+    ("tidy", (*simplify.RULES, *activation.RULES)),
+    ("pack", pack.RULES),
+)
+
+ROUNDS = 8  # of a pass that looks at the whole graph; each removes transposes or matmuls
+
+
+def run(graph: Graph, debug: int | None = None, dump: Callable[[str, Graph], Any] | None = None,
+        pipeline: Sequence[tuple[str, Rules]] = PIPELINE) -> Graph:
+    """The graph after all passes.
+
+    `debug` (default: $WEBDNN_DEBUG): 1 prints which rules fired and verifies after each pass, 3 prints the
+    graph too. `dump` is called with the name of each pass and the graph after it.
+    """
+    debug = int(os.environ.get("WEBDNN_DEBUG") or 0) if debug is None else debug
+    for name, rules in pipeline:
+        hits: dict[str, int] = {}
+        try:
+            if callable(rules):
+                for _ in range(ROUNDS):
+                    before, graph = graph, rewrite(graph, rules(graph), hits)
+                    if before.outputs == graph.outputs:
+                        break
+            else:
+                graph = rewrite(graph, rules, hits)
+            if debug or name == pipeline[-1][0]:
+                verify(graph)
+        except AssertionError as e:
+            raise AssertionError(f"pass {name}: {e}") from e
+        if debug:
+            fired = ", ".join(f"{rule} {n}" for rule, n in sorted(hits.items(), key=lambda h: -h[1]))
+            print(f"pass {name}: {fired or 'nothing to do'}")
+        if debug >= 3:
+            print(graph)
+        if dump is not None:
+            dump(name, graph)
+    return graph
+
+
+__all__ = ["PIPELINE", "ROUNDS", "run"]

@@ -1,0 +1,282 @@
+"""Transposes move until they cancel: f(T(x)) -> T(f'(x)), T'(f(T(x))) -> f'(x).
+
+Convolutions are NHWC by definition, so a model written for NCHW arrives with a transpose on each side of
+every convolution. Three steps remove them; none ever adds to their number.
+
+    sink    f(T(x), c) -> T(f'(x, T'(c))): transposes move towards the outputs, through all operators whose
+            axes can be renamed, as long as the other operands follow for nothing (constants, scalars,
+            vectors along one axis, operands transposed alike). T' after T composes to nothing.
+    cancel  T'(f(T(x), y)) -> f'(x, T'(y)): where an operand would not follow for nothing, the whole is
+            counted (which transposes vanish, which appear), and rewritten if fewer are left. It looks at
+            the graph first: a value is wanted in another order if somebody transposes it so.
+
+Both rest on one table, `plan`: how the transposed result of an operator is the same operator on transposed
+inputs. Symbolic sizes take part like any others. Limits: transposes stay at matrix products, at reshapes
+that mix what they moved (attention heads; the fuser reads them as views), at inputs and outputs.
+
+    >>> from webdnn.graph import Graph, placeholder, rewrite
+    >>> x = placeholder("x", (1, 8, 8, 3), "f32")
+    >>> y = ops.transpose(ops.relu(ops.transpose(x, (0, 3, 1, 2))), (0, 2, 3, 1))
+    >>> print(rewrite(Graph((x,), {"y": y}), SINK))
+    x: f32[1,8,8,3] = input()
+    y: f32[1,8,8,3] = relu(x)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .. import ops
+from ..graph import Graph, Rule, Value
+from ..ops.movement import IOTA, groups
+
+Perm = tuple[int, ...]
+Uses = Mapping[Value, int]
+Plan = tuple[list[tuple[Value, Perm | None]], Callable[..., Value]]
+
+DEPTH = 16  # operators that a transpose may be carried up through at once
+
+
+def invert(p: Sequence[int]) -> Perm:
+    """q with transpose(transpose(x, p), q) = x"""
+    return tuple(sorted(range(len(p)), key=p.__getitem__))
+
+
+def is_transpose(v: Value) -> bool:
+    """Whether v is a transpose that costs something (a constant's does not)."""
+    return v.op == "transpose" and not v.constant
+
+
+def count_transposes(graph: Graph) -> int:
+    """The transposes of values that are not constant."""
+    return sum(map(is_transpose, graph.values()))
+
+
+# ---- the table -----------------------------------------------------------------------------------
+
+
+def plan(v: Value, q: Perm) -> Plan | None:
+    """transpose(v, q) as v's own operator: its inputs, each with a permutation (None: as it is), and
+    what makes the result of them. None if that operator's axes cannot be renamed so."""
+    op, a, at = v.node.op, v.attrs, invert(q)
+    pick: Callable[[Sequence[Any]], tuple[Any, ...]] = lambda values: tuple(values[k] for k in q)  # noqa: E731
+    same = [(i, q) for i in v.inputs]
+    if op.pointwise or v.op == "expand":
+        operands = [(_to_rank(i, v.rank), q) if _wide(i) else (i, None) for i in v.inputs]
+        if v.op == "expand":
+            return operands, lambda x: ops.expand(x, pick(v.shape))
+        return operands, lambda *xs: op(*xs, **a)
+    match v.op:
+        case "reduce" | "scan":
+            return same, lambda x: op(x, monoid=a["monoid"], axes=tuple(sorted(at[k] for k in a["axes"])))
+        case "concat":
+            return same, lambda *xs: ops.concat(xs, at[a["axis"]])
+        case "gather_elements":
+            return same, lambda *xs: op(*xs, axis=at[a["axis"]])
+        case "slice":
+            return same, lambda x: ops.slice_(x, pick(a["starts"]), pick(a["sizes"]), pick(a["steps"]))
+        case "pad" | "pad_mode" | "dilate":
+            return same, lambda x: op(x, **{k: pick(w) if isinstance(w, tuple) else w for k, w in a.items()})
+        case "iota":
+            return [], lambda: IOTA(shape=pick(v.shape), axis=at[a["axis"]], dtype=a["dtype"])
+        case "windows":
+            return _plan_windows(v, q)
+        case "gather":
+            return _plan_gather(v, q)
+        case "reshape":
+            return _plan_reshape(v, q)
+    return None
+
+
+def _wide(i: Value) -> bool:
+    return any(d != 1 for d in i.shape)
+
+
+def _to_rank(i: Value, rank: int) -> Value:
+    return ops.reshape(i, (1,) * (rank - i.rank) + i.shape)
+
+
+def _plan_windows(v: Value, q: Perm) -> Plan | None:
+    """The appended axes (offsets within a window) must stay behind; their order is that of `axes`."""
+    (x,) = v.inputs
+    lead, tail = q[:x.rank], [k - x.rank for k in q[x.rank:]]
+    if sorted(lead) != list(range(x.rank)):
+        return None
+    at = invert(lead)
+    order: dict[str, Any] = {k: tuple(w[t] for t in tail) for k, w in v.attrs.items()}
+    order["axes"] = tuple(at[k] for k in order["axes"])
+    return [(x, lead)], lambda y: ops.windows(y, **order)
+
+
+def _plan_gather(v: Value, q: Perm) -> Plan | None:
+    """The axes of the indices must stay together; they go where the gathered axis goes."""
+    x, indices = v.inputs
+    axis, m = v.attrs["axis"], indices.rank
+    block = tuple(range(axis, axis + m))
+    start = q.index(axis) if m else -1
+    if m == 0 or q[start:start + m] != block:
+        return None
+    p = tuple(axis if k == axis else k if k < axis else k - m + 1 for k in q if k not in block[1:])
+    return [(x, p), (indices, None)], lambda y, i: ops.gather(y, i, p.index(axis))
+
+
+def _blocks(v: Value) -> list[tuple[range, range]] | None:
+    try:
+        return groups(v.inputs[0].shape, v.shape)
+    except ValueError:  # symbolic sizes that do not divide evenly
+        return None
+
+
+def _plan_reshape(v: Value, q: Perm) -> Plan | None:
+    """Runs of axes that are split or merged move as wholes; axes of size 1 do not matter."""
+    (x,) = v.inputs
+    runs = _blocks(v)
+    if runs is None:
+        return None
+    at = {axis: n for n, axis in enumerate(k for k in q if v.shape[k] != 1)}
+    keyed: list[tuple[int, int, range]] = []
+    for n, (left, right) in enumerate(runs):
+        to = [at[k] for k in right if v.shape[k] != 1]
+        if to and to != list(range(to[0], to[0] + len(to))):
+            return None
+        keyed.append((to[0] if to else keyed[-1][0] if keyed else -1, n, left))
+    p = tuple(k for _, _, left in sorted(keyed, key=lambda t: t[:2]) for k in left)
+    return [(x, p)], lambda y: ops.reshape(y, [v.shape[k] for k in q])
+
+
+def follow(v: Value, k: int) -> Perm | None:
+    """The permutation q for which transpose(v, q) takes input k, a transpose, in its original order."""
+    t = v.inputs[k]
+    back = invert(t.attrs["perm"])
+    if v.op == "windows":
+        return (*back, *range(t.rank, v.rank))
+    if v.op == "gather":
+        axis, m = v.attrs["axis"], v.inputs[1].rank
+        if k != 0:
+            return None
+        return tuple(o for a in back for o in (range(axis, axis + m) if a == axis else [a if a < axis else a + m - 1]))
+    if v.op == "reshape":
+        runs = _blocks(v)
+        if runs is None:
+            return None
+        (x,) = t.inputs
+        # An axis that is only repeated has no order of its own: it goes where its run goes.
+        free = {a for a, d in enumerate(x.shape) if d == 1 or (x.op == "expand" and _repeated(x, a))}
+        key: list[tuple[int, int, range]] = []
+        for n, (left, right) in enumerate(runs):
+            fixed = [t.attrs["perm"][a] for a in left if t.attrs["perm"][a] not in free]
+            key.append((min(fixed) if fixed else key[-1][0] if key else -1, n, right))
+        return tuple(o for _, _, right in sorted(key, key=lambda e: e[:2]) for o in right)
+    extra = v.rank - t.rank
+    return (*range(extra), *(b + extra for b in back))
+
+
+def _repeated(x: Value, axis: int) -> bool:
+    source = x.inputs[0].shape
+    at = axis - (x.rank - len(source))
+    return at < 0 or source[at] == 1
+
+
+# ---- counting ------------------------------------------------------------------------------------
+
+
+def carry(v: Value, q: Perm | None, uses: Uses, present: Mapping[Value, Any], shared: int,
+          depth: int = DEPTH) -> tuple[int, Value]:
+    """How many transposes it adds to have transpose(v, q) instead of v, and that value.
+
+    `present` are the values of the graph (a transpose in it is free), `shared` is what the loss of a
+    transpose with other users counts.
+    """
+    moved = v if q is None else ops.transpose(v, q)
+    if moved is v or moved.constant:
+        return 0, moved
+    if v.op == "transpose":
+        gone = -1 if uses.get(v, 0) <= 1 else shared
+        if not is_transpose(moved):
+            return gone, moved
+        rest, moved = carry(moved.inputs[0], moved.attrs["perm"], uses, present, shared, depth - 1)
+        return gone + rest, moved
+    if not is_transpose(moved) or moved in present:
+        return 0, moved
+    found = plan(v, q) if depth > 0 and (uses.get(v, 0) <= 1 or _is_view(v)) else None  # type: ignore[arg-type]
+    if found is not None:
+        total, parts = 0, []
+        for i, p in found[0]:
+            n, part = carry(i, p, uses, present, shared, depth - 1)
+            total += n
+            parts.append(part)
+        if total <= 0:
+            return total, found[1](*parts)
+    return 1, moved
+
+
+def _is_view(v: Value) -> bool:
+    return v.op in ("reshape", "expand", "iota", "slice")
+
+
+# ---- the rules -----------------------------------------------------------------------------------
+
+
+def sink(v: Value, uses: Uses) -> Value | None:
+    """f(T(x), y) -> T(f'(x, T'(y))) where no more transposes are left than before"""
+    if v.op == "transpose":
+        return None
+    tried: set[Perm] = set()
+    for k, t in enumerate(v.inputs):
+        if not is_transpose(t):
+            continue
+        q = follow(v, k)
+        found = plan(v, q) if q is not None and q not in tried else None
+        if q is None or found is None:
+            continue
+        tried.add(q)
+        moves: dict[tuple[Value, Perm | None], tuple[int, Value]] = {
+            move: carry(*move, uses, {}, -1) for move in found[0]}
+        lost = sum(n for n, _ in moves.values() if n < 0)
+        added = sum(n for n, _ in moves.values() if n > 0)
+        if lost + added + 1 > 0 or (added and lost + added + 1 == 0):
+            continue  # equal numbers are progress only if nothing but this transpose moves
+        return ops.transpose(found[1](*(moves[move][1] for move in found[0])), invert(q))
+    return None
+
+
+def cancel(graph: Graph) -> tuple[Rule, ...]:
+    """u -> T(f'(...)) for values u = f(...) that are wanted in another order, where that leaves fewer."""
+    wanted: dict[Value, list[Perm]] = {}
+    users = graph.uses()
+    for v in graph.values():
+        if is_transpose(v):
+            wanted.setdefault(v.inputs[0], []).append(v.attrs["perm"])
+    present = dict.fromkeys(users) | dict.fromkeys(graph.outputs.values())
+    outputs = set(graph.outputs.values())
+
+    def cancel_wanted(u: Value, uses: Uses) -> Value | None:
+        for q in wanted.get(u, ()):
+            found = plan(u, q)
+            if found is None:
+                continue
+            others = u in outputs or any(w.op != "transpose" for w in users[u])
+            total, parts = -1 + others, []
+            for move in found[0]:
+                n, part = carry(*move, uses, present, 0)
+                total += n
+                parts.append(part)
+            if total < 0:
+                return ops.transpose(found[1](*parts), invert(q))
+        return None
+
+    return cancel_wanted, composed
+
+
+def composed(v: Value, uses: Uses) -> Value | None:
+    """transpose(transpose(x)) -> transpose(x), or x"""
+    if v.op != "transpose":
+        return None
+    plain = ops.transpose(v.inputs[0], v.attrs["perm"])
+    return plain if plain is not v else None
+
+
+SINK: tuple[Rule, ...] = (composed, sink)
+
+__all__ = ["SINK", "cancel", "count_transposes", "invert", "plan"]

@@ -1,0 +1,2 @@
+RULES=()
+def siblings(g): return ()

@@ -1,0 +1,282 @@
+"""Algebra that is exact for every input: f(x) -> x, f(g(x)) -> h(x).
+
+    x*1 -> x     -(-x) -> x     reshape(reshape(x)) -> reshape(x)     concat(x[:2], x[2:]) -> x
+
+Floating point is respected: x + 0 stays (it turns -0 into +0), x * 0 stays (NaN), and a division by a
+constant becomes a product only where the reciprocal is exact (a power of two). Exceptions, chosen since
+every framework's own kernels do the same: powers 2, 3, 1/2 and -1/2, and x / sqrt(y) -> x * rsqrt(y).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..expr import lift
+from ..graph import FLOATS, Rule, Value, as_dim, constant, evaluate
+from ..ops.elementwise import broadcast_shapes
+from ..ops.movement import same
+
+Uses = Mapping[Value, int]
+
+# What each dtype holds exactly: a cast through a wider dtype changes nothing.
+_HOLDS: Mapping[str, tuple[str, ...]] = {
+    "f64": ("f32", "f16", "i8", "u8", "i16", "u16", "i32", "u32", "bool"), "f32": ("f16", "i8", "u8", "i16", "u16", "bool"),
+    "f16": ("i8", "u8", "bool"), "i64": ("i32", "u32", "i16", "u16", "i8", "u8", "bool"),
+    "u64": ("u32", "u16", "u8", "bool"), "i32": ("i16", "u16", "i8", "u8", "bool"), "u32": ("u16", "u8", "bool"),
+    "i16": ("i8", "u8", "bool"), "u16": ("u8", "bool"), "i8": ("bool",), "u8": ("bool",),
+}
+
+
+def uniform(v: Value) -> Any:
+    """The number that a small constant holds in every element, or None."""
+    if not v.constant or v.size == 0 or v.size > 64:
+        return None
+    a = evaluate(v)
+    first = a.flat[0].item()
+    return first if (a == first).all() else None
+
+
+def as_shape(x: Value, v: Value) -> Value:
+    """x, broadcast to the shape of v."""
+    return x if x.shape == v.shape else ops.expand(x, v.shape)
+
+
+def _is(v: Value, number: float) -> bool:
+    u = uniform(v)
+    return u is not None and u == number and math.copysign(1, u) == math.copysign(1, number)
+
+
+def neutral(v: Value, uses: Uses) -> Value | None:
+    """x*1, x/1, x-0, x+(-0), x^1 -> x; for integers also x+0."""
+    if v.op not in ("mul", "div", "sub", "add", "pow"):
+        return None
+    x, y = v.inputs
+    zero = 0.0 if v.dtype in FLOATS else 0
+    match v.op:
+        case "mul" | "div" | "pow" if _is(y, 1):
+            return as_shape(x, v)
+        case "mul" if _is(x, 1):
+            return as_shape(y, v)
+        case "sub" if _is(y, zero):
+            return as_shape(x, v)
+        case "add":
+            for a, b in ((x, y), (y, x)):
+                if _is(b, -zero):
+                    return as_shape(a, v)
+    return None
+
+
+def twice(v: Value, uses: Uses) -> Value | None:
+    """f(f(x)): involutions give x, projections f(x), lossless casts fall away."""
+    if len(v.inputs) != 1 or v.inputs[0].op != v.op:
+        return None
+    (y,) = v.inputs
+    match v.op:
+        case "neg" | "logical_not" | "bit_not":
+            return y.inputs[0]
+        case "abs" | "relu" | "floor" | "ceil" | "round_even" | "trunc" | "sign":
+            return y
+        case "cast":
+            (x,) = y.inputs
+            if x.dtype in _HOLDS[y.dtype] or x.dtype == y.dtype:
+                return ops.cast(x, v.dtype)
+    return None
+
+
+def cast_to_itself(v: Value, uses: Uses) -> Value | None:
+    """cast(x: f32, f32) -> x"""
+    return v.inputs[0] if v.op == "cast" and v.inputs[0].dtype == v.dtype else None
+
+
+def power(v: Value, uses: Uses) -> Value | None:
+    """x^2 -> x*x, x^3 -> x*x*x, x^0.5 -> sqrt(x), x^-1 -> 1/x, x^-0.5 -> rsqrt(x)"""
+    if v.op != "pow" or v.dtype not in FLOATS:
+        return None
+    x = v.inputs[0]
+    made = {2: lambda: ops.mul(x, x), 3: lambda: ops.mul(ops.mul(x, x), x), 0.5: lambda: ops.sqrt_(x),
+            -1: lambda: ops.reciprocal(x), -0.5: lambda: ops.rsqrt_(x)}.get(uniform(v.inputs[1]))
+    return as_shape(made(), v) if made else None
+
+
+def root(v: Value, uses: Uses) -> Value | None:
+    """1/x -> reciprocal(x), reciprocal(sqrt(x)) -> rsqrt(x), x/sqrt(y) -> x*rsqrt(y)"""
+    if v.dtype not in FLOATS:
+        return None
+    match v.op, v.inputs:
+        case "reciprocal", (Value(op="sqrt", inputs=(x,)),):
+            return ops.rsqrt_(x)
+        case "div", (x, y) if uniform(x) == 1 and y.shape == v.shape:
+            return ops.reciprocal(y)
+        case "div", (x, Value(op="sqrt", inputs=(y,)) as s) if not s.constant:
+            return ops.mul(x, ops.rsqrt_(y))
+    return None
+
+
+def exact_reciprocal(v: Value, uses: Uses) -> Value | None:
+    """x / 8 -> x * 0.125: only powers of two, whose reciprocals are exact."""
+    if v.op != "div" or v.dtype not in FLOATS:
+        return None
+    d = uniform(v.inputs[1])
+    if d and math.isfinite(d) and abs(math.frexp(d)[0]) == 0.5 and 2.0**-100 < abs(d) < 2.0**100:
+        return ops.mul(v.inputs[0], constant(np.full(v.inputs[1].shape, 1 / d), v.dtype))  # type: ignore[arg-type]
+    return None
+
+
+def negation(v: Value, uses: Uses) -> Value | None:
+    """x + -y -> x - y, x - -y -> x + y, (-x) * (-y) -> x * y"""
+    match v.op, v.inputs:
+        case "add", (x, Value(op="neg", inputs=(y,))) | (Value(op="neg", inputs=(y,)), x) if not x.constant:
+            return ops.sub(x, y)
+        case "sub", (x, Value(op="neg", inputs=(y,))):
+            return ops.add(x, y)
+        case "mul", (Value(op="neg", inputs=(x,)), Value(op="neg", inputs=(y,))):
+            return ops.mul(x, y)
+    return None
+
+
+def choice(v: Value, uses: Uses) -> Value | None:
+    """where(True, x, y) -> x, where(False, x, y) -> y, where(c, x, x) -> x"""
+    if v.op != "where":
+        return None
+    c, x, y = v.inputs
+    if x is y:
+        return as_shape(x, v)
+    known = uniform(c)
+    return None if known is None else as_shape(x if known else y, v)
+
+
+def clamps(v: Value, uses: Uses) -> Value | None:
+    """max(relu(x), c) -> relu(x) for c <= 0; clip(x, -inf, inf) -> x"""
+    match v.op, v.inputs:
+        case "max", (Value(op="relu") as x, c) if (lo := uniform(c)) is not None and lo <= 0 and x.shape == v.shape:
+            return x
+        case "max", (x, c) if _is(c, float("-inf")):
+            return as_shape(x, v)
+        case "min", (x, c) if _is(c, float("inf")):
+            return as_shape(x, v)
+    return None
+
+
+def broadcast(v: Value, uses: Uses) -> Value | None:
+    """f(expand(x), y) -> f(x, y) where y alone gives the shape"""
+    if not v.node.op.pointwise or not any(i.op == "expand" for i in v.inputs):
+        return None
+    inputs = list(v.inputs)
+    for k, i in enumerate(inputs):
+        if i.op == "expand":
+            trial = [*inputs[:k], i.inputs[0], *inputs[k + 1:]]
+            if broadcast_shapes(*(t.shape for t in trial)) == v.shape:
+                inputs = trial
+    return v.node.op(*inputs, **v.attrs) if tuple(inputs) != v.inputs else None
+
+
+# ---- views ---------------------------------------------------------------------------------------
+
+
+def view_of_view(v: Value, uses: Uses) -> Value | None:
+    """reshape, transpose, expand and slice of themselves compose; one that changes nothing falls away."""
+    if v.op not in ("reshape", "transpose", "expand", "slice"):
+        return None
+    (x,) = v.inputs
+    if v.op in ("reshape", "expand") and v.shape == x.shape:
+        return x
+    if v.op == "transpose":
+        plain = ops.transpose(x, v.attrs["perm"])
+        return plain if plain is not v else None
+    if v.op == "slice" and v.shape == x.shape and all(t == 1 for t in v.attrs["steps"]):
+        return x
+    if x.op != v.op:
+        return None
+    (y,) = x.inputs
+    match v.op:
+        case "reshape":
+            return ops.reshape(y, v.shape)
+        case "expand":
+            return ops.expand(y, v.shape)
+        case "slice":
+            a, b = x.attrs, v.attrs
+            starts = [as_dim(lift(s) + lift(at) * t) for s, t, at in zip(a["starts"], a["steps"], b["starts"])]
+            return ops.slice_(y, starts, v.shape, [s * t for s, t in zip(a["steps"], b["steps"])])
+    return None
+
+
+def concat_of_slices(v: Value, uses: Uses) -> Value | None:
+    """concat(x[0:2], x[2:5], y) -> concat(x[0:5], y)"""
+    if v.op != "concat":
+        return None
+    axis = v.attrs["axis"]
+    parts: list[Value] = []
+    for part in v.inputs:
+        joined = _join(parts[-1], part, axis) if parts else None
+        if joined is None:
+            parts.append(part)
+        else:
+            parts[-1] = joined
+    return ops.concat(parts, axis) if len(parts) < len(v.inputs) else None
+
+
+def _join(a: Value, b: Value, axis: int) -> Value | None:
+    if a.op != "slice" or b.op != "slice" or a.inputs != b.inputs:
+        return None
+    p, q = a.attrs, b.attrs
+    others = [k for k in range(a.rank) if k != axis]
+    end = lift(p["starts"][axis]) + a.shape[axis]
+    if p["steps"][axis] != 1 or p["steps"] != q["steps"] or not same(as_dim(end), q["starts"][axis]):
+        return None
+    if any(p["starts"][k] != q["starts"][k] for k in others):
+        return None
+    size = as_dim(lift(a.shape[axis]) + b.shape[axis])
+    return ops.slice_(a.inputs[0], p["starts"], [size if k == axis else d for k, d in enumerate(a.shape)], p["steps"])
+
+
+def slice_of_concat(v: Value, uses: Uses) -> Value | None:
+    """concat(x, y)[:n] -> x[:n] where the slice lies within one operand"""
+    if v.op != "slice" or v.inputs[0].op != "concat":
+        return None
+    (x,) = v.inputs
+    axis = x.attrs["axis"]
+    start, step, size = v.attrs["starts"][axis], v.attrs["steps"][axis], v.shape[axis]
+    if step != 1 or not isinstance(start, int) or not isinstance(size, int):
+        return None
+    at = 0
+    for part in x.inputs:
+        n = part.shape[axis]
+        if not isinstance(n, int):
+            return None
+        if at <= start and start + size <= at + n:
+            starts = [start - at if k == axis else s for k, s in enumerate(v.attrs["starts"])]
+            return ops.slice_(part, starts, v.shape, v.attrs["steps"])
+        at += n
+    return None
+
+
+def nested_concat(v: Value, uses: Uses) -> Value | None:
+    """concat(concat(x, y), z) -> concat(x, y, z): one placement instead of two"""
+    if v.op != "concat":
+        return None
+    axis = v.attrs["axis"]
+    inner = [i.op == "concat" and i.attrs["axis"] == axis and uses.get(i, 0) <= 1 for i in v.inputs]
+    if not any(inner):
+        return None
+    return ops.concat([p for i, flat in zip(v.inputs, inner) for p in (i.inputs if flat else (i,))], axis)
+
+
+def pad_of_pad(v: Value, uses: Uses) -> Value | None:
+    """Zero pads of zero pads add up."""
+    if v.op != "pad" or v.inputs[0].op != "pad" or v.inputs[0].attrs["value"] != v.attrs["value"]:
+        return None
+    a, b = v.inputs[0].attrs, v.attrs
+    total: Callable[[str], list[Any]] = lambda side: [as_dim(lift(p) + q) for p, q in zip(a[side], b[side])]  # noqa: E731
+    return ops.pad(v.inputs[0].inputs[0], total("before"), total("after"), "constant", v.attrs["value"])
+
+
+VIEWS: tuple[Rule, ...] = (view_of_view, concat_of_slices, slice_of_concat, nested_concat)
+RULES: tuple[Rule, ...] = (
+    neutral, twice, cast_to_itself, power, root, exact_reciprocal, negation, choice, clamps, broadcast, pad_of_pad, *VIEWS)
+
+__all__ = ["RULES", "VIEWS", "as_shape", "uniform"]
