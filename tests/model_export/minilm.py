@@ -12,9 +12,8 @@ import sys
 from pathlib import Path
 
 import torch
-from transformers import BertModel
-
 from save import save
+from transformers import BertModel
 
 
 class SentenceEncoder(torch.nn.Module):

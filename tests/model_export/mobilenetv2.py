@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 
 import torch
-
 from save import save
 
 
