@@ -70,3 +70,5 @@ for (;;) {
   const job = /** @type {Job} */ (await response.json());
   await post(`result/${job.id}`, await run(job));
 }
+
+export {};

@@ -1,0 +1,132 @@
+"""What `webdnn check` calls right, wrong and empty, without a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from webdnn.check import _evaluate, _file_name, _random, _table_sizes, check, compare
+from webdnn.errors import WebDNNError
+
+
+def around(largest: float) -> np.ndarray:
+    return np.linspace(-largest, largest, 101, dtype=np.float32)
+
+
+def test_tolerance_is_a_part_of_the_largest_magnitude() -> None:
+    reference = around(1000)
+    assert compare("y", reference + np.float32(0.09), reference, 1e-4).verdict == "right"
+    result = compare("y", reference + np.float32(0.11), reference, 1e-4)
+    assert result.verdict == "wrong"
+    assert result.max_abs == pytest.approx(0.11, rel=1e-2)
+    assert result.relative == pytest.approx(0.11e-3, rel=1e-2)
+
+
+def test_one_wrong_element_is_enough() -> None:
+    actual = around(1).copy()
+    actual[50] += 0.01
+    assert compare("y", actual, around(1), 1e-4).verdict == "wrong"
+
+
+def test_integers_must_be_equal() -> None:
+    reference = np.arange(100_000, dtype=np.int64)
+    actual = reference.copy()
+    actual[7] += 1  # far within 1e-4 of the largest
+    assert compare("y", actual, reference, 1e-4).verdict == "wrong"
+    assert compare("y", reference, reference, 1e-4).verdict == "right"
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual", "verdict"),
+    [
+        ([0, 1, np.nan], [0, 1, np.nan], "right"),
+        ([0, 1, np.nan], [0, 1, 2], "wrong"),
+        ([0, 1, 2], [0, 1, np.nan], "wrong"),
+        ([0, 1, np.inf], [0, 1, np.inf], "right"),
+        ([0, 1, np.inf], [0, 1, -np.inf], "wrong"),
+        ([0, 1, 2], [0, 1, np.inf], "wrong"),
+        ([np.nan, np.nan], [np.nan, np.nan], "empty"),
+    ],
+)
+def test_special_values(expected: list[float], actual: list[float], verdict: str) -> None:
+    arrays = (np.array(values, np.float32) for values in (actual, expected))
+    assert compare("y", *arrays, 1e-4).verdict == verdict
+
+
+def test_shape_must_be_equal() -> None:
+    result = compare("y", np.zeros((2, 3), np.float32), np.ones((3, 2), np.float32), 1e-4)
+    assert (result.verdict, result.why) == ("wrong", "expected shape [3, 2], found [2, 3]")
+
+
+def test_nearly_constant_reference_proves_nothing() -> None:
+    reference = np.full(10, 5, np.float32)
+    reference[0] += 0.004  # less than ten times 1e-4 of 5
+    assert compare("y", reference, reference, 1e-4).verdict == "empty"
+    reference[0] += 0.002
+    assert compare("y", reference, reference, 1e-4).verdict == "right"
+    zeros = np.zeros(10, np.float32)
+    assert compare("y", zeros, zeros, 1e-4).verdict == "empty"
+
+
+def test_output_that_ignores_the_input_proves_nothing() -> None:
+    reference = around(1)
+    same = compare("y", reference, reference, 1e-4, other=reference + np.float32(9e-4))
+    assert (same.verdict, same.why) == ("empty", "hardly changes with the input")
+    moved = compare("y", reference, reference, 1e-4, other=reference + np.float32(2e-3))
+    assert moved.verdict == "right"
+
+
+def test_sizes_of_a_descriptor() -> None:
+    sizes = {"h": 130, "w": 7}
+    assert _evaluate(["*", ["//", ["+", "h", 3], 4], 4], sizes) == 132
+    assert _evaluate(["//", ["-", 0, "w"], 2], sizes) == -4
+    assert _evaluate(["select", ["<", "w", 8], ["min", "h", 9], 0], sizes) == 9
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "int32", "uint8", "bool"])
+def test_random_inputs_have_their_dtype_and_vary(dtype: str) -> None:
+    rng = np.random.default_rng(0)
+    array = _random(rng, dtype, (64,), None)
+    assert (str(array.dtype), array.shape) == (dtype, (64,))
+    assert len(np.unique(array)) > 1
+
+
+def test_random_indices_stay_in_their_table(tmp_path: Path) -> None:
+    """Token ids reach the embedding through a cast; both embeddings limit them."""
+    nodes = [
+        helper.make_node("Cast", ["ids"], ["cast"], to=TensorProto.INT32),
+        helper.make_node("Gather", ["words", "cast"], ["w"]),
+        helper.make_node("Gather", ["few", "ids"], ["f"]),
+        helper.make_node("Add", ["w", "f"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "embed",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, [4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4, 8])],
+        [
+            onnx.numpy_helper.from_array(np.zeros((100, 8), np.float32), "words"),
+            onnx.numpy_helper.from_array(np.zeros((30, 8), np.float32), "few"),
+        ],
+    )
+    onnx.save(helper.make_model(graph), tmp_path / "embed.onnx")
+    assert _table_sizes(tmp_path / "embed.onnx") == {"ids": 30}
+    indices = _random(np.random.default_rng(0), "int64", (1000,), 30)
+    assert (indices.min(), indices.max()) == (0, 29)
+
+
+def test_names_become_file_names() -> None:
+    assert _file_name("input:0") == "input_0"
+    assert _file_name("../../etc/passwd") == "_.._etc_passwd"
+    assert _file_name("..") == "_"
+
+
+def test_engine_that_lacks_a_target(tmp_path: Path) -> None:
+    with pytest.raises(WebDNNError, match="webkit cannot run webgpu: it runs wasm"):
+        check(tmp_path / "any.onnx", targets=["webgpu"], browser="webkit")
+    with pytest.raises(WebDNNError, match="variant relaxed: it runs plain"):
+        check(tmp_path / "any.onnx", variants=["relaxed"], browser="webkit")
