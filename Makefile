@@ -58,7 +58,6 @@ test-models: env browsers
 
 lint: env
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
 
 types: env runner/node_modules/.ready
 	$(BIN)/mypy
