@@ -21,7 +21,7 @@ import json
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -72,13 +72,22 @@ class Run:
     variant: str | None
     sizes: Mapping[str, int]
     outputs: tuple[Output, ...] = ()
+    layers: tuple[Output, ...] = ()  # the model's inner values that are stored, in its order
+    fused: tuple[str, ...] = ()  # those that exist no more
     ms: float = math.nan
     error: str = ""
 
     @property
     def right(self) -> bool:
-        """True when it ran and every output is right."""
-        return not self.error and all(output.verdict == "right" for output in self.outputs)
+        """True when it ran, every output is right and no layer is wrong.
+
+        A layer may be empty: inner values that are constant are nothing special.
+        """
+        return (
+            not self.error
+            and all(output.verdict == "right" for output in self.outputs)
+            and all(layer.verdict != "wrong" for layer in self.layers)
+        )
 
 
 @dataclass(frozen=True)
@@ -103,7 +112,8 @@ class _Case:
     sizes: Mapping[str, int]
     inputs: dict[str, Array]
     expected: dict[str, Array]
-    other: dict[str, Array] = field(default_factory=dict)  # of other inputs: does the output move?
+    other: dict[str, Array]  # of other inputs: does the output move?
+    layers: dict[str, Array] | None  # the model's inner values
 
 
 def check(
@@ -116,6 +126,7 @@ def check(
     sizes: Sequence[Mapping[str, int]] | None = None,
     inputs: Mapping[str, Path] | None = None,
     seed: int = 0,
+    layers: bool = False,
     descriptor: Path | None = None,
     save: Path | None = None,
     timeout: float = 600,
@@ -126,9 +137,11 @@ def check(
     `targets` and `variants` default to all that `browser` can run. `dims` are as for `transpile`;
     `sizes` lists at which values of the symbolic ones to run (default: their minimum, and the
     middle of their range). `inputs` maps input names to .npy files; the others are random from
-    `seed`. `save` receives inputs, expected and actual outputs as .npy files. `timeout` is in
-    seconds per run. Raises WebDNNError when there is nothing to compare: no onnxruntime, no
-    browser, a model that cannot be transpiled. A target that fails in the browser is a Run with its `error`.
+    `seed`. `layers` also compares every value of the model that is still stored after a run, and
+    lists those that were fused away. `save` receives inputs, expected and actual outputs as .npy
+    files. `timeout` is in seconds per run. Raises WebDNNError when there is nothing to compare: no
+    onnxruntime, no browser, a model that cannot be transpiled. A target that fails in the browser
+    is a Run with its `error`.
     """
     tell = progress or (lambda stage, done, total: None)
     able_targets, able_variants = ABLE[browser]
@@ -144,18 +157,24 @@ def check(
     targets = tuple(targets or able_targets)
     variants = tuple(variants or able_variants)
     session = _reference(model)
+    inner = _reference(model, layers=True) if layers else None
     with tempfile.TemporaryDirectory(prefix="webdnn-check-") as scratch:
         folder, notices = descriptor, ()
         if folder is None:
             folder = Path(scratch) / "model"
             report = webdnn.transpile(
-                model, folder, targets=targets, dims=dims or {}, progress=progress
+                model,
+                folder,
+                targets=targets,
+                dims=dims or {},
+                keep_values=layers,
+                progress=progress,
             )
             notices = tuple(report.notices)
-        signature = _signature(folder)
+        signature = signature_of(folder)
         cases = [
-            _case(session, model, signature, chosen, inputs or {}, seed)
-            for chosen in (sizes or _default_sizes(signature))
+            _case(session, inner, model, signature, chosen, inputs or {}, seed)
+            for chosen in (sizes or default_sizes(signature))
         ]
         plan: list[tuple[Target, str | None]] = []
         for target in targets:
@@ -226,6 +245,18 @@ def compare(
     return verdict("right", "", max_abs, relative)
 
 
+def wire(inputs: Mapping[str, Array], prefix: str, arrays: dict[str, bytes]) -> list[object]:
+    """Describes inputs for `pages/execute.js`; their bytes are added to `arrays` under `prefix`."""
+    feeds: list[object] = []
+    for position, (name, array) in enumerate(inputs.items()):
+        # float16 crosses to the page as float32 (docs/descriptor.md).
+        sent = array.astype(np.float32) if array.dtype == np.float16 else array
+        key = f"{prefix}{position}"
+        arrays[key] = np.ascontiguousarray(sent).tobytes()
+        feeds.append({"name": name, "dtype": str(array.dtype), "shape": array.shape, "array": key})
+    return feeds
+
+
 def _run(
     page: Page,
     target: Target,
@@ -239,19 +270,15 @@ def _run(
     if variant is not None:
         options |= {"variant": variant, "threads": THREADS if variant.endswith("threads") else 1}
     arrays: dict[str, bytes] = {}
-    feeds = []
-    for index, case in enumerate(cases):
-        feed: list[dict[str, object]] = []
-        for name, array in case.inputs.items():
-            key = f"in/{index}/{len(feed)}"
-            # float16 crosses as float32, bool as bytes: see RUNNER's dtypes in docs/descriptor.md.
-            wire = array.astype(np.float32) if array.dtype == np.float16 else array
-            arrays[key] = np.ascontiguousarray(wire).tobytes()
-            feed.append(
-                {"name": name, "dtype": str(array.dtype), "shape": array.shape, "array": key}
-            )
-        feeds.append({"inputs": feed})
-    argument = {"descriptor": "/descriptor/", "options": options, "runs": feeds}
+    feeds = [
+        {"inputs": wire(case.inputs, f"in/{index}/", arrays)} for index, case in enumerate(cases)
+    ]
+    argument = {
+        "descriptor": "/descriptor/",
+        "options": options,
+        "runs": feeds,
+        "layers": any(case.layers is not None for case in cases),
+    }
     try:
         reply = page.call("/__page__/execute.js", argument, arrays, timeout=timeout)
     except PageError as error:
@@ -263,22 +290,42 @@ def _run(
         yield Run(target, variant, {}, error=f"asked for {label(target, variant)}, ran {ran}")
         return
     for case, result in zip(cases, reply.value["runs"], strict=True):
-        actual = {
-            output["name"]: np.frombuffer(
-                reply.arrays[output["array"]], _ELEMENTS[output["type"]]
-            ).reshape(output["shape"])
-            for output in result["outputs"]
-        }
+        actual = _arrays(result["outputs"], reply.arrays)
+        stored = _arrays(result["layers"], reply.arrays)
         if save is not None:
-            _save(save, target, variant, case, actual)
+            _save(save, target, variant, case, actual | stored)
+        tolerance = TOLERANCE[target]
         outputs = tuple(
-            compare(name, actual[name], expected, TOLERANCE[target], case.other.get(name))
+            compare(name, actual[name], expected, tolerance, case.other.get(name))
             if name in actual
-            else Output(name, expected.shape, str(expected.dtype), math.inf, math.inf,
-                        TOLERANCE[target], "wrong", "missing from the result")
+            else _missing(name, expected, tolerance)
             for name, expected in case.expected.items()
-        )  # fmt: skip
-        yield Run(target, variant, case.sizes, outputs, result["ms"])
+        )
+        inner = case.layers or {}
+        layers = tuple(
+            # A float16 or int64 value is stored in 32 bits: its numbers are compared, not its type.
+            compare(name, stored[name], expected, tolerance)
+            for name, expected in inner.items()
+            if name in stored
+        )
+        fused = tuple(name for name in inner if name not in stored)
+        yield Run(target, variant, case.sizes, outputs, layers, fused, result["ms"])
+
+
+def _missing(name: str, expected: Array, tolerance: float) -> Output:
+    shape, dtype = tuple(expected.shape), str(expected.dtype)
+    why = "missing from the result"
+    return Output(name, shape, dtype, math.inf, math.inf, tolerance, "wrong", why)
+
+
+def _arrays(described: Sequence[Mapping[str, Any]], data: Mapping[str, bytes]) -> dict[str, Array]:
+    """What `pages/execute.js` wrote, by tensor name."""
+    return {
+        entry["name"]: np.frombuffer(data[entry["array"]], _ELEMENTS[entry["type"]]).reshape(
+            entry["shape"]
+        )
+        for entry in described
+    }
 
 
 _ELEMENTS: Mapping[str, str] = {
@@ -297,7 +344,8 @@ _ELEMENTS: Mapping[str, str] = {
 }
 
 
-def _reference(model: Path) -> Any:
+def _reference(model: Path, layers: bool = False) -> Any:
+    """An onnxruntime session; with `layers`, every node's outputs are the graph's outputs."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -315,7 +363,18 @@ def _reference(model: Path) -> Any:
         raise ModelError(f"{model}: onnxruntime cannot load it: {error}") from error
 
 
-def _signature(descriptor: Path) -> dict[str, Any]:
+def _with_layers(model: Path) -> bytes:
+    proto = onnx.load(str(model))
+    known = {entry.name for entry in proto.graph.output}
+    for node in proto.graph.node:
+        for name in node.output:
+            if name and name not in known:
+                proto.graph.output.append(onnx.ValueInfoProto(name=name))
+    return proto.SerializeToString()
+
+
+def signature_of(descriptor: Path) -> dict[str, Any]:
+    """A descriptor's model.json; raises WebDNNError when the folder holds none."""
     file = descriptor / "model.json"
     try:
         return cast("dict[str, Any]", json.loads(file.read_text()))
@@ -327,7 +386,8 @@ def _signature(descriptor: Path) -> dict[str, Any]:
         raise WebDNNError(f"{file}: not a graph descriptor: {error}") from error
 
 
-def _default_sizes(signature: Mapping[str, Any]) -> list[dict[str, int]]:
+def default_sizes(signature: Mapping[str, Any]) -> list[dict[str, int]]:
+    """Where to run symbolic dimensions when nobody says: at their minimum and at an odd middle."""
     ranges = {dim["name"]: (dim["min"], dim["max"]) for dim in signature["dims"]}
     if not ranges:
         return [{}]
@@ -339,8 +399,38 @@ def _default_sizes(signature: Mapping[str, Any]) -> list[dict[str, int]]:
     ]
 
 
+def random_inputs(
+    signature: Mapping[str, Any],
+    sizes: Mapping[str, int],
+    bounds: Mapping[str, int],
+    seed: Sequence[int],
+) -> dict[str, Array]:
+    """Inputs for a descriptor's signature at given sizes of its symbolic dimensions.
+
+    `bounds` limits integer inputs, by name. Raises DimensionError for a size that is missing or out
+    of range.
+    """
+    for dim in signature["dims"]:
+        size = sizes.get(dim["name"])
+        if size is None or not dim["min"] <= size <= dim["max"]:
+            raise DimensionError(
+                f"size of dimension {dim['name']}: expected {dim['min']}..{dim['max']}, "
+                f"found {size}"
+            )
+    return {
+        entry["name"]: _random(
+            np.random.default_rng([*seed, position]),
+            entry["dtype"],
+            tuple(_evaluate(size, sizes) for size in entry["shape"]),
+            bounds.get(entry["name"]),
+        )
+        for position, entry in enumerate(signature["inputs"])
+    }
+
+
 def _case(
     session: Any,
+    inner: Any | None,
     model: Path,
     signature: Mapping[str, Any],
     sizes: Mapping[str, int],
@@ -351,26 +441,9 @@ def _case(
     for name in given:
         if name not in names:
             raise WebDNNError(f"--input {name}: the model's inputs are {', '.join(names)}")
-    for dim in signature["dims"]:
-        size = sizes.get(dim["name"])
-        if size is None or not dim["min"] <= size <= dim["max"]:
-            raise DimensionError(
-                f"size of dimension {dim['name']}: expected {dim['min']}..{dim['max']}, "
-                f"found {size}"
-            )
     bounds = _table_sizes(model)
-    random, other = (
-        {
-            entry["name"]: _random(
-                np.random.default_rng([seed, attempt, position]),
-                entry["dtype"],
-                tuple(_evaluate(size, sizes) for size in entry["shape"]),
-                bounds.get(entry["name"]),
-            )
-            for position, entry in enumerate(signature["inputs"])
-        }
-        for attempt in (0, 1)
-    )
+    random = random_inputs(signature, sizes, bounds, (seed, 0))
+    other = random_inputs(signature, sizes, bounds, (seed, 1))
     inputs = dict(random)
     for name, file in given.items():
         loaded = _load(file)
@@ -380,9 +453,16 @@ def _case(
                 f"found {loaded.dtype}{list(loaded.shape)}"
             )
         inputs[name] = loaded
-    return _Case(
-        sizes, inputs, _evaluate_reference(session, inputs), _evaluate_reference(session, other)
-    )
+    expected, moved = _evaluate_reference(session, inputs), _evaluate_reference(session, other)
+    layers = None
+    if inner is not None:
+        values = _evaluate_reference(inner, inputs)
+        layers = {k: v for k, v in values.items() if k not in expected and _is_tensor(v)}
+    return _Case(sizes, inputs, expected, moved, layers)
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
 
 
 def _evaluate_reference(session: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:

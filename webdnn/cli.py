@@ -345,6 +345,7 @@ def print_notices(notices: Sequence[str]) -> None:
     help="An input's value [default: random].",
 )
 @click.option("--seed", default=0, show_default=True, help="Of the random inputs.")
+@click.option("--layers", is_flag=True, help="Also compare every inner value that is still stored.")
 @click.option(
     "--descriptor",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
@@ -368,6 +369,7 @@ def check_command(
     sizes: tuple[str, ...],
     inputs: tuple[str, ...],
     seed: int,
+    layers: bool,
     descriptor: Path | None,
     save: Path | None,
     timeout: float,
@@ -393,6 +395,7 @@ def check_command(
             sizes=[_fixed(text) for text in sizes] or None,
             inputs=dict(_named_file(text) for text in inputs),
             seed=seed,
+            layers=layers,
             descriptor=descriptor,
             save=save,
             timeout=timeout,
@@ -453,6 +456,9 @@ def _show_check(report: Any) -> None:
             )
     out.print(table)
     for run in report.runs:
+        if run.layers or run.fused:
+            _show_layers(run)
+    for run in report.runs:
         if run.error:
             name = label(run.target, run.variant)
             out.print(f"[bold red]{name}:[/] {escape(run.error)}", highlight=False)
@@ -462,6 +468,26 @@ def _show_check(report: Any) -> None:
         out.print(f"[bold red]{wrong} of {len(report.runs)} runs are not right[/]")
     else:
         out.print(f"[green]all {len(report.runs)} runs are right[/]")
+
+
+def _show_layers(run: Any) -> None:
+    from webdnn.check import label
+
+    table = Table(title=f"{label(run.target, run.variant)}: stored values", title_justify="left")
+    for heading in ("value", "shape", "max error", "of largest", ""):
+        table.add_column(heading)
+    for layer in run.layers:
+        # A constant inner value is nothing special, so only "wrong" stands out here.
+        colour = _COLOURS["wrong"] if layer.verdict == "wrong" else "green"
+        table.add_row(
+            escape(layer.name),
+            shape_text(layer.shape),
+            f"{layer.max_abs:.2e}",
+            f"{layer.relative:.2e}",
+            f"[{colour}]{'wrong' if layer.verdict == 'wrong' else 'right'}[/]",
+        )
+    out.print(table)
+    out.print(f"fused away ({len(run.fused)}): {escape(', '.join(run.fused))}", style="dim")
 
 
 @cli.command(name="serve")
@@ -478,6 +504,87 @@ def serve_command(folder: Path, port: int, no_isolation: bool) -> None:
         out.print(f"Serving {escape(str(folder))} on [bold]{url}[/] ({threads}). Ctrl-C ends it.")
 
     serve(folder, isolation=not no_isolation, port=port, announce=announce)
+
+
+@cli.command(name="bench")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
+@click.option("--target", type=Words(TARGETS), metavar="wasm,webgpu",
+              help="Targets [default: all in the descriptor].")  # fmt: skip
+@click.option("--variant", type=click.Choice(VARIANTS), help="wasm variant [default: the best].")
+@click.option("--threads", default="1,2", show_default=True, metavar="N,…", help="On wasm.")
+@click.option("--browser", default="chromium", type=click.Choice(ENGINES), show_default=True)
+@click.option("--size", metavar="h=128,w=96", help="Symbolic dimensions [default: the smallest].")
+@click.option("--reps", default=20, show_default=True, type=click.IntRange(1))
+@click.option("--profile", is_flag=True, help="Also the time of each kernel.")
+@_json
+def bench_command(
+    folder: Path,
+    target: tuple[str, ...] | None,
+    variant: str | None,
+    threads: str,
+    browser: str,
+    size: str | None,
+    reps: int,
+    profile: bool,
+    as_json: bool,
+) -> None:
+    """Time the descriptor in DIR in a browser: load, first run, warm runs."""
+    from webdnn.bench import bench
+
+    counts = [int(count) for count in threads.split(",") if count.isdigit() and int(count) > 0]
+    if len(counts) != len(threads.split(",")):
+        raise WebDNNError(f"--threads {threads}: expected numbers from 1 up, as in 1,2")
+    with progress(f"Timing {folder.name}", as_json) as tell:
+        timings = bench(
+            folder,
+            targets=cast(Any, target),
+            variant=variant,
+            threads=counts,
+            browser=cast(Any, browser),
+            sizes=_fixed(size) if size else None,
+            reps=reps,
+            profile=profile,
+            progress=tell,
+        )
+    if as_json:
+        emit([{**dataclasses.asdict(t), "minimum": t.minimum, "median": t.median} for t in timings])
+        return
+    sizes = " ".join(f"{name}={value}" for name, value in timings[0].sizes.items())
+    table = Table(title=f"{folder.name} {sizes} in {browser}, ms".replace("  ", " "))
+    for heading in ("target", "threads", "load", "first run", "warm min", "median", "runs"):
+        table.add_column(heading, justify="left" if heading == "target" else "right")
+    for t in timings:
+        figures = (t.load, t.first, t.minimum, t.median)
+        name = f"{t.target} {t.variant}"
+        table.add_row(name, str(t.threads), *(f"{ms:.2f}" for ms in figures), str(len(t.warm)))
+    out.print(table)
+    for t in timings:
+        if t.kernels:
+            _show_kernels(t)
+
+
+def _show_kernels(timing: Any) -> None:
+    """The steps of one run, slowest first; those that together take 1 % are one row."""
+    table = Table(title=f"{timing.target} {timing.variant}, {timing.threads} threads: kernels")
+    table.add_column("kernel")
+    table.add_column("from")
+    table.add_column("ms", justify="right")
+    table.add_column("share", justify="right")
+    total = sum(kernel.ms for kernel in timing.kernels) or 1.0
+    rest = sorted(timing.kernels, key=lambda kernel: -kernel.ms)
+    left = total
+    while rest and left > total / 100:
+        kernel = rest.pop(0)
+        left -= kernel.ms
+        table.add_row(
+            escape(kernel.name),
+            escape(kernel.origin),
+            f"{kernel.ms:.3f}",
+            f"{100 * kernel.ms / total:.1f} %",
+        )
+    if rest:
+        table.add_row(f"{len(rest)} more", "", f"{left:.3f}", f"{100 * left / total:.1f} %")
+    out.print(table)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -4,7 +4,8 @@
  *
  * @typedef {{ name: string, dtype: string, shape: number[], array: string }} Feed
  *   `array` names the bytes to read
- * @typedef {{ descriptor: string, options: object, runs: { inputs: Feed[] }[] }} Argument
+ * @typedef {{ descriptor: string, options: object, runs: { inputs: Feed[] }[], layers: boolean }} Argument
+ *   `layers` asks for the imported values that are still in memory after a run
  * @typedef {import('./boot.js').Io} Io
  */
 
@@ -15,8 +16,28 @@ const ARRAYS = {
   int32: Int32Array, uint32: Uint32Array, int64: BigInt64Array, uint64: BigUint64Array,
 };
 
+/** Reads a run's inputs. @param {Feed[]} feeds @param {Io} io */
+export async function tensors(feeds, io) {
+  /** @type {Record<string, object>} */
+  const inputs = {};
+  for (const { name, dtype, shape, array } of feeds) {
+    inputs[name] = { dtype, shape, data: new ARRAYS[dtype](await io.read(array)) };
+  }
+  return inputs;
+}
+
 /** @param {Argument} argument @param {Io} io */
-export default async function ({ descriptor, options, runs }, io) {
+export default async function ({ descriptor, options, runs, layers }, io) {
+  /** @param {string} prefix @param {Record<string, any>} values */
+  async function written(prefix, values) {
+    const described = [];
+    for (const [position, [name, tensor]] of Object.entries(values).entries()) {
+      const array = `${prefix}/${position}`;
+      await io.write(array, tensor.data);
+      described.push({ name, dtype: tensor.dtype, shape: tensor.shape, type: tensor.data.constructor.name, array });
+    }
+    return described;
+  }
   const { load } = await import(`${descriptor}model.js`);
   const begin = performance.now();
   const model = await load(options);
@@ -24,21 +45,15 @@ export default async function ({ descriptor, options, runs }, io) {
   try {
     const results = [];
     for (const [index, run] of runs.entries()) {
-      /** @type {Record<string, object>} */
-      const inputs = {};
-      for (const { name, dtype, shape, array } of run.inputs) {
-        inputs[name] = { dtype, shape, data: new ARRAYS[dtype](await io.read(array)) };
-      }
+      const inputs = await tensors(run.inputs, io);
       const start = performance.now();
       const outputs = await model.run(inputs);
       const ms = performance.now() - start;
-      const described = [];
-      for (const [position, [name, tensor]] of Object.entries(outputs).entries()) {
-        const array = `${index}/${position}`;
-        await io.write(array, tensor.data);
-        described.push({ name, dtype: tensor.dtype, shape: tensor.shape, type: tensor.data.constructor.name, array });
-      }
-      results.push({ ms, outputs: described });
+      results.push({
+        ms,
+        outputs: await written(`out/${index}`, outputs),
+        layers: layers ? await written(`layer/${index}`, await model.stored()) : [],
+      });
     }
     return { backend: model.backend, loadMs, runs: results };
   } finally {
