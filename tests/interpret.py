@@ -38,7 +38,7 @@ def calculate(root: Expr, leaves: Mapping[Expr, Any], buffers: list[np.ndarray])
         elif e.op == "cast":
             done[e] = expr.cast_numpy(done[e.args[0]], e.dtype)
         elif e.op == "bitcast":
-            done[e] = np.ascontiguousarray(done[e.args[0]]).view(_DTYPE[e.dtype])
+            done[e] = np.asarray(done[e.args[0]]).view(_DTYPE[e.dtype])
         else:
             out = expr.OPS[e.op].numpy(*(done[a] for a in e.args))
             done[e] = np.asarray(out).astype(_DTYPE[e.dtype], copy=False)
@@ -85,6 +85,8 @@ def _compute(v: Value, done: Mapping[Value, np.ndarray], feeds: Mapping[str, np.
         out = _conv(*inputs, **attrs)
     elif v.op == "matmul":
         out = np.matmul(*inputs)
+    elif v.op in _PACKED:
+        out = _PACKED[v.op](*inputs, **attrs)
     elif op.kind == "map" and (reading == "element" or op.numpy is None):
         out = _by_element(v, inputs, shape, leaves)
     else:
@@ -136,3 +138,21 @@ def _conv(x: np.ndarray, w: np.ndarray, *, stride: Any, pads: Any, dilation: Any
                 for g in range(groups):
                     out[:, :, :, g] += part[:, :, :, g] @ filters[:, g]
     return out.reshape(n, oh, ow, m)
+
+
+def _unpacked(w: np.ndarray, n: int) -> np.ndarray:
+    """Panels [..., ceil(N/8), K, 8] -> [..., K, N]"""
+    flat = np.moveaxis(w, -3, -2)
+    return flat.reshape(*flat.shape[:-2], -1)[..., :n]
+
+
+def _packed_conv(x: np.ndarray, w: np.ndarray, *, kernel: Any, m: int, groups: int, **rest: Any) -> np.ndarray:
+    filters = np.moveaxis(_unpacked(w, m // groups), 0, 1).reshape(*kernel, -1, m)
+    return _conv(x, filters, groups=groups, **rest)
+
+
+_PACKED: dict[str, Callable[..., np.ndarray]] = {
+    "packed_matmul": lambda a, b, n: np.matmul(a, _unpacked(b, n)),
+    "packed_conv": _packed_conv,
+    "depthwise": lambda x, w, **rest: _conv(x, w[:, :, None], groups=w.shape[2], **rest),
+}

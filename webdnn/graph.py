@@ -307,13 +307,15 @@ def _attr(a: Any) -> str:
 Rule = Callable[[Value, Mapping[Value, int]], "Value | None"]
 
 
-def rewrite(graph: Graph, rules: Sequence[Rule], hits: dict[str, int] | None = None) -> Graph:
+def rewrite(graph: Graph, rules: Sequence[Rule], hits: dict[str, int] | None = None,
+            origin: dict[Value, Value] | None = None) -> Graph:
     """Apply the rules everywhere, bottom-up, until none fires; linear in the values visited.
 
     A rule takes a value whose inputs are already rewritten, and the number of uses of each value; it
     returns an equal value of the same type, or None. What it returns is visited in turn, so a rule must
     make progress; the value itself may not be a part of it. Constants are leaves: they are not rewritten.
-    `hits` counts the rules that fired, by name.
+    `hits` counts the rules that fired, by name. `origin` is told which value of `graph` each rebuilt value
+    stands for, so that rules may look up what they noted of the graph beforehand.
     """
     uses: dict[Value, int] = {}
     for v in graph.values():
@@ -347,6 +349,8 @@ def rewrite(graph: Graph, rules: Sequence[Rule], hits: dict[str, int] | None = N
             if inputs != v.inputs:
                 new = v.node.op.node(inputs, v.attrs, v.node.regions).outputs[v.index]
                 uses[new] = uses.get(new, 0) + uses.get(v, 1)
+                if origin is not None:
+                    origin[new] = v
                 if new in memo or new.constant:
                     memo[v] = memo.setdefault(new, new)
                     continue

@@ -8,8 +8,9 @@
 
 PIPELINE is read top to bottom. A pass is a name and rules; a rule is `(value, uses) -> Value | None` and
 is applied everywhere, bottom-up, until none fires (`graph.rewrite`). Where rules must first look at the
-whole graph (which values share an input, say), the pass names a function that returns the rules for a
-graph; such a pass is repeated while it still finds something. Every pass keeps what the graph computes:
+whole graph (which values share an input, say), the pass names a function `(graph, origin) -> rules`, where
+`origin` maps a value that was rebuilt meanwhile to the one that was looked at; such a pass is repeated
+while it still finds something. Every pass keeps what the graph computes:
 exactly, or (affine, matmul) up to the rounding of a reassociated product. No pass writes a constant:
 constants are built as graphs of constants, and evaluated when the descriptor is written.
 """
@@ -17,18 +18,18 @@ constants are built as graphs of constants, and evaluated when the descriptor is
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..graph import Graph, Rule, rewrite, verify
+from ..graph import Graph, Rule, Value, rewrite, verify
 from . import activation, affine, conv, layout, matmul, pack, simplify
 
-Rules = Sequence[Rule] | Callable[[Graph], Sequence[Rule]]
+Rules = Sequence[Rule] | Callable[[Graph, Mapping[Value, Value]], Sequence[Rule]]
 
 PIPELINE: tuple[tuple[str, Rules], ...] = (
     ("simplify", simplify.RULES),
     ("activation", activation.RULES),
-    ("sink", (*layout.SINK, *simplify.VIEWS)),
+    ("sink", (*layout.SINK, *matmul.SWAP, *simplify.VIEWS)),
     ("cancel", layout.cancel),
     ("conv", conv.RULES),
     ("affine", affine.RULES),
@@ -54,7 +55,8 @@ def run(graph: Graph, debug: int | None = None, dump: Callable[[str, Graph], Any
         try:
             if callable(rules):
                 for _ in range(ROUNDS):
-                    before, graph = graph, rewrite(graph, rules(graph), hits)
+                    origin: dict[Value, Value] = {}
+                    before, graph = graph, rewrite(graph, rules(graph, origin), hits, origin)
                     if before.outputs == graph.outputs:
                         break
             else:

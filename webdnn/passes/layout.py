@@ -181,33 +181,30 @@ def _repeated(x: Value, axis: int) -> bool:
 # ---- counting ------------------------------------------------------------------------------------
 
 
-def carry(v: Value, q: Perm | None, uses: Uses, present: Mapping[Value, Any], shared: int,
+def carry(v: Value, q: Perm | None, uses: Uses, has: Callable[[Value, Perm], bool], shared: int,
           depth: int = DEPTH) -> tuple[int, Value]:
     """How many transposes it adds to have transpose(v, q) instead of v, and that value.
 
-    `present` are the values of the graph (a transpose in it is free), `shared` is what the loss of a
-    transpose with other users counts.
+    `has` says whether a transpose is in the graph anyway, `shared` is what the loss of a transpose with
+    other users counts.
     """
     moved = v if q is None else ops.transpose(v, q)
-    if moved is v or moved.constant:
+    if q is None or moved is v or moved.constant:
         return 0, moved
     if v.op == "transpose":
         gone = -1 if uses.get(v, 0) <= 1 else shared
         if not is_transpose(moved):
             return gone, moved
-        rest, moved = carry(moved.inputs[0], moved.attrs["perm"], uses, present, shared, depth - 1)
+        rest, moved = carry(moved.inputs[0], moved.attrs["perm"], uses, has, shared, depth - 1)
         return gone + rest, moved
-    if not is_transpose(moved) or moved in present:
+    if not is_transpose(moved) or has(v, q):
         return 0, moved
-    found = plan(v, q) if depth > 0 and (uses.get(v, 0) <= 1 or _is_view(v)) else None  # type: ignore[arg-type]
+    found = plan(v, q) if depth > 0 and (uses.get(v, 0) <= 1 or _is_view(v)) else None
     if found is not None:
-        total, parts = 0, []
-        for i, p in found[0]:
-            n, part = carry(i, p, uses, present, shared, depth - 1)
-            total += n
-            parts.append(part)
+        moves = [carry(i, p, uses, has, shared, depth - 1) for i, p in found[0]]
+        total = sum(n for n, _ in moves)
         if total <= 0:
-            return total, found[1](*parts)
+            return total, found[1](*(part for _, part in moves))
     return 1, moved
 
 
@@ -232,7 +229,7 @@ def sink(v: Value, uses: Uses) -> Value | None:
             continue
         tried.add(q)
         moves: dict[tuple[Value, Perm | None], tuple[int, Value]] = {
-            move: carry(*move, uses, {}, -1) for move in found[0]}
+            move: carry(*move, uses, lambda x, p: False, -1) for move in found[0]}
         lost = sum(n for n, _ in moves.values() if n < 0)
         added = sum(n for n, _ in moves.values() if n > 0)
         if lost + added + 1 > 0 or (added and lost + added + 1 == 0):
@@ -241,29 +238,29 @@ def sink(v: Value, uses: Uses) -> Value | None:
     return None
 
 
-def cancel(graph: Graph) -> tuple[Rule, ...]:
+def cancel(graph: Graph, origin: Mapping[Value, Value]) -> tuple[Rule, ...]:
     """u -> T(f'(...)) for values u = f(...) that are wanted in another order, where that leaves fewer."""
-    wanted: dict[Value, list[Perm]] = {}
-    users = graph.uses()
+    wanted: dict[Value, set[Perm]] = {}
     for v in graph.values():
         if is_transpose(v):
-            wanted.setdefault(v.inputs[0], []).append(v.attrs["perm"])
-    present = dict.fromkeys(users) | dict.fromkeys(graph.outputs.values())
+            wanted.setdefault(v.inputs[0], set()).add(v.attrs["perm"])
+    users = graph.uses()
     outputs = set(graph.outputs.values())
 
+    def has(x: Value, p: Perm) -> bool:
+        return p in wanted.get(origin.get(x, x), ())
+
     def cancel_wanted(u: Value, uses: Uses) -> Value | None:
-        for q in wanted.get(u, ()):
+        old = origin.get(u, u)
+        for q in sorted(wanted.get(old, ())):
             found = plan(u, q)
             if found is None:
                 continue
-            others = u in outputs or any(w.op != "transpose" for w in users[u])
-            total, parts = -1 + others, []
-            for move in found[0]:
-                n, part = carry(*move, uses, present, 0)
-                total += n
-                parts.append(part)
-            if total < 0:
-                return ops.transpose(found[1](*parts), invert(q))
+            others = old in outputs or any(
+                w.op != "transpose" or w.attrs["perm"] != q for w in users[old])
+            moves = [carry(*move, uses, has, 0) for move in found[0]]
+            if sum(n for n, _ in moves) - 1 + others < 0:
+                return ops.transpose(found[1](*(part for _, part in moves)), invert(q))
         return None
 
     return cancel_wanted, composed

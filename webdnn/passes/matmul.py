@@ -1,2 +1,120 @@
-RULES=()
-def siblings(g): return ()
+"""Matrix products in the form that is cheapest to run: weights second, in the order that x has in memory.
+
+    matmul(reshape(T(x)), w)                 ->  matmul(reshape(x), w with its rows permuted)
+    matmul(w, T(x))                          ->  T(matmul(x, T(w)))
+    matmul(x, w1), matmul(x, w2)             ->  slices of matmul(x, concat(w1, w2))
+
+The first removes the transpose between the convolutions and the first dense layer of an NHWC classifier.
+The second lets constants be packed when the descriptor is written. The third is for the projections of
+attention: one product of three times the width is one launch, reads x once, and fills more of a GPU at
+small batches. It is done only where nothing elementwise but a bias follows: an activation is fused into
+the store of its own product, and would otherwise become another pass over memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from .. import ops
+from ..graph import DTYPES, Graph, Rule, Value, constant
+from ..ops.movement import groups
+from .affine import last, shift
+from .layout import is_transpose
+
+Uses = Mapping[Value, int]
+
+
+def flattened(v: Value, uses: Uses) -> Value | None:
+    """matmul(reshape(transpose(x)), w) -> matmul(reshape(x), w') if only merged axes were transposed"""
+    if v.op != "matmul" or not v.inputs[1].constant or v.inputs[0].op != "reshape":
+        return None
+    a, w = v.inputs
+    (t,) = a.inputs
+    if not is_transpose(t):
+        return None
+    try:
+        left, right = groups(t.shape, a.shape)[-1]
+    except ValueError:
+        return None
+    dims = [t.shape[k] for k in left]
+    if list(right) != [a.rank - 1] or not all(isinstance(d, int) for d in dims):
+        return None
+    order = sorted(left, key=t.attrs["perm"].__getitem__)
+    x = ops.transpose(t, (*range(left[0]), *order))
+    if is_transpose(x):
+        return None
+    *batch, _, n = w.shape
+    r = len(batch)
+    rows = ops.transpose(
+        ops.reshape(w, (*batch, *dims, n)),
+        (*range(r), *(r + k - left[0] for k in order), r + len(dims)))
+    return ops.matmul(ops.reshape(x, a.shape), ops.reshape(rows, w.shape))
+
+
+def _swaps(t: Value) -> bool:
+    """Whether t is a transpose of the last two axes."""
+    r = t.rank
+    return is_transpose(t) and t.attrs["perm"] == (*range(r - 2), r - 1, r - 2)
+
+
+def _swap(x: Value) -> Value:
+    return ops.transpose(x, (*range(x.rank - 2), x.rank - 1, x.rank - 2))
+
+
+def swapped(v: Value, uses: Uses) -> Value | None:
+    """matmul(T(a), T(b)) -> T(matmul(b, a)), where a may be constant"""
+    if v.op != "matmul":
+        return None
+    a, b = v.inputs
+    if _swaps(b) and (_swaps(a) or a.constant):
+        return _swap(ops.matmul(b.inputs[0], _swap(a)))
+    return None
+
+
+def siblings(graph: Graph, origin: Mapping[Value, Value]) -> tuple[Rule, ...]:
+    """Products of one value with several weights -> slices of one product."""
+    users = graph.uses()
+    outputs = set(graph.outputs.values())
+    groups_: dict[Value, list[tuple[Value, Value, Value | None]]] = {}  # x -> end, weights, bias
+    for m in graph.values():
+        if m.op != "matmul" or not m.inputs[1].constant or m.inputs[1].rank != 2 or m.constant:
+            continue
+        end: Value = m
+        bias: Value | None = None
+        if len(users.get(m, ())) == 1 and m not in outputs:
+            found = shift(users[m][0])
+            if found is not None and found[0] is m and (n := last(found[1])) is not None:
+                if n.shape == (m.shape[-1],):
+                    end, bias = users[m][0], n
+        fused = any(u.node.op.pointwise or u.op == "reduce" for u in users.get(end, ()))
+        if not fused and end not in outputs:
+            groups_.setdefault(m.inputs[0], []).append((end, m.inputs[1], bias))
+
+    place: dict[Value, tuple[int, list[tuple[Value, Value, Value | None]]]] = {}
+    for members in groups_.values():
+        start = 0
+        for end, w, _ in members if len(members) > 1 else ():
+            place[end] = start, members
+            start += w.shape[1]  # type: ignore[operator]
+
+    def merged_siblings(v: Value, uses: Uses) -> Value | None:
+        found = place.get(origin.get(v, v))
+        if found is None:
+            return None
+        start, members = found
+        m = v if v.op == "matmul" else next(i for i in v.inputs if i.op == "matmul")
+        out = ops.matmul(m.inputs[0], ops.concat([w for _, w, _ in members], 1))
+        if any(b is not None for _, _, b in members):
+            out = ops.add(out, ops.concat([
+                constant(np.zeros(w.shape[1], DTYPES[v.dtype])) if b is None else b for _, w, b in members], 0))
+        return ops.slice_axis(out, -1, start, v.shape[-1])
+
+    return (merged_siblings,)
+
+
+SWAP: tuple[Rule, ...] = (swapped,)
+RULES: tuple[Rule, ...] = (flattened, swapped)
+
+__all__ = ["RULES", "SWAP", "siblings"]

@@ -22,6 +22,7 @@ from ..ops.elementwise import broadcast_shapes
 from ..ops.movement import same
 
 Uses = Mapping[Value, int]
+SMALL = 64  # elements of a constant that a rule may look at; others are read when the descriptor is written
 
 # What each dtype holds exactly: a cast through a wider dtype changes nothing.
 _HOLDS: Mapping[str, tuple[str, ...]] = {
@@ -33,8 +34,8 @@ _HOLDS: Mapping[str, tuple[str, ...]] = {
 
 
 def uniform(v: Value) -> Any:
-    """The number that a small constant holds in every element, or None."""
-    if not v.constant or v.size == 0 or v.size > 64:
+    """The number that a small constant (of small constants) holds in every element, or None."""
+    if not v.constant or not v.size or any(c.size > SMALL for c in (v, *v.inputs)):
         return None
     a = evaluate(v)
     first = a.flat[0].item()
