@@ -567,7 +567,9 @@ class _Importer:
             if not isinstance(body, onnx.FunctionProto):
                 raise UnsupportedError("this use of the operator is not supported")
             self.check_operators(body.node, opsets)
-            return self.call(body, node, scope, _opsets(body.opset_import) or opsets)
+            schema = onnx.defs.get_schema(node.op_type, opsets.get(node.domain, opsets.get("", OLDEST)), node.domain)
+            defaults = [a.default_value for a in schema.attributes.values() if a.default_value.name]
+            return self.call(body, node, scope, _opsets(body.opset_import) or opsets, defaults)
         return self.apply(node, [scope[i] if i else None for i in node.input], opsets.get("", OLDEST))
 
     def apply(self, node: Any, inputs: list[Value | None], opset: int) -> Sequence[Value | None]:
@@ -626,10 +628,10 @@ class _Importer:
         self.run(order, inner, opsets)
         return [inner[name] for name in wanted]
 
-    def call(self, function: Any, node: Any, scope: Scope, opsets: Mapping[str, int]) -> Sequence[Value | None]:
+    def call(self, function: Any, node: Any, scope: Scope, opsets: Mapping[str, int],
+             defaults: Iterable[Any] = ()) -> Sequence[Value | None]:
         """A function's body with the node's inputs and attributes."""
-        given = {a.name: a for a in node.attribute}
-        given = {a.name: a for a in function.attribute_proto} | given
+        given = {a.name: a for a in (*defaults, *function.attribute_proto, *node.attribute)}
         inner: dict[str, Value | None] = dict.fromkeys(function.input)
         inner.update({name: scope[i] if i else None for name, i in zip(function.input, node.input)})
         if self.depth > 50:

@@ -431,11 +431,11 @@ def DepthToSpace(x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
     return ops.reshape(y, (n, deep, lift(h) * b, lift(w) * b))
 
 
-def SpaceToDepth(x: Value, *, blocksize: int) -> Value:
+def SpaceToDepth(x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
     n, c, h, w = x.shape
     b = blocksize
     y = ops.reshape(x, (n, c, as_dim(lift(h) // b), b, as_dim(lift(w) // b), b))
-    y = ops.transpose(y, (0, 3, 5, 1, 2, 4))
+    y = ops.transpose(y, (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4))
     return ops.reshape(y, (n, lift(c) * (b * b), y.shape[4], y.shape[5]))
 
 

@@ -131,7 +131,9 @@ def div(x, y):
 def mod(x, y):
     """The result has the sign of y (Python)."""
     if is_float(x):
-        return x - floor(x / y) * y
+        r = rem(x, y)
+        other_sign = expr.apply("xor", r < 0, y < 0)
+        return select(expr.apply("and", expr.apply("ne", r, 0), other_sign), r + y, r)
     return expr.apply("mod", x, y)
 
 
@@ -386,12 +388,20 @@ def bit_not(x):
 
 @elementwise
 def shift_left(x, n):
-    return expr.apply("shl", x, n)
+    """Shifts by a negative amount or by the width or more leave nothing."""
+    return select(_beyond(n), 0, expr.apply("shl", x, n))
 
 
 @elementwise
 def shift_right(x, n):
-    return expr.apply("shr", x, n)
+    """Signed integers keep their sign; shifts by a negative amount or by the width or more leave only that."""
+    if (x.dtype == "u32") if isinstance(x, Expr) else np.asarray(x).dtype.kind == "u":
+        return select(_beyond(n), 0, expr.apply("shr", x, n))
+    return expr.apply("shr", x, select(_beyond(n), 31, n))
+
+
+def _beyond(n):
+    return expr.apply("or", n < 0, n > 31)
 
 
 @elementwise(of=1)

@@ -41,6 +41,8 @@ def matmul(a: Value, b: Value) -> Value:
     """a[..., M, K] @ b[..., K, N]; batch axes broadcast; one-dimensional operands as in numpy."""
     if a.rank == 1:
         out = matmul(reshape(a, (1, *a.shape)), b)
+        if b.rank == 1:
+            return reshape(out, ())
         return reshape(out, (*out.shape[:-2], out.shape[-1]))
     if b.rank == 1:
         out = matmul(a, reshape(b, (*b.shape, 1)))
