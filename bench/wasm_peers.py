@@ -1,0 +1,328 @@
+"""Ours beside ONNX Runtime Web and LiteRT.js on WebAssembly, in one browser, taking turns.
+
+    python -m bench.wasm_peers                                   # the usual models, 1 and 2 threads
+    python -m bench.wasm_peers minilm T=77 --threads 1 --json minilm.json
+    python -m bench.wasm_peers --engines ort,litert --rounds 20
+
+For every model and number of threads one headless Chromium page opens all engines on the same
+network and the same input; then they run in turns (A, B, C, A, B, C, …), a burst each, so that a
+busy moment of the machine falls on all of them. Printed: minimum and median of the warm runs, the
+time from opening an engine to its first output, what share of the core's measured multiply-add
+ceiling it reaches, the code it downloads (gzip, weights apart), and the error of its outputs
+against onnxruntime. Figures move from machine to machine and from run to run: quote the ratios.
+
+Ours is transpiled for the size at hand with `webdnn.transpile`, or taken from `--descriptors DIR`,
+a folder of descriptors named like the models. LiteRT.js takes part where the same network exists as
+a .tflite file. The exit status is 1 when an engine fails or an output is off by more than 1e-3.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.flops import gflop
+from bench.peers import mounts
+from tests import models
+from webdnn.browser import open_page
+
+ENGINES = {"ours": "WebDNN", "ort": "ONNX Runtime Web", "litert": "LiteRT.js"}
+# What is measured when no model is named, at the sizes that docs and notes quote.
+USUAL: Mapping[str, Mapping[str, int]] = {
+    "mobilenetv2": {},
+    "keras_mobilenetv2": {},
+    "minilm": {"T": 128},
+    "ppocr_rec": {},
+    "multistyle26": {"h": 256, "w": 256},
+    "basic_pitch": {},
+    "openwakeword": {},
+}
+WRONG = 1e-3
+HERE = Path(__file__).parent
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One engine on one network with one number of threads. Times are milliseconds."""
+
+    model: str
+    size: str
+    threads: int
+    engine: str
+    gflop: float
+    minimum: float = float("nan")
+    median: float = float("nan")
+    first: float = float("nan")
+    ceiling: float = float("nan")
+    """GFLOP/s that one core reached in the same page."""
+    code_gzip: int = 0
+    absolute_error: float = float("nan")
+    relative_error: float = float("nan")
+    notes: Mapping[str, Any] | None = None
+    failure: str = ""
+
+    @property
+    def share(self) -> float:
+        """The part of the multiply-add ceiling of all threads that the fastest run reached."""
+        return self.gflop / self.minimum * 1e3 / (self.ceiling * self.threads)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.wasm_peers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("what", nargs="*", metavar="MODEL|DIM=SIZE", help=", ".join(USUAL))
+    parser.add_argument("--engines", default=",".join(ENGINES), help="default: %(default)s")
+    parser.add_argument("--threads", default="1,2", help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=10, help="turns, default: %(default)s")
+    parser.add_argument("--burst", type=int, default=3, help="runs a turn, default: %(default)s")
+    parser.add_argument("--pause", type=float, default=20, help="ms before a turn")
+    parser.add_argument("--descriptors", type=Path, help="folder of descriptors, by model name")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here too")
+    given = parser.parse_args(arguments)
+    engines = given.engines.split(",")
+    if unknown := [name for name in engines if name not in ENGINES]:
+        parser.error(f"unknown engine {unknown[0]}; expected some of {', '.join(ENGINES)}")
+    names = [word for word in given.what if "=" not in word] or list(USUAL)
+    try:
+        settings = (word.split("=", 1) for word in given.what if "=" in word)
+        sizes = {key: int(value) for key, value in settings}
+        picked = {name: _size(name, sizes) for name in names}
+    except (KeyError, ValueError) as error:
+        parser.error(str(error.args[0]))
+
+    rows: list[Row] = []
+    extra = _Extra(given.rounds, given.burst, given.pause, engines, given.descriptors)
+    for name, size in picked.items():
+        for threads in map(int, given.threads.split(",")):
+            print(f"{name} {_text(size)}, {threads} thread(s) …", file=sys.stderr, flush=True)
+            rows += _measure(name, size, threads, extra)
+    print(table(rows))
+    if given.json:
+        given.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    bad = [row for row in rows if row.failure or not row.relative_error <= WRONG]
+    for row in bad:
+        reason = row.failure or f"relative error {row.relative_error:.2g}, expected {WRONG:g}"
+        print(f"{row.model}, {ENGINES[row.engine]}: {reason}", file=sys.stderr)
+    return 1 if bad else 0
+
+
+@dataclass(frozen=True)
+class _Extra:
+    rounds: int
+    burst: int
+    pause: float
+    engines: Sequence[str]
+    descriptors: Path | None
+
+
+def _size(name: str, sizes: Mapping[str, int]) -> dict[str, int]:
+    """The binding of a model's symbolic dimensions, from the command line where it names them."""
+    dims = models.model(name).dims
+    size = dict(USUAL.get(name, models.model(name).sizes[0]))
+    return {key: sizes.get(key, value) for key, value in size.items() if key in dims}
+
+
+def _text(size: Mapping[str, int]) -> str:
+    return "×".join(str(value) for value in size.values())
+
+
+def _measure(name: str, size: Mapping[str, int], threads: int, extra: _Extra) -> list[Row]:
+    onnx = models.fetch(name)
+    tflite = models.fetch_tflite(name)
+    feeds = models.feeds(name, size)
+    expected = models.reference(name, feeds)
+    work = gflop(onnx, feeds)
+    engines = [e for e in extra.engines if e != "litert" or tflite]
+    served = {**mounts(), "/bench/": HERE, "/peak/": _peak(), "/onnx/": onnx.parent}
+    failed: list[Row] = []
+    if tflite:
+        served["/tflite/"] = tflite.parent
+    if "ours" in engines:
+        try:
+            served["/ours/"] = _descriptor(name, size, extra.descriptors)
+        except Exception as error:  # whatever it is, the peers can still be measured
+            engines.remove("ours")
+            failed = [Row(name, _text(size), threads, "ours", work, failure=_short(error))]
+    task = {
+        "engines": engines,
+        "threads": threads,
+        "rounds": extra.rounds,
+        "burst": extra.burst,
+        "pause": extra.pause,
+        "inputs": [
+            {"name": key, "dtype": str(value.dtype), "shape": value.shape}
+            for key, value in feeds.items()
+        ],
+        "onnx": f"/onnx/{onnx.name}",
+        "tflite": f"/tflite/{tflite.name}" if tflite else None,
+        "descriptor": "/ours/",
+        "peak": "/peak/peak.wasm",
+    }
+    arrays = {f"input-{i}": value.tobytes() for i, value in enumerate(feeds.values())}
+    with open_page("chromium", mounts=served, csp=False) as page:
+        reply = page.call("/bench/wasm_peers.mjs", task, arrays, timeout=1800)
+    ceiling = max(reply.value["ceiling"])
+    rows = failed
+    for report in reply.value["engines"]:
+        row = {"model": name, "size": _text(size), "threads": threads, "gflop": work,
+               "engine": report["name"], "ceiling": ceiling}  # fmt: skip
+        if "error" in report:
+            rows.append(Row(**row, failure=report["error"]))
+            continue
+        outputs = [
+            (output, reply.arrays[f"{report['name']}-{i}"])
+            for i, output in enumerate(report["outputs"])
+        ]
+        absolute, relative = _errors(outputs, expected)
+        rows.append(Row(
+            **row,
+            minimum=min(report["times"]),
+            median=statistics.median(report["times"]),
+            first=report["first"],
+            code_gzip=_code_size(report, served),
+            absolute_error=absolute,
+            relative_error=relative,
+            notes=report["notes"],
+        ))  # fmt: skip
+    return rows
+
+
+def _short(error: Exception) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0]
+
+
+def _descriptor(name: str, size: Mapping[str, int], ready: Path | None) -> Path:
+    """The folder of our descriptor, transpiled for this size unless one is ready."""
+    if ready is not None:
+        if not (ready / name / "model.js").is_file():
+            raise FileNotFoundError(f"no descriptor {ready / name / 'model.js'}")
+        return ready / name
+    import webdnn
+
+    dims = models.dim_options(name)
+    for key, value in dims.items():
+        if isinstance(value, tuple):
+            dims[key] = size[key]
+    folder = models.cache_dir() / "bench" / "-".join([name, *map(str, size.values())])
+    start = time.perf_counter()
+    webdnn.transpile(models.fetch(name), folder, targets=("wasm",), dims=dims)
+    print(f"  transpiled in {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
+    return folder
+
+
+def _peak() -> Path:
+    """A folder with peak.wasm, compiled from peak.c."""
+    source = HERE / "peak.c"
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    folder = models.cache_dir() / "made" / f"peak-{digest}"
+    with models.building(folder) as empty:
+        if empty:
+            command = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-freestanding",
+                       "-O3", "-msimd128", "-mrelaxed-simd", "-nostdlib", "-Wl,--no-entry",
+                       "-o", str(empty / "peak.wasm"), str(source)]  # fmt: skip
+            subprocess.run(command, check=True)
+    return folder
+
+
+def _errors(
+    outputs: Sequence[tuple[str, bytes]], expected: Mapping[str, Array]
+) -> tuple[float, float]:
+    """The largest absolute error, and the largest relative to its output's largest magnitude.
+
+    Outputs are matched by name; where a format has renamed them, to the nearest one of that size.
+    """
+    absolute = relative = 0.0
+    left = dict(expected)
+    for name, data in sorted(outputs, key=lambda output: output[0] not in expected):
+        found = {
+            key: np.abs(np.frombuffer(data, value.dtype) - value.ravel()).max()
+            for key, value in left.items()
+            if len(data) == value.nbytes and (name == key or name not in expected)
+        }
+        if not found:
+            return float("inf"), float("inf")
+        best = min(found, key=lambda key: float(found[key]))
+        absolute = max(absolute, float(found[best]))
+        relative = max(relative, float(found[best] / np.abs(left.pop(best)).max()))
+    return (float("inf"), float("inf")) if left else (absolute, relative)
+
+
+def _code_size(report: Mapping[str, Any], served: Mapping[str, Path]) -> int:
+    """Bytes of code, gzipped, that an engine downloads: everything but the network's weights."""
+    if report["name"] == "ours":
+        files = list(_our_code(served["/ours/"], report["notes"].get("variant")))
+    else:
+        files = []
+        for url in dict.fromkeys(report["fetched"]):
+            mount = "/" + PurePosixPath(url).parts[1] + "/"
+            if mount not in ("/onnx/", "/tflite/") and mount in served:
+                files.append(served[mount] / url.removeprefix(mount))
+    return sum(len(gzip.compress(file.read_bytes(), 9)) for file in files)
+
+
+def _our_code(folder: Path, variant: str | None) -> Iterator[Path]:
+    """What a page of ours downloads on wasm: document, runner, and the module of one variant."""
+    document = json.loads((folder / "model.json").read_text())
+    modules = {v["name"]: v["file"] for v in document["targets"]["wasm"]["variants"]}
+    yield folder / "model.json"
+    yield folder / "model.js"
+    if variant in modules:
+        yield folder / modules[variant]
+    elif modules:
+        yield max((folder / file for file in modules.values()), key=lambda f: f.stat().st_size)
+    for file in document["files"]:
+        if file.endswith(".js"):
+            yield folder / file
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table, with every peer's minimum as a multiple of ours."""
+    ours = {(r.model, r.threads): r.minimum for r in rows if r.engine == "ours" and not r.failure}
+    lines = [
+        "| model | GFLOP | threads | engine | min ms | median ms | × ours | of ceiling "
+        "| first output ms | code kB gzip | max abs error | relative |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for r in rows:
+        label = f"| {r.model} {r.size} | {r.gflop:.2f} | {r.threads} | {ENGINES[r.engine]} |"
+        if r.failure:
+            lines.append(f"{label} {r.failure} | | | | | | | |")
+            continue
+        base = ours.get((r.model, r.threads))
+        lines.append(
+            f"{label} {r.minimum:.2f} | {r.median:.2f} | "
+            f"{f'{r.minimum / base:.2f}' if base else ''} | {r.share:.0%} | {r.first:.0f} | "
+            f"{r.code_gzip / 1e3:.0f} | {r.absolute_error:.1e} | {r.relative_error:.1e} |"
+        )
+    best = max((row.ceiling for row in rows if not row.failure), default=float("nan"))
+    lines.append("")
+    lines.append(
+        f"One core's multiply-add ceiling in the same pages: {best:.1f} GFLOP/s. "
+        f"{platform.machine()}, {os.cpu_count()} cores."
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
