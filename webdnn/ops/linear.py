@@ -113,9 +113,9 @@ def conv_transpose(x: Value, w: Value, stride: Sequence[int], pads: Sequence[int
 def pack(b: Value) -> Value:
     """[..., K, N] -> panels [..., ceil(N/8), K, 8], zeros beyond N."""
     *batch, k, n = b.shape
-    fill = as_dim(-lift(n) % PANEL) if not isinstance(n, int) else -n % PANEL
-    b = pad(b, [0] * b.rank, [0] * (b.rank - 1) + [fill])
-    b = reshape(b, (*batch, k, as_dim((lift(n) + (PANEL - 1)) // PANEL), PANEL))
+    panels = as_dim((lift(n) + (PANEL - 1)) // PANEL)
+    b = pad(b, [0] * b.rank, [0] * (b.rank - 1) + [as_dim(lift(panels) * PANEL - n)])
+    b = reshape(b, (*batch, k, panels, PANEL))
     r = len(batch)
     return transpose(b, (*range(r), r + 1, r, r + 2))
 
