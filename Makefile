@@ -4,6 +4,7 @@
 #   make demo HEADLESS=1   the same in headless Chromium: screenshot, error against onnxruntime
 #   make test              units, operators and small nets, in every browser engine found
 #   make test-models       the trained networks (minutes)
+#   make models            fetch those networks first (about 4 GB with what exports two of them)
 #   make lint              ruff
 #   make types             mypy --strict, tsc --checkJs
 #   make bench             side-by-side timings against the peers (prints, asserts nothing)
@@ -19,7 +20,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help demo test test-models lint types bench wheel clean env browsers
+.PHONY: help demo test test-models models lint types bench wheel clean env browsers
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -55,6 +56,9 @@ test: env browsers
 
 test-models: env browsers
 	$(BIN)/pytest -m models $(ARGS)
+
+models: env
+	$(BIN)/python -m tests.models fetch
 
 lint: env
 	$(BIN)/ruff check .
