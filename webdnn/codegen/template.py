@@ -13,7 +13,7 @@
     s += x[2];
 
 A line `$for v in EXPR:`, `$if EXPR:`, `$elif EXPR:`, `$else:` governs the more deeply indented lines
-that follow; `$assert EXPR` checks the template's contract; `$let name = EXPR` names a value; `${EXPR}`
+that follow; `$assert EXPR` checks the template's contract; `$# text` is a comment of the template alone; `$let name = EXPR` names a value; `${EXPR}`
 is replaced by the text of a Python expression. If that text has several lines, each is indented as the hole is. Nothing else
 is special.
 """
@@ -48,6 +48,8 @@ def _block(lines: list[str], env: dict[str, Any], out: list[str], dedent: int) -
     while i < len(lines):
         line = lines[i]
         i += 1
+        if line.lstrip().startswith("$#"):
+            continue
         control = _CONTROL.match(line)
         if not control:
             out.append(_fill(line[min(dedent, len(line) - len(line.lstrip())):], env))
