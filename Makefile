@@ -15,7 +15,6 @@
 # from Debian packages when this machine allows it (tools/browsers.sh).
 
 PYTHON ?= python3
-PORT ?= 8080
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
@@ -48,7 +47,7 @@ demo: env
 ifdef HEADLESS
 	@tools/browsers.sh chromium
 endif
-	$(BIN)/python examples/style_transfer/demo.py --port $(PORT) $(if $(HEADLESS),--headless)
+	$(BIN)/python examples/style_transfer/demo.py $(if $(PORT),--port $(PORT)) $(if $(HEADLESS),--headless)
 
 test: env browsers
 	cd runner && node --test test/

@@ -123,10 +123,24 @@ def verify(url: str) -> bool:
     return right
 
 
+def show_page(port: int | None) -> None:
+    """Serves the site until Ctrl-C."""
+
+    def announce(url: str) -> None:
+        print(f"\nOpen {url} in a browser. Ctrl-C ends the demo.", flush=True)
+
+    try:
+        server.serve(SITE, csp=True, port=8080 if port is None else port, announce=announce)
+    except WebDNNError:
+        if port is not None:
+            raise
+        server.serve(SITE, csp=True, port=0, announce=announce)
+
+
 def main() -> int:
     """Builds the site, then shows or checks it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--port", type=int, default=8080, help="0 takes any free one")
+    parser.add_argument("--port", type=int, help="default: 8080, or any free one if that is taken")
     parser.add_argument("--headless", action="store_true", help="check the page instead")
     options = parser.parse_args()
     try:
@@ -134,10 +148,7 @@ def main() -> int:
         if options.headless:
             with server.running({"/": SITE}, csp=True) as running:
                 return 0 if verify(running.url) else 1
-        server.serve(
-            SITE, csp=True, port=options.port,
-            announce=lambda url: print(f"\nOpen {url} in a browser. Ctrl-C ends the demo."),
-        )  # fmt: skip
+        show_page(options.port)
         return 0
     except (WebDNNError, get_model.FetchError) as error:
         print(f"error: {error}", file=sys.stderr)
