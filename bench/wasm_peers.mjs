@@ -94,6 +94,7 @@ export default async function compare(task, io) {
     arrays.push(new type(await io.read(`input-${i}`)));
   }
 
+  /** @type {{ name: string, engine: Engine | null, times: number[], report: object }[]} */
   const engines = [];
   for (const name of task.engines) {
     const before = performance.getEntriesByType('resource').length;
@@ -106,7 +107,7 @@ export default async function compare(task, io) {
       const fetched = performance.getEntriesByType('resource').slice(before)
         .map((entry) => new URL(entry.name).pathname);
       engines.push({
-        name, engine: value.engine, times: /** @type {number[]} */ ([]),
+        name, engine: value.engine, times: [],
         report: { first, fetched, notes: value.engine.notes, outputs: value.outputs.map((output) => output.name) },
       });
     } catch (error) {
@@ -114,20 +115,27 @@ export default async function compare(task, io) {
     }
   }
 
-  const live = engines.filter(({ engine }) => engine);
   const ceiling = [];
   const rounds = 1_000_000;
   peak(rounds, 1e-9);
-  for (const { engine } of live) for (let i = 0; i < 3; i++) await engine?.run();
-  for (let round = 0; round < task.rounds; round++) {
+  for (let round = -1; round < task.rounds; round++) { // round -1 only warms up
     ceiling.push(rounds * 96 / 1e6 / (await timed(() => peak(rounds, 1e-9))).ms);
-    for (const { engine, times } of live) {
+    for (const entry of engines) {
+      if (!entry.engine) continue;
       // The pool of the engine before may still spin for its next task: let it fall asleep.
       await new Promise((resolve) => { setTimeout(resolve, task.pause); });
-      for (let i = 0; i < task.burst; i++) times.push((await timed(() => engine?.run())).ms);
+      try {
+        for (let i = 0; i < task.burst; i++) {
+          const { ms } = await timed(() => entry.engine?.run());
+          if (round >= 0) entry.times.push(ms);
+        }
+      } catch (error) {
+        entry.engine = null;
+        entry.report = { error: `run ${entry.times.length + 2}: ${error}` };
+      }
     }
   }
-  for (const { engine } of live) await engine?.close();
+  for (const { engine } of engines) await engine?.close();
   return {
     userAgent: navigator.userAgent, cores: navigator.hardwareConcurrency, ceiling,
     engines: engines.map(({ name, times, report }) => ({ name, times, ...report })),

@@ -13,7 +13,8 @@ against onnxruntime. Figures move from machine to machine and from run to run: q
 
 Ours is transpiled for the size at hand with `webdnn.transpile`, or taken from `--descriptors DIR`,
 a folder of descriptors named like the models. LiteRT.js takes part where the same network exists as
-a .tflite file. The exit status is 1 when an engine fails or an output is off by more than 1e-3.
+a .tflite file that it accepts (basic_pitch leaves its batch open, which it does not). The exit
+status is 1 when ours fails, or when an output of any engine is off by more than 1e-3.
 """
 
 from __future__ import annotations
@@ -120,7 +121,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(table(rows))
     if given.json:
         given.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
-    bad = [row for row in rows if row.failure or not row.relative_error <= WRONG]
+    bad = [
+        row
+        for row in rows
+        if (row.engine == "ours" if row.failure else not row.relative_error <= WRONG)
+    ]
     for row in bad:
         reason = row.failure or f"relative error {row.relative_error:.2g}, expected {WRONG:g}"
         print(f"{row.model}, {ENGINES[row.engine]}: {reason}", file=sys.stderr)
@@ -188,7 +193,7 @@ def _measure(name: str, size: Mapping[str, int], threads: int, extra: _Extra) ->
         row = {"model": name, "size": _text(size), "threads": threads, "gflop": work,
                "engine": report["name"], "ceiling": ceiling}  # fmt: skip
         if "error" in report:
-            rows.append(Row(**row, failure=report["error"]))
+            rows.append(Row(**row, failure=" ".join(report["error"].split())))
             continue
         outputs = [
             (output, reply.arrays[f"{report['name']}-{i}"])
@@ -307,7 +312,7 @@ def table(rows: Sequence[Row]) -> str:
     for r in rows:
         label = f"| {r.model} {r.size} | {r.gflop:.2f} | {r.threads} | {ENGINES[r.engine]} |"
         if r.failure:
-            lines.append(f"{label} {r.failure} | | | | | | | |")
+            lines.append(f"{label} {r.failure[:120]} | | | | | | | |")
             continue
         base = ours.get((r.model, r.threads))
         lines.append(
