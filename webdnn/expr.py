@@ -509,6 +509,8 @@ def _pmul(a: Poly, b: Poly) -> Poly:
 
 def from_poly(p: Poly) -> Expr:
     """The canonical expression of a polynomial: terms in a fixed order, the constant last."""
+    if any(not I32_MIN <= c <= I32_MAX for c in p.values()):
+        p = {m: _wrap(c) for m, c in p.items() if _wrap(c)}
     total: Expr | None = None
     for m in sorted((m for m in p if m), key=lambda m: [_key(a) for a in m]):
         term = reduce(lambda x, y: make("mul", (x, y), "i32"), m)
@@ -517,8 +519,8 @@ def from_poly(p: Poly) -> Expr:
         total = term if total is None else make("add", (total, term), "i32")
     c = p.get((), 0)
     if total is None:
-        return const(_wrap(c))
-    return make("add", (total, const(_wrap(c))), "i32") if c else total
+        return const(c)
+    return make("add", (total, const(c)), "i32") if c else total
 
 
 def _wrap(value: int) -> int:
@@ -585,7 +587,7 @@ def _upper(p: Poly) -> Poly | None:
                 term = _pmul(term, _padd(poly(a.args[1]), {(): -1}) if c > 0 else {})
             elif a.op == "dim":
                 term = _pmul(term, {(a,): 1})
-            elif a.op == "mod" and c > 0 and _nonnegative(a.args[0]):
+            elif a.op == "mod" and c > 0 and bounds(a.args[1])[0] >= 1:
                 term = _pmul(term, _padd(poly(a.args[1]), {(): -1}))
             elif c > 0 and math.isfinite(bounds(a)[1]) and bounds(a)[0] >= 0:
                 term = _pmul(term, {(): int(bounds(a)[1])})
@@ -595,6 +597,11 @@ def _upper(p: Poly) -> Poly | None:
                 return None
         out = _padd(out, term)
     return out
+
+
+def _may_wrap(e: Dim) -> bool:
+    """Whether the value may differ from that of the polynomial read as unbounded integers."""
+    return bounds(e) == (I32_MIN, I32_MAX)
 
 
 def _nonnegative(e: Dim) -> bool:
@@ -607,8 +614,23 @@ def less(a: Dim, b: Dim) -> bool:
         return True
     if b.__class__ is Expr and b.op not in ("dim", "const", "add", "mul"):  # type: ignore[union-attr]
         return False
+    if _may_wrap(a) or _may_wrap(b):
+        return False
     upper = _upper(_padd(poly(a), poly(b), -1))
-    return upper is not None and bounds(from_poly(upper))[1] < 0
+    return upper is not None and _largest(upper) < 0
+
+
+def _largest(p: Poly) -> float:
+    """An upper bound of a polynomial over dimensions, read as unbounded integers."""
+    total: float = 0
+    for m, c in p.items():
+        low: float = c
+        high: float = c
+        for a in m:
+            corners = [x * y for x in (low, high) for y in bounds(a)]
+            low, high = min(corners), max(corners)
+        total += high
+    return total
 
 
 def _divide(p: Poly, divisor: Expr) -> tuple[Poly, Poly]:
@@ -692,7 +714,7 @@ def _quotient(op: str, a: Expr, b: Expr) -> Expr | None:
     if lo == hi == 1:
         return a if op == "floordiv" else const(0)
     alo, ahi = bounds(a)
-    if alo == I32_MIN or ahi == I32_MAX:  # the numerator may have wrapped
+    if _may_wrap(a):
         return None
     if alo >= 0 and less(a, b):
         return const(0) if op == "floordiv" else a
@@ -822,7 +844,7 @@ def evaluate(e: Dim, table: Mapping[str, int]) -> int:
     args = [evaluate(a, table) for a in e.args]
     plain: dict[str, Callable[..., Any]] = {
         "add": operator.add, "sub": operator.sub, "mul": operator.mul,
-        "floordiv": operator.floordiv, "mod": operator.mod, "min": min, "max": max,
+        "floordiv": lambda a, b: a // b if b else 0, "mod": lambda a, b: a % b if b else 0, "min": min, "max": max,
         "select": lambda c, a, b: a if c else b}
     if e.op in plain:
         return int(plain[e.op](*args))
