@@ -540,9 +540,15 @@ def _keep_rows(loop: Loop) -> tuple[Loop, list[tuple[int, Store]]]:
 
 def _grain(each: float, row: Dim) -> Dim:
     """Work items worth GRAIN_NS, of `row` elements each."""
-    if isinstance(row, int):
-        return max(1, int(GRAIN_NS / (each * max(1, row))))
-    return maximum(1, int(GRAIN_NS / each) // row)  # type: ignore[no-any-return]
+    return _larger(1, int(GRAIN_NS / each) // _larger(1, row))
+
+
+def _smaller(a: Dim, b: Dim) -> Any:
+    return minimum(a, b) if isinstance(a, Expr) or isinstance(b, Expr) else min(a, b)
+
+
+def _larger(a: Dim, b: Dim) -> Any:
+    return maximum(a, b) if isinstance(a, Expr) or isinstance(b, Expr) else max(a, b)
 
 
 # ---- templates ------------------------------------------------------------------------------------
@@ -562,7 +568,7 @@ class _InstancePrinter(Lanes):
         loads = [x for e in kernel.holes.values() for x in walk(e)]
         self.vars = {v.args[0]: v for v in loads if v.op == "var"} | dict(kernel.vars)
         for name, v in self.vars.items():
-            self.names[v] = "0" if v.args[1] == 1 else name
+            self.names[v] = "0" if v.args[1] == 1 else name.replace("b", "batch") if name[1:].isdigit() else name
 
     def number(self, value: Dim) -> str:
         """A parameter of its own, also where another one happens to be equal."""
@@ -634,10 +640,9 @@ class _InstancePrinter(Lanes):
 
 def _blocks(m: Dim, panels: Dim, k: Dim) -> tuple[Dim, Dim]:
     """Rows and panels of one work item: about 1.2 million flops, rows before panels."""
-    rows = minimum(64, (m + 3) // 4 * 4) if isinstance(m, Expr) else min(64, (m + 3) // 4 * 4)
-    count = 1_200_000 // maximum(1, 16 * rows * k) if isinstance(16 * rows * k, Expr) else (
-        1_200_000 // max(1, 16 * rows * k))
-    return rows, minimum(maximum(4, (count + 3) // 4 * 4) if m == 1 else maximum(1, count), panels)
+    rows = _smaller(64, (m + 3) // 4 * 4)
+    count = 1_200_000 // _larger(1, 16 * rows * k)
+    return rows, _smaller(_larger(4, (count + 3) // 4 * 4) if m == 1 else _larger(1, count), panels)
 
 
 def _matmul(kernel: Instance) -> Printed:

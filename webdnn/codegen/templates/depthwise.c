@@ -12,7 +12,6 @@ const int reach = W - 1 + ${PX} - (KX - 1) * ${DX};
 const int x_last = vmax(x_first, reach < 0 ? 0 : vmin(reach / ${SX} + 1, XS));
 for (int item = begin; item < end; item++) {
   const int b = DIV(item, YS), y = MOD(item, YS), top = y * ${SY} - ${PY};
-  (void)b;
   const int ky_first = top < 0 ? (-top + ${DY} - 1) / ${DY} : 0;
   const int ky_last = top >= H ? 0 : vmin(KY, (H - 1 - top) / ${DY} + 1);
   const float* const input = ${A} + ${a_base} + top * y_step - ${PX} * x_step;

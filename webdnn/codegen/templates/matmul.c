@@ -15,8 +15,7 @@ for (int item = begin; item < end; item++) {
   const int rows = DIV(item, panel_blocks), batch = DIV(rows, row_blocks);
   const int m_begin = MOD(rows, row_blocks) * ${MB}, m_end = vmin(m_begin + ${MB}, ${M});
   const int panel_begin = MOD(item, panel_blocks) * ${NB}, panel_end = vmin(panel_begin + ${NB}, panels);
-  const int b0 = DIV(batch, ${B1}), b1 = MOD(batch, ${B1}), single = (m_end - m_begin) % 4 == 1;
-  (void)b0, (void)b1;
+  const int batch0 = DIV(batch, ${B1}), batch1 = MOD(batch, ${B1}), single = (m_end - m_begin) % 4 == 1;
   const float* const weights = ${B} + ${b_base};
   $if packed:
     if (packed_rows != rows) {

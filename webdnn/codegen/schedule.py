@@ -1,0 +1,137 @@
+"""Rewritings of kernels that are the same for every target, done before one is printed.
+
+    >>> i, j = var("i", 56), var("j", 64)
+    >>> at = i * 64 + j
+    >>> slots = (Slot("f32", 3584, "read"), Slot("f32", 3584, "write"))
+    >>> kernel_text(collapse(Loop("inc", (i, j), (), (), (Store(1, at, load(0, at) + 1.0),), slots)))
+    'inc[j<3584]  -> b1[j] = (b0[j] + 1.0)'
+
+`collapse` merges neighbouring axes that every access walks as one and drops axes of size 1;
+`depthwise_loop` states a depthwise convolution as a Loop. Neither changes what is computed; sums may
+be taken in another grouping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from ..expr import (
+    Dim,
+    Expr,
+    children,
+    coefficient,
+    is_const,
+    less,
+    lift,
+    logical_and,
+    maximum,
+    minimum,
+    select,
+    substitute,
+    var,
+)
+from ..kernel import Instance, Loop, Stage, Store, loads
+
+
+def product(sizes: list[Dim]) -> Dim:
+    """The product of sizes; an int if all are."""
+    total: Dim = 1
+    for size in sizes:
+        total = total * size
+    return total.args[0] if isinstance(total, Expr) and total.op == "const" else total
+
+
+def rewrite(loop: Loop, table: Mapping[Expr, Any], **changes: Any) -> Loop:
+    """The loop with variables replaced in its stages and stores, and other fields changed."""
+    memo: dict[Expr, Expr] = {}
+    stages = tuple(
+        Stage(s.monoid, tuple(substitute(e, table, memo) for e in s.exprs)) for s in loop.stages
+    )
+    stores = tuple(
+        Store(s.slot, substitute(s.index, table, memo), substitute(s.value, table, memo))
+        for s in loop.stores
+    )
+    return replace(loop, stages=stages, stores=stores, **changes)
+
+
+def indices(loop: Loop) -> list[Expr]:
+    """Every index that the loop accesses memory with."""
+    return [e.args[1] for e in loads(loop)] + [s.index for s in loop.stores]
+
+
+def values_free(loop: Loop) -> set[Expr]:
+    """The variables used as numbers, outside every index."""
+    roots = [e for s in loop.stages for e in s.exprs] + [s.value for s in loop.stores]
+    found: set[Expr] = set()
+    seen: set[Expr] = set()
+    while roots:
+        e = roots.pop()
+        if e in seen:
+            continue
+        seen.add(e)
+        if e.op == "var":
+            found.add(e)
+        if e.op != "load":
+            roots.extend(children(e))
+    return found
+
+
+def collapse(loop: Loop) -> Loop:
+    """Merges axes (i, j) wherever every index walks them as i * size(j) + j, and drops unit axes."""
+    unit = [v for v in (*loop.axes, *loop.reduce) if is_const(lift(v.args[1]), 1)]
+    if unit:
+        loop = rewrite(
+            loop,
+            dict.fromkeys(unit, 0),
+            axes=tuple(v for v in loop.axes if v not in unit),
+            reduce=tuple(v for v in loop.reduce if v not in unit),
+        )
+    for group in ("axes", "reduce"):
+        position = len(getattr(loop, group)) - 2
+        while position >= 0:
+            axes = getattr(loop, group)
+            i, j = axes[position], axes[position + 1]
+            if _walk_as_one(loop, i, j):
+                merged = var(j.args[0], product([i.args[1], j.args[1]]))
+                axes = (*axes[:position], merged, *axes[position + 2 :])
+                loop = rewrite(loop, {i: 0, j: merged}, **{group: axes})
+            position -= 1
+    return loop
+
+
+def _walk_as_one(loop: Loop, i: Expr, j: Expr) -> bool:
+    if {i, j} & values_free(loop):
+        return False
+    for index in indices(loop):
+        a, b = coefficient(index, i), coefficient(index, j)
+        if a is None or b is None or lift(a) is not lift(b * lift(j.args[1])):
+            return False
+    return True
+
+
+def padded(size: Dim, at: Expr) -> tuple[Expr, Expr]:
+    """A coordinate held within 0..size-1, and whether it lay there (literally true where proved)."""
+    inside = logical_and(at >= 0, lift(True) if less(at, size) else at < size)
+    return minimum(maximum(at, 0), size - 1), inside
+
+
+def depthwise_loop(kernel: Instance) -> Loop:
+    """A `depthwise` instance as a Loop that sums over ky and kx."""
+    v = kernel.vars
+    (sy, sx), (dy, dx), (top, left) = (kernel.attrs[k] for k in ("stride", "dilation", "pad"))
+    iy, y_inside = padded(v["iy"].args[1], v["y"] * sy + v["ky"] * dy - top)
+    ix, x_inside = padded(v["ix"].args[1], v["x"] * sx + v["kx"] * dx - left)
+    a = substitute(kernel.holes["a"], {v["iy"]: iy, v["ix"]: ix})
+    term = select(logical_and(y_inside, x_inside), a, 0.0) * kernel.holes["w"]
+    axes = tuple(v[name] for name in ("b", "y", "x", "c") if name in v)
+    return Loop(
+        kernel.name,
+        axes,
+        (v["ky"], v["kx"]),
+        (Stage("sum", (term,)),),
+        kernel.stores,
+        kernel.slots,
+        kernel.origin,
+    )

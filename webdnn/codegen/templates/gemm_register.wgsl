@@ -1,0 +1,59 @@
+// Sums of products in registers alone: TM x 8 outputs per invocation, WM x WN invocations side by side,
+// and PARTS of them that share out k and add up in workgroup memory.
+//
+// Contract: functions row_of, k_of, load_a (KV neighbouring k of one row: 4 or 1), load_b (four
+// neighbouring columns of one k), finish.
+$assert KV in (1, 4)
+$assert threads == WM * WN * PARTS and threads <= 256
+$assert PARTS & (PARTS - 1) == 0
+$let rows = range(TM)
+$let halves = range(2)
+$if PARTS > 1:
+  var<workgroup> part_0: array<vec4<f32>, ${threads}>;
+  var<workgroup> part_1: array<vec4<f32>, ${threads}>;
+
+@compute @workgroup_size(${threads})
+fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+  let local = i32(index);
+  ${batch}
+  let panel = i32(wg.x) * ${WN} + local % ${WN};
+  let m0 = (i32(wg.y) * ${WM} + local / ${WN} % ${WM}) * ${TM};
+  let part = local / ${WN * WM};
+  let held = min(panel, ${panels} - 1);
+  $for i in rows:
+    let row${i} = row_of(min(m0 + ${i}, ${M} - 1));
+    var sum${i}_0 = vec4<f32>(0.0);
+    var sum${i}_1 = vec4<f32>(0.0);
+  for (var k = part * ${KV}; k < ${K}; k += ${PARTS * KV}) {
+    let at = k_of(k);
+    $for i in rows:
+      let a${i} = load_a(row${i}, at);
+    $for kk in range(KV):
+      let b${kk}_0 = load_b(held, k + ${kk}, 0);
+      let b${kk}_1 = load_b(held, k + ${kk}, 1);
+      $for i in rows:
+        sum${i}_0 += a${i}${"." + "xyzw"[kk] if KV == 4 else ""} * b${kk}_0;
+        sum${i}_1 += a${i}${"." + "xyzw"[kk] if KV == 4 else ""} * b${kk}_1;
+  }
+  $if PARTS > 1:
+    $for i in rows:
+      part_0[local] = sum${i}_0;
+      part_1[local] = sum${i}_1;
+      workgroupBarrier();
+      for (var half = ${PARTS // 2}; half > 0; half >>= 1u) {
+        if (part < half) {
+          part_0[local] += part_0[local + half * ${WN * WM}];
+          part_1[local] += part_1[local + half * ${WN * WM}];
+        }
+        workgroupBarrier();
+      }
+      sum${i}_0 = part_0[local];
+      sum${i}_1 = part_1[local];
+      workgroupBarrier();
+    if (part != 0) { return; }
+  $for i in rows:
+    if (m0 + ${i} < ${M}) {
+      if (panel * 2 < ${quads}) { finish(m0 + ${i}, panel * 2, sum${i}_0); }
+      if (panel * 2 + 1 < ${quads}) { finish(m0 + ${i}, panel * 2 + 1, sum${i}_1); }
+    }
+}
