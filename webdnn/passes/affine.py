@@ -81,6 +81,10 @@ def absorb(v: Value, s: Value, uses: Uses) -> Value | None:
         case "conv" | "matmul" if v.inputs[1].constant and (n := last(s)) is not None:
             x, w = v.inputs
             return v.node.op(x, ops.mul(w, n), **v.attrs)
+        case "matmul" if s.size == 1:  # of two computed operands: the scale of attention's scores
+            a, b = v.inputs
+            inner = absorb(a, ops.reshape(s, ()), uses)
+            return None if inner is None else ops.matmul(inner, b)
         case "transpose":
             perm = v.attrs["perm"]
             inner = absorb(v.inputs[0], ops.transpose(ranked(s, v.rank), invert(perm)), uses)

@@ -266,6 +266,32 @@ def cancel(graph: Graph, origin: Mapping[Value, Value]) -> tuple[Rule, ...]:
     return cancel_wanted, composed
 
 
+def units(v: Value, uses: Uses) -> Value | None:
+    """f(U(x), c) -> U(f(x, U'(c))) where U only moves axes of size 1, as transposes of vectors become"""
+    if not v.node.op.pointwise:
+        return None
+    x = next((i.inputs[0] for i in v.inputs if _moves_units(i) and i.shape == v.shape), None)
+    if x is None:
+        return None
+    operands = []
+    for i in v.inputs:
+        if not _wide(i):
+            operands.append(i)
+        elif [d for d in i.shape if d != 1] == [d for d in v.shape if d != 1] and (i.constant or _moves_units(i)):
+            operands.append(ops.reshape(i, x.shape))
+        else:
+            return None
+    y = v.node.op(*operands, **v.attrs)
+    return ops.reshape(y, v.shape) if y.shape == x.shape else None
+
+
+def _moves_units(v: Value) -> bool:
+    if v.op != "reshape" or v.constant:
+        return False
+    (x,) = v.inputs
+    return x.rank == v.rank and [d for d in x.shape if d != 1] == [d for d in v.shape if d != 1]
+
+
 def composed(v: Value, uses: Uses) -> Value | None:
     """transpose(transpose(x)) -> transpose(x), or x"""
     if v.op != "transpose":
@@ -274,6 +300,6 @@ def composed(v: Value, uses: Uses) -> Value | None:
     return plain if plain is not v else None
 
 
-SINK: tuple[Rule, ...] = (composed, sink)
+SINK: tuple[Rule, ...] = (composed, sink, units)
 
 __all__ = ["SINK", "cancel", "count_transposes", "invert", "plan"]

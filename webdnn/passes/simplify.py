@@ -276,8 +276,28 @@ def pad_of_pad(v: Value, uses: Uses) -> Value | None:
     return ops.pad(v.inputs[0].inputs[0], total("before"), total("after"), "constant", v.attrs["value"])
 
 
+def gather_of_view(v: Value, uses: Uses) -> Value | None:
+    """x[c[:n]] -> x[c][:n], x[expand(c)] -> expand(x[c]) for constant x and c: a table made beforehand"""
+    if v.op != "gather" or not v.inputs[0].constant or v.inputs[1].op not in ("slice", "expand"):
+        return None
+    x, view = v.inputs
+    (c,) = view.inputs
+    if not c.constant:
+        return None
+    axis, before, after = v.attrs["axis"], v.shape[:v.attrs["axis"]], v.shape[v.attrs["axis"] + view.rank:]
+    table = ops.gather(x, ops.reshape(c, (1,) * (view.rank - c.rank) + c.shape), axis)
+    if view.op == "expand":
+        return ops.expand(table, v.shape)
+    if not isinstance(table.size, int) or table.size > max(x.size, SMALL):
+        return None
+    a = view.attrs
+    return ops.slice_(table, [0 for _ in before] + [*a["starts"]] + [0 for _ in after], v.shape,
+                      [1 for _ in before] + [*a["steps"]] + [1 for _ in after])
+
+
 VIEWS: tuple[Rule, ...] = (view_of_view, concat_of_slices, slice_of_concat, nested_concat)
 RULES: tuple[Rule, ...] = (
-    neutral, twice, cast_to_itself, power, root, exact_reciprocal, negation, choice, clamps, broadcast, pad_of_pad, *VIEWS)
+    neutral, twice, cast_to_itself, power, root, exact_reciprocal, negation, choice, clamps, broadcast, pad_of_pad,
+    gather_of_view, *VIEWS)
 
 __all__ = ["RULES", "VIEWS", "as_shape", "uniform"]
