@@ -110,6 +110,9 @@ class Instance:
     slots: tuple[Slot, ...]
     origin: str = field(default="", compare=False)
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.template, self.slots))
+
 
 @dataclass(frozen=True)
 class Opaque:
@@ -120,6 +123,9 @@ class Opaque:
     attrs: Mapping[str, Any]
     slots: tuple[Slot, ...]
     origin: str = field(default="", compare=False)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.template, self.slots))
 
 
 Kernel = Loop | Instance | Opaque

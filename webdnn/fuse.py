@@ -1,0 +1,319 @@
+"""Fusion: which values are stored, and which kernel computes each of them.
+
+    >>> from webdnn import ops
+    >>> from webdnn.graph import Graph, placeholder
+    >>> x = placeholder("x", (2, 8), "f32")
+    >>> print(fuse(Graph((x,), {"y": ops.softmax(ops.relu(x), 1)})))
+       0 max_relu_sub_exp_sum_div[i0<2 | r0<8] max(max(b0[((i0 * 8) + r0)], 0.0)), ...
+
+Three decisions, in this order:
+
+1. **Regions.** An *anchor* is a matrix product, a convolution or a reduction. Its region grows forward
+   over pointwise work while every path leads to one value, the region's *sink* (its post-dominator), so
+   nothing inside is needed elsewhere. Only the sink is stored. A reduction's region may hold further
+   reductions over the same elements: softmax and the normalisations become one kernel.
+2. **Stored or inlined.** Other values ("map") are computed where they are used, unless evaluating them
+   there again and again costs more than a store and loads (`_worth_storing`), or a template needs them in
+   memory.
+3. **Placements.** A stored value has a buffer, an offset and strides; the parts of a concat are computed
+   in place. Everything reads through placements, so a view costs nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .expr import Dim, Expr, cost, free, lift, var
+from .graph import Graph, Op, Value, as_dim, upper
+from .kernel import Program
+from .ops.movement import product, reshape_index, same
+
+SLOTS = {"wasm": 64, "webgpu": 8}  # buffers of one kernel
+DEPTH = 40  # of inlined producers: keeps kernels readable and compilers quick
+STRIDED_ROWS = 256  # longer reductions over strided elements do not take their rows along
+
+# A copy of a value that is already stored elsewhere (an output that is an input or a constant).
+COPY = Op("copy", "map", lambda x: [(x.shape, x.dtype)], lambda node, read, idx: read(0, idx))
+
+
+@dataclass
+class Region:
+    """One kernel around an anchor: its values in order, where they stand, and the sink."""
+
+    anchor: Value
+    values: list[Value]  # topological; values[0] is the anchor
+    index: dict[Value, tuple[Expr, ...]]  # the element of each value at a point of the kernel's space
+    sink: Value
+    axes: tuple[Expr, ...]  # the kernel's space: parallel axes
+    reduce: tuple[Expr, ...]  # and reduction axes
+
+
+class Fusion:
+    """The decisions for one graph and one target; `fuse` runs it and `lower` turns it into kernels."""
+
+    def __init__(self, graph: Graph, target: str, forced: Iterable[Value] = ()):
+        self.target = target
+        self.forced = set(forced)
+        outputs = {k: COPY(v) if v.constant or v.op == "input" else v for k, v in graph.outputs.items()}
+        self.graph = Graph(graph.inputs, outputs, graph.names, graph.dims, graph.name)
+        self.order = [v for v in self.graph.values() if not v.constant]
+        live = set(self.order)
+        self.users: dict[Value, list[Value]] = {v: [] for v in self.order}
+        for v in self.order:
+            for i in dict.fromkeys(v.inputs):
+                if i in live:
+                    self.users[i].append(v)
+        self.rank = {v: k for k, v in enumerate(self.order)}
+        self.outputs = set(self.graph.outputs.values())
+        self.regions: dict[Value, Region] = {}  # by sink
+        self.region_of: dict[Value, Region] = {}
+        self.stored: set[Value] = set()
+        self._post = self._post_dominators()
+        self._find_regions()
+        self._choose_stored()
+
+    # ---- regions ----------------------------------------------------------------------------------
+
+    def _post_dominators(self) -> dict[Value, Value | None]:
+        """The nearest value through which every path from a value to the outputs goes (None: none)."""
+        post: dict[Value, Value | None] = {}
+        depth: dict[Value | None, int] = {None: 0}
+        for v in reversed(self.order):
+            found: Value | None = None
+            if v not in self.outputs and self.users[v]:
+                it = iter(self.users[v])
+                found = next(it)
+                for u in it:
+                    a: Value | None = u
+                    while a is not found:
+                        if depth[a] >= depth[found]:
+                            a = post[a] if a is not None else None
+                        else:
+                            found = post[found] if found is not None else None
+                    if found is None:
+                        break
+            post[v] = found
+            depth[v] = depth[found] + 1
+        return post
+
+    def _find_regions(self) -> None:
+        # A join of two products goes to the later one, so products go backwards; of the reductions of a
+        # softmax the first one must lead, so these go forwards.
+        anchors = [v for v in reversed(self.order) if v.node.op.kind == "template"]
+        anchors += [v for v in self.order if v.node.op.kind == "reduce"]
+        for v in anchors:
+            if v not in self.region_of:
+                region = self._grow(v)
+                self.regions[region.sink] = region
+                for x in region.values:
+                    self.region_of[x] = region
+
+    def _space(self, anchor: Value) -> tuple[tuple[Expr, ...], tuple[Expr, ...], tuple[Expr, ...]]:
+        """Axes, reduce axes, and the index of the anchor's result."""
+        if anchor.node.op.kind == "template":
+            axes = template_axes(anchor)
+            return axes, (), axes
+        x = anchor.inputs[0]
+        over = anchor.attrs["axes"]
+        axes, reduce, frame = [], [], []
+        for k, d in enumerate(x.shape):
+            group, letter = (reduce, "r") if k in over else (axes, "i")
+            group.append(var(f"{letter}{len(group)}", d))
+            frame.append(group[-1])
+        keep = anchor.op == "scan"
+        index = tuple(e if k not in over or keep else lift(0) for k, e in enumerate(frame))
+        return tuple(axes), tuple(reduce), index
+
+    def _grow(self, anchor: Value) -> Region:
+        axes, reduce, at = self._space(anchor)
+        region = Region(anchor, [anchor], {anchor: at}, anchor, axes, reduce)
+        frame = None
+        if anchor.node.op.kind == "reduce":
+            x = anchor.inputs[0]
+            over = anchor.attrs["axes"]
+            length = upper(product([x.shape[k] for k in over]))
+            if max(over) == x.rank - 1 or length <= STRIDED_ROWS or anchor.op == "scan":
+                it, jt = iter(axes), iter(reduce)
+                frame = (x.shape, tuple(next(jt) if k in over else next(it) for k in range(x.rank)))
+        while True:
+            step = self._extend(region, frame)
+            if step is None:
+                return region
+            values, index = step
+            region.values += values
+            region.index |= index
+            region.sink = values[-1]
+
+    def _extend(self, region: Region, frame: Any) -> tuple[list[Value], dict[Value, tuple[Expr, ...]]] | None:
+        """The values up to the next post-dominator, if all of them can join the region."""
+        goal = self._post[region.sink]
+        if goal is None or region.sink in self.forced:
+            return None
+        found: set[Value] = set()
+        stack = [u for u in self.users[region.sink]]
+        while stack:
+            v = stack.pop()
+            if v in found:
+                continue
+            if self.rank[v] > self.rank[goal] or v in self.region_of or (v in self.forced and v is not goal):
+                return None
+            found.add(v)
+            if v is not goal:
+                stack += self.users[v]
+        values = sorted(found, key=self.rank.__getitem__)
+        index: dict[Value, tuple[Expr, ...]] = {}
+        inside = {**region.index, **index}
+        for v in values:
+            at = self._join(region, v, inside, frame)
+            if at is None:
+                return None
+            index[v] = inside[v] = at
+        if len(self._leaves(region.values + values)) > SLOTS[self.target] - 3:
+            return None
+        return values, index
+
+    def _join(self, region: Region, v: Value, inside: Mapping[Value, tuple[Expr, ...]], frame: Any
+              ) -> tuple[Expr, ...] | None:
+        """The index of `v` at a point of the region's space, or None if it cannot be computed there."""
+        op = v.node.op
+        mine = [i for i in v.inputs if i in inside]
+        if v.op == "reshape":
+            return reshape_index(inside[mine[0]], mine[0].shape, v.shape)
+        if v.op == "transpose":
+            return tuple(inside[mine[0]][p] for p in v.attrs["perm"])
+        if op.kind == "reduce":
+            if region.anchor.node.op.kind != "reduce" or "scan" in (v.op, region.anchor.op):
+                return None
+            at = inside[mine[0]]
+            over = [at[k] for k in v.attrs["axes"] if v.inputs[0].shape[k] != 1]
+            if set(over) != set(region.reduce) or len(over) != len(region.reduce):
+                return None
+            return tuple(lift(0) if k in v.attrs["axes"] else e for k, e in enumerate(at))
+        if not op.pointwise:
+            return None
+        full = next((i for i in mine if i.shape == v.shape), None)
+        if full is not None:
+            at = inside[full]
+        elif frame is not None and v.shape == frame[0]:
+            at = frame[1]
+        else:
+            return None
+        for i in mine:
+            tail = at[len(at) - i.rank:]
+            want = tuple(lift(0) if d == 1 else e for e, d in zip(tail, i.shape))
+            have = tuple(lift(0) if d == 1 else e for e, d in zip(inside[i], i.shape))
+            if want != have:
+                return None
+        return at
+
+    def _leaves(self, values: list[Value]) -> set[Value]:
+        """What a kernel of these values reads from memory, roughly: every outside operand is one buffer."""
+        own = set(values)
+        return {i for v in values for i in v.inputs if i not in own and not (i.constant and i.size == 1)}
+
+    # ---- stored or inlined ------------------------------------------------------------------------
+
+    def _choose_stored(self) -> None:
+        for v in self.order:
+            kind = v.node.op.kind
+            if kind in ("input", "opaque") or v.op == "concat" or v in self.outputs or v in self.forced:
+                self.stored.add(v)
+        self.stored |= set(self.regions)
+        for v in self.order:
+            kind = v.node.op.kind
+            if kind == "opaque":
+                self.stored |= {i for i in v.inputs if not i.constant}
+            if kind == "template":
+                a, b = v.inputs
+                self._need_memory(a, v)
+                if not b.constant:
+                    self.stored.add(b)
+        depth: dict[Value, int] = {}
+        weight: dict[Value, tuple[float, int]] = {}
+        for v in self.order:
+            if v in self.stored or v in self.region_of:
+                depth[v], weight[v] = 0, (0.0, 1)
+                continue
+            inputs = [i for i in v.inputs if i in depth]
+            depth[v] = 1 + max((depth[i] for i in inputs), default=0)
+            flops = body_cost(v) + sum(weight[i][0] for i in inputs)
+            leaves = sum(weight[i][1] for i in inputs) + sum(1 for i in v.inputs if i.constant and i.size != 1)
+            weight[v] = flops, leaves
+            if depth[v] > DEPTH or leaves > SLOTS[self.target] - 2 or self._worth_storing(v, flops, leaves):
+                self.stored.add(v)
+                depth[v], weight[v] = 0, (0.0, 1)
+
+    def _need_memory(self, a: Value, user: Value) -> None:
+        """A template's operand: a view of something stored, which is stored."""
+        while not a.constant and a not in self.stored and a.op in ("reshape", "transpose", "slice"):
+            if a in self.region_of or (user.op != "packed_matmul" and a.op != "reshape"):
+                break
+            a = a.inputs[0]
+        if not a.constant:
+            self.stored.add(a)
+
+    def _worth_storing(self, v: Value, flops: float, leaves: int) -> bool:
+        users = self.users[v]
+        reuse = 0.0
+        size = max(1, upper(v.size))
+        for u in users:
+            region = self.region_of.get(u)
+            passes = 1
+            if region is not None and u.node.op.kind != "reduce" and any(free(e) & set(region.reduce) for e in region.index[u]):
+                # the row is gone through again by each later reduction, and for the result
+                passes = sum(1 for x in region.values if x.node.op.kind == "reduce" and self.rank[x] > self.rank[u])
+                passes += any(bool(free(e) & set(region.reduce)) for e in region.index[region.sink])
+            reuse += max(1.0, upper(u.size) / size) * max(1, passes)
+        once = flops + 4 * leaves
+        return flops > 0 and reuse * once > once + 4 + 4 * reuse
+
+
+def body_cost(v: Value) -> float:
+    """Flops of one element of a map operator, its operands not counted."""
+    if not v.node.op.pointwise:
+        return 2.0 if v.op in ("pad", "dilate", "gather_elements", "gather_nd", "ints") else 0.0
+    from .expr import load
+    from .graph import scalar_dtype
+    assert v.node.op.element is not None
+    e = v.node.op.element(
+        v.node, lambda k, idx: load(k, 0, scalar_dtype(v.inputs[k].dtype)), tuple(lift(0) for _ in v.shape))
+    return float(cost(e)) + (1.0 if e.dtype in ("i32", "u32") else 0.0)
+
+
+def template_axes(v: Value) -> tuple[Expr, ...]:
+    """Variables for the axes of a template's result (conv: the channel is g * NG + n)."""
+    if v.op == "packed_matmul":
+        *batch, m, n = v.shape
+        return (*(var(f"b{k}", d) for k, d in enumerate(batch)), var("m", m), var("n", n))
+    b, y, x, c = v.shape
+    spatial = (var("b", b), var("y", y), var("x", x))
+    if v.op == "depthwise":
+        return (*spatial, var("c", c))
+    groups = v.attrs["groups"]
+    each = as_dim(lift(c) // groups)
+    n = var("n", each)
+    return (*spatial, var("g", groups) * each + n if groups > 1 else n)
+
+
+def fuse(graph: Graph, target: str = "wasm", keep: bool = False) -> Program:
+    """Kernels, steps and buffers for a graph whose matmuls and convs are packed.
+
+    `keep`: record where the imported model's named values lie (`Program.stored`). Raises
+    UnsupportedError where a kernel exceeds what the target allows.
+    """
+    from .lower import Lowering, TooManyBuffers
+
+    forced: set[Value] = set()
+    while True:
+        fusion = Fusion(graph, target, forced)
+        try:
+            return Lowering(fusion).program(keep)
+        except TooManyBuffers as error:
+            if not error.cut - forced:
+                raise
+            forced |= error.cut
+
+
+__all__ = ["COPY", "Dim", "Fusion", "Region", "free", "fuse", "same", "template_axes"]

@@ -1,0 +1,435 @@
+"""Lowering: the kernels, steps and buffers that follow from the decisions of `fuse`.
+
+A value's element is read by *pulling*: from memory if the value is stored, as a literal if it is a
+constant of one element, else through its operator's definition. A region's values are computed by
+*pushing* from its anchor, so that what its template or its reductions leave in registers is used there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .errors import UnsupportedError
+from .expr import Dim, Expr, acc, bitcast, cast, coefficient, const, free, lift, load, substitute, var, walk
+from .fuse import SLOTS, Fusion, Region
+from .graph import Value, as_dim, evaluate, scalar_dtype, storage, type_text, upper
+from .kernel import Buffer, Instance, Kernel, Loop, Opaque, Program, Slot, Stage, Step, Store, Tensor
+from .ops.elementwise import broadcast_index
+from .ops.movement import product
+
+Index = tuple[Any, ...]
+
+
+class TooManyBuffers(UnsupportedError):
+    """A kernel reads more buffers than the target allows; storing `cut` first helps."""
+
+    def __init__(self, message: str, cut: set[Value]):
+        super().__init__(message)
+        self.cut = cut
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a stored value lies: element `offset + sum(index * strides)` of a buffer."""
+
+    buffer: int
+    offset: Dim
+    strides: tuple[Dim, ...]
+
+    def flat(self, idx: Index) -> Expr:
+        """The element of the buffer that holds element `idx` of the value."""
+        total = lift(self.offset)
+        for i, s in zip(idx, self.strides):
+            total = total + lift(i) * s
+        return total
+
+
+def compact(shape: Sequence[Dim]) -> tuple[Dim, ...]:
+    """Row-major strides."""
+    out: list[Dim] = []
+    step: Dim = 1
+    for d in reversed(shape):
+        out.append(step)
+        step = as_dim(lift(step) * d)
+    return tuple(reversed(out))
+
+
+class Builder:
+    """One kernel under construction: its slots, and reading and writing through placements."""
+
+    def __init__(self, lowering: Lowering):
+        self.lowering = lowering
+        self.slots: list[int] = []  # buffer ids
+        self.written: set[int] = set()
+        self.read_from: set[int] = set()
+        self.memo: dict[Any, Expr] = {}
+        self.pushed: dict[Value, Expr] = {}  # values that the region has in registers
+        self.sources: set[Value] = set()
+
+    def slot(self, buffer: int, write: bool = False) -> int:
+        (self.written if write else self.read_from).add(buffer)
+        if buffer not in self.slots:
+            self.slots.append(buffer)
+        return self.slots.index(buffer)
+
+    def pull(self, v: Value, idx: Index) -> Expr:
+        """Element `idx` of a value."""
+        if v in self.pushed:
+            return self.pushed[v]
+        idx = tuple(lift(i) for i in idx)
+        key = (v, idx)
+        if key in self.memo:
+            return self.memo[key]
+        dtype = scalar_dtype(v.dtype)
+        if v.constant and v.size == 1:
+            e = const(_literal(v), dtype)
+        elif v.constant or v in self.lowering.placed:
+            place = self.lowering.weight(v) if v.constant else self.lowering.placed[v]
+            self.sources.add(v)
+            slot = self.slot(place.buffer)
+            e = load(slot, place.flat(idx), storage(v.dtype))
+            if dtype == "bool":
+                e = cast(e, "bool")
+        else:
+            assert v.node.op.element is not None, f"{v} is neither stored nor can it be computed in place"
+            e = v.node.op.element(v.node, lambda k, at: self.pull(v.inputs[k], at), idx)
+        self.memo[key] = e
+        return e
+
+    def store(self, place: Placement, idx: Index, value: Expr) -> Store:
+        """Writing element `idx` of a placement."""
+        slot = self.slot(place.buffer, write=True)
+        return Store(slot, place.flat(idx), cast(value, "i32") if value.dtype == "bool" else value)
+
+    def finish(self) -> tuple[Slot, ...]:
+        """The slots as the kernel declares them; raises TooManyBuffers."""
+        low = self.lowering
+        limit = SLOTS[low.fusion.target]
+        if len(self.slots) > limit:
+            cut = {u for v in self.sources for u in low.fusion.users.get(v, ())
+                   if u.node.op.kind == "map" and u not in low.placed and u.op != "concat"}
+            deep = sorted(cut, key=lambda v: low.fusion.rank[v])[: max(1, len(cut) // 2)]
+            names = ", ".join(type_text(v) for v in self.sources)
+            raise TooManyBuffers(f"a kernel reads {len(self.slots)} buffers ({names}); {low.fusion.target} allows {limit}", set(deep))
+        out = []
+        for b in self.slots:
+            buffer = low.buffers[b]
+            access = "write" if b not in self.read_from else "readwrite" if b in self.written else "read"
+            out.append(Slot(buffer.dtype, buffer.size, access))
+        return tuple(out)
+
+
+def _literal(v: Value) -> Any:
+    x = evaluate(v).ravel()[0].item()
+    if v.dtype in ("i64", "u64", "u32"):
+        lo, hi = (0, 2**32 - 1) if v.dtype in ("u64", "u32") else (-(2**31), 2**31 - 1)
+        return min(max(int(x), lo), hi)
+    return x
+
+
+class Lowering:
+    """Builds the Program of a Fusion."""
+
+    def __init__(self, fusion: Fusion):
+        self.fusion = fusion
+        self.buffers: list[Buffer] = []
+        self.placed: dict[Value, Placement] = {}
+        self.weights: dict[Value, Placement] = {}
+        self.steps: list[Step] = []
+        self.origins: dict[Value, str] = {}
+        for name, v in fusion.graph.names.items():
+            self.origins.setdefault(v, name)
+
+    # ---- buffers ----------------------------------------------------------------------------------
+
+    def buffer(self, kind: str, dtype: str, shape: Sequence[Dim], name: str = "") -> Placement:
+        """A new buffer that holds a value compactly."""
+        size = product(shape)
+        self.buffers.append(Buffer(len(self.buffers), kind, storage(dtype), size, name))
+        return Placement(len(self.buffers) - 1, 0, compact(shape))
+
+    def weight(self, v: Value) -> Placement:
+        """The buffer of a constant."""
+        if v not in self.weights:
+            self.weights[v] = self.buffer("weight", v.dtype, v.shape, self.origins.get(v, ""))
+        return self.weights[v]
+
+    def place(self) -> None:
+        """Placements of every stored value: outputs and inputs first, then concats from the outside in."""
+        f = self.fusion
+        for v in f.graph.inputs:
+            self.placed[v] = self.buffer("input", v.dtype, v.shape, v.attrs["name"])
+        for name, v in f.graph.outputs.items():
+            if v not in self.placed:
+                self.placed[v] = self.buffer("output", v.dtype, v.shape, name)
+        for v in reversed(f.order):
+            if v not in f.stored:
+                continue
+            if v not in self.placed:
+                self.placed[v] = self.buffer("temp", v.dtype, v.shape)
+            if v.op == "concat" and v not in f.region_of:
+                self._place_parts(v)
+
+    def _place_parts(self, v: Value) -> None:
+        place = self.placed[v]
+        start: Any = lift(0)
+        for part in v.inputs:
+            inside = Placement(place.buffer, as_dim(lift(place.offset) + start * place.strides[v.attrs["axis"]]), place.strides)
+            if part in self.fusion.stored and part not in self.placed and part.node.op.kind != "opaque":
+                self.placed[part] = inside
+            start = start + part.shape[v.attrs["axis"]]
+
+    # ---- kernels ----------------------------------------------------------------------------------
+
+    def emit(self, kernel: Kernel, builder: Builder) -> None:
+        """A step for the kernel on the builder's buffers."""
+        self.steps.append(Step(kernel, tuple(builder.slots)))
+
+    def program(self, keep: bool) -> Program:
+        """All steps, in the order of the graph."""
+        f = self.fusion
+        self.place()
+        for v in f.order:
+            if v in f.regions:
+                self.region(f.regions[v])
+            elif v not in f.stored or v.op == "input":
+                continue
+            elif v.node.op.kind == "opaque":
+                self.opaque(v)
+            elif v.op == "concat":
+                self.concat(v)
+            elif v.size != 0:
+                self.map(v)
+        signature = lambda name, v: Tensor(name, v.dtype, v.shape, self.placed[v].buffer)  # noqa: E731
+        used = {b for s in self.steps for b in s.buffers}
+        program = Program(
+            f.graph.dims,
+            [signature(v.attrs["name"], v) for v in f.graph.inputs],
+            [signature(name, v) for name, v in f.graph.outputs.items()],
+            self.buffers, self.steps,
+            {p.buffer: v for v, p in self.weights.items() if p.buffer in used})
+        if keep:
+            self.named(program)
+        return program
+
+    def origin(self, values: Sequence[Value]) -> str:
+        """The source's names of what a kernel computes."""
+        names = dict.fromkeys(self.origins[v] for v in values if v in self.origins)
+        return ", ".join(list(names)[:4])
+
+    def map(self, v: Value) -> None:
+        """A stored map value: one loop over its elements, in the order in which they lie in memory."""
+        b = Builder(self)
+        axes = tuple(var(f"i{k}", d) for k, d in enumerate(v.shape))
+        assert v.node.op.element is not None
+        value = v.node.op.element(v.node, lambda k, at: b.pull(v.inputs[k], at), axes)
+        store = b.store(self.placed[v], axes, value)
+        name = "_".join(dict.fromkeys(self._chain(v)))
+        self.emit(Loop(name, axes, (), (), (store,), b.finish(), self.origin([v])), b)
+
+    def _chain(self, v: Value) -> list[str]:
+        """Names of the operators computed in place for v, at most six."""
+        out: list[str] = []
+        stack = [v]
+        while stack and len(out) < 6:
+            x = stack.pop()
+            out.append(x.op)
+            stack += [i for i in x.inputs if not i.constant and i not in self.fusion.stored and i.op != "input"]
+        return out[::-1]
+
+    def concat(self, v: Value) -> None:
+        """Copies of the parts that were not computed in place."""
+        place = self.placed[v]
+        axis = v.attrs["axis"]
+        start: Any = lift(0)
+        for part in v.inputs:
+            at = Placement(place.buffer, as_dim(lift(place.offset) + start * place.strides[axis]), place.strides)
+            start = start + part.shape[axis]
+            if self.placed.get(part) == at or part.size == 0:
+                continue
+            b = Builder(self)
+            axes = tuple(var(f"i{k}", d) for k, d in enumerate(part.shape))
+            store = b.store(at, axes, b.pull(part, axes))
+            self.emit(Loop("concat", axes, (), (), (store,), b.finish(), self.origin([v])), b)
+
+    def opaque(self, v: Value) -> None:
+        """A hand-written kernel; its outputs are buffers of their own."""
+        node = v.node
+        if v.index != min(o.index for o in node.outputs if o in self.placed):
+            return
+        b = Builder(self)
+        for i in node.inputs:
+            place = self.weight(i) if i.constant else self.placed[i]
+            b.slot(place.buffer)
+        for o in node.outputs:
+            if o not in self.placed:
+                self.placed[o] = self.buffer("temp", o.dtype, o.shape)
+            b.slot(self.placed[o].buffer, write=True)
+        sizes = {f"x{k}_{j}": d for k, i in enumerate(node.inputs) for j, d in enumerate(i.shape)}
+        self.emit(Opaque(node.op.name, node.op.name, {**node.attrs, **sizes}, b.finish(), self.origin([v])), b)
+
+    def region(self, r: Region) -> None:
+        """A template or a reduction with everything around it."""
+        b = Builder(self)
+        stages: list[Stage] = []
+        for v in r.values:
+            b.pushed[v] = self._push(r, v, b, stages)
+        store = b.store(self.placed[r.sink], r.index[r.sink], b.pushed[r.sink])
+        if r.anchor.size == 0:
+            return
+        name = "_".join(dict.fromkeys("sum" if v.op == "scan" else v.attrs.get("monoid", v.op).removeprefix("packed_")
+                                      for v in r.values if v.op not in ("reshape", "transpose")))[:80]
+        origin = self.origin(r.values)
+        if r.anchor.node.op.kind == "reduce":
+            kernel: Kernel = Loop(name, r.axes, r.reduce, tuple(stages), (store,), b.finish(), origin)
+        else:
+            kernel = self._instance(r, b, name, store, origin)
+        self.emit(kernel, b)
+
+    def _push(self, r: Region, v: Value, b: Builder, stages: list[Stage]) -> Expr:
+        op = v.node.op
+        if op.kind == "template":
+            return acc(0, 0, storage(v.dtype))
+        if op.kind == "reduce":
+            x = v.inputs[0]
+            if x in b.pushed:
+                e = b.pushed[x]
+            else:
+                at = list(r.index[v])
+                if v is r.anchor:
+                    it = iter(r.reduce)
+                    for k in v.attrs["axes"]:
+                        at[k] = next(it)
+                e = b.pull(x, tuple(at))
+            monoid = v.attrs["monoid"]
+            if monoid.startswith("arg"):
+                stages.append(Stage(monoid, (e, r.reduce[0])))
+                return acc(len(stages) - 1, 1, "i32")
+            stages.append(Stage(monoid, (e,)))
+            return acc(len(stages) - 1, 0, e.dtype)
+        if v.op in ("reshape", "transpose"):
+            return b.pushed[v.inputs[0]]
+        assert op.element is not None
+
+        def read(k: int, at: Index) -> Expr:
+            i = v.inputs[k]
+            return b.pushed[i] if i in b.pushed else b.pull(i, broadcast_index(r.index[v], i.shape))
+
+        return op.element(v.node, read, r.index[v])
+
+    def _instance(self, r: Region, b: Builder, name: str, store: Store, origin: str) -> Instance:
+        v = r.anchor
+        x, w = v.inputs
+        weights = self.weight(w) if w.constant else self.placed[w]
+        if v.op == "packed_matmul":
+            return self._matmul(r, b, name, store, origin, x, w, weights)
+        n, h, wd, c = x.shape
+        kh, kw = v.attrs["kernel"] if v.op == "packed_conv" else w.shape[:2]
+        iy, ix, ky, kx = var("iy", h), var("ix", wd), var("ky", kh), var("kx", kw)
+        bb, y, xx = r.axes[:3]
+        top, left, _, _ = v.attrs["pads"]
+        attrs = {"stride": v.attrs["stride"], "dilation": v.attrs["dilation"], "pad": (top, left)}
+        w_slot = b.slot(weights.buffer)
+        if v.op == "depthwise":
+            ch = r.axes[3]
+            a = b.pull(x, (bb, iy, ix, ch))
+            hole_w = load(w_slot, weights.flat((ky, kx, ch)), storage(w.dtype))
+            variables = {"b": bb, "y": y, "x": xx, "c": ch, "ky": ky, "kx": kx, "iy": iy, "ix": ix}
+            return Instance(name, "depthwise", variables, {"a": a, "w": hole_w}, attrs, (store,), b.finish(), origin)
+        groups = v.attrs["groups"]
+        each = as_dim(lift(c) // groups)
+        g, ch = var("g", groups), var("c", each)
+        a = b.pull(x, (bb, iy, ix, g * each + ch if groups > 1 else ch))
+        out = as_dim(lift(v.attrs["m"]) // groups)
+        nn = var("n", out)
+        panels = (out + 7) // 8
+        depth = as_dim(lift(kh) * kw * each)
+        base = lift(weights.offset) + g * (panels * depth * 8) if groups > 1 else lift(weights.offset)
+        k = (ky * kw + kx) * each + ch
+        hole_b = load(w_slot, base + (nn // 8) * (lift(depth) * 8) + k * 8 + nn % 8, storage(w.dtype))
+        variables = {"b": bb, "y": y, "x": xx, "n": nn, "ky": ky, "kx": kx, "c": ch, "iy": iy, "ix": ix}
+        if groups > 1:
+            variables["g"] = g
+        attrs |= {"groups": groups, "b_base": base}
+        return Instance(name, "conv", variables, {"a": a, "b": hole_b}, attrs, (store,), b.finish(), origin)
+
+    def _matmul(self, r: Region, b: Builder, name: str, store: Store, origin: str, x: Value, w: Value,
+                weights: Placement) -> Instance:
+        *batch, m, n = r.axes
+        if len(batch) > 2:  # the outer batch axes become one
+            merged = var("b0", product([v.args[1] for v in batch[:-1]]))
+            inner: Any = 1
+            table: dict[Expr, Any] = {}
+            for k in reversed(range(len(batch) - 1)):
+                size = batch[k].args[1]
+                table[batch[k]] = merged // inner % size if k else merged // inner
+                inner = as_dim(lift(inner) * size)
+        else:
+            table = {}
+        depth = x.shape[-1]
+        k = var("k", depth)
+        at = broadcast_index((*batch, m, k), x.shape)
+        a = b.pull(x, at)
+        lead = broadcast_index(tuple(batch), w.shape[:-3])
+        base = weights.flat((*lead, lift(0), lift(0), lift(0)))
+        panel = (n // 8) * (lift(depth) * 8) + k * 8 + n % 8
+        w_slot = b.slot(weights.buffer)
+        variables: dict[str, Expr] = {}
+        if table:
+            last = var("b1", batch[-1].args[1])
+            table[batch[-1]] = last
+            a, base = substitute(a, table), substitute(base, table)
+            store = Store(store.slot, substitute(store.index, table), substitute(store.value, table))
+            variables = {"b0": merged, "b1": last}
+        else:
+            variables = {f"b{i}": v for i, v in enumerate(batch)}
+        variables |= {"m": m, "n": n, "k": k}
+        hole_b = load(w_slot, base + panel, storage(w.dtype))
+        attrs = {"b_base": base, "b_batched": bool(free(base))}
+        return Instance(name, "matmul", variables, {"a": a, "b": hole_b}, attrs, (store,), b.finish(), origin)
+
+    # ---- looking inside ---------------------------------------------------------------------------
+
+    def named(self, program: Program) -> None:
+        """Records where the values of the imported model lie, and which were fused away."""
+        for name, v in self.fusion.graph.names.items():
+            if v.constant or v.op == "input":
+                continue
+            b = Builder(self)
+            axes = tuple(var(f"i{k}", d) for k, d in enumerate(v.shape))
+            try:
+                e = b.pull(v, axes)
+            except AssertionError:
+                program.fused_away.append(name)
+                continue
+            if e.op == "cast" and e.args[0].op == "load":
+                e = e.args[0]
+            strides = [coefficient(e.args[1], a) for a in axes] if e.op == "load" else [None]
+            if any(s is None for s in strides) or len([x for x in walk(e) if x.op == "load"]) != 1:
+                program.fused_away.append(name)
+                continue
+            start = substitute(e.args[1], {a: 0 for a in axes})
+            program.stored[name] = {
+                "buffer": b.slots[e.args[0]], "dtype": e.dtype, "shape": v.shape, "strides": tuple(strides),
+                "start": as_dim(start)}
+
+
+def weight_array(v: Value) -> np.ndarray:
+    """The bytes of a constant as stored: f32, i32 or u32; raises UnsupportedError if an integer does not fit."""
+    a = evaluate(v)
+    kind = storage(v.dtype)
+    if kind == "f32":
+        return np.ascontiguousarray(a, np.float32)
+    info = np.iinfo(np.int32 if kind == "i32" else np.uint32)
+    if a.dtype.kind in "iu" and a.size and (a.min() < info.min or a.max() > info.max):
+        raise UnsupportedError(
+            f"a constant {type_text(v)} holds {a.min()}..{a.max()}: integers are 32 bits wide in the page; "
+            "cast it to a float type in the model, or keep its values within 32 bits")
+    return np.ascontiguousarray(a, info.dtype)
+
+
+__all__ = ["Lowering", "Placement", "TooManyBuffers", "bitcast", "compact", "upper", "weight_array"]
