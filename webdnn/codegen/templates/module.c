@@ -7,7 +7,7 @@ $for symbol in symbols:
   Kernel ${symbol};
 
 static Step steps[] = {
-$for s in steps:
+  $for s in steps:
     {${s}},
   {0, 0, 0, 0, 0}};  // so that it is never empty
 static int params[] = {${params}};
