@@ -1,0 +1,164 @@
+/**
+ * Files of a descriptor: fetched whole, a few at a time, counted and checked.
+ *
+ *     const files = open('https://example.org/style/', { signal, progress });
+ *     const model = await files.descriptor();
+ *     await files.weights(model, (offset, bytes) => …);   // each shard as it arrives
+ *
+ * Lengths and hashes are the descriptor's: a server's Content-Length lies under compression. Nothing is
+ * retried here: the page's `fetch` hook, a service worker or a reload can do that better.
+ *
+ * @typedef {import('./types.d.ts').LoadOptions} LoadOptions
+ * @typedef {import('./types.d.ts').Where} Where
+ * @typedef {import('./descriptor.js').Descriptor} Descriptor
+ * @typedef {ReturnType<typeof open>} Files
+ */
+import { check } from './descriptor.js';
+import { WebDNNError } from './errors.js';
+
+const LANES = 4;
+
+/** The address of model.json. @param {string | URL} where */
+function address(where) {
+  const base = globalThis.document?.baseURI ?? globalThis.location?.href ?? `file://${node()?.cwd()}/`;
+  const url = new URL(where, base);
+  if (!url.pathname.endsWith('.json')) url.pathname = `${url.pathname.replace(/\/$/, '')}/model.json`;
+  return url.href;
+}
+
+const node = () => /** @type {any} */ (globalThis).process;
+
+/** fetch, which in Node cannot read files. @param {string} url @param {RequestInit} init @returns {Promise<Response>} */
+async function platformFetch(url, init) {
+  const fs = url.startsWith('file:') && node()?.getBuiltinModule?.('node:fs/promises');
+  if (!fs) return fetch(url, init);
+  try {
+    return new Response(await fs.readFile(new URL(url)));
+  } catch (error) {
+    return new Response(null, { status: 404, statusText: /** @type {any} */ (error).code });
+  }
+}
+
+/** @param {unknown} reason */
+const aborted = (reason) => new WebDNNError('aborted', 'loading was aborted', reason);
+
+/** @param {Where} where @param {LoadOptions} [options] */
+export function open(where, options = {}) {
+  const { progress, signal, fetch: hook = platformFetch } = options;
+  const map = typeof where === 'object' && !(where instanceof URL) ? where : undefined;
+  const root = map ? map['model.json'] : address(/** @type {string | URL} */ (where));
+  const stop = new AbortController();
+  const onAbort = () => stop.abort(signal?.reason);
+  if (signal?.aborted) onAbort();
+  signal?.addEventListener('abort', onAbort, { once: true });
+  let loaded = 0;
+  let total = 0;
+
+  /** @param {string} name @param {string} url @param {number} [expected] bytes @returns {Promise<Uint8Array<ArrayBuffer>>} */
+  async function get(name, url, expected) {
+    let found = 0;
+    /** @param {number} bytes */
+    const count = (bytes) => {
+      const before = Math.min(found, expected ?? 0);
+      found += bytes;
+      loaded += Math.min(found, expected ?? 0) - before;
+      if (total && !stop.signal.aborted) progress?.({ loaded, total });
+    };
+    try {
+      const response = await hook(url, { signal: stop.signal });
+      if (!response.ok) {
+        throw new WebDNNError('missing-file', `${name}: the server answered ${response.status} ${response.statusText} for ${url}. `
+          + 'Copy the descriptor\'s whole folder to the server.');
+      }
+      const reader = expected === undefined ? undefined : response.body?.getReader();
+      if (!reader) {
+        const bytes = new Uint8Array(await response.arrayBuffer());
+        count(bytes.length);
+        return sized(bytes);
+      }
+      const bytes = new Uint8Array(expected ?? 0);
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) return sized(bytes);
+        if (found + value.length <= bytes.length) bytes.set(value, found);
+        count(value.length);
+      }
+    } catch (error) {
+      if (stop.signal.aborted) throw aborted(stop.signal.reason);
+      if (error instanceof WebDNNError) throw error;
+      throw new WebDNNError('network', `${name}: could not be fetched from ${url} (${found} of ${expected ?? 'unknown'} bytes arrived): `
+        + `${error instanceof Error ? error.message : error}`, error);
+    }
+    /** @param {Uint8Array<ArrayBuffer>} bytes */
+    function sized(bytes) {
+      if (expected === undefined || found === expected) return bytes;
+      throw new WebDNNError('truncated', `${name}: expected ${expected} bytes, found ${found}. The copy on the server is `
+        + `${found < expected ? 'cut short' : 'another file'}: ${url}`);
+    }
+  }
+
+  /** One file, whole and checked. @param {Descriptor} model @param {string} name */
+  async function file(model, name) {
+    const { bytes: expected, sha256 } = model.files[name];
+    const bytes = await get(name, map ? map[name] : new URL(name, root).href, expected);
+    if (globalThis.crypto?.subtle) { // absent on insecure origins
+      const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+      const found = Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
+      if (found !== sha256) {
+        throw new WebDNNError('corrupted', `${name}: expected SHA-256 ${sha256}, found ${found}. The file was changed or damaged `
+          + 'on its way; if it was transpiled again, a cache still holds the old model.json.');
+      }
+    }
+    if (stop.signal.aborted) throw aborted(stop.signal.reason);
+    return bytes;
+  }
+
+  return {
+    /** Ends every download. */
+    close() {
+      signal?.removeEventListener('abort', onAbort);
+      stop.abort();
+    },
+    /** Rejects as soon as loading is aborted. @template T @param {Promise<T>} promise @returns {Promise<T>} */
+    until(promise) {
+      return new Promise((resolve, reject) => {
+        const abort = () => reject(aborted(signal?.reason));
+        if (signal?.aborted) abort();
+        signal?.addEventListener('abort', abort, { once: true });
+        promise.then(resolve, reject).finally(() => signal?.removeEventListener('abort', abort));
+      });
+    },
+    /** @returns {Promise<Descriptor>} */
+    async descriptor() {
+      const bytes = await get('model.json', root);
+      let json;
+      try {
+        json = JSON.parse(new TextDecoder().decode(bytes));
+      } catch (error) {
+        throw new WebDNNError('descriptor', `${root} is not a graph descriptor: expected JSON, found ${
+          JSON.stringify(new TextDecoder().decode(bytes.subarray(0, 20)))}… Is this its address?`, error);
+      }
+      return check(json, root);
+    },
+    file,
+    /** The files that progress counts. @param {Descriptor} model @param {string[]} names */
+    expect(model, names) {
+      total = names.reduce((sum, name) => sum + model.files[name].bytes, 0);
+      progress?.({ loaded, total });
+    },
+    /** All shards; `write` is called for each as it arrives. @param {Descriptor} model @param {(offset: number, bytes: Uint8Array<ArrayBuffer>) => unknown} write */
+    async weights(model, write) {
+      let next = 0;
+      let end = 0;
+      const lane = async () => {
+        while (next < model.weights.shards.length) {
+          const name = model.weights.shards[next++];
+          const offset = end;
+          end += model.files[name].bytes;
+          await write(offset, await file(model, name));
+        }
+      };
+      await Promise.all(Array.from({ length: LANES }, lane));
+    },
+  };
+}

@@ -1,0 +1,110 @@
+/**
+ * The descriptor runner: runs a transpiled neural network in a web page.
+ *
+ *     const model = await load('./models/style/');
+ *     const { stylized } = await model.run({ image: { data, shape: [1, 3, 256, 256] } });
+ *
+ * | file | what |
+ * | --- | --- |
+ * | descriptor.js, fetch.js | what the transpiler wrote, fetched and checked |
+ * | model.js, tensors.js, int.js | the model that a page holds: inputs, queue, outputs, views |
+ * | wasm.js, worker.js, instance.js, worklet.js | the wasm backend |
+ * | webgpu.js | the WebGPU backend |
+ * | types.d.ts, errors.js | the API's types; its one error |
+ *
+ * @typedef {import('./types.d.ts').Where} Where
+ * @typedef {import('./types.d.ts').LoadOptions} LoadOptions
+ * @typedef {import('./types.d.ts').Rejection} Rejection
+ */
+import { WebDNNError } from './errors.js';
+import { open } from './fetch.js';
+import { Model } from './model.js';
+import * as wasm from './wasm.js';
+import * as webgpu from './webgpu.js';
+
+export { FORMAT } from './descriptor.js';
+export { WebDNNError };
+export { instantiate } from './worklet.js';
+
+/** @param {LoadOptions} options */
+function checkOptions({ backend, device, threads, worker }) {
+  /** @param {boolean} fine @param {string} message */
+  const need = (fine, message) => {
+    if (!fine) throw new WebDNNError('option', message);
+  };
+  need(backend === undefined || backend === 'webgpu' || backend === 'wasm', `backend: expected 'webgpu' or 'wasm', found '${backend}'`);
+  need(!device || backend !== 'wasm', 'device: a GPU device was given, but the backend asked for is wasm');
+  need(threads === undefined || (Number.isInteger(threads) && threads >= 1), `threads: expected a whole number from 1, found ${threads}`);
+  need(worker !== false || threads === undefined || threads === 1, `threads: ${threads} threads need workers, but \`worker: false\` was asked for`);
+}
+
+/** Fetches model.json, then works under the abort signal; downloads end with it. @template T @param {Where} where @param {LoadOptions} options @param {(files: import('./fetch.js').Files, model: import('./descriptor.js').Descriptor) => Promise<T>} work */
+async function opened(where, options, work) {
+  const files = open(where, options);
+  try {
+    return await work(files, await files.descriptor());
+  } finally {
+    files.close();
+  }
+}
+
+/** @type {typeof import('./types.d.ts').load} */
+export const load = async (where, options = {}) => {
+  checkOptions(options);
+  return opened(where, options, async (files, model) => {
+    /** @type {Rejection[]} */
+    const rejected = [];
+    const wanted = options.backend ?? (options.device ? 'webgpu' : undefined);
+    for (const name of /** @type {const} */ (['webgpu', 'wasm'])) {
+      if (wanted && wanted !== name) continue;
+      const refused = rejected.length;
+      const settled = name === 'webgpu' ? await files.until(webgpu.settle(model, options)) : wasm.settle(model, options, rejected);
+      if ('code' in settled) {
+        rejected.length = refused;
+        rejected.push({ name, ...settled });
+        continue;
+      }
+      const onGpu = 'device' in settled;
+      const main = onGpu ? /** @type {any} */ (model.targets.webgpu).file : settled.variant.file;
+      files.expect(model, [main, ...model.weights.shards]);
+      /** @type {Promise<import('./model.js').Engine & { variant?: string }>} */
+      const building = onGpu ? webgpu.build(model, settled, files, options) : wasm.build(model, settled, files, options);
+      const engine = await files.until(building).catch((error) => {
+        files.close(); // one failure ends all
+        building.then((late) => late.dispose(), () => {});
+        throw error;
+      });
+      const variant = engine.variant ?? /** @type {wasm.Choice} */ (settled).variant.name;
+      const threads = onGpu ? 1 : settled.threads;
+      return /** @type {any} */ (new Model(model, engine, { name, variant, threads, reason: settled.reason, rejected }));
+    }
+    throw refusal(rejected);
+  });
+};
+
+/** The error that says why nothing can run the model. @param {Rejection[]} rejected */
+function refusal(rejected) {
+  const [{ code }] = rejected.slice(-1);
+  return new WebDNNError(code, `this model cannot run here: ${rejected.map(({ name, reason }) => `${name}: ${reason}`).join('; ')}`);
+}
+
+/** @type {typeof import('./types.d.ts').requirements} */
+export const requirements = (where, options = {}) => opened(where, options, async (_, { targets }) => {
+  if (!targets.webgpu) throw refusal([{ name: 'webgpu', code: 'not-in-descriptor', reason: 'the descriptor was written without the webgpu target' }]);
+  return { requiredFeatures: targets.webgpu.features, requiredLimits: targets.webgpu.limits };
+});
+
+/** @type {typeof import('./types.d.ts').prepare} */
+export const prepare = (where, options = {}) => opened(where, options, async (files, model) => {
+  /** @type {Rejection[]} */
+  const rejected = [];
+  const settled = wasm.settle(model, { ...options, worker: false }, rejected);
+  if ('code' in settled) throw refusal([{ name: 'wasm', ...settled }]);
+  files.expect(model, [settled.variant.file, ...model.weights.shards]);
+  const weights = new Uint8Array(model.weights.bytes);
+  const [module] = await Promise.all([
+    wasm.compile(model, settled.variant, files),
+    files.weights(model, (offset, bytes) => weights.set(bytes, offset)),
+  ]);
+  return { descriptor: model, variant: settled.variant.name, module, weights: weights.buffer, rejected };
+});

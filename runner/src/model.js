@@ -1,0 +1,244 @@
+/**
+ * A loaded model: what a page holds. Runs are queued in order; inputs are taken when `run` is called.
+ *
+ * The engines (instance.js, wasm.js, webgpu.js) see a `Job`: settled dimensions and stored elements.
+ *
+ * @typedef {import('./types.d.ts').Backend} Backend
+ * @typedef {import('./types.d.ts').RunOptions} RunOptions
+ * @typedef {import('./types.d.ts').StepTime} StepTime
+ * @typedef {import('./tensors.js').Elements} Elements
+ * @typedef {import('./tensors.js').Numbers} Numbers
+ * @typedef {import('./descriptor.js').Descriptor} Descriptor
+ * @typedef {import('./descriptor.js').Layout} Layout
+ * @typedef {{
+ *   dims: Record<string, number>, inputs: (Elements | GPUBuffer)[], counts: number[], gpu: boolean,
+ * }} Job  `counts`: elements of each output; `gpu`: outputs stay on the device
+ * @typedef {{
+ *   viewKind: 'direct' | 'direct-shared' | 'staging',
+ *   stored?: Record<string, Layout>,
+ *   take(input: number, length: number, idle: boolean): Elements,
+ *   view(kind: 'inputs' | 'outputs', i: number): Elements,
+ *   runSync?(job: Job): Elements[],
+ *   run(job: Job): Promise<(Elements | GPUBuffer)[]>,
+ *   profile(job: Job): Promise<StepTime[]>,
+ *   read(entry: Layout, first: number, count: number): Promise<Elements>,
+ *   cancel(): void,
+ *   dispose(): void,
+ *   failed?: Promise<WebDNNError>,
+ * }} Engine  `take` gives the array to fill for an input; a direct
+ *   engine's `view` is its memory, a staging one's a new array
+ * @typedef {{
+ *   job: Job, profile: boolean, aborted: boolean,
+ *   resolve(value: any): void, reject(error: unknown): void,
+ * }} Pending
+ */
+import { WebDNNError } from './errors.js';
+import { evaluate, show } from './int.js';
+import { bind, fill, gather, isGpuBuffer, publish } from './tensors.js';
+
+/** @param {import('./descriptor.js').Signature[]} signature */
+const info = (signature) => signature.map(({ name, dtype, shape }) => (
+  { name, dtype, shape: shape.map((size) => (typeof size === 'number' ? size : show(size))) }));
+
+/** @param {import('./int.js').Int[]} shape @param {import('./int.js').Dims} dims */
+const sizes = (shape, dims) => shape.map((size) => evaluate(size, dims));
+
+/** @param {number[]} shape */
+const product = (shape) => shape.reduce((n, size) => n * size, 1);
+
+export class Model {
+  /** @type {Descriptor} */ #descriptor;
+  /** @type {Engine} */ #engine;
+  /** @type {Pending[]} */ #queue = [];
+  /** @type {Pending | undefined} */ #running;
+  /** @type {WebDNNError | undefined} */ #ended;
+  /** @type {Map<string, Elements>} */ #views = new Map();
+  /** @type {Record<string, number> | undefined} */ #last;
+
+  /** @param {Descriptor} descriptor @param {Engine} engine @param {Backend} backend */
+  constructor(descriptor, engine, backend) {
+    this.#descriptor = descriptor;
+    this.#engine = engine;
+    this.name = descriptor.name;
+    this.backend = backend;
+    this.inputs = info(descriptor.inputs);
+    this.outputs = info(descriptor.outputs);
+    this.dims = Object.fromEntries(descriptor.dims.map(({ name, min, max }) => [name, { min, max }]));
+    this.viewKind = engine.viewKind;
+    engine.failed?.then((error) => this.#ended ?? this.#end(error));
+  }
+
+  /** @param {Record<string, unknown>} inputs @param {RunOptions} [options] @returns {Promise<any>} */
+  run(inputs, options = {}) {
+    return this.#enqueue(inputs, options, false);
+  }
+
+  /** @param {Record<string, unknown>} inputs @returns {Promise<StepTime[]>} */
+  profile(inputs) {
+    return this.#enqueue(inputs, {}, true);
+  }
+
+  /** @param {Record<string, unknown>} inputs @returns {any} */
+  runSync(inputs) {
+    if (!this.#engine.runSync) {
+      throw new WebDNNError('option', `runSync needs a model of the wasm backend in the calling thread: load it with {backend: 'wasm', `
+        + `worker: false} (found ${this.backend.name}, variant ${this.backend.variant})`);
+    }
+    const job = this.#job(inputs, {});
+    this.#last = job.dims;
+    return this.#publish(job, this.#guard(() => /** @type {any} */ (this.#engine).runSync(job)));
+  }
+
+  /** @param {string} name @returns {any} */
+  view(name) {
+    if (this.#ended) throw this.#ended;
+    const found = this.#views.get(name);
+    if (found) return found;
+    for (const kind of /** @type {const} */ (['inputs', 'outputs'])) {
+      const i = this.#descriptor[kind].findIndex((spec) => spec.name === name);
+      if (i < 0) continue;
+      const array = this.#engine.view(kind, i);
+      this.#views.set(name, array);
+      return array;
+    }
+    throw new WebDNNError('input', `the model has no input or output "${name}"; it has ${
+      [...this.inputs, ...this.outputs].map((spec) => `"${spec.name}"`).join(', ')}`);
+  }
+
+  /** @returns {Promise<any>} */
+  async stored() {
+    const dims = this.#last;
+    if (this.#ended) throw this.#ended;
+    if (!dims || !this.#engine.stored) {
+      throw new WebDNNError('option', dims ? 'the descriptor lists no stored values' : 'stored() shows the values of the last run: call run first');
+    }
+    /** @type {Record<string, unknown>} */
+    const found = {};
+    for (const [name, entry] of Object.entries(this.#engine.stored)) {
+      const shape = sizes(entry.shape, dims);
+      const strides = sizes(entry.strides, dims);
+      const start = evaluate(entry.start, dims);
+      // From the lowest to the highest element that the strides reach.
+      let [low, high] = [start, start];
+      strides.forEach((stride, axis) => {
+        const reach = stride * Math.max(0, shape[axis] - 1);
+        if (reach < 0) low += reach; else high += reach;
+      });
+      const raw = await this.#engine.read(entry, low, product(shape) ? high - low + 1 : 0);
+      const dtype = { f32: 'float32', i32: 'int32', u32: 'uint32' }[entry.dtype];
+      found[name] = { dtype, shape, data: gather(raw, shape, strides, start - low) };
+    }
+    return found;
+  }
+
+  dispose() {
+    if (this.#ended?.code === 'disposed') return;
+    this.#end(new WebDNNError('disposed', 'the model was disposed; load it again to run it'));
+  }
+
+  /** @param {WebDNNError} error */
+  #end(error) {
+    this.#ended = error;
+    const pending = this.#running ? [this.#running, ...this.#queue] : this.#queue;
+    this.#queue = [];
+    this.#running = undefined;
+    this.#views.clear();
+    for (const { reject } of pending) reject(error);
+    this.#engine.dispose();
+  }
+
+  /** A trapped kernel leaves its memory and its partners in an unknown state. @template T @param {() => T} call @returns {T} */
+  #guard(call) {
+    try {
+      return call();
+    } catch (error) {
+      if (error instanceof WebDNNError && error.code === 'kernel') this.#end(error);
+      throw error;
+    }
+  }
+
+  /** @param {Record<string, unknown>} inputs @param {RunOptions} options @returns {Job} */
+  #job(inputs, options) {
+    if (this.#ended) throw this.#ended;
+    const { inputs: signature, outputs, dims: dimensions } = this.#descriptor;
+    const onGpu = this.backend.name === 'webgpu';
+    if (options.outputs !== undefined && options.outputs !== 'cpu' && !(options.outputs === 'gpu' && onGpu)) {
+      throw new WebDNNError('option', `outputs: expected 'cpu'${onGpu ? ' or \'gpu\'' : ' (the model runs on wasm)'}, found '${options.outputs}'`);
+    }
+    const { dims, bound } = bind(signature, dimensions, inputs, (i) => this.#views.get(signature[i].name));
+    const idle = !this.#running && this.#queue.length === 0;
+    return {
+      dims,
+      inputs: bound.map(({ data, length }, i) => {
+        const { name, dtype } = signature[i];
+        if (isGpuBuffer(data)) {
+          if (!onGpu) throw new WebDNNError('dtype', `input "${name}": a GPUBuffer needs the webgpu backend; this model runs on wasm`);
+          if (!(data.usage & 4)) throw new WebDNNError('dtype', `input "${name}": the GPUBuffer's usage lacks COPY_SRC`);
+          return data;
+        }
+        const target = this.#engine.take(i, length, idle);
+        fill(target, data, dtype, name);
+        return target;
+      }),
+      counts: outputs.map(({ shape }) => product(sizes(shape, dims))),
+      gpu: options.outputs === 'gpu',
+    };
+  }
+
+  /** @param {Record<string, unknown>} inputs @param {RunOptions} options @param {boolean} profile @returns {Promise<any>} */
+  #enqueue(inputs, options, profile) {
+    const { signal } = options;
+    return new Promise((resolve, reject) => {
+      const aborted = () => new WebDNNError('aborted', 'the run was aborted', signal?.reason);
+      if (signal?.aborted) throw aborted();
+      /** @type {Pending} */
+      const pending = { job: this.#job(inputs, options), profile, aborted: false, resolve, reject };
+      const onAbort = () => {
+        pending.aborted = true;
+        this.#queue = this.#queue.filter((other) => other !== pending);
+        if (this.#running === pending) this.#engine.cancel();
+        reject(aborted());
+      };
+      signal?.addEventListener('abort', onAbort, { once: true });
+      const settle = (/** @type {(value: any) => void} */ then) => (/** @type {any} */ value) => {
+        signal?.removeEventListener('abort', onAbort);
+        then(value);
+      };
+      pending.resolve = settle(resolve);
+      pending.reject = settle(reject);
+      this.#queue.push(pending);
+      this.#next();
+    });
+  }
+
+  async #next() {
+    if (this.#running || this.#ended) return;
+    const pending = this.#running = this.#queue.shift();
+    if (!pending) return;
+    const { job, profile } = pending;
+    try {
+      if (profile) {
+        pending.resolve(await this.#engine.profile(job));
+      } else {
+        const raw = await this.#engine.run(job);
+        if (!pending.aborted && !this.#ended) pending.resolve(this.#publish(job, raw));
+      }
+      this.#last = job.dims;
+    } catch (error) {
+      if (!this.#ended && error instanceof WebDNNError && error.code === 'kernel') this.#end(error);
+      pending.reject(error);
+    }
+    if (this.#running === pending) this.#running = undefined;
+    this.#next();
+  }
+
+  /** @param {Job} job @param {(Elements | GPUBuffer)[]} raw */
+  #publish(job, raw) {
+    return Object.fromEntries(this.#descriptor.outputs.map(({ name, dtype, shape }, i) => {
+      const data = raw[i];
+      if (isGpuBuffer(data)) return [name, { dtype, shape: sizes(shape, job.dims), data }];
+      if (this.viewKind === 'staging') this.#views.get(name)?.set(data);
+      return [name, { dtype, shape: sizes(shape, job.dims), data: publish(data, dtype) }];
+    }));
+  }
+}

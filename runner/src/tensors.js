@@ -1,0 +1,233 @@
+/**
+ * Tensors at the border: what a page passes in, checked and turned into 32-bit elements, and back.
+ *
+ * `bind` settles the symbolic dimensions from the shapes of the inputs. Numbers without a shape are
+ * taken where the shape follows from their count: `{ ids: Int32Array(16) }` for `ids: [1, T]` is T = 16.
+ *
+ * @typedef {import('./types.d.ts').DType} DType
+ * @typedef {import('./descriptor.js').Storage} Storage
+ * @typedef {import('./descriptor.js').Signature} Signature
+ * @typedef {import('./descriptor.js').Dimension} Dimension
+ * @typedef {Float32Array | Int32Array | Uint32Array} Elements  one element is 32 bits, as in memory
+ * @typedef {Elements | Float64Array | Int8Array | Uint8Array | Uint8ClampedArray | Int16Array
+ *   | Uint16Array | BigInt64Array | BigUint64Array} Numbers
+ */
+import { WebDNNError } from './errors.js';
+import { evaluate, show } from './int.js';
+
+const STORAGE = { f32: Float32Array, i32: Int32Array, u32: Uint32Array };
+
+/** The array of each dtype (what is returned); the names of the others that are accepted. */
+const PUBLIC = /** @satisfies {Record<DType, [any, ...string[]]>} */ ({
+  float32: [Float32Array],
+  float16: [Float32Array, 'Float16Array'],
+  float64: [Float64Array],
+  int8: [Int8Array],
+  uint8: [Uint8Array, 'Uint8ClampedArray'],
+  int16: [Int16Array],
+  uint16: [Uint16Array],
+  int32: [Int32Array],
+  uint32: [Uint32Array],
+  int64: [BigInt64Array, 'Int32Array'],
+  uint64: [BigUint64Array, 'Uint32Array'],
+  bool: [Uint8Array],
+});
+
+/** @param {Storage} storage @param {number | ArrayBuffer} from  a length, or a buffer @returns {Elements} */
+export const elements = (storage, from) => new STORAGE[storage](/** @type {any} */ (from));
+
+/** A view of memory. @param {Storage} storage @param {ArrayBufferLike} buffer @param {number} at @param {number} length @returns {Elements} */
+export const view = (storage, buffer, at, length) => new STORAGE[storage](/** @type {ArrayBuffer} */ (buffer), at, length);
+
+/** @param {unknown} value */
+const typeName = (value) => Object.prototype.toString.call(value).slice(8, -1);
+
+/** @param {unknown} value @returns {value is GPUBuffer} */
+export const isGpuBuffer = (value) => typeName(value) === 'GPUBuffer';
+
+/**
+ * Writes public numbers as stored elements.
+ * @param {Elements} target @param {Numbers} source @param {DType} dtype @param {string} name
+ */
+export function fill(target, source, dtype, name) {
+  if (source.buffer === target.buffer && source.byteOffset === target.byteOffset) return; // its own view
+  const unsigned = target instanceof Uint32Array;
+  if (typeName(source).startsWith('Big')) {
+    const wide = /** @type {BigInt64Array} */ (source);
+    for (let i = 0; i < target.length; i++) {
+      const value = wide[i];
+      if ((unsigned ? BigInt.asUintN(32, value) : BigInt.asIntN(32, value)) !== value) throw outOfRange(name, dtype, i, value, unsigned);
+      target[i] = Number(value);
+    }
+  } else if (dtype === 'uint64' && !unsigned) {
+    for (let i = 0; i < target.length; i++) {
+      if (source[i] > 0x7fffffff) throw outOfRange(name, dtype, i, source[i], unsigned);
+      target[i] = Number(source[i]);
+    }
+  } else if (dtype === 'bool') {
+    for (let i = 0; i < target.length; i++) target[i] = source[i] ? 1 : 0;
+  } else {
+    target.set(/** @type {Elements} */ (source));
+  }
+}
+
+/** @param {string} name @param {DType} dtype @param {number} i @param {bigint | number} value @param {boolean} unsigned */
+const outOfRange = (name, dtype, i, value, unsigned) => new WebDNNError('range',
+  `input "${name}": expected ${dtype} values that fit into 32 bits (${unsigned ? '0..4294967295' : '-2147483648..2147483647'}), `
+  + `found ${value} at element ${i}`);
+
+/** Stored elements as the public array; `raw` itself where that is the same. @param {Elements} raw @param {DType} dtype */
+export function publish(raw, dtype) {
+  /** @type {any} */
+  const Public = PUBLIC[dtype][0];
+  if (raw instanceof Public) return raw;
+  const out = new Public(raw.length);
+  if (typeName(out).startsWith('Big')) for (let i = 0; i < raw.length; i++) out[i] = BigInt(raw[i]);
+  else if (dtype === 'bool') for (let i = 0; i < raw.length; i++) out[i] = +(raw[i] !== 0);
+  else out.set(raw);
+  return out;
+}
+
+/** @param {ReadonlyArray<import('./int.js').Int>} shape */
+const showShape = (shape) => `[${shape.map(show).join(', ')}]`;
+
+/**
+ * @typedef {{ data: Numbers | GPUBuffer, shape?: readonly number[] }} Given
+ * @typedef {{ data: Numbers | GPUBuffer, length: number }} Bound
+ */
+
+/** One input's value in its normal form. @param {Signature} spec @param {any} value @param {Elements | undefined} ownView @returns {Given} */
+function normalise({ name, dtype }, value, ownView) {
+  const [Public, ...others] = /** @type {[any, ...string[]]} */ (PUBLIC[dtype]);
+  const expected = [Public.name, ...others].join(' or ');
+  const tensor = ArrayBuffer.isView(value) || isGpuBuffer(value) ? { data: value } : value;
+  const data = tensor?.data;
+  const found = typeName(data);
+  if (!ArrayBuffer.isView(data) && !isGpuBuffer(data)) {
+    const what = value === null || typeof value !== 'object' ? String(value)
+      : Array.isArray(value) || data === undefined ? typeName(value) : `{data: ${found}}`;
+    throw new WebDNNError('dtype', `input "${name}": expected ${expected} (${dtype}), or {data, shape}, found ${what}`);
+  }
+  if (tensor.dtype !== undefined && tensor.dtype !== dtype) {
+    throw new WebDNNError('dtype', `input "${name}": expected dtype ${dtype}, found a tensor of dtype ${tensor.dtype}`);
+  }
+  if (!isGpuBuffer(data) && data.buffer !== ownView?.buffer && found !== Public.name && !others.includes(found)) {
+    throw new WebDNNError('dtype', `input "${name}": expected ${expected} (${dtype}), found ${found}`);
+  }
+  if (tensor.shape !== undefined && !Array.isArray(tensor.shape)) {
+    throw new WebDNNError('shape', `input "${name}": expected "shape" to be an array of sizes, found ${typeName(tensor.shape)}`);
+  }
+  return tensor;
+}
+
+/**
+ * Checks the inputs of a run and settles the dimensions.
+ * @param {readonly Signature[]} signature @param {readonly Dimension[]} dimensions
+ * @param {Record<string, unknown>} inputs @param {(i: number) => Elements | undefined} ownView
+ * @returns {{ dims: Record<string, number>, bound: Bound[] }}
+ */
+export function bind(signature, dimensions, inputs, ownView) {
+  const names = signature.map((spec) => spec.name);
+  const listed = names.map((name) => `"${name}"`).join(', ');
+  if (inputs === null || typeof inputs !== 'object' || ArrayBuffer.isView(inputs)) {
+    throw new WebDNNError('input', `expected an object with the inputs ${listed}, found ${typeName(inputs)}`);
+  }
+  for (const name of Object.keys(inputs)) {
+    if (!names.includes(name)) throw new WebDNNError('input', `the model has no input "${name}"; its inputs are ${listed}`);
+  }
+  const missing = names.filter((name) => inputs[name] === undefined);
+  if (missing.length) {
+    throw new WebDNNError('input', `missing ${missing.map((name) => `"${name}"`).join(', ')}; the model's inputs are ${listed}`);
+  }
+  const given = signature.map((spec, i) => normalise(spec, inputs[spec.name], ownView(i)));
+
+  /** @type {Record<string, number>} */
+  const dims = {};
+  /** @type {Record<string, string>} */
+  const from = {};
+  /** @param {string} dim @param {number} size @param {string} place */
+  const settle = (dim, size, place) => {
+    const { min, max } = /** @type {Dimension} */ (dimensions.find((d) => d.name === dim));
+    if (!Number.isInteger(size) || size < min || size > max) {
+      throw new WebDNNError('dimension', `dimension "${dim}": expected ${min}..${max}, found ${size} in ${place}`);
+    }
+    if (dims[dim] !== undefined && dims[dim] !== size) {
+      throw new WebDNNError('dimension', `dimension "${dim}" is ${dims[dim]} in ${from[dim]}, but ${size} in ${place}`);
+    }
+    dims[dim] = size;
+    from[dim] ??= place;
+  };
+  /** @param {Signature} spec @param {string} found */
+  const wrong = ({ name, shape }, found) => new WebDNNError('shape', `input "${name}": expected shape ${showShape(shape)}`
+    + `${ranges(shape, dimensions)}, found ${found}`);
+
+  given.forEach(({ shape }, i) => {
+    const spec = signature[i];
+    if (!shape) return;
+    if (shape.length !== spec.shape.length) throw wrong(spec, showShape(shape));
+    shape.forEach((size, axis) => {
+      const want = spec.shape[axis];
+      if (typeof want === 'string') settle(want, size, `input "${spec.name}", axis ${axis}`);
+      else if (typeof want === 'number' && want !== size) throw wrong(spec, showShape(shape));
+    });
+  });
+  // Numbers without a shape: one unknown dimension follows from their count.
+  given.forEach(({ shape, data }, i) => {
+    const spec = signature[i];
+    if (shape || isGpuBuffer(data)) return;
+    const unknown = spec.shape.filter((size) => typeof size === 'string' && dims[size] === undefined);
+    if (unknown.length !== 1) return;
+    const rest = spec.shape.reduce((/** @type {number} */ n, size) => (size === unknown[0] ? n : n * evaluate(size, dims)), 1);
+    if (data.length % rest) throw wrong(spec, `${data.length} elements`);
+    settle(/** @type {string} */ (unknown[0]), data.length / rest, `input "${spec.name}" (${data.length} elements)`);
+  });
+  for (const { name } of dimensions) {
+    if (dims[name] === undefined) {
+      const user = signature.find((spec) => spec.shape.includes(name));
+      throw new WebDNNError('dimension', `the size of dimension "${name}" is not given: pass input "${user?.name}" as `
+        + `{data, shape} with shape ${showShape(user?.shape ?? [])}`);
+    }
+  }
+  const bound = given.map(({ data, shape }, i) => {
+    const spec = signature[i];
+    const sizes = spec.shape.map((size) => evaluate(size, dims));
+    if (shape?.some((size, axis) => size !== sizes[axis])) throw wrong(spec, showShape(shape));
+    const length = sizes.reduce((n, size) => n * size, 1);
+    if (isGpuBuffer(data)) {
+      if (data.size < 4 * length) {
+        throw new WebDNNError('shape', `input "${spec.name}": expected a GPUBuffer of at least ${4 * length} bytes, found ${data.size}`);
+      }
+    } else if (data.length !== length) {
+      throw wrong(spec, `${data.length} elements where ${showShape(sizes)} has ${length}`);
+    }
+    return { data, length };
+  });
+  return { dims, bound };
+}
+
+/** @param {ReadonlyArray<import('./int.js').Int>} shape @param {readonly Dimension[]} dimensions */
+function ranges(shape, dimensions) {
+  const used = dimensions.filter((dim) => shape.includes(dim.name));
+  return used.length ? ` with ${used.map((dim) => `${dim.name} = ${dim.min}..${dim.max}`).join(', ')}` : '';
+}
+
+/**
+ * A strided value in compact order.
+ * @template {Elements} T
+ * @param {T} source @param {readonly number[]} shape @param {readonly number[]} strides @param {number} start @returns {T}
+ */
+export function gather(source, shape, strides, start) {
+  const count = shape.reduce((n, size) => n * size, 1);
+  const out = /** @type {T} */ (new /** @type {any} */ (source.constructor)(count));
+  const index = shape.map(() => 0);
+  for (let i = 0, at = start; i < count; i++) {
+    out[i] = source[at];
+    for (let axis = shape.length - 1; axis >= 0; axis--) {
+      at += strides[axis];
+      if (++index[axis] < shape[axis]) break;
+      at -= strides[axis] * shape[axis];
+      index[axis] = 0;
+    }
+  }
+  return out;
+}
