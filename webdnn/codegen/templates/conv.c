@@ -18,7 +18,7 @@ for (int item = begin; item < end; item++) {
   const int m_begin = MOD(rows, row_blocks) * ${MB}, m_end = vmin(m_begin + ${MB}, M);
   const int panel_begin = MOD(item, panel_blocks) * ${NB}, panel_end = vmin(panel_begin + ${NB}, panels);
   const int b = DIV(outer, ${G}), g = MOD(outer, ${G});
-  const float* const weights = ${B} + ${b_base} + g * panels * panel_size;
+  const float* const weights = ${B} + ${b_base};
   const float* const input = ${A} + ${a_base};
   for (int m = m_begin, y = DIV(m, XS), x = MOD(m, XS); m < m_end; m++) {
     Position* const p = positions + (m - m_begin);
