@@ -173,10 +173,10 @@ class Program:
     outputs: list[Tensor]
     buffers: list[Buffer]
     steps: list[Step]
-    prepare: list[Step] = field(default_factory=list)  # once, when the weights have arrived
     weights: dict[int, Any] = field(default_factory=dict)  # buffer id -> graph Value (constant)
     stored: dict[str, Any] = field(default_factory=dict)
     fused_away: list[str] = field(default_factory=list)
+    prepare: list[Step] = field(default_factory=list)  # once, when the weights have arrived
 
     def __str__(self) -> str:
         return "\n".join(f"{i:4} {kernel_text(s.kernel)}  {s.buffers}" for i, s in enumerate(self.steps))
