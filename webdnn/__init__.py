@@ -1,3 +1,94 @@
-"""WebDNN: a compiler that makes trained neural networks run in a web page."""
+"""WebDNN: a compiler that makes trained neural networks run in a web page.
+
+    >>> import webdnn
+    >>> webdnn.transpile("style.onnx", "public/models/style", dims={"h": (64, 512), "w": (64, 512)})  # doctest: +SKIP
+
+`transpile` turns a model into a graph descriptor, a folder of static files; the descriptor runner loads
+it in the page. The command line does the same: `webdnn transpile`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 __version__ = "0.1.0"
+
+TARGETS = ("webgpu", "wasm")
+
+
+@dataclass
+class Report:
+    """What `transpile` did: where the descriptor is, what was decided, and the content of model.json."""
+
+    output: Path
+    notices: list[str] = field(default_factory=list)
+    descriptor: dict[str, Any] = field(default_factory=dict)
+    programs: dict[str, Any] = field(default_factory=dict)  # target -> kernel.Program
+
+
+def transpile(
+    model: Any,
+    output: str | Path,
+    *,
+    targets: Sequence[str] = TARGETS,
+    dims: Mapping[str, int | tuple[int, int]] | None = None,
+    name: str | None = None,
+    dump: str | Path | None = None,
+    keep_values: bool = False,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Report:
+    """Transpile a model into a graph descriptor at the folder `output`.
+
+    model: path of an ONNX file, its bytes, or an `onnx.ModelProto`.
+    targets: any of "webgpu" and "wasm".
+    dims: the symbolic dimensions, by name: a number, or (lowest, highest).
+    name: the model's name in the descriptor; default: that of the file.
+    dump: a folder for the graph after each pass, kernels and memory plan.
+    keep_values: keep every stored value readable after a run (for `webdnn check --layers`).
+    progress: called with (stage, done, total).
+
+    Raises WebDNNError (or a subclass) with one clear message for whatever is wrong with the model, the
+    dimensions or the output folder; then nothing has been written.
+    """
+    from .descriptor import dump_program, write
+    from .errors import WebDNNError
+    from .frontend import load
+    from .fuse import fuse
+    from .passes import run
+
+    unknown = [t for t in targets if t not in TARGETS]
+    if unknown or not targets:
+        raise WebDNNError(f"unknown target {', '.join(unknown) or '(none)'}; the targets are {', '.join(TARGETS)}")
+    tell = progress or (lambda stage, done, total: None)
+    tell("import", 0, 1)
+    imported = load(model, dict(dims or {}))
+    tell("import", 1, 1)
+    graph = imported.graph
+    if name is None:
+        name = Path(model).stem if isinstance(model, (str, Path)) else graph.name or "model"
+    folder = Path(dump) if dump else None
+    written: list[str] = []
+
+    def save(stage: str, g: Any) -> None:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            written.append(stage)
+            (folder / f"{len(written):02}_{stage}.txt").write_text(f"{g}\n")
+
+    save("import", graph)
+    graph = run(graph, dump=save)
+    programs = {}
+    for k, target in enumerate(targets):
+        tell("fuse", k, len(targets))
+        programs[target] = fuse(graph, target, keep_values)
+        if folder is not None:
+            dump_program(programs[target], target, folder)
+    tell("fuse", len(targets), len(targets))
+    document = write(programs, Path(output), name, keep=keep_values, progress=tell)
+    return Report(Path(output), list(imported.notes), document, programs)
+
+
+__all__ = ["TARGETS", "Report", "transpile"]

@@ -176,6 +176,7 @@ class Program:
     weights: dict[int, Any] = field(default_factory=dict)  # buffer id -> graph Value (constant)
     stored: dict[str, Any] = field(default_factory=dict)
     fused_away: list[str] = field(default_factory=list)
+    prepare: list[Step] = field(default_factory=list)  # run once, after the weights have arrived
     prepare: list[Step] = field(default_factory=list)  # once, when the weights have arrived
 
     def __str__(self) -> str:

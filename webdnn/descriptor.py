@@ -1,0 +1,271 @@
+"""Writes the graph descriptor (docs/descriptor.md): weights, wasm modules, WGSL, and what a page imports.
+
+Everything is written into a temporary folder beside the output and moved into place at the end, so a
+failed or interrupted transpile leaves nothing behind and an older descriptor untouched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import __version__
+from .codegen import wasm, wgsl
+from .codegen.integers import to_json
+from .errors import WebDNNError
+from .graph import DTYPES, Value
+from .kernel import Program, kernel_text
+from .lower import weight_array
+from .module_js import model_d_ts, model_js
+from .plan import ALIGN, align, chunks, nbytes, plan_arena, plan_slots
+from .report import report_html
+
+FORMAT = 1
+SHARD = 4 * 2**20
+CHUNK = 128 * 2**20  # the default limit of a storage buffer binding
+ALWAYS = ("model.json", "model.js", "model.d.ts", "report.html")
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Weights:
+    """The blob: where each constant lies in it, by Value."""
+
+    offset: dict[Value, int]
+    size: dict[Value, int]
+    blob: bytearray
+
+
+def gather_weights(programs: Iterable[Program], progress: Progress) -> Weights:
+    """Evaluates every constant that a program reads, once, in order of first use; equal ones share."""
+    order: dict[Value, None] = {}
+    for program in programs:
+        for step in program.steps:
+            for b in step.buffers:
+                if b in program.weights:
+                    order.setdefault(program.weights[b])
+    out = Weights({}, {}, bytearray())
+    seen: dict[tuple[str, bytes], int] = {}
+    for k, v in enumerate(order):
+        raw = weight_array(v).tobytes() or bytes(4)
+        key = (v.dtype, hashlib.sha256(raw).digest())
+        if key not in seen:
+            seen[key] = len(out.blob)
+            out.blob += raw
+            out.blob += bytes(align(len(out.blob), ALIGN) - len(out.blob))
+        out.offset[v], out.size[v] = seen[key], len(raw)
+        progress("weights", k + 1, len(order))
+    return out
+
+
+class Folder:
+    """The folder being written, and the list of its files."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.files: dict[str, dict[str, Any]] = {}
+
+    def write(self, stem: str, suffix: str, data: bytes) -> str:
+        """A file whose name carries the hash of its content; returns the name."""
+        digest = hashlib.sha256(data).hexdigest()
+        name = f"{stem}.{digest[:10]}{suffix}"
+        (self.path / name).write_bytes(data)
+        self.files[name] = {"bytes": len(data), "sha256": digest}
+        return name
+
+
+def runner_source() -> Path:
+    """The folder of the descriptor runner's modules: in the wheel, or beside the checkout's package."""
+    packaged = Path(str(files("webdnn"))) / "runner"
+    checkout = Path(__file__).resolve().parent.parent / "runner" / "src"
+    for folder in (packaged, checkout):
+        if (folder / "index.js").is_file():
+            return folder
+    raise WebDNNError(f"the descriptor runner is missing: neither {packaged} nor {checkout} has index.js; reinstall webdnn")
+
+
+def write_runner(folder: Folder) -> str:
+    """Copies the runner into a folder named by its content; returns that name."""
+    source = runner_source()
+    modules = sorted(p for p in source.iterdir() if p.suffix == ".js" or p.name.endswith(".d.ts"))
+    digest = hashlib.sha256(b"".join(p.name.encode() + p.read_bytes() for p in modules)).hexdigest()
+    name = f"runner.{digest[:10]}"
+    (folder.path / name).mkdir()
+    for p in modules:
+        data = p.read_bytes()
+        (folder.path / name / p.name).write_bytes(data)
+        folder.files[f"{name}/{p.name}"] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    return name
+
+
+def _signature(program: Program, tensors: Any) -> list[dict[str, Any]]:
+    return [{"name": t.name, "dtype": DTYPES[t.dtype], "shape": [to_json(d) for d in t.shape]} for t in tensors]
+
+
+def _stored(program: Program, where: Callable[[int], tuple[str, int]]) -> dict[str, Any]:
+    out = {}
+    for name, s in program.stored.items():
+        key, value = where(s["buffer"])
+        out[name] = {key: value, "dtype": s["dtype"], "shape": [to_json(d) for d in s["shape"]],
+                     "strides": [to_json(d) for d in s["strides"]], "start": to_json(s["start"])}
+    return out
+
+
+def wasm_target(program: Program, weights: Weights, folder: Folder, keep: bool, progress: Progress) -> dict[str, Any]:
+    """Compiles the wasm variants; the entry of model.json."""
+    offsets = {b: weights.offset[v] for b, v in program.weights.items()}
+    arena = plan_arena(program, offsets, len(weights.blob), keep)
+    modules = wasm.compile_program(program, arena.address, lambda done, total: progress("wasm", done, total))
+    variants = [
+        {"name": name, "file": folder.write(name, ".wasm", modules[name]), "relaxed": name.startswith("relaxed"),
+         "threads": name.endswith("threads")}
+        for name in ("relaxed-threads", "relaxed", "plain-threads", "plain")]
+
+    def io(tensors: Any) -> list[dict[str, Any]]:
+        return [{"offset": arena.address[t.buffer], "dtype": program.buffers[t.buffer].dtype,
+                 "elements": to_json(program.buffers[t.buffer].size)} for t in tensors]
+
+    entry = {"variants": variants, "memory": {"weights": 0, "bytes": arena.size}, "inputs": io(program.inputs),
+             "outputs": io(program.outputs),
+             "steps": [{"name": s.kernel.name, "origin": s.kernel.origin} for s in program.steps]}
+    if keep:
+        entry["stored"] = _stored(program, lambda b: ("offset", arena.address[b]))
+        entry["fused"] = program.fused_away
+    return entry
+
+
+def webgpu_target(program: Program, weights: Weights, folder: Folder, keep: bool) -> dict[str, Any]:
+    """Prints the WebGPU program; the entry of model.json."""
+    slots = plan_slots(program, keep)
+    ranges = {(weights.offset[v], weights.size[v]) for v in program.weights.values()}
+    parts = chunks(ranges, CHUNK)
+    bindings: dict[int, dict[str, Any]] = {b: {"b": s} for b, s in slots.of.items()}
+    for b, v in program.weights.items():
+        offset, size = weights.offset[v], weights.size[v]
+        k = max(i for i, (start, _) in enumerate(parts) if start <= offset)
+        bindings[b] = {"w": k, "offset": offset - parts[k][0], "bytes": size}
+    sizes = {s: to_json(program.buffers[b].size * 4) for b, s in slots.of.items() if program.buffers[b].kind != "temp"}
+    document = wgsl.build(program, bindings)
+    document |= {
+        "buffers": [{"bytes": sizes.get(s, n), "max": align(n, 16)} for s, n in enumerate(slots.sizes)],
+        "weights": [{"offset": offset, "bytes": align(size, 16)} for offset, size in parts],
+        "inputs": [{"buffer": slots.of[t.buffer], "dtype": program.buffers[t.buffer].dtype} for t in program.inputs],
+        "outputs": [{"buffer": slots.of[t.buffer], "dtype": program.buffers[t.buffer].dtype} for t in program.outputs],
+    }
+    if keep:
+        document["stored"] = _stored(program, lambda b: ("buffer", slots.of[b]))
+        document["fused"] = program.fused_away
+    name = folder.write("webgpu", ".json", json.dumps(document, separators=(",", ":")).encode())
+    largest = max([*slots.sizes, *(size for _, size in ranges), 4])
+    limits = {
+        "maxStorageBufferBindingSize": largest,
+        "maxBufferSize": max([largest, *(size for _, size in parts)]),
+        "maxStorageBuffersPerShaderStage": max((len(s.buffers) for s in program.steps), default=1),
+    }
+    return {"file": name, "features": [], "limits": limits}
+
+
+def write(programs: Mapping[str, Program], output: Path, name: str, *, keep: bool = False,
+          progress: Progress = lambda stage, done, total: None) -> dict[str, Any]:
+    """Writes the descriptor of `programs` (by target) to `output`, atomically; returns model.json's content."""
+    first = next(iter(programs.values()))
+    with replacing(output) as path:
+        folder = Folder(path)
+        weights = gather_weights(programs.values(), progress)
+        blob = bytes(weights.blob)
+        shards = [folder.write(f"weights-{k}", ".bin", blob[at:at + SHARD])
+                  for k, at in enumerate(range(0, len(blob), SHARD))]
+        targets: dict[str, Any] = {}
+        for target, program in programs.items():
+            if target == "webgpu":
+                progress("webgpu", 0, 1)
+                targets[target] = webgpu_target(program, weights, folder, keep)
+                progress("webgpu", 1, 1)
+            else:
+                targets[target] = wasm_target(program, weights, folder, keep, progress)
+        document: dict[str, Any] = {
+            "format": FORMAT, "generator": f"webdnn {__version__}", "name": name,
+            "dims": [{"name": d.args[0], "min": d.args[1], "max": d.args[2]} for d in first.dims],
+            "inputs": _signature(first, first.inputs), "outputs": _signature(first, first.outputs),
+            "runner": write_runner(folder),
+            "files": folder.files, "weights": {"bytes": len(blob), "shards": shards}, "targets": targets,
+        }
+        (path / "model.json").write_text(json.dumps(document, indent=1))
+        (path / "model.js").write_text(model_js(document))
+        (path / "model.d.ts").write_text(model_d_ts(document))
+        (path / "report.html").write_text(report_html(document, programs))
+    return document
+
+
+@contextmanager
+def replacing(output: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `output` when the block succeeds, and vanishes when it fails."""
+    output = Path(output)
+    _refuse_foreign(output)
+    parent = output.resolve().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        path = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=parent))
+    except OSError as error:
+        raise WebDNNError(f"cannot write to {parent}: {error.strerror}; choose another folder with -o") from error
+    old: Path | None = None
+    try:
+        path.chmod(0o755)
+        yield path
+        if output.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{output.name}.old.", dir=parent))
+            os.rename(output, old / "descriptor")
+        os.rename(path, output)
+    except OSError as error:
+        if old is not None and not output.exists():
+            os.rename(old / "descriptor", output)
+        raise WebDNNError(f"could not write the descriptor to {output}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _refuse_foreign(output: Path) -> None:
+    """Raises if `output` holds anything that is not an older descriptor's."""
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise WebDNNError(f"{output} is a file; -o takes the folder to write the descriptor to")
+    present = {p.name for p in output.iterdir()}
+    if not present:
+        return
+    try:
+        known = json.loads((output / "model.json").read_text())
+        listed = {name.split("/")[0] for name in known["files"]} | set(ALWAYS)
+    except (OSError, ValueError, KeyError, TypeError):
+        listed = set()
+    foreign = sorted(present - listed)
+    if foreign:
+        raise WebDNNError(
+            f"{output} holds files that are not a descriptor's ({', '.join(foreign[:3])}); "
+            "choose an empty or new folder with -o, or remove them")
+
+
+def dump_program(program: Program, target: str, folder: Path) -> None:
+    """Writes kernels.TARGET.txt and plan.TARGET.txt for `--dump`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"kernels.{target}.txt").write_text("\n".join(
+        f"{k:4} {kernel_text(s.kernel)}  {s.buffers}  # {s.kernel.origin}" for k, s in enumerate(program.steps)) + "\n")
+    (folder / f"plan.{target}.txt").write_text("\n".join(
+        f"{b.id:4} {b.kind:7} {b.dtype} {b.size} elements, at most {nbytes(b)} bytes  {b.name}" for b in program.buffers) + "\n")
+
+
+__all__ = ["FORMAT", "dump_program", "np", "runner_source", "write"]
