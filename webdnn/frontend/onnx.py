@@ -11,7 +11,7 @@ A dimension that the model leaves open is settled by `dims`, as a number or as a
 makes it symbolic. A key of `dims` names a dimension by the first of these rules that fits:
 
 1. its name in the model (`dim_param`);
-2. INPUT_AXIS, for example `image_2`: the only way for dimensions without a name;
+2. INPUT.AXIS, for example `image.2` (or `image_2`): the only way for dimensions without a name;
 3. the beginning of one dimension's name, in any case: `seq` for `sequence_length`;
 4. `h`, `w` (or height, width): the open image axes of four-dimensional inputs, next to a known number of
    channels or else as NCHW; `batch`: the first axis of the first input.
@@ -24,8 +24,10 @@ condition that is known when the model is transpiled; no Loop and Scan.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import math
+import mmap
 import os
 import re
 from collections import ChainMap
@@ -47,6 +49,7 @@ from .onnx_ops import ELEMENT_TYPES, OPERATORS, RANGES, element_type
 
 OLDEST = 7
 EAGER = 1024  # bytes; smaller constants are read at once and interned by content
+LARGE = 65536  # bytes; larger initialisers stay in the file until they are needed
 BATCH = re.compile(r"(?i)n|b|bs|batch([_ .-]?(size|dim|axis))?|batchsize|unk__\d+")
 
 Scope = MutableMapping[str, Value | None]
@@ -117,37 +120,109 @@ def read(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> tuple[onnx.
         return _parse(model, "the model"), Path()
     path = Path(model)
     try:
-        return _parse(path.read_bytes(), str(path)), path.resolve().parent
+        if path.is_file() and not path.stat().st_size:
+            raise ModelError(f"{path}: the file is empty")
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _parse(data, str(path), path.name), path.resolve().parent
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise ModelError(f"{path}: is a folder; expected an ONNX file") from None
 
 
-def _parse(data: bytes, name: str) -> onnx.ModelProto:
+def _parse(data: bytes | mmap.mmap, name: str, file: str = "") -> onnx.ModelProto:
     problem = _scan(data)
     if problem:
         raise ModelError(f"{name}: {problem}")
     proto = onnx.ModelProto()
     try:
-        proto.ParseFromString(data)
-    except DecodeError as error:
+        proto.ParseFromString(_without_weights(data, file) if file else data)
+    except (DecodeError, IndexError) as error:
         raise ModelError(f"{name}: the ONNX file is damaged or truncated ({error})") from None
     if not proto.HasField("graph") or not proto.opset_import:
         raise ModelError(f"{name}: not a whole ONNX model (no graph or no opset): the file is truncated")
     return proto
 
 
-def _scan(data: bytes) -> str:
+def _without_weights(data: mmap.mmap, file: str) -> bytes:
+    """The model with large initialisers as external data that lie in the file itself.
+
+    So the weights are never held by the protocol buffer: they are mapped when they are read.
+    """
+    out = bytearray()
+    for number, start, body, end in _fields(data, 0, len(data)):
+        if number != 7:  # ModelProto.graph
+            out += data[start:end]
+            continue
+        graph = bytearray()
+        for number, start, inner, end in _fields(data, body, end):  # noqa: B020
+            if number == 5 and end - inner > LARGE:  # GraphProto.initializer
+                tensor = _elsewhere(data, inner, end, file)
+                graph += _encoded(5 << 3 | 2) + _encoded(len(tensor)) + tensor
+            else:
+                graph += data[start:end]
+        out += _encoded(7 << 3 | 2) + _encoded(len(graph)) + graph
+    return bytes(out)
+
+
+def _elsewhere(data: mmap.mmap, at: int, end: int, file: str) -> bytes:
+    """A TensorProto whose raw_data (field 9), if it has some, is external data of this file."""
+    kept, raw = bytearray(), None
+    for number, start, body, stop in _fields(data, at, end):
+        if number == 9:
+            raw = body, stop - body
+        else:
+            kept += data[start:stop]
+    tensor = onnx.TensorProto.FromString(bytes(kept))
+    if raw is not None:
+        expected = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        if tensor.data_type not in ELEMENT_TYPES or raw[1] != expected:
+            return data[at:end]  # 4-bit elements, or damaged: the usual way reports it
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in (("location", file), ("offset", raw[0]), ("length", raw[1])):
+            tensor.external_data.add(key=key, value=str(value))
+    return tensor.SerializeToString()
+
+
+def _fields(data: bytes | mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """(number, first byte, first byte of the content, end) of each field of a protocol buffer message."""
+    while at < end:
+        start = at
+        key, at = _varint(data, at)
+        body = at
+        wire = key & 7
+        if wire == 0:
+            _, at = _varint(data, at)
+        elif wire == 2:
+            size, body = _varint(data, at)
+            at = body + size
+        elif wire in (1, 5):
+            at += 8 if wire == 1 else 4
+        else:
+            raise DecodeError(f"wire type {wire} at byte {start}")
+        yield key >> 3, start, body, at
+
+
+def _encoded(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _scan(data: bytes | mmap.mmap) -> str:
     """What is wrong with the outermost structure of the file, or nothing."""
+    head = data[:32]
     for magic, what in ((b"PK\x03\x04", "a zip archive (a PyTorch or Keras file?)"), (b"\x89HDF", "an HDF5 file"),
                         (b"version https://git-lfs", "a Git LFS pointer: the file itself was not downloaded"),
                         (b"<", "HTML or XML text"), (b"\x80", "a Python pickle")):
-        if data.startswith(magic):
+        if head.startswith(magic):
             return f"not an ONNX file but {what}"
-    if data[4:8] == b"TFL3":
+    if head[4:8] == b"TFL3":
         return "not an ONNX file but a TensorFlow Lite model"
-    if not data:
+    if not head:
         return "the file is empty"
     at = fields = 0
     while at < len(data):
@@ -168,7 +243,7 @@ def _scan(data: bytes) -> str:
     return ""
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
+def _varint(data: bytes | mmap.mmap, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         byte = data[at]
@@ -212,8 +287,6 @@ def tensor_value(tensor: Any, folder: Path, where: str) -> Value:
     expected = math.prod(shape) * onnx.helper.tensor_dtype_to_np_dtype(code).itemsize
     if code in ELEMENT_TYPES and len(raw) != expected:
         raise ModelError(f"{where}: {expected} bytes expected for shape {list(shape)}, {len(raw)} found")
-    import hashlib
-
     return lazy_constant((hashlib.blake2b(raw, digest_size=16).digest(), code), shape, dtype, array)
 
 
@@ -268,7 +341,7 @@ class _Open:
 
     @property
     def label(self) -> str:
-        return self.name or f"{self.at[0][0]}_{self.at[0][1]}"
+        return self.name or f"{self.at[0][0]}.{self.at[0][1]}"
 
 
 def _inputs(declared: Sequence[Any], dims: Mapping[str, int | tuple[int, int]], notes: list[str]) -> tuple[
@@ -362,7 +435,7 @@ def _named(key: str, opened: list[_Open], shapes: Mapping[str, tuple[str, list[A
     """The dimensions that a key of `dims` means, by the rules of the module's text."""
     rules = (
         lambda one: one.name == key,
-        lambda one: any(f"{name}_{axis}" == key for name, axis in one.at),
+        lambda one: any(key in (f"{name}.{axis}", f"{name}_{axis}") for name, axis in one.at),
         lambda one: bool(one.name) and one.name.lower().startswith(key.lower()),
     )
     for rule in rules:
