@@ -627,7 +627,8 @@ class _InstancePrinter(Lanes):
 
     def tiles(self, env: dict[str, Any]) -> None:
         """Adds what `tile.c` and the places that use it need."""
-        env.update(vector_stores=self.stores("n"), scalar_stores=self.stores(None), heavy=self.heavy)
+        few = self.extent("n") in (1, 2, 3)  # never four columns side by side
+        env.update(vector_stores="" if few else self.stores("n"), scalar_stores=self.stores(None), heavy=self.heavy)
         env["tile"] = lambda part, rows, panels: render(
             _template("tile.c"), {**env, "part": part, "rows": rows, "panels": panels})
 
@@ -710,7 +711,7 @@ def _depthwise(kernel: Instance) -> Printed:
         "B": f"b{w.args[0]}", "w_base": p.plain(w.args[1], ky=0, kx=0, c=0),
         "wx_step": p.number(p.step(w.args[1], "kx")), "wy_step": p.number(p.step(w.args[1], "ky")),
         "TX": 4, "fixed": fixed, "fixed_stride": stride,
-        "vector_stores": p.stores("c"), "scalar_stores": p.stores(None),
+        "vector_stores": "" if p.extent("c") in (1, 2, 3) else p.stores("c"), "scalar_stores": p.stores(None),
     }
     work = p.extent("x") * p.extent("c") * p.extent("kx") * p.extent("ky")
     return p.printed(env, p.extent("b") * p.extent("y"), 2 / 12, work)
