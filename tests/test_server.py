@@ -23,6 +23,8 @@ def site(tmp_path: Path) -> Path:
     (root / "model" / "model.json").write_text("{}")
     (root / "model" / "model.js").write_text("export {}")
     (root / "model" / "kernels.9d01c2ab.wasm").write_bytes(b"\0asm")
+    (root / "model" / "runner.9d01c2ab41").mkdir()
+    (root / "model" / "runner.9d01c2ab41" / "index.js").write_text("export {}")
     (root / "model" / "weights.0.3fa94c1be2d77aa0.bin").write_bytes(b"1234")
     (root / "model" / "déjà vu.txt").write_text("again")
     (tmp_path / "secret.txt").write_text("secret")
@@ -84,7 +86,11 @@ def test_without_isolation_with_policy(site: Path) -> None:
 
 
 def test_only_hashed_names_are_cached_for_ever(up: server.Running) -> None:
-    for path in ("/model/kernels.9d01c2ab.wasm", "/model/weights.0.3fa94c1be2d77aa0.bin"):
+    for path in (
+        "/model/kernels.9d01c2ab.wasm",
+        "/model/weights.0.3fa94c1be2d77aa0.bin",
+        "/model/runner.9d01c2ab41/index.js",
+    ):
         assert "immutable" in get(up, path)[1]["Cache-Control"]
     for path in ("/", "/model/model.js", "/model/model.json"):
         assert get(up, path)[1]["Cache-Control"] == "no-cache"

@@ -159,7 +159,8 @@ def check(
     session = _reference(model)
     inner = _reference(model, layers=True) if layers else None
     with tempfile.TemporaryDirectory(prefix="webdnn-check-") as scratch:
-        folder, notices = descriptor, ()
+        folder = descriptor
+        notices: tuple[str, ...] = ()
         if folder is None:
             folder = Path(scratch) / "model"
             report = webdnn.transpile(
@@ -370,7 +371,7 @@ def _with_layers(model: Path) -> bytes:
         for name in node.output:
             if name and name not in known:
                 proto.graph.output.append(onnx.ValueInfoProto(name=name))
-    return proto.SerializeToString()
+    return bytes(proto.SerializeToString())
 
 
 def signature_of(descriptor: Path) -> dict[str, Any]:

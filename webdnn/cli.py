@@ -247,32 +247,39 @@ def transpile_command(
     )
 
 
+# Which of the runner's modules a page fetches, beside what these import.
+_MODULES = {"webgpu": ("index.js", "webgpu.js"), "wasm": ("index.js", "wasm.js", "worker.js")}
+_IMPORT = re.compile(r"^(?:import|export)\b[^;]*?\bfrom '\./([\w.-]+)'", re.MULTILINE)
+
+
 def describe(folder: Path) -> dict[str, Any]:
     """What a descriptor's folder holds: signature, targets, and what a page downloads of it.
 
-    A page fetches the runner, one target's code and the weights; `code_gzip` counts that code and
-    `model.json` as a web server would send them.
+    A page fetches the modules of the runner that its target needs, the target's code, and weights;
+    `code_gzip` counts all but the weights, as a web server would send them.
     """
     document = json.loads((folder / "model.json").read_text())
-    zipped: dict[str, int] = {}
+    runner = document["runner"]
 
     def gzipped(name: str) -> int:
-        if name not in zipped:
-            zipped[name] = len(gzip.compress((folder / name).read_bytes(), 9))
-        return zipped[name]
+        return len(gzip.compress((folder / name).read_bytes(), 9))
 
-    common = ["model.json", "model.js"]
-    common += [name for name in document["files"] if name.startswith("runner/")]
-    shared = sum(map(gzipped, common))
+    def code(target: str, file: str) -> dict[str, Any]:
+        modules: list[str] = []
+        todo = list(_MODULES[target])
+        while todo:
+            module = todo.pop()
+            if module not in modules:
+                modules.append(module)
+                todo += _IMPORT.findall((folder / runner / module).read_text())
+        names = ["model.json", "model.js", file, *(f"{runner}/{module}" for module in modules)]
+        return {"file": file, "code_gzip": sum(map(gzipped, names))}
+
     targets: dict[str, Any] = {}
     if "webgpu" in document["targets"]:
-        file = document["targets"]["webgpu"]["file"]
-        targets["webgpu"] = {"file": file, "code_gzip": gzipped(file) + shared}
+        targets["webgpu"] = code("webgpu", document["targets"]["webgpu"]["file"])
     for variant in document["targets"].get("wasm", {}).get("variants", ()):
-        targets[f"wasm {variant['name']}"] = {
-            "file": variant["file"],
-            "code_gzip": gzipped(variant["file"]) + shared,
-        }
+        targets[f"wasm {variant['name']}"] = code("wasm", variant["file"])
     return {
         "descriptor": str(folder),
         "name": document["name"],
@@ -585,6 +592,72 @@ def _show_kernels(timing: Any) -> None:
     if rest:
         table.add_row(f"{len(rest)} more", "", f"{left:.3f}", f"{100 * left / total:.1f} %")
     out.print(table)
+
+
+@cli.command(name="inspect")
+@_words
+@click.option("--target", default=",".join(TARGETS), type=Words(TARGETS), metavar="webgpu,wasm",
+              show_default=True)  # fmt: skip
+@_dim
+@_json
+def inspect_command(
+    words: tuple[str, ...], target: tuple[str, ...], dims: tuple[str, ...], as_json: bool
+) -> None:
+    """Show what MODEL is made of and what it becomes.
+
+    Operators, parameters, kernels with their floating-point operations, what was fused, memory and
+    download size; at the largest sizes where dimensions are symbolic.
+    """
+    from webdnn.inspect import inspect
+
+    model, sizes = model_and_dims(words, dims)
+    with progress(f"Inspecting {model.name}", as_json) as tell:
+        seen = inspect(model, sizes, targets=target, progress=tell)
+    if as_json:
+        emit(dataclasses.asdict(seen))
+        return
+    operators = ", ".join(f"{name} {count}" for name, count in seen.operators.items())
+    out.print(f"[bold]operators[/]  {escape(operators)}", highlight=False)
+    out.print(
+        f"[bold]parameters[/] {seen.parameters:,} ({amount(seen.parameter_bytes)})", highlight=False
+    )
+    show(seen.download)
+    for name, compiled in seen.targets.items():
+        _show_compiled(name, compiled)
+    print_notices(seen.notices)
+
+
+def _show_compiled(target: str, compiled: Any) -> None:
+    table = Table(
+        title=f"{target}: {compiled.launches} launches of {len(compiled.kernels)} kernels, "
+        f"{compiled.flops / 1e9:.3f} GFLOP",
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("kernel", overflow="fold")
+    table.add_column("is")
+    table.add_column("launches", justify="right")
+    table.add_column("MFLOP", justify="right")
+    table.add_column("from", overflow="fold")
+    for kernel in sorted(compiled.kernels, key=lambda kernel: -kernel.flops):
+        first = kernel.origins[:2]
+        more = len(kernel.origins) - len(first)
+        table.add_row(
+            escape(kernel.name),
+            kernel.kind,
+            str(kernel.launches),
+            f"{kernel.flops / 1e6:.2f}",
+            escape(", ".join(first) + (f" and {more} more" if more else "")),
+        )
+    out.print(table)
+    if compiled.memory:
+        parts = ", ".join(f"{name} {amount(size)}" for name, size in compiled.memory.items())
+        out.print(f"  memory: {parts}", highlight=False)
+    out.print(
+        f"  {compiled.prepare} launches once, when the weights have arrived; "
+        f"{len(compiled.fused)} values of the model are never stored",
+        highlight=False,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

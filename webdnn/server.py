@@ -62,8 +62,8 @@ CONTENT_SECURITY_POLICY = (
     "connect-src 'self'; style-src 'self'; img-src 'self' blob: data:"
 )
 
-# weights.0.3fa94c1be2.bin, kernels-9d01c2ab.wasm: such a name never changes its content.
-_HASHED = re.compile(r"[.-][0-9a-f]{8,64}(\.[A-Za-z0-9]+)+$")
+# weights-0.3fa94c1be2.bin, runner.9d01c2ab41/index.js: below such a name nothing ever changes.
+_HASHED = re.compile(r"[.-][0-9a-f]{8,64}(?:(?:\.[A-Za-z0-9]+)+$|/)")
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class Request(BaseHTTPRequestHandler):
         if found is None or not found.is_file():
             self._fail(HTTPStatus.NOT_FOUND, f"{path}: no such file")
             return
-        self._send_file(found)
+        self._send_file(found, forever=_HASHED.search(path) is not None)
 
     do_HEAD = do_GET
 
@@ -173,7 +173,7 @@ class Request(BaseHTTPRequestHandler):
             self.close_connection = True  # its body is unread
             self._fail(HTTPStatus.METHOD_NOT_ALLOWED, "this server only sends files")
 
-    def _send_file(self, file: Path) -> None:
+    def _send_file(self, file: Path, forever: bool) -> None:
         stat = file.stat()
         headers = {
             "Content-Type": self.server.site.types.get(
@@ -181,7 +181,7 @@ class Request(BaseHTTPRequestHandler):
             ),
             "Last-Modified": formatdate(stat.st_mtime, usegmt=True),
         }
-        if _HASHED.search(file.name):
+        if forever:
             headers["Cache-Control"] = "public, max-age=31536000, immutable"
         else:
             headers["Cache-Control"] = "no-cache"

@@ -1,0 +1,210 @@
+"""What a model is made of, and what it becomes: the facts behind `webdnn inspect`.
+
+>>> seen = inspect(Path("style.onnx"), {"h": (64, 512), "w": (64, 512)})  # doctest: +SKIP
+>>> seen.parameters, seen.targets["wasm"].launches
+(171000, 117)
+
+The model is transpiled into a folder that is thrown away, so sizes are those of the real files.
+Floating-point operations count a multiply-add as two; where dimensions are symbolic, they and the
+memory are those of the largest sizes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+import webdnn
+from webdnn.expr import Dim, cost
+from webdnn.frontend import onnx as frontend
+from webdnn.graph import upper
+from webdnn.kernel import Instance, Kernel, Loop, Opaque, is_row
+from webdnn.plan import nbytes
+
+
+@dataclass(frozen=True)
+class KernelUse:
+    """A distinct kernel: how often it is launched, for which nodes, and its work in all."""
+
+    name: str
+    kind: str  # loop, opaque, or the template's name
+    launches: int
+    flops: int
+    origins: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What one target runs. `fused` are values of the model that are computed without being stored;
+    memory is in bytes."""
+
+    kernels: tuple[KernelUse, ...]
+    prepare: int  # launches made once, when the weights have arrived
+    fused: tuple[str, ...]
+    memory: Mapping[str, int]
+
+    @property
+    def launches(self) -> int:
+        """Launches of one run."""
+        return sum(kernel.launches for kernel in self.kernels)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of one run."""
+        return sum(kernel.flops for kernel in self.kernels)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A model before and after."""
+
+    model: str
+    operators: Mapping[str, int]  # the file's own, by name
+    parameters: int
+    parameter_bytes: int
+    inputs: Sequence[Mapping[str, Any]]  # name, dtype, shape as in model.json
+    outputs: Sequence[Mapping[str, Any]]
+    dims: Sequence[Mapping[str, Any]]
+    targets: Mapping[str, Compiled]
+    download: Mapping[str, Any]  # as `webdnn.cli.describe`
+    notices: tuple[str, ...]
+
+
+def inspect(
+    model: Path,
+    dims: Mapping[str, int | tuple[int, int]] | None = None,
+    *,
+    targets: Sequence[str] = ("webgpu", "wasm"),
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Inspection:
+    """Compiles `model` for `targets` and reports what became of it.
+
+    Raises what `transpile` raises.
+    """
+    from webdnn.cli import describe
+
+    operators, parameters, size = _contents(model)
+    with tempfile.TemporaryDirectory(prefix="webdnn-inspect-") as scratch:
+        folder = Path(scratch) / "model"
+        report = webdnn.transpile(
+            model, folder, targets=targets, dims=dict(dims or {}), progress=progress
+        )
+        download = describe(folder)
+        pools = _pools(report.descriptor, folder)
+    compiled = {}
+    for target, program in report.programs.items():
+        uses: dict[Kernel, list[Kernel]] = {}
+        for step in program.steps:
+            uses.setdefault(step.kernel, []).append(step.kernel)
+        kernels = tuple(
+            KernelUse(
+                kernel.name,
+                _kind(kernel),
+                len(same),
+                sum(flops(one) for one in same),
+                tuple(dict.fromkeys(one.origin for one in same if one.origin)),
+            )
+            for kernel, same in uses.items()
+        )
+        weights = report.descriptor["weights"]["bytes"]
+        tensors = {tensor.buffer for tensor in (*program.inputs, *program.outputs)}
+        io = sum(nbytes(program.buffers[buffer]) for buffer in tensors)
+        memory = {
+            "weights": weights,
+            "inputs and outputs": io,
+            "temporaries": max(0, pools[target] - weights - io),
+        }
+        compiled[target] = Compiled(
+            kernels, len(program.prepare), tuple(program.fused_away), memory
+        )
+    return Inspection(
+        str(model),
+        operators,
+        parameters,
+        size,
+        download["inputs"],
+        download["outputs"],
+        download["dims"],
+        compiled,
+        download,
+        tuple(report.notices),
+    )
+
+
+def flops(kernel: Kernel) -> int:
+    """Floating-point operations of one launch at the largest sizes, index arithmetic left out."""
+    match kernel:
+        case Loop():
+            points = math.prod(_size(axis) for axis in kernel.axes)
+            inner = points * math.prod(_size(axis) for axis in kernel.reduce)
+            # Each stage evaluates its expressions and combines the result once for each element.
+            work = inner * sum(cost(e) + 1 for stage in kernel.stages for e in stage.exprs)
+            for store in kernel.stores:
+                work += (inner if is_row(store, kernel) else points) * cost(store.value)
+            return work
+        case Instance():
+            every = math.prod(_size(axis) for axis in kernel.vars.values())
+            reduced = {"matmul": ("k",), "conv": ("ky", "kx", "c"), "depthwise": ("ky", "kx")}
+            summed = math.prod(_size(kernel.vars[name]) for name in reduced[kernel.template])
+            return 2 * every + every // summed * sum(cost(store.value) for store in kernel.stores)
+    return 0
+
+
+def _pools(document: Mapping[str, Any], folder: Path) -> dict[str, int]:
+    """All that each target allocates for weights, inputs, outputs and temporaries, in bytes."""
+    found = {}
+    for target, entry in document["targets"].items():
+        if target == "webgpu":
+            program = json.loads((folder / entry["file"]).read_text())
+            found[target] = sum(buffer["max"] for buffer in program["buffers"])
+            found[target] += document["weights"]["bytes"]
+        else:
+            found[target] = entry["memory"]["bytes"]
+    return found
+
+
+def _size(axis: Any) -> int:
+    size: Dim = axis.args[1]
+    return upper(size)
+
+
+def _kind(kernel: Kernel) -> str:
+    match kernel:
+        case Loop():
+            return "loop"
+        case Instance():
+            return kernel.template
+        case Opaque():
+            return "opaque"
+
+
+def _contents(model: Path) -> tuple[dict[str, int], int, int]:
+    """The file's operators with their counts, its parameters, and their bytes."""
+    proto, _ = frontend.read(model)
+    tensors = list(proto.graph.initializer)
+    tensors += [
+        attribute.t
+        for node in proto.graph.node
+        if node.op_type == "Constant"
+        for attribute in node.attribute
+        if attribute.HasField("t")
+    ]
+    counts = Counter(
+        f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
+        for node in proto.graph.node
+    )
+    elements = [math.prod(tensor.dims) for tensor in tensors]
+    widths = [onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize for tensor in tensors]
+    return (
+        dict(counts.most_common()),
+        sum(elements),
+        sum(n * width for n, width in zip(elements, widths)),
+    )
