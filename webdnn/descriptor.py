@@ -27,7 +27,7 @@ from .errors import WebDNNError
 from .graph import DTYPES, Value
 from .kernel import Program, kernel_text
 from .lower import weight_array
-from .module_js import model_d_ts, model_js
+from .module_js import model_dts, model_js
 from .plan import ALIGN, align, chunks, nbytes, plan_arena, plan_slots
 from .report import report_html
 
@@ -104,9 +104,7 @@ def write_runner(folder: Folder) -> str:
     name = f"runner.{digest[:10]}"
     (folder.path / name).mkdir()
     for p in modules:
-        data = p.read_bytes()
-        (folder.path / name / p.name).write_bytes(data)
-        folder.files[f"{name}/{p.name}"] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        shutil.copyfile(p, folder.path / name / p.name)
     return name
 
 
@@ -204,7 +202,7 @@ def write(programs: Mapping[str, Program], output: Path, name: str, *, keep: boo
         }
         (path / "model.json").write_text(json.dumps(document, indent=1))
         (path / "model.js").write_text(model_js(document))
-        (path / "model.d.ts").write_text(model_d_ts(document))
+        (path / "model.d.ts").write_text(model_dts(document))
         (path / "report.html").write_text(report_html(document, programs))
     return document
 
@@ -249,7 +247,7 @@ def _refuse_foreign(output: Path) -> None:
         return
     try:
         known = json.loads((output / "model.json").read_text())
-        listed = {name.split("/")[0] for name in known["files"]} | set(ALWAYS)
+        listed = {*known["files"], known["runner"], *ALWAYS}
     except (OSError, ValueError, KeyError, TypeError):
         listed = set()
     foreign = sorted(present - listed)

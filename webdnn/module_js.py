@@ -35,21 +35,23 @@ def model_js(model: Mapping[str, Any]) -> str:
     """`model.js` of a model.json: the runner's functions, bound to the addresses of this folder's files."""
     names = ["model.json", *model["files"]]
     files = "".join(f"  {_quoted(n)}: new URL({_quoted('./' + n)}, import.meta.url).href,\n" for n in names)
+    runner = _quoted(f"./{model['runner']}/index.js")
     return (
         f"// The model {_comment(model['name'])}, written by {_comment(model['generator'])}.\n"
         "import { load as loadFrom, prepare as prepareFrom, requirements as requirementsFrom }\n"
-        "  from './runner/index.js';\n\n"
-        "export { WebDNNError, instantiate } from './runner/index.js';\n\n"
+        f"  from {runner};\n\n"
+        f"export {{ WebDNNError, instantiate }} from {runner};\n\n"
         f"const files = {{\n{files}}};\n\n{_LOAD}"
     )
 
 
 def model_dts(model: Mapping[str, Any]) -> str:
     """`model.d.ts` of a model.json: the names, dtypes and shapes of its own inputs and outputs."""
+    types = _quoted(f"./{model['runner']}/types.js")
     return (
         f"// The model {_comment(model['name'])}, written by {_comment(model['generator'])}.\n"
-        "import type { Kit, LoadOptions, Model as AnyModel } from './runner/types.js';\n\n"
-        "export { WebDNNError } from './runner/types.js';\n"
+        f"import type {{ Kit, LoadOptions, Model as AnyModel }} from {types};\n\n"
+        f"export {{ WebDNNError }} from {types};\n"
         f"{_type('Inputs', model['inputs'], model['dims'])}\n"
         f"{_type('Outputs', model['outputs'], model['dims'])}\n"
         "export type Model = AnyModel<Inputs, Outputs>;\n\n"
