@@ -13,11 +13,16 @@ LITERT = Package("npm", "@litertjs/core", "2.5.3")
 LITERT_UTILS = Package("npm", "@litertjs/wasm-utils", "2.5.3")
 
 
+def ort_mounts() -> dict[str, Path]:
+    """`/ort/`: ONNX Runtime Web alone."""
+    return {"/ort/": unpack(ORT) / "package" / "dist"}
+
+
 def mounts() -> dict[str, Path]:
     """URL prefix → folder: `/ort/`, `/litert/`, `/litert-wasm/`, `/litert-utils/`."""
     core = unpack(LITERT) / "package"
     return {
-        "/ort/": unpack(ORT) / "package" / "dist",
+        **ort_mounts(),
         "/litert/": _litert_module(core),
         "/litert-wasm/": core / "wasm",
         "/litert-utils/": unpack(LITERT_UTILS) / "package" / "dist",

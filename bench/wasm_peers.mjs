@@ -7,7 +7,7 @@
  * @typedef {{ run(): Promise<Output[]>, close(): unknown, notes: object }} Engine
  * @typedef {{
  *   engines: string[], threads: number, rounds: number, burst: number, pause: number,
- *   inputs: Signature[], onnx: string, tflite: string | null, descriptor: string | null, peak: string,
+ *   inputs: Signature[], dims: Record<string, number>, onnx: string, tflite: string | null, descriptor: string | null, peak: string,
  * }} Task
  * @typedef {{ read(name: string): Promise<ArrayBuffer>, write(name: string, data: ArrayBufferView): Promise<void> }} Io
  */
@@ -33,13 +33,14 @@ const ENGINES = {
     };
   },
 
-  async ort({ onnx, threads, inputs }, arrays) {
+  async ort({ onnx, threads, inputs, dims }, arrays) {
     const ort = await import(fresh('/ort/ort.wasm.bundle.min.mjs'));
     ort.env.wasm.wasmPaths = new URL('/ort/', location.href).href;
     ort.env.wasm.numThreads = threads;
     ort.env.logLevel = 'fatal';
     const session = await ort.InferenceSession.create(onnx, {
       executionProviders: ['wasm'], graphOptimizationLevel: 'all', logSeverityLevel: 4,
+      freeDimensionOverrides: dims, // the sizes that ours is transpiled for
     });
     return {
       notes: { version: ort.env.versions.web },

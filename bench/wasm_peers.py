@@ -28,16 +28,12 @@ import platform
 import statistics
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from bench.flops import gflop
+from bench.entry import WRONG, Entry, descriptor, enter, errors, sizes
 from bench.peers import mounts
 from tests import models
 from webdnn.browser import open_page
@@ -53,10 +49,7 @@ USUAL: Mapping[str, Mapping[str, int]] = {
     "basic_pitch": {},
     "openwakeword": {},
 }
-WRONG = 1e-3
 HERE = Path(__file__).parent
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -64,7 +57,6 @@ class Row:
     """One engine on one network with one number of threads. Times are milliseconds."""
 
     model: str
-    size: str
     threads: int
     engine: str
     gflop: float
@@ -101,23 +93,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--descriptors", type=Path, help="folder of descriptors, by model name")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here too")
     given = parser.parse_args(arguments)
-    engines = given.engines.split(",")
-    if unknown := [name for name in engines if name not in ENGINES]:
+    if unknown := [name for name in given.engines.split(",") if name not in ENGINES]:
         parser.error(f"unknown engine {unknown[0]}; expected some of {', '.join(ENGINES)}")
-    names = [word for word in given.what if "=" not in word] or list(USUAL)
     try:
-        settings = (word.split("=", 1) for word in given.what if "=" in word)
-        sizes = {key: int(value) for key, value in settings}
-        picked = {name: _size(name, sizes) for name in names}
+        picked = sizes(given.what, USUAL)
     except (KeyError, ValueError) as error:
         parser.error(str(error.args[0]))
 
     rows: list[Row] = []
-    extra = _Extra(given.rounds, given.burst, given.pause, engines, given.descriptors)
     for name, size in picked.items():
+        entry = enter(name, size)
         for threads in map(int, given.threads.split(",")):
-            print(f"{name} {_text(size)}, {threads} thread(s) …", file=sys.stderr, flush=True)
-            rows += _measure(name, size, threads, extra)
+            print(f"{entry.label}, {threads} thread(s) …", file=sys.stderr, flush=True)
+            rows += _measure(entry, threads, given)
     print(table(rows))
     if given.json:
         given.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
@@ -132,108 +120,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if bad else 0
 
 
-@dataclass(frozen=True)
-class _Extra:
-    rounds: int
-    burst: int
-    pause: float
-    engines: Sequence[str]
-    descriptors: Path | None
-
-
-def _size(name: str, sizes: Mapping[str, int]) -> dict[str, int]:
-    """The binding of a model's symbolic dimensions, from the command line where it names them."""
-    dims = models.model(name).dims
-    size = dict(USUAL.get(name, models.model(name).sizes[0]))
-    return {key: sizes.get(key, value) for key, value in size.items() if key in dims}
-
-
-def _text(size: Mapping[str, int]) -> str:
-    return "×".join(str(value) for value in size.values())
-
-
-def _measure(name: str, size: Mapping[str, int], threads: int, extra: _Extra) -> list[Row]:
-    onnx = models.fetch(name)
-    tflite = models.fetch_tflite(name)
-    feeds = models.feeds(name, size)
-    expected = models.reference(name, feeds)
-    work = gflop(onnx, feeds)
-    engines = [e for e in extra.engines if e != "litert" or tflite]
-    served = {**mounts(), "/bench/": HERE, "/peak/": _peak(), "/onnx/": onnx.parent}
-    failed: list[Row] = []
+def _measure(entry: Entry, threads: int, given: argparse.Namespace) -> list[Row]:
+    tflite = models.fetch_tflite(entry.name)
+    engines = [e for e in given.engines.split(",") if e != "litert" or tflite]
+    served = {**mounts(), "/bench/": HERE, "/peak/": _peak(), "/onnx/": entry.onnx.parent}
+    rows: list[Row] = []
     if tflite:
         served["/tflite/"] = tflite.parent
     if "ours" in engines:
         try:
-            served["/ours/"] = _descriptor(name, size, extra.descriptors)
+            served["/ours/"] = descriptor(entry, "wasm", given.descriptors)
         except Exception as error:  # whatever it is, the peers can still be measured
             engines.remove("ours")
-            failed = [Row(name, _text(size), threads, "ours", work, failure=_short(error))]
+            short = (str(error) or type(error).__name__).strip().splitlines()[0]
+            rows.append(Row(entry.label, threads, "ours", entry.gflop, failure=short))
     task = {
         "engines": engines,
         "threads": threads,
-        "rounds": extra.rounds,
-        "burst": extra.burst,
-        "pause": extra.pause,
-        "inputs": [
-            {"name": key, "dtype": str(value.dtype), "shape": value.shape}
-            for key, value in feeds.items()
-        ],
-        "onnx": f"/onnx/{onnx.name}",
+        "rounds": given.rounds,
+        "burst": given.burst,
+        "pause": given.pause,
+        "inputs": entry.signature,
+        "dims": entry.size,
+        "onnx": f"/onnx/{entry.onnx.name}",
         "tflite": f"/tflite/{tflite.name}" if tflite else None,
         "descriptor": "/ours/",
         "peak": "/peak/peak.wasm",
     }
-    arrays = {f"input-{i}": value.tobytes() for i, value in enumerate(feeds.values())}
     with open_page("chromium", mounts=served, csp=False) as page:
-        reply = page.call("/bench/wasm_peers.mjs", task, arrays, timeout=1800)
+        reply = page.call("/bench/wasm_peers.mjs", task, entry.arrays, timeout=1800)
     ceiling = max(reply.value["ceiling"])
-    rows = failed
     for report in reply.value["engines"]:
-        row = {"model": name, "size": _text(size), "threads": threads, "gflop": work,
-               "engine": report["name"], "ceiling": ceiling}  # fmt: skip
+        row = Row(entry.label, threads, report["name"], entry.gflop, ceiling=ceiling)
         if "error" in report:
-            rows.append(Row(**row, failure=" ".join(report["error"].split())))
+            rows.append(replace(row, failure=" ".join(report["error"].split())))
             continue
         outputs = [
             (output, reply.arrays[f"{report['name']}-{i}"])
             for i, output in enumerate(report["outputs"])
         ]
-        absolute, relative = _errors(outputs, expected)
-        rows.append(Row(
-            **row,
-            minimum=min(report["times"]),
-            median=statistics.median(report["times"]),
-            first=report["first"],
-            code_gzip=_code_size(report, served),
-            absolute_error=absolute,
-            relative_error=relative,
-            notes=report["notes"],
-        ))  # fmt: skip
+        absolute, relative = errors(outputs, entry.expected)
+        rows.append(
+            replace(
+                row,
+                minimum=min(report["times"]),
+                median=statistics.median(report["times"]),
+                first=report["first"],
+                code_gzip=_code_size(report, served),
+                absolute_error=absolute,
+                relative_error=relative,
+                notes=report["notes"],
+            )
+        )
     return rows
-
-
-def _short(error: Exception) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0]
-
-
-def _descriptor(name: str, size: Mapping[str, int], ready: Path | None) -> Path:
-    """The folder of our descriptor, transpiled for this size unless one is ready."""
-    if ready is not None:
-        if not (ready / name / "model.js").is_file():
-            raise FileNotFoundError(f"no descriptor {ready / name / 'model.js'}")
-        return ready / name
-    import webdnn
-
-    dims = models.dim_options(name)
-    for key, value in dims.items():
-        if isinstance(value, tuple):
-            dims[key] = size[key]
-    folder = models.cache_dir() / "bench" / "-".join([name, *map(str, size.values())])
-    start = time.perf_counter()
-    webdnn.transpile(models.fetch(name), folder, targets=("wasm",), dims=dims)
-    print(f"  transpiled in {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)
-    return folder
 
 
 def _peak() -> Path:
@@ -248,29 +187,6 @@ def _peak() -> Path:
                        "-o", str(empty / "peak.wasm"), str(source)]  # fmt: skip
             subprocess.run(command, check=True)
     return folder
-
-
-def _errors(
-    outputs: Sequence[tuple[str, bytes]], expected: Mapping[str, Array]
-) -> tuple[float, float]:
-    """The largest absolute error, and the largest relative to its output's largest magnitude.
-
-    Outputs are matched by name; where a format has renamed them, to the nearest one of that size.
-    """
-    absolute = relative = 0.0
-    left = dict(expected)
-    for name, data in sorted(outputs, key=lambda output: output[0] not in expected):
-        found = {
-            key: np.abs(np.frombuffer(data, value.dtype) - value.ravel()).max()
-            for key, value in left.items()
-            if len(data) == value.nbytes and (name == key or name not in expected)
-        }
-        if not found:
-            return float("inf"), float("inf")
-        best = min(found, key=lambda key: float(found[key]))
-        absolute = max(absolute, float(found[best]))
-        relative = max(relative, float(found[best] / np.abs(left.pop(best)).max()))
-    return (float("inf"), float("inf")) if left else (absolute, relative)
 
 
 def _code_size(report: Mapping[str, Any], served: Mapping[str, Path]) -> int:
@@ -310,7 +226,7 @@ def table(rows: Sequence[Row]) -> str:
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for r in rows:
-        label = f"| {r.model} {r.size} | {r.gflop:.2f} | {r.threads} | {ENGINES[r.engine]} |"
+        label = f"| {r.model} | {r.gflop:.2f} | {r.threads} | {ENGINES[r.engine]} |"
         if r.failure:
             lines.append(f"{label} {r.failure[:120]} | | | | | | | |")
             continue

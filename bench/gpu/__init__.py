@@ -1,0 +1,1 @@
+"""The comparison on a real graphics card. See README.md in this folder."""
