@@ -26,7 +26,7 @@ from __future__ import annotations
 import hashlib
 import math
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -373,8 +373,18 @@ def rewrite(graph: Graph, rules: Sequence[Rule], hits: dict[str, int] | None = N
 
     inputs = tuple(run(v) for v in graph.inputs)
     outputs = {k: run(v) for k, v in graph.outputs.items()}
-    names = {k: memo[v] for k, v in graph.names.items() if v in memo}
-    return Graph(inputs, outputs, names, graph.dims, graph.name)
+    result = Graph(inputs, outputs, {}, graph.dims, graph.name)
+    live = set(result.values())
+
+    def computed(v: Value, among: Container[Value]) -> bool:
+        while v not in among and v.op in ("reshape", "transpose"):
+            (v,) = v.inputs
+        return v in among
+
+    # A name survives if it is computed, or is a view of what is computed: as after a change of layout.
+    named = {k: run(v) for k, v in graph.names.items() if computed(v, memo)}
+    result.names = {k: v for k, v in named.items() if computed(v, live)}
+    return result
 
 
 def verify(graph: Graph) -> None:

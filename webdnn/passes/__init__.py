@@ -8,9 +8,7 @@
 
 PIPELINE is read top to bottom. A pass is a name and rules; a rule is `(value, uses) -> Value | None` and
 is applied everywhere, bottom-up, until none fires (`graph.rewrite`). Where rules must first look at the
-whole graph (which values share an input, say), the pass names a function `(graph, origin) -> rules`, where
-`origin` maps a value that was rebuilt meanwhile to the one that was looked at; such a pass is repeated
-while it still finds something. Every pass keeps what the graph computes:
+whole graph (which values share an input, say), the pass is a function `(graph, hits) -> graph` instead. Every pass keeps what the graph computes:
 exactly, or (affine, matmul) up to the rounding of a reassociated product. No pass writes a constant:
 constants are built as graphs of constants, and evaluated when the descriptor is written.
 """
@@ -18,19 +16,18 @@ constants are built as graphs of constants, and evaluated when the descriptor is
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..graph import Graph, Rule, Value, rewrite, verify
+from ..graph import Graph, Rule, rewrite, verify
 from . import activation, affine, conv, layout, matmul, pack, simplify
 
-Rules = Sequence[Rule] | Callable[[Graph, Mapping[Value, Value]], Sequence[Rule]]
+Pass = Sequence[Rule] | Callable[[Graph, dict[str, int]], Graph]
 
-PIPELINE: tuple[tuple[str, Rules], ...] = (
+PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("simplify", simplify.RULES),
     ("activation", activation.RULES),
-    ("sink", (*layout.SINK, *matmul.SWAP, *simplify.VIEWS)),
-    ("cancel", layout.cancel),
+    ("layout", layout.settle),
     ("conv", conv.RULES),
     ("affine", affine.RULES),
     ("matmul", matmul.RULES),
@@ -39,11 +36,9 @@ PIPELINE: tuple[tuple[str, Rules], ...] = (
     ("pack", pack.RULES),
 )
 
-ROUNDS = 8  # of a pass that looks at the whole graph; each removes transposes or matmuls
-
 
 def run(graph: Graph, debug: int | None = None, dump: Callable[[str, Graph], Any] | None = None,
-        pipeline: Sequence[tuple[str, Rules]] = PIPELINE) -> Graph:
+        pipeline: Sequence[tuple[str, Pass]] = PIPELINE) -> Graph:
     """The graph after all passes.
 
     `debug` (default: $WEBDNN_DEBUG): 1 prints which rules fired and verifies after each pass, 3 prints the
@@ -53,14 +48,7 @@ def run(graph: Graph, debug: int | None = None, dump: Callable[[str, Graph], Any
     for name, rules in pipeline:
         hits: dict[str, int] = {}
         try:
-            if callable(rules):
-                for _ in range(ROUNDS):
-                    origin: dict[Value, Value] = {}
-                    before, graph = graph, rewrite(graph, rules(graph, origin), hits, origin)
-                    if before.outputs == graph.outputs:
-                        break
-            else:
-                graph = rewrite(graph, rules, hits)
+            graph = rules(graph, hits) if callable(rules) else rewrite(graph, rules, hits)
             if debug or name == pipeline[-1][0]:
                 verify(graph)
         except AssertionError as e:
@@ -75,4 +63,4 @@ def run(graph: Graph, debug: int | None = None, dump: Callable[[str, Graph], Any
     return graph
 
 
-__all__ = ["PIPELINE", "ROUNDS", "run"]
+__all__ = ["PIPELINE", "run"]

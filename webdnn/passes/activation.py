@@ -152,7 +152,7 @@ def hard_swish(v: Value, uses: Uses) -> Value | None:
             if x.shape != v.shape:
                 continue
             if g.op == "hard_sigmoid" and g.inputs[0] is x and c == 1:
-                if _near(g.attrs["alpha"], 1 / 6) and g.attrs["beta"] == 0.5:
+                if _near(g.attrs["alpha"], 1 / 6) and _near(g.attrs["beta"], 0.5):
                     return ops.hard_swish(x)
             found = _bounds(g)
             if found and found[1:] == (0, 6) and _near(c, 1 / 6) and found[0].op == "add":

@@ -1,11 +1,13 @@
 """Transposes move until they cancel: f(T(x)) -> T(f'(x)), T'(f(T(x))) -> f'(x).
 
 Convolutions are NHWC by definition, so a model written for NCHW arrives with a transpose on each side of
-every convolution. Three steps remove them; none ever adds to their number.
+every convolution. Two steps remove them; together they never add to their number.
 
     sink    f(T(x), c) -> T(f'(x, T'(c))): transposes move towards the outputs, through all operators whose
             axes can be renamed, as long as the other operands follow for nothing (constants, scalars,
-            vectors along one axis, operands transposed alike). T' after T composes to nothing.
+            vectors along one axis, operands transposed alike). T' after T composes to nothing. A
+            product with both operands transposed, or the second one and a constant, is the transposed
+            product of the two in reverse: constants should be second, where they are packed beforehand.
     cancel  T'(f(T(x), y)) -> f'(x, T'(y)): where an operand would not follow for nothing, the whole is
             counted (which transposes vanish, which appear), and rewritten if fewer are left. It looks at
             the graph first: a value is wanted in another order if somebody transposes it so.
@@ -28,13 +30,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .. import ops
-from ..graph import Graph, Rule, Value
+from ..graph import Graph, Rule, Value, rewrite
 from ..ops.movement import IOTA, groups
+from .simplify import VIEWS
 
 Perm = tuple[int, ...]
 Uses = Mapping[Value, int]
 Plan = tuple[list[tuple[Value, Perm | None]], Callable[..., Value]]
 
+ROUNDS = 4  # of cancelling, at most: one removal may make the next worth while
 DEPTH = 16  # operators that a transpose may be carried up through at once
 
 
@@ -181,12 +185,12 @@ def _repeated(x: Value, axis: int) -> bool:
 # ---- counting ------------------------------------------------------------------------------------
 
 
-def carry(v: Value, q: Perm | None, uses: Uses, has: Callable[[Value, Perm], bool], shared: int,
-          depth: int = DEPTH) -> tuple[int, Value]:
+def carry(v: Value, q: Perm | None, uses: Uses, find: Callable[[Value, Perm], Value | None],
+          shared: int, depth: int = DEPTH) -> tuple[int, Value]:
     """How many transposes it adds to have transpose(v, q) instead of v, and that value.
 
-    `has` says whether a transpose is in the graph anyway, `shared` is what the loss of a transpose with
-    other users counts.
+    `find` gives the same elements in the same order, if the graph has them anyway; `shared` is what the
+    loss of a transpose with other users counts.
     """
     moved = v if q is None else ops.transpose(v, q)
     if q is None or moved is v or moved.constant:
@@ -195,13 +199,15 @@ def carry(v: Value, q: Perm | None, uses: Uses, has: Callable[[Value, Perm], boo
         gone = -1 if uses.get(v, 0) <= 1 else shared
         if not is_transpose(moved):
             return gone, moved
-        rest, moved = carry(moved.inputs[0], moved.attrs["perm"], uses, has, shared, depth - 1)
+        rest, moved = carry(moved.inputs[0], moved.attrs["perm"], uses, find, shared, depth - 1)
         return gone + rest, moved
-    if not is_transpose(moved) or has(v, q):
+    if not is_transpose(moved):
         return 0, moved
+    if (found_value := find(v, q)) is not None:
+        return 0, ops.reshape(found_value, moved.shape)
     found = plan(v, q) if depth > 0 and (uses.get(v, 0) <= 1 or _is_view(v)) else None
     if found is not None:
-        moves = [carry(i, p, uses, has, shared, depth - 1) for i, p in found[0]]
+        moves = [carry(i, p, uses, find, shared, depth - 1) for i, p in found[0]]
         total = sum(n for n, _ in moves)
         if total <= 0:
             return total, found[1](*(part for _, part in moves))
@@ -229,7 +235,7 @@ def sink(v: Value, uses: Uses) -> Value | None:
             continue
         tried.add(q)
         moves: dict[tuple[Value, Perm | None], tuple[int, Value]] = {
-            move: carry(*move, uses, lambda x, p: False, -1) for move in found[0]}
+            move: carry(*move, uses, lambda x, p: None, -1) for move in found[0]}
         lost = sum(n for n, _ in moves.values() if n < 0)
         added = sum(n for n, _ in moves.values() if n > 0)
         if lost + added + 1 > 0 or (added and lost + added + 1 == 0):
@@ -238,32 +244,64 @@ def sink(v: Value, uses: Uses) -> Value | None:
     return None
 
 
-def cancel(graph: Graph, origin: Mapping[Value, Value]) -> tuple[Rule, ...]:
+def _swaps(t: Value) -> bool:
+    """Whether t is a transpose of the last two axes."""
+    r = t.rank
+    return is_transpose(t) and t.attrs["perm"] == (*range(r - 2), r - 1, r - 2)
+
+
+def _swap(x: Value) -> Value:
+    return ops.transpose(x, (*range(x.rank - 2), x.rank - 1, x.rank - 2))
+
+
+def swapped(v: Value, uses: Uses) -> Value | None:
+    """matmul(T(a), T(b)) -> T(matmul(b, a)), where a may be constant"""
+    if v.op != "matmul":
+        return None
+    a, b = v.inputs
+    if _swaps(b) and (_swaps(a) or a.constant):
+        return _swap(ops.matmul(b.inputs[0], _swap(a)))
+    return None
+
+
+def cancel(graph: Graph, hits: dict[str, int]) -> Graph:
     """u -> T(f'(...)) for values u = f(...) that are wanted in another order, where that leaves fewer."""
-    wanted: dict[Value, set[Perm]] = {}
+    origin: dict[Value, Value] = {}
+    wanted: dict[Value, dict[Perm, Perm]] = {}  # value -> order of its longer axes -> transpose's order
     for v in graph.values():
         if is_transpose(v):
-            wanted.setdefault(v.inputs[0], set()).add(v.attrs["perm"])
+            wanted.setdefault(v.inputs[0], {})[_longer(v.inputs[0], v.attrs["perm"])] = v.attrs["perm"]
     users = graph.uses()
     outputs = set(graph.outputs.values())
 
-    def has(x: Value, p: Perm) -> bool:
-        return p in wanted.get(origin.get(x, x), ())
+    def find(x: Value, p: Perm) -> Value | None:
+        q = wanted.get(origin.get(x, x), {}).get(_longer(x, p))
+        return None if q is None else ops.transpose(x, q)
 
     def cancel_wanted(u: Value, uses: Uses) -> Value | None:
         old = origin.get(u, u)
-        for q in sorted(wanted.get(old, ())):
+        for q in wanted.get(old, {}).values():
             found = plan(u, q)
             if found is None:
                 continue
             others = old in outputs or any(
                 w.op != "transpose" or w.attrs["perm"] != q for w in users[old])
-            moves = [carry(*move, uses, has, 0) for move in found[0]]
+            moves = [carry(*move, uses, find, 0) for move in found[0]]
             if sum(n for n, _ in moves) - 1 + others < 0:
                 return ops.transpose(found[1](*(part for _, part in moves)), invert(q))
         return None
 
-    return cancel_wanted, composed
+    return rewrite(graph, (cancel_wanted, composed), hits, origin)
+
+
+def settle(graph: Graph, hits: dict[str, int]) -> Graph:
+    """Sink, then cancel; if that leaves more transposes than there were, the graph as it was."""
+    moved = rewrite(graph, (*SINK, *VIEWS), hits)
+    for _ in range(ROUNDS):
+        before, moved = moved, cancel(moved, hits)
+        if before.outputs == moved.outputs:
+            break
+    return moved if count_transposes(moved) <= count_transposes(graph) else graph
 
 
 def units(v: Value, uses: Uses) -> Value | None:
@@ -292,6 +330,10 @@ def _moves_units(v: Value) -> bool:
     return x.rank == v.rank and [d for d in x.shape if d != 1] == [d for d in v.shape if d != 1]
 
 
+def _longer(v: Value, p: Perm) -> Perm:
+    return tuple(k for k in p if v.shape[k] != 1)
+
+
 def composed(v: Value, uses: Uses) -> Value | None:
     """transpose(transpose(x)) -> transpose(x), or x"""
     if v.op != "transpose":
@@ -300,6 +342,6 @@ def composed(v: Value, uses: Uses) -> Value | None:
     return plain if plain is not v else None
 
 
-SINK: tuple[Rule, ...] = (composed, sink, units)
+SINK: tuple[Rule, ...] = (composed, sink, units, swapped)
 
-__all__ = ["SINK", "cancel", "count_transposes", "invert", "plan"]
+__all__ = ["SINK", "cancel", "count_transposes", "invert", "is_transpose", "plan", "settle"]

@@ -1,11 +1,10 @@
-"""Matrix products in the form that is cheapest to run: weights second, in the order that x has in memory.
+"""Matrix products with constant weights: fewer of them, in the order that their input has in memory.
 
     matmul(reshape(T(x)), w)                 ->  matmul(reshape(x), w with its rows permuted)
-    matmul(w, T(x))                          ->  T(matmul(x, T(w)))
     matmul(x, w1), matmul(x, w2)             ->  slices of matmul(x, concat(w1, w2))
 
 The first removes the transpose between the convolutions and the first dense layer of an NHWC classifier.
-The second lets constants be packed when the descriptor is written. The third is for the projections of
+The second is for the projections of
 attention: one product of three times the width is one launch, reads x once, and fills more of a GPU at
 small batches. It is done only where nothing elementwise but a bias follows: an activation is fused into
 the store of its own product, and would otherwise become another pass over memory.
@@ -18,7 +17,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from .. import ops
-from ..graph import DTYPES, Graph, Rule, Value, constant
+from ..graph import DTYPES, Graph, Rule, Value, constant, rewrite
 from ..ops.movement import groups
 from .affine import last, shift
 from .layout import is_transpose
@@ -53,28 +52,9 @@ def flattened(v: Value, uses: Uses) -> Value | None:
     return ops.matmul(ops.reshape(x, a.shape), ops.reshape(rows, w.shape))
 
 
-def _swaps(t: Value) -> bool:
-    """Whether t is a transpose of the last two axes."""
-    r = t.rank
-    return is_transpose(t) and t.attrs["perm"] == (*range(r - 2), r - 1, r - 2)
-
-
-def _swap(x: Value) -> Value:
-    return ops.transpose(x, (*range(x.rank - 2), x.rank - 1, x.rank - 2))
-
-
-def swapped(v: Value, uses: Uses) -> Value | None:
-    """matmul(T(a), T(b)) -> T(matmul(b, a)), where a may be constant"""
-    if v.op != "matmul":
-        return None
-    a, b = v.inputs
-    if _swaps(b) and (_swaps(a) or a.constant):
-        return _swap(ops.matmul(b.inputs[0], _swap(a)))
-    return None
-
-
-def siblings(graph: Graph, origin: Mapping[Value, Value]) -> tuple[Rule, ...]:
+def siblings(graph: Graph, hits: dict[str, int]) -> Graph:
     """Products of one value with several weights -> slices of one product."""
+    origin: dict[Value, Value] = {}
     users = graph.uses()
     outputs = set(graph.outputs.values())
     groups_: dict[Value, list[tuple[Value, Value, Value | None]]] = {}  # x -> end, weights, bias
@@ -111,10 +91,9 @@ def siblings(graph: Graph, origin: Mapping[Value, Value]) -> tuple[Rule, ...]:
                 constant(np.zeros(w.shape[1], DTYPES[v.dtype])) if b is None else b for _, w, b in members], 0))
         return ops.slice_axis(out, -1, start, v.shape[-1])
 
-    return (merged_siblings,)
+    return rewrite(graph, (merged_siblings,), hits, origin)
 
 
-SWAP: tuple[Rule, ...] = (swapped,)
-RULES: tuple[Rule, ...] = (flattened, swapped)
+RULES: tuple[Rule, ...] = (flattened,)
 
-__all__ = ["RULES", "SWAP", "siblings"]
+__all__ = ["RULES", "siblings"]
