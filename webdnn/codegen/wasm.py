@@ -428,7 +428,8 @@ class _LoopPrinter(Lanes):
             text = self.splat(e) if self.lane is not None else self.value(e)
             if len(stage.exprs) > 1 or kept:
                 ctype = (VECTOR if self.lane is not None else SCALAR)[e.dtype]
-                text = self._named(self._key(e), text, self.scope, ctype)
+                key = self._key(e) if self.lane is None or self.varies(e) else (("splat", e), self.part)
+                text = self._named(key, text, self.scope, ctype)
             values.append(text)
         for text in _combine(stage, into, values, ordered):
             self.line(text)
@@ -588,6 +589,8 @@ class _InstancePrinter(Lanes):
 
     def stores(self, lane: str | None) -> str:
         """The epilogue: what is stored for `acc`, a vector along variable `lane` or one scalar."""
+        if lane and self.extent(lane) == 1:
+            return "__builtin_unreachable();"
         return self._aside(lane, lambda: [self.store(s) for s in self.kernel.stores])
 
     def assign(self, row: str, index: str, e: Expr, lane: str | None) -> str:
@@ -684,7 +687,7 @@ def _conv(kernel: Instance) -> Printed:
     p = _InstancePrinter(kernel)
     a, b = p.read("a"), p.read("b")
     m, n, k = p.extent("y") * p.extent("x"), p.extent("n"), p.extent("ky") * p.extent("kx") * p.extent("c")
-    if p.step(a.args[1], "c") != 1:
+    if p.step(a.args[1], "c") != 1 and p.extent("c") != 1:
         raise ValueError(f"{kernel.name}: conv reads channels that are not neighbours: {a}")
     panels = (n + 7) // 8
     rows, block = _blocks(m, panels, k)

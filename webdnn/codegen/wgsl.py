@@ -199,13 +199,13 @@ class Wgsl(Dialect):
     def lower(self, e: Expr) -> Expr:
         """`e` with each load held within its slot and stated as a vec4, a gather or a scalar access."""
         for x in walk(e) if e not in self._lowered else ():
-            new = tuple(self._lowered[c] if isinstance(c, Expr) else c for c in x.args)
-            if x.op in ("var", "dim", "const", "acc"):
-                new = x.args
+            below = {c: self._lowered[c] for c in children(x)}
             if x.op == "load":
-                self._lowered[x] = self._lower_load(x, new[1])
+                self._lowered[x] = self._lower_load(x, below[x.args[1]])
+            elif all(c is low for c, low in below.items()):
+                self._lowered[x] = x
             else:
-                self._lowered[x] = x if all(a is b for a, b in zip(new, x.args)) else make(x.op, new, x.dtype)
+                self._lowered[x] = make(x.op, tuple(below.get(a, a) for a in x.args), x.dtype)
         return self._lowered[e]
 
     def _lower_load(self, e: Expr, index: Expr) -> Expr:
@@ -774,6 +774,7 @@ TILES = (
     Tile("gemm_register", 16, 32, 4, rate=0.15, PARTS=4),
     Tile("gemm_register", 8, 32, 4, rate=0.12, PARTS=16),
     Tile("gemm_register", 4, 32, 4, rate=0.1, PARTS=32),
+    Tile("gemm_register", 256, 8, 4, rate=0.08),
     *(Tile("gemm_register", m, 8, m, rate=0.02 * m, PARTS=parts)
       for m in (1, 2, 4) for parts in (32, 64, 128)),
 )  # fmt: skip
@@ -800,7 +801,8 @@ def print_gemm(kernel: Instance, tile: Tile | None = None) -> Printed:
     M, N, K = product([s.args[1] for s in spatial]), v["n"].args[1], product([s.args[1] for s in deep])
     Z = product([v[name].args[1] for name in outer if name in v])
     if tile is None:
-        tile = min(TILES, key=lambda t: tile_time(t, upper(M), upper(N), upper(K), upper(Z)))
+        legal = [t for t in TILES if -(-upper(M) // t.BM) <= MAX_GROUPS] or TILES
+        tile = min(legal, key=lambda t: tile_time(t, upper(M), upper(N), upper(K), upper(Z)))
     return GemmPrinter(kernel, tile, outer, spatial, deep).print(M, N, K, Z)
 
 
@@ -1046,7 +1048,7 @@ def print_opaque(kernel: Opaque) -> Printed:
 # ---- programs -------------------------------------------------------------------------------------
 
 
-def build(program: Program, bindings: Mapping[int, Mapping[str, Any]], prepare: Sequence[Step] = ()) -> dict[str, Any]:
+def build(program: Program, bindings: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     """The parts of `webgpu.json` that follow from the steps: kernels, prepare, steps.
 
     `bindings`: the binding object of each buffer id, as the descriptor defines it. Kernels with equal
@@ -1076,5 +1078,5 @@ def build(program: Program, bindings: Mapping[int, Mapping[str, Any]], prepare: 
             "flops": to_json(p.flops),
         }
 
-    first = [step(s) for s in prepare]
+    first = [step(s) for s in program.prepare]
     return {"kernels": kernels, "prepare": first, "steps": [step(s) for s in program.steps]}

@@ -170,7 +170,7 @@ def pack_conv(x: Value, w: Value, stride: Any, pads: Any, dilation: Any, groups:
                                groups=1) if oh is not None and ow is not None else x
         out = PACKED_MATMUL(reshape(x, (product([n, h, wd]), c)), pack(reshape(w, (c, m))), n=m)
         return reshape(out, (n, h, wd, m))
-    if groups == c and cg == 1 and m == c:
+    if groups == c and cg == 1 and m == c and c > 1:  # type: ignore[operator]
         return DEPTHWISE(x, reshape(w, (kh, kw, c)), stride=stride, pads=pads, dilation=dilation)
     return PACKED_CONV(x, pack_filters(w, groups), kernel=(kh, kw), m=m, stride=stride, pads=pads, dilation=dilation,
                        groups=groups)
