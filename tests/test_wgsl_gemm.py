@@ -1,0 +1,183 @@
+"""The matmul and convolution templates in every tile, against numpy in double precision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.wgsl_machine import close, run
+from webdnn.browser import Page, open_page
+from webdnn.codegen.wgsl import TILES, Tile, print_gemm, print_kernel
+from webdnn.expr import Dim, Expr, acc, dim, erf, evaluate, load, maximum, var
+from webdnn.kernel import Instance, Slot, Step, Store
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with open_page("chromium", mounts={"/tests/": Path(__file__).parent}, webgpu=True) as page:
+        yield page
+
+
+def panels(b: np.ndarray) -> np.ndarray:
+    """[K, N] as [ceil(N / 8)][K][8]."""
+    k, n = b.shape
+    padded = np.zeros((k, -(-n // 8) * 8), np.float32)
+    padded[:, :n] = b
+    return padded.reshape(k, -1, 8).transpose(1, 0, 2).copy()
+
+
+def size(x: Dim, dims: dict[str, int]) -> int:
+    return evaluate(x, dims)
+
+
+def matmul(m: Dim, n: Dim, k: Dim, batch: tuple[int, ...] = (), residual: bool = False, transposed: bool = False) -> Instance:
+    """C = gelu(A x B + bias) (+ residual), or C stored as [n, m]."""
+    vm, vn, vk = var("m", m), var("n", n), var("k", k)
+    bs = [var(f"b{i}", s) for i, s in enumerate(batch)]
+    flat: Any = 0
+    for b in bs:
+        flat = flat * b.args[1] + b
+    groups = (n + 7) // 8
+    a = load(0, flat * m * k + vm * k + vk)
+    base = flat * groups * k * 8
+    b = load(1, base + (vn // 8) * (k * 8) + vk * 8 + vn % 8)
+    total = 1
+    for s in batch:
+        total *= s
+    x: Expr = acc(0, 0, "f32") + load(2, vn)
+    x = x * 0.5 * (erf(x * 0.7071067811865476) + 1.0)
+    at = flat * m * n + (vn * m + vm if transposed else vm * n + vn)
+    if residual:
+        x = maximum(x + load(3, at), 0.0)
+    slots = [Slot("f32", m * k * total, "read"), Slot("f32", groups * 8 * k * total, "read"), Slot("f32", n, "read")]
+    slots += [Slot("f32", m * n * total, "read")] if residual else []
+    slots.append(Slot("f32", m * n * total, "write"))
+    variables = {f"b{i}": b for i, b in enumerate(bs)} | {"m": vm, "n": vn, "k": vk}
+    return Instance("mm", "matmul", variables, {"a": a, "b": b}, {"b_base": base, "b_batched": bool(batch)},
+                    (Store(len(slots) - 1, at, x),), tuple(slots))
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    from math import erf as scalar
+
+    return 0.5 * x * (1 + np.vectorize(scalar)(x / np.sqrt(2)))
+
+
+def check_matmul(page: Page, m: Dim, n: Dim, k: Dim, tile: Tile | None = None, dims: dict[str, int] | None = None,
+                 batch: tuple[int, ...] = (), residual: bool = False, transposed: bool = False) -> None:
+    dims = dims or {}
+    kernel = matmul(m, n, k, batch, residual, transposed)
+    M, N, K = size(m, dims), size(n, dims), size(k, dims)
+    Z = int(np.prod(batch))
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(Z, M, K)).astype(np.float32), rng.normal(size=(Z, K, N)).astype(np.float32)
+    bias, extra = rng.normal(size=N).astype(np.float32), rng.normal(size=(Z, M, N)).astype(np.float32)
+    y = gelu(a.astype(np.float64) @ b + bias)
+    if transposed:
+        y = y.transpose(0, 2, 1)
+    if residual:
+        y = np.maximum(y + extra.reshape(y.shape), 0)
+    inputs = [a, np.stack([panels(x) for x in b]), bias, *([extra] if residual else []), np.zeros(y.shape, np.float32)]
+    arrays = dict(enumerate(inputs))
+    out = len(arrays) - 1
+    found = run(page, [Step(kernel, tuple(range(out + 1)))], arrays, [out], dims,
+                printer=lambda kernel: print_gemm(kernel, tile))[out]
+    message = close(found, y.astype(np.float32), 1e-5, scale=float(np.sqrt(K)))
+    assert message == "", f"{m}x{n}x{k} by {tile}: {message}"
+
+
+SHAPES = [(1, 8, 4), (5, 3, 7), (33, 20, 36), (64, 64, 64), (130, 70, 50), (2, 1001, 96), (49, 24, 1152)]
+
+
+@pytest.mark.parametrize("tile", TILES, ids=str)
+def test_every_tile(page: Page, tile: Tile) -> None:
+    for m, n, k in SHAPES:
+        check_matmul(page, m, n, k, tile)
+
+
+def test_epilogues_batches_and_symbolic_sizes(page: Page) -> None:
+    check_matmul(page, 40, 36, 16, residual=True)
+    check_matmul(page, 40, 36, 16, transposed=True)
+    check_matmul(page, 40, 35, 18, residual=True, transposed=True)
+    check_matmul(page, 9, 16, 8, batch=(3, 2), residual=True)
+    check_matmul(page, 9, 13, 8, batch=(5,))
+    s = dim("s", 1, 64)
+    for value in (1, 17, 64):
+        check_matmul(page, s, 24, 32, dims={"s": value}, batch=(2,), residual=True)
+        check_matmul(page, 12, 24, s, dims={"s": value})
+    check_matmul(page, 12, s * 4, 20, dims={"s": 7}, residual=True)
+
+
+def test_a_kernel_is_one_text_for_all_sizes() -> None:
+    assert print_kernel(matmul(64, 64, 64)).code != print_kernel(matmul(1, 64, 64)).code
+    a, b = print_kernel(matmul(6400, 1280, 512)), print_kernel(matmul(12800, 2560, 768))
+    assert a.code == b.code and a.params != b.params
+
+
+def conv(B: Dim, H: Dim, W: Dim, C: int, N: int, kernel: tuple[int, int], stride: tuple[int, int],
+         dilation: tuple[int, int], pad: tuple[int, int, int, int], groups: int) -> tuple[Instance, Dim, Dim]:
+    (KY, KX), (sy, sx), (dy, dx), (top, left, bottom, right) = kernel, stride, dilation, pad
+    Y = (H + top + bottom - dy * (KY - 1) - 1) // sy + 1
+    X = (W + left + right - dx * (KX - 1) - 1) // sx + 1
+    b, y, x, g, n = var("b", B), var("y", Y), var("x", X), var("g", groups), var("n", N)
+    ky, kx, c, iy, ix = var("ky", KY), var("kx", KX), var("c", C), var("iy", H), var("ix", W)
+    K = KY * KX * C
+    a = load(0, ((b * H + iy) * W + ix) * (groups * C) + g * C + c)
+    base = g * (-(-N // 8) * K * 8)
+    w = load(1, base + (n // 8) * (K * 8) + ((ky * KX + kx) * C + c) * 8 + n % 8)
+    at = ((b * Y + y) * X + x) * (groups * N) + g * N + n
+    value = maximum(acc(0, 0, "f32") + load(2, g * N + n), 0.0)
+    slots = (Slot("f32", B * H * W * groups * C, "read"), Slot("f32", groups * -(-N // 8) * K * 8, "read"),
+             Slot("f32", groups * N, "read"), Slot("f32", B * Y * X * groups * N, "write"))
+    variables = dict(b=b, y=y, x=x, g=g, n=n, ky=ky, kx=kx, c=c, iy=iy, ix=ix)
+    attrs = {"stride": stride, "dilation": dilation, "pad": (top, left), "groups": groups, "b_base": base}
+    return Instance("conv", "conv", variables, {"a": a, "b": w}, attrs, (Store(3, at, value),), slots), Y, X
+
+
+def check_conv(page: Page, B: int, H: Dim, W: Dim, C: int, N: int, kernel: tuple[int, int] = (3, 3),
+               stride: tuple[int, int] = (1, 1), dilation: tuple[int, int] = (1, 1),
+               pad: tuple[int, int, int, int] = (1, 1, 1, 1), groups: int = 1, tile: Tile | None = None,
+               dims: dict[str, int] | None = None) -> None:
+    dims = dims or {}
+    instance, Y, X = conv(B, H, W, C, N, kernel, stride, dilation, pad, groups)
+    h, w, oh, ow = (size(s, dims) for s in (H, W, Y, X))
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(B, h, w, groups * C)).astype(np.float32)
+    f = rng.normal(size=(groups, *kernel, C, N)).astype(np.float32)
+    bias = rng.normal(size=groups * N).astype(np.float32)
+    padded = np.pad(x.astype(np.float64), ((0, 0), pad[0::2], pad[1::2], (0, 0)))
+    y = np.zeros((B, oh, ow, groups, N))
+    for i in range(kernel[0]):
+        for j in range(kernel[1]):
+            part = padded[:, i * dilation[0] :: stride[0], j * dilation[1] :: stride[1]][:, :oh, :ow]
+            y += np.einsum("byxgc,gcn->byxgn", part.reshape(B, oh, ow, groups, C), f[:, i, j])
+    y = np.maximum(y.reshape(B, oh, ow, -1) + bias, 0)
+    weights = np.stack([panels(f[g].reshape(-1, N)) for g in range(groups)])
+    arrays = {0: x, 1: weights, 2: bias, 3: np.zeros(y.shape, np.float32)}
+    found = run(page, [Step(instance, (0, 1, 2, 3))], arrays, [3], dims, printer=lambda k: print_gemm(k, tile))[3]
+    message = close(found, y.astype(np.float32), 1e-5, scale=float(np.sqrt(kernel[0] * kernel[1] * C)))
+    assert message == "", f"{instance} by {tile}: {message}"
+
+
+@pytest.mark.parametrize("tile", TILES, ids=str)
+def test_convolutions_in_every_tile(page: Page, tile: Tile) -> None:
+    check_conv(page, 2, 9, 11, 8, 16, tile=tile)
+    check_conv(page, 1, 12, 10, 3, 12, (7, 7), (2, 2), pad=(3, 3, 2, 3), tile=tile)
+    check_conv(page, 1, 9, 9, 16, 3, (9, 9), pad=(4, 4, 4, 4), tile=tile)
+
+
+def test_convolutions(page: Page) -> None:
+    check_conv(page, 1, 10, 12, 4, 8, dilation=(2, 3), pad=(2, 3, 2, 3))
+    check_conv(page, 2, 8, 8, 4, 6, groups=3)
+    check_conv(page, 1, 8, 8, 5, 4, (3, 1), (2, 1), pad=(0, 0, 0, 0), groups=2)
+    check_conv(page, 1, 8, 8, 16, 24, (1, 1), (2, 2), pad=(0, 0, 0, 0))
+    check_conv(page, 2, 6, 7, 16, 24, (1, 1), pad=(0, 0, 0, 0))  # a matmul
+    check_conv(page, 1, 1, 20, 8, 8, (1, 5), pad=(0, 4, 0, 0))  # causal, one-dimensional
+    h, w = dim("h", 4, 40), dim("w", 4, 40)
+    for sizes in ((4, 4), (13, 40)):
+        check_conv(page, 1, h, w, 8, 12, dims={"h": sizes[0], "w": sizes[1]})
+        check_conv(page, 1, h, w, 3, 8, stride=(2, 2), dims={"h": sizes[0], "w": sizes[1]})
