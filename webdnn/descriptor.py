@@ -99,7 +99,7 @@ def runner_source() -> Path:
 def write_runner(folder: Folder) -> str:
     """Copies the runner into a folder named by its content; returns that name."""
     source = runner_source()
-    modules = sorted(p for p in source.iterdir() if p.suffix == ".js" or p.name.endswith(".d.ts"))
+    modules = sorted(p for p in source.iterdir() if p.suffix in (".js", ".json") or p.name.endswith(".d.ts"))
     digest = hashlib.sha256(b"".join(p.name.encode() + p.read_bytes() for p in modules)).hexdigest()
     name = f"runner.{digest[:10]}"
     (folder.path / name).mkdir()
