@@ -11,22 +11,28 @@ from pathlib import Path
 import numpy as np
 
 from webdnn.codegen.wasm import compile_program
-from webdnn.expr import evaluate
-from webdnn.kernel import Buffer, Kernel, Program, Step
+from webdnn.expr import OPS, Expr, cast_numpy, evaluate, walk
+from webdnn.kernel import Buffer, Kernel, Loop, Program, Step, is_row
 
 GUARD = 64
 NUMPY = {"f32": np.float32, "i32": np.int32, "u32": np.uint32, "f16": np.float16}
+SCALARS = {**NUMPY, "bool": np.bool_}
 RUNNER = Path(__file__).parent / "wasm_run.mjs"
 
 
-def program(kernel: Kernel, dims=()) -> Program:
-    """One step; buffer k is slot k."""
-    buffers = [Buffer(k, "temp", s.dtype, s.size) for k, s in enumerate(kernel.slots)]
-    return Program(tuple(dims), [], [], buffers, [Step(kernel, tuple(range(len(buffers))))])
+def program(*kernels: Kernel, dims=()) -> Program:
+    """A step for each kernel, on buffers of its own, numbered through in the order of the slots."""
+    buffers: list[Buffer] = []
+    steps = []
+    for kernel in kernels:
+        first = len(buffers)
+        buffers += [Buffer(first + k, "temp", s.dtype, s.size) for k, s in enumerate(kernel.slots)]
+        steps.append(Step(kernel, tuple(range(first, len(buffers)))))
+    return Program(tuple(dims), [], [], buffers, steps)
 
 
 def run(p: Program, values: Mapping[int, np.ndarray], dims: Mapping[str, int] | None = None,
-        variant: str = "plain", threads: int = 1, repeat: int = 1, modules=None):
+        variant: str = "plain", threads: int = 1, repeat: int = 1, profile: bool = False, modules=None):
     """The contents of every buffer after `prepare` and `run`; fails if a byte between buffers changed."""
     dims = dims or {}
     addresses, contents, at = {}, {}, GUARD
@@ -50,7 +56,7 @@ def run(p: Program, values: Mapping[int, np.ndarray], dims: Mapping[str, int] | 
         (root / "m.wasm").write_bytes(modules[variant])
         (root / "arena").write_bytes(image.tobytes())
         job = {"module": str(root / "m.wasm"), "arena": str(root / "arena"), "bytes": image.size,
-               "shared": variant.endswith("threads"), "threads": threads, "repeat": repeat,
+               "shared": variant.endswith("threads"), "threads": threads, "repeat": repeat, "profile": profile,
                "dims": [dims[d.args[0]] for d in p.dims]}
         (root / "job.json").write_text(json.dumps(job))
         done = subprocess.run(["node", str(RUNNER), str(root / "job.json")], capture_output=True, text=True,
@@ -66,5 +72,63 @@ def run(p: Program, values: Mapping[int, np.ndarray], dims: Mapping[str, int] | 
         guard[start : start + size] = False
         out[b.id] = after[start : start + size].copy().view(NUMPY[b.dtype])
     assert (after[guard] == 0xA5).all(), "bytes outside the buffers changed"
-    out["ms"] = reply["ms"]
+    out["ms"], out["steps"] = reply["ms"], reply["steps"]
     return out
+
+
+def calculate(root: Expr, values: dict[Expr, np.ndarray], buffers: Mapping[int, np.ndarray]) -> np.ndarray:
+    """A numpy reading of an expression; `values` holds variables and accumulators. Indices are clamped."""
+    with np.errstate(all="ignore"):
+        for e in walk(root):
+            if e in values:
+                continue
+            if e.op == "const":
+                values[e] = np.asarray(e.args[0], SCALARS[e.dtype])
+            elif e.op == "load":
+                buffer = buffers[e.args[0]]
+                values[e] = buffer[np.clip(values[e.args[1]], 0, buffer.size - 1)]
+                if e.dtype == "bool":
+                    values[e] = values[e] != 0
+            elif e.op == "cast":
+                values[e] = cast_numpy(values[e.args[0]], e.dtype)
+            elif e.op == "bitcast":
+                values[e] = values[e.args[0]].view(SCALARS[e.dtype])
+            else:
+                out = OPS[e.op].numpy(*(values[a] for a in e.args))
+                values[e] = np.asarray(out).astype(SCALARS[e.dtype])
+    return values[root]
+
+
+def interpret(loop: Loop, given: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """The numpy reading of a loop of fixed sizes: all slots afterwards."""
+    buffers = {k: np.array(b).ravel() for k, b in given.items()}
+    loop_vars = [*loop.axes, *loop.reduce]
+    shape = [v.args[1] for v in loop_vars]
+    values: dict[Expr, np.ndarray] = {}
+    for k, v in enumerate(loop_vars):
+        values[v] = np.arange(shape[k], dtype=np.int32).reshape([-1 if j == k else 1 for j in range(len(shape))])
+    outer, rest = shape[: len(loop.axes)], [1] * len(loop.reduce)
+    for k, stage in enumerate(loop.stages):
+        flat = [np.broadcast_to(calculate(e, values, buffers), shape).reshape(*outer, -1) for e in stage.exprs]
+        results = _reduced(stage.monoid, flat, shape, outer + rest)
+        for e in walk(*(x for s in loop.stages for x in s.exprs), *(x for s in loop.stores for x in (s.index, s.value))):
+            if e.op == "acc" and e.args[0] == k:
+                values[e] = results[e.args[1]].astype(SCALARS[e.dtype])
+    for s in loop.stores:
+        at = np.broadcast_to(calculate(s.index, values, buffers), shape if is_row(s, loop) else outer + rest)
+        value = np.broadcast_to(calculate(s.value, values, buffers), at.shape)
+        buffers[s.slot][at.ravel()] = value.ravel()
+    return buffers
+
+
+def _reduced(monoid: str, flat: list[np.ndarray], shape: list[int], kept: list[int]) -> list[np.ndarray]:
+    x = flat[0]
+    if monoid == "scan_sum":
+        return [np.cumsum(x, -1, dtype=np.float64 if x.dtype.kind == "f" else x.dtype).reshape(shape)]
+    if monoid.startswith("arg"):
+        pick = np.argmax if "max" in monoid else np.argmin
+        at = x.shape[-1] - 1 - pick(x[..., ::-1], -1) if monoid.endswith("_last") else pick(x, -1)
+        return [np.take_along_axis(f, at[..., None], -1).reshape(kept) for f in flat]
+    call = {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min, "any": np.any, "all": np.all}[monoid]
+    wide = x.astype(np.float64) if x.dtype.kind == "f" and monoid in ("sum", "prod") else x
+    return [call(wide, -1).astype(x.dtype).reshape(kept)]

@@ -1,6 +1,6 @@
 // Runs one wasm module of the graph transpiler in Node: node wasm_run.mjs JOB.json
-// A job: {module, arena (file: the arena's first bytes), bytes, scratch?, threads, dims, repeat?}; the arena after
-// the run is written to `${arena}.out`; on standard output: {result, ms}.
+// A job: {module, arena (file: the arena's first bytes), bytes, scratch?, threads, dims, repeat?, profile?}; the arena after
+// the run is written to `${arena}.out`; on standard output: {result, ms, steps}.
 import fs from 'node:fs';
 import { Worker, isMainThread, workerData, parentPort } from 'node:worker_threads';
 
@@ -47,9 +47,18 @@ if (!isMainThread) {
     result = await all('run');
     ms = Math.min(ms, performance.now() - start);
   }
+  const steps = [];  // the fastest of `repeat` runs of each step
+  for (let k = 0; job.profile && k < exports.step_count(); k++) {
+    steps[k] = Infinity;
+    for (let r = 0; r < (job.repeat ?? 1); r++) {
+      const start = performance.now();
+      await all('run_steps', k, k + 1);
+      steps[k] = Math.min(steps[k], performance.now() - start);
+    }
+  }
   const tail = new Uint8Array(memory.buffer, scratch + each * job.threads, 64);
   if (tail.some((x) => x !== 0xa5)) throw new Error('a kernel wrote beyond its scratch memory');
   fs.writeFileSync(job.arena + '.out', new Uint8Array(memory.buffer).slice(base, base + job.bytes));
   workers.forEach((w) => w.terminate());
-  console.log(JSON.stringify({ result, ms }));
+  console.log(JSON.stringify({ result, ms, steps }));
 }

@@ -287,8 +287,9 @@ class _LoopPrinter(Lanes):
         if self.inner is not None:
             self.level[self.inner] = 2
         for e in walk(*_roots(loop)):
-            if e.op == "acc":
-                self.level[e] = 1 if self.across else 2
+            if e.op == "acc":  # a prefix is new at each step
+                scan = loop.stages[e.args[0]].monoid == "scan_sum"
+                self.level[e] = 2 + len(loop.reduce) if scan else 1 if self.across else 2
         self._schedule()
         self._print()
         self.text = "\n".join(self.scopes[0].lines)
