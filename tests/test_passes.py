@@ -1,4 +1,4 @@
-"""Every pass: what each rule makes of what, where it must not fire, and that results stay the same."""
+"""Every pass: what rules make of what, where they must not fire, and that results stay the same."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def assert_same(before: Graph, now: Graph, tolerance: float = 1e-5) -> None:
             break
 
 
-# ---- simplify: what becomes what -------------------------------------------------------------------
+# ---- simplify: what becomes what -----------------------------------------------------------------
 
 IDENTITIES: dict[str, tuple[Callable[[], Value], Callable[[], Value]]] = {
     "x*1": (lambda: ops.mul(X, 1.0), lambda: X),
@@ -72,8 +72,10 @@ IDENTITIES: dict[str, tuple[Callable[[], Value], Callable[[], Value]]] = {
     "x-0": (lambda: ops.sub(X, 0.0), lambda: X),
     "x+(-0)": (lambda: ops.add(X, -0.0), lambda: X),
     "i+0": (lambda: ops.add(I, 0), lambda: I),
-    "x*1 broadcast": (lambda: ops.mul(placeholder("s", (6,), "f32"), constant(np.ones((2, 1), np.float32))),
-                      lambda: ops.expand(placeholder("s", (6,), "f32"), (2, 6))),
+    "x*1 broadcast": (
+        lambda: ops.mul(placeholder("s", (6,), "f32"), constant(np.ones((2, 1), np.float32))),
+        lambda: ops.expand(placeholder("s", (6,), "f32"), (2, 6)),
+    ),
     "neg neg": (lambda: ops.neg(ops.neg(X)), lambda: X),
     "relu relu": (lambda: ops.relu(ops.relu(X)), lambda: ops.relu(X)),
     "cast there and back": (lambda: ops.cast(ops.cast(X, "f64"), "f32"), lambda: X),
@@ -93,18 +95,30 @@ IDENTITIES: dict[str, tuple[Callable[[], Value], Callable[[], Value]]] = {
     "min inf": (lambda: ops.min_(X, float("inf")), lambda: X),
     "expand is broadcasting": (
         lambda: ops.add(ops.expand(placeholder("s", (6,), "f32"), (2, 6)), X),
-        lambda: ops.add(placeholder("s", (6,), "f32"), X)),
+        lambda: ops.add(placeholder("s", (6,), "f32"), X),
+    ),
     "slice of slice": (
         lambda: ops.slice_axis(ops.slice_axis(X, 1, 1, 4), 1, 1, 2, 2),
-        lambda: ops.slice_axis(X, 1, 2, 2, 2)),
+        lambda: ops.slice_axis(X, 1, 2, 2, 2),
+    ),
     "flip of flip": (lambda: ops.flip(ops.flip(X, [1]), [1]), lambda: X),
     "split and join": (lambda: ops.concat(ops.split(X, [1, 2, 3], 1), 1), lambda: X),
-    "slice of concat": (lambda: ops.slice_axis(ops.concat([X, Y], 1), 1, 7, 3), lambda: ops.slice_axis(Y, 1, 1, 3)),
-    "concat of concat": (lambda: ops.concat([ops.concat([X, Y], 0), X], 0), lambda: ops.concat([X, Y, X], 0)),
-    "pad of pad": (lambda: ops.pad(ops.pad(X, (1, 0), (0, 2)), (0, 1), (1, 0)), lambda: ops.pad(X, (1, 1), (1, 2))),
+    "slice of concat": (
+        lambda: ops.slice_axis(ops.concat([X, Y], 1), 1, 7, 3),
+        lambda: ops.slice_axis(Y, 1, 1, 3),
+    ),
+    "concat of concat": (
+        lambda: ops.concat([ops.concat([X, Y], 0), X], 0),
+        lambda: ops.concat([X, Y, X], 0),
+    ),
+    "pad of pad": (
+        lambda: ops.pad(ops.pad(X, (1, 0), (0, 2)), (0, 1), (1, 0)),
+        lambda: ops.pad(X, (1, 1), (1, 2)),
+    ),
     "expand of expand": (
         lambda: ops.expand(ops.expand(placeholder("s", (1, 1), "f32"), (1, 6)), (2, 6)),
-        lambda: ops.expand(placeholder("s", (1, 1), "f32"), (2, 6))),
+        lambda: ops.expand(placeholder("s", (1, 1), "f32"), (2, 6)),
+    ),
 }
 
 
@@ -124,10 +138,15 @@ UNTOUCHED: dict[str, Callable[[], Value]] = {
     "f16 loses": lambda: ops.cast(ops.cast(X, "f16"), "f32"),
     "f32 loses i32": lambda: ops.cast(ops.cast(I, "f32"), "i32"),
     "expand that gives the shape": lambda: ops.add(
-        ops.expand(placeholder("s", (1, 6), "f32"), (2, 6)), placeholder("t", (1, 6), "f32")),
+        ops.expand(placeholder("s", (1, 6), "f32"), (2, 6)), placeholder("t", (1, 6), "f32")
+    ),
     "slice across the seam": lambda: ops.slice_axis(ops.concat([X, Y], 1), 1, 4, 4),
-    "slices out of order": lambda: ops.concat([ops.slice_axis(X, 1, 3, 3), ops.slice_axis(X, 1, 0, 3)], 1),
-    "pads of two values": lambda: ops.pad(ops.pad(X, (1, 0), (0, 0)), (0, 1), (0, 0), "constant", 2.0),
+    "slices out of order": lambda: ops.concat(
+        [ops.slice_axis(X, 1, 3, 3), ops.slice_axis(X, 1, 0, 3)], 1
+    ),
+    "pads of two values": lambda: ops.pad(
+        ops.pad(X, (1, 0), (0, 0)), (0, 1), (0, 0), "constant", 2.0
+    ),
     "max(relu, 1)": lambda: ops.max_(ops.relu(X), 1.0),
 }
 
@@ -155,7 +174,7 @@ def test_constant_indices_become_a_table() -> None:
     assert_same(graph(before), graph(found))
 
 
-# ---- activations -----------------------------------------------------------------------------------
+# ---- activations ---------------------------------------------------------------------------------
 
 ROOT2 = 2**0.5
 
@@ -166,25 +185,43 @@ def _tanh_argument(x: Value) -> Value:
 
 ACTIVATIONS: dict[str, tuple[Callable[[], Value], Callable[[], Value]]] = {
     "gelu: x/2 * (1+erf)": (
-        lambda: ops.mul(ops.mul(X, 0.5), ops.add(ops.erf_(ops.div(X, ROOT2)), 1.0)), lambda: ops.gelu(X)),
+        lambda: ops.mul(ops.mul(X, 0.5), ops.add(ops.erf_(ops.div(X, ROOT2)), 1.0)),
+        lambda: ops.gelu(X),
+    ),
     "gelu: (x * (1+erf)) / 2": (
-        lambda: ops.mul(ops.mul(X, ops.add(1.0, ops.erf_(ops.mul(X, 1 / ROOT2)))), 0.5), lambda: ops.gelu(X)),
+        lambda: ops.mul(ops.mul(X, ops.add(1.0, ops.erf_(ops.mul(X, 1 / ROOT2)))), 0.5),
+        lambda: ops.gelu(X),
+    ),
     "gelu: x * ((1+erf) * .5)": (
-        lambda: ops.mul(X, ops.mul(ops.add(ops.erf_(ops.div(X, ROOT2)), 1.0), 0.5)), lambda: ops.gelu(X)),
+        lambda: ops.mul(X, ops.mul(ops.add(ops.erf_(ops.div(X, ROOT2)), 1.0), 0.5)),
+        lambda: ops.gelu(X),
+    ),
     "gelu: (1+erf) * x / 2": (
-        lambda: ops.div(ops.mul(ops.add(ops.erf_(ops.div(X, ROOT2)), 1.0), X), 2.0), lambda: ops.gelu(X)),
+        lambda: ops.div(ops.mul(ops.add(ops.erf_(ops.div(X, ROOT2)), 1.0), X), 2.0),
+        lambda: ops.gelu(X),
+    ),
     "gelu by tanh": (
-        lambda: ops.mul(ops.mul(X, 0.5), ops.add(ops.tanh_(_tanh_argument(X)), 1.0)), lambda: ops.gelu_tanh(X)),
+        lambda: ops.mul(ops.mul(X, 0.5), ops.add(ops.tanh_(_tanh_argument(X)), 1.0)),
+        lambda: ops.gelu_tanh(X),
+    ),
     "silu": (lambda: ops.mul(X, ops.sigmoid(X)), lambda: ops.silu(X)),
     "swish": (lambda: ops.mul(ops.sigmoid(ops.mul(X, 1.5)), X), lambda: ops.swish(X, alpha=1.5)),
     "hard sigmoid": (
-        lambda: ops.div(ops.clip(ops.add(X, 3.0), 0.0, 6.0), 6.0), lambda: ops.hard_sigmoid(X, alpha=1 / 6, beta=0.5)),
+        lambda: ops.div(ops.clip(ops.add(X, 3.0), 0.0, 6.0), 6.0),
+        lambda: ops.hard_sigmoid(X, alpha=1 / 6, beta=0.5),
+    ),
     "hard swish: gate": (
-        lambda: ops.mul(X, ops.hard_sigmoid(X, alpha=1 / 6, beta=0.5)), lambda: ops.hard_swish(X)),
+        lambda: ops.mul(X, ops.hard_sigmoid(X, alpha=1 / 6, beta=0.5)),
+        lambda: ops.hard_swish(X),
+    ),
     "hard swish: /6 last": (
-        lambda: ops.div(ops.mul(X, ops.clip(ops.add(X, 3.0), 0.0, 6.0)), 6.0), lambda: ops.hard_swish(X)),
+        lambda: ops.div(ops.mul(X, ops.clip(ops.add(X, 3.0), 0.0, 6.0)), 6.0),
+        lambda: ops.hard_swish(X),
+    ),
     "hard swish: min of relu": (
-        lambda: ops.mul(X, ops.mul(ops.min_(ops.relu(ops.add(X, 3.0)), 6.0), 1 / 6)), lambda: ops.hard_swish(X)),
+        lambda: ops.mul(X, ops.mul(ops.min_(ops.relu(ops.add(X, 3.0)), 6.0), 1 / 6)),
+        lambda: ops.hard_swish(X),
+    ),
 }
 
 
@@ -196,24 +233,32 @@ def test_activation(name: str) -> None:
     assert_same(graph(before), graph(found))
 
 
-@pytest.mark.parametrize("before", [
-    ops.mul(X, ops.sigmoid(Y)),
-    ops.mul(ops.mul(X, 0.5), ops.add(ops.erf_(ops.div(X, 1.5)), 1.0)),
-    ops.mul(ops.mul(Y, 0.5), ops.add(ops.erf_(ops.div(X, ROOT2)), 1.0)),
-    ops.mul(X, ops.clip(ops.add(X, 2.0), 0.0, 6.0)),
-], ids=["another gate", "another constant", "another operand", "another shift"])
+@pytest.mark.parametrize(
+    "before",
+    [
+        ops.mul(X, ops.sigmoid(Y)),
+        ops.mul(ops.mul(X, 0.5), ops.add(ops.erf_(ops.div(X, 1.5)), 1.0)),
+        ops.mul(ops.mul(Y, 0.5), ops.add(ops.erf_(ops.div(X, ROOT2)), 1.0)),
+        ops.mul(X, ops.clip(ops.add(X, 2.0), 0.0, 6.0)),
+    ],
+    ids=["another gate", "another constant", "another operand", "another shift"],
+)
 def test_no_activation(before: Value) -> None:
     assert after(activation.RULES, before) == [before]
 
 
-# ---- layout ----------------------------------------------------------------------------------------
+# ---- layout --------------------------------------------------------------------------------------
 
 
-def nchw_conv(x: Value, m: int, k: int = 3, groups: int = 1, pad: int | None = None, stride: int = 1) -> Value:
+def nchw_conv(
+    x: Value, m: int, k: int = 3, groups: int = 1, pad: int | None = None, stride: int = 1
+) -> Value:
     """A convolution as frontends of NCHW formats write it."""
     p = k // 2 if pad is None else pad
     w = weights(k, k, x.shape[1] // groups, m)  # type: ignore[operator]
-    return ops.transpose(ops.conv(ops.transpose(x, NHWC), w, (stride, stride), (p,) * 4, (1, 1), groups), NCHW)
+    return ops.transpose(
+        ops.conv(ops.transpose(x, NHWC), w, (stride, stride), (p,) * 4, (1, 1), groups), NCHW
+    )
 
 
 def norm(x: Value) -> Value:
@@ -227,7 +272,9 @@ def upsample(x: Value) -> Value:
 
 
 def pool(x: Value) -> Value:
-    return ops.transpose(ops.max_pool(ops.transpose(x, NHWC), (2, 2), (1, 1), ((1, 0), (0, 1)), (1, 1)), NCHW)
+    return ops.transpose(
+        ops.max_pool(ops.transpose(x, NHWC), (2, 2), (1, 1), ((1, 0), (0, 1)), (1, 1)), NCHW
+    )
 
 
 def squeeze_excite(x: Value) -> Value:
@@ -267,9 +314,12 @@ BETWEEN: dict[str, Callable[[Value], Value]] = {
     "pool": pool,
     "pool with windows of the frontend": lambda x: ops.reshape(
         ops.reduce_max(ops.windows(x, (2, 3), (2, 2), (1, 1), (1, 1)), (4, 5)),
-        (*x.shape[:2], x.shape[2] - 1, x.shape[3] - 1)),
+        (*x.shape[:2], x.shape[2] - 1, x.shape[3] - 1),
+    ),
     "squeeze and excite": squeeze_excite,
-    "split channels": lambda x: ops.reshape(ops.relu(ops.reshape(x, (1, 2, 2, *x.shape[2:]))), x.shape),
+    "split channels": lambda x: ops.reshape(
+        ops.relu(ops.reshape(x, (1, 2, 2, *x.shape[2:]))), x.shape
+    ),
     "depthwise": lambda x: nchw_conv(x, 4, groups=4),
     "where": lambda x: ops.where(ops.less(x, 0.5), x, ops.reduce_sum(x, (1,))),
     "dilate": lambda x: ops.dilate(x, (1, 1, 2, 3)),
@@ -349,9 +399,11 @@ def test_channel_shuffle_keeps_one_transpose() -> None:
 
 def attention(x: Value, heads: int = 2) -> Value:
     n, t, c = x.shape
+
     def project() -> Value:
         y = ops.add(ops.matmul(x, weights(c, c)), weights(c))  # type: ignore[arg-type]
         return ops.transpose(ops.reshape(y, (n, t, heads, c // heads)), (0, 2, 1, 3))  # type: ignore[operator]
+
     scores = ops.matmul(project(), ops.transpose(project(), (0, 1, 3, 2)))
     mixed = ops.matmul(ops.softmax(ops.mul(scores, 0.5), -1), project())
     y = ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (n, t, c))
@@ -359,7 +411,7 @@ def attention(x: Value, heads: int = 2) -> Value:
 
 
 def test_attention() -> None:
-    """Heads stay four views; three projections are one product, with the scores' scale in its weights."""
+    """Heads stay four views; three projections are one product, scaled by its weights."""
     x = placeholder("x", (1, H, 8), "f32")
     before = graph(attention(attention(x)))
     now = run(before, 0, pipeline=PIPELINE[:-1])
@@ -380,7 +432,7 @@ def test_transposes_stay_where_two_orders_are_needed() -> None:
     assert_same(before, now)
 
 
-# ---- conv, affine, matmul --------------------------------------------------------------------------
+# ---- conv, affine, matmul ------------------------------------------------------------------------
 
 Z = placeholder("z", (1, H, W, 4), "f32")
 
@@ -391,11 +443,15 @@ def test_pad_goes_into_conv() -> None:
     assert after(conv.RULES, before) == [ops.conv(Z, w, pads=(1, 1, 2, 3))]
 
 
-@pytest.mark.parametrize("padded", [
-    ops.pad(Z, (0, 1, 1, 0), (0, 1, 1, 0), "constant", 1.0),
-    ops.pad(Z, (0, 1, 1, 0), (0, 1, 1, 0), "reflect"),
-    ops.pad(Z, (0, 0, 0, 0), (0, 0, 0, 2)),
-], ids=["value", "mode", "channels"])
+@pytest.mark.parametrize(
+    "padded",
+    [
+        ops.pad(Z, (0, 1, 1, 0), (0, 1, 1, 0), "constant", 1.0),
+        ops.pad(Z, (0, 1, 1, 0), (0, 1, 1, 0), "reflect"),
+        ops.pad(Z, (0, 0, 0, 0), (0, 0, 0, 2)),
+    ],
+    ids=["value", "mode", "channels"],
+)
 def test_pad_stays(padded: Value) -> None:
     before = ops.conv(padded, weights(3, 3, padded.shape[3], 2))  # type: ignore[arg-type]
     assert after(conv.RULES, before) == [before]
@@ -404,7 +460,9 @@ def test_pad_stays(padded: Value) -> None:
 def test_batch_norm_goes_into_weights() -> None:
     for groups in (1, 2, 4):
         y = ops.conv(Z, weights(3, 3, 4 // groups, 8), pads=(1, 1, 1, 1), groups=groups)
-        before = ops.mul(ops.add(ops.div(ops.add(y, weights(8)), weights(1, 1, 1, 8)), weights(8)), 0.5)
+        before = ops.mul(
+            ops.add(ops.div(ops.add(y, weights(8)), weights(1, 1, 1, 8)), weights(8)), 0.5
+        )
         before = ops.sub(before, weights(8))
         (found,) = after(affine.RULES, before)
         assert ops_in(graph(found)) == ["input", "conv", "add"]
@@ -455,9 +513,14 @@ def test_shared_products_stay() -> None:
     assert after(affine.RULES, *outputs) == outputs
 
 
-@pytest.mark.parametrize("factor", [
-    lambda: weights(1, 5, 1, 4), lambda: placeholder("s", (4,), "f32"),
-], ids=["varies in space", "not constant"])
+@pytest.mark.parametrize(
+    "factor",
+    [
+        lambda: weights(1, 5, 1, 4),
+        lambda: placeholder("s", (4,), "f32"),
+    ],
+    ids=["varies in space", "not constant"],
+)
 def test_other_scales_stay(factor: Callable[[], Value]) -> None:
     z = placeholder("z", (1, 5, 5, 4), "f32")
     before = ops.mul(ops.conv(z, weights(1, 1, 4, 4)), factor())
@@ -465,7 +528,9 @@ def test_other_scales_stay(factor: Callable[[], Value]) -> None:
 
 
 def test_scale_that_broadcasts_stays() -> None:
-    before = ops.mul(ops.conv(placeholder("z", (1, 1, 1, 4), "f32"), weights(1, 1, 4, 1)), weights(1, 3, 3, 8))
+    before = ops.mul(
+        ops.conv(placeholder("z", (1, 1, 1, 4), "f32"), weights(1, 1, 4, 1)), weights(1, 3, 3, 8)
+    )
     assert after(affine.RULES, before) == [before]
 
 
@@ -495,8 +560,10 @@ def test_constants_stay_lazy() -> None:
 
 def test_siblings_merge_only_without_activations() -> None:
     x = placeholder("x", (5, 6), "f32")
+
     def dense(n: int) -> Value:
         return ops.add(ops.matmul(x, weights(6, n)), weights(n))
+
     plain = graph(*(ops.reshape(dense(n), (-1,)) for n in (4, 8, 3)))
     now = run(plain, 0, pipeline=PIPELINE[:-1])
     assert ops_in(now).count("matmul") == 1
@@ -517,19 +584,34 @@ def test_constant_operands_come_second() -> None:
 
 def test_pack_computes_the_same() -> None:
     z = placeholder("z", (2, 7, 9, 8), "f32")
-    for k, m, groups, stride in ((1, 5, 1, 1), (1, 8, 1, 2), (3, 12, 1, 2), (3, 8, 8, 1), (3, 4, 2, 1), (5, 16, 8, 2)):
-        before = graph(ops.conv(z, weights(k, k, 8 // groups, m), (stride, stride), (k // 2,) * 4, (1, 1), groups))
+    for k, m, groups, stride in (
+        (1, 5, 1, 1),
+        (1, 8, 1, 2),
+        (3, 12, 1, 2),
+        (3, 8, 8, 1),
+        (3, 4, 2, 1),
+        (5, 16, 8, 2),
+    ):
+        before = graph(
+            ops.conv(
+                z, weights(k, k, 8 // groups, m), (stride, stride), (k // 2,) * 4, (1, 1), groups
+            )
+        )
         now = run(before, 0)
         assert not {"conv", "matmul"} & set(ops_in(now))
         assert_same(before, now)
     a, b = placeholder("a", (2, 3, 5, 4), "f32"), placeholder("b", (3, 4, 9), "f32")
-    for product in (ops.matmul(a, b), ops.matmul(a, weights(4, 9)), ops.matmul(a, weights(1, 4, 3))):
+    for product in (
+        ops.matmul(a, b),
+        ops.matmul(a, weights(4, 9)),
+        ops.matmul(a, weights(1, 4, 3)),
+    ):
         now = run(graph(product), 0)
         assert not {"conv", "matmul"} & set(ops_in(now))
         assert_same(graph(product), now)
 
 
-# ---- the pipeline ----------------------------------------------------------------------------------
+# ---- the pipeline --------------------------------------------------------------------------------
 
 
 def test_debug_prints_hits_and_dump_sees_every_pass(capsys: pytest.CaptureFixture[str]) -> None:
@@ -569,6 +651,7 @@ def test_names_follow_their_values() -> None:
 
 def test_rewriting_is_linear() -> None:
     """A long model takes a number of rule calls proportional to its length."""
+
     def calls(layers: int) -> int:
         count = 0
 
@@ -587,16 +670,42 @@ def test_rewriting_is_linear() -> None:
     assert calls(80) < 2.2 * calls(40)
 
 
-# ---- random graphs ---------------------------------------------------------------------------------
+# ---- random graphs -------------------------------------------------------------------------------
 
 
 def _step(draw: st.DrawFn, pool_: list[Value]) -> Value | None:
     x = draw(st.sampled_from(pool_[-4:]))
-    c, h, w = x.shape[-3:] if x.rank >= 3 else (1, 1, 1)
     same = [v for v in pool_ if v.shape == x.shape]
-    kind = draw(st.sampled_from([
-        "conv", "conv", "norm", "relu", "add", "mul", "transpose", "back", "reduce", "center", "concat", "slice", "pad",
-        "reshape", "merge", "softmax", "gather", "expand", "pool", "upsample", "matmul", "vector", "scan", "where"]))
+    kind = draw(
+        st.sampled_from(
+            [
+                "conv",
+                "conv",
+                "norm",
+                "relu",
+                "add",
+                "mul",
+                "transpose",
+                "back",
+                "reduce",
+                "center",
+                "concat",
+                "slice",
+                "pad",
+                "reshape",
+                "merge",
+                "softmax",
+                "gather",
+                "expand",
+                "pool",
+                "upsample",
+                "matmul",
+                "vector",
+                "scan",
+                "where",
+            ]
+        )
+    )
     axis = draw(st.integers(0, x.rank - 1))
     if not isinstance(x.size, int) or x.size > 3000 or x.rank > 5:
         return ops.reduce_max(x, tuple(range(1, x.rank)))
@@ -626,9 +735,11 @@ def _step(draw: st.DrawFn, pool_: list[Value]) -> Value | None:
             one = [int(k == axis) for k in range(x.rank)]
             return ops.pad(x, one, one, draw(st.sampled_from(["constant", "edge"])))
         case "reshape" if x.shape[axis] % 2 == 0 and x.rank < 5:  # type: ignore[operator]
-            return ops.reshape(x, (*x.shape[:axis], 2, x.shape[axis] // 2, *x.shape[axis + 1:]))  # type: ignore[operator]
+            return ops.reshape(x, (*x.shape[:axis], 2, x.shape[axis] // 2, *x.shape[axis + 1 :]))  # type: ignore[operator]
         case "merge" if axis + 1 < x.rank:
-            return ops.reshape(x, (*x.shape[:axis], x.shape[axis] * x.shape[axis + 1], *x.shape[axis + 2:]))  # type: ignore[operator]
+            return ops.reshape(
+                x, (*x.shape[:axis], x.shape[axis] * x.shape[axis + 1], *x.shape[axis + 2 :])
+            )  # type: ignore[operator]
         case "softmax":
             return ops.softmax(x, axis)
         case "gather":
@@ -654,7 +765,10 @@ def _step(draw: st.DrawFn, pool_: list[Value]) -> Value | None:
 def graphs(draw: st.DrawFn) -> Graph:
     global RNG
     RNG = np.random.default_rng(1)
-    values = [placeholder("x", (1, 4, 6, 5), "f32"), ops.relu(placeholder("y", (1, 4, 6, 5), "f32"))]
+    values = [
+        placeholder("x", (1, 4, 6, 5), "f32"),
+        ops.relu(placeholder("y", (1, 4, 6, 5), "f32")),
+    ]
     for _ in range(draw(st.integers(3, 12))):
         made = _step(draw, values)
         if made is not None:
@@ -662,7 +776,9 @@ def graphs(draw: st.DrawFn) -> Graph:
     return graph(*{values[-1], draw(st.sampled_from(values))})
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
+)
 @given(graphs())
 def test_random_graphs_compute_the_same(before: Graph) -> None:
     now = run(before, 0, pipeline=PIPELINE[:-1])

@@ -6,11 +6,12 @@
     >>> print(run(Graph((x,), {"y": ops.neg(ops.neg(x))})))
     x: f32[2,3] = input()
 
-PIPELINE is read top to bottom. A pass is a name and rules; a rule is `(value, uses) -> Value | None` and
-is applied everywhere, bottom-up, until none fires (`graph.rewrite`). Where rules must first look at the
-whole graph (which values share an input, say), the pass is a function `(graph, hits) -> graph` instead. Every pass keeps what the graph computes:
-exactly, or (affine, matmul) up to the rounding of a reassociated product. No pass writes a constant:
-constants are built as graphs of constants, and evaluated when the descriptor is written.
+PIPELINE is read top to bottom. A pass is a name and rules. A rule is `(value, uses) -> Value |
+None`, applied everywhere, bottom-up, until none fires (`graph.rewrite`). Where rules must first
+look at the whole graph (which values share an input, say), the pass is a function `(graph, hits) ->
+graph`. Every pass keeps what the graph computes: exactly, or (affine, matmul) up to the rounding of
+a reassociated product. No pass writes a constant: constants are built as graphs of constants, and
+evaluated when the descriptor is written.
 """
 
 from __future__ import annotations
@@ -37,12 +38,16 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
 )
 
 
-def run(graph: Graph, debug: int | None = None, dump: Callable[[str, Graph], Any] | None = None,
-        pipeline: Sequence[tuple[str, Pass]] = PIPELINE) -> Graph:
+def run(
+    graph: Graph,
+    debug: int | None = None,
+    dump: Callable[[str, Graph], Any] | None = None,
+    pipeline: Sequence[tuple[str, Pass]] = PIPELINE,
+) -> Graph:
     """The graph after all passes.
 
-    `debug` (default: $WEBDNN_DEBUG): 1 prints which rules fired and verifies after each pass, 3 prints the
-    graph too. `dump` is called with the name of each pass and the graph after it.
+    `debug` (default: $WEBDNN_DEBUG): 1 prints which rules fired and verifies after each pass, 3
+    prints the graph too. `dump` is called with the name of each pass and the graph after it.
     """
     debug = int(os.environ.get("WEBDNN_DEBUG") or 0) if debug is None else debug
     for name, rules in pipeline:
@@ -54,7 +59,9 @@ def run(graph: Graph, debug: int | None = None, dump: Callable[[str, Graph], Any
         except AssertionError as e:
             raise AssertionError(f"pass {name}: {e}") from e
         if debug:
-            fired = ", ".join(f"{rule} {n}" for rule, n in sorted(hits.items(), key=lambda h: -h[1]))
+            fired = ", ".join(
+                f"{rule} {n}" for rule, n in sorted(hits.items(), key=lambda h: -h[1])
+            )
             print(f"pass {name}: {fired or 'nothing to do'}")
         if debug >= 3:
             print(graph)

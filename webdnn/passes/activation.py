@@ -1,7 +1,7 @@
 """Activations that exporters spell out: x*0.5*(1+erf(x/sqrt2)) -> gelu(x), x*sigmoid(x) -> silu(x).
 
-The single operator is cheaper (no divisions, fewer roundings) and names its kernel. Normalisations and
-softmax need no rule here: the fuser groups their reductions whatever their spelling.
+The single operator is cheaper (no divisions, fewer roundings) and names its kernel. Normalisations
+and softmax need no rule here: the fuser groups their reductions whatever their spelling.
 """
 
 from __future__ import annotations
@@ -151,8 +151,9 @@ def hard_swish(v: Value, uses: Uses) -> Value | None:
         for x, g in (vs, vs[::-1]):
             if x.shape != v.shape:
                 continue
-            if g.op == "hard_sigmoid" and g.inputs[0] is x and c == 1:
-                if _near(g.attrs["alpha"], 1 / 6) and _near(g.attrs["beta"], 0.5):
+            if c == 1 and g.op == "hard_sigmoid" and g.inputs[0] is x:
+                line = g.attrs["alpha"], g.attrs["beta"]
+                if _near(line[0], 1 / 6) and _near(line[1], 0.5):
                     return ops.hard_swish(x)
             found = _bounds(g)
             if found and found[1:] == (0, 6) and _near(c, 1 / 6) and found[0].op == "add":

@@ -1,17 +1,17 @@
 """Constant scales and shifts go into weights: conv(x, w) * s + b -> conv(x, w * s) + b.
 
-Batch normalisation arrives as x * scale + shift; so do input normalisations, the 1/sqrt(d) of attention
-and the gains of layer normalisation.
+Batch normalisation arrives as x * scale + shift; so do input normalisations, the 1/sqrt(d) of
+attention and the gains of layer normalisation.
 
-    (y * a + b) * c + d                ->  y * (a*c) + (b*c + d)
-    conv(x, w) * s                     ->  conv(x, w * s)              s: one number, or one per channel
-    conv(x * s, w)                     ->  conv(x, s * w)
-    conv(x + b, w), without padding    ->  conv(x, w) + sum(b * w)     (padding is zero after the shift)
+    (y * a + b) * c + d             ->  y * (a*c) + (b*c + d)
+    conv(x, w) * s                  ->  conv(x, w * s)            s: a number, or one per channel
+    conv(x * s, w)                  ->  conv(x, s * w)
+    conv(x + b, w), not padded      ->  conv(x, w) + sum(b * w)   (zeros come after the shift)
 
-and the same for matmul, also through reshapes and transposes in between. A product is scaled only if
-nobody else uses it. The weights stay unevaluated (s * w is a constant of the graph), and shifts stay
-elementwise: the fuser adds them where the product is stored. Results differ from the original by the
-rounding of s * w.
+and the same for matmul, also through reshapes and transposes in between. A product is scaled only
+if nobody else uses it. The weights stay unevaluated (s * w is a constant of the graph), and shifts
+stay elementwise: the fuser adds them where the product is stored. Results differ from the original
+by the rounding of s * w.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .. import ops
-from ..graph import FLOATS, Rule, Value
+from ..expr import Dim
+from ..graph import FLOATS, Rule, Shape, Value
 from ..ops.elementwise import broadcast_shapes
 from ..ops.movement import groups
 from .layout import invert
@@ -101,10 +102,10 @@ def ranked(s: Value, rank: int) -> Value:
     return ops.reshape(s, (1,) * (rank - s.rank) + s.shape)
 
 
-def reshaped(s: Value, shape: tuple, to: tuple) -> Value | None:  # type: ignore[type-arg]
-    """What s (broadcast to `shape`) is for a value reshaped to `to`; axes of one number stay of size 1."""
-    full: list[int] = []
-    out: list[int] = []
+def reshaped(s: Value, shape: Shape, to: Shape) -> Value | None:
+    """What s (broadcast to `shape`) is for a value reshaped to `to`; small where it can be."""
+    full: list[Dim] = []
+    out: list[Dim] = []
     for left, right in groups(shape, to):
         varies = any(s.shape[k] != 1 for k in left)
         sizes = [shape[k] for k in left], [to[k] for k in right]
@@ -113,7 +114,9 @@ def reshaped(s: Value, shape: tuple, to: tuple) -> Value | None:  # type: ignore
         full += sizes[0] if varies else [1] * len(left)
         out += sizes[1] if varies else [1] * len(right)
     wide = ops.expand(s, full)
-    return ops.reshape(wide, out) if wide.constant else None  # not if it would have to be downloaded
+    return (
+        ops.reshape(wide, out) if wide.constant else None
+    )  # not if it would have to be downloaded
 
 
 def fold_scale(v: Value, uses: Uses) -> Value | None:

@@ -14,7 +14,9 @@ def pad_into_conv(v: Value, uses: Mapping[Value, int]) -> Value | None:
         return None
     padded, w = v.inputs
     before, after = padded.attrs["before"], padded.attrs["after"]
-    if not all(isinstance(p, int) for p in (*before, *after)) or any((before[0], after[0], before[3], after[3])):
+    if not all(isinstance(p, int) for p in (*before, *after)) or any(
+        (before[0], after[0], before[3], after[3])
+    ):
         return None
     top, left, bottom, right = v.attrs["pads"]
     pads = (top + before[1], left + before[2], bottom + after[1], right + after[2])

@@ -1,20 +1,22 @@
 """Transposes move until they cancel: f(T(x)) -> T(f'(x)), T'(f(T(x))) -> f'(x).
 
-Convolutions are NHWC by definition, so a model written for NCHW arrives with a transpose on each side of
-every convolution. Two steps remove them; together they never add to their number.
+Convolutions are NHWC by definition, so a model written for NCHW arrives with a transpose on each
+side of every convolution. Two steps remove them; together they never add to their number.
 
-    sink    f(T(x), c) -> T(f'(x, T'(c))): transposes move towards the outputs, through all operators whose
-            axes can be renamed, as long as the other operands follow for nothing (constants, scalars,
-            vectors along one axis, operands transposed alike). T' after T composes to nothing. A
-            product with both operands transposed, or the second one and a constant, is the transposed
-            product of the two in reverse: constants should be second, where they are packed beforehand.
-    cancel  T'(f(T(x), y)) -> f'(x, T'(y)): where an operand would not follow for nothing, the whole is
-            counted (which transposes vanish, which appear), and rewritten if fewer are left. It looks at
-            the graph first: a value is wanted in another order if somebody transposes it so.
+    sink    f(T(x), c) -> T(f'(x, T'(c))): transposes move towards the outputs, through operators
+            whose axes can be renamed, as long as the other operands follow for nothing (constants,
+            scalars, vectors along one axis, operands transposed alike). T' after T composes to
+            nothing. A product with both operands transposed, or the second one and a constant, is
+            the transposed product of the two in reverse: constants should be second, where they are
+            packed beforehand.
+    cancel  T'(f(T(x), y)) -> f'(x, T'(y)): where an operand would not follow for nothing, the whole
+            is counted (which transposes vanish, which appear), and rewritten if fewer are left. It
+            looks at the graph first: a value is wanted in another order if a user transposes it so.
 
-Both rest on one table, `plan`: how the transposed result of an operator is the same operator on transposed
-inputs. Symbolic sizes take part like any others. Limits: transposes stay at matrix products, at reshapes
-that mix what they moved (attention heads; the fuser reads them as views), at inputs and outputs.
+Both rest on one table, `plan`: how the transposed result of an operator is the same operator on
+transposed inputs. Symbolic sizes take part like any others. Limits: transposes stay at matrix
+products, at reshapes that mix what they moved (attention heads; the fuser reads them as views), at
+inputs and outputs.
 
     >>> from webdnn.graph import Graph, placeholder, rewrite
     >>> x = placeholder("x", (1, 8, 8, 3), "f32")
@@ -36,7 +38,7 @@ from .simplify import VIEWS
 
 Perm = tuple[int, ...]
 Uses = Mapping[Value, int]
-Plan = tuple[list[tuple[Value, Perm | None]], Callable[..., Value]]
+Plan = tuple[Sequence[tuple[Value, Perm | None]], Callable[..., Value]]
 
 ROUNDS = 4  # of cancelling, at most: one removal may make the next worth while
 DEPTH = 16  # operators that a transpose may be carried up through at once
@@ -61,10 +63,13 @@ def count_transposes(graph: Graph) -> int:
 
 
 def plan(v: Value, q: Perm) -> Plan | None:
-    """transpose(v, q) as v's own operator: its inputs, each with a permutation (None: as it is), and
-    what makes the result of them. None if that operator's axes cannot be renamed so."""
+    """transpose(v, q) as v's own operator: its inputs, each with a permutation (None: as it is),
+    and what makes the result of them. None if that operator's axes cannot be renamed so."""
     op, a, at = v.node.op, v.attrs, invert(q)
-    pick: Callable[[Sequence[Any]], tuple[Any, ...]] = lambda values: tuple(values[k] for k in q)  # noqa: E731
+
+    def pick(values: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(values[k] for k in q)
+
     same = [(i, q) for i in v.inputs]
     if op.pointwise or v.op == "expand":
         operands = [(_to_rank(i, v.rank), q) if _wide(i) else (i, None) for i in v.inputs]
@@ -73,15 +78,21 @@ def plan(v: Value, q: Perm) -> Plan | None:
         return operands, lambda *xs: op(*xs, **a)
     match v.op:
         case "reduce" | "scan":
-            return same, lambda x: op(x, monoid=a["monoid"], axes=tuple(sorted(at[k] for k in a["axes"])))
+            return same, lambda x: op(
+                x, monoid=a["monoid"], axes=tuple(sorted(at[k] for k in a["axes"]))
+            )
         case "concat":
             return same, lambda *xs: ops.concat(xs, at[a["axis"]])
         case "gather_elements":
             return same, lambda *xs: op(*xs, axis=at[a["axis"]])
         case "slice":
-            return same, lambda x: ops.slice_(x, pick(a["starts"]), pick(a["sizes"]), pick(a["steps"]))
+            return same, lambda x: ops.slice_(
+                x, pick(a["starts"]), pick(a["sizes"]), pick(a["steps"])
+            )
         case "pad" | "pad_mode" | "dilate":
-            return same, lambda x: op(x, **{k: pick(w) if isinstance(w, tuple) else w for k, w in a.items()})
+            return same, lambda x: op(
+                x, **{k: pick(w) if isinstance(w, tuple) else w for k, w in a.items()}
+            )
         case "iota":
             return [], lambda: IOTA(shape=pick(v.shape), axis=at[a["axis"]], dtype=a["dtype"])
         case "windows":
@@ -102,9 +113,9 @@ def _to_rank(i: Value, rank: int) -> Value:
 
 
 def _plan_windows(v: Value, q: Perm) -> Plan | None:
-    """The appended axes (offsets within a window) must stay behind; their order is that of `axes`."""
+    """The appended axes (offsets within a window) stay behind; their order is that of `axes`."""
     (x,) = v.inputs
-    lead, tail = q[:x.rank], [k - x.rank for k in q[x.rank:]]
+    lead, tail = q[: x.rank], [k - x.rank for k in q[x.rank :]]
     if sorted(lead) != list(range(x.rank)):
         return None
     at = invert(lead)
@@ -119,7 +130,7 @@ def _plan_gather(v: Value, q: Perm) -> Plan | None:
     axis, m = v.attrs["axis"], indices.rank
     block = tuple(range(axis, axis + m))
     start = q.index(axis) if m else -1
-    if m == 0 or q[start:start + m] != block:
+    if m == 0 or q[start : start + m] != block:
         return None
     p = tuple(axis if k == axis else k if k < axis else k - m + 1 for k in q if k not in block[1:])
     return [(x, p), (indices, None)], lambda y, i: ops.gather(y, i, p.index(axis))
@@ -150,7 +161,7 @@ def _plan_reshape(v: Value, q: Perm) -> Plan | None:
 
 
 def follow(v: Value, k: int) -> Perm | None:
-    """The permutation q for which transpose(v, q) takes input k, a transpose, in its original order."""
+    """The q for which transpose(v, q) takes input k, a transpose, in its original order."""
     t = v.inputs[k]
     back = invert(t.attrs["perm"])
     if v.op == "windows":
@@ -159,14 +170,20 @@ def follow(v: Value, k: int) -> Perm | None:
         axis, m = v.attrs["axis"], v.inputs[1].rank
         if k != 0:
             return None
-        return tuple(o for a in back for o in (range(axis, axis + m) if a == axis else [a if a < axis else a + m - 1]))
+        return tuple(
+            o
+            for a in back
+            for o in (range(axis, axis + m) if a == axis else [a if a < axis else a + m - 1])
+        )
     if v.op == "reshape":
         runs = _blocks(v)
         if runs is None:
             return None
         (x,) = t.inputs
         # An axis that is only repeated has no order of its own: it goes where its run goes.
-        free = {a for a, d in enumerate(x.shape) if d == 1 or (x.op == "expand" and _repeated(x, a))}
+        free = {
+            a for a, d in enumerate(x.shape) if d == 1 or (x.op == "expand" and _repeated(x, a))
+        }
         key: list[tuple[int, int, range]] = []
         for n, (left, right) in enumerate(runs):
             fixed = [t.attrs["perm"][a] for a in left if t.attrs["perm"][a] not in free]
@@ -185,12 +202,18 @@ def _repeated(x: Value, axis: int) -> bool:
 # ---- counting ------------------------------------------------------------------------------------
 
 
-def carry(v: Value, q: Perm | None, uses: Uses, find: Callable[[Value, Perm], Value | None],
-          shared: int, depth: int = DEPTH) -> tuple[int, Value]:
+def carry(
+    v: Value,
+    q: Perm | None,
+    uses: Uses,
+    find: Callable[[Value, Perm], Value | None],
+    shared: int,
+    depth: int = DEPTH,
+) -> tuple[int, Value]:
     """How many transposes it adds to have transpose(v, q) instead of v, and that value.
 
-    `find` gives the same elements in the same order, if the graph has them anyway; `shared` is what the
-    loss of a transpose with other users counts.
+    `find` gives the same elements in the same order, if the graph has them anyway; `shared` is what
+    the loss of a transpose with other users counts.
     """
     moved = v if q is None else ops.transpose(v, q)
     if q is None or moved is v or moved.constant:
@@ -235,7 +258,8 @@ def sink(v: Value, uses: Uses) -> Value | None:
             continue
         tried.add(q)
         moves: dict[tuple[Value, Perm | None], tuple[int, Value]] = {
-            move: carry(*move, uses, lambda x, p: None, -1) for move in found[0]}
+            move: carry(*move, uses, lambda x, p: None, -1) for move in found[0]
+        }
         lost = sum(n for n, _ in moves.values() if n < 0)
         added = sum(n for n, _ in moves.values() if n > 0)
         if lost + added + 1 > 0 or (added and lost + added + 1 == 0):
@@ -265,12 +289,16 @@ def swapped(v: Value, uses: Uses) -> Value | None:
 
 
 def cancel(graph: Graph, hits: dict[str, int]) -> Graph:
-    """u -> T(f'(...)) for values u = f(...) that are wanted in another order, where that leaves fewer."""
+    """u -> T(f'(...)) for values u = f(...) wanted in another order, where that leaves fewer."""
     origin: dict[Value, Value] = {}
-    wanted: dict[Value, dict[Perm, Perm]] = {}  # value -> order of its longer axes -> transpose's order
+    wanted: dict[
+        Value, dict[Perm, Perm]
+    ] = {}  # value -> order of its longer axes -> transpose's order
     for v in graph.values():
         if is_transpose(v):
-            wanted.setdefault(v.inputs[0], {})[_longer(v.inputs[0], v.attrs["perm"])] = v.attrs["perm"]
+            wanted.setdefault(v.inputs[0], {})[_longer(v.inputs[0], v.attrs["perm"])] = v.attrs[
+                "perm"
+            ]
     users = graph.uses()
     outputs = set(graph.outputs.values())
 
@@ -285,7 +313,8 @@ def cancel(graph: Graph, hits: dict[str, int]) -> Graph:
             if found is None:
                 continue
             others = old in outputs or any(
-                w.op != "transpose" or w.attrs["perm"] != q for w in users[old])
+                w.op != "transpose" or w.attrs["perm"] != q for w in users[old]
+            )
             moves = [carry(*move, uses, find, 0) for move in found[0]]
             if sum(n for n, _ in moves) - 1 + others < 0:
                 return ops.transpose(found[1](*(part for _, part in moves)), invert(q))
@@ -305,7 +334,7 @@ def settle(graph: Graph, hits: dict[str, int]) -> Graph:
 
 
 def units(v: Value, uses: Uses) -> Value | None:
-    """f(U(x), c) -> U(f(x, U'(c))) where U only moves axes of size 1, as transposes of vectors become"""
+    """f(U(x), c) -> U(f(x, U'(c))) where U only moves axes of size 1 (transposes of vectors)"""
     if not v.node.op.pointwise:
         return None
     x = next((i.inputs[0] for i in v.inputs if _moves_units(i) and i.shape == v.shape), None)
@@ -315,7 +344,9 @@ def units(v: Value, uses: Uses) -> Value | None:
     for i in v.inputs:
         if not _wide(i):
             operands.append(i)
-        elif [d for d in i.shape if d != 1] == [d for d in v.shape if d != 1] and (i.constant or _moves_units(i)):
+        elif [d for d in i.shape if d != 1] == [d for d in v.shape if d != 1] and (
+            i.constant or _moves_units(i)
+        ):
             operands.append(ops.reshape(i, x.shape))
         else:
             return None

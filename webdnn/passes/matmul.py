@@ -1,13 +1,13 @@
-"""Matrix products with constant weights: fewer of them, in the order that their input has in memory.
+"""Matrix products with constant weights: fewer, and in the order that their input has in memory.
 
     matmul(reshape(T(x)), w)                 ->  matmul(reshape(x), w with its rows permuted)
     matmul(x, w1), matmul(x, w2)             ->  slices of matmul(x, concat(w1, w2))
 
-The first removes the transpose between the convolutions and the first dense layer of an NHWC classifier.
-The second is for the projections of
-attention: one product of three times the width is one launch, reads x once, and fills more of a GPU at
-small batches. It is done only where nothing elementwise but a bias follows: an activation is fused into
-the store of its own product, and would otherwise become another pass over memory.
+The first removes the transpose between the convolutions and the first dense layer of an NHWC
+classifier. The second is for the projections of attention: one product of three times the width is
+one launch, reads x once, and fills more of a GPU at small batches. It is done only where nothing
+elementwise but a bias follows: an activation is fused into the store of its own product, and would
+otherwise become another pass over memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Uses = Mapping[Value, int]
 
 
 def flattened(v: Value, uses: Uses) -> Value | None:
-    """matmul(reshape(transpose(x)), w) -> matmul(reshape(x), w') if only merged axes were transposed"""
+    """matmul(reshape(transpose(x)), w) -> matmul(reshape(x), w') if only merged axes moved"""
     if v.op != "matmul" or not v.inputs[1].constant or v.inputs[0].op != "reshape":
         return None
     a, w = v.inputs
@@ -48,7 +48,8 @@ def flattened(v: Value, uses: Uses) -> Value | None:
     r = len(batch)
     rows = ops.transpose(
         ops.reshape(w, (*batch, *dims, n)),
-        (*range(r), *(r + k - left[0] for k in order), r + len(dims)))
+        (*range(r), *(r + k - left[0] for k in order), r + len(dims)),
+    )
     return ops.matmul(ops.reshape(x, a.shape), ops.reshape(rows, w.shape))
 
 
@@ -65,9 +66,9 @@ def siblings(graph: Graph, hits: dict[str, int]) -> Graph:
         bias: Value | None = None
         if len(users.get(m, ())) == 1 and m not in outputs:
             found = shift(users[m][0])
-            if found is not None and found[0] is m and (n := last(found[1])) is not None:
-                if n.shape == (m.shape[-1],):
-                    end, bias = users[m][0], n
+            n = last(found[1]) if found is not None and found[0] is m else None
+            if n is not None and n.shape == (m.shape[-1],):
+                end, bias = users[m][0], n
         fused = any(u.node.op.pointwise or u.op == "reduce" for u in users.get(end, ()))
         if not fused and end not in outputs:
             groups_.setdefault(m.inputs[0], []).append((end, m.inputs[1], bias))
@@ -87,8 +88,16 @@ def siblings(graph: Graph, hits: dict[str, int]) -> Graph:
         m = v if v.op == "matmul" else next(i for i in v.inputs if i.op == "matmul")
         out = ops.matmul(m.inputs[0], ops.concat([w for _, w, _ in members], 1))
         if any(b is not None for _, _, b in members):
-            out = ops.add(out, ops.concat([
-                constant(np.zeros(w.shape[1], DTYPES[v.dtype])) if b is None else b for _, w, b in members], 0))
+            out = ops.add(
+                out,
+                ops.concat(
+                    [
+                        constant(np.zeros(w.shape[1], DTYPES[v.dtype])) if b is None else b
+                        for _, w, b in members
+                    ],
+                    0,
+                ),
+            )
         return ops.slice_axis(out, -1, start, v.shape[-1])
 
     return rewrite(graph, (merged_siblings,), hits, origin)

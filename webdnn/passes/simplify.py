@@ -2,15 +2,16 @@
 
     x*1 -> x     -(-x) -> x     reshape(reshape(x)) -> reshape(x)     concat(x[:2], x[2:]) -> x
 
-Floating point is respected: x + 0 stays (it turns -0 into +0), x * 0 stays (NaN), and a division by a
-constant becomes a product only where the reciprocal is exact (a power of two). Exceptions, chosen since
-every framework's own kernels do the same: powers 2, 3, 1/2 and -1/2, and x / sqrt(y) -> x * rsqrt(y).
+Floating point is respected: x + 0 stays (it turns -0 into +0), x * 0 stays (NaN), and a division by
+a constant becomes a product only where the reciprocal is exact (a power of two). Exceptions, chosen
+since every framework's own kernels do the same: powers 2, 3, 1/2 and -1/2, and x / sqrt(y) -> x *
+rsqrt(y).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,14 +23,21 @@ from ..ops.elementwise import broadcast_shapes
 from ..ops.movement import same
 
 Uses = Mapping[Value, int]
-SMALL = 64  # elements of a constant that a rule may look at; others are read when the descriptor is written
+SMALL = 64  # elements of a constant that a rule looks at; larger ones are read at the very end
 
 # What each dtype holds exactly: a cast through a wider dtype changes nothing.
 _HOLDS: Mapping[str, tuple[str, ...]] = {
-    "f64": ("f32", "f16", "i8", "u8", "i16", "u16", "i32", "u32", "bool"), "f32": ("f16", "i8", "u8", "i16", "u16", "bool"),
-    "f16": ("i8", "u8", "bool"), "i64": ("i32", "u32", "i16", "u16", "i8", "u8", "bool"),
-    "u64": ("u32", "u16", "u8", "bool"), "i32": ("i16", "u16", "i8", "u8", "bool"), "u32": ("u16", "u8", "bool"),
-    "i16": ("i8", "u8", "bool"), "u16": ("u8", "bool"), "i8": ("bool",), "u8": ("bool",),
+    "f64": ("f32", "f16", "i8", "u8", "i16", "u16", "i32", "u32", "bool"),
+    "f32": ("f16", "i8", "u8", "i16", "u16", "bool"),
+    "f16": ("i8", "u8", "bool"),
+    "i64": ("i32", "u32", "i16", "u16", "i8", "u8", "bool"),
+    "u64": ("u32", "u16", "u8", "bool"),
+    "i32": ("i16", "u16", "i8", "u8", "bool"),
+    "u32": ("u16", "u8", "bool"),
+    "i16": ("i8", "u8", "bool"),
+    "u16": ("u8", "bool"),
+    "i8": ("bool",),
+    "u8": ("bool",),
 }
 
 
@@ -99,8 +107,13 @@ def power(v: Value, uses: Uses) -> Value | None:
     if v.op != "pow" or v.dtype not in FLOATS:
         return None
     x = v.inputs[0]
-    made = {2: lambda: ops.mul(x, x), 3: lambda: ops.mul(ops.mul(x, x), x), 0.5: lambda: ops.sqrt_(x),
-            -1: lambda: ops.reciprocal(x), -0.5: lambda: ops.rsqrt_(x)}.get(uniform(v.inputs[1]))
+    made = {
+        2: lambda: ops.mul(x, x),
+        3: lambda: ops.mul(ops.mul(x, x), x),
+        0.5: lambda: ops.sqrt_(x),
+        -1: lambda: ops.reciprocal(x),
+        -0.5: lambda: ops.rsqrt_(x),
+    }.get(uniform(v.inputs[1]))
     return as_shape(made(), v) if made else None
 
 
@@ -131,7 +144,9 @@ def exact_reciprocal(v: Value, uses: Uses) -> Value | None:
 def negation(v: Value, uses: Uses) -> Value | None:
     """x + -y -> x - y, x - -y -> x + y, (-x) * (-y) -> x * y"""
     match v.op, v.inputs:
-        case "add", (x, Value(op="neg", inputs=(y,))) | (Value(op="neg", inputs=(y,)), x) if not x.constant:
+        case "add", (x, Value(op="neg", inputs=(y,))) | (Value(op="neg", inputs=(y,)), x) if (
+            not x.constant
+        ):
             return ops.sub(x, y)
         case "sub", (x, Value(op="neg", inputs=(y,))):
             return ops.add(x, y)
@@ -154,7 +169,9 @@ def choice(v: Value, uses: Uses) -> Value | None:
 def clamps(v: Value, uses: Uses) -> Value | None:
     """max(relu(x), c) -> relu(x) for c <= 0; clip(x, -inf, inf) -> x"""
     match v.op, v.inputs:
-        case "max", (Value(op="relu") as x, c) if (lo := uniform(c)) is not None and lo <= 0 and x.shape == v.shape:
+        case "max", (Value(op="relu") as x, c) if (
+            (lo := uniform(c)) is not None and lo <= 0 and x.shape == v.shape
+        ):
             return x
         case "max", (x, c) if _is(c, float("-inf")):
             return as_shape(x, v)
@@ -170,7 +187,7 @@ def broadcast(v: Value, uses: Uses) -> Value | None:
     inputs = list(v.inputs)
     for k, i in enumerate(inputs):
         if i.op == "expand":
-            trial = [*inputs[:k], i.inputs[0], *inputs[k + 1:]]
+            trial = [*inputs[:k], i.inputs[0], *inputs[k + 1 :]]
             if broadcast_shapes(*(t.shape for t in trial)) == v.shape:
                 inputs = trial
     return v.node.op(*inputs, **v.attrs) if tuple(inputs) != v.inputs else None
@@ -180,7 +197,7 @@ def broadcast(v: Value, uses: Uses) -> Value | None:
 
 
 def view_of_view(v: Value, uses: Uses) -> Value | None:
-    """reshape, transpose, expand and slice of themselves compose; one that changes nothing falls away."""
+    """reshape, transpose, expand and slice of themselves compose; what changes nothing goes."""
     if v.op not in ("reshape", "transpose", "expand", "slice"):
         return None
     (x,) = v.inputs
@@ -201,7 +218,10 @@ def view_of_view(v: Value, uses: Uses) -> Value | None:
             return ops.expand(y, v.shape)
         case "slice":
             a, b = x.attrs, v.attrs
-            starts = [as_dim(lift(s) + lift(at) * t) for s, t, at in zip(a["starts"], a["steps"], b["starts"])]
+            starts = [
+                as_dim(lift(s) + lift(at) * t)
+                for s, t, at in zip(a["starts"], a["steps"], b["starts"])
+            ]
             return ops.slice_(y, starts, v.shape, [s * t for s, t in zip(a["steps"], b["steps"])])
     return None
 
@@ -227,12 +247,21 @@ def _join(a: Value, b: Value, axis: int) -> Value | None:
     p, q = a.attrs, b.attrs
     others = [k for k in range(a.rank) if k != axis]
     end = lift(p["starts"][axis]) + a.shape[axis]
-    if p["steps"][axis] != 1 or p["steps"] != q["steps"] or not same(as_dim(end), q["starts"][axis]):
+    if (
+        p["steps"][axis] != 1
+        or p["steps"] != q["steps"]
+        or not same(as_dim(end), q["starts"][axis])
+    ):
         return None
     if any(p["starts"][k] != q["starts"][k] for k in others):
         return None
     size = as_dim(lift(a.shape[axis]) + b.shape[axis])
-    return ops.slice_(a.inputs[0], p["starts"], [size if k == axis else d for k, d in enumerate(a.shape)], p["steps"])
+    return ops.slice_(
+        a.inputs[0],
+        p["starts"],
+        [size if k == axis else d for k, d in enumerate(a.shape)],
+        p["steps"],
+    )
 
 
 def slice_of_concat(v: Value, uses: Uses) -> Value | None:
@@ -264,7 +293,9 @@ def nested_concat(v: Value, uses: Uses) -> Value | None:
     inner = [i.op == "concat" and i.attrs["axis"] == axis and uses.get(i, 0) <= 1 for i in v.inputs]
     if not any(inner):
         return None
-    return ops.concat([p for i, flat in zip(v.inputs, inner) for p in (i.inputs if flat else (i,))], axis)
+    return ops.concat(
+        [p for i, flat in zip(v.inputs, inner) for p in (i.inputs if flat else (i,))], axis
+    )
 
 
 def pad_of_pad(v: Value, uses: Uses) -> Value | None:
@@ -272,32 +303,57 @@ def pad_of_pad(v: Value, uses: Uses) -> Value | None:
     if v.op != "pad" or v.inputs[0].op != "pad" or v.inputs[0].attrs["value"] != v.attrs["value"]:
         return None
     a, b = v.inputs[0].attrs, v.attrs
-    total: Callable[[str], list[Any]] = lambda side: [as_dim(lift(p) + q) for p, q in zip(a[side], b[side])]  # noqa: E731
-    return ops.pad(v.inputs[0].inputs[0], total("before"), total("after"), "constant", v.attrs["value"])
+
+    def total(side: str) -> list[Any]:
+        return [as_dim(lift(p) + q) for p, q in zip(a[side], b[side])]
+
+    return ops.pad(
+        v.inputs[0].inputs[0], total("before"), total("after"), "constant", v.attrs["value"]
+    )
 
 
 def gather_of_view(v: Value, uses: Uses) -> Value | None:
-    """x[c[:n]] -> x[c][:n], x[expand(c)] -> expand(x[c]) for constant x and c: a table made beforehand"""
+    """x[c[:n]] -> x[c][:n], x[expand(c)] -> expand(x[c]) for constant x, c: a table made before"""
     if v.op != "gather" or not v.inputs[0].constant or v.inputs[1].op not in ("slice", "expand"):
         return None
     x, view = v.inputs
     (c,) = view.inputs
     if not c.constant:
         return None
-    axis, before, after = v.attrs["axis"], v.shape[:v.attrs["axis"]], v.shape[v.attrs["axis"] + view.rank:]
+    axis, before, after = (
+        v.attrs["axis"],
+        v.shape[: v.attrs["axis"]],
+        v.shape[v.attrs["axis"] + view.rank :],
+    )
     table = ops.gather(x, ops.reshape(c, (1,) * (view.rank - c.rank) + c.shape), axis)
     if view.op == "expand":
         return ops.expand(table, v.shape)
     if not isinstance(table.size, int) or table.size > max(x.size, SMALL):
         return None
     a = view.attrs
-    return ops.slice_(table, [0 for _ in before] + [*a["starts"]] + [0 for _ in after], v.shape,
-                      [1 for _ in before] + [*a["steps"]] + [1 for _ in after])
+    return ops.slice_(
+        table,
+        [0 for _ in before] + [*a["starts"]] + [0 for _ in after],
+        v.shape,
+        [1 for _ in before] + [*a["steps"]] + [1 for _ in after],
+    )
 
 
 VIEWS: tuple[Rule, ...] = (view_of_view, concat_of_slices, slice_of_concat, nested_concat)
 RULES: tuple[Rule, ...] = (
-    neutral, twice, cast_to_itself, power, root, exact_reciprocal, negation, choice, clamps, broadcast, pad_of_pad,
-    gather_of_view, *VIEWS)
+    neutral,
+    twice,
+    cast_to_itself,
+    power,
+    root,
+    exact_reciprocal,
+    negation,
+    choice,
+    clamps,
+    broadcast,
+    pad_of_pad,
+    gather_of_view,
+    *VIEWS,
+)
 
 __all__ = ["RULES", "VIEWS", "as_shape", "uniform"]
