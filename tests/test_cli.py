@@ -137,7 +137,8 @@ def test_amounts() -> None:
 
 def test_shapes() -> None:
     size = ["*", ["//", ["+", "h", 3], 4], 4]
-    assert cli.shape_text([1, size, "w"]) == "1×(((h + 3) // 4) * 4)×w"
+    assert cli.shape_text([1, size, "w"]) == "1, ((h + 3) // 4) * 4, w"
+    assert cli.shape_text([["*", ["+", "h", 1], ["+", "w", 1]]]) == "(h + 1) * (w + 1)"
     assert cli.shape_text([]) == "scalar"
 
 

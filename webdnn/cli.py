@@ -174,7 +174,16 @@ def shape_text(shape: Sequence[Any]) -> str:
                 return f"({size(a)} {op} {size(b)})"
         return str(value)
 
-    return "×".join(size(value) for value in shape) or "scalar"
+    def bare(text: str) -> str:
+        # "(h + 8)" as a whole needs no parentheses; "(h + 1) * (w + 1)" keeps its own.
+        depth = 0
+        for position, character in enumerate(text):
+            depth += {"(": 1, ")": -1}.get(character, 0)
+            if depth == 0:
+                return text[1:-1] if text.startswith("(") and position == len(text) - 1 else text
+        return text
+
+    return ", ".join(bare(size(value)) for value in shape) or "scalar"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
