@@ -160,6 +160,7 @@ async function pool(model, module, threads, make) {
     async profile(job) {
       configure(job.dims);
       port.put(job);
+      Atomics.store(cancelled, 0, 0);
       return named(model, (await all('profile'))[0]);
     },
     /** @param {any} entry @param {number} first @param {number} count */

@@ -233,7 +233,10 @@ export async function build(model, { device, own }, files, options) {
       const total = program.buffers.reduce((sum, { max }) => sum + max, model.weights.bytes);
       throw outOfMemory(model.weights.bytes, held, total, 'the GPU', noMemory.message);
     }
-    if (invalid) throw new Error(invalid.message);
+    if (invalid) {
+      await compiled; // a kernel that does not compile says more
+      throw new Error(invalid.message);
+    }
 
     /** @type {{ grid: number[], flops: number }[]} */
     let plan = [];

@@ -1,0 +1,382 @@
+/**
+ * Scenarios that need a browser: `tests/test_runner_browser.py` names one and gives its argument; it
+ * throws if what it sees is not what it expects. `/tiny/` is the hand-made descriptor.
+ */
+
+const K = 'k/0';
+/** Inputs of the tiny model. */
+const feed = (x, { k = [2, 3], rounds = 1 } = {}) => (
+  { x: Float32Array.from(x), [K]: BigInt64Array.from(k, BigInt), rounds: Int32Array.of(rounds) });
+
+/** @returns {asserts value} */
+function ok(value, what) {
+  if (!value) throw new Error(`expected ${what}`);
+}
+function equal(found, expected, what = 'value') {
+  const [a, b] = [found, expected].map((v) => JSON.stringify(v, (_, x) => (typeof x === 'bigint' ? `${x}n` : ArrayBuffer.isView(x) ? Array.from(x) : x)));
+  if (a !== b) throw new Error(`${what}: expected ${b}, found ${a}`);
+}
+/** The code and message of the error that `promise` rejects with. */
+async function refused(promise, code, ...parts) {
+  let value;
+  try {
+    value = await promise;
+  } catch (error) {
+    ok(error.code === code, `code ${code}, found ${error.code}: ${error.message}`);
+    for (const part of parts) ok(error.message.includes(part), `"${part}" in the message "${error.message}"`);
+    return error;
+  }
+  throw new Error(`expected a rejection with ${code}, found ${JSON.stringify(value)}`);
+}
+const loaded = async (options, where = '/tiny/') => (await import(`${where}model.js`)).load(options);
+const sleep = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+
+/** A model gives the right answers, at several sizes. */
+async function right(model) {
+  for (const [x, k] of [[[-1, 0, 2.5], [2, -7]], [[4], [0, 0]], [Array.from({ length: 1024 }, (_, i) => i - 512), [-(2 ** 31), 1]], [[1, 2], [1, 1]]]) {
+    const out = await model.run(feed(x, { k }));
+    equal(Object.keys(out), ['y', 'total:0', 'mask', 'done']);
+    equal(out.y, { dtype: 'float32', shape: [1, x.length], data: x.map((v) => 2 * v + 1) });
+    equal(out['total:0'], { dtype: 'int64', shape: [1], data: [BigInt(k[0] + k[1])] });
+    equal(out.mask, { dtype: 'bool', shape: [x.length], data: x.map((v) => +(v > 0)) });
+    for (const { data } of Object.values(out)) ok(data.buffer instanceof ArrayBuffer, 'outputs on unshared memory');
+  }
+}
+
+const scenarios = {
+  /** Loads with `options`, checks answers, returns the backend. */
+  async runs({ options, where }) {
+    const model = await loaded(options, where);
+    await right(model);
+    const times = await model.profile(feed([1, 2, 3]));
+    ok(times.length === 2 && times.every((t) => t.name && t.ms >= 0), `two steps with names and times, found ${JSON.stringify(times)}`);
+    await model.run(feed([1, 2, 3]));
+    equal(await model.stored(), { y_reversed: { dtype: 'float32', shape: [3], data: [7, 5, 3] } });
+    const { backend, viewKind } = model;
+    model.dispose();
+    return { ...backend, viewKind };
+  },
+
+  /** Bit-equal results for any number of threads. */
+  async threads() {
+    const x = Array.from({ length: 997 }, (_, i) => Math.fround(Math.sin(i)));
+    const results = [];
+    for (const threads of [1, 2, 3, 5]) {
+      const model = await loaded({ backend: 'wasm', variant: 'plain-threads', threads });
+      equal(model.backend.threads, threads, 'threads');
+      for (let turn = 0; turn < 20; turn++) results.push((await model.run(feed(x, { rounds: 3 }))).y.data);
+      model.dispose();
+    }
+    for (const result of results) equal(result, results[0]);
+    equal(results[0], x.map((v) => Math.fround(2 * v + 1)));
+  },
+
+  /** Runs are queued in order, and inputs are taken when run is called. */
+  async queue({ options }) {
+    const model = await loaded(options);
+    const x = Float32Array.of(0, 0);
+    const order = [];
+    const runs = [];
+    for (let turn = 0; turn < 8; turn++) {
+      x.fill(turn);
+      const run = model.run({ ...feed([]), x: x.subarray(0, 1 + (turn % 2)) });
+      run.then(() => order.push(turn));
+      runs.push(run);
+    }
+    x.fill(99);
+    for (const [turn, out] of (await Promise.all(runs)).entries()) equal(out.y.data, Array(1 + (turn % 2)).fill(2 * turn + 1));
+    equal(order, [0, 1, 2, 3, 4, 5, 6, 7]);
+    // Outputs are the caller's: a later run does not change them.
+    const first = await model.run(feed([1]));
+    first.y.data[0] = 7;
+    await model.run(feed([5]));
+    equal(first.y.data, [7]);
+    model.dispose();
+  },
+
+  /** Abort before, while queued, and while running; the next run works. */
+  async abort({ options, stops, rounds }) {
+    const model = await loaded(options);
+    const reason = new Error('enough');
+    const aborted = await refused(model.run(feed([1]), { signal: AbortSignal.abort(reason) }), 'aborted');
+    ok(aborted.name === 'AbortError' && aborted.cause === reason, 'name AbortError, and the reason as cause');
+    const running = new AbortController();
+    const queued = new AbortController();
+    const long = model.run(feed([1], { rounds }), { signal: running.signal });
+    const waiting = model.run(feed([2]), { signal: queued.signal });
+    const last = model.run(feed([3]));
+    queued.abort();
+    await refused(waiting, 'aborted');
+    await sleep(50);
+    const begin = performance.now();
+    running.abort();
+    await refused(long, 'aborted');
+    ok(performance.now() - begin < 50, 'a rejection at once');
+    equal((await last).y.data, [7]);
+    const ms = performance.now() - begin;
+    // 2^30 rounds would take minutes: that the next run was there proves that the first was stopped.
+    if (stops) ok(ms < 5000, `a stop at the next kernel, found ${ms} ms`);
+    equal((await model.run(feed([4], { rounds: 2 }))).done.data, [2]);
+    await model.profile(feed([1]));
+    model.dispose();
+  },
+
+  async dispose({ options, rounds }) {
+    const model = await loaded(options);
+    model.view('x');
+    const pending = [model.run(feed([1], { rounds })), model.run(feed([2]))];
+    model.dispose();
+    model.dispose();
+    for (const run of pending) await refused(run, 'disposed');
+    await refused(model.run(feed([1])), 'disposed', 'load it again');
+    await refused(model.profile(feed([1])), 'disposed');
+    await refused(model.stored(), 'disposed');
+    await refused((async () => model.view('x'))(), 'disposed');
+  },
+
+  /** A view is filled in place and keeps its contents from run to run. */
+  async views({ options, kind }) {
+    const model = await loaded(options);
+    equal(model.viewKind, kind);
+    const x = model.view('x');
+    ok(x instanceof Float32Array && x.length === 1024 && x === model.view('x'), 'one array of the largest size');
+    equal(x.buffer instanceof ArrayBuffer, kind !== 'direct-shared', 'unshared');
+    const y = model.view('y');
+    x.set([1, 2, 3]);
+    for (let turn = 0; turn < 2; turn++) {
+      const out = await model.run({ ...feed([]), x: { data: x.subarray(0, 3), shape: [1, 3] } });
+      equal(out.y.data, [3, 5, 7]);
+      equal(y.subarray(0, 3), [3, 5, 7]);
+      ok(out.y.data.buffer !== y.buffer, 'a copy');
+    }
+    // The whole view is the largest size; a bool and an int64 are seen as they are stored.
+    x.fill(-1);
+    const whole = await model.run({ ...feed([]), x, [K]: model.view(K).fill(4) });
+    equal(whole.y.shape, [1, 1024]);
+    equal(whole['total:0'].data, [8n]);
+    ok(model.view('mask') instanceof Int32Array, 'a bool as i32');
+    await refused((async () => model.view('z'))(), 'input', '"x"', '"total:0"');
+    model.dispose();
+  },
+
+  /** What bad input gets at run time: each message says what was expected and what was found. */
+  async inputs({ options }) {
+    const model = await loaded(options);
+    const good = feed([1, 2]);
+    const run = (changes) => model.run({ ...good, ...changes });
+    await refused(run({ image: good.x }), 'input', 'no input "image"', '"x", "k/0", "rounds"');
+    await refused(run({ x: undefined }), 'input', 'missing "x"');
+    await refused(model.run(), 'input', '"x"');
+    await refused(run({ x: new Float64Array(2) }), 'dtype', 'Float32Array (float32)', 'found Float64Array');
+    await refused(run({ x: [1, 2] }), 'dtype', 'Float32Array', 'found Array');
+    await refused(run({ x: { data: good.x, dtype: 'float16' } }), 'dtype', 'expected dtype float32', 'float16');
+    await refused(run({ [K]: new Float32Array(2) }), 'dtype', 'BigInt64Array or Int32Array (int64)', 'Float32Array');
+    await refused(run({ x: { data: good.x, shape: [2] } }), 'shape', '[1, n] with n = 1..1024', 'found [2]');
+    await refused(run({ x: { data: good.x, shape: [2, 1] } }), 'shape', '[1, n]', 'found [2, 1]');
+    await refused(run({ x: { data: good.x, shape: [1, 3] } }), 'shape', '2 elements where [1, 3] has 3');
+    await refused(run({ [K]: BigInt64Array.of(1n) }), 'shape', 'expected shape [2]', '1 elements');
+    await refused(run({ x: new Float32Array(1025) }), 'dimension', '"n": expected 1..1024, found 1025', 'input "x"');
+    await refused(run({ x: { data: new Float32Array(0), shape: [1, 0] } }), 'dimension', 'found 0', 'axis 1');
+    await refused(run({ [K]: BigInt64Array.of(1n, 2n ** 31n) }), 'range', '"k/0"', '-2147483648..2147483647', '2147483648 at element 1');
+    await refused(model.run(good, { outputs: 'disk' }), 'option', "'disk'");
+    if (model.backend.name === 'wasm') await refused(model.run(good, { outputs: 'gpu' }), 'option', 'runs on wasm');
+    equal((await model.run(good)).y.data, [3, 5]);
+    model.dispose();
+  },
+
+  /** Loading that fails: `where` is a damaged copy, `parts` are in the message. */
+  async refuses({ where, options, code, parts }) {
+    const error = await refused(loaded(options, where), code, ...parts);
+    return error.message;
+  },
+
+  /** Options that cannot be. */
+  async options() {
+    await refused(loaded({ backend: 'webgl' }), 'option', "'webgl'");
+    await refused(loaded({ threads: 0 }), 'option', 'found 0');
+    await refused(loaded({ threads: 2, worker: false }), 'option', 'worker: false');
+    await refused(loaded({ backend: 'wasm', variant: 'fast' }), 'not-in-descriptor', '"fast"');
+    await refused((await import('/tiny/runner/index.js')).load('/nowhere/'), 'missing-file', '404', '/nowhere/model.json');
+    const { load } = await import('/tiny/runner/index.js');
+    await right(await load('../tiny', { backend: 'wasm' })); // a folder, relative to the page
+    await right(await load(new URL('/tiny/model.json', location.href), { backend: 'wasm' }));
+  },
+
+  /** Progress counts up to the total; the hook sees every file, absolute; load can be aborted. */
+  async loading() {
+    const seen = [];
+    const urls = [];
+    const fetched = (url, init) => { urls.push(url); return fetch(url, init); };
+    (await loaded({ backend: 'wasm', progress: (p) => seen.push(p), fetch: fetched })).dispose();
+    ok(seen.every(({ loaded: n, total }, i) => total === seen[0].total && n <= total && (i === 0 || n >= seen[i - 1].loaded)), 'progress that rises');
+    const { loaded: end, total } = seen.at(-1);
+    ok(seen[0].loaded === 0 && end === total && total > 520, `progress from 0 to the total, found ${JSON.stringify(seen)}`);
+    equal(urls.map((url) => new URL(url).pathname.replace(/\.[0-9a-f]{10}\./, '.')).sort(),
+      ['/tiny/model.json', '/tiny/relaxed-threads.wasm', '/tiny/weights-0.bin', '/tiny/weights-1.bin', '/tiny/weights-2.bin']
+        .map((path) => (crossOriginIsolated ? path : path.replace('-threads', ''))));
+
+    await refused(loaded({ signal: AbortSignal.abort() }), 'aborted');
+    for (const backend of ['wasm', 'webgpu']) {
+      const stop = new AbortController();
+      const aborted = refused(loaded({ backend, signal: stop.signal, progress: ({ loaded: n }) => { if (n > 0) stop.abort(); } }), 'aborted');
+      ok((await aborted).name === 'AbortError', 'an AbortError');
+    }
+    // A server that never ends its answer.
+    const stop = new AbortController();
+    const hanging = loaded({ signal: stop.signal, fetch: (url, init) => (url.includes('weights') ? new Promise((_, reject) => {
+      init.signal.addEventListener('abort', () => reject(init.signal.reason));
+    }) : fetch(url, init)) });
+    setTimeout(() => stop.abort(), 100);
+    await refused(hanging, 'aborted');
+    // A wrong MIME type, no body stream, and a connection that breaks.
+    const plain = async (url, init) => {
+      const bytes = await (await fetch(url, init)).arrayBuffer();
+      return { ok: true, status: 200, statusText: '', arrayBuffer: async () => bytes };
+    };
+    await right(await loaded({ fetch: plain }));
+    await refused(loaded({ fetch: async (url, init) => (url.includes('weights-1') ? Promise.reject(new TypeError('Failed to fetch')) : fetch(url, init)) }),
+      'network', 'weights-1', 'Failed to fetch');
+  },
+
+  /** A worker that does not start: one error with its address and the causes. */
+  async noWorker({ where, make, parts, policy }) {
+    if (policy) {
+      const meta = document.createElement('meta');
+      meta.httpEquiv = 'Content-Security-Policy';
+      meta.content = policy;
+      document.head.append(meta);
+    }
+    const worker = make && (() => new Worker(make, { type: 'module' }));
+    const error = await refused(loaded({ backend: 'wasm', worker }, where), 'worker', ...parts);
+    await right(await loaded({ backend: 'wasm', worker: false }, where));
+    return error.message;
+  },
+
+  /** The page's own function makes the workers. */
+  async ownWorkers() {
+    let made = 0;
+    const worker = () => { made++; return new Worker('/tiny/runner/worker.js', { type: 'module' }); };
+    const model = await loaded({ backend: 'wasm', worker, threads: 2 });
+    equal(made, model.backend.threads);
+    await right(model);
+    model.dispose();
+  },
+
+  /** A trapped kernel is an error, and so is every later call. */
+  async traps({ options }) {
+    const model = await loaded(options);
+    const error = await refused(model.run(feed([1], { rounds: -1 })), 'kernel', 'unreachable');
+    await refused(model.run(feed([1])), 'kernel');
+    return error.message;
+  },
+
+  /** The same inside a dedicated worker. */
+  async inWorker({ options }) {
+    const worker = new Worker('/test/page_worker.js', { type: 'module' });
+    const { error, value } = await new Promise((resolve, reject) => {
+      worker.onmessage = ({ data }) => resolve(data);
+      worker.onerror = (event) => reject(new Error(`page_worker.js: ${event.message}`));
+      worker.postMessage({ scenario: 'runs', options });
+    });
+    worker.terminate();
+    if (error) throw new Error(error);
+    return value;
+  },
+
+  /** While a long run is at work, the page's thread goes on. */
+  async responsive({ options, rounds }) {
+    const model = await loaded(options);
+    const run = model.run(feed(Array(1024).fill(1), { rounds }));
+    let ticks = 0;
+    let longest = 0;
+    let last = performance.now();
+    let done = false;
+    run.then(() => { done = true; });
+    while (!done) {
+      await sleep(0);
+      longest = Math.max(longest, performance.now() - last);
+      last = performance.now();
+      ticks++;
+    }
+    model.dispose();
+    ok(ticks > 3, `timers that fire during a run, found ${ticks}`);
+    return { ticks, longest };
+  },
+
+  /** An audio worklet runs a kit in its own thread, synchronously. */
+  async worklet() {
+    const { prepare } = await import('/tiny/model.js');
+    const kit = await prepare();
+    const context = new OfflineAudioContext(1, 1280, 44100);
+    await context.audioWorklet.addModule('/test/worklet_processor.js');
+    const node = new AudioWorkletNode(context, 'tiny', { processorOptions: { kit } });
+    const failed = new Promise((_, reject) => {
+      node.onprocessorerror = (event) => reject(new Error(`the processor failed: ${event.message}`));
+      node.port.onmessage = ({ data }) => reject(new Error(data));
+    });
+    const source = new ConstantSourceNode(context, { offset: 0.25 });
+    source.connect(node).connect(context.destination);
+    source.start();
+    const buffer = await Promise.race([context.startRendering(), failed]);
+    const samples = buffer.getChannelData(0);
+    ok(samples.every((v) => v === 1.5), `2 * 0.25 + 1 in every sample, found ${samples.slice(0, 3)}`);
+  },
+
+  /** A kit in this thread. */
+  async kit() {
+    const { prepare, instantiate } = await import('/tiny/model.js');
+    const model = instantiate(await prepare());
+    equal(model.runSync(feed([1, 2])).y.data, [3, 5]);
+    equal((await model.run(feed([3]))).y.data, [7]);
+    equal(model.backend.rejected.map(({ code }) => code), ['single-thread', 'single-thread']);
+    const other = await loaded({ backend: 'wasm', worker: false });
+    equal(other.runSync(feed([1, 2])).y.data, [3, 5]);
+    const workers = await loaded({ backend: 'wasm' });
+    await refused((async () => workers.runSync(feed([1])))(), 'option', 'worker: false');
+  },
+
+  /** Buffers in and out, the page's device, requirements. */
+  async gpu() {
+    const { load, requirements } = await import('/tiny/model.js');
+    const wanted = await requirements();
+    equal(wanted, { requiredFeatures: [], requiredLimits: { maxStorageBuffersPerShaderStage: 5, maxStorageBufferBindingSize: 4096 } });
+    const adapter = await navigator.gpu.requestAdapter();
+    const device = await adapter.requestDevice(wanted);
+    const model = await load({ device });
+    equal([model.backend.name, model.backend.variant, model.backend.reason], ['webgpu', 'plain', 'the page\'s device']);
+    await right(model);
+    const x = device.createBuffer({ size: 12, usage: GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST });
+    device.queue.writeBuffer(x, 0, Float32Array.of(1, 2, 3));
+    const out = await model.run({ ...feed([]), x: { data: x, shape: [1, 3] } }, { outputs: 'gpu' });
+    equal([out.y.shape, out.y.data.size, out['total:0'].data.size], [[1, 3], 12, 4]);
+    ok(out.y.data instanceof GPUBuffer, 'a GPUBuffer');
+    // Results as the next run's input, without leaving the device.
+    const again = await model.run({ ...feed([]), x: { data: out.y.data, shape: [1, 3] } });
+    equal(again.y.data, [7, 11, 15]);
+    await refused(model.run({ ...feed([]), x }), 'dimension', '"n"', '{data, shape}');
+    await refused(model.run({ ...feed([]), x: { data: x, shape: [1, 4] } }), 'shape', 'at least 16 bytes, found 12');
+    const sink = device.createBuffer({ size: 12, usage: GPUBufferUsage.STORAGE });
+    await refused(model.run({ ...feed([]), x: { data: sink, shape: [1, 3] } }), 'dtype', 'COPY_SRC');
+    const foreign = await loaded({ backend: 'wasm' });
+    await refused(foreign.run({ ...feed([]), x: { data: x, shape: [1, 3] } }), 'dtype', 'webgpu backend');
+    model.dispose();
+    out.y.data.destroy(); // ours; and the device is still the page's
+    device.pushErrorScope('validation');
+    device.createBuffer({ size: 4, usage: GPUBufferUsage.STORAGE }).destroy();
+    equal(await device.popErrorScope(), null);
+    // A device without memory, of which there is none here.
+    const pop = device.popErrorScope.bind(device);
+    device.popErrorScope = async () => (await pop(), ++pops === 2 ? new GPUOutOfMemoryError('full') : null);
+    let pops = 0;
+    await refused(load({ device }), 'out-of-memory', 'for weights', 'for activations', 'for inputs and outputs');
+    delete device.popErrorScope;
+    // The device is lost: pending and later runs say so.
+    const lost = await load({ device });
+    const pending = lost.run(feed([1]));
+    device.destroy();
+    await refused(pending, 'device-lost', 'Load the model again');
+    await refused(lost.run(feed([1])), 'device-lost');
+  },
+};
+
+export default async (argument) => scenarios[argument.scenario](argument);

@@ -1,0 +1,261 @@
+"""The descriptor runner in real browsers, on the hand-made descriptor: `runner/test/page.js`.
+
+Every page is served under the policy of docs/deploying.md, with isolation headers and without.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fixtures import tiny_model
+
+from webdnn.browser import BrowserError, Page, PageError, find, open_page
+
+ROOT = Path(__file__).resolve().parents[1]
+Mounts = dict[str, Path]
+
+
+@pytest.fixture(scope="session")
+def mounts(tmp_path_factory: pytest.TempPathFactory) -> Mounts:
+    """The tiny descriptor, damaged copies of it, and the scenarios."""
+    folder = tmp_path_factory.mktemp("descriptors")
+    model, contents = tiny_model.descriptor()
+    tiny_model.write(folder / "tiny", model, contents)
+
+    def copy(name: str) -> Path:
+        return Path(shutil.copytree(folder / "tiny", folder / name))
+
+    def rewrite(target: Path, change: Any) -> None:
+        data = json.loads((target / "model.json").read_text())
+        change(data)
+        (target / "model.json").write_text(json.dumps(data))
+
+    shard = model["weights"]["shards"][1]
+    file = copy("truncated") / shard
+    file.write_bytes(file.read_bytes()[:100])
+    file = copy("longer") / shard
+    file.write_bytes(file.read_bytes() + b"\0\0\0\0")
+    file = copy("flipped") / shard
+    data = bytearray(file.read_bytes())
+    data[-2] ^= 1
+    file.write_bytes(data)
+    (copy("missing") / shard).unlink()
+    (copy("no-worker") / "runner" / "worker.js").unlink()
+    (copy("not-json") / "model.json").write_text("<!doctype html><title>Not found</title>")
+    rewrite(copy("format"), lambda m: m.update(format=2, generator="webdnn 9.0"))
+    rewrite(copy("no-shards"), lambda m: m["weights"].pop("shards"))
+    rewrite(copy("wasm-only"), lambda m: m["targets"].pop("webgpu"))
+    rewrite(copy("huge"), lambda m: m["targets"]["wasm"]["memory"].update(bytes=6 << 30))
+    rewrite(copy("limits"), lambda m: m["targets"]["webgpu"]["limits"].update(maxBufferSize=1 << 50))
+    rewrite(copy("features"), lambda m: m["targets"]["webgpu"]["features"].append("time-travel"))
+
+    def replace_program(name: str, change: Any) -> None:
+        changed = dict(contents)
+        description = json.loads(json.dumps(model))
+        old = description["targets"]["webgpu"]["file"]
+        program = json.loads(changed.pop(old))
+        change(program)
+        text = json.dumps(program).encode()
+        new = tiny_model.add(changed, "webgpu", "json", text)
+        description["targets"]["webgpu"]["file"] = new
+        del description["files"][old]
+        description["files"][new] = tiny_model.entry(text)
+        tiny_model.write(folder / name, description, changed)
+
+    replace_program("bad-kernel", lambda p: p["kernels"][1].update(code="fn main( {"))
+    replace_program("bad-binding", lambda p: p["steps"][0]["bindings"].pop())
+    return {f"/{path.name}/": path for path in folder.iterdir()} | {"/test/": ROOT / "runner" / "test"}
+
+
+def _page(mounts: Mounts, **options: Any) -> Iterator[Page]:
+    try:
+        find("chromium")
+    except BrowserError as error:
+        pytest.skip(str(error))
+    with open_page("chromium", mounts=mounts, **options) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def isolated(mounts: Mounts) -> Iterator[Page]:
+    yield from _page(mounts, webgpu=True)
+
+
+@pytest.fixture(scope="module")
+def plain(mounts: Mounts) -> Iterator[Page]:
+    yield from _page(mounts, webgpu=True, isolation=False)
+
+
+@pytest.fixture(params=["isolated", "plain"])
+def page(request: pytest.FixtureRequest) -> Page:
+    """A page with isolation headers, and one without."""
+    found: Page = request.getfixturevalue(request.param)
+    return found
+
+
+def call(page: Page, scenario: str, **argument: Any) -> Any:
+    """Plays a scenario; what it throws fails the test with the page's own stack."""
+    try:
+        return page.call("/test/page.js", {"scenario": scenario, **argument}, timeout=60).value
+    except PageError as error:
+        pytest.fail(f"{error}\n{error.stack}", pytrace=False)
+
+
+WASM = {"backend": "wasm"}
+GPU = {"backend": "webgpu"}
+LOCAL = {"backend": "wasm", "worker": False}
+ONE = {"backend": "wasm", "threads": 1}
+PLACES = [
+    pytest.param(WASM, id="workers"),
+    pytest.param(ONE, id="worker"),
+    pytest.param(LOCAL, id="calling-thread"),
+    pytest.param(GPU, id="webgpu"),
+]
+
+
+@pytest.mark.parametrize("options", PLACES)
+def test_right_answers_everywhere(page: Page, options: Any) -> None:
+    backend = call(page, "runs", options=options)
+    assert backend["name"] == options["backend"]
+
+
+@pytest.mark.parametrize("variant", ["plain", "relaxed", "plain-threads", "relaxed-threads"])
+def test_each_wasm_variant(isolated: Page, variant: str) -> None:
+    threads = 3 if variant.endswith("threads") else 1
+    backend = call(isolated, "runs", options=WASM | {"variant": variant, "threads": threads})
+    assert (backend["variant"], backend["threads"]) == (variant, threads)
+
+
+def test_the_backend_says_why(isolated: Page, plain: Page) -> None:
+    """Software WebGPU loses to wasm; without isolation wasm runs on one thread and says so."""
+    for page, code, view in ((isolated, None, "direct-shared"), (plain, "not-isolated", "staging")):
+        backend = call(page, "runs", options={"threads": 2})
+        assert backend["name"] == "wasm"
+        assert backend["viewKind"] == view
+        rejected = {r["name"]: r["code"] for r in backend["rejected"]}
+        assert rejected["webgpu"] == "fallback-adapter"
+        assert rejected.get("relaxed-threads") == code
+        assert backend["threads"] == (1 if code else 2)
+        assert backend["variant"] == ("relaxed" if code else "relaxed-threads")
+
+
+def test_gpu_variants(isolated: Page) -> None:
+    assert call(isolated, "runs", options=GPU)["variant"] == "subgroups"
+    assert call(isolated, "runs", options=GPU | {"variant": "plain"})["variant"] == "plain"
+
+
+def test_threads_are_bit_equal(isolated: Page) -> None:
+    call(isolated, "threads")
+
+
+@pytest.mark.parametrize("options", PLACES)
+def test_queue(page: Page, options: Any) -> None:
+    call(page, "queue", options=options)
+
+
+def test_abort(isolated: Page, plain: Page) -> None:
+    """On shared memory a run stops at the next kernel; elsewhere its result is dropped."""
+    call(isolated, "abort", options=WASM | {"threads": 2}, stops=True, rounds=1 << 30)
+    call(isolated, "abort", options=WASM | {"threads": 3}, stops=True, rounds=1 << 30)
+    call(plain, "abort", options=WASM, stops=False, rounds=1 << 26)
+
+
+@pytest.mark.parametrize("options", [*PLACES[:2], PLACES[3]])
+def test_dispose(page: Page, options: Any) -> None:
+    call(page, "dispose", options=options, rounds=1 << 28)
+
+
+def test_views(isolated: Page, plain: Page) -> None:
+    for page, options, kind in (
+        (isolated, WASM | {"threads": 2}, "direct-shared"),
+        (isolated, ONE, "staging"),
+        (isolated, LOCAL, "direct"),
+        (isolated, GPU, "staging"),
+        (plain, WASM, "staging"),
+    ):
+        call(page, "views", options=options, kind=kind)
+
+
+@pytest.mark.parametrize("options", PLACES)
+def test_bad_inputs(isolated: Page, options: Any) -> None:
+    call(isolated, "inputs", options=options)
+
+
+@pytest.mark.parametrize(
+    ("where", "options", "code", "parts"),
+    [
+        ("truncated", WASM, "truncated", ["weights-1", "expected 256 bytes, found 100", "cut short"]),
+        ("truncated", GPU, "truncated", ["weights-1", "expected 256 bytes, found 100"]),
+        ("longer", WASM, "truncated", ["weights-1", "expected 256 bytes, found 260"]),
+        ("flipped", WASM, "corrupted", ["weights-1", "expected SHA-256", "found"]),
+        ("flipped", GPU, "corrupted", ["weights-1", "expected SHA-256", "found"]),
+        ("missing", WASM, "missing-file", ["weights-1", "404", "whole folder"]),
+        ("format", WASM, "format", ["format 2", "webdnn 9.0", "reads format 1", "webdnn transpile"]),
+        ("not-json", WASM, "descriptor", ["expected JSON", "<!doctype html>"]),
+        ("no-shards", WASM, "descriptor", ["weight shards", "Transpile the model again"]),
+        ("wasm-only", GPU, "not-in-descriptor", ["without the webgpu target"]),
+        ("huge", WASM, "out-of-memory", ["6145 MiB", "0.0 MiB for weights", "for activations", "for inputs and outputs"]),
+        ("huge", WASM | {"threads": 1}, "out-of-memory", ["6145 MiB"]),
+        ("limits", GPU, "limits", ["maxBufferSize", "expected at least 1125899906842624, found"]),
+        ("features", GPU, "features", ["time-travel"]),
+        ("bad-kernel", GPU, "kernel", ["total__1", "hand-written", "line 1"]),
+        ("bad-binding", GPU, "kernel", ["bug of the transpiler"]),
+    ],
+)
+def test_bad_descriptors(isolated: Page, where: str, options: Any, code: str, parts: list[str]) -> None:
+    print(call(isolated, "refuses", where=f"/{where}/", options=options, code=code, parts=parts))
+
+
+def test_bad_options(page: Page) -> None:
+    call(page, "options")
+
+
+def test_loading(page: Page) -> None:
+    call(page, "loading")
+
+
+def test_missing_worker(page: Page) -> None:
+    parts = ["file is missing", "Content-Security-Policy", "Cross-Origin-Embedder-Policy"]
+    message = call(page, "noWorker", where="/no-worker/", parts=[*parts, "/no-worker/runner/worker.js"])
+    print(message)
+    call(page, "noWorker", make="/nowhere.js", parts=parts)
+
+
+def test_worker_blocked_by_policy(mounts: Mounts) -> None:
+    for page in _page(mounts):
+        call(page, "noWorker", policy="worker-src 'none'", parts=["worker.js", "worker-src 'self'"])
+
+
+def test_workers_made_by_the_page(page: Page) -> None:
+    call(page, "ownWorkers")
+
+
+@pytest.mark.parametrize("options", PLACES[:3])
+def test_a_trap_ends_the_model(page: Page, options: Any) -> None:
+    call(page, "traps", options=options)
+
+
+@pytest.mark.parametrize("options", [*PLACES[:2], PLACES[3]])
+def test_inside_a_worker(page: Page, options: Any) -> None:
+    assert call(page, "inWorker", options=options)["name"] == options["backend"]
+
+
+def test_the_page_stays_responsive(page: Page) -> None:
+    call(page, "responsive", options=WASM, rounds=1 << 16)
+
+
+def test_kit(page: Page) -> None:
+    call(page, "kit")
+
+
+def test_audio_worklet(page: Page) -> None:
+    call(page, "worklet")
+
+
+def test_gpu_buffers(page: Page) -> None:
+    call(page, "gpu")
