@@ -1,0 +1,122 @@
+"""The map of the house, asserted: which way imports point, where hand-written target text is."""
+
+from __future__ import annotations
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent / "webdnn"
+FILES = sorted(ROOT.rglob("*.py"))
+
+# What each part of the transpiler may import. What is not listed (the command line, the check, the
+# writer of descriptors) may import anything but a frontend, which only the ENTRIES may.
+MAY_IMPORT = {
+    "errors": set(),
+    "expr": set(),
+    "kernel": {"expr"},
+    "graph": {"expr", "errors"},
+    "ops": {"graph", "expr", "kernel", "errors"},
+    "frontend": {"ops", "graph", "expr", "errors"},
+    "passes": {"ops", "graph", "expr", "errors"},
+    "lower": {"ops", "graph", "expr", "kernel", "errors", "fuse"},
+    "fuse": {"ops", "graph", "expr", "kernel", "errors", "lower"},
+    "codegen": {"expr", "kernel", "errors"},
+    "plan": {"graph", "expr", "kernel", "errors"},
+}
+ENTRIES = {"__init__", "cli", "inspect"}
+
+# Hand-written text of a target: what computes matrix products and convolutions, the mathematics
+# that a target lacks, the frame of a module, and what never fuses. Everything else is printed from
+# expressions. A new kernel is seldom worth a new row.
+TEMPLATES = {
+    "conv.c", "depthwise.c", "matmul.c", "tile.c", "module.c", "prelude.h",
+    "gemm_register.wgsl", "gemm_tile.wgsl", "maths.wgsl",
+}  # fmt: skip
+TARGET_TEXT = ("@workgroup_size", "@compute", "var<storage", "__builtin_wasm", "vector_size(")
+
+# Files of more than 700 lines, and why each is still one file.
+LONG = {
+    "expr.py": "one table of operators and the algebra over it",
+    "frontend/onnx.py": "reads files, dimensions and nodes of one format",
+    "frontend/onnx_ops.py": "one function per operator of the format",
+    "codegen/wgsl.py": "one target",
+    "codegen/wasm.py": "one target",
+}
+
+
+def part(path: Path) -> str:
+    """The part of the transpiler that a file belongs to: graph, ops, passes ..."""
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The modules of this package that a file imports, without the package's name."""
+    package = ["webdnn", *path.relative_to(ROOT).parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = [*base, *(node.module or "").split(".")] if node.module else base
+            names = [[]] if node.module else [[a.name] for a in node.names]
+            found = [[*module, *name] for name in names]
+        elif isinstance(node, ast.Import):
+            found = [a.name.split(".") for a in node.names]
+        else:
+            continue
+        yield from (".".join(m[1:]) for m in found if m[0] == "webdnn")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_dependencies_point_one_way(path: Path) -> None:
+    here = part(path)
+    used = {module.split(".")[0] for module in imports(path)} - {here, ""}
+    if here in MAY_IMPORT:
+        assert used <= MAY_IMPORT[here]
+    elif here not in ENTRIES:
+        assert "frontend" not in used
+
+
+def test_target_text_is_in_listed_templates_only() -> None:
+    templates = ROOT / "codegen" / "templates"
+    assert {p.name for p in templates.iterdir()} == TEMPLATES
+    written = {p for suffix in ("c", "h", "cpp", "wgsl", "wat") for p in ROOT.rglob(f"*.{suffix}")}
+    assert {p.parent for p in written} == {templates}
+    for path in FILES:
+        if part(path) != "codegen":
+            text = path.read_text()
+            assert not [t for t in TARGET_TEXT if t in text], path
+
+
+def test_no_drawer_for_odds_and_ends() -> None:
+    banned = {"utils", "util", "helpers", "common", "misc", "base"}
+    assert not [p for p in FILES if p.stem in banned]
+
+
+def test_no_ambient_state() -> None:
+    for path in FILES:
+        assert not [
+            n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Global)
+        ], path
+
+
+def test_no_class_for_a_single_subclass() -> None:
+    """A base class earns its place with two subclasses; errors are for those who catch them."""
+    below: dict[str, set[str]] = defaultdict(set)
+    defined: set[str] = set()
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                defined.add(node.name)
+                for base in node.bases:
+                    below[ast.unparse(base).split(".")[-1]].add(node.name)
+    single = {b for b, subs in below.items() if b in defined and len(subs) == 1}
+    assert not {b for b in single if not b.endswith("Error")}
+
+
+def test_files_are_short() -> None:
+    long = {str(p.relative_to(ROOT)) for p in FILES if len(p.read_text().splitlines()) > 700}
+    assert long <= set(LONG), "split it, or say in LONG why it is one file"
+    assert set(LONG) <= {str(p.relative_to(ROOT)) for p in FILES}

@@ -1,0 +1,225 @@
+"""The graph: interning, inference, lazy constants, rewriting."""
+
+from __future__ import annotations
+
+import doctest
+import gc
+import importlib
+from collections.abc import Mapping
+
+import numpy as np
+import pytest
+
+import webdnn.graph as graph_module
+from webdnn import ops
+from webdnn.errors import UnsupportedError
+from webdnn.expr import dim
+from webdnn.graph import (
+    Graph,
+    Op,
+    Value,
+    bind_dims,
+    constant,
+    dims_of,
+    evaluate,
+    lazy_constant,
+    placeholder,
+    rewrite,
+    storage,
+    type_text,
+    upper,
+    verify,
+)
+
+X = placeholder("x", (2, 3), "f32")
+Y = placeholder("y", (2, 3), "f32")
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "graph", "expr", "kernel", "ops.elementwise", "ops.known", "ops.linear", "ops.movement",
+        "ops.reduce", "passes", "passes.layout",
+    ],
+)  # fmt: skip
+def test_examples_in_docstrings(module: str) -> None:
+    failed, _ = doctest.testmod(importlib.import_module(f"webdnn.{module}"))
+    assert not failed
+
+
+def test_equal_computations_are_one_object() -> None:
+    assert ops.add(X, Y) is ops.add(X, Y)
+    assert ops.add(X, Y) is not ops.add(Y, X)
+    assert ops.mul(X, 2.0) is ops.mul(X, np.float32(2))
+    assert constant(np.zeros(100, np.float32)) is constant(np.zeros(100, np.float32))
+    assert constant(np.zeros(2, np.float32)) is not constant(np.zeros(2, np.int32))
+    assert constant(0.0) is not constant(-0.0)
+    assert placeholder("x", (2, 3), "f32") is X
+
+
+def test_what_nobody_holds_is_forgotten() -> None:
+    gc.collect()
+    before = len(graph_module._NODES)
+    value = ops.exp_(ops.mul(X, 123.0))
+    assert len(graph_module._NODES) == before + 3  # the number, the product, the exponential
+    del value
+    gc.collect()
+    assert len(graph_module._NODES) == before
+
+
+def test_shapes_broadcast_and_clashes_are_named() -> None:
+    h = dim("h", 1, 8)
+    image = placeholder("i", (1, h, 4), "f32")
+    assert ops.add(image, placeholder("v", (4,), "f32")).shape == (1, h, 4)
+    assert ops.add(image, placeholder("w", (5, 1, 1), "f32")).shape == (5, h, 4)
+    with pytest.raises(ValueError, match=r"shapes do not broadcast: \[2, 3\], \[2\]"):
+        ops.add(X, placeholder("z", (2,), "f32"))
+    with pytest.raises(UnsupportedError, match=r"one dtype, found f32\[2,3\], i32\[2,3\]"):
+        ops.add(X, placeholder("n", (2, 3), "i32"))
+    with pytest.raises(UnsupportedError, match=r"matmul: f32\[2,3\] and f32\[2,3\] do not fit"):
+        ops.matmul(X, Y)
+
+
+def test_constants_are_read_when_evaluated() -> None:
+    reads = 0
+
+    def read() -> np.ndarray:
+        nonlocal reads
+        reads += 1
+        return np.arange(6, dtype=np.float32).reshape(2, 3)
+
+    w = lazy_constant(("file", 12), (2, 3), "f32", read)
+    assert lazy_constant(("file", 12), (2, 3), "f32", read) is w
+    total = ops.reduce_sum(ops.mul(ops.transpose(w, (1, 0)), 2.0), [0])
+    assert total.constant and not reads
+    np.testing.assert_array_equal(evaluate(total), [[6, 24]])
+    assert reads == 1
+    assert not ops.add(w, X).constant
+    with pytest.raises(ValueError, match="is not constant"):
+        evaluate(ops.relu(X))
+
+
+def test_what_only_makes_a_constant_larger_is_left_to_run_time() -> None:
+    assert ops.expand(constant(np.zeros((1, 3), np.float32)), (4, 3)).constant
+    assert not ops.expand(constant(np.zeros((1, 1), np.float32)), (1000, 1000)).constant
+
+
+def test_text() -> None:
+    h = dim("h", 1, 8)
+    x = placeholder("x", (h, 4), "f32")
+    g = Graph((x,), {"y": ops.softmax(ops.pad(x, (0, 1), (2, 1)), 1)}, {}, (h,))
+    assert str(g).splitlines()[:3] == [
+        "x: f32[h,4] = input()",
+        "%1: f32[(h + 2),6] = pad(x, after=(2,1), before=(0,1), value=0.0)",
+        "%2: f32[(h + 2),1] = reduce(%1, axes=(1), monoid=max)",
+    ]
+    assert str(g).splitlines()[-1] == "y: f32[(h + 2),6] = div(%4, %5)"
+    assert type_text(x) == "f32[h,4]"
+    assert dims_of([x.shape]) == [h]
+    assert upper(h * 2 + 1) == 17
+    assert bind_dims(h * 2 + 1, {h: 3}) == 7
+    assert [storage(d) for d in ("f16", "bool", "u8", "u64", "i64")] == [
+        "f32",
+        "i32",
+        "i32",
+        "u32",
+        "i32",
+    ]
+
+
+def test_order_and_uses() -> None:
+    shared = ops.relu(X)
+    g = Graph((X, Y), {"a": ops.add(shared, shared), "b": shared})
+    order = g.values()
+    assert order.index(shared) < order.index(g.outputs["a"])
+    assert order[0] is X and Y in order  # inputs that nobody needs are still inputs
+    assert g.uses()[shared] == [g.outputs["a"]] * 2
+
+
+# ---- rewriting -----------------------------------------------------------------------------------
+
+
+def relu_to_abs(v: Value, uses: Mapping[Value, int]) -> Value | None:
+    return ops.abs_(v.inputs[0]) if v.op == "relu" else None
+
+
+def abs_to_neg(v: Value, uses: Mapping[Value, int]) -> Value | None:
+    return ops.neg(v.inputs[0]) if v.op == "abs" else None
+
+
+def test_rules_apply_to_what_rules_made() -> None:
+    hits: dict[str, int] = {}
+    g = Graph((X,), {"y": ops.relu(ops.relu(X))})
+    now = rewrite(g, (relu_to_abs, abs_to_neg), hits)
+    assert now.outputs["y"] is ops.neg(ops.neg(X))
+    assert hits == {"relu_to_abs": 2, "abs_to_neg": 2}
+
+
+def test_nothing_to_do_changes_nothing() -> None:
+    y = ops.exp_(ops.add(X, Y))
+    assert rewrite(Graph((X, Y), {"y": y}), (relu_to_abs,)).outputs["y"] is y
+
+
+def test_rules_see_uses() -> None:
+    """Uses are counted before rewriting, outputs included, and follow a value that is rebuilt."""
+    seen: dict[str, int] = {}
+
+    def look(v: Value, uses: Mapping[Value, int]) -> Value | None:
+        seen[v.op] = uses.get(v, 0)
+        return None
+
+    shared = ops.tanh_(ops.relu(X))
+    outputs = {"a": ops.exp_(shared), "b": ops.sqrt_(shared), "c": shared}
+    rewrite(Graph((X,), outputs), (relu_to_abs, look))
+    assert seen["tanh"] == 3 and seen["exp"] == 1
+
+
+def test_constants_are_not_rewritten() -> None:
+    w = ops.relu(constant(np.ones(3, np.float32)))
+    y = ops.add(X, w)
+    assert rewrite(Graph((X,), {"y": y}), (relu_to_abs,)).outputs["y"] is y
+
+
+def test_names_follow() -> None:
+    inner, hidden = ops.relu(X), ops.exp_(X)
+    g = Graph((X,), {"y": ops.neg(inner)}, {"inner": inner, "gone": hidden, "x": X})
+    now = rewrite(g, (relu_to_abs,))
+    assert now.names == {"inner": ops.abs_(X), "x": X}
+    view = ops.transpose(inner, (1, 0))
+    g = Graph((X,), {"y": ops.neg(inner)}, {"view": view})
+    assert rewrite(g, (relu_to_abs,)).names == {"view": ops.transpose(ops.abs_(X), (1, 0))}
+
+
+def test_origin_tells_what_was_rebuilt() -> None:
+    origin: dict[Value, Value] = {}
+    old = ops.exp_(ops.relu(X))
+    now = rewrite(Graph((X,), {"y": old}), (relu_to_abs,), None, origin)
+    assert origin == {now.outputs["y"]: old}
+
+
+def test_a_rule_may_not_change_the_type() -> None:
+    def narrow(v: Value, uses: Mapping[Value, int]) -> Value | None:
+        return ops.cast(v, "f16") if v.op == "relu" else None
+
+    with pytest.raises(AssertionError, match=r"narrow: relu:f32\[2,3\] became cast:f16\[2,3\]"):
+        rewrite(Graph((X,), {"y": ops.relu(X)}), (narrow,))
+
+
+def test_deep_graphs_need_no_deep_stack() -> None:
+    x = X
+    for _ in range(5000):
+        x = ops.exp_(ops.relu(x))
+    g = Graph((X,), {"y": x})
+    now = rewrite(g, (relu_to_abs,))
+    verify(now)
+    assert len(now.values()) == 10001 and len(str(now).splitlines()) == 10001
+
+
+def test_verify_finds_what_does_not_belong() -> None:
+    verify(Graph((X, Y), {"z": ops.add(X, Y)}))
+    with pytest.raises(AssertionError, match="is not an input of the graph"):
+        verify(Graph((X,), {"z": ops.add(X, Y)}))
+    answers = [((2, 3), "f32"), ((3, 2), "f32")]
+    fickle = Op("fickle", "map", lambda x: [answers.pop(0)])
+    with pytest.raises(AssertionError, match=r"fickle:f32\[2,3\]: inference now says"):
+        verify(Graph((X,), {"z": fickle(X)}))
