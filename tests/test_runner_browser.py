@@ -1,4 +1,4 @@
-"""The descriptor runner in real browsers, on the hand-made descriptor: `runner/test/page.js`.
+"""The descriptor runner in real browsers, on the hand-made descriptor: `tests/runner_page/page.js`.
 
 Every page is served under the policy of docs/deploying.md, with isolation headers and without.
 """
@@ -69,7 +69,7 @@ def mounts(tmp_path_factory: pytest.TempPathFactory) -> Mounts:
 
     replace_program("bad-kernel", lambda p: p["kernels"][1].update(code="fn main( {"))
     replace_program("bad-binding", lambda p: p["steps"][0]["bindings"].pop())
-    return {f"/{path.name}/": path for path in folder.iterdir()} | {"/test/": ROOT / "runner" / "test"}
+    return {f"/{path.name}/": path for path in folder.iterdir()} | {"/test/": ROOT / "tests" / "runner_page"}
 
 
 def _page(mounts: Mounts, **options: Any) -> Iterator[Page]:

@@ -40,6 +40,10 @@ export function evaluate(int, dims) {
   }
 }
 
+/** Whether a size can be computed yet. @param {Int} int @param {Dims} dims @returns {boolean} */
+export const known = (int, dims) => (Array.isArray(int) ? int.slice(1).every((part) => known(part, dims))
+  : typeof int === 'number' || dims[int] !== undefined);
+
 /** A size as people read it: `h`, `2 * h`. @param {Int} int @returns {string} */
 export function show(int) {
   if (!Array.isArray(int)) return `${int}`;

@@ -13,7 +13,7 @@
  *   | Uint16Array | BigInt64Array | BigUint64Array} Numbers
  */
 import { WebDNNError } from './errors.js';
-import { evaluate, show } from './int.js';
+import { evaluate, known, show } from './int.js';
 
 const STORAGE = { f32: Float32Array, i32: Int32Array, u32: Uint32Array };
 
@@ -175,11 +175,11 @@ export function bind(signature, dimensions, inputs, ownView) {
   given.forEach(({ shape, data }, i) => {
     const spec = signature[i];
     if (shape || isGpuBuffer(data)) return;
-    const unknown = spec.shape.filter((size) => typeof size === 'string' && dims[size] === undefined);
-    if (unknown.length !== 1) return;
+    const unknown = spec.shape.filter((size) => !known(size, dims));
+    if (unknown.length !== 1 || typeof unknown[0] !== 'string') return;
     const rest = spec.shape.reduce((/** @type {number} */ n, size) => (size === unknown[0] ? n : n * evaluate(size, dims)), 1);
     if (data.length % rest) throw wrong(spec, `${data.length} elements`);
-    settle(/** @type {string} */ (unknown[0]), data.length / rest, `input "${spec.name}" (${data.length} elements)`);
+    settle(unknown[0], data.length / rest, `input "${spec.name}" (${data.length} elements)`);
   });
   for (const { name } of dimensions) {
     if (dims[name] === undefined) {
