@@ -13,7 +13,7 @@ from tests.interpret import interpret
 from webdnn import ops
 from webdnn.expr import dim
 from webdnn.graph import Graph, Value, constant, evaluate, placeholder, rewrite, verify
-from webdnn.passes import PIPELINE, activation, affine, conv, layout, run, simplify
+from webdnn.passes import PIPELINE, activation, affine, conv, layout, run, simplify, split
 
 RNG = np.random.default_rng(7)
 H, W = dim("h", 4, 32), dim("w", 4, 32)
@@ -611,6 +611,27 @@ def test_pack_computes_the_same() -> None:
         assert_same(graph(product), now)
 
 
+def test_long_reductions_are_split_where_asked() -> None:
+    rules = split.rules(results=64, length=64, rows=32)
+    image = placeholder("image", (1, H, W, 4), "f32")
+    mean = ops.reduce_mean(image, (1, 2))
+    (found,) = after(rules, mean)
+    assert ops_in(graph(found)).count("reduce") == 2
+    assert_same(graph(mean), graph(found))
+    row = ops.reduce_max(placeholder("row", (2, 96), "f32"), (1,))
+    (found,) = after(rules, row)
+    assert ops_in(graph(found)).count("reduce") == 2
+    assert_same(graph(row), graph(found))
+    for other in (
+        ops.reduce_sum(placeholder("short", (2, 60), "f32"), (1,)),
+        ops.reduce_sum(placeholder("many", (100, 96), "f32"), (1,)),
+        ops.reduce_sum(placeholder("prime", (2, 97), "f32"), (1,)),
+        ops.reduce(placeholder("first", (2, 96), "f32"), "argmax", (1,)),
+        ops.cumsum(placeholder("scan", (2, 96), "f32"), 1),
+    ):
+        assert after(rules, other) == [other]
+
+
 # ---- the pipeline --------------------------------------------------------------------------------
 
 
@@ -763,8 +784,6 @@ def _step(draw: st.DrawFn, pool_: list[Value]) -> Value | None:
 
 @st.composite
 def graphs(draw: st.DrawFn) -> Graph:
-    global RNG
-    RNG = np.random.default_rng(1)
     values = [
         placeholder("x", (1, 4, 6, 5), "f32"),
         ops.relu(placeholder("y", (1, 4, 6, 5), "f32")),
