@@ -28,7 +28,7 @@ import platform
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -37,6 +37,7 @@ from bench.entry import WRONG, Entry, descriptor, enter, errors, sizes
 from bench.peers import mounts
 from tests import models
 from webdnn.browser import open_page
+from webdnn.cli import describe
 
 ENGINES = {"ours": "WebDNN", "ort": "ONNX Runtime Web", "litert": "LiteRT.js"}
 # What is measured when no model is named, at the sizes that docs and notes quote.
@@ -192,29 +193,14 @@ def _peak() -> Path:
 def _code_size(report: Mapping[str, Any], served: Mapping[str, Path]) -> int:
     """Bytes of code, gzipped, that an engine downloads: everything but the network's weights."""
     if report["name"] == "ours":
-        files = list(_our_code(served["/ours/"], report["notes"].get("variant")))
-    else:
-        files = []
-        for url in dict.fromkeys(report["fetched"]):
-            mount = "/" + PurePosixPath(url).parts[1] + "/"
-            if mount not in ("/onnx/", "/tflite/") and mount in served:
-                files.append(served[mount] / url.removeprefix(mount))
-    return sum(len(gzip.compress(file.read_bytes(), 9)) for file in files)
-
-
-def _our_code(folder: Path, variant: str | None) -> Iterator[Path]:
-    """What a page of ours downloads on wasm: document, runner, and the module of one variant."""
-    document = json.loads((folder / "model.json").read_text())
-    modules = {v["name"]: v["file"] for v in document["targets"]["wasm"]["variants"]}
-    yield folder / "model.json"
-    yield folder / "model.js"
-    if variant in modules:
-        yield folder / modules[variant]
-    elif modules:
-        yield max((folder / file for file in modules.values()), key=lambda f: f.stat().st_size)
-    for file in document["files"]:
-        if file.endswith(".js"):
-            yield folder / file
+        targets = describe(served["/ours/"])["targets"]
+        return int(targets[f"wasm {report['notes']['variant']}"]["code_gzip"])
+    size = 0
+    for url in dict.fromkeys(report["fetched"]):
+        mount = "/" + PurePosixPath(url).parts[1] + "/"
+        if mount not in ("/onnx/", "/tflite/") and mount in served:
+            size += len(gzip.compress((served[mount] / url.removeprefix(mount)).read_bytes(), 9))
+    return size
 
 
 def table(rows: Sequence[Row]) -> str:
