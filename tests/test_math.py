@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from wasm_harness import run
+from tests.wasm_harness import run
 
 from webdnn.expr import OPS, apply, load, var
 from webdnn.kernel import Buffer, Loop, Program, Slot, Step, Store

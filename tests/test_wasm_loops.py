@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from wasm_harness import interpret, program, run
+from tests.wasm_harness import interpret, program, run
 
 from webdnn import expr
 from webdnn.expr import acc, bounds, cast, const, dim, exp, load, logical_and, maximum, select, var

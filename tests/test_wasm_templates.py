@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
-from wasm_harness import program, run
+from tests.wasm_harness import program, run
 
 from webdnn.expr import acc, const, dim, erf, load, maximum, minimum, var
 from webdnn.kernel import Instance, Loop, Slot, Store
