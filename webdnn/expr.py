@@ -589,6 +589,11 @@ def _upper(p: Poly) -> Poly | None:
                 term = _pmul(term, {(a,): 1})
             elif a.op == "mod" and c > 0 and bounds(a.args[1])[0] >= 1:
                 term = _pmul(term, _padd(poly(a.args[1]), {(): -1}))
+            elif a.op == "floordiv" and c > 0 and free(a, "dim") and _shrinks(a):
+                numerator = _upper(poly(a.args[0]))  # x // d <= x
+                if numerator is None:
+                    return None
+                term = _pmul(term, numerator)
             elif c > 0 and math.isfinite(bounds(a)[1]) and bounds(a)[0] >= 0:
                 term = _pmul(term, {(): int(bounds(a)[1])})
             elif c < 0 and bounds(a)[0] >= 0:
@@ -597,6 +602,11 @@ def _upper(p: Poly) -> Poly | None:
                 return None
         out = _padd(out, term)
     return out
+
+
+def _shrinks(quotient: Expr) -> bool:
+    numerator, divisor = quotient.args
+    return _nonnegative(numerator) and not _may_wrap(numerator) and bounds(divisor)[0] >= 1
 
 
 def _may_wrap(e: Dim) -> bool:
@@ -608,8 +618,8 @@ def _nonnegative(e: Dim) -> bool:
     return bounds(e)[0] >= 0
 
 
-def less(a: Dim, b: Dim) -> bool:
-    """Whether a < b is proved for all values of the variables."""
+def less(a: Dim, b: Dim, or_equal: bool = False) -> bool:
+    """Whether a < b (or a <= b) is proved for all values of the variables."""
     if bounds(a)[1] < bounds(b)[0]:
         return True
     if b.__class__ is Expr and b.op not in ("dim", "const", "add", "mul"):  # type: ignore[union-attr]
@@ -617,7 +627,7 @@ def less(a: Dim, b: Dim) -> bool:
     if _may_wrap(a) or _may_wrap(b):
         return False
     upper = _upper(_padd(poly(a), poly(b), -1))
-    return upper is not None and _largest(upper) < 0
+    return upper is not None and _largest(upper) < (1 if or_equal else 0)
 
 
 def _largest(p: Poly) -> float:
@@ -679,12 +689,14 @@ def _integer(op: str, a: Expr, b: Expr) -> Expr | None:
             if not (_nonnegative(a) and _nonnegative(b)):
                 return None
             op = "floordiv" if op == "idiv" else "mod"
+            simple = _quotient(op, a, b)
+            return make(op, (a, b), "i32") if simple is None else simple
         return _quotient(op, a, b)
     if op in ("min", "max"):
         (al, ah), (bl, bh) = bounds(a), bounds(b)
-        if ah <= bl or less(a, b):
+        if ah <= bl or less(a, b, or_equal=True):
             return a if op == "min" else b
-        if bh <= al or less(b, a):
+        if bh <= al or less(b, a, or_equal=True):
             return b if op == "min" else a
         return None
     if op in ("lt", "le", "gt", "ge"):

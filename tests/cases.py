@@ -1,0 +1,1096 @@
+"""THE table of operator cases: what the transpiler takes, each as a small model with inputs.
+
+    row("conv_dilated", "Conv", X(1, 5, 9, 11), W(7, 5, 3, 3), W(7), dilations=[2, 2])
+
+    @case
+    def gelu_spelled_out(n):
+        x = n.x(2, 7, 13)
+        return n.Mul(n.Mul(x, n.Add(n.Erf(n.Div(x, f32(1.41421356))), f32(1))), f32(0.5))
+
+A row is one operator: X is an input drawn at random, W a constant drawn at random, an array is a
+constant, `given(array)` an input with those elements, None an omitted input; the rest are attributes. A
+case is a function over a `Net`, whose methods are ONNX's operators. Inputs depend on the case's name
+alone, so a failure repeats. Sizes are odd on purpose: kernels go wrong at the last 1, 3 or 7 of something.
+
+The oracle is onnxruntime; onnx.reference where onnxruntime lacks the operator or is known to differ
+(`oracle="reference"`). A result is right when it differs by no more than `tol` times the largest
+magnitude of the expected output; with `special` (NaN, infinities, extremes) each element by itself. On
+WebGPU a special element may be anything where the expected one is not finite: WGSL promises nothing there.
+
+`dims` makes dimensions symbolic; `sizes` are the bindings that are run. Cases share nothing, so that many
+of them can be one program: `merged` makes one graph of many.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from webdnn.frontend import load
+from webdnn.graph import Graph
+
+Array = Any
+DEFAULT_OPSET = 17
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A tensor to draw: shape (names are symbolic), range, dtype; or its elements. `constant`: an initialiser."""
+
+    shape: tuple[int | str, ...]
+    lo: float = -2.0
+    hi: float = 2.0
+    dtype: str = "float32"
+    constant: bool = False
+    values: Array = None
+
+    def draw(self, rng: np.random.Generator, sizes: Mapping[str, int]) -> Array:
+        if self.values is not None:
+            return self.values
+        shape = [sizes[d] if isinstance(d, str) else d for d in self.shape]
+        if self.dtype == "bool":
+            return rng.integers(0, 2, shape).astype(bool)
+        if "int" in self.dtype:
+            return rng.integers(int(self.lo), int(self.hi), shape, endpoint=True).astype(self.dtype)
+        return np.asarray(rng.random(shape) * (self.hi - self.lo) + self.lo, self.dtype)
+
+
+def X(*shape: int | str, lo: float = -2.0, hi: float = 2.0, dtype: str = "float32") -> Spec:
+    """An input."""
+    return Spec(shape, lo, hi, dtype)
+
+
+def W(*shape: int, lo: float = -1.0, hi: float = 1.0, dtype: str = "float32") -> Spec:
+    """A constant."""
+    return Spec(shape, lo, hi, dtype, constant=True)
+
+
+def given(values: Array, dtype: str | None = None) -> Spec:
+    """An input with these elements."""
+    a = np.asarray(values, dtype)
+    return Spec(a.shape, dtype=str(a.dtype), values=a)
+
+
+def f32(*values: Any) -> Array:
+    """A constant of float32: a scalar, or the array of its arguments."""
+    return np.array(values[0] if len(values) == 1 else values, np.float32)
+
+
+def i64(*values: int) -> Array:
+    """A constant vector of int64, as shapes and axes are."""
+    return np.array(values, np.int64)
+
+
+@dataclass
+class Case:
+    """One row of the table, not yet built."""
+
+    name: str
+    body: Callable[[Net], Any]
+    opset: int = DEFAULT_OPSET
+    tol: float = 2e-5
+    special: bool = False
+    dims: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    sizes: Sequence[Mapping[str, int]] = ({},)
+    oracle: str = "onnxruntime"
+    skip: Mapping[str, str] = field(default_factory=dict)  # target -> why
+
+    def build(self) -> Net:
+        """The model and its inputs."""
+        net = Net(self)
+        out = self.body(net)
+        net.outputs = list(out) if isinstance(out, (tuple, list)) else [out]
+        return net
+
+    def feeds(self, net: Net, k: int) -> dict[str, Array]:
+        """Inputs for the k-th binding of the dimensions."""
+        sizes = self.sizes[k % len(self.sizes)]
+        return {name: spec.draw(np.random.default_rng([zlib.crc32(name.encode()), k]), sizes)
+                for name, spec in net.inputs.items()}
+
+    def expected(self, net: Net, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """The oracle's outputs by name."""
+        model = net.model()
+        if self.oracle == "reference":
+            from onnx.reference import ReferenceEvaluator
+
+            outputs = ReferenceEvaluator(model).run(None, dict(feeds))
+        else:
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 3
+            options.intra_op_num_threads = 1
+            session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+            outputs = session.run(None, dict(feeds))
+        return dict(zip(net.output_names(), map(np.asarray, outputs), strict=True))
+
+    def problem(self, got: Array, wanted: Array, tol: float | None = None, finite_only: bool = False) -> str:
+        """What is wrong with a result, or nothing."""
+        tol = self.tol if tol is None else tol
+        if got.shape != wanted.shape or got.dtype != wanted.dtype:
+            return f"{got.dtype}{list(got.shape)} found, {wanted.dtype}{list(wanted.shape)} expected"
+        if not wanted.size:
+            return ""
+        if wanted.dtype.kind != "f":
+            wrong = got != wanted
+            worst = np.unravel_index(np.argmax(wrong), wrong.shape)
+            return f"{wrong.sum()} of {wrong.size} differ; at {_at(worst)} {got[worst]} found, {wanted[worst]} expected" if wrong.any() else ""
+        a, b = got.astype(np.float64), wanted.astype(np.float64)
+        finite = np.isfinite(b)
+        with np.errstate(all="ignore"):
+            largest = np.abs(b[finite]).max(initial=0.0)
+            allowed = tol * (np.abs(b) + 0.1) if self.special else np.full(b.shape, tol * max(largest, 1e-3))
+            wrong = ~(np.abs(a - b) <= allowed)
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        wrong = np.where(finite, wrong, False if finite_only else ~same)
+        if not wrong.any():
+            return ""
+        with np.errstate(all="ignore"):
+            distance = np.where(wrong, np.where(np.isfinite(a - b), np.abs(a - b), np.inf), -1)
+        worst = np.unravel_index(np.argmax(distance), wrong.shape)
+        return (f"{wrong.sum()} of {wrong.size} differ; at {_at(worst)} {got[worst]:.8g} found, {wanted[worst]:.8g} expected"
+                f" (largest magnitude {largest:.3g})")
+
+
+def _at(index: Iterable[Any]) -> str:
+    return str([int(i) for i in index])
+
+
+class Net:
+    """Builds a case's model; every name begins with the case's, so that models can be merged."""
+
+    def __init__(self, case: Case):
+        self.case = case
+        self.nodes: list[onnx.NodeProto] = []
+        self.inputs: dict[str, Spec] = {}
+        self.constants: dict[str, Array] = {}
+        self.outputs: list[str] = []
+        self.serial = 0
+
+    def x(self, *shape: int | str, **more: Any) -> str:
+        """An input drawn at random."""
+        return self.add_input(X(*shape, **more))
+
+    def w(self, *shape: int, **more: Any) -> str:
+        """A constant drawn at random."""
+        return self.operand(W(*shape, **more))
+
+    def add_input(self, spec: Spec) -> str:
+        name = f"{self.case.name}.x{len(self.inputs)}"
+        self.inputs[name] = Spec(spec.shape, spec.lo, spec.hi, spec.dtype, False, spec.values)
+        return name
+
+    def operand(self, what: Any) -> str:
+        if what is None:
+            return ""
+        if isinstance(what, str):
+            return what
+        if isinstance(what, Spec) and not what.constant:
+            return self.add_input(what)
+        name = f"{self.case.name}.c{len(self.constants)}"
+        if isinstance(what, Spec):
+            what = what.draw(np.random.default_rng(zlib.crc32(name.encode())), {})
+        self.constants[name] = np.asarray(what)
+        return name
+
+    def __getattr__(self, op: str) -> Callable[..., Any]:
+        if not op[0].isupper():
+            raise AttributeError(op)
+
+        def node(*inputs: Any, outputs: int = 1, domain: str = "", **attrs: Any) -> Any:
+            self.serial += 1
+            names = [f"{self.case.name}.{op}{self.serial}" + (f"_{k}" if k else "") for k in range(outputs)]
+            self.nodes.append(helper.make_node(
+                op, [self.operand(i) for i in inputs], names, f"{self.case.name}.{op}{self.serial}", domain=domain, **attrs))
+            return names[0] if outputs == 1 else tuple(names)
+
+        return node
+
+    def output_names(self) -> list[str]:
+        """An output that is an input, or given twice, gets a name of its own by Identity."""
+        return [f"{self.case.name}:{k}" for k in range(len(self.outputs))]
+
+    def model(self) -> onnx.ModelProto:
+        """The ModelProto."""
+        infos = []
+        for name, spec in self.inputs.items():
+            kind = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
+            infos.append(helper.make_tensor_value_info(name, kind, [self.symbol(d) for d in spec.shape]))
+        ends = [helper.make_node("Identity", [o], [e]) for o, e in zip(self.outputs, self.output_names(), strict=True)]
+        graph = helper.make_graph(
+            [*self.nodes, *ends], self.case.name, infos,
+            [helper.make_empty_tensor_value_info(e) for e in self.output_names()],
+            [numpy_helper.from_array(np.asarray(a), name) for name, a in self.constants.items()])
+        opsets = [helper.make_opsetid("", self.case.opset)]
+        opsets += [helper.make_opsetid("com.microsoft", 1)] if any(n.domain for n in self.nodes) else []
+        return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+    def symbol(self, d: int | str) -> int | str:
+        """Dimensions too belong to their case."""
+        return f"{self.case.name}_{d}" if isinstance(d, str) else d
+
+    def graph(self) -> Graph:
+        """The imported graph."""
+        return load(self.model(), {self.symbol(d): r for d, r in self.case.dims.items()}).graph  # type: ignore[misc]
+
+
+def merged(nets: Sequence[Net]) -> Graph:
+    """One graph of many cases."""
+    graphs = [n.graph() for n in nets]
+    return Graph(
+        tuple(v for g in graphs for v in g.inputs), {k: v for g in graphs for k, v in g.outputs.items()},
+        {}, tuple(d for g in graphs for d in g.dims), "cases")
+
+
+CASES: dict[str, Case] = {}
+
+
+def case(body: Callable[[Net], Any] | None = None, **more: Any) -> Any:
+    """Adds a function over a Net to the table, under its own name."""
+    if body is None:
+        return lambda b: case(b, **more)
+    name = more.pop("name", body.__name__)
+    assert name not in CASES, f"two cases named {name}"
+    CASES[name] = Case(name, body, **more)
+    return body
+
+
+_OWN = ("opset", "tol", "special", "dims", "sizes", "oracle", "skip")
+
+
+def row(name: str, op: str, *operands: Any, outputs: int = 1, domain: str = "", **more: Any) -> None:
+    """Adds one operator to the table; what is not a field of Case is an attribute."""
+    own = {k: more.pop(k) for k in _OWN if k in more}
+    case(lambda n: getattr(n, op)(*operands, outputs=outputs, domain=domain, **more), name=name, **own)
+
+
+# ---- elementwise: every function on odd sizes, and on the edges of its domain ----------------------
+
+NAN, INF = float("nan"), float("inf")
+EDGES = f32([0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1e-30, -1e-30, 1e-6, 2.5, -2.5, 3.5, -7.25, 10.0, -10.0, 88.0, -88.0, 100.0,
+             -100.0, 1e10, -1e10, 3e38, -3e38, INF, -INF, NAN])
+MODERATE = f32([0.0, -0.0, 1.0, -1.0, 0.5, 1e-6, 3.14159, -7.25, 50.0, -50.0, 1000.0, -1000.0])
+UNIT = f32([0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1e-6, 0.999, -0.999, 1.5, NAN])
+ABOVE = f32([1.0, 1.000001, 1.5, 2.0, 10.0, 1e5, 0.5, INF, NAN])
+SHRUNK = f32([0.0, -0.0, 0.5, -0.5, 0.50001, -0.50001, 1.0, -1.0, 3.0, -3.0, 1e10])
+FINITE = EDGES[np.isfinite(EDGES)]
+SMALL = f32([0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1e-6, 2.5, -2.5, 10.0, -10.0, 30.0, -30.0, 88.0, -88.0])
+
+for _op, _lo, _hi, _edges in (
+    ("Abs", -2, 2, EDGES), ("Neg", -2, 2, EDGES), ("Sign", -2, 2, FINITE), ("Reciprocal", 0.1, 2, EDGES),
+    ("Sqrt", 0, 9, EDGES), ("Exp", -3, 3, EDGES), ("Log", 0.01, 9, EDGES), ("Floor", -9, 9, EDGES), ("Ceil", -9, 9, EDGES),
+    ("Round", -9, 9, EDGES), ("Sin", -7, 7, MODERATE), ("Cos", -7, 7, MODERATE), ("Tan", -1.4, 1.4, UNIT),
+    ("Asin", -1, 1, UNIT), ("Acos", -1, 1, UNIT), ("Atan", -5, 5, EDGES), ("Sinh", -4, 4, SMALL), ("Cosh", -4, 4, SMALL),
+    ("Tanh", -4, 4, EDGES), ("Asinh", -4, 4, MODERATE), ("Acosh", 1, 9, ABOVE), ("Atanh", -0.95, 0.95, UNIT[:3]),
+    ("Erf", -3, 3, EDGES), ("Relu", -2, 2, EDGES), ("Sigmoid", -6, 6, EDGES), ("Softplus", -6, 6, SMALL),
+    ("Softsign", -6, 6, FINITE[:19]), ("HardSwish", -6, 6, SMALL), ("Elu", -3, 3, SMALL), ("Selu", -3, 3, SMALL),
+    ("Celu", -3, 3, SMALL), ("LeakyRelu", -3, 3, EDGES[:-1]), ("ThresholdedRelu", -3, 3, SMALL), ("HardSigmoid", -5, 5, SMALL),
+):  # fmt: skip
+    row(_op.lower(), _op, X(3, 5, 7, lo=_lo, hi=_hi))
+    row(f"{_op.lower()}_edges", _op, given(_edges), special=True)
+
+row("elu_alpha", "Elu", X(2, 13), alpha=1.7)
+row("selu_alpha_gamma", "Selu", X(2, 13), alpha=2.0, gamma=3.0)
+row("celu_alpha", "Celu", X(2, 13), alpha=0.6)
+row("leakyrelu_alpha", "LeakyRelu", X(33), alpha=0.3)
+row("thresholdedrelu_alpha", "ThresholdedRelu", X(33), alpha=0.3)
+row("hardsigmoid_alpha_beta", "HardSigmoid", X(33, lo=-4, hi=4), alpha=0.4, beta=0.3)
+row("shrink", "Shrink", given(SHRUNK), lambd=0.5, bias=0.25)
+row("mish", "Mish", X(3, 13, lo=-8, hi=8), opset=18)
+row("mish_edges", "Mish", given(SMALL), opset=18, special=True)
+row("gelu", "Gelu", X(3, 13, lo=-4, hi=4), opset=20)
+row("gelu_tanh", "Gelu", X(3, 13, lo=-4, hi=4), opset=20, approximate="tanh")
+row("gelu_edges", "Gelu", given(SMALL), opset=20, special=True)
+row("swish", "Swish", X(3, 13, lo=-4, hi=4), opset=24, oracle="reference", alpha=1.3)
+row("isnan", "IsNaN", given(EDGES), special=True, skip={"webgpu": "WGSL may assume that there is no NaN"})
+row("isinf", "IsInf", given(EDGES), special=True, skip={"webgpu": "WGSL may assume that there is no infinity"})
+row("isinf_negative", "IsInf", given(EDGES), detect_positive=0, skip={"webgpu": "WGSL may assume that there is no infinity"})
+row("not", "Not", X(3, 7, dtype="bool"))
+row("prelu_channels", "PRelu", X(2, 5, 3, 7), W(5, 1, 1))
+row("prelu_one", "PRelu", X(2, 5), W(1))
+row("prelu_input", "PRelu", X(3, 7), X(3, 7))
+row("clip_both", "Clip", X(3, 5, 7), f32(-0.5), f32(1))
+row("clip_lower", "Clip", X(3, 5, 7), f32(0.25))
+row("clip_upper", "Clip", X(3, 5, 7), None, f32(0.25))
+row("clip_attributes", "Clip", X(3, 5, 7), opset=7, min=-0.5, max=0.75)
+row("clip_inputs", "Clip", X(3, 5), X(lo=-1, hi=0), X(lo=0, hi=1))
+row("clip_edges", "Clip", given(EDGES), f32(-5), f32(5), special=True)
+row("clip_int64_upper_open", "Clip", given([-5, 0, 7, 2**31 - 1], "int64"), np.int64(0), np.int64(2**63 - 1), opset=13)
+row("clip_crossed", "Clip", X(13), f32(1), f32(-1), opset=13)
+
+# ---- two operands: broadcasting, dtypes, integer corners -------------------------------------------
+
+_PATTERNS = {
+    "same": ((3, 5, 7), (3, 5, 7)), "scalar": ((3, 5, 7), ()), "scalar_left": ((), (3, 5, 7)), "last": ((3, 5, 7), (7,)),
+    "middle": ((3, 5, 7), (5, 1)), "outer": ((5, 1), (1, 7)), "batch": ((2, 3, 1, 7), (3, 5, 1)), "ones": ((1, 1, 1), (3, 1, 13)),
+}  # fmt: skip
+for _name, (_a, _b) in _PATTERNS.items():
+    row(f"add_{_name}", "Add", X(*_a), X(*_b))
+    row(f"sub_{_name}", "Sub", X(*_a), X(*_b))
+    row(f"div_{_name}", "Div", X(*_a), X(*_b, lo=0.5, hi=3))
+for _name in ("same", "last", "outer"):
+    _a, _b = _PATTERNS[_name]
+    row(f"mul_{_name}", "Mul", X(*_a), X(*_b))
+    row(f"pow_{_name}", "Pow", X(*_a, lo=0.1, hi=3), X(*_b))
+    row(f"max_{_name}", "Max", X(*_a), X(*_b))
+    row(f"min_{_name}", "Min", X(*_a), X(*_b))
+    row(f"less_{_name}", "Less", X(*_a), X(*_b))
+    row(f"and_{_name}", "And", X(*_a, dtype="bool"), X(*_b, dtype="bool"))
+_P, _Q = (g.ravel() for g in np.meshgrid(EDGES[[0, 1, 2, 3, 9, 10, 21, 22, 23, 24, 25]], EDGES[[0, 1, 2, 3, 9, 10, 21, 22, 23, 24, 25]]))
+for _op in ("Add", "Sub", "Mul", "Div", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"):
+    row(f"{_op.lower()}_edges", _op, given(_P), given(_Q), special=True,
+        **({"skip": {"webgpu": "comparing NaN"}} if _op[0] in "LGE" else {}))
+_F = np.isfinite(_P) & np.isfinite(_Q)
+row("max_edges", "Max", given(_P[_F]), given(_Q[_F]), special=True)
+row("min_edges", "Min", given(_P[_F]), given(_Q[_F]), special=True)
+row("pow_edges", "Pow", given(f32([0, 0, -1, -2, -2, 2, 2, 4, 9, 1, 1e-3])), given(f32([0, 2, 3, 2, -1, 0.5, -0.5, 0.5, 1.5, 9, -2])), special=True)
+row("pow_square", "Pow", X(3, 7), f32(2))
+row("pow_cube", "Pow", X(3, 7), f32(3))
+row("pow_half", "Pow", X(3, 7, lo=0), f32(0.5))
+row("pow_int_exponent", "Pow", X(3, 7), np.array([2, 3, 1, 0, 2, 3, 4], np.int64))
+row("pow_int_base", "Pow", X(7, lo=-4, hi=4, dtype="int32"), np.int32(3))
+row("max_three", "Max", X(3, 5), X(5), X(3, 1))
+row("min_three", "Min", X(3, 5), X(5), X(3, 1))
+row("sum_three", "Sum", X(3, 5), X(5), X(3, 1))
+row("mean_three", "Mean", X(3, 5), X(5), X(3, 1))
+row("sum_one", "Sum", X(3, 5))
+row("where_broadcast", "Where", X(3, 1, 7, dtype="bool"), X(5, 7), X(3, 1, 1))
+row("where_scalar", "Where", X(3, 5, dtype="bool"), X(3, 5), f32(-1))
+row("where_int", "Where", X(13, dtype="bool"), X(13, lo=-9, hi=9, dtype="int64"), np.int64(4))
+for _op in ("Or", "Xor"):
+    row(_op.lower(), _op, X(3, 1, 7, dtype="bool"), X(5, 7, dtype="bool"))
+row("equal_bool", "Equal", X(33, dtype="bool"), X(33, dtype="bool"))
+row("equal_int", "Equal", X(33, lo=0, hi=3, dtype="int64"), X(33, lo=0, hi=3, dtype="int64"))
+
+_EXTREMES = [0, 1, -1, 2, -2, 7, -7, 100, 2**31 - 1, -(2**31)]
+_IA, _IB = (g.ravel() for g in np.meshgrid(_EXTREMES, _EXTREMES))
+row("int_add_wraps", "Add", given(_IA, "int32"), given(_IB, "int32"))
+row("int_sub_wraps", "Sub", given(_IA, "int32"), given(_IB, "int32"))
+row("int_mul_wraps", "Mul", given(_IA, "int32"), given(_IB, "int32"))
+_D = (_IB != 0) & ~((_IA == -(2**31)) & (_IB == -1))
+row("int_div_truncates", "Div", given(_IA[_D], "int32"), given(_IB[_D], "int32"))
+row("int_mod", "Mod", given(_IA[_D], "int32"), given(_IB[_D], "int32"))
+row("int_fmod", "Mod", given(_IA[_D], "int32"), given(_IB[_D], "int32"), fmod=1)
+row("int_less", "Less", given(_IA, "int32"), given(_IB, "int32"))
+row("int_max", "Max", given(_IA, "int32"), given(_IB, "int32"))
+row("int_abs", "Abs", given(_EXTREMES[:-1], "int32"))
+row("int_sign", "Sign", given(_EXTREMES, "int32"))
+row("int64_arithmetic", "Add", X(3, 5, lo=-1000, hi=1000, dtype="int64"), X(5, lo=-1000, hi=1000, dtype="int64"))
+row("int8_add", "Add", X(33, lo=-60, hi=60, dtype="int8"), X(33, lo=-60, hi=60, dtype="int8"), opset=14, oracle="reference")
+row("int8_mul_wraps", "Mul", X(33, lo=-128, hi=127, dtype="int8"), X(33, lo=-128, hi=127, dtype="int8"), opset=14, oracle="reference")
+row("uint8_add_wraps", "Add", X(33, lo=0, hi=255, dtype="uint8"), X(33, lo=0, hi=255, dtype="uint8"), opset=14, oracle="reference")
+row("uint8_relu_min", "Min", X(33, lo=0, hi=255, dtype="uint8"), X(33, lo=0, hi=255, dtype="uint8"))
+row("uint32_div", "Div", given([0, 1, 2**32 - 1, 2**31, 7], "uint32"), given([1, 2, 3, 7, 7], "uint32"))
+row("uint32_less", "Less", given([0, 1, 2**32 - 1, 2**31], "uint32"), given([1, 1, 3, 2**31 + 1], "uint32"))
+row("float_mod", "Mod", X(33, lo=-9, hi=9), X(33, lo=0.5, hi=3), fmod=1, tol=1e-4)
+row("bitshift_left", "BitShift", X(13, lo=0, hi=99, dtype="uint32"), X(13, lo=0, hi=31, dtype="uint32"), direction="LEFT")
+row("bitshift_right", "BitShift", X(13, lo=0, hi=2**31, dtype="uint32"), X(13, lo=0, hi=31, dtype="uint32"), direction="RIGHT")
+for _op in ("BitwiseAnd", "BitwiseOr", "BitwiseXor"):
+    row(_op.lower(), _op, X(3, 7, lo=-99, hi=99, dtype="int32"), X(7, lo=-99, hi=99, dtype="int32"), opset=18)
+row("bitwisenot", "BitwiseNot", X(13, lo=-99, hi=99, dtype="int32"), opset=18)
+
+# ---- casts -----------------------------------------------------------------------------------------
+
+_F32, _F16, _I32, _I64, _U8, _I8, _BOOL = (
+    TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT32, TensorProto.INT64, TensorProto.UINT8, TensorProto.INT8,
+    TensorProto.BOOL)
+row("cast_float_int", "Cast", given(f32([0.0, 0.9, -0.9, 1.5, -1.5, 1e6, -1e6, 123456.7])), to=_I32)
+row("cast_float_int64", "Cast", X(3, 7, lo=-99, hi=99), to=_I64)
+row("cast_int_float", "Cast", given(_EXTREMES, "int32"), to=_F32)
+row("cast_float_bool", "Cast", given(f32([0.0, -0.0, 1.0, -0.5, 1e-30])), to=_BOOL)
+row("cast_bool_float", "Cast", X(3, 7, dtype="bool"), to=_F32)
+row("cast_bool_int", "Cast", X(3, 7, dtype="bool"), to=_I64)
+row("cast_int_uint8", "Cast", X(33, lo=-300, hi=300, dtype="int32"), to=_U8)
+row("cast_int_int8", "Cast", X(33, lo=-300, hi=300, dtype="int32"), to=_I8)
+row("cast_uint8_float", "Cast", X(33, lo=0, hi=255, dtype="uint8"), to=_F32)
+row("cast_float_uint8", "Cast", X(33, lo=0, hi=255), to=_U8)
+row("cast_half_rounds", "Cast", given(f32([1.0, 1.0004883, 1.0009766, 3.14159, 65504, 65519, 65520, 1e-7, 6e-8, 6.1e-5, -2.71828])), to=_F16, special=True)
+row("half_arithmetic", "Add", X(3, 7, dtype="float16"), X(7, dtype="float16"), tol=1e-3)
+row("half_input_float_output", "Cast", X(33, dtype="float16"), to=_F32)
+row("double_input", "Mul", X(3, 7, dtype="float64"), X(7, dtype="float64"))
+row("castlike", "CastLike", X(3, 7, lo=-9, hi=9), W(1, dtype="int32"), opset=15, oracle="reference")
+
+# ---- convolution -----------------------------------------------------------------------------------
+
+for _name, _x, _w, _attrs in (
+    ("1x1", (1, 7, 5, 3), (13, 7, 1, 1), {}), ("1x1_stride", (1, 7, 9, 7), (5, 7, 1, 1), {"strides": [2, 2]}),
+    ("1x1_batch", (3, 8, 4, 4), (16, 8, 1, 1), {}), ("3x3", (1, 5, 9, 7), (7, 5, 3, 3), {}),
+    ("3x3_same", (1, 5, 9, 7), (13, 5, 3, 3), {"pads": [1, 1, 1, 1]}),
+    ("3x3_wide", (1, 16, 12, 12), (32, 16, 3, 3), {"pads": [1, 1, 1, 1]}),
+    ("3x3_rgb", (1, 3, 33, 31), (16, 3, 3, 3), {"pads": [1, 1, 1, 1], "strides": [2, 2]}),
+    ("3x3_batch", (3, 4, 8, 8), (8, 4, 3, 3), {"pads": [1, 1, 1, 1]}),
+    ("3x3_uneven_pads", (1, 5, 7, 9), (7, 5, 3, 3), {"pads": [0, 2, 1, 0]}),
+    ("7x7_stride", (1, 3, 23, 29), (9, 3, 7, 7), {"pads": [3, 3, 3, 3], "strides": [2, 2]}),
+    ("5x3", (1, 6, 9, 11), (5, 6, 5, 3), {"pads": [2, 1, 2, 1], "strides": [1, 2]}),
+    ("1x7", (1, 4, 5, 13), (6, 4, 1, 7), {"pads": [0, 3, 0, 3]}),
+    ("dilated", (1, 5, 13, 11), (7, 5, 3, 3), {"dilations": [2, 2]}),
+    ("dilated_same", (1, 5, 13, 11), (7, 5, 3, 3), {"dilations": [3, 2], "pads": [3, 2, 3, 2]}),
+    ("grouped", (1, 6, 7, 9), (9, 2, 3, 3), {"group": 3, "pads": [1, 1, 1, 1]}),
+    ("grouped_wide", (2, 32, 6, 6), (32, 8, 3, 3), {"group": 4, "pads": [1, 1, 1, 1], "strides": [2, 2]}),
+    ("grouped_1x1", (1, 12, 5, 5), (8, 3, 1, 1), {"group": 4}),
+    ("depthwise", (1, 13, 9, 7), (13, 1, 3, 3), {"group": 13, "pads": [1, 1, 1, 1]}),
+    ("depthwise_stride", (2, 16, 11, 13), (16, 1, 3, 3), {"group": 16, "pads": [1, 1, 1, 1], "strides": [2, 2]}),
+    ("depthwise_5x5", (1, 8, 9, 9), (8, 1, 5, 5), {"group": 8, "pads": [2, 2, 2, 2]}),
+    ("depthwise_dilated", (1, 5, 13, 11), (5, 1, 3, 3), {"group": 5, "dilations": [2, 3]}),
+    ("depthwise_multiplier", (1, 5, 9, 7), (10, 1, 3, 3), {"group": 5, "pads": [1, 1, 1, 1]}),
+    ("same_upper", (1, 3, 9, 10), (5, 3, 3, 3), {"auto_pad": "SAME_UPPER", "strides": [2, 2]}),
+    ("same_lower", (1, 3, 9, 10), (5, 3, 4, 4), {"auto_pad": "SAME_LOWER", "strides": [2, 2]}),
+    ("valid", (1, 3, 9, 10), (5, 3, 3, 4), {"auto_pad": "VALID"}),
+    ("whole_image", (2, 5, 7, 3), (9, 5, 7, 3), {}), ("one_pixel", (1, 5, 1, 1), (9, 5, 3, 3), {"pads": [1, 1, 1, 1]}),
+    ("one_channel", (1, 1, 9, 9), (1, 1, 3, 3), {"pads": [1, 1, 1, 1]}),
+    ("1d", (2, 5, 23), (7, 5, 3), {"pads": [1, 1]}), ("1d_stride", (1, 3, 40), (9, 3, 8), {"strides": [4]}),
+    ("1d_depthwise", (1, 7, 19), (7, 1, 5), {"group": 7, "pads": [4, 0]}), ("1d_dilated", (1, 4, 29), (4, 4, 3), {"dilations": [4]}),
+    ("3d", (1, 3, 5, 7, 6), (4, 3, 3, 3, 3), {"pads": [1, 1, 1, 1, 1, 1]}), ("3d_stride", (1, 2, 7, 6, 9), (5, 2, 2, 3, 3), {"strides": [2, 1, 2]}),
+):  # fmt: skip
+    row(f"conv_{_name}", "Conv", X(*_x), W(*_w), W(_w[0]), **_attrs)
+row("conv_no_bias", "Conv", X(1, 5, 9, 7), W(7, 5, 3, 3), pads=[1, 1, 1, 1])
+row("conv_computed_filters", "Conv", X(1, 5, 9, 7), X(8, 5, 3, 3), X(8), pads=[1, 1, 1, 1])
+row("conv_computed_depthwise", "Conv", X(1, 8, 9, 7), X(8, 1, 3, 3), group=8)
+row("conv_symbolic", "Conv", X(1, 5, "h", "w"), W(9, 5, 3, 3), W(9), pads=[1, 1, 1, 1], strides=[2, 2],
+    dims={"h": (3, 19), "w": (3, 17)}, sizes=({"h": 3, "w": 3}, {"h": 19, "w": 17}, {"h": 8, "w": 13}))
+row("conv_symbolic_same_upper", "Conv", X(1, 3, "h", "w"), W(5, 3, 3, 3), auto_pad="SAME_UPPER", strides=[2, 2],
+    dims={"h": (3, 19), "w": (3, 17)}, sizes=({"h": 4, "w": 3}, {"h": 19, "w": 17}, {"h": 8, "w": 12}))
+row("depthwise_symbolic", "Conv", X(1, 6, "h", "w"), W(6, 1, 3, 3), group=6, pads=[1, 1, 1, 1],
+    dims={"h": (1, 9), "w": (1, 9)}, sizes=({"h": 1, "w": 9}, {"h": 9, "w": 9}, {"h": 5, "w": 2}))
+
+for _name, _x, _w, _attrs in (
+    ("2x2", (1, 5, 4, 3), (5, 7, 2, 2), {"strides": [2, 2]}), ("3x3", (1, 5, 4, 3), (5, 7, 3, 3), {}),
+    ("3x3_stride", (1, 5, 4, 6), (5, 7, 3, 3), {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]}),
+    ("4x4", (2, 6, 5, 3), (6, 5, 4, 4), {"strides": [2, 2], "pads": [1, 1, 1, 1]}), ("grouped", (1, 6, 4, 5), (6, 2, 3, 3), {"group": 3, "strides": [2, 1]}),
+    ("dilated", (1, 3, 5, 4), (3, 4, 3, 3), {"dilations": [2, 2]}), ("uneven", (1, 3, 5, 4), (3, 4, 3, 5), {"strides": [3, 2], "pads": [1, 0, 0, 2]}),
+    ("wide_stride", (1, 3, 3, 3), (3, 4, 2, 2), {"strides": [3, 3]}), ("depthwise", (1, 5, 4, 4), (5, 1, 3, 3), {"group": 5, "strides": [2, 2]}),
+    ("same", (1, 3, 5, 4), (3, 4, 3, 3), {"auto_pad": "SAME_UPPER", "strides": [2, 2]}), ("cropped", (1, 4, 5, 3), (4, 3, 2, 2), {"strides": [2, 2], "pads": [1, 0, 0, 1]}),
+    ("1d", (1, 5, 9), (5, 3, 4), {"strides": [2], "pads": [1, 1]}), ("output_shape", (1, 3, 4, 4), (3, 2, 3, 3), {"strides": [2, 2], "output_shape": [9, 8]}),
+):  # fmt: skip
+    row(f"convtranspose_{_name}", "ConvTranspose", X(*_x), W(*_w), W(_w[1] * _attrs.get("group", 1)), **_attrs)
+row("convtranspose_symbolic", "ConvTranspose", X(1, 5, "h", "w"), W(5, 3, 2, 2), strides=[2, 2], dims={"h": (1, 9), "w": (2, 7)},
+    sizes=({"h": 1, "w": 7}, {"h": 9, "w": 2}))
+row("convtranspose_3d", "ConvTranspose", X(1, 2, 3, 4, 3), W(2, 3, 2, 3, 2), strides=[2, 1, 2])
+
+# ---- matrix products -------------------------------------------------------------------------------
+
+for _name, _a, _b in (
+    ("square", (13, 13), (13, 13)), ("odd", (5, 7), (7, 3)), ("wide", (3, 33), (33, 65)), ("tall", (65, 7), (7, 5)), ("row", (1, 33), (33, 17)),
+    ("column", (17, 33), (33, 1)), ("inner_one", (5, 1), (1, 9)), ("dot", (1, 33), (33, 1)), ("vector_right", (5, 7), (7,)),
+    ("vector_left", (7,), (7, 5)), ("vectors", (7,), (7,)), ("batch", (3, 5, 7), (3, 7, 9)), ("batch_left", (3, 5, 7), (7, 9)),
+    ("batch_right", (5, 7), (3, 7, 9)), ("batch_broadcast", (2, 1, 5, 7), (3, 7, 9)), ("batch_two", (2, 3, 5, 7), (2, 3, 7, 4)),
+    ("large", (40, 130), (130, 72)), ("batch_row", (4, 1, 16), (4, 16, 24)),
+):  # fmt: skip
+    row(f"matmul_{_name}", "MatMul", X(*_a), X(*_b))
+    row(f"matmul_{_name}_weights", "MatMul", X(*_a), W(*_b))
+row("matmul_constant_left", "MatMul", W(9, 7), X(7, 5))
+row("matmul_int", "MatMul", X(3, 5, lo=-99, hi=99, dtype="int32"), X(5, 4, lo=-99, hi=99, dtype="int32"))
+row("matmul_symbolic", "MatMul", X(2, "t", 12), X(2, 12, "t"), dims={"t": (1, 19)}, sizes=({"t": 1}, {"t": 19}, {"t": 8}))
+row("matmul_symbolic_weights", "MatMul", X(1, "t", 12), W(12, 20), dims={"t": (1, 19)}, sizes=({"t": 1}, {"t": 19}, {"t": 7}))
+row("matmul_symbolic_inner", "MatMul", X(3, 5, "t"), X(3, "t", 7), dims={"t": (1, 19)}, sizes=({"t": 1}, {"t": 19}, {"t": 6}))
+row("gemm", "Gemm", X(5, 7), W(7, 9), W(9))
+row("gemm_transposed", "Gemm", X(7, 5), W(9, 7), W(5, 1), transA=1, transB=1)
+row("gemm_alpha_beta", "Gemm", X(5, 7), W(7, 9), W(5, 9), alpha=0.5, beta=0.25)
+row("gemm_no_bias", "Gemm", X(5, 7), W(9, 7), transB=1)
+row("gemm_one_row", "Gemm", X(1, 65), W(10, 65), W(10), transB=1)
+row("gemm_scalar_bias", "Gemm", X(3, 4), X(4, 6), X(), opset=13)
+for _eq, _shapes in (
+    ("ij,jk->ik", ((3, 5), (5, 4))), ("bij,bjk->bik", ((2, 3, 5), (2, 5, 4))), ("bhqd,bhkd->bhqk", ((1, 2, 5, 4), (1, 2, 7, 4))),
+    ("ij->ji", ((3, 5),)), ("ij->i", ((3, 5),)), ("ii->i", ((5, 5),)), ("i,j->ij", ((3,), (5,))), ("...ij,...jk->...ik", ((2, 3, 5), (2, 5, 4))),
+    ("ijk,kl,lm->ijm", ((2, 3, 4), (4, 5), (5, 3))), ("ij,ij->", ((3, 5), (3, 5))), ("nchw,oc->nohw", ((1, 3, 4, 5), (7, 3))),
+):  # fmt: skip
+    row("einsum_" + _eq.replace("->", "_to_").replace(",", "_").replace("...", "_"), "Einsum", *(X(*s) for s in _shapes), equation=_eq)
+
+# ---- pooling ---------------------------------------------------------------------------------------
+
+for _op in ("MaxPool", "AveragePool"):
+    for _name, _x, _attrs in (
+        ("2x2", (1, 5, 8, 6), {"kernel_shape": [2, 2], "strides": [2, 2]}), ("3x3", (2, 7, 9, 11), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+        ("stride_one", (1, 3, 5, 7), {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}), ("ceil", (1, 5, 8, 7), {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}),
+        ("ceil_pads", (1, 5, 7, 7), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 0, 1, 0], "ceil_mode": 1}), ("same_upper", (1, 3, 7, 8), {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_UPPER"}),
+        ("same_lower", (1, 3, 7, 8), {"kernel_shape": [2, 2], "auto_pad": "SAME_LOWER"}), ("uneven", (1, 3, 9, 8), {"kernel_shape": [2, 5], "strides": [3, 1], "pads": [0, 2, 1, 0]}),
+        ("1d", (2, 5, 17), {"kernel_shape": [3], "strides": [2]}), ("3d", (1, 2, 5, 6, 7), {"kernel_shape": [2, 3, 2], "strides": [1, 2, 2]}),
+    ):  # fmt: skip
+        row(f"{_op.lower()}_{_name}", _op, X(*_x), **_attrs)
+row("maxpool_dilated", "MaxPool", X(1, 3, 11, 9), kernel_shape=[3, 2], dilations=[2, 3])
+row("maxpool_negative", "MaxPool", X(1, 3, 5, 5, lo=-9, hi=-1), kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+row("averagepool_count_pad", "AveragePool", X(1, 3, 7, 7), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)
+row("averagepool_count_pad_ceil", "AveragePool", X(1, 3, 8, 8), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], count_include_pad=1, ceil_mode=1, opset=19)
+row("maxpool_symbolic", "MaxPool", X(1, 3, "h", "w"), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], dims={"h": (2, 17), "w": (2, 17)},
+    sizes=({"h": 2, "w": 17}, {"h": 17, "w": 9}, {"h": 6, "w": 2}))
+row("maxpool_symbolic_ceil", "MaxPool", X(1, 3, "h", "w"), kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1, dims={"h": (2, 17), "w": (2, 17)},
+    sizes=({"h": 2, "w": 17}, {"h": 17, "w": 8}, {"h": 7, "w": 3}))
+row("averagepool_symbolic", "AveragePool", X(1, 3, "h", "w"), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], dims={"h": (2, 17), "w": (2, 17)},
+    sizes=({"h": 2, "w": 17}, {"h": 17, "w": 9}, {"h": 6, "w": 2}))
+for _op in ("GlobalAveragePool", "GlobalMaxPool"):
+    row(_op.lower(), _op, X(2, 13, 7, 5))
+    row(f"{_op.lower()}_large", _op, X(1, 8, 33, 31))
+    row(f"{_op.lower()}_symbolic", _op, X(1, 5, "h", "w"), dims={"h": (1, 9), "w": (1, 9)}, sizes=({"h": 1, "w": 1}, {"h": 9, "w": 9}, {"h": 3, "w": 8}))
+row("lppool", "LpPool", X(1, 3, 8, 9), kernel_shape=[3, 3], strides=[2, 2], p=2, opset=18)
+row("globallppool", "GlobalLpPool", X(1, 3, 8, 9), p=2)
+
+# ---- reductions ------------------------------------------------------------------------------------
+
+for _op in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare"):
+    _lo = 0.2 if _op in ("ReduceLogSum", "ReduceProd") else -2.0
+    for _name, _x, _axes, _keep in (("last", (3, 5, 13), [-1], 1), ("first", (7, 5, 3), [0], 0), ("middle", (3, 9, 7), [1], 0), ("two", (3, 5, 7, 4), [1, 3], 0),
+                                    ("all", (3, 5, 7), None, 1)):  # fmt: skip
+        if _name in ("last", "middle") or _op in ("ReduceSum", "ReduceMean", "ReduceMax"):
+            if _op == "ReduceSum":
+                row(f"reducesum_{_name}", _op, X(*_x), *([] if _axes is None else [i64(*_axes)]), keepdims=_keep)
+            else:
+                row(f"{_op.lower()}_{_name}", _op, X(*_x, lo=_lo), keepdims=_keep, **({} if _axes is None else {"axes": _axes}))
+row("reducesum_long", "ReduceSum", X(3, 1031, lo=0, hi=1), i64(1))
+row("reducemax_long", "ReduceMax", X(1, 5000), axes=[1])
+row("reducesum_int", "ReduceSum", X(5, 7, lo=-99, hi=99, dtype="int32"), i64(0))
+row("reducemax_int", "ReduceMax", X(5, 7, lo=-99, hi=99, dtype="int32"), axes=[1])
+row("reducemean_axes_input", "ReduceMean", X(3, 5, 7), i64(0, 2), opset=18)
+row("reducesum_noop", "ReduceSum", X(3, 5), noop_with_empty_axes=1)
+row("reducesum_symbolic", "ReduceSum", X(3, "t"), i64(1), dims={"t": (1, 33)}, sizes=({"t": 1}, {"t": 33}, {"t": 6}))
+row("reducemean_symbolic", "ReduceMean", X("t", 5), axes=[0], dims={"t": (1, 33)}, sizes=({"t": 1}, {"t": 33}, {"t": 6}))
+row("reducemax_nan", "ReduceMax", given(f32([[1, 2, -INF], [-INF, -INF, -INF], [INF, 0, 1]])), axes=[1], special=True)
+for _op in ("ArgMax", "ArgMin"):
+    for _name, _axis, _keep in (("last", -1, 1), ("first", 0, 0), ("middle", 1, 1)):
+        row(f"{_op.lower()}_{_name}", _op, X(3, 7, 13), axis=_axis, keepdims=_keep)
+    row(f"{_op.lower()}_ties", _op, X(5, 33, lo=0, hi=3, dtype="int32"), axis=1)
+    row(f"{_op.lower()}_ties_last", _op, X(5, 33, lo=0, hi=3, dtype="int32"), axis=1, select_last_index=1)
+row("cumsum", "CumSum", X(3, 7, 5), np.int64(1))
+row("cumsum_last_exclusive", "CumSum", X(3, 33), np.int64(-1), exclusive=1)
+row("cumsum_reverse", "CumSum", X(7, 5), np.int64(0), reverse=1)
+row("cumsum_reverse_exclusive", "CumSum", X(7, 5), np.int64(0), reverse=1, exclusive=1)
+
+# ---- softmax and normalisations --------------------------------------------------------------------
+
+for _op in ("Softmax", "LogSoftmax"):
+    row(f"{_op.lower()}_last", _op, X(3, 5, 13, lo=-9, hi=9))
+    row(f"{_op.lower()}_middle", _op, X(3, 7, 5, lo=-9, hi=9), axis=1)
+    row(f"{_op.lower()}_flattening", _op, X(3, 4, 5, lo=-9, hi=9), axis=1, opset=11)
+    row(f"{_op.lower()}_first", _op, X(7, 3), axis=0)
+row("softmax_one", "Softmax", X(5, 1))
+row("softmax_long", "Softmax", X(2, 1031, lo=-9, hi=9))
+row("softmax_large_values", "Softmax", given(f32([[1000, 1001, 999], [-1000, -1001, -1002], [88, -88, 0]])))
+row("softmax_masked", "Softmax", given(f32([[-INF, 1, 2], [-INF, -INF, 0]])))
+row("softmax_symbolic", "Softmax", X(2, "t", lo=-9, hi=9), dims={"t": (1, 33)}, sizes=({"t": 1}, {"t": 33}, {"t": 6}))
+row("hardmax", "Hardmax", X(3, 5, 7))
+row("hardmax_flattening", "Hardmax", X(3, 5, 7), opset=11, axis=1)
+for _rank, _x in ((2, (3, 7)), (3, (2, 5, 9)), (4, (2, 5, 3, 7))):
+    row(f"batchnorm_{_rank}d", "BatchNormalization", X(*_x), W(_x[1]), W(_x[1]), W(_x[1]), W(_x[1], lo=0.2, hi=2), epsilon=1e-3)
+row("batchnorm_opset8", "BatchNormalization", X(2, 5, 3, 7), W(5), W(5), W(5), W(5, lo=0.2, hi=2), opset=8)
+row("instancenorm", "InstanceNormalization", X(2, 5, 7, 9), W(5), W(5))
+row("instancenorm_1d", "InstanceNormalization", X(2, 5, 17), W(5), W(5), epsilon=1e-3)
+row("layernorm", "LayerNormalization", X(3, 5, 13), W(13), W(13))
+row("layernorm_no_bias", "LayerNormalization", X(3, 33), W(33))
+row("layernorm_axis1", "LayerNormalization", X(3, 5, 7), W(5, 7), W(5, 7), axis=1)
+row("layernorm_statistics", "LayerNormalization", X(3, 5, 7), W(7), W(7), outputs=3)
+row("layernorm_offset", "LayerNormalization", X(3, 33, lo=100, hi=104), W(33), W(33), tol=1e-3)
+row("groupnorm", "GroupNormalization", X(2, 6, 5, 3), W(6), W(6), num_groups=3, opset=21, oracle="reference")
+row("rmsnorm", "RMSNormalization", X(3, 5, 13), W(13), opset=23, oracle="reference")
+row("simplified_layernorm", "SimplifiedLayerNormalization", X(3, 5, 13), W(13))
+row("lpnorm_2", "LpNormalization", X(3, 7), axis=1)
+row("lpnorm_1", "LpNormalization", X(3, 7), axis=0, p=1)
+row("lrn", "LRN", X(1, 13, 5, 3), size=5, alpha=1e-2, beta=0.6, bias=1.5)
+row("mvn", "MeanVarianceNormalization", X(2, 3, 5, 7), oracle="reference")
+
+# ---- movement --------------------------------------------------------------------------------------
+
+for _name, _perm in (("nhwc", [0, 2, 3, 1]), ("swap_last", [0, 1, 3, 2]), ("reverse", [3, 2, 1, 0]), ("rotate", [1, 2, 3, 0])):
+    row(f"transpose_{_name}", "Transpose", X(2, 3, 5, 7), perm=_perm)
+row("transpose_default", "Transpose", X(3, 5, 7))
+row("transpose_large", "Transpose", X(65, 33))
+row("transpose_symbolic", "Transpose", X("t", 5, 3), perm=[1, 2, 0], dims={"t": (1, 9)}, sizes=({"t": 1}, {"t": 9}, {"t": 4}))
+row("reshape", "Reshape", X(3, 8, 5), i64(4, 30))
+row("reshape_zero_minus_one", "Reshape", X(3, 8, 5), i64(0, 2, -1))
+row("flatten", "Flatten", X(2, 3, 5, 7))
+row("flatten_axis0", "Flatten", X(2, 3), axis=0)
+row("squeeze", "Squeeze", X(1, 5, 1, 3), i64(0, 2))
+row("squeeze_all", "Squeeze", X(1, 5, 1))
+row("squeeze_attribute", "Squeeze", X(1, 5, 1), opset=11, axes=[0])
+row("unsqueeze", "Unsqueeze", X(3, 5), i64(0, -1))
+row("unsqueeze_attribute", "Unsqueeze", X(3, 5), opset=11, axes=[1, 3])
+row("expand", "Expand", X(3, 1, 5), i64(2, 3, 4, 1))
+row("tile", "Tile", X(3, 5), i64(2, 3))
+row("concat_last", "Concat", X(3, 5), X(3, 1), X(3, 7), axis=1)
+row("concat_first", "Concat", X(3, 5), X(1, 5), axis=0)
+row("concat_middle", "Concat", X(2, 3, 5), X(2, 4, 5), axis=-2)
+row("concat_constant", "Concat", W(2, 5), X(3, 5), axis=0)
+row("concat_symbolic", "Concat", X(2, "t", 3), X(2, 4, 3), X(2, "t", 3), axis=1, dims={"t": (1, 7)}, sizes=({"t": 1}, {"t": 7}, {"t": 3}))
+row("concat_int", "Concat", X(7, lo=-9, hi=9, dtype="int64"), X(3, lo=-9, hi=9, dtype="int64"), axis=0)
+row("split_equal", "Split", X(2, 9, 5), outputs=3, axis=1)
+row("split_sizes", "Split", X(2, 9, 5), i64(2, 4, 3), outputs=3, axis=1)
+row("split_attribute", "Split", X(9, 5), opset=11, outputs=2, axis=0, split=[2, 7])
+row("split_num_outputs", "Split", X(2, 7), opset=18, outputs=3, axis=1, num_outputs=3)
+row("slice", "Slice", X(7, 9), i64(1, 2), i64(6, 9))
+row("slice_steps", "Slice", X(17, 9), i64(1, 0), i64(15, 9), i64(0, 1), i64(3, 2))
+row("slice_negative", "Slice", X(7, 9), i64(-5, -3), i64(-1, 2**63 - 1))
+row("slice_reverse", "Slice", X(7, 9), i64(-1, 7), i64(-(2**63), 1), i64(0, 1), i64(-1, -2))
+row("slice_beyond", "Slice", X(7, 9), i64(3), i64(1000), i64(1))
+row("slice_attributes", "Slice", X(7, 9), opset=9, starts=[1, -3], ends=[5, 1000], axes=[0, 1])
+row("slice_symbolic", "Slice", X("t", 5), i64(1), i64(-1), i64(0), dims={"t": (3, 9)}, sizes=({"t": 3}, {"t": 9}, {"t": 4}))
+row("slice_symbolic_end", "Slice", X("t", 5), i64(-3), i64(2**63 - 1), i64(0), dims={"t": (3, 9)}, sizes=({"t": 3}, {"t": 9}, {"t": 4}))
+row("slice_symbolic_reverse", "Slice", X(2, "t"), i64(-1), i64(-(2**63)), i64(1), i64(-1), dims={"t": (1, 9)}, sizes=({"t": 1}, {"t": 9}, {"t": 4}))
+for _axis in (0, 1, 2):
+    row(f"gather_axis{_axis}", "Gather", X(5, 6, 7), X(2, 3, lo=-5, hi=4, dtype="int64"), axis=_axis)
+row("gather_constant", "Gather", X(5, 6), np.array([[0, -1], [2, 2]], np.int64), axis=1)
+row("gather_scalar", "Gather", X(5, 6), np.int64(-2), axis=0)
+row("gather_table", "Gather", W(33, 12), X(2, 5, lo=0, hi=32, dtype="int64"))
+row("gather_int32", "Gather", W(33, 12), X(7, lo=0, hi=32, dtype="int32"))
+row("gather_elements", "GatherElements", X(5, 6), X(3, 6, lo=-5, hi=4, dtype="int64"), axis=0)
+row("gather_elements_last", "GatherElements", X(5, 6), X(5, 9, lo=0, hi=5, dtype="int64"), axis=1)
+row("gathernd", "GatherND", X(3, 4, 5), X(6, 2, lo=0, hi=2, dtype="int64"))
+row("gathernd_batch", "GatherND", X(3, 4, 5), X(3, 2, 1, lo=-4, hi=3, dtype="int64"), batch_dims=1)
+for _mode in ("constant", "edge", "reflect", "wrap"):
+    row(f"pad_{_mode}", "Pad", X(2, 5, 7), i64(0, 1, 3, 0, 2, 4), opset=19, mode=_mode)
+row("pad_value", "Pad", X(5, 7), i64(1, 2, 0, 3), f32(1.5))
+row("pad_negative", "Pad", X(5, 7), i64(-1, 2, 1, -3))
+row("pad_minus_infinity", "Pad", X(5, 7), i64(1, 0, 1, 0), f32(-INF), special=True)
+row("pad_axes", "Pad", X(2, 5, 7), i64(1, 2), None, i64(-1), opset=18)
+row("pad_attributes", "Pad", X(5, 7), opset=10, pads=[1, 0, 0, 2], value=0.5, mode="constant")
+row("pad_int", "Pad", X(5, lo=-9, hi=9, dtype="int32"), i64(1, 2), np.int32(7))
+row("pad_bool", "Pad", X(5, dtype="bool"), i64(1, 2), opset=13)
+row("pad_image_reflect", "Pad", X(1, 3, 9, 7), i64(0, 0, 4, 4, 0, 0, 4, 4), mode="reflect")
+row("pad_symbolic_reflect", "Pad", X(1, 2, "h", "w"), i64(0, 0, 2, 1, 0, 0, 1, 2), mode="reflect", dims={"h": (3, 9), "w": (3, 9)},
+    sizes=({"h": 3, "w": 9}, {"h": 9, "w": 3}, {"h": 5, "w": 6}))
+row("pad_computed_value", "Pad", X(3, 5), i64(1, 0, 0, 2), X())
+row("depth_to_space", "DepthToSpace", X(1, 12, 3, 5), blocksize=2)
+row("depth_to_space_crd", "DepthToSpace", X(1, 12, 3, 5), blocksize=2, mode="CRD")
+row("space_to_depth", "SpaceToDepth", X(1, 3, 4, 6), blocksize=2)
+row("trilu_upper", "Trilu", X(2, 5, 7), np.int64(1))
+row("trilu_lower", "Trilu", X(5, 5), upper=0)
+row("onehot", "OneHot", X(3, 5, lo=-7, hi=6, dtype="int64"), np.int64(7), f32(0, 1))
+row("onehot_axis", "OneHot", X(3, 5, lo=0, hi=6, dtype="int64"), np.int64(7), f32(-1, 2), axis=1)
+row("eyelike", "EyeLike", X(5, 7), k=1)
+row("constantofshape", "ConstantOfShape", i64(3, 5), value=helper.make_tensor("v", TensorProto.FLOAT, [1], [2.5]))
+row("range_constant", "Range", np.int64(3), np.int64(17), np.int64(4))
+row("dropout", "Dropout", X(3, 5), opset=11)
+row("identity", "Identity", X(3, 5))
+row("size", "Size", X(3, 5))
+row("shape_part", "Shape", X(3, 5, 7), start=1, end=-1)
+row("constant_node", "Constant", value=helper.make_tensor("v", TensorProto.FLOAT, [2], [2.5, -1]))
+row("constant_floats", "Constant", value_floats=[1.0, 2.5])
+
+# ---- resizing --------------------------------------------------------------------------------------
+
+for _mode in ("nearest", "linear", "cubic"):
+    for _name, _scale in (("double", (2.0, 2.0)), ("half", (0.5, 0.5)), ("odd", (1.6, 2.3))):
+        row(f"resize_{_mode}_{_name}", "Resize", X(1, 3, 6, 8), None, f32(1, 1, *_scale), mode=_mode)
+    row(f"resize_{_mode}_sizes", "Resize", X(1, 3, 5, 7), None, None, i64(1, 3, 11, 4), mode=_mode)
+for _coordinates in ("asymmetric", "align_corners", "pytorch_half_pixel"):
+    row(f"resize_linear_{_coordinates}", "Resize", X(2, 3, 5, 4), None, None, i64(2, 3, 10, 9), mode="linear", coordinate_transformation_mode=_coordinates)
+    row(f"resize_nearest_{_coordinates}", "Resize", X(2, 3, 5, 4), None, None, i64(2, 3, 10, 9), mode="nearest", coordinate_transformation_mode=_coordinates)
+for _rounding in ("floor", "ceil", "round_prefer_ceil"):
+    row(f"resize_nearest_{_rounding}", "Resize", X(1, 2, 5, 4), None, f32(1, 1, 1.5, 2.5), mode="nearest", nearest_mode=_rounding)
+row("resize_nearest_integer_asymmetric", "Resize", X(1, 5, 4, 3), None, f32(1, 1, 2, 3), mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+row("resize_opset10", "Resize", X(1, 3, 4, 5), f32(1, 1, 2, 2), opset=10, mode="nearest")
+row("upsample_nearest", "Upsample", X(1, 3, 4, 5), f32(1, 1, 2, 3), opset=9, mode="nearest")
+row("upsample_linear", "Upsample", X(1, 3, 4, 5), f32(1, 1, 2, 2), opset=9, mode="linear")
+row("resize_symbolic", "Resize", X(1, 3, "h", "w"), None, f32(1, 1, 2, 2), mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+    dims={"h": (1, 9), "w": (1, 9)}, sizes=({"h": 1, "w": 9}, {"h": 9, "w": 4}))
+row("resize_symbolic_linear", "Resize", X(1, 3, "h", "w"), None, f32(1, 1, 2, 2), mode="linear", dims={"h": (1, 9), "w": (1, 9)}, sizes=({"h": 1, "w": 9}, {"h": 9, "w": 4}))
+row("resize_last_axis", "Resize", X(2, 3, 7), None, f32(1, 1, 2), mode="linear")
+row("gridsample", "GridSample", X(1, 3, 5, 7), X(1, 4, 6, 2, lo=-1.2, hi=1.2), opset=16)
+row("gridsample_border", "GridSample", X(2, 3, 5, 7), X(2, 4, 6, 2, lo=-1.5, hi=1.5), opset=16, padding_mode="border", align_corners=1)
+row("gridsample_reflection", "GridSample", X(1, 3, 5, 7), X(1, 4, 6, 2, lo=-1.5, hi=1.5), opset=16, padding_mode="reflection")
+row("gridsample_nearest", "GridSample", X(1, 3, 5, 7), X(1, 4, 6, 2, lo=-1.2, hi=1.2), opset=16, mode="nearest")
+
+# ---- quantisation ----------------------------------------------------------------------------------
+
+row("quantizelinear", "QuantizeLinear", X(3, 33, lo=-4, hi=4), f32(0.031), np.uint8(128))
+row("quantizelinear_int8_axis", "QuantizeLinear", X(3, 5, 7, lo=-4, hi=4), W(5, lo=0.02, hi=0.05), np.zeros(5, np.int8), axis=1)
+row("dequantizelinear", "DequantizeLinear", X(3, 33, lo=0, hi=255, dtype="uint8"), f32(0.031), np.uint8(128))
+row("dequantizelinear_axis", "DequantizeLinear", X(3, 5, 7, lo=-128, hi=127, dtype="int8"), W(5, lo=0.02, hi=0.05), np.zeros(5, np.int8), axis=1)
+row("dynamicquantize", "DynamicQuantizeLinear", X(3, 33, lo=-1, hi=4), outputs=3)
+row("matmulinteger", "MatMulInteger", X(3, 5, lo=0, hi=255, dtype="uint8"), X(5, 4, lo=0, hi=255, dtype="uint8"), np.uint8(12), np.uint8(3))
+row("convinteger", "ConvInteger", X(1, 3, 6, 7, lo=0, hi=255, dtype="uint8"), W(4, 3, 3, 3, lo=0, hi=255, dtype="uint8"), np.uint8(128), pads=[1, 1, 1, 1])
+row("qlinearmatmul", "QLinearMatMul", X(3, 5, lo=0, hi=255, dtype="uint8"), f32(0.02), np.uint8(113), W(5, 4, lo=0, hi=255, dtype="uint8"), f32(0.01),
+    np.uint8(99), f32(0.05), np.uint8(118))
+row("qlinearconv", "QLinearConv", X(1, 3, 6, 7, lo=0, hi=255, dtype="uint8"), f32(0.02), np.uint8(113), W(4, 3, 3, 3, lo=-127, hi=127, dtype="int8"),
+    W(4, lo=0.001, hi=0.002), np.zeros(4, np.int8), f32(0.05), np.uint8(118), W(4, lo=-999, hi=999, dtype="int32"), pads=[1, 1, 1, 1])
+
+# ---- chains: what fuses, cancels or shares ---------------------------------------------------------
+
+
+@case
+def conv_bn_relu_add(n: Net) -> Any:
+    x = n.x(1, 13, 7, 9)
+    y = n.Conv(x, W(13, 13, 3, 3), W(13), pads=[1, 1, 1, 1])
+    y = n.Relu(n.BatchNormalization(y, W(13), W(13), W(13), W(13, lo=0.3, hi=2)))
+    y = n.Conv(y, W(13, 13, 3, 3), pads=[1, 1, 1, 1])
+    return n.Relu(n.Add(n.BatchNormalization(y, W(13), W(13), W(13), W(13, lo=0.3, hi=2)), x))
+
+
+@case
+def residual_tower(n: Net) -> Any:
+    x = n.Conv(n.x(1, 3, 17, 13), W(8, 3, 3, 3), W(8), pads=[1, 1, 1, 1], strides=[2, 2])
+    for _ in range(3):
+        y = n.Relu(n.Conv(x, W(8, 8, 3, 3, lo=-0.3, hi=0.3), W(8), pads=[1, 1, 1, 1]))
+        x = n.Relu(n.Add(x, n.Conv(y, W(8, 8, 3, 3, lo=-0.3, hi=0.3), W(8), pads=[1, 1, 1, 1])))
+    return n.Flatten(n.GlobalAveragePool(x))
+
+
+@case
+def inverted_residual(n: Net) -> Any:
+    x = n.x(1, 7, 9, 9)
+    y = n.Clip(n.Conv(x, W(21, 7, 1, 1), W(21)), f32(0), f32(6))
+    y = n.Clip(n.Conv(y, W(21, 1, 3, 3), W(21), group=21, pads=[1, 1, 1, 1]), f32(0), f32(6))
+    return n.Add(x, n.Conv(y, W(7, 21, 1, 1), W(7)))
+
+
+@case
+def squeeze_excite(n: Net) -> Any:
+    x = n.Conv(n.x(1, 3, 9, 7), W(12, 3, 3, 3), W(12), pads=[1, 1, 1, 1])
+    s = n.GlobalAveragePool(x)
+    s = n.HardSigmoid(n.Conv(n.Relu(n.Conv(s, W(3, 12, 1, 1), W(3))), W(12, 3, 1, 1), W(12)))
+    return n.Mul(x, s)
+
+
+@case
+def hard_swish_spelled_out(n: Net) -> Any:
+    x = n.Conv(n.x(1, 5, 7, 7), W(9, 5, 1, 1), W(9))
+    return n.Div(n.Mul(x, n.Clip(n.Add(x, f32(3)), f32(0), f32(6))), f32(6))
+
+
+@case
+def gelu_spelled_out(n: Net) -> Any:
+    x = n.x(2, 7, 13, lo=-4, hi=4)
+    return n.Mul(n.Mul(x, n.Add(n.Erf(n.Div(x, f32(1.41421356))), f32(1))), f32(0.5))
+
+
+@case
+def gelu_tanh_spelled_out(n: Net) -> Any:
+    x = n.MatMul(n.x(5, 7), W(7, 13))
+    inner = n.Mul(n.Add(x, n.Mul(n.Mul(n.Mul(x, x), x), f32(0.044715))), f32(0.7978846))
+    return n.Mul(n.Mul(x, n.Add(n.Tanh(inner), f32(1))), f32(0.5))
+
+
+@case
+def silu_spelled_out(n: Net) -> Any:
+    x = n.Conv(n.x(1, 5, 7, 7), W(9, 5, 1, 1), W(9))
+    return n.Mul(x, n.Sigmoid(x))
+
+
+@case
+def mish_spelled_out(n: Net) -> Any:
+    x = n.x(3, 33, lo=-6, hi=6)
+    return n.Mul(x, n.Tanh(n.Softplus(x)))
+
+
+@case(tol=1e-4)
+def instance_norm_spelled_out(n: Net) -> Any:
+    x = n.x(1, 5, 7, 9)
+    mean = n.ReduceMean(x, axes=[2, 3])
+    d = n.Sub(x, mean)
+    var = n.ReduceMean(n.Pow(d, f32(2)), axes=[2, 3])
+    y = n.Div(d, n.Sqrt(n.Add(var, f32(1e-5))))
+    return n.Add(n.Mul(y, W(1, 5, 1, 1)), W(1, 5, 1, 1))
+
+
+@case(tol=1e-4)
+def layer_norm_spelled_out(n: Net) -> Any:
+    x = n.Add(n.x(2, 5, 13), n.x(2, 5, 13))
+    d = n.Sub(x, n.ReduceMean(x, axes=[-1]))
+    var = n.ReduceMean(n.Pow(d, f32(2)), axes=[-1])
+    return n.Add(n.Mul(n.Div(d, n.Sqrt(n.Add(var, f32(1e-5)))), W(13)), W(13))
+
+
+@case
+def softmax_spelled_out(n: Net) -> Any:
+    x = n.x(3, 5, 17, lo=-5, hi=5)
+    e = n.Exp(n.Sub(x, n.ReduceMax(x, axes=[-1])))
+    return n.Div(e, n.ReduceSum(e, i64(-1)))
+
+
+def _attention(n: Net, x: str, heads: int, width: int, mask: str | None, tokens: Any) -> Any:
+    size = width // heads
+    parts = []
+    for perm in ([0, 2, 1, 3], [0, 2, 3, 1], [0, 2, 1, 3]):
+        y = n.Add(n.MatMul(x, W(width, width, lo=-0.4, hi=0.4)), W(width))
+        parts.append(n.Transpose(n.Reshape(y, i64(0, -1, heads, size)), perm=perm))
+    q, k, v = parts
+    scores = n.Div(n.MatMul(q, k), f32(size**0.5))
+    if mask is not None:
+        scores = n.Add(scores, n.Mul(n.Sub(f32(1), n.Unsqueeze(n.Cast(mask, to=_F32), i64(1, 2))), f32(-10000)))
+    y = n.MatMul(n.Softmax(scores, axis=-1), v)
+    y = n.Reshape(n.Transpose(y, perm=[0, 2, 1, 3]), i64(0, -1, width))
+    return n.Add(x, n.Add(n.MatMul(y, W(width, width, lo=-0.4, hi=0.4)), W(width)))
+
+
+@case(tol=1e-4)
+def attention(n: Net) -> Any:
+    return _attention(n, n.x(2, 7, 12), 3, 12, n.x(2, 7, dtype="int64", lo=0, hi=1), 7)
+
+
+@case(tol=1e-4, dims={"t": (1, 19)}, sizes=({"t": 1}, {"t": 19}, {"t": 8}, {"t": 5}))
+def attention_symbolic(n: Net) -> Any:
+    return _attention(n, n.x(1, "t", 16), 2, 16, n.x(1, "t", dtype="int64", lo=0, hi=1), "t")
+
+
+@case(dims={"t": (1, 19)}, sizes=({"t": 1}, {"t": 19}, {"t": 8}))
+def embedding_with_positions(n: Net) -> Any:
+    ids = n.x(1, "t", dtype="int64", lo=0, hi=32)
+    length = n.Gather(n.Shape(ids), np.int64(1))
+    positions = n.Slice(W(24, 8), i64(0), n.Unsqueeze(length, i64(0)), i64(0))
+    return n.Add(n.Gather(W(33, 8), ids), positions)
+
+
+@case(dims={"t": (1, 19)}, sizes=({"t": 1}, {"t": 19}, {"t": 8}))
+def range_over_shape(n: Net) -> Any:
+    x = n.x(2, "t")
+    length = n.Gather(n.Shape(x), np.int64(1))
+    return n.Mul(x, n.Cast(n.Range(np.int64(0), length, np.int64(1)), to=_F32))
+
+
+@case(dims={"h": (4, 12), "w": (4, 12)}, sizes=({"h": 4, "w": 12}, {"h": 12, "w": 4}, {"h": 7, "w": 9}))
+def shape_arithmetic(n: Net) -> Any:
+    x = n.x(1, 3, "h", "w")
+    shape = n.Shape(x)
+    half = n.Div(n.Slice(shape, i64(2), i64(4)), i64(2))
+    y = n.Slice(x, i64(0, 0), half, i64(2, 3))
+    y = n.Reshape(y, n.Concat(i64(1, 3), n.ReduceProd(half, axes=[0], keepdims=1), axis=0))
+    return y, n.Expand(f32(2), n.Concat(half, i64(2), axis=0)), shape
+
+
+@case(dims={"h": (2, 9), "w": (2, 9)}, sizes=({"h": 2, "w": 9}, {"h": 9, "w": 3}))
+def resize_to_another(n: Net) -> Any:
+    x, y = n.x(1, 2, "h", "w"), n.x(1, 3, "h", "w")
+    big = n.Resize(y, None, f32(1, 1, 2, 2), mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    sizes = n.Concat(i64(1, 2), n.Slice(n.Shape(big), i64(2), i64(4)), axis=0)
+    return n.Concat(n.Resize(x, None, None, sizes, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"), big, axis=1)
+
+
+@case
+def concat_of_convs(n: Net) -> Any:
+    x = n.x(1, 5, 9, 7)
+    a = n.Relu(n.Conv(x, W(3, 5, 1, 1), W(3)))
+    b = n.Relu(n.Conv(x, W(7, 5, 3, 3), W(7), pads=[1, 1, 1, 1]))
+    c = n.MaxPool(x, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+    return n.Conv(n.Concat(a, b, c, axis=1), W(4, 15, 1, 1), W(4))
+
+
+@case
+def concat_of_views(n: Net) -> Any:
+    x = n.x(2, 12, 5)
+    a, b = n.Split(x, outputs=2, axis=1)
+    return n.Concat(n.Transpose(a, perm=[0, 2, 1]), n.Transpose(n.Slice(b, i64(-1), i64(-(2**63)), i64(1), i64(-1)), perm=[0, 2, 1]), axis=2)
+
+
+@case
+def concat_twice_the_same(n: Net) -> Any:
+    x = n.Relu(n.x(2, 3, 5))
+    return n.Concat(x, x, n.Neg(x), axis=1)
+
+
+@case
+def dense_block(n: Net) -> Any:
+    x = n.x(1, 4, 7, 5)
+    for _ in range(3):
+        y = n.Conv(n.Relu(x), W(3, 4 + 3 * _, 3, 3), W(3), pads=[1, 1, 1, 1])
+        x = n.Concat(x, y, axis=1)
+    return n.AveragePool(x, kernel_shape=[2, 2], strides=[2, 2])
+
+
+@case
+def shuffle_channels(n: Net) -> Any:
+    x = n.Conv(n.x(1, 6, 5, 7), W(12, 2, 1, 1), group=3)
+    x = n.Reshape(n.Transpose(n.Reshape(x, i64(1, 3, 4, 5, 7)), perm=[0, 2, 1, 3, 4]), i64(1, 12, 5, 7))
+    return n.Conv(x, W(12, 1, 3, 3), group=12, pads=[1, 1, 1, 1])
+
+
+@case
+def transposes_that_cancel(n: Net) -> Any:
+    x = n.Transpose(n.x(1, 6, 5, 3), perm=[0, 2, 3, 1])
+    x = n.Relu(n.Add(x, W(3)) if False else n.Mul(x, W(6)))
+    return n.Transpose(x, perm=[0, 3, 1, 2])
+
+
+@case
+def transpose_between_convs(n: Net) -> Any:
+    x = n.Transpose(n.x(1, 9, 7, 3), perm=[0, 3, 1, 2])
+    x = n.Conv(x, W(5, 3, 3, 3), W(5), pads=[1, 1, 1, 1])
+    return n.Transpose(n.Softmax(x, axis=1), perm=[0, 2, 3, 1])
+
+
+@case
+def transpose_of_nchw_reshape(n: Net) -> Any:
+    x = n.Conv(n.x(1, 3, 6, 4), W(8, 3, 3, 3), pads=[1, 1, 1, 1])
+    return n.MatMul(n.Transpose(n.Reshape(x, i64(1, 8, 24)), perm=[0, 2, 1]), W(8, 5))
+
+
+@case
+def flatten_then_gemm(n: Net) -> Any:
+    x = n.MaxPool(n.Conv(n.x(2, 3, 8, 6), W(5, 3, 3, 3), W(5)), kernel_shape=[2, 2], strides=[2, 2])
+    return n.Gemm(n.Flatten(x), W(11, 5 * 3 * 2), W(11), transB=1)
+
+
+@case
+def split_gates(n: Net) -> Any:
+    x = n.Add(n.MatMul(n.x(3, 7), W(7, 20)), W(20))
+    i, o, f, c = n.Split(x, outputs=4, axis=1)
+    return n.Add(n.Mul(n.Sigmoid(i), n.Tanh(c)), n.Mul(n.Sigmoid(f), n.Sigmoid(o)))
+
+
+@case
+def slices_that_meet_again(n: Net) -> Any:
+    x = n.x(1, 3, 8, 8)
+    parts = [n.Slice(x, i64(a, b), i64(8, 8), i64(2, 3), i64(2, 2)) for a in (0, 1) for b in (0, 1)]
+    return n.Conv(n.Concat(*parts, axis=1), W(5, 12, 3, 3), W(5), pads=[1, 1, 1, 1])
+
+
+@case
+def upsample_and_add(n: Net) -> Any:
+    x = n.Conv(n.x(1, 5, 4, 3), W(7, 5, 1, 1), W(7))
+    big = n.Resize(x, None, f32(1, 1, 2, 2), mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    return n.Add(big, n.Conv(n.x(1, 3, 8, 6), W(7, 3, 3, 3), pads=[1, 1, 1, 1]))
+
+
+@case
+def reflect_pad_conv(n: Net) -> Any:
+    x = n.Pad(n.x(1, 3, 9, 11), i64(0, 0, 1, 1, 0, 0, 1, 1), mode="reflect")
+    return n.Relu(n.Conv(x, W(8, 3, 3, 3), W(8)))
+
+
+@case
+def pad_then_conv(n: Net) -> Any:
+    x = n.Pad(n.x(1, 3, 9, 11), i64(0, 0, 0, 0, 0, 0, 1, 1), f32(0))
+    return n.Conv(x, W(8, 3, 3, 3), W(8), strides=[2, 2])
+
+
+@case
+def shared_input_two_branches(n: Net) -> Any:
+    x = n.Relu(n.x(3, 33))
+    return n.Mul(n.MatMul(x, W(33, 5)), f32(2)), n.ReduceSum(x, i64(0)), n.Exp(n.Neg(x))
+
+
+@case
+def output_feeds_on(n: Net) -> Any:
+    x = n.Conv(n.x(1, 3, 5, 5), W(4, 3, 3, 3))
+    y = n.Relu(x)
+    return x, y, n.GlobalMaxPool(y)
+
+
+@case
+def input_is_output(n: Net) -> Any:
+    x = n.x(3, 5)
+    return x, n.Neg(x)
+
+
+@case
+def same_output_twice(n: Net) -> Any:
+    y = n.Relu(n.x(3, 5))
+    return y, y
+
+
+@case
+def view_is_output(n: Net) -> Any:
+    x = n.x(3, 4, 5)
+    return n.Reshape(x, i64(12, 5)), n.Transpose(x, perm=[2, 0, 1]), n.Slice(x, i64(1), i64(3), i64(1))
+
+
+@case
+def constant_output(n: Net) -> Any:
+    return n.Relu(n.x(3)), n.Mul(n.operand(f32([1, 2, 3])), f32(2)), n.operand(i64(4, 5))
+
+
+@case
+def unused_input(n: Net) -> Any:
+    n.x(4)
+    return n.Neg(n.x(3, 5))
+
+
+@case
+def scalar_graph(n: Net) -> Any:
+    return n.Sqrt(n.Add(n.Mul(n.x(), n.x(lo=0)), f32(9)))
+
+
+@case
+def long_pointwise_chain(n: Net) -> Any:
+    x = n.x(5, 13, lo=0.1, hi=1)
+    for k in range(6):
+        x = n.Add(n.Mul(n.Tanh(x), n.x(13)), n.Sqrt(n.Abs(x)))
+    return x
+
+
+@case
+def broadcast_chain(n: Net) -> Any:
+    x = n.Add(n.x(3, 1, 7), n.x(1, 5, 1))
+    return n.Div(n.Sub(x, n.ReduceMean(x, axes=[0, 2])), n.Add(n.Abs(n.x(7)), f32(1)))
+
+
+@case
+def reduce_of_broadcast(n: Net) -> Any:
+    return n.ReduceSum(n.Mul(n.x(3, 5, 1), n.x(3, 1, 7)), i64(1))
+
+
+@case
+def many_reads_of_one(n: Net) -> Any:
+    x = n.Exp(n.x(4, 9))
+    return n.MatMul(x, n.Transpose(x, perm=[1, 0]))
+
+
+@case
+def integer_path(n: Net) -> Any:
+    ids = n.x(2, 7, dtype="int64", lo=0, hi=20)
+    mask = n.Cast(n.Not(n.Equal(ids, np.int64(3))), to=_I64)
+    return n.Mul(ids, mask), n.ReduceSum(mask, i64(1)), n.CumSum(mask, np.int64(1))
+
+
+@case
+def boolean_path(n: Net) -> Any:
+    x = n.x(3, 7)
+    inside = n.And(n.Greater(x, f32(-1)), n.Not(n.Greater(x, f32(1))))
+    return n.Where(inside, x, f32(0)), inside, n.Cast(inside, to=_F32)
+
+
+@case
+def one_hot_attention(n: Net) -> Any:
+    x = n.x(5, 9)
+    best = n.ArgMax(x, axis=1, keepdims=0)
+    return n.MatMul(n.OneHot(best, np.int64(9), f32(0, 1)), W(9, 4)), best
+
+
+@case(tol=1e-4)
+def fake_quantisation(n: Net) -> Any:
+    x = n.DequantizeLinear(n.QuantizeLinear(n.x(1, 3, 8, 8, lo=-1, hi=1), f32(0.0078), np.int8(0)), f32(0.0078), np.int8(0))
+    w = n.DequantizeLinear(W(5, 3, 3, 3, lo=-127, hi=127, dtype="int8"), W(5, lo=0.005, hi=0.01), np.zeros(5, np.int8), axis=0)
+    return n.Conv(x, w, pads=[1, 1, 1, 1])
+
+
+@case(tol=1e-4)
+def log_mel_front_end(n: Net) -> Any:
+    frames = n.Conv(n.x(1, 1, 200, lo=-1, hi=1), W(18, 1, 32), strides=[16])
+    re, im = n.Split(frames, outputs=2, axis=1)
+    power = n.Add(n.Mul(re, re), n.Mul(im, im))
+    return n.Log(n.Clip(n.MatMul(n.Transpose(power, perm=[0, 2, 1]), W(9, 5, lo=0)), f32(1e-5)))
+
+
+@case
+def unet_skip(n: Net) -> Any:
+    x = n.x(1, 3, 8, 12)
+    a = n.Relu(n.Conv(x, W(6, 3, 3, 3), W(6), pads=[1, 1, 1, 1]))
+    b = n.Relu(n.Conv(n.MaxPool(a, kernel_shape=[2, 2], strides=[2, 2]), W(8, 6, 3, 3), W(8), pads=[1, 1, 1, 1]))
+    up = n.ConvTranspose(b, W(8, 6, 2, 2), W(6), strides=[2, 2])
+    return n.Sigmoid(n.Conv(n.Concat(up, a, axis=1), W(1, 12, 1, 1), W(1)))
+
+
+@case(dims={"h": (4, 12), "w": (4, 12)}, sizes=({"h": 4, "w": 12}, {"h": 12, "w": 8}, {"h": 8, "w": 4}))
+def style_block_symbolic(n: Net) -> Any:
+    x = n.Pad(n.x(1, 3, "h", "w"), i64(0, 0, 1, 1, 0, 0, 1, 1), mode="reflect")
+    x = n.Conv(x, W(6, 3, 3, 3), W(6), strides=[2, 2])
+    d = n.Sub(x, n.ReduceMean(x, axes=[2, 3]))
+    x = n.Div(d, n.Sqrt(n.Add(n.ReduceMean(n.Mul(d, d), axes=[2, 3]), f32(1e-2))))
+    x = n.Resize(n.Relu(x), None, f32(1, 1, 2, 2), mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    return n.Sigmoid(n.Conv(x, W(3, 6, 3, 3), W(3), pads=[1, 1, 1, 1]))
+
+
+@case(oracle="reference", opset=23, tol=1e-4)
+def attention_operator(n: Net) -> Any:
+    return n.Attention(n.x(1, 2, 5, 8), n.x(1, 2, 7, 8), n.x(1, 2, 7, 8))
+
+
+@case(opset=13)
+def if_with_constant_condition(n: Net) -> Any:
+    x = n.x(3, 5)
+    yes = helper.make_graph([helper.make_node("Relu", [x], ["y"])], "yes", [], [helper.make_empty_tensor_value_info("y")])
+    no = helper.make_graph([helper.make_node("Neg", [x], ["z"])], "no", [], [helper.make_empty_tensor_value_info("z")])
+    return n.If(np.array(True), then_branch=yes, else_branch=no)

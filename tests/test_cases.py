@@ -1,0 +1,32 @@
+"""The table of cases through the frontend alone: the imported graph means what the model means."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cases import CASES
+from tests.interpret import interpret
+from webdnn.frontend.onnx_ops import OPERATORS
+from webdnn.graph import verify
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_import(name: str) -> None:
+    """Both readings of the graph agree with the oracle, at every size."""
+    case = CASES[name]
+    net = case.build()
+    graph = net.graph()
+    verify(graph)
+    for k, sizes in enumerate(case.sizes):
+        feeds = case.feeds(net, k)
+        expected = case.expected(net, feeds)
+        for reading in ("element", "numpy"):
+            got = interpret(graph, feeds, {net.symbol(d): n for d, n in sizes.items()}, reading)
+            for output, wanted in expected.items():
+                problem = case.problem(got[output], wanted)
+                assert not problem, f"{output} by {reading} at {dict(sizes)}: {problem}"
+
+
+def test_every_operator_has_a_case() -> None:
+    used = {node.op_type for case in CASES.values() for node in case.build().nodes}
+    assert OPERATORS.keys() - used == set(), "operators of the frontend without a case"
