@@ -457,6 +457,20 @@ def test_pad_stays(padded: Value) -> None:
     assert after(conv.RULES, before) == [before]
 
 
+def test_pad_goes_into_conv_of_one_dimension() -> None:
+    signal = placeholder("signal", (1, H, 4), "f32")
+    w = weights(1, 3, 4, 2)
+    padded = ops.pad(signal, (0, 1, 0), (0, 2, 0))
+    before = ops.conv(ops.unsqueeze(padded, (1,)), w)
+    found = ops.conv(ops.unsqueeze(signal, (1,)), w, pads=(0, 1, 0, 2))
+    assert after(conv.RULES, before) == [found]
+    assert_same(graph(before), graph(found))
+    split_rows = ops.conv(
+        ops.reshape(ops.pad(X, (0, 1), (0, 1)), (1, 2, 2, 4)), weights(1, 1, 4, 2)
+    )
+    assert after(conv.RULES, split_rows) == [split_rows]
+
+
 def test_batch_norm_goes_into_weights() -> None:
     for groups in (1, 2, 4):
         y = ops.conv(Z, weights(3, 3, 4 // groups, 8), pads=(1, 1, 1, 1), groups=groups)
@@ -467,6 +481,13 @@ def test_batch_norm_goes_into_weights() -> None:
         (found,) = after(affine.RULES, before)
         assert ops_in(graph(found)) == ["input", "conv", "add"]
         assert_same(graph(before), graph(found), 1e-4)
+
+
+def test_negation_is_a_scale() -> None:
+    before = ops.neg(ops.add(ops.conv(Z, weights(1, 1, 4, 2)), weights(2)))
+    (found,) = after(affine.RULES, before)
+    assert ops_in(graph(found)) == ["input", "conv", "add"]
+    assert_same(graph(before), graph(found))
 
 
 def test_affine_through_views() -> None:

@@ -20,7 +20,7 @@ from collections.abc import Mapping
 
 from .. import ops
 from ..expr import Dim
-from ..graph import FLOATS, Rule, Shape, Value
+from ..graph import FLOATS, Rule, Shape, Value, constant
 from ..ops.elementwise import broadcast_shapes
 from ..ops.movement import groups
 from .layout import invert
@@ -30,8 +30,10 @@ Uses = Mapping[Value, int]
 
 def scale(v: Value) -> tuple[Value, Value] | None:
     """x, s where v = x * s, s constant and x of v's shape."""
-    if v.op not in ("mul", "div") or v.dtype not in FLOATS:
+    if v.op not in ("mul", "div", "neg") or v.dtype not in FLOATS:
         return None
+    if v.op == "neg":
+        return v.inputs[0], constant(-1.0, v.dtype)
     x, s = v.inputs
     if v.op == "div":
         return (x, ops.reciprocal(s)) if s.constant and x.shape == v.shape else None
