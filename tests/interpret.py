@@ -85,6 +85,13 @@ def _compute(v: Value, done: Mapping[Value, np.ndarray], feeds: Mapping[str, np.
         out = _conv(*inputs, **attrs)
     elif v.op == "matmul":
         out = np.matmul(*inputs)
+    elif v.op == "packed_matmul":
+        out = np.matmul(inputs[0], _unpacked(inputs[1], attrs["n"]))
+    elif v.op == "packed_conv":
+        out = _packed_conv(*inputs, **attrs)
+    elif v.op == "depthwise":
+        x, w = inputs
+        out = _conv(x, w[:, :, None], **attrs, groups=w.shape[2])
     elif v.op in _PACKED:
         out = _PACKED[v.op](*inputs, **attrs)
     elif op.kind == "map" and (reading == "element" or op.numpy is None):
@@ -156,3 +163,15 @@ _PACKED: dict[str, Callable[..., np.ndarray]] = {
     "packed_conv": _packed_conv,
     "depthwise": lambda x, w, **rest: _conv(x, w[:, :, None], groups=w.shape[2], **rest),
 }
+
+
+def _unpacked(panels: np.ndarray, n: int) -> np.ndarray:
+    """[..., panels, K, 8] -> [..., K, n]"""
+    wide = np.moveaxis(panels, -3, -2)
+    return wide.reshape(*wide.shape[:-2], -1)[..., :n]
+
+
+def _packed_conv(x: np.ndarray, w: np.ndarray, *, kernel: Any, m: int, groups: int, **attrs: Any) -> np.ndarray:
+    flat = _unpacked(w, m // groups)  # [G, KH*KW*C, M/G]
+    filters = flat.transpose(1, 0, 2).reshape(*kernel, x.shape[3] // groups, m)
+    return _conv(x, filters, groups=groups, **attrs)

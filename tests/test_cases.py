@@ -8,6 +8,7 @@ from tests.cases import CASES
 from tests.interpret import interpret
 from webdnn.frontend.onnx_ops import OPERATORS
 from webdnn.graph import verify
+from webdnn.passes import run
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -25,6 +26,20 @@ def test_import(name: str) -> None:
             for output, wanted in expected.items():
                 problem = case.problem(got[output], wanted)
                 assert not problem, f"{output} by {reading} at {dict(sizes)}: {problem}"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_passes(name: str) -> None:
+    """Passes change nothing that can be seen from outside."""
+    case = CASES[name]
+    net = case.build()
+    graph = run(net.graph(), debug=0)
+    for k, sizes in enumerate(case.sizes):
+        feeds = case.feeds(net, k)
+        got = interpret(graph, feeds, {net.symbol(d): n for d, n in sizes.items()}, "element")
+        for output, wanted in case.expected(net, feeds).items():
+            problem = case.problem(got[output], wanted)
+            assert not problem, f"{output} at {dict(sizes)}: {problem}\n{graph}"
 
 
 def test_every_operator_has_a_case() -> None:
