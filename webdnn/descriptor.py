@@ -27,7 +27,7 @@ from .errors import WebDNNError
 from .graph import DTYPES, Value
 from .kernel import Program, kernel_text
 from .lower import weight_array
-from .module_js import model_dts, model_js
+from .module_js import model_dts, model_js, runner_files
 from .plan import ALIGN, align, chunks, nbytes, plan_arena, plan_slots
 from .report import report_html
 
@@ -99,12 +99,12 @@ def runner_source() -> Path:
 def write_runner(folder: Folder) -> str:
     """Copies the runner into a folder named by its content; returns that name."""
     source = runner_source()
-    modules = sorted(p for p in source.iterdir() if p.suffix in (".js", ".json") or p.name.endswith(".d.ts"))
-    digest = hashlib.sha256(b"".join(p.name.encode() + p.read_bytes() for p in modules)).hexdigest()
+    modules = runner_files(source)
+    digest = hashlib.sha256(b"".join(name.encode() + data for name, data in modules.items())).hexdigest()
     name = f"runner.{digest[:10]}"
     (folder.path / name).mkdir()
-    for p in modules:
-        shutil.copyfile(p, folder.path / name / p.name)
+    for module, data in modules.items():
+        (folder.path / name / module).write_bytes(data)
     return name
 
 

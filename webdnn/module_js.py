@@ -1,17 +1,20 @@
-"""The module of a descriptor that pages import: `model.js`, and its types in `model.d.ts`.
+"""The modules of a descriptor that pages import: `model.js`, its types in `model.d.ts`, and the runner's.
 
     model_js(model)    # "import { load as loadFrom } from './runner/index.js'; …"
     model_dts(model)   # "export type Inputs = { 'image': { dtype: 'float32'; shape: readonly [1, 3, number, number] } }; …"
 
 `model.js` is a convenience around the data: it names each file once, literally, as bundlers want to see
 it. Everything else is in model.json, which is always fetched. Tensor names are quoted, so that any name
-will do; a symbolic dimension is `number` in the types.
+will do; a symbolic dimension is `number` in the types. `lean` takes comments and indentation out of the
+runner's modules, which are half of their bytes; names stay, so that a page's debugger shows them.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 _LOAD = """\
@@ -105,4 +108,81 @@ def _expression(size: Any) -> str:
     return f"({f' {op} '.join(parts)})" if len(parts) == 2 and op[0] != "m" else f"{op}({', '.join(parts)})"
 
 
-__all__ = ["model_dts", "model_js"]
+def runner_files(source: Path) -> dict[str, bytes]:
+    """The files of a descriptor's runner folder, from the runner's own folder: modules made lean, types as they are."""
+    return {
+        path.name: lean(path.read_text("utf-8")).encode() if path.suffix == ".js" else path.read_bytes()
+        for path in sorted(source.iterdir())
+        if path.suffix in (".js", ".json") or path.name.endswith(".d.ts")
+    }
+
+
+_TOKENS = re.compile(
+    r"""(?P<comment>//[^\n]*|/\*.*?\*/)|(?P<string>'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*")"""
+    r"""|(?P<regex>/(?![/*])(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\[\n])+/\w*)|(?P<other>.)""",
+    re.DOTALL,
+)
+# After a value a slash divides; elsewhere it begins a regular expression.
+_VALUE = re.compile(r"[\w$)\]}'\"`]\s*$")
+_KEYWORD = re.compile(r"\b(?:return|case|typeof)\s*$")
+
+
+def lean(source: str) -> str:
+    """A JavaScript module without comments, indentation and blank lines: what a page downloads.
+
+    Lines stay lines, so that nothing else changes. For the runner's own style: a regular expression
+    does not begin a statement.
+    """
+    out: list[str] = []
+    end = _code(source, 0, out, nested=False)
+    assert end == len(source)
+    return "".join(out).lstrip("\n")
+
+
+def _code(source: str, at: int, out: list[str], nested: bool) -> int:
+    """Copies code from `at`; within a template's `${`, up to its `}`. Returns where it stopped."""
+    depth = 0
+    last = ""  # the code just before, as far as a slash's meaning needs it
+    while at < len(source):
+        if source[at] == "`":
+            at = _template(source, at, out)
+            last = "`"
+            continue
+        match = _TOKENS.match(source, at)
+        assert match is not None
+        text = match[0]
+        if match["regex"] and _VALUE.search(last) and not _KEYWORD.search(last):
+            text = "/"
+        at += len(text)
+        if match["comment"]:
+            continue
+        if nested and text == "}" and depth == 0:
+            return at - 1
+        depth += (text == "{") - (text == "}")
+        if text == "\n":
+            while out and out[-1] == " ":
+                out.pop()
+            if out and out[-1] != "\n":
+                out.append(text)
+        elif text != " " or (out and out[-1] not in ("\n", " ")):
+            out.append(text)
+        last = (last + text)[-12:]
+    return at
+
+
+def _template(source: str, at: int, out: list[str]) -> int:
+    """Copies a template literal, whose own text stays as it is; returns where it ends."""
+    start = at
+    at += 1
+    while source[at] != "`":
+        if source.startswith("${", at):
+            out.append(source[start : at + 2])
+            start = at = _code(source, at + 2, out, nested=True)
+        elif source[at] == "\\":
+            at += 1
+        at += 1
+    out.append(source[start : at + 1])
+    return at + 1
+
+
+__all__ = ["lean", "model_dts", "model_js", "runner_files"]
