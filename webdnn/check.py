@@ -357,7 +357,8 @@ def _reference(model: Path, layers: bool = False) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # its warnings about the model's optimisation are not ours
     try:
-        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        source = _with_layers(model) if layers else str(model)
+        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own types are many, undocumented and change
         if not model.is_file():
             raise ModelError(f"{model}: no such file") from error
@@ -404,12 +405,14 @@ def random_inputs(
     signature: Mapping[str, Any],
     sizes: Mapping[str, int],
     bounds: Mapping[str, int],
-    seed: Sequence[int],
+    seed: int,
+    other: bool = False,
 ) -> dict[str, Array]:
     """Inputs for a descriptor's signature at given sizes of its symbolic dimensions.
 
-    `bounds` limits integer inputs, by name. Raises DimensionError for a size that is missing or out
-    of range.
+    `bounds` limits integer inputs, by name. `other` draws floats from another distribution, so that
+    even an average over all of them differs. Raises DimensionError for a size that is missing or
+    out of range.
     """
     for dim in signature["dims"]:
         size = sizes.get(dim["name"])
@@ -420,10 +423,11 @@ def random_inputs(
             )
     return {
         entry["name"]: _random(
-            np.random.default_rng([*seed, position]),
+            np.random.default_rng([seed, position]),
             entry["dtype"],
             tuple(_evaluate(size, sizes) for size in entry["shape"]),
             bounds.get(entry["name"]),
+            other,
         )
         for position, entry in enumerate(signature["inputs"])
     }
@@ -443,8 +447,8 @@ def _case(
         if name not in names:
             raise WebDNNError(f"--input {name}: the model's inputs are {', '.join(names)}")
     bounds = _table_sizes(model)
-    random = random_inputs(signature, sizes, bounds, (seed, 0))
-    other = random_inputs(signature, sizes, bounds, (seed, 1))
+    random = random_inputs(signature, sizes, bounds, seed)
+    other = random_inputs(signature, sizes, bounds, seed + 1, other=True)
     inputs = dict(random)
     for name, file in given.items():
         loaded = _load(file)
@@ -517,10 +521,11 @@ _INT_OPS: Mapping[str, Callable[[int, int], int]] = {
 
 
 def _random(
-    rng: np.random.Generator, dtype: str, shape: tuple[int, ...], bound: int | None
+    rng: np.random.Generator, dtype: str, shape: tuple[int, ...], bound: int | None, other: bool
 ) -> Array:
     if dtype.startswith("float"):
-        return rng.random(shape, np.float32).astype(dtype)
+        values = rng.random(shape, np.float32)
+        return (values**3 if other else values).astype(dtype)
     if dtype == "bool":
         return rng.random(shape) < 0.5
     limits = np.iinfo(dtype)
