@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from fixtures import tiny_model
 
-from webdnn.browser import BrowserError, Page, PageError, find, open_page
+from webdnn.browser import BrowserError, Engine, Page, PageError, find, open_page
 
 ROOT = Path(__file__).resolve().parents[1]
 Mounts = dict[str, Path]
@@ -72,12 +72,12 @@ def mounts(tmp_path_factory: pytest.TempPathFactory) -> Mounts:
     return {f"/{path.name}/": path for path in folder.iterdir()} | {"/test/": ROOT / "tests" / "runner_page"}
 
 
-def _page(mounts: Mounts, **options: Any) -> Iterator[Page]:
+def _page(mounts: Mounts, engine: Engine = "chromium", **options: Any) -> Iterator[Page]:
     try:
-        find("chromium")
+        find(engine)
     except BrowserError as error:
         pytest.skip(str(error))
-    with open_page("chromium", mounts=mounts, **options) as page:
+    with open_page(engine, mounts=mounts, **options) as page:
         yield page
 
 
@@ -259,3 +259,34 @@ def test_audio_worklet(page: Page) -> None:
 
 def test_gpu_buffers(page: Page) -> None:
     call(page, "gpu")
+
+
+@pytest.mark.parametrize("isolation", [True, False], ids=["isolated", "plain"])
+@pytest.mark.parametrize("engine", ["firefox", "webkit"])
+def test_other_engines(mounts: Mounts, engine: Engine, isolation: bool) -> None:
+    """The same scenarios; WebKitGTK has neither relaxed SIMD, nor shared memory, nor WebGPU."""
+    firefox = engine == "firefox"
+    gpu = firefox and isolation
+    for page in _page(mounts, engine, isolation=isolation, webgpu=gpu):
+        for options in (WASM, ONE, LOCAL, *([GPU] if gpu else [])):
+            backend = call(page, "runs", options=options)
+            assert backend["name"] == options["backend"]
+            if options is WASM:
+                threads = "-threads" if gpu else ""
+                assert backend["variant"] == f"relaxed{threads}" if firefox else "plain"
+                codes = {r["code"] for r in backend["rejected"]}
+                shared = set() if gpu else {"no-shared-memory" if isolation else "not-isolated"}
+                assert codes == (shared if firefox else shared | {"no-relaxed-simd"})
+            call(page, "queue", options=options)
+            call(page, "inputs", options=options)
+        for scenario in ("loading", "options", "kit", "worklet", "ownWorkers"):
+            call(page, scenario)
+        call(page, "noWorker", make="/nowhere.js", parts=["file is missing"])
+        call(page, "inWorker", options=WASM)
+        call(page, "dispose", options=WASM, rounds=1 << 28)
+        call(page, "responsive", options=WASM, rounds=1 << 16)
+        call(page, "traps", options=WASM)
+        if gpu:
+            call(page, "gpu")
+            call(page, "threads")
+            call(page, "abort", options=WASM | {"threads": 2}, stops=True, rounds=1 << 30)

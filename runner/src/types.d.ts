@@ -208,6 +208,7 @@ export interface Kit {
  * no-simd            WebAssembly without 128-bit SIMD
  * no-relaxed-simd    WebAssembly without relaxed SIMD
  * not-isolated       the page is not cross-origin isolated: no shared memory
+ * no-shared-memory   the page is isolated, but the browser has no SharedArrayBuffer
  * no-worker          no Worker in this place: runs in the calling thread
  * single-thread      one thread was asked for, or the machine has one core
  * worker             a worker script did not start
@@ -227,7 +228,7 @@ export type ErrorCode =
   | 'missing-file' | 'network' | 'truncated' | 'corrupted'
   | 'not-in-descriptor' | 'insecure-origin' | 'no-webgpu' | 'no-adapter' | 'fallback-adapter'
   | 'features' | 'limits'
-  | 'no-simd' | 'no-relaxed-simd' | 'not-isolated' | 'no-worker' | 'single-thread' | 'worker'
+  | 'no-simd' | 'no-relaxed-simd' | 'not-isolated' | 'no-shared-memory' | 'no-worker' | 'single-thread' | 'worker'
   | 'input' | 'dtype' | 'shape' | 'dimension' | 'range'
   | 'out-of-memory' | 'kernel' | 'device-lost' | 'aborted' | 'disposed' | 'internal';
 

@@ -61,6 +61,9 @@ export function settle(model, options, rejected) {
       return { code: 'not-isolated', reason: 'the page is not cross-origin isolated, so it has no shared memory; send the headers '
         + '"Cross-Origin-Opener-Policy: same-origin" and "Cross-Origin-Embedder-Policy: require-corp" with it' };
     }
+    if (typeof SharedArrayBuffer === 'undefined') { // WebKitGTK, even when isolated
+      return { code: 'no-shared-memory', reason: 'this browser has no SharedArrayBuffer' };
+    }
     return undefined;
   };
 

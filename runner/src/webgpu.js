@@ -128,9 +128,12 @@ export async function build(model, { device, own }, files, options) {
     loss = new WebDNNError('device-lost', `the GPU device was lost (${disposed ? 'disposed' : reason || 'unknown reason'}): ${message} Load the model again.`);
     return loss;
   });
-  /** @param {unknown} error */
-  const explain = (error) => loss ?? (error instanceof WebDNNError ? error : new WebDNNError('kernel',
-    `the GPU refused the model's work: ${error instanceof Error ? error.message : error}. This is a bug of the transpiler.`, error));
+  /** The error to report; that the device is gone comes out a moment after the calls that it broke. @param {unknown} error */
+  const explain = async (error) => {
+    await Promise.race([device.lost, new Promise((resolve) => { setTimeout(resolve, 100); })]);
+    return loss ?? (error instanceof WebDNNError ? error : new WebDNNError('kernel',
+      `the GPU refused the model's work: ${error instanceof Error ? error.message : error}. This is a bug of the transpiler.`, error));
+  };
   try {
     const started = start();
     const [engine] = await Promise.all([
@@ -141,8 +144,7 @@ export async function build(model, { device, own }, files, options) {
     await engine.prepare();
     return engine;
   } catch (error) {
-    // A lost device is reported a moment after the calls that it broke.
-    const reported = await new Promise((resolve) => { setTimeout(() => resolve(explain(error))); });
+    const reported = await explain(error);
     dispose();
     throw reported;
   }
@@ -307,9 +309,9 @@ export async function build(model, { device, own }, files, options) {
         result = Promise.reject(error);
       }
       const [value, error] = await Promise.allSettled([result, device.popErrorScope()]);
+      if (error.status === 'fulfilled' && error.value) throw await explain(error.value.message);
+      if (value.status === 'rejected') throw await explain(value.reason);
       if (loss) throw loss;
-      if (error.status === 'fulfilled' && error.value) throw explain(error.value.message);
-      if (value.status === 'rejected') throw explain(value.reason);
       return value.value;
     };
 
