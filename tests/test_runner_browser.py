@@ -15,6 +15,7 @@ import pytest
 from fixtures import tiny_model
 
 from webdnn.browser import BrowserError, Engine, Page, PageError, find, open_page
+from webdnn.server import running
 
 ROOT = Path(__file__).resolve().parents[1]
 Mounts = dict[str, Path]
@@ -290,3 +291,48 @@ def test_other_engines(mounts: Mounts, engine: Engine, isolation: bool) -> None:
             call(page, "gpu")
             call(page, "threads")
             call(page, "abort", options=WASM | {"threads": 2}, stops=True, rounds=1 << 30)
+
+
+def _driven(mounts: Mounts, host: str, argument: object, without: str = "") -> Any:
+    """Plays a scenario at http://host/ in a Chromium that Playwright drives; scripts whose path contains
+    `without` are served without isolation headers."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with running(mounts, csp=True) as server, playwright.sync_playwright() as driver:
+        flags = ["--no-sandbox", f"--host-resolver-rules=MAP {host} 127.0.0.1"]
+        browser = driver.chromium.launch(executable_path=find("chromium"), args=flags)
+        try:
+            page = browser.new_page()
+            if without:
+                def bare(route: Any) -> None:
+                    response = route.fetch(url=route.request.url.replace(host, "127.0.0.1"))
+                    headers = {k: v for k, v in response.headers.items() if not k.startswith("cross-origin")}
+                    route.fulfill(response=response, headers=headers)
+
+                page.route(f"**{without}**", bare)
+            page.goto(f"http://{host}:{server.port}/test/blank.html")
+            return page.evaluate(
+                "argument => import('/test/page.js').then((m) => m.default(argument))"
+                ".catch((e) => { throw new Error(e.stack); })",
+                argument,
+            )
+        finally:
+            browser.close()
+
+
+def test_worker_without_embedder_header(mounts: Mounts) -> None:
+    """A script without the page's Cross-Origin-Embedder-Policy is refused, which the browser does not say."""
+    parts = ["/tiny/runner/worker.js", "Cross-Origin-Embedder-Policy"]
+    argument = {"scenario": "noWorker", "parts": parts}
+    print(_driven(mounts, "127.0.0.1", argument, without="/runner/worker.js"))
+
+
+def test_insecure_origin(mounts: Mounts) -> None:
+    """http:// off loopback: no WebGPU, no threads, no hashes; the model runs and says why not better."""
+    backend = _driven(mounts, "insecure.test", {"scenario": "runs", "options": {"threads": 2}})
+    rejected = {r["name"]: r["code"] for r in backend["rejected"]}
+    assert rejected["webgpu"] == "insecure-origin"
+    assert rejected["relaxed-threads"] == "not-isolated"
+    assert backend["threads"] == 1
+    parts = ["https://", "http://insecure.test"]
+    argument = {"scenario": "refuses", "where": "/tiny/", "options": GPU, "code": "insecure-origin", "parts": parts}
+    print(_driven(mounts, "insecure.test", argument))
