@@ -509,6 +509,7 @@ def _pmul(a: Poly, b: Poly) -> Poly:
 
 def from_poly(p: Poly) -> Expr:
     """The canonical expression of a polynomial: terms in a fixed order, the constant last."""
+    p = _rejoin(p)
     if any(not I32_MIN <= c <= I32_MAX for c in p.values()):
         p = {m: _wrap(c) for m, c in p.items() if _wrap(c)}
     total: Expr | None = None
@@ -521,6 +522,28 @@ def from_poly(p: Poly) -> Expr:
     if total is None:
         return const(c)
     return make("add", (total, const(c)), "i32") if c else total
+
+
+def _rejoin(p: Poly) -> Poly:
+    """x % c + (x // c) * c -> x, and x % c + (x // c % d) * c -> x % (c * d), times any factor."""
+    for m in [m for m in p if any(a.op == "mod" for a in m)]:
+        for a in m if m in p else ():
+            if a.op != "mod" or len(poly(a.args[1])) != 1:
+                continue
+            x, c = a.args
+            ((atoms, k),) = poly(c).items()
+            rest = list(m)
+            rest.remove(a)
+            for q in {b for other in p for b in other if b.op in ("floordiv", "mod")}:
+                inner = q.args[0] if q.op == "mod" else q
+                if inner.op != "floordiv" or inner.args[0] is not x or inner.args[1] is not c:
+                    continue
+                partner = tuple(sorted((*rest, *atoms, q), key=_key))
+                if p.get(partner) == p[m] * k:
+                    joined = x if q.op == "floordiv" else x % (c * q.args[1])
+                    left = {n: v for n, v in p.items() if n not in (m, partner)}
+                    return _rejoin(_padd(left, _pmul(poly(joined), {tuple(rest): p[m]})))
+    return p
 
 
 def _wrap(value: int) -> int:
