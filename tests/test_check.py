@@ -90,7 +90,7 @@ def test_sizes_of_a_descriptor() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "int32", "uint8", "bool"])
 def test_random_inputs_have_their_dtype_and_vary(dtype: str) -> None:
     rng = np.random.default_rng(0)
-    array = _random(rng, dtype, (64,), None)
+    array = _random(rng, dtype, (64,), None, False)
     assert (str(array.dtype), array.shape) == (dtype, (64,))
     assert len(np.unique(array)) > 1
 
@@ -115,7 +115,7 @@ def test_random_indices_stay_in_their_table(tmp_path: Path) -> None:
     )
     onnx.save(helper.make_model(graph), tmp_path / "embed.onnx")
     assert _table_sizes(tmp_path / "embed.onnx") == {"ids": 30}
-    indices = _random(np.random.default_rng(0), "int64", (1000,), 30)
+    indices = _random(np.random.default_rng(0), "int64", (1000,), 30, False)
     assert (indices.min(), indices.max()) == (0, 29)
 
 

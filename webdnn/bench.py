@@ -84,7 +84,7 @@ def bench(
             raise WebDNNError(f"{descriptor}: expected a descriptor for {target}, found {had}")
     chosen = dict(sizes) if sizes else default_sizes(signature)[0]
     arrays: dict[str, bytes] = {}
-    inputs = wire(random_inputs(signature, chosen, {}, (0,)), "in/", arrays)
+    inputs = wire(random_inputs(signature, chosen, {}, 0), "in/", arrays)
     plan: list[tuple[Target, int | None]] = []
     for target in wanted:
         plan += [(target, n) for n in (threads or (1, 2))] if target == "wasm" else [(target, None)]

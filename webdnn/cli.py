@@ -662,11 +662,9 @@ def _show_compiled(target: str, compiled: Any) -> None:
     if compiled.memory:
         parts = ", ".join(f"{name} {amount(size)}" for name, size in compiled.memory.items())
         out.print(f"  memory: {parts}", highlight=False)
-    out.print(
-        f"  {compiled.prepare} launches once, when the weights have arrived; "
-        f"{len(compiled.fused)} values of the model are never stored",
-        highlight=False,
-    )
+    if compiled.prepare:
+        out.print(f"  {compiled.prepare} more launches, once, when the weights have arrived")
+    out.print(f"  {len(compiled.fused)} values of the model are fused away: never stored")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

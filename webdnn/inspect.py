@@ -23,8 +23,10 @@ from typing import Any
 import onnx
 
 import webdnn
+from webdnn import passes
 from webdnn.expr import Dim, cost
 from webdnn.frontend import onnx as frontend
+from webdnn.fuse import fuse
 from webdnn.graph import upper
 from webdnn.kernel import Instance, Kernel, Loop, Opaque, is_row
 from webdnn.plan import nbytes
@@ -99,6 +101,8 @@ def inspect(
         )
         download = describe(folder)
         pools = _pools(report.descriptor, folder)
+    # Which values are fused away is only recorded when the stored ones are kept.
+    graph = passes.run(frontend.load(model, dict(dims or {})).graph)
     compiled = {}
     for target, program in report.programs.items():
         uses: dict[Kernel, list[Kernel]] = {}
@@ -123,7 +127,10 @@ def inspect(
             "temporaries": max(0, pools[target] - weights - io),
         }
         compiled[target] = Compiled(
-            kernels, len(program.prepare), tuple(program.fused_away), memory
+            kernels,
+            len(program.prepare),
+            tuple(fuse(graph, target, keep=True).fused_away),
+            memory,
         )
     return Inspection(
         str(model),
@@ -151,9 +158,10 @@ def flops(kernel: Kernel) -> int:
                 work += (inner if is_row(store, kernel) else points) * cost(store.value)
             return work
         case Instance():
-            every = math.prod(_size(axis) for axis in kernel.vars.values())
-            reduced = {"matmul": ("k",), "conv": ("ky", "kx", "c"), "depthwise": ("ky", "kx")}
-            summed = math.prod(_size(kernel.vars[name]) for name in reduced[kernel.template])
+            # iy and ix name input coordinates: they are functions of the other axes.
+            axes = {name: _size(v) for name, v in kernel.vars.items() if name not in ("iy", "ix")}
+            summed = math.prod(axes[name] for name in _SUMMED[kernel.template])
+            every = math.prod(axes.values())
             return 2 * every + every // summed * sum(cost(store.value) for store in kernel.stores)
     return 0
 
@@ -169,6 +177,10 @@ def _pools(document: Mapping[str, Any], folder: Path) -> dict[str, int]:
         else:
             found[target] = entry["memory"]["bytes"]
     return found
+
+
+# The axes that a template sums over.
+_SUMMED = {"matmul": ("k",), "conv": ("ky", "kx", "c"), "depthwise": ("ky", "kx")}
 
 
 def _size(axis: Any) -> int:

@@ -166,7 +166,7 @@ async function update() {
       const first = element('first', HTMLElement);
       if (first.textContent === '–') {
         first.textContent = milliseconds(ms);
-        state.stale ||= ms < 1000; // the first run warms up: show what the next ones take
+        state.stale ||= ms < 3000; // the first run warms up: show what the next ones take
       }
       element('latency', HTMLElement).textContent = milliseconds(ms);
       element('dimensions', HTMLElement).textContent = `${planes.width} × ${planes.height}`;

@@ -1,0 +1,317 @@
+"""transpile, check, bench and inspect from end to end, on a small net in real browsers."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from tests.test_browser import need
+from tests.test_cli import run
+from webdnn.browser import Engine
+
+
+def small_net(path: Path, seed: int = 0, constant: bool = False) -> Path:
+    """x[1,3,h,w] → 3×3 convolution, ReLU, global mean, matrix product: two outputs."""
+    rng = np.random.default_rng(seed)
+
+    def weight(name: str, *shape: int) -> onnx.TensorProto:
+        values = rng.standard_normal(shape) * (0 if constant else (2 / np.prod(shape[1:])) ** 0.5)
+        return numpy_helper.from_array(values.astype(np.float32), name)
+
+    nodes = [
+        helper.make_node("Conv", ["x", "w", "b"], ["conv"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["conv"], ["features"]),
+        helper.make_node("GlobalAveragePool", ["features"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "m"], ["scores"]),
+    ]
+    floats = TensorProto.FLOAT
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("x", floats, [1, 3, "h", "w"])],
+        [
+            helper.make_tensor_value_info("features", floats, [1, 8, "h", "w"]),
+            helper.make_tensor_value_info("scores", floats, [1, 10]),
+        ],
+        [weight("w", 8, 3, 3, 3), weight("b", 8), weight("m", 8, 10)],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_net(tmp_path_factory.mktemp("net") / "small.onnx")
+
+
+@pytest.fixture(scope="module")
+def descriptor(net: Path) -> Path:
+    folder = net.parent / "descriptor"
+    assert run("transpile", str(net), "-o", str(folder), "--dim", "h=8..40", "w=8..40") == 0
+    return folder
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) -> Any:
+    """The JSON that a command prints."""
+    capsys.readouterr()
+    assert run(*arguments, "--json") == status
+    return json.loads(capsys.readouterr().out)
+
+
+def test_transpile_tells_what_it_wrote(
+    net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = printed(capsys, "transpile", str(net), "-o", str(tmp_path / "m"), "--dim", "h=8,w=9")
+    assert summary["inputs"] == [{"name": "x", "dtype": "float32", "shape": [1, 3, 8, 9]}]
+    variants = {f"wasm {v}" for v in ("plain", "relaxed", "plain-threads", "relaxed-threads")}
+    assert set(summary["targets"]) == {"webgpu"} | variants
+    for target in summary["targets"].values():
+        assert (tmp_path / "m" / target["file"]).is_file()
+        assert 1000 < target["code_gzip"] < 100_000
+    assert summary["weights_bytes"] >= 4 * (8 * 3 * 9 + 8 + 80)
+
+
+def test_dump_shows_every_stage(net: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "stages"
+    arguments = ["--dim", "h=8", "w=8", "--target", "webgpu", "--dump", str(folder)]
+    assert run("transpile", str(net), "-o", str(tmp_path / "m"), *arguments) == 0
+    names = sorted(p.name for p in folder.iterdir())
+    assert names[0] == "01_import.txt"
+    assert "conv(" in (folder / names[0]).read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "small.onnx"),
+        (b"not a model at all", "small.onnx"),
+    ],
+)
+def test_failed_transpile_leaves_the_older_descriptor(
+    net: Path,
+    tmp_path: Path,
+    content: bytes,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "m"
+    assert run("transpile", str(net), "-o", str(output), "--dim", "h=8", "w=8") == 0
+    before = {p.relative_to(tmp_path): p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    broken = tmp_path / "small.onnx"
+    broken.write_bytes(content)
+    assert run("transpile", str(broken), "-o", str(output)) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err and "Traceback" not in captured.err
+    broken.unlink()
+    after = {p.relative_to(tmp_path): p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    assert after == before
+
+
+def test_interrupted_transpile_leaves_nothing(net: Path, tmp_path: Path) -> None:
+    """Ctrl-C in the middle of compiling: no output, no scratch folder beside it."""
+    command = [sys.executable, "-m", "webdnn.cli", "transpile", str(net), "-o", str(tmp_path / "m")]
+    process = subprocess.Popen(
+        [*command, "--dim", "h=8", "w=8"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        # An empty cache: compiling takes long enough to be interrupted.
+        env={
+            **os.environ,
+            "WEBDNN_CACHE": str(tmp_path / "cache"),
+            "XDG_CACHE_HOME": str(tmp_path / "cache"),
+        },
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "wasm" in line:
+            break
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    error = process.stderr.read()
+    assert process.wait(60) == 130, error
+    assert "Traceback" not in error
+    assert [p.name for p in tmp_path.iterdir() if p.name != "cache"] == []
+
+
+@pytest.mark.parametrize("engine", ["chromium", "firefox", "webkit"])
+def test_check_is_right_in_each_engine(
+    net: Path, descriptor: Path, engine: Engine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    need(engine)
+    arguments = ["--size", "h=8,w=8", "--size", "h=13,w=40", "--browser", engine]
+    report = printed(capsys, "check", str(net), "--descriptor", str(descriptor), *arguments)
+    assert report["right"] is True
+    ran = {(run_["target"], run_["variant"], run_["sizes"]["h"]) for run_ in report["runs"]}
+    variants = ["plain", "relaxed", "plain-threads", "relaxed-threads"]
+    wasm = ["plain"] if engine == "webkit" else variants
+    expected = {("wasm", v, h) for v in wasm for h in (8, 13)}
+    if engine != "webkit":
+        expected |= {("webgpu", None, h) for h in (8, 13)}
+    assert ran == expected
+    for run_ in report["runs"]:
+        assert [output["name"] for output in run_["outputs"]] == ["features", "scores"]
+        assert all(output["max_abs"] < 1e-3 for output in run_["outputs"])
+
+
+def test_check_transpiles_by_itself(net: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    need("chromium")
+    arguments = ["--target", "wasm", "--variant", "plain", "--dim", "h=8", "w=9"]
+    report = printed(capsys, "check", str(net), *arguments)
+    assert report["right"] is True
+    assert report["runs"][0]["outputs"][0]["shape"] == [1, 8, 8, 9]
+
+
+def test_check_finds_other_weights(
+    descriptor: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The descriptor is sound, but it is not this model's."""
+    need("chromium")
+    other = small_net(tmp_path / "other.onnx", seed=1)
+    arguments = ["--descriptor", str(descriptor), "--size", "h=8,w=8"]
+    report = printed(capsys, "check", str(other), *arguments, status=1)
+    assert {run_["outputs"][0]["verdict"] for run_ in report["runs"]} == {"wrong"}
+
+
+def test_check_finds_one_flipped_byte(
+    net: Path, descriptor: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    need("chromium")
+    copy = tmp_path / "copy"
+    subprocess.run(["cp", "-r", str(descriptor), str(copy)], check=True)
+    (shard,) = copy.glob("weights-*.bin")
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+    arguments = ["--descriptor", str(copy), "--size", "h=8,w=8"]
+    report = printed(capsys, "check", str(net), *arguments, status=1)
+    assert len(report["runs"]) == 5
+    for run_ in report["runs"]:
+        assert shard.name in run_["error"] and "SHA-256" in run_["error"]
+
+
+def test_check_refuses_an_empty_comparison(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    need("chromium")
+    dead = small_net(tmp_path / "dead.onnx", constant=True)
+    arguments = ["--target", "wasm", "--variant", "plain", "--dim", "h=8", "w=8"]
+    report = printed(capsys, "check", str(dead), *arguments, status=1)
+    assert [output["verdict"] for output in report["runs"][0]["outputs"]] == ["empty", "empty"]
+
+
+def test_check_takes_and_saves_arrays(
+    net: Path, descriptor: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    need("chromium")
+    x = np.linspace(-1, 1, 3 * 8 * 8, dtype=np.float32).reshape(1, 3, 8, 8)
+    np.save(tmp_path / "x.npy", x)
+    arguments = ["--descriptor", str(descriptor), "--size", "h=8,w=8", "--target", "wasm"]
+    arguments += ["--variant", "relaxed", "--input", f"x={tmp_path / 'x.npy'}"]
+    arguments += ["--save", str(tmp_path / "saved")]
+    assert printed(capsys, "check", str(net), *arguments)["right"] is True
+    place = tmp_path / "saved" / "h=8,w=8"
+    np.testing.assert_array_equal(np.load(place / "input" / "x.npy"), x)
+    for name in ("features", "scores"):
+        expected = np.load(place / "expected" / f"{name}.npy")
+        actual = np.load(place / "wasm-relaxed" / f"{name}.npy")
+        np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (
+            np.zeros((1, 3, 8, 9), np.float32),
+            r"expected float32[1, 3, 8, 8], found float32[1, 3, 8, 9]",
+        ),
+        (np.zeros((1, 3, 8, 8), np.float64), r"found float64[1, 3, 8, 8]"),
+    ],
+)
+def test_check_refuses_an_input_that_does_not_fit(
+    net: Path,
+    descriptor: Path,
+    tmp_path: Path,
+    array: np.ndarray,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    np.save(tmp_path / "x.npy", array)
+    arguments = ["--descriptor", str(descriptor), "--size", "h=8,w=8"]
+    assert run("check", str(net), *arguments, "--input", f"x={tmp_path / 'x.npy'}") == 2
+    assert message in capsys.readouterr().err
+    assert run("check", str(net), *arguments, "--input", f"y={tmp_path / 'x.npy'}") == 2
+    assert "the model's inputs are x" in capsys.readouterr().err
+
+
+def test_check_refuses_a_size_out_of_range(
+    net: Path, descriptor: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--descriptor", str(descriptor), "--size", "h=8,w=41"]
+    assert run("check", str(net), *arguments) == 2
+    assert "dimension w: expected 8..40, found 41" in capsys.readouterr().err
+
+
+def test_check_layers(net: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Inner values are compared in the model's own layout; the others are listed."""
+    need("chromium")
+    arguments = ["--layers", "--dim", "h=8", "w=9", "--variant", "plain"]
+    report = printed(capsys, "check", str(net), *arguments)
+    assert report["right"] is True
+    for run_ in report["runs"]:
+        seen = {layer["name"] for layer in run_["layers"]} | set(run_["fused"])
+        assert seen == {"conv", "pooled", "flat"}
+        assert run_["layers"], "nothing was stored"
+        assert "conv" in run_["fused"]
+
+
+def test_bench(descriptor: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    need("chromium")
+    arguments = ["--size", "h=16,w=16", "--reps", "3", "--profile"]
+    timings = printed(capsys, "bench", str(descriptor), *arguments)
+    assert [(t["target"], t["threads"]) for t in timings[:2]] == [("wasm", 1), ("wasm", 2)]
+    assert timings[2]["target"] == "webgpu"
+    for timing in timings:
+        assert len(timing["warm"]) == 3
+        assert 0 < timing["minimum"] <= timing["median"]
+        assert timing["load"] > 0 and timing["first"] > 0
+        assert timing["kernels"] and all(kernel["ms"] >= 0 for kernel in timing["kernels"])
+
+
+def test_bench_of_something_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("bench", str(tmp_path)) == 2
+    assert "no model.json here" in capsys.readouterr().err
+
+
+def test_inspect(net: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = printed(capsys, "inspect", str(net), "--dim", "h=8", "w=16")
+    assert seen["operators"] == {
+        "Conv": 1, "Relu": 1, "GlobalAveragePool": 1, "Flatten": 1, "MatMul": 1,
+    }  # fmt: skip
+    assert seen["parameters"] == 8 * 27 + 8 + 80
+    assert seen["parameter_bytes"] == 4 * seen["parameters"]
+    for compiled in seen["targets"].values():
+        flops = {kernel["kind"]: kernel["flops"] for kernel in compiled["kernels"]}
+        # two for each multiply-add; bias and activation come on top
+        assert 2 * 8 * 16 * 8 * 27 <= flops["conv"] <= 2.1 * 8 * 16 * 8 * 27
+        assert "conv" in compiled["fused"]
+        assert compiled["memory"]["inputs and outputs"] >= 4 * (3 * 128 + 8 * 128 + 10)
+
+
+def test_tables_for_people(net: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("inspect", str(net), "--dim", "h=8", "w=16", "--target", "wasm") == 0
+    text = capsys.readouterr().out
+    assert "Conv 1" in text and "fused away" in text and "code (gzip)" in text
