@@ -152,6 +152,7 @@ async function update() {
   try {
     while (state.stale && state.model) {
       state.stale = false;
+      /** @type {Model} */
       const model = state.model;
       show('running');
       const { width, height } = fitted(state.photo, Number(sizes.value));
