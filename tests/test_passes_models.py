@@ -10,8 +10,8 @@ from tests.interpret import interpret
 from webdnn.frontend.onnx import load
 from webdnn.passes import PIPELINE, layout, run
 
-# Of the largest output. Rounding alone moves the recogniser's confident outputs by 3e-5: both graphs
-# are that far from onnxruntime, on either side.
+# Of the largest output. Rounding alone moves the recogniser's confident outputs by 3e-5: so far are
+# both graphs from onnxruntime, on either side.
 TOLERANCE = 1e-4
 
 # What is left before packing, and why: the image (1) and an image that is returned (1); attention's
