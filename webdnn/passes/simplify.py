@@ -285,19 +285,6 @@ def slice_of_concat(v: Value, uses: Uses) -> Value | None:
     return None
 
 
-def nested_concat(v: Value, uses: Uses) -> Value | None:
-    """concat(concat(x, y), z) -> concat(x, y, z): one placement instead of two"""
-    if v.op != "concat":
-        return None
-    axis = v.attrs["axis"]
-    inner = [i.op == "concat" and i.attrs["axis"] == axis and uses.get(i, 0) <= 1 for i in v.inputs]
-    if not any(inner):
-        return None
-    return ops.concat(
-        [p for i, flat in zip(v.inputs, inner) for p in (i.inputs if flat else (i,))], axis
-    )
-
-
 def pad_of_pad(v: Value, uses: Uses) -> Value | None:
     """Zero pads of zero pads add up."""
     if v.op != "pad" or v.inputs[0].op != "pad" or v.inputs[0].attrs["value"] != v.attrs["value"]:
@@ -339,7 +326,7 @@ def gather_of_view(v: Value, uses: Uses) -> Value | None:
     )
 
 
-VIEWS: tuple[Rule, ...] = (view_of_view, concat_of_slices, slice_of_concat, nested_concat)
+VIEWS: tuple[Rule, ...] = (view_of_view, concat_of_slices, slice_of_concat)
 RULES: tuple[Rule, ...] = (
     neutral,
     twice,
