@@ -289,6 +289,9 @@ class Lanes(Dialect):
         if e.op in ("floordiv", "mod") and e.dtype == "i32" and (
                 bounds(e.args[0])[0] >= 0 and bounds(e.args[1])[0] > 0):
             return f"{'DIV' if e.op == 'floordiv' else 'MOD'}({args[0]}, {args[1]})"
+        if e.op in ("min", "max") and e.dtype == "f32" and (
+                e.args[1].op == "const" and not math.isnan(e.args[1].args[0])):
+            return f"{e.op.upper()}1({args[0]}, {args[1]})"
         form = self.spell.get((e.op, e.args[-1].dtype)) or self.spell[e.op]
         return form.format(*args)
 

@@ -9,7 +9,7 @@ A kernel becomes one C function over work items::
     >>> i = var("i", 1000)
     >>> relu = Loop("relu", (i,), (), (), (Store(1, i, maximum(load(0, i), 0.0)),),
     ...             (Slot("f32", 1000, "read"), Slot("f32", 1000, "write")))
-    >>> "ST(b1 + i0, vmax(LD(b0 + i0), S(0.0f)));" in print_kernel(relu).body
+    >>> "ST(b1 + i0, MAX1(LD(b0 + i0), S(0.0f)));" in print_kernel(relu).body
     True
 
 A loop is vectorised over its innermost parallel axis or over its innermost reduction axis, whichever
@@ -708,17 +708,17 @@ def _depthwise(kernel: Instance) -> Printed:
     p = _InstancePrinter(kernel)
     a, w = p.read("a"), p.read("w")
     env = _window(p, a)
-    (_, stride), (_, dilation), kx = kernel.attrs["stride"], kernel.attrs["dilation"], p.extent("kx")
-    fixed = kx if isinstance(kx, int) and kx <= 5 and stride <= 2 and dilation == 1 else 0
+    ky, kx = p.extent("ky"), p.extent("kx")
+    fixed = isinstance(ky, int) and isinstance(kx, int) and ky * kx <= 25 and env["SX"] <= 2 and env["DX"] == 1
     env |= {
         "channels_contiguous": p.step(a.args[1], "c") == 1 and p.step(w.args[1], "c") == 1,
         "B": f"b{w.args[0]}", "w_base": p.plain(w.args[1], ky=0, kx=0, c=0),
         "wx_step": p.number(p.step(w.args[1], "kx")), "wy_step": p.number(p.step(w.args[1], "ky")),
-        "TX": 4, "fixed": fixed, "fixed_stride": stride,
-        "vector_stores": "" if p.extent("c") in (1, 2, 3) else p.stores("c"), "scalar_stores": p.stores(None),
+        "TX": 4, "fixed": fixed, "KYN": ky, "KXN": kx,
+        "vector_stores": p.stores("c"), "scalar_stores": p.stores(None),
     }
     work = p.extent("x") * p.extent("c") * p.extent("kx") * p.extent("ky")
-    return p.printed(env, p.extent("b") * p.extent("y"), 2 / 12, work)
+    return p.printed(env, p.extent("b") * p.extent("y"), 2 / 20, work, p.extent("c") * 4)
 
 
 _TEMPLATES: Mapping[str, Callable[[Instance], Printed]] = {

@@ -16,7 +16,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -75,8 +75,9 @@ def cache_folder() -> Path:
     return (Path(root) if root else Path.home() / ".cache" / "webdnn") / "objects"
 
 
-def _zig(arguments: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = dict(os.environ, ZIG_GLOBAL_CACHE_DIR=str(folder / "zig"), ZIG_LOCAL_CACHE_DIR=str(folder / "zig"))
+def _zig(arguments: Sequence[str], scratch: str) -> subprocess.CompletedProcess[str]:
+    # zig's own cache would keep every object a second time, without end.
+    environment = dict(os.environ, ZIG_GLOBAL_CACHE_DIR=scratch, ZIG_LOCAL_CACHE_DIR=scratch)
     return subprocess.run([sys.executable, "-m", "ziglang", *arguments], capture_output=True, text=True,
                           env=environment, check=False)
 
@@ -98,7 +99,7 @@ def _compile(text: str, flags: Sequence[str], folder: Path) -> Path:
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             source, built = Path(scratch) / "kernels.c", Path(scratch) / "kernels.o"
             source.write_text(text)
-            done = _zig(["cc", *_FLAGS, *flags, "-c", str(source), "-o", str(built)], folder)
+            done = _zig(["cc", *_FLAGS, *flags, "-c", str(source), "-o", str(built)], scratch)
             if done.returncode:
                 kept = folder / "failed" / f"{name}.c"
                 _write(kept, text.encode())
@@ -172,7 +173,7 @@ def _link(objects: Sequence[Path], shared: bool, folder: Path) -> bytes:
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         target = Path(scratch) / "module.wasm"
         arguments = ["wasm-ld", *_LINK, *(_SHARED if shared else ()), "-o", str(target), *map(str, objects)]
-        done = _zig(arguments, folder)
+        done = _zig(arguments, scratch)
         if done.returncode:
             raise CompilerError(objects[0], done.stderr)
         return target.read_bytes()
@@ -181,16 +182,14 @@ def _link(objects: Sequence[Path], shared: bool, folder: Path) -> bytes:
 def _trim(folder: Path) -> None:
     """Removes the least recently used files while the cache is too large."""
 
-    def entries() -> Iterator[tuple[float, int, Path]]:
-        for path in folder.rglob("*"):
-            try:
-                stat = path.stat()
-            except OSError:
-                continue  # another process removed it
-            if path.is_file():
-                yield stat.st_mtime, stat.st_size, path
-
-    kept = sorted(entries())
+    kept: list[tuple[float, int, Path]] = []
+    for path in (*folder.glob("*.o"), *folder.glob("kernels/*"), *folder.glob("failed/*")):
+        try:
+            stat = path.stat()
+        except OSError:
+            continue  # another process removed it
+        kept.append((stat.st_mtime, stat.st_size, path))
+    kept.sort()
     size = sum(s for _, s, _ in kept)
     if size <= CACHE_BYTES:
         return

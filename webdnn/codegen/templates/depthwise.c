@@ -1,80 +1,94 @@
 $# Y[b, y, x, c] = stores(sum over ky, kx of X[b, y*SY - PY + ky*DY, x*SX - PX + kx*DX, c] * W[ky, kx, c])
 $#
-$# Channels lie in the lanes. A work item is one output row; ${TX} neighbouring outputs are made together, so
-$# that an input vector is read once for all of them. The outputs whose taps lie inside in x run without
-$# checks, the others one at a time; taps above and below are left out for the whole row.
+$# Channels lie in the lanes; a work item is one output row. Small undilated windows (`fixed`) make TX neighbouring
+$# outputs at a time, so that an input vector is read once for all of them: straight from the rows where all taps
+$# lie inside, else through a table of pointers, to zeros where a tap lies outside. The loop over ky stays a loop:
+$# engines move additions towards their use, and one row's loads are as many as there are registers.
+$# Other windows make one output at a time and leave out the taps that lie outside.
 $assert channels_contiguous
 const int C = ${C}, H = ${H}, W = ${W}, YS = ${YS}, XS = ${XS}, KX = ${KX}, KY = ${KY};
 const int x_step = ${x_step}, y_step = ${y_step}, wx_step = ${wx_step}, wy_step = ${wy_step};
-// outputs x_first <= x < x_last have all their taps inside
-const int x_first = vmin((${PX} + ${SX} - 1) / ${SX}, XS);
-const int reach = W - 1 + ${PX} - (KX - 1) * ${DX};
-const int x_last = vmax(x_first, reach < 0 ? 0 : vmin(reach / ${SX} + 1, XS));
+$if fixed:
+  $let columns = (TX - 1) * SX + KXN
+  const float* taps[${KYN * columns}];
+  float* const zeros = (float*)scratch;
+  for (int c = 0; c < C; c++) zeros[c] = 0.0f;
 for (int item = begin; item < end; item++) {
   const int b = DIV(item, YS), y = MOD(item, YS), top = y * ${SY} - ${PY};
-  const int ky_first = top < 0 ? (-top + ${DY} - 1) / ${DY} : 0;
-  const int ky_last = top >= H ? 0 : vmin(KY, (H - 1 - top) / ${DY} + 1);
-  const float* const input = ${A} + ${a_base} + top * y_step - ${PX} * x_step;
+  const float* const input = ${A} + ${a_base};
   const float* const weights = ${B} + ${w_base};
-  int x0 = 0;
-  while (x0 < XS) {
-    const int inside = x0 >= x_first && x0 < x_last;
-    if (inside && x0 + ${TX} <= x_last) {
+  $if fixed:
+    const int rows_inside = top >= 0 && top + ${(KYN - 1) * DY} < H;
+    for (int x0 = 0; x0 < XS; x0 += ${TX}) {
+      const int left = x0 * ${SX} - ${PX};
+      const int inside = rows_inside && left >= 0 && left + ${columns} <= W && x0 + ${TX} <= XS;
+      if (!inside || C % 4)
+        for (int ky = 0; ky < ${KYN}; ky++)
+          for (int i = 0; i < ${columns}; i++)
+            taps[ky * ${columns} + i] = (unsigned)(top + ky * ${DY}) < (unsigned)H && (unsigned)(left + i) < (unsigned)W
+              ? input + (top + ky * ${DY}) * y_step + (left + i) * x_step : zeros;
       int c = 0;
-      for (; c + 4 <= C; c += 4) {
-        f4 ${", ".join(f"s{t} = S(0.0f)" for t in range(TX))};
-        for (int ky = ky_first; ky < ky_last; ky++) {
-          const float* const p = input + ky * ${DY} * y_step + x0 * ${SX} * x_step + c;
-          const float* const w = weights + ky * wy_step + c;
-          $if fixed:
-            $for i in range((TX - 1) * fixed_stride + fixed):
-              const f4 v${i} = LD(p + ${i} * x_step);
-            $for k in range(fixed):
-              { const f4 k${k} = LD(w + ${k} * wx_step);
-                ${" ".join(f"s{t} = MADD(v{t * fixed_stride + k}, k{k}, s{t});" for t in range(TX))} }
-          $else:
-            for (int kx = 0; kx < KX; kx++) {
-              const f4 k = LD(w + kx * wx_step);
-              $for t in range(TX):
-                s${t} = MADD(LD(p + (kx * ${DX} + ${t} * ${SX}) * x_step), k, s${t});
+      $for case in ("inside", "!inside"):
+        if (${case})
+          for (; c + 4 <= C; c += 4) {
+            f4 ${", ".join(f"s{t} = S(0.0f)" for t in range(TX))};
+            #pragma clang loop unroll(disable)
+            for (int ky = 0; ky < KY; ky++) {
+              const float* const w = weights + ky * wy_step + c;
+              $if case == "inside":
+                const float* const row = input + (top + ky * ${DY}) * y_step + left * x_step + c;
+              $else:
+                const float* const* const at = taps + ky * ${columns};
+              $for i in range(columns):
+                const f4 v${i} = LD(${f"row + {i} * x_step" if case == "inside" else f"at[{i}] + c"});
+              $for kx in range(KXN):
+                { const f4 k = LD(w + ${kx} * wx_step);
+                  ${" ".join(f"s{t} = MADD(v{t * SX + kx}, k, s{t});" for t in range(TX))} }
             }
-        }
-        $for t in range(TX):
-          { const int x = x0 + ${t}; const f4 acc = s${t};
-            ${vector_stores} }
-      }
+            $for t in range(TX):
+              ${f"if (x0 + {t} < XS) " if case != "inside" else ""}{ const int x = x0 + ${t}; const f4 acc = s${t};
+                ${vector_stores} }
+          }
       for (; c < C; c++)
-        for (int x = x0; x < x0 + ${TX}; x++) {
+        for (int t = 0; t < ${TX} && x0 + t < XS; t++) {
+          const int x = x0 + t;
           float acc = 0.0f;
-          for (int ky = ky_first; ky < ky_last; ky++)
-            for (int kx = 0; kx < KX; kx++)
-              acc = MADD(input[ky * ${DY} * y_step + (x * ${SX} + kx * ${DX}) * x_step + c],
-                         weights[ky * wy_step + kx * wx_step + c], acc);
+          for (int ky = 0; ky < ${KYN}; ky++)
+            for (int kx = 0; kx < ${KXN}; kx++)
+              acc = MADD(taps[ky * ${columns} + t * ${SX} + kx][c], weights[ky * wy_step + kx * wx_step + c], acc);
           ${scalar_stores}
         }
-      x0 += ${TX};
-    } else {
-      const int x = x0, left = x * ${SX} - ${PX};
+    }
+  $else:
+    const int ky_first = top < 0 ? (-top + ${DY} - 1) / ${DY} : 0;
+    const int ky_last = top >= H ? 0 : vmin(KY, (H - 1 - top) / ${DY} + 1);
+    for (int x = 0; x < XS; x++) {
+      const int left = x * ${SX} - ${PX};
       const int kx_first = left < 0 ? (-left + ${DX} - 1) / ${DX} : 0;
       const int kx_last = left >= W ? 0 : vmin(KX, (W - 1 - left) / ${DX} + 1);
+      const float* const window = input + top * y_step + left * x_step;
       int c = 0;
-      for (; c + 4 <= C; c += 4) {
-        f4 acc = S(0.0f);
+      for (; c + 8 <= C; c += 8) {
+        f4 s0 = S(0.0f), s1 = S(0.0f);
         for (int ky = ky_first; ky < ky_last; ky++)
-          for (int kx = kx_first; kx < kx_last; kx++)
-            acc = MADD(LD(input + ky * ${DY} * y_step + (x * ${SX} + kx * ${DX}) * x_step + c),
-                       LD(weights + ky * wy_step + kx * wx_step + c), acc);
-        ${vector_stores}
+          for (int kx = kx_first; kx < kx_last; kx++) {
+            const float* const p = window + ky * ${DY} * y_step + kx * ${DX} * x_step + c;
+            const float* const w = weights + ky * wy_step + kx * wx_step + c;
+            s0 = MADD(LD(p), LD(w), s0), s1 = MADD(LD(p + 4), LD(w + 4), s1);
+          }
+        { const f4 acc = s0;
+          ${vector_stores} }
+        c += 4;
+        { const f4 acc = s1;
+          ${vector_stores} }
+        c -= 4;
       }
       for (; c < C; c++) {
         float acc = 0.0f;
         for (int ky = ky_first; ky < ky_last; ky++)
           for (int kx = kx_first; kx < kx_last; kx++)
-            acc = MADD(input[ky * ${DY} * y_step + (x * ${SX} + kx * ${DX}) * x_step + c],
-                       weights[ky * wy_step + kx * wx_step + c], acc);
+            acc = MADD(window[ky * ${DY} * y_step + kx * ${DX} * x_step + c], weights[ky * wy_step + kx * wx_step + c], acc);
         ${scalar_stores}
       }
-      x0++;
     }
-  }
 }

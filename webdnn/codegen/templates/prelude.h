@@ -128,10 +128,13 @@ OV unsigned BITS_U(int x) { return (unsigned)x; }
 #define LANES2(F, T, V) \
   OV V F(V a, V b) { return (V){F(a[0], b[0]), F(a[1], b[1]), F(a[2], b[2]), F(a[3], b[3])}; }
 
-OV f4 vmin(f4 a, f4 b) { return __builtin_wasm_min_f32x4(a, b); }
-OV f4 vmax(f4 a, f4 b) { return __builtin_wasm_max_f32x4(a, b); }
-OV float vmin(float a, float b) { return __builtin_wasm_min_f32(a, b); }
-OV float vmax(float a, float b) { return __builtin_wasm_max_f32(a, b); }
+// wasm's own min and max are seven x86 instructions, its pmin and pmax one: pmax(a, b) is a < b ? b : a, which
+// keeps a NaN in a. Both orders, or-ed together, keep either NaN. MIN1 and MAX1: b is known not to be NaN.
+OV f4 MIN1(f4 a, f4 b) { return __builtin_wasm_pmin_f32x4(a, b); }
+OV f4 MAX1(f4 a, f4 b) { return __builtin_wasm_pmax_f32x4(a, b); }
+OV f4 vmin(f4 a, f4 b) { return (f4)((i4)MIN1(a, b) | (i4)MIN1(b, a)); }
+OV f4 vmax(f4 a, f4 b) { return (f4)((i4)MAX1(a, b) | (i4)MAX1(b, a)); }
+SCALAR2(MIN1) SCALAR2(MAX1) SCALAR2(vmin) SCALAR2(vmax)
 #define MIN_MAX(T) \
   OV T vmin(T a, T b) { return __builtin_elementwise_min(a, b); } \
   OV T vmax(T a, T b) { return __builtin_elementwise_max(a, b); }
@@ -229,7 +232,7 @@ LANES2(vrem, float, f4) LANES2(vmod, float, f4) LANES2(vfloordiv, float, f4)
 // exp(x) * 2^k: x = n ln 2 + r, |r| <= ln 2 / 2; the scale goes in as two factors so that results may be
 // denormal or overflow properly.
 OV f4 exp_scaled(f4 x, int k) {
-  x = vmin(vmax(x, S(-105.0f)), S(91.0f));
+  x = MIN1(MAX1(x, S(-105.0f)), S(91.0f));
   f4 t = x * S(1.44269504f) + S(12582912.0f);  // 1.5 * 2^23: the sum's low bits are the rounded integer
   f4 n = t - S(12582912.0f);
   f4 r = (x - n * S(LN2_HI)) - n * S(LN2_LO);
@@ -414,7 +417,7 @@ BIG f4 vcosh(f4 x) {
 }
 // Rational in x, clamped where the result rounds to 1.
 OV f4 vtanh(f4 x) {
-  f4 c = vmin(vmax(x, S(-9.0f)), S(9.0f)), z = c * c;
+  f4 c = MIN1(MAX1(x, S(-9.0f)), S(9.0f)), z = c * c;
   f4 p = MADD(S(-1.22461702e-11f), z, S(3.06424148e-08f));
   p = MADD(p, z, S(2.80312615e-05f));
   p = MADD(p, z, S(0.00386950537f));
@@ -424,10 +427,10 @@ OV f4 vtanh(f4 x) {
   q = MADD(q, z, S(0.0272501465f));
   q = MADD(q, z, S(0.470141858f));
   q = MADD(q, z, S(1.0f));
-  return vmin(vmax(c * (p / q), S(-1.0f)), S(1.0f));
+  return MIN1(MAX1(c * (p / q), S(-1.0f)), S(1.0f));
 }
 OV f4 verf(f4 x) {
-  f4 c = vmin(vmax(x, S(-4.0f)), S(4.0f)), z = c * c;
+  f4 c = MIN1(MAX1(x, S(-4.0f)), S(4.0f)), z = c * c;
   f4 p = MADD(S(1.98678617e-06f), z, S(0.000284565467f));
   p = MADD(p, z, S(0.00388332363f));
   p = MADD(p, z, S(0.0531016812f));
@@ -438,7 +441,7 @@ OV f4 verf(f4 x) {
   q = MADD(q, z, S(0.115349799f));
   q = MADD(q, z, S(0.504857004f));
   q = MADD(q, z, S(1.0f));
-  return vmin(vmax(c * (p / q), S(-1.0f)), S(1.0f));
+  return MIN1(MAX1(c * (p / q), S(-1.0f)), S(1.0f));
 }
 BIG f4 vasinh(f4 x) {
   f4 a = vabs(x), z = a * a;
