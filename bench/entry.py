@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from bench.flops import gflop
 from tests import models
+from tests.packages import cache_dir
 
 WRONG = 1e-3
 """An output further off than this, relative to its largest magnitude, makes a race void."""
@@ -92,7 +93,7 @@ def descriptor(entry: Entry, target: str, ready: Path | None) -> Path:
         for key, value in models.dim_options(entry.name).items()
     }
     slug = "-".join([entry.name, *map(str, entry.size.values()), target])
-    folder = models.cache_dir() / "bench" / slug
+    folder = cache_dir() / "bench" / slug
     start = time.perf_counter()
     webdnn.transpile(entry.onnx, folder, targets=(target,), dims=dims)
     print(f"  transpiled in {time.perf_counter() - start:.1f} s", file=sys.stderr, flush=True)

@@ -6,7 +6,7 @@ and nothing is bundled.
 
 from pathlib import Path
 
-from tests.models import Package, building, cache_dir, unpack
+from tests.packages import Package, building, cache_dir, unpack
 
 ORT = Package("npm", "onnxruntime-web", "1.30.0")
 LITERT = Package("npm", "@litertjs/core", "2.5.3")

@@ -36,6 +36,7 @@ from typing import Any
 from bench.entry import WRONG, Entry, descriptor, enter, errors, sizes
 from bench.peers import mounts
 from tests import models
+from tests.packages import building, cache_dir
 from webdnn.browser import open_page
 from webdnn.cli import describe
 
@@ -180,8 +181,8 @@ def _peak() -> Path:
     """A folder with peak.wasm, compiled from peak.c."""
     source = HERE / "peak.c"
     digest = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
-    folder = models.cache_dir() / "made" / f"peak-{digest}"
-    with models.building(folder) as empty:
+    folder = cache_dir() / "made" / f"peak-{digest}"
+    with building(folder) as empty:
         if empty:
             command = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-freestanding",
                        "-O3", "-msimd128", "-mrelaxed-simd", "-nostdlib", "-Wl,--no-entry",
