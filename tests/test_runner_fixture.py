@@ -1,4 +1,4 @@
-"""The descriptor as both languages see it: the hand-made one, and the JavaScript that Python writes."""
+"""The descriptor as both languages see it, and the JavaScript that Python writes."""
 
 from __future__ import annotations
 
@@ -18,25 +18,28 @@ RUNNER = Path(__file__).resolve().parents[1] / "runner" / "src"
 def keys(value: object, path: str = "") -> set[str]:
     """The paths of a JSON document's fields; list elements are one."""
     if isinstance(value, dict):
-        return {f"{path}.{k}" for k in value} | {p for k, v in value.items() for p in keys(v, f"{path}.{k}")}
+        inner = {p for k, v in value.items() for p in keys(v, f"{path}.{k}")}
+        return {f"{path}.{k}" for k in value} | inner
     if isinstance(value, list):
         return {p for v in value for p in keys(v, f"{path}[]")}
     return set()
 
 
-def test_the_hand_made_descriptor_has_the_format_that_the_transpiler_writes(tmp_path: Path) -> None:
-    """Every field that the runner's tests rely on is one that the transpiler writes, and the reverse."""
+def test_the_hand_made_descriptor_is_what_the_transpiler_writes(tmp_path: Path) -> None:
+    """Every field that the runner's tests rely on is written by the transpiler, and the reverse."""
     onnx = pytest.importorskip("onnx")
     from webdnn import transpile
 
     helper, tensor = onnx.helper, onnx.TensorProto
     graph = helper.make_graph(
-        [helper.make_node("MatMul", ["x", "w"], ["y"])], "tiny",
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "tiny",
         [helper.make_tensor_value_info("x", tensor.FLOAT, ["n", 64])],
         [helper.make_tensor_value_info("y", tensor.FLOAT, ["n", 16])],
         [helper.make_tensor("w", tensor.FLOAT, [64, 16], [0.5] * 1024)],
     )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "tiny.onnx")
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    onnx.save(model, tmp_path / "tiny.onnx")
     transpile(tmp_path / "tiny.onnx", tmp_path / "out", dims={"n": (1, 8)}, keep_values=True)
     written = json.loads((tmp_path / "out" / "model.json").read_text())
     ours, contents = tiny_model.descriptor()
@@ -50,24 +53,28 @@ def test_the_hand_made_descriptor_has_the_format_that_the_transpiler_writes(tmp_
     optional = ("stored", "fused")
     for target in ("webgpu", "wasm"):
         theirs, mine = written["targets"][target], ours["targets"][target]
-        assert keys(without(theirs, "limits", *optional)) == keys(without(mine, "limits", *optional))
+        skipped = ("limits", *optional)
+        assert keys(without(theirs, *skipped)) == keys(without(mine, *skipped))
     assert keys(next(iter(written["targets"]["wasm"]["stored"].values()))) == keys(
-        next(iter(ours["targets"]["wasm"]["stored"].values())))
+        next(iter(ours["targets"]["wasm"]["stored"].values()))
+    )
     program = json.loads((tmp_path / "out" / written["targets"]["webgpu"]["file"]).read_text())
     hand_made = json.loads(contents[ours["targets"]["webgpu"]["file"]])
     assert keys(without(program, "stored", "kernels", "prepare", *optional)) == keys(
-        without(hand_made, "stored", "kernels", "prepare", *optional))
+        without(hand_made, "stored", "kernels", "prepare", *optional)
+    )
     for kernel in program["kernels"]:
         assert {"name", "code", "origin"} <= set(kernel) <= {"name", "code", "origin", "variants"}
 
 
 def test_names_are_quoted_and_files_are_literal() -> None:
     model, _ = tiny_model.descriptor()
-    model["inputs"][0]["name"] = "it's a \"tensor\"\n*/ \\"
+    model["inputs"][0]["name"] = 'it\'s a "tensor"\n*/ \\'
     script, types = model_js(model), model_dts(model)
     for name in ("model.json", *model["files"]):
         assert f"'{name}': new URL('./{name}', import.meta.url).href," in script
-    assert "'it\\'s a \"tensor\"\\n*/ \\\\': { dtype: 'float32'; shape: readonly [1, number] };" in types
+    spec = "{ dtype: 'float32'; shape: readonly [1, number] };"
+    assert f"'it\\'s a \"tensor\"\\n*/ \\\\': {spec}" in types
     assert "/** [1, n] with n = 1..1024 */" in types
     assert "'total:0': { dtype: 'int64'; shape: readonly [1] };" in types
 
@@ -84,7 +91,9 @@ const h = /[/]\\/\\/*/.test(i) && j[0] / 2;
   return /'/.exec(k); /* gone
   gone */ l();
 """
-    assert lean(source) == """\
+    assert (
+        lean(source)
+        == """\
 export const a = 'http://x /* no */';
 const b = `/* kept */ ${ c ? `// ${'}'} kept` : "//" }
     kept as it is`;
@@ -92,6 +101,7 @@ const d = e / f / g;
 const h = /[/]\\/\\/*/.test(i) && j[0] / 2;
 return /'/.exec(k);  l();
 """.replace(";  l", "; l")
+    )
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")

@@ -1,12 +1,13 @@
-"""The modules of a descriptor that pages import: `model.js`, its types in `model.d.ts`, and the runner's.
+"""The modules of a descriptor that pages import: `model.js`, `model.d.ts`, and the runner's.
 
     model_js(model)    # "import { load as loadFrom } from './runner/index.js'; …"
-    model_dts(model)   # "export type Inputs = { 'image': { dtype: 'float32'; shape: readonly [1, 3, number, number] } }; …"
+    model_dts(model)   # "export type Inputs = { 'image': { dtype: 'float32'; shape: … } }; …"
 
-`model.js` is a convenience around the data: it names each file once, literally, as bundlers want to see
-it. Everything else is in model.json, which is always fetched. Tensor names are quoted, so that any name
-will do; a symbolic dimension is `number` in the types. `lean` takes comments and indentation out of the
-runner's modules, which are half of their bytes; names stay, so that a page's debugger shows them.
+`model.js` is a convenience around the data: it names each file once, literally, as bundlers want to
+see it. Everything else is in model.json, which is always fetched. Tensor names are quoted, so that
+any name will do; a symbolic dimension is `number` in the types. `lean` takes comments and
+indentation out of the runner's modules, which are half of their bytes; names stay, so that a page's
+debugger shows them.
 """
 
 from __future__ import annotations
@@ -35,9 +36,11 @@ def _quoted(text: str) -> str:
 
 
 def model_js(model: Mapping[str, Any]) -> str:
-    """`model.js` of a model.json: the runner's functions, bound to the addresses of this folder's files."""
+    """`model.js` of a model.json: the runner's functions, bound to this folder's files."""
     names = ["model.json", *model["files"]]
-    files = "".join(f"  {_quoted(n)}: new URL({_quoted('./' + n)}, import.meta.url).href,\n" for n in names)
+    files = "".join(
+        f"  {_quoted(n)}: new URL({_quoted('./' + n)}, import.meta.url).href,\n" for n in names
+    )
     runner = _quoted(f"./{model['runner']}/index.js")
     return (
         f"// The model {_comment(model['name'])}, written by {_comment(model['generator'])}.\n"
@@ -53,7 +56,7 @@ def model_dts(model: Mapping[str, Any]) -> str:
     types = _quoted(f"./{model['runner']}/types.js")
     return (
         f"// The model {_comment(model['name'])}, written by {_comment(model['generator'])}.\n"
-        f"import type {{ Kit, LoadOptions, Model as AnyModel }} from {types};\n\n"
+        f"import type {{ Kit, LoadOptions, Model as AnyModel, Requirements }} from {types};\n\n"
         f"export {{ WebDNNError }} from {types};\n"
         f"{_type('Inputs', model['inputs'], model['dims'])}\n"
         f"{_type('Outputs', model['outputs'], model['dims'])}\n"
@@ -69,7 +72,7 @@ def model_dts(model: Mapping[str, Any]) -> str:
         "/** What a GPUDevice must have to run the model: pass it to `adapter.requestDevice`. */\n"
         "export declare function requirements(\n"
         "  options?: Pick<LoadOptions, 'fetch' | 'signal'>,\n"
-        "): Promise<{ requiredFeatures: string[]; requiredLimits: Record<string, number> }>;\n"
+        "): Promise<Requirements>;\n"
     )
 
 
@@ -78,17 +81,22 @@ def _comment(text: str) -> str:
     return json.dumps(text)[1:-1]
 
 
-def _type(name: str, tensors: Sequence[Mapping[str, Any]], dims: Sequence[Mapping[str, Any]]) -> str:
+def _type(
+    name: str, tensors: Sequence[Mapping[str, Any]], dims: Sequence[Mapping[str, Any]]
+) -> str:
     lines = []
     for tensor in tensors:
-        shape = ", ".join(str(size) if isinstance(size, int) else "number" for size in tensor["shape"])
+        shape = ", ".join(
+            str(size) if isinstance(size, int) else "number" for size in tensor["shape"]
+        )
         used = {symbol for size in tensor["shape"] for symbol in _symbols(size)}
         ranges = [f"{d['name']} = {d['min']}..{d['max']}" for d in dims if d["name"] in used]
         if ranges:
             sizes = ", ".join(map(_expression, tensor["shape"]))
             text = _comment(f"[{sizes}] with {', '.join(ranges)}").replace("*/", "* /")
             lines.append(f"  /** {text} */")
-        lines.append(f"  {_quoted(tensor['name'])}: {{ dtype: '{tensor['dtype']}'; shape: readonly [{shape}] }};")
+        spec = f"{{ dtype: '{tensor['dtype']}'; shape: readonly [{shape}] }}"
+        lines.append(f"  {_quoted(tensor['name'])}: {spec};")
     return f"\nexport type {name} = {{\n" + "\n".join(lines) + "\n};"
 
 
@@ -105,13 +113,19 @@ def _expression(size: Any) -> str:
         return str(size)
     op, *rest = size
     parts = [_expression(x) for x in rest]
-    return f"({f' {op} '.join(parts)})" if len(parts) == 2 and op[0] != "m" else f"{op}({', '.join(parts)})"
+    return (
+        f"({f' {op} '.join(parts)})"
+        if len(parts) == 2 and op[0] != "m"
+        else f"{op}({', '.join(parts)})"
+    )
 
 
 def runner_files(source: Path) -> dict[str, bytes]:
-    """The files of a descriptor's runner folder, from the runner's own folder: modules made lean, types as they are."""
+    """What a descriptor's runner folder holds: modules made lean, types as they are."""
     return {
-        path.name: lean(path.read_text("utf-8")).encode() if path.suffix == ".js" else path.read_bytes()
+        path.name: lean(path.read_text("utf-8")).encode()
+        if path.suffix == ".js"
+        else path.read_bytes()
         for path in sorted(source.iterdir())
         if path.suffix in (".js", ".json") or path.name.endswith(".d.ts")
     }

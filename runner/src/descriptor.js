@@ -2,7 +2,8 @@
  * The graph descriptor as data: the one contract with the transpiler (docs/descriptor.md).
  *
  * `check` reads what model.json says and refuses what this runner cannot run. It looks at what a
- * damaged or foreign file would get wrong; that sizes and steps fit together is the transpiler's task.
+ * damaged or foreign file would get wrong; that sizes and steps fit together is the transpiler's
+ * task.
  *
  * @typedef {import('./int.js').Int} Int
  * @typedef {import('./types.d.ts').DType} DType
@@ -23,10 +24,13 @@
  * @typedef {{ file: string, features: string[], limits: Record<string, number> }} GpuTarget
  * @typedef {{ b: number } | { w: number, offset: number, bytes: number }} Binding
  * @typedef {{ kernel: number, bindings: Binding[], params: Int[], grid: Int[], flops: Int }} Step
- * @typedef {{ name: string, code: string, origin?: string, variants?: Record<string, string> }} Kernel
+ * @typedef {{
+ *   name: string, code: string, origin?: string, variants?: Record<string, string>,
+ * }} Kernel
  * @typedef {{ buffer: number, dtype: Storage }} GpuTensor
  * @typedef {{
- *   kernels: Kernel[], buffers: { bytes: Int, max: number }[], weights: { offset: number, bytes: number }[],
+ *   kernels: Kernel[], buffers: { bytes: Int, max: number }[],
+ *   weights: { offset: number, bytes: number }[],
  *   inputs: GpuTensor[], outputs: GpuTensor[], prepare: Step[], steps: Step[],
  *   stored?: Record<string, Layout & { buffer: number }>,
  * }} Program
@@ -48,29 +52,55 @@ export const FORMAT = 1;
 export function check(json, from) {
   /** @param {boolean} holds @param {string} what */
   const need = (holds, what) => {
-    if (!holds) throw new WebDNNError('descriptor', `${from} is not a graph descriptor: ${what}. Transpile the model again.`);
+    if (!holds)
+      throw new WebDNNError(
+        'descriptor',
+        `${from} is not a graph descriptor: ${what}. Transpile the model again.`,
+      );
   };
   need(typeof json?.format === 'number', 'it has no format number');
   if (json.format !== FORMAT) {
-    throw new WebDNNError('format', `${from} has format ${json.format} (written by ${json.generator ?? 'an unknown generator'}), `
-      + `but this runner reads format ${FORMAT}. Run \`webdnn transpile MODEL -o DIR\` with the version of WebDNN that this `
-      + 'runner belongs to, or import the runner in the descriptor\'s own folder.');
+    throw new WebDNNError(
+      'format',
+      `${from} has format ${json.format} (written by ${json.generator ?? 'an unknown program'}), ` +
+        `but this runner reads format ${FORMAT}. Run \`webdnn transpile MODEL -o DIR\` with the ` +
+        "version of WebDNN that this runner belongs to, or import the runner in the descriptor's " +
+        'own folder.',
+    );
   }
-  for (const key of ['dims', 'inputs', 'outputs']) need(Array.isArray(json[key]), `"${key}" is not a list`);
+  for (const key of ['dims', 'inputs', 'outputs'])
+    need(Array.isArray(json[key]), `"${key}" is not a list`);
   for (const { name, dtype, shape } of [...json.inputs, ...json.outputs]) {
-    need(typeof name === 'string' && typeof dtype === 'string' && Array.isArray(shape), 'a tensor lacks its name, dtype or shape');
+    need(
+      typeof name === 'string' && typeof dtype === 'string' && Array.isArray(shape),
+      'a tensor lacks its name, dtype or shape',
+    );
   }
-  need(typeof json.files === 'object' && typeof json.targets === 'object', '"files" or "targets" is missing');
+  need(
+    typeof json.files === 'object' && typeof json.targets === 'object',
+    '"files" or "targets" is missing',
+  );
   const { wasm, webgpu } = json.targets;
   need(Array.isArray(json.weights?.shards), 'the list of weight shards is missing');
-  const named = [...json.weights.shards, ...(wasm?.variants ?? []), ...(webgpu ? [webgpu] : [])].map((f) => f.file ?? f);
-  for (const file of named) need(Number.isInteger(json.files[file]?.bytes), `it does not list its file "${file}"`);
+  const named = [
+    ...json.weights.shards,
+    ...(wasm?.variants ?? []),
+    ...(webgpu ? [webgpu] : []),
+  ].map((f) => f.file ?? f);
+  for (const file of named)
+    need(Number.isInteger(json.files[file]?.bytes), `it does not list its file "${file}"`);
   let bytes = 0;
   json.weights.shards.forEach((/** @type {string} */ file, /** @type {number} */ k) => {
     bytes += json.files[file].bytes;
-    need(bytes % 4 === 0 || k === json.weights.shards.length - 1, `the shard "${file}" does not end on a multiple of 4 bytes`);
+    need(
+      bytes % 4 === 0 || k === json.weights.shards.length - 1,
+      `the shard "${file}" does not end on a multiple of 4 bytes`,
+    );
   });
-  need(bytes === json.weights.bytes, `its shards hold ${bytes} bytes of weights, but ${json.weights.bytes} are declared`);
+  need(
+    bytes === json.weights.bytes,
+    `its shards hold ${bytes} bytes of weights, but ${json.weights.bytes} are declared`,
+  );
   return json;
 }
 

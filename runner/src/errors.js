@@ -16,10 +16,13 @@ export class WebDNNError extends Error {
   }
 }
 
+/** What a caught value says. @param {unknown} error */
+export const say = (error) => (error instanceof Error ? error.message : String(error));
+
 /** An error as plain data, to cross a worker's boundary. @param {unknown} error */
 export const packError = (error) => ({
   code: error instanceof WebDNNError ? error.code : /** @type {ErrorCode} */ ('internal'),
-  message: error instanceof Error ? error.message : String(error),
+  message: say(error),
 });
 
 /** @param {number} bytes */

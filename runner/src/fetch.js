@@ -5,8 +5,9 @@
  *     const model = await files.descriptor();
  *     await files.weights(model, (offset, bytes) => …);   // each shard as it arrives
  *
- * Lengths and hashes are the descriptor's: a server's Content-Length lies under compression. Nothing is
- * retried here: the page's `fetch` hook, a service worker or a reload can do that better.
+ * Lengths and hashes are the descriptor's: a server's Content-Length lies under compression.
+ * Nothing is retried here: the page's `fetch` hook, a service worker or a reload can do that
+ * better.
  *
  * @typedef {import('./types.d.ts').LoadOptions} LoadOptions
  * @typedef {import('./types.d.ts').Where} Where
@@ -14,21 +15,28 @@
  * @typedef {ReturnType<typeof open>} Files
  */
 import { check } from './descriptor.js';
-import { WebDNNError } from './errors.js';
+import { WebDNNError, say } from './errors.js';
 
 const LANES = 4;
 
 /** The address of model.json. @param {string | URL} where */
 function address(where) {
-  const base = globalThis.document?.baseURI ?? globalThis.location?.href ?? `file://${node()?.cwd()}/`;
+  const base =
+    globalThis.document?.baseURI ?? globalThis.location?.href ?? `file://${node()?.cwd()}/`;
   const url = new URL(where, base);
-  if (!url.pathname.endsWith('.json')) url.pathname = `${url.pathname.replace(/\/$/, '')}/model.json`;
+  if (!url.pathname.endsWith('.json'))
+    url.pathname = `${url.pathname.replace(/\/$/, '')}/model.json`;
   return url.href;
 }
 
 const node = () => /** @type {any} */ (globalThis).process;
 
-/** fetch, which in Node cannot read files. @param {string} url @param {RequestInit} init @returns {Promise<Response>} */
+/**
+ * fetch, which in Node cannot read files.
+ * @param {string} url
+ * @param {RequestInit} init
+ * @returns {Promise<Response>}
+ */
 async function platformFetch(url, init) {
   const fs = url.startsWith('file:') && node()?.getBuiltinModule?.('node:fs/promises');
   if (!fs) return fetch(url, init);
@@ -54,7 +62,12 @@ export function open(where, options = {}) {
   let loaded = 0;
   let total = 0;
 
-  /** @param {string} name @param {string} url @param {number} [expected] bytes @returns {Promise<Uint8Array<ArrayBuffer>>} */
+  /**
+   * @param {string} name
+   * @param {string} url
+   * @param {number} [expected] bytes
+   * @returns {Promise<Uint8Array<ArrayBuffer>>}
+   */
   async function get(name, url, expected) {
     let found = 0;
     /** @param {number} bytes */
@@ -64,36 +77,46 @@ export function open(where, options = {}) {
       loaded += Math.min(found, expected ?? 0) - before;
       if (total && !stop.signal.aborted) progress?.({ loaded, total });
     };
-    try {
-      const response = await hook(url, { signal: stop.signal });
-      if (!response.ok) {
-        throw new WebDNNError('missing-file', `${name}: the server answered ${response.status} ${response.statusText} for ${url}. `
-          + 'Copy the descriptor\'s whole folder to the server.');
-      }
-      const reader = expected === undefined ? undefined : response.body?.getReader();
-      if (!reader) {
-        const bytes = new Uint8Array(await response.arrayBuffer());
-        count(bytes.length);
-        return sized(bytes);
-      }
-      const bytes = new Uint8Array(expected ?? 0);
-      for (;;) {
-        const { done, value } = await reader.read();
-        if (done) return sized(bytes);
-        if (found + value.length <= bytes.length) bytes.set(value, found);
-        count(value.length);
-      }
-    } catch (error) {
-      if (stop.signal.aborted) throw aborted(stop.signal.reason);
-      if (error instanceof WebDNNError) throw error;
-      throw new WebDNNError('network', `${name}: could not be fetched from ${url} (${found} of ${expected ?? 'unknown'} bytes arrived): `
-        + `${error instanceof Error ? error.message : error}`, error);
+    /** @template T @param {Promise<T>} promise @returns {Promise<T>} */
+    const arriving = (promise) =>
+      promise.catch((error) => {
+        if (stop.signal.aborted) throw aborted(stop.signal.reason);
+        throw new WebDNNError(
+          'network',
+          `${name}: could not be fetched from ${url} ` +
+            `(${found} of ${expected ?? 'unknown'} bytes arrived): ${say(error)}`,
+          error,
+        );
+      });
+    const response = await arriving(hook(url, { signal: stop.signal }));
+    if (!response.ok) {
+      throw new WebDNNError(
+        'missing-file',
+        `${name}: the server answered ${response.status} ${response.statusText} for ${url}. ` +
+          "Copy the descriptor's whole folder to the server.",
+      );
+    }
+    const reader = expected === undefined ? undefined : response.body?.getReader();
+    if (!reader) {
+      const bytes = new Uint8Array(await arriving(response.arrayBuffer()));
+      count(bytes.length);
+      return sized(bytes);
+    }
+    const bytes = new Uint8Array(expected ?? 0);
+    for (;;) {
+      const { done, value } = await arriving(reader.read());
+      if (done) return sized(bytes);
+      if (found + value.length <= bytes.length) bytes.set(value, found);
+      count(value.length);
     }
     /** @param {Uint8Array<ArrayBuffer>} bytes */
     function sized(bytes) {
       if (expected === undefined || found === expected) return bytes;
-      throw new WebDNNError('truncated', `${name}: expected ${expected} bytes, found ${found}. The copy on the server is `
-        + `${found < expected ? 'cut short' : 'another file'}: ${url}`);
+      throw new WebDNNError(
+        'truncated',
+        `${name}: expected ${expected} bytes, found ${found}. The copy on the server is ` +
+          `${found < expected ? 'cut short' : 'another file'}: ${url}`,
+      );
     }
   }
 
@@ -101,12 +124,16 @@ export function open(where, options = {}) {
   async function file(model, name) {
     const { bytes: expected, sha256 } = model.files[name];
     const bytes = await get(name, map ? map[name] : new URL(name, root).href, expected);
-    if (globalThis.crypto?.subtle) { // absent on insecure origins
+    if (globalThis.crypto?.subtle) {
+      // absent on insecure origins
       const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
       const found = Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
       if (found !== sha256) {
-        throw new WebDNNError('corrupted', `${name}: expected SHA-256 ${sha256}, found ${found}. The file was changed or damaged `
-          + 'on its way; if it was transpiled again, a cache still holds the old model.json.');
+        throw new WebDNNError(
+          'corrupted',
+          `${name}: expected SHA-256 ${sha256}, found ${found}. The file was changed or damaged ` +
+            'on its way; if it was transpiled again, a cache still holds the old model.json.',
+        );
       }
     }
     if (stop.signal.aborted) throw aborted(stop.signal.reason);
@@ -119,7 +146,12 @@ export function open(where, options = {}) {
       signal?.removeEventListener('abort', onAbort);
       stop.abort();
     },
-    /** Rejects as soon as loading is aborted. @template T @param {Promise<T>} promise @returns {Promise<T>} */
+    /**
+     * Rejects as soon as loading is aborted.
+     * @template T
+     * @param {Promise<T>} promise
+     * @returns {Promise<T>}
+     */
     until(promise) {
       return new Promise((resolve, reject) => {
         const abort = () => reject(aborted(signal?.reason));
@@ -135,8 +167,13 @@ export function open(where, options = {}) {
       try {
         json = JSON.parse(new TextDecoder().decode(bytes));
       } catch (error) {
-        throw new WebDNNError('descriptor', `${root} is not a graph descriptor: expected JSON, found ${
-          JSON.stringify(new TextDecoder().decode(bytes.subarray(0, 20)))}… Is this its address?`, error);
+        throw new WebDNNError(
+          'descriptor',
+          `${root} is not a graph descriptor: expected JSON, found ${JSON.stringify(
+            new TextDecoder().decode(bytes.subarray(0, 20)),
+          )}… Is this its address?`,
+          error,
+        );
       }
       return check(json, root);
     },
@@ -146,7 +183,11 @@ export function open(where, options = {}) {
       total = names.reduce((sum, name) => sum + model.files[name].bytes, 0);
       progress?.({ loaded, total });
     },
-    /** All shards; `write` is called for each as it arrives. @param {Descriptor} model @param {(offset: number, bytes: Uint8Array<ArrayBuffer>) => unknown} write */
+    /**
+     * All shards; `write` is called for each as it arrives.
+     * @param {Descriptor} model
+     * @param {(offset: number, bytes: Uint8Array<ArrayBuffer>) => unknown} write
+     */
     async weights(model, write) {
       let next = 0;
       let end = 0;

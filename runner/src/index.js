@@ -12,6 +12,8 @@
  * | webgpu.js | the WebGPU backend |
  * | types.d.ts, errors.js | the API's types; its one error |
  *
+ * @typedef {import('./descriptor.js').Descriptor} Descriptor
+ * @typedef {import('./fetch.js').Files} Files
  * @typedef {import('./types.d.ts').Where} Where
  * @typedef {import('./types.d.ts').LoadOptions} LoadOptions
  * @typedef {import('./types.d.ts').Rejection} Rejection
@@ -32,13 +34,31 @@ function checkOptions({ backend, device, threads, worker }) {
   const need = (fine, message) => {
     if (!fine) throw new WebDNNError('option', message);
   };
-  need(backend === undefined || backend === 'webgpu' || backend === 'wasm', `backend: expected 'webgpu' or 'wasm', found '${backend}'`);
-  need(!device || backend !== 'wasm', 'device: a GPU device was given, but the backend asked for is wasm');
-  need(threads === undefined || (Number.isInteger(threads) && threads >= 1), `threads: expected a whole number from 1, found ${threads}`);
-  need(worker !== false || threads === undefined || threads === 1, `threads: ${threads} threads need workers, but \`worker: false\` was asked for`);
+  need(
+    backend === undefined || backend === 'webgpu' || backend === 'wasm',
+    `backend: expected 'webgpu' or 'wasm', found '${backend}'`,
+  );
+  need(
+    !device || backend !== 'wasm',
+    'device: a GPU device was given, but the backend asked for is wasm',
+  );
+  need(
+    threads === undefined || (Number.isInteger(threads) && threads >= 1),
+    `threads: expected a whole number from 1, found ${threads}`,
+  );
+  need(
+    worker !== false || threads === undefined || threads === 1,
+    `threads: ${threads} threads need workers, but \`worker: false\` was asked for`,
+  );
 }
 
-/** Fetches model.json, then works under the abort signal; downloads end with it. @template T @param {Where} where @param {LoadOptions} options @param {(files: import('./fetch.js').Files, model: import('./descriptor.js').Descriptor) => Promise<T>} work */
+/**
+ * Fetches model.json, then works under the abort signal; downloads end with it.
+ * @template T
+ * @param {Where} where
+ * @param {LoadOptions} options
+ * @param {(files: Files, model: Descriptor) => Promise<T>} work
+ */
 async function opened(where, options, work) {
   const files = open(where, options);
   try {
@@ -58,7 +78,10 @@ export const load = async (where, options = {}) => {
     for (const name of /** @type {const} */ (['webgpu', 'wasm'])) {
       if (wanted && wanted !== name) continue;
       const refused = rejected.length;
-      const settled = name === 'webgpu' ? await files.until(webgpu.settle(model, options)) : wasm.settle(model, options, rejected);
+      const settled =
+        name === 'webgpu'
+          ? await files.until(webgpu.settle(model, options))
+          : wasm.settle(model, options, rejected);
       if ('code' in settled) {
         rejected.length = refused;
         rejected.push({ name, ...settled });
@@ -68,15 +91,22 @@ export const load = async (where, options = {}) => {
       const main = onGpu ? /** @type {any} */ (model.targets.webgpu).file : settled.variant.file;
       files.expect(model, [main, ...model.weights.shards]);
       /** @type {Promise<import('./model.js').Engine & { variant?: string }>} */
-      const building = onGpu ? webgpu.build(model, settled, files, options) : wasm.build(model, settled, files, options);
+      const building = onGpu
+        ? webgpu.build(model, settled, files, options)
+        : wasm.build(model, settled, files, options);
       const engine = await files.until(building).catch((error) => {
         files.close(); // one failure ends all
-        building.then((late) => late.dispose(), () => {});
+        building.then(
+          (late) => late.dispose(),
+          () => {},
+        );
         throw error;
       });
       const variant = engine.variant ?? /** @type {wasm.Choice} */ (settled).variant.name;
       const threads = onGpu ? 1 : settled.threads;
-      return /** @type {any} */ (new Model(model, engine, { name, variant, threads, reason: settled.reason, rejected }));
+      return /** @type {any} */ (
+        new Model(model, engine, { name, variant, threads, reason: settled.reason, rejected })
+      );
     }
     throw refusal(rejected);
   });
@@ -85,26 +115,47 @@ export const load = async (where, options = {}) => {
 /** The error that says why nothing can run the model. @param {Rejection[]} rejected */
 function refusal(rejected) {
   const [{ code }] = rejected.slice(-1);
-  return new WebDNNError(code, `this model cannot run here: ${rejected.map(({ name, reason }) => `${name}: ${reason}`).join('; ')}`);
+  const reasons = rejected.map(({ name, reason }) => `${name}: ${reason}`);
+  return new WebDNNError(code, `this model cannot run here: ${reasons.join('; ')}`);
 }
 
 /** @type {typeof import('./types.d.ts').requirements} */
-export const requirements = (where, options = {}) => opened(where, options, async (_, { targets }) => {
-  if (!targets.webgpu) throw refusal([{ name: 'webgpu', code: 'not-in-descriptor', reason: 'the descriptor was written without the webgpu target' }]);
-  return { requiredFeatures: targets.webgpu.features, requiredLimits: targets.webgpu.limits };
-});
+export const requirements = (where, options = {}) =>
+  opened(where, options, async (_, { targets }) => {
+    if (!targets.webgpu)
+      throw refusal([
+        {
+          name: 'webgpu',
+          code: 'not-in-descriptor',
+          reason: 'the descriptor was written without the webgpu target',
+        },
+      ]);
+    const { features, limits } = targets.webgpu;
+    return {
+      requiredFeatures: features,
+      requiredLimits: limits,
+      optionalFeatures: webgpu.OPTIONAL,
+    };
+  });
 
 /** @type {typeof import('./types.d.ts').prepare} */
-export const prepare = (where, options = {}) => opened(where, options, async (files, model) => {
-  /** @type {Rejection[]} */
-  const rejected = [];
-  const settled = wasm.settle(model, { ...options, worker: false }, rejected);
-  if ('code' in settled) throw refusal([{ name: 'wasm', ...settled }]);
-  files.expect(model, [settled.variant.file, ...model.weights.shards]);
-  const weights = new Uint8Array(model.weights.bytes);
-  const [module] = await Promise.all([
-    wasm.compile(model, settled.variant, files),
-    files.weights(model, (offset, bytes) => weights.set(bytes, offset)),
-  ]);
-  return { descriptor: model, variant: settled.variant.name, module, weights: weights.buffer, rejected };
-});
+export const prepare = (where, options = {}) =>
+  opened(where, options, async (files, model) => {
+    /** @type {Rejection[]} */
+    const rejected = [];
+    const settled = wasm.settle(model, { ...options, worker: false }, rejected);
+    if ('code' in settled) throw refusal([{ name: 'wasm', ...settled }]);
+    files.expect(model, [settled.variant.file, ...model.weights.shards]);
+    const weights = new Uint8Array(model.weights.bytes);
+    const [module] = await Promise.all([
+      wasm.compile(model, settled.variant, files),
+      files.weights(model, (offset, bytes) => weights.set(bytes, offset)),
+    ]);
+    return {
+      descriptor: model,
+      variant: settled.variant.name,
+      module,
+      weights: weights.buffer,
+      rejected,
+    };
+  });

@@ -1,10 +1,12 @@
 /**
- * A wasm module of a descriptor at work: its memory, and the engine that runs it in the calling thread.
+ * A wasm module of a descriptor at work: its memory, and the engine that runs it in the calling
+ * thread.
  *
  *     memory: [static data | arena: weights, inputs, outputs, temporaries | stacks | scratch]
  *
- * Synchronous, and built on WebAssembly and typed arrays alone, so that it also works in worklets, which
- * have no URL, fetch, performance or timers. Memory is made with initial = maximum: no view detaches.
+ * Synchronous, and built on WebAssembly and typed arrays alone, so that it also works in worklets,
+ * which have no URL, fetch, performance or timers. Memory is made with initial = maximum: no view
+ * detaches.
  *
  * @typedef {import('./descriptor.js').Descriptor} Descriptor
  * @typedef {import('./descriptor.js').WasmTarget} WasmTarget
@@ -21,7 +23,7 @@
  * }} Exports
  */
 import { upper } from './descriptor.js';
-import { WebDNNError, mib } from './errors.js';
+import { WebDNNError, mib, say } from './errors.js';
 import { evaluate } from './int.js';
 import { elements, view } from './tensors.js';
 
@@ -32,23 +34,34 @@ const STACK = 65536;
 const round = (n, to) => Math.ceil(n / to) * to;
 
 /** @param {WebAssembly.Module} module @param {WebAssembly.Memory} memory @returns {Exports} */
-const instantiate = (module, memory) => /** @type {any} */ (new WebAssembly.Instance(module, { env: { memory } }).exports);
+const instantiate = (module, memory) =>
+  /** @type {any} */ (new WebAssembly.Instance(module, { env: { memory } }).exports);
 
 /**
- * Lays out the memory. Where the static data ends only the module knows, and it wants a memory before it
- * can be asked: a small one is tried first.
+ * Lays out the memory. Where the static data ends only the module knows, and it wants a memory
+ * before it can be asked: a small one is tried first.
  * @param {Descriptor} model @param {WebAssembly.Module} module @param {boolean} shared
- * @param {number} threads @param {number} stacks  threads, and one more if the page has its own @returns {Layout}
+ * @param {number} threads
+ * @param {number} stacks  threads, and one more if the page has its own
+ * @returns {Layout}
  */
 export function plan(model, module, shared, threads, stacks) {
   const wasm = /** @type {WasmTarget} */ (model.targets.wasm);
   for (let pages = 16; ; pages *= 4) {
     try {
-      const probe = instantiate(module, new WebAssembly.Memory({ initial: pages, maximum: pages, shared }));
+      const probe = instantiate(
+        module,
+        new WebAssembly.Memory({ initial: pages, maximum: pages, shared }),
+      );
       const arena = probe.arena();
       const stack = round(arena + wasm.memory.bytes, 64);
       const scratch = stack + stacks * STACK;
-      return { arena, stacks: stack, scratch, pages: Math.ceil((scratch + threads * probe.scratch()) / PAGE) };
+      return {
+        arena,
+        stacks: stack,
+        scratch,
+        pages: Math.ceil((scratch + threads * probe.scratch()) / PAGE),
+      };
     } catch (error) {
       if (!(error instanceof WebAssembly.LinkError) || pages > 2 ** 14) throw kernelError(error);
     }
@@ -56,39 +69,80 @@ export function plan(model, module, shared, threads, stacks) {
 }
 
 /** @param {unknown} error */
-export const kernelError = (error) => (error instanceof WebDNNError ? error : new WebDNNError('kernel',
-  `the model's WebAssembly module failed: ${error instanceof Error ? error.message : error}. This is a bug of the transpiler; `
-  + '`webdnn check MODEL` helps to find the kernel.', error));
+export const kernelError = (error) =>
+  error instanceof WebDNNError
+    ? error
+    : new WebDNNError(
+        'kernel',
+        `the model's WebAssembly module failed: ${say(error)}. This is a bug of the transpiler; ` +
+          '`webdnn check MODEL` helps to find the kernel.',
+        error,
+      );
 
 /** Bytes of the inputs and outputs at their largest. @param {Descriptor} model */
 const inAndOut = (model) => {
   const { inputs, outputs } = /** @type {WasmTarget} */ (model.targets.wasm);
-  return [...inputs, ...outputs].reduce((sum, tensor) => sum + 4 * evaluate(tensor.elements, upper(model)), 0);
+  return [...inputs, ...outputs].reduce(
+    (sum, tensor) => sum + 4 * evaluate(tensor.elements, upper(model)),
+    0,
+  );
 };
 
-/** @param {number} weights @param {number} io @param {number} total  bytes @param {string} where @param {unknown} [cause] */
-export const outOfMemory = (weights, io, total, where, cause) => new WebDNNError('out-of-memory',
-  `${where} could not give ${mib(total)}: ${mib(weights)} for weights, ${mib(Math.max(0, total - weights - io))} for activations, `
-  + `${mib(io)} for inputs and outputs. Close other pages, or transpile with smaller dimensions.`, cause);
+/**
+ * @param {number} weights
+ * @param {number} io
+ * @param {number} total  bytes
+ * @param {string} where
+ * @param {unknown} [cause]
+ */
+export const outOfMemory = (weights, io, total, where, cause) =>
+  new WebDNNError(
+    'out-of-memory',
+    `${where} could not give ${mib(total)}: ${mib(weights)} for weights, ` +
+      `${mib(Math.max(0, total - weights - io))} for activations, ${mib(io)} for inputs and ` +
+      'outputs. Close other pages, or transpile with smaller dimensions.',
+    cause,
+  );
 
 /** @param {Descriptor} model @param {Layout} layout @param {boolean} shared */
 export function allocate(model, layout, shared) {
   try {
     return new WebAssembly.Memory({ initial: layout.pages, maximum: layout.pages, shared });
   } catch (error) {
-    throw outOfMemory(model.weights.bytes, inAndOut(model), layout.pages * PAGE, 'WebAssembly memory', error);
+    throw outOfMemory(
+      model.weights.bytes,
+      inAndOut(model),
+      layout.pages * PAGE,
+      'WebAssembly memory',
+      error,
+    );
   }
 }
 
-/** The module on the memory, with a stack of its own. @param {WebAssembly.Module} module @param {WebAssembly.Memory} memory @param {Layout} layout @param {number} stack */
+/**
+ * The module on the memory, with a stack of its own.
+ * @param {WebAssembly.Module} module
+ * @param {WebAssembly.Memory} memory
+ * @param {Layout} layout
+ * @param {number} stack
+ */
 export function attach(module, memory, layout, stack) {
   let exports;
-  try { exports = instantiate(module, memory); } catch (error) { throw kernelError(error); }
+  try {
+    exports = instantiate(module, memory);
+  } catch (error) {
+    throw kernelError(error);
+  }
   exports.__stack_pointer.value = layout.stacks + (stack + 1) * STACK;
   return exports;
 }
 
-/** A model's memory, as inputs, outputs and weights. @param {Descriptor} model @param {WebAssembly.Memory} memory @param {Layout} layout */
+/**
+ * A model's memory, as inputs, outputs and weights.
+ * @param {Descriptor} model
+ * @param {WebAssembly.Memory} memory
+ * @param {Layout} layout
+ */
 export function access(model, memory, layout) {
   const wasm = /** @type {WasmTarget} */ (model.targets.wasm);
   const largest = upper(model);
@@ -98,10 +152,13 @@ export function access(model, memory, layout) {
       return view(wasm[kind][i].dtype, memory.buffer, layout.arena + wasm[kind][i].offset, length);
     },
     /** @param {number} i @param {number} length @param {boolean} idle */
-    take: (i, length, idle) => (idle ? self.view('inputs', i, length) : elements(wasm.inputs[i].dtype, length)),
+    take: (i, length, idle) =>
+      idle ? self.view('inputs', i, length) : elements(wasm.inputs[i].dtype, length),
     /** @param {number} offset @param {Uint8Array} bytes */
     load(offset, bytes) {
-      new Uint8Array(memory.buffer, layout.arena + wasm.memory.weights + offset, bytes.length).set(bytes);
+      new Uint8Array(memory.buffer, layout.arena + wasm.memory.weights + offset, bytes.length).set(
+        bytes,
+      );
     },
     /** @param {Job} job */
     put(job) {
@@ -111,11 +168,12 @@ export function access(model, memory, layout) {
       });
     },
     /** Copies of the outputs, never on shared memory. @param {Job} job @returns {Elements[]} */
-    results: (job) => job.counts.map((count, i) => {
-      const out = elements(wasm.outputs[i].dtype, count);
-      out.set(self.view('outputs', i, count));
-      return out;
-    }),
+    results: (job) =>
+      job.counts.map((count, i) => {
+        const out = elements(wasm.outputs[i].dtype, count);
+        out.set(self.view('outputs', i, count));
+        return out;
+      }),
     /** @param {any} entry @param {number} first @param {number} count */
     read(entry, first, count) {
       const out = elements(entry.dtype, count);
@@ -126,7 +184,13 @@ export function access(model, memory, layout) {
   return self;
 }
 
-/** Sets the run-time sizes, if they changed. @param {Descriptor} model @param {Exports} exports @param {Layout} layout @param {number} threads */
+/**
+ * Sets the run-time sizes, if they changed.
+ * @param {Descriptor} model
+ * @param {Exports} exports
+ * @param {Layout} layout
+ * @param {number} threads
+ */
 export function configurator(model, exports, layout, threads) {
   let last = '';
   /** @param {Record<string, number>} dims */
@@ -148,10 +212,11 @@ export function timeSteps(exports, thread) {
 }
 
 /** @param {Descriptor} model @param {number[]} times */
-export const named = (model, times) => times.map((ms, i) => {
-  const { name = `step ${i}`, origin = '' } = model.targets.wasm?.steps?.[i] ?? {};
-  return { name, origin, ms };
-});
+export const named = (model, times) =>
+  times.map((ms, i) => {
+    const { name = `step ${i}`, origin = '' } = model.targets.wasm?.steps?.[i] ?? {};
+    return { name, origin, ms };
+  });
 
 /**
  * The engine of one thread on memory of its own.
@@ -165,29 +230,36 @@ export function local(model, module) {
   const configure = configurator(model, exports, layout, 1);
   /** @template T @param {() => T} call @returns {T} */
   const guard = (call) => {
-    try { return call(); } catch (error) { throw kernelError(error); }
+    try {
+      return call();
+    } catch (error) {
+      throw kernelError(error);
+    }
   };
   return {
     ...port,
     viewKind: /** @type {const} */ ('direct'),
     stored: model.targets.wasm?.stored,
-    prepare: () => guard(() => {
-      configure(upper(model));
-      exports.prepare(0);
-    }),
+    prepare: () =>
+      guard(() => {
+        configure(upper(model));
+        exports.prepare(0);
+      }),
     /** @param {Job} job */
-    runSync: (job) => guard(() => {
-      configure(job.dims);
-      port.put(job);
-      exports.run(0);
-      return port.results(job);
-    }),
+    runSync: (job) =>
+      guard(() => {
+        configure(job.dims);
+        port.put(job);
+        exports.run(0);
+        return port.results(job);
+      }),
     /** @param {Job} job */
-    profile: (job) => guard(() => {
-      configure(job.dims);
-      port.put(job);
-      return named(model, timeSteps(exports, 0));
-    }),
+    profile: (job) =>
+      guard(() => {
+        configure(job.dims);
+        port.put(job);
+        return named(model, timeSteps(exports, 0));
+      }),
     cancel() {},
     dispose() {},
   };

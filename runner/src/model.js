@@ -1,7 +1,9 @@
 /**
- * A loaded model: what a page holds. Runs are queued in order; inputs are taken when `run` is called.
+ * A loaded model: what a page holds. Runs are queued in order; inputs are taken when `run` is
+ * called.
  *
- * The engines (instance.js, wasm.js, webgpu.js) see a `Job`: settled dimensions and stored elements.
+ * The engines (instance.js, wasm.js, webgpu.js) see a `Job`: settled dimensions and stored
+ * elements.
  *
  * @typedef {import('./types.d.ts').Backend} Backend
  * @typedef {import('./types.d.ts').RunOptions} RunOptions
@@ -37,8 +39,12 @@ import { evaluate, show } from './int.js';
 import { bind, fill, gather, isGpuBuffer, publish } from './tensors.js';
 
 /** @param {import('./descriptor.js').Signature[]} signature */
-const info = (signature) => signature.map(({ name, dtype, shape }) => (
-  { name, dtype, shape: shape.map((size) => (typeof size === 'number' ? size : show(size))) }));
+const info = (signature) =>
+  signature.map(({ name, dtype, shape }) => ({
+    name,
+    dtype,
+    shape: shape.map((size) => (typeof size === 'number' ? size : show(size))),
+  }));
 
 /** @param {import('./int.js').Int[]} shape @param {import('./int.js').Dims} dims */
 const sizes = (shape, dims) => shape.map((size) => evaluate(size, dims));
@@ -63,12 +69,18 @@ export class Model {
     this.backend = backend;
     this.inputs = info(descriptor.inputs);
     this.outputs = info(descriptor.outputs);
-    this.dims = Object.fromEntries(descriptor.dims.map(({ name, min, max }) => [name, { min, max }]));
+    this.dims = Object.fromEntries(
+      descriptor.dims.map(({ name, min, max }) => [name, { min, max }]),
+    );
     this.viewKind = engine.viewKind;
     engine.failed?.then((error) => this.#ended ?? this.#end(error));
   }
 
-  /** @param {Record<string, unknown>} inputs @param {RunOptions} [options] @returns {Promise<any>} */
+  /**
+   * @param {Record<string, unknown>} inputs
+   * @param {RunOptions} [options]
+   * @returns {Promise<any>}
+   */
   run(inputs, options = {}) {
     return this.#enqueue(inputs, options, false);
   }
@@ -81,12 +93,18 @@ export class Model {
   /** @param {Record<string, unknown>} inputs @returns {any} */
   runSync(inputs) {
     if (!this.#engine.runSync) {
-      throw new WebDNNError('option', `runSync needs a model of the wasm backend in the calling thread: load it with {backend: 'wasm', `
-        + `worker: false} (found ${this.backend.name}, variant ${this.backend.variant})`);
+      throw new WebDNNError(
+        'option',
+        'runSync needs a model of the wasm backend in the calling thread: load it with ' +
+          `{backend: 'wasm', worker: false} (found ${this.backend.name}, ${this.backend.reason})`,
+      );
     }
     const job = this.#job(inputs, {});
     this.#last = job.dims;
-    return this.#publish(job, this.#guard(() => /** @type {any} */ (this.#engine).runSync(job)));
+    return this.#publish(
+      job,
+      this.#guard(() => /** @type {any} */ (this.#engine).runSync(job)),
+    );
   }
 
   /** @param {string} name @returns {any} */
@@ -101,8 +119,12 @@ export class Model {
       this.#views.set(name, array);
       return array;
     }
-    throw new WebDNNError('input', `the model has no input or output "${name}"; it has ${
-      [...this.inputs, ...this.outputs].map((spec) => `"${spec.name}"`).join(', ')}`);
+    throw new WebDNNError(
+      'input',
+      `the model has no input or output "${name}"; it has ${[...this.inputs, ...this.outputs]
+        .map((spec) => `"${spec.name}"`)
+        .join(', ')}`,
+    );
   }
 
   /** @returns {Promise<any>} */
@@ -110,7 +132,12 @@ export class Model {
     const dims = this.#last;
     if (this.#ended) throw this.#ended;
     if (!dims || !this.#engine.stored) {
-      throw new WebDNNError('option', dims ? 'the descriptor lists no stored values' : 'stored() shows the values of the last run: call run first');
+      throw new WebDNNError(
+        'option',
+        dims
+          ? 'the descriptor lists no stored values'
+          : 'stored() shows the values of the last run: call run first',
+      );
     }
     /** @type {Record<string, unknown>} */
     const found = {};
@@ -122,7 +149,8 @@ export class Model {
       let [low, high] = [start, start];
       strides.forEach((stride, axis) => {
         const reach = stride * Math.max(0, shape[axis] - 1);
-        if (reach < 0) low += reach; else high += reach;
+        if (reach < 0) low += reach;
+        else high += reach;
       });
       const raw = await this.#engine.read(entry, low, product(shape) ? high - low + 1 : 0);
       const dtype = { f32: 'float32', i32: 'int32', u32: 'uint32' }[entry.dtype];
@@ -147,7 +175,12 @@ export class Model {
     this.#engine.dispose();
   }
 
-  /** A trapped kernel leaves its memory and its partners in an unknown state. @template T @param {() => T} call @returns {T} */
+  /**
+   * A trapped kernel leaves its memory and its partners in an unknown state.
+   * @template T
+   * @param {() => T} call
+   * @returns {T}
+   */
   #guard(call) {
     try {
       return call();
@@ -162,18 +195,30 @@ export class Model {
     if (this.#ended) throw this.#ended;
     const { inputs: signature, outputs, dims: dimensions } = this.#descriptor;
     const onGpu = this.backend.name === 'webgpu';
-    if (options.outputs !== undefined && options.outputs !== 'cpu' && !(options.outputs === 'gpu' && onGpu)) {
-      throw new WebDNNError('option', `outputs: expected 'cpu'${onGpu ? ' or \'gpu\'' : ' (the model runs on wasm)'}, found '${options.outputs}'`);
+    if (
+      options.outputs !== undefined &&
+      options.outputs !== 'cpu' &&
+      !(options.outputs === 'gpu' && onGpu)
+    ) {
+      const expected = onGpu ? "'cpu' or 'gpu'" : "'cpu' (the model runs on wasm)";
+      throw new WebDNNError('option', `outputs: expected ${expected}, found '${options.outputs}'`);
     }
-    const { dims, bound } = bind(signature, dimensions, inputs, (i) => this.#views.get(signature[i].name));
+    const { dims, bound } = bind(signature, dimensions, inputs, (i) =>
+      this.#views.get(signature[i].name),
+    );
     const idle = !this.#running && this.#queue.length === 0;
     return {
       dims,
       inputs: bound.map(({ data, length }, i) => {
         const { name, dtype } = signature[i];
         if (isGpuBuffer(data)) {
-          if (!onGpu) throw new WebDNNError('dtype', `input "${name}": a GPUBuffer needs the webgpu backend; this model runs on wasm`);
-          if (!(data.usage & 4)) throw new WebDNNError('dtype', `input "${name}": the GPUBuffer's usage lacks COPY_SRC`);
+          if (!onGpu)
+            throw new WebDNNError(
+              'dtype',
+              `input "${name}": a GPUBuffer needs the webgpu backend; this model runs on wasm`,
+            );
+          if (!(data.usage & 4))
+            throw new WebDNNError('dtype', `input "${name}": the GPUBuffer's usage lacks COPY_SRC`);
           return data;
         }
         const target = this.#engine.take(i, length, idle);
@@ -185,7 +230,12 @@ export class Model {
     };
   }
 
-  /** @param {Record<string, unknown>} inputs @param {RunOptions} options @param {boolean} profile @returns {Promise<any>} */
+  /**
+   * @param {Record<string, unknown>} inputs
+   * @param {RunOptions} options
+   * @param {boolean} profile
+   * @returns {Promise<any>}
+   */
   #enqueue(inputs, options, profile) {
     const { signal } = options;
     return new Promise((resolve, reject) => {
@@ -213,7 +263,7 @@ export class Model {
 
   async #next() {
     if (this.#running || this.#ended) return;
-    const pending = this.#running = this.#queue.shift();
+    const pending = (this.#running = this.#queue.shift());
     if (!pending) return;
     const { job, profile } = pending;
     try {
@@ -222,6 +272,7 @@ export class Model {
       } else {
         const raw = await this.#engine.run(job);
         if (!pending.aborted && !this.#ended) pending.resolve(this.#publish(job, raw));
+        else for (const data of raw) if (isGpuBuffer(data)) data.destroy(); // nobody will
       }
       this.#last = job.dims;
     } catch (error) {
@@ -234,11 +285,13 @@ export class Model {
 
   /** @param {Job} job @param {(Elements | GPUBuffer)[]} raw */
   #publish(job, raw) {
-    return Object.fromEntries(this.#descriptor.outputs.map(({ name, dtype, shape }, i) => {
-      const data = raw[i];
-      if (isGpuBuffer(data)) return [name, { dtype, shape: sizes(shape, job.dims), data }];
-      if (this.viewKind === 'staging') this.#views.get(name)?.set(data);
-      return [name, { dtype, shape: sizes(shape, job.dims), data: publish(data, dtype) }];
-    }));
+    return Object.fromEntries(
+      this.#descriptor.outputs.map(({ name, dtype, shape }, i) => {
+        const data = raw[i];
+        if (isGpuBuffer(data)) return [name, { dtype, shape: sizes(shape, job.dims), data }];
+        if (this.viewKind === 'staging') this.#views.get(name)?.set(data);
+        return [name, { dtype, shape: sizes(shape, job.dims), data: publish(data, dtype) }];
+      }),
+    );
   }
 }

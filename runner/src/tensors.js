@@ -2,7 +2,8 @@
  * Tensors at the border: what a page passes in, checked and turned into 32-bit elements, and back.
  *
  * `bind` settles the symbolic dimensions from the shapes of the inputs. Numbers without a shape are
- * taken where the shape follows from their count: `{ ids: Int32Array(16) }` for `ids: [1, T]` is T = 16.
+ * taken where the shape follows from their count: `{ ids: Int32Array(16) }` for `ids: [1, T]` is T
+ * = 16.
  *
  * @typedef {import('./types.d.ts').DType} DType
  * @typedef {import('./descriptor.js').Storage} Storage
@@ -33,11 +34,23 @@ const PUBLIC = /** @satisfies {Record<DType, [any, ...string[]]>} */ ({
   bool: [Uint8Array],
 });
 
-/** @param {Storage} storage @param {number | ArrayBuffer} from  a length, or a buffer @returns {Elements} */
+/**
+ * @param {Storage} storage
+ * @param {number | ArrayBuffer} from  a length, or a buffer
+ * @returns {Elements}
+ */
 export const elements = (storage, from) => new STORAGE[storage](/** @type {any} */ (from));
 
-/** A view of memory. @param {Storage} storage @param {ArrayBufferLike} buffer @param {number} at @param {number} length @returns {Elements} */
-export const view = (storage, buffer, at, length) => new STORAGE[storage](/** @type {ArrayBuffer} */ (buffer), at, length);
+/**
+ * A view of memory.
+ * @param {Storage} storage
+ * @param {ArrayBufferLike} buffer
+ * @param {number} at
+ * @param {number} length
+ * @returns {Elements}
+ */
+export const view = (storage, buffer, at, length) =>
+  new STORAGE[storage](/** @type {ArrayBuffer} */ (buffer), at, length);
 
 /** @param {unknown} value */
 const typeName = (value) => Object.prototype.toString.call(value).slice(8, -1);
@@ -50,13 +63,15 @@ export const isGpuBuffer = (value) => typeName(value) === 'GPUBuffer';
  * @param {Elements} target @param {Numbers} source @param {DType} dtype @param {string} name
  */
 export function fill(target, source, dtype, name) {
-  if (source.buffer === target.buffer && source.byteOffset === target.byteOffset) return; // its own view
+  // The model's own view: the elements are in place.
+  if (source.buffer === target.buffer && source.byteOffset === target.byteOffset) return;
   const unsigned = target instanceof Uint32Array;
   if (typeName(source).startsWith('Big')) {
     const wide = /** @type {BigInt64Array} */ (source);
     for (let i = 0; i < target.length; i++) {
       const value = wide[i];
-      if ((unsigned ? BigInt.asUintN(32, value) : BigInt.asIntN(32, value)) !== value) throw outOfRange(name, dtype, i, value, unsigned);
+      if ((unsigned ? BigInt.asUintN(32, value) : BigInt.asIntN(32, value)) !== value)
+        throw outOfRange(name, dtype, i, value, unsigned);
       target[i] = Number(value);
     }
   } else if (dtype === 'uint64' && !unsigned) {
@@ -71,12 +86,25 @@ export function fill(target, source, dtype, name) {
   }
 }
 
-/** @param {string} name @param {DType} dtype @param {number} i @param {bigint | number} value @param {boolean} unsigned */
-const outOfRange = (name, dtype, i, value, unsigned) => new WebDNNError('range',
-  `input "${name}": expected ${dtype} values that fit into 32 bits (${unsigned ? '0..4294967295' : '-2147483648..2147483647'}), `
-  + `found ${value} at element ${i}`);
+/**
+ * @param {string} name
+ * @param {DType} dtype
+ * @param {number} i
+ * @param {bigint | number} value
+ * @param {boolean} unsigned
+ */
+const outOfRange = (name, dtype, i, value, unsigned) =>
+  new WebDNNError(
+    'range',
+    `input "${name}": expected ${dtype} values that fit into 32 bits ` +
+      `(${unsigned ? '0..4294967295' : '-2147483648..2147483647'}), found ${value} at element ${i}`,
+  );
 
-/** Stored elements as the public array; `raw` itself where that is the same. @param {Elements} raw @param {DType} dtype */
+/**
+ * Stored elements as the public array; `raw` itself where that is the same.
+ * @param {Elements} raw
+ * @param {DType} dtype
+ */
 export function publish(raw, dtype) {
   /** @type {any} */
   const Public = PUBLIC[dtype][0];
@@ -96,7 +124,13 @@ const showShape = (shape) => `[${shape.map(show).join(', ')}]`;
  * @typedef {{ data: Numbers | GPUBuffer, length: number }} Bound
  */
 
-/** One input's value in its normal form. @param {Signature} spec @param {any} value @param {Elements | undefined} ownView @returns {Given} */
+/**
+ * One input's value in its normal form.
+ * @param {Signature} spec
+ * @param {any} value
+ * @param {Elements | undefined} ownView
+ * @returns {Given}
+ */
 function normalise({ name, dtype }, value, ownView) {
   const [Public, ...others] = /** @type {[any, ...string[]]} */ (PUBLIC[dtype]);
   const expected = [Public.name, ...others].join(' or ');
@@ -104,18 +138,35 @@ function normalise({ name, dtype }, value, ownView) {
   const data = tensor?.data;
   const found = typeName(data);
   if (!ArrayBuffer.isView(data) && !isGpuBuffer(data)) {
-    const what = value === null || typeof value !== 'object' ? String(value)
-      : Array.isArray(value) || data === undefined ? typeName(value) : `{data: ${found}}`;
-    throw new WebDNNError('dtype', `input "${name}": expected ${expected} (${dtype}), or {data, shape}, found ${what}`);
+    const what =
+      value === null || typeof value !== 'object'
+        ? String(value)
+        : Array.isArray(value) || data === undefined
+          ? typeName(value)
+          : `{data: ${found}}`;
+    throw new WebDNNError(
+      'dtype',
+      `input "${name}": expected ${expected} (${dtype}), or {data, shape}, found ${what}`,
+    );
   }
   if (tensor.dtype !== undefined && tensor.dtype !== dtype) {
-    throw new WebDNNError('dtype', `input "${name}": expected dtype ${dtype}, found a tensor of dtype ${tensor.dtype}`);
+    throw new WebDNNError(
+      'dtype',
+      `input "${name}": expected dtype ${dtype}, found a tensor of dtype ${tensor.dtype}`,
+    );
   }
-  if (!isGpuBuffer(data) && data.buffer !== ownView?.buffer && found !== Public.name && !others.includes(found)) {
-    throw new WebDNNError('dtype', `input "${name}": expected ${expected} (${dtype}), found ${found}`);
+  const own = !isGpuBuffer(data) && data.buffer === ownView?.buffer && found === typeName(ownView);
+  if (!isGpuBuffer(data) && !own && found !== Public.name && !others.includes(found)) {
+    throw new WebDNNError(
+      'dtype',
+      `input "${name}": expected ${expected} (${dtype}), found ${found}`,
+    );
   }
   if (tensor.shape !== undefined && !Array.isArray(tensor.shape)) {
-    throw new WebDNNError('shape', `input "${name}": expected "shape" to be an array of sizes, found ${typeName(tensor.shape)}`);
+    throw new WebDNNError(
+      'shape',
+      `input "${name}": expected "shape" to be an array of sizes, found ${typeName(tensor.shape)}`,
+    );
   }
   return tensor;
 }
@@ -130,14 +181,21 @@ export function bind(signature, dimensions, inputs, ownView) {
   const names = signature.map((spec) => spec.name);
   const listed = names.map((name) => `"${name}"`).join(', ');
   if (inputs === null || typeof inputs !== 'object' || ArrayBuffer.isView(inputs)) {
-    throw new WebDNNError('input', `expected an object with the inputs ${listed}, found ${typeName(inputs)}`);
+    throw new WebDNNError(
+      'input',
+      `expected an object with the inputs ${listed}, found ${typeName(inputs)}`,
+    );
   }
   for (const name of Object.keys(inputs)) {
-    if (!names.includes(name)) throw new WebDNNError('input', `the model has no input "${name}"; its inputs are ${listed}`);
+    if (!names.includes(name))
+      throw new WebDNNError('input', `the model has no input "${name}"; its inputs are ${listed}`);
   }
   const missing = names.filter((name) => inputs[name] === undefined);
   if (missing.length) {
-    throw new WebDNNError('input', `missing ${missing.map((name) => `"${name}"`).join(', ')}; the model's inputs are ${listed}`);
+    throw new WebDNNError(
+      'input',
+      `missing ${missing.map((name) => `"${name}"`).join(', ')}; the model's inputs are ${listed}`,
+    );
   }
   const given = signature.map((spec, i) => normalise(spec, inputs[spec.name], ownView(i)));
 
@@ -149,17 +207,27 @@ export function bind(signature, dimensions, inputs, ownView) {
   const settle = (dim, size, place) => {
     const { min, max } = /** @type {Dimension} */ (dimensions.find((d) => d.name === dim));
     if (!Number.isInteger(size) || size < min || size > max) {
-      throw new WebDNNError('dimension', `dimension "${dim}": expected ${min}..${max}, found ${size} in ${place}`);
+      throw new WebDNNError(
+        'dimension',
+        `dimension "${dim}": expected ${min}..${max}, found ${size} in ${place}`,
+      );
     }
     if (dims[dim] !== undefined && dims[dim] !== size) {
-      throw new WebDNNError('dimension', `dimension "${dim}" is ${dims[dim]} in ${from[dim]}, but ${size} in ${place}`);
+      throw new WebDNNError(
+        'dimension',
+        `dimension "${dim}" is ${dims[dim]} in ${from[dim]}, but ${size} in ${place}`,
+      );
     }
     dims[dim] = size;
     from[dim] ??= place;
   };
   /** @param {Signature} spec @param {string} found */
-  const wrong = ({ name, shape }, found) => new WebDNNError('shape', `input "${name}": expected shape ${showShape(shape)}`
-    + `${ranges(shape, dimensions)}, found ${found}`);
+  const wrong = ({ name, shape }, found) =>
+    new WebDNNError(
+      'shape',
+      `input "${name}": expected shape ${showShape(shape)}` +
+        `${ranges(shape, dimensions)}, found ${found}`,
+    );
 
   given.forEach(({ shape }, i) => {
     const spec = signature[i];
@@ -177,15 +245,21 @@ export function bind(signature, dimensions, inputs, ownView) {
     if (shape || isGpuBuffer(data)) return;
     const unknown = spec.shape.filter((size) => !known(size, dims));
     if (unknown.length !== 1 || typeof unknown[0] !== 'string') return;
-    const rest = spec.shape.reduce((/** @type {number} */ n, size) => (size === unknown[0] ? n : n * evaluate(size, dims)), 1);
+    const rest = spec.shape.reduce(
+      (/** @type {number} */ n, size) => (size === unknown[0] ? n : n * evaluate(size, dims)),
+      1,
+    );
     if (data.length % rest) throw wrong(spec, `${data.length} elements`);
     settle(unknown[0], data.length / rest, `input "${spec.name}" (${data.length} elements)`);
   });
   for (const { name } of dimensions) {
     if (dims[name] === undefined) {
       const user = signature.find((spec) => spec.shape.includes(name));
-      throw new WebDNNError('dimension', `the size of dimension "${name}" is not given: pass input "${user?.name}" as `
-        + `{data, shape} with shape ${showShape(user?.shape ?? [])}`);
+      throw new WebDNNError(
+        'dimension',
+        `the size of dimension "${name}" is not given: pass input "${user?.name}" as ` +
+          `{data, shape} with shape ${showShape(user?.shape ?? [])}`,
+      );
     }
   }
   const bound = given.map(({ data, shape }, i) => {
@@ -195,7 +269,11 @@ export function bind(signature, dimensions, inputs, ownView) {
     const length = sizes.reduce((n, size) => n * size, 1);
     if (isGpuBuffer(data)) {
       if (data.size < 4 * length) {
-        throw new WebDNNError('shape', `input "${spec.name}": expected a GPUBuffer of at least ${4 * length} bytes, found ${data.size}`);
+        throw new WebDNNError(
+          'shape',
+          `input "${spec.name}": expected a GPUBuffer of at least ${4 * length} bytes, ` +
+            `found ${data.size}`,
+        );
       }
     } else if (data.length !== length) {
       throw wrong(spec, `${data.length} elements where ${showShape(sizes)} has ${length}`);
@@ -208,13 +286,19 @@ export function bind(signature, dimensions, inputs, ownView) {
 /** @param {ReadonlyArray<import('./int.js').Int>} shape @param {readonly Dimension[]} dimensions */
 function ranges(shape, dimensions) {
   const used = dimensions.filter((dim) => shape.includes(dim.name));
-  return used.length ? ` with ${used.map((dim) => `${dim.name} = ${dim.min}..${dim.max}`).join(', ')}` : '';
+  return used.length
+    ? ` with ${used.map((dim) => `${dim.name} = ${dim.min}..${dim.max}`).join(', ')}`
+    : '';
 }
 
 /**
  * A strided value in compact order.
  * @template {Elements} T
- * @param {T} source @param {readonly number[]} shape @param {readonly number[]} strides @param {number} start @returns {T}
+ * @param {T} source
+ * @param {readonly number[]} shape
+ * @param {readonly number[]} strides
+ * @param {number} start
+ * @returns {T}
  */
 export function gather(source, shape, strides, start) {
   const count = shape.reduce((n, size) => n * size, 1);

@@ -1,11 +1,20 @@
 /**
- * What a page sees of the descriptor runner. Written by hand: the runner's modules are checked against
- * it, and a descriptor's `model.d.ts` builds on it. Needs no other type package.
+ * What a page sees of the descriptor runner. Written by hand: the runner's modules are checked
+ * against it, and a descriptor's `model.d.ts` builds on it. Needs no other type package.
  */
 
 export type DType =
-  | 'float32' | 'float16' | 'float64'
-  | 'int8' | 'uint8' | 'int16' | 'uint16' | 'int32' | 'uint32' | 'int64' | 'uint64'
+  | 'float32'
+  | 'float16'
+  | 'float64'
+  | 'int8'
+  | 'uint8'
+  | 'int16'
+  | 'uint16'
+  | 'int32'
+  | 'uint32'
+  | 'int64'
+  | 'uint64'
   | 'bool';
 
 /** The array in which each dtype is returned. float16 crosses as 32-bit floats, bool as 0 and 1. */
@@ -60,8 +69,14 @@ type Global<Name extends string, Otherwise> =
   typeof globalThis extends Record<Name, { prototype: infer T }> ? T : Otherwise;
 
 /** The page's own GPUBuffer and GPUDevice types where it has them, so that none is needed. */
-export type GpuBuffer = Global<'GPUBuffer', { readonly size: number; readonly usage: number; destroy(): void }>;
-export type GpuDevice = Global<'GPUDevice', { readonly limits: object; readonly queue: object; destroy(): void }>;
+export type GpuBuffer = Global<
+  'GPUBuffer',
+  { readonly size: number; readonly usage: number; destroy(): void }
+>;
+export type GpuDevice = Global<
+  'GPUDevice',
+  { readonly limits: object; readonly queue: object; destroy(): void }
+>;
 
 export interface Spec {
   readonly dtype: DType;
@@ -69,15 +84,20 @@ export interface Spec {
 }
 export type Specs = Record<string, Spec>;
 
-export interface Tensor<D extends DType = DType, S extends readonly number[] = readonly number[], Data = DataOf[D]> {
+export interface Tensor<
+  D extends DType = DType,
+  S extends readonly number[] = readonly number[],
+  Data = DataOf[D],
+> {
   readonly dtype: D;
   readonly shape: S;
   readonly data: Data;
 }
 
 /**
- * An input: its numbers alone where the shape follows from their count, or with a shape. A GPUBuffer
- * (WebGPU only; usage COPY_SRC) holds the elements as 32-bit numbers, as `view` describes.
+ * An input: its numbers alone where the shape follows from their count, or with a shape. A
+ * GPUBuffer (WebGPU only; usage COPY_SRC) holds the elements as 32-bit numbers, as `view`
+ * describes.
  */
 export type Input<T extends Spec = Spec> =
   | AcceptedOf[T['dtype']]
@@ -88,14 +108,21 @@ export type Input<T extends Spec = Spec> =
       readonly data: AcceptedOf[T['dtype']] | ViewOf[T['dtype']] | GpuBuffer;
     };
 
-export type Inputs<I extends Specs> = { readonly [K in keyof I]: Input<I[K]> | ViewOf[I[K]['dtype']] };
+export type Inputs<I extends Specs> = {
+  readonly [K in keyof I]: Input<I[K]> | ViewOf[I[K]['dtype']];
+};
 export type Outputs<O extends Specs> = { [K in keyof O]: Tensor<O[K]['dtype'], O[K]['shape']> };
-export type GpuOutputs<O extends Specs> = { [K in keyof O]: Tensor<O[K]['dtype'], O[K]['shape'], GpuBuffer> };
+export type GpuOutputs<O extends Specs> = {
+  [K in keyof O]: Tensor<O[K]['dtype'], O[K]['shape'], GpuBuffer>;
+};
 
 export interface RunOptions {
   /** Removes a queued run, or rejects a running one at once. */
   signal?: AbortSignal;
-  /** Where the results are wanted. 'gpu' gives buffers (STORAGE, COPY_SRC, COPY_DST) that you destroy. */
+  /**
+   * Where the results are wanted. 'gpu' gives buffers (STORAGE, COPY_SRC, COPY_DST) that you
+   * destroy.
+   */
   outputs?: 'cpu' | 'gpu';
 }
 
@@ -110,7 +137,9 @@ export interface Rejection {
 
 export interface Backend {
   readonly name: BackendName;
-  /** wasm: plain, relaxed, plain-threads or relaxed-threads. webgpu: plain, or the features in use. */
+  /**
+   * wasm: plain, relaxed, plain-threads or relaxed-threads. webgpu: plain, or the features in use.
+   */
   readonly variant: string;
   readonly threads: number;
   readonly reason: string;
@@ -140,11 +169,15 @@ export interface Model<I extends Specs = Specs, O extends Specs = Specs> {
   /** Runs on one model are queued in order. Arrays are copied when `run` is called. */
   run(inputs: Inputs<I>, options?: RunOptions & { outputs?: 'cpu' }): Promise<Outputs<O>>;
   run(inputs: Inputs<I>, options: RunOptions & { outputs: 'gpu' }): Promise<GpuOutputs<O>>;
-  /** The same at once, in the calling thread: only with `worker: false` on wasm, and from `instantiate`. */
+  /**
+   * The same at once, in the calling thread: only with `worker: false` on wasm, and from
+   * `instantiate`.
+   */
   runSync(inputs: Inputs<I>): Outputs<O>;
   /**
-   * The memory of an input or output, at its largest size, valid until `dispose`. Fill an input's view
-   * and pass it (or `{data: view.subarray(0, n), shape}`) to `run`; read an output's after a run.
+   * The memory of an input or output, at its largest size, valid until `dispose`. Fill an input's
+   * view and pass it (or `{data: view.subarray(0, n), shape}`) to `run`; read an output's after a
+   * run.
    */
   view<K extends keyof I | keyof O>(
     name: K,
@@ -153,14 +186,19 @@ export interface Model<I extends Specs = Specs, O extends Specs = Specs> {
   readonly viewKind: 'direct' | 'direct-shared' | 'staging';
   /** Runs once and returns the milliseconds of each step. */
   profile(inputs: Inputs<I>): Promise<StepTime[]>;
-  /** After a run: the values of the imported model that are still in memory (`webdnn check --layers`). */
+  /**
+   * After a run: the values of the imported model that are still in memory (`webdnn check
+   * --layers`).
+   */
   stored(): Promise<Record<string, Tensor<'float32' | 'int32' | 'uint32'>>>;
   /** Rejects what is pending, ends workers, frees GPU buffers. May be called again. */
   dispose(): void;
 }
 
 export interface Progress {
-  /** Bytes so far, of `total`; as the descriptor counts them, whatever compression the server uses. */
+  /**
+   * Bytes so far, of `total`; as the descriptor counts them, whatever compression the server uses.
+   */
   readonly loaded: number;
   readonly total: number;
 }
@@ -180,6 +218,12 @@ export interface LoadOptions {
   fetch?: (url: string, init: { signal: AbortSignal }) => Promise<Response>;
   /** For tests: a wasm variant by name; on webgpu 'plain' uses no optional device feature. */
   variant?: string;
+}
+
+export interface Requirements {
+  readonly requiredFeatures: string[];
+  readonly requiredLimits: Record<string, number>;
+  readonly optionalFeatures: string[];
 }
 
 /** What `prepare` returns: it can be posted to a worker or worklet. */
@@ -224,13 +268,38 @@ export interface Kit {
  * internal           anything else
  */
 export type ErrorCode =
-  | 'option' | 'format' | 'descriptor'
-  | 'missing-file' | 'network' | 'truncated' | 'corrupted'
-  | 'not-in-descriptor' | 'insecure-origin' | 'no-webgpu' | 'no-adapter' | 'fallback-adapter'
-  | 'features' | 'limits'
-  | 'no-simd' | 'no-relaxed-simd' | 'not-isolated' | 'no-shared-memory' | 'no-worker' | 'single-thread' | 'worker'
-  | 'input' | 'dtype' | 'shape' | 'dimension' | 'range'
-  | 'out-of-memory' | 'kernel' | 'device-lost' | 'aborted' | 'disposed' | 'internal';
+  | 'option'
+  | 'format'
+  | 'descriptor'
+  | 'missing-file'
+  | 'network'
+  | 'truncated'
+  | 'corrupted'
+  | 'not-in-descriptor'
+  | 'insecure-origin'
+  | 'no-webgpu'
+  | 'no-adapter'
+  | 'fallback-adapter'
+  | 'features'
+  | 'limits'
+  | 'no-simd'
+  | 'no-relaxed-simd'
+  | 'not-isolated'
+  | 'no-shared-memory'
+  | 'no-worker'
+  | 'single-thread'
+  | 'worker'
+  | 'input'
+  | 'dtype'
+  | 'shape'
+  | 'dimension'
+  | 'range'
+  | 'out-of-memory'
+  | 'kernel'
+  | 'device-lost'
+  | 'aborted'
+  | 'disposed'
+  | 'internal';
 
 export class WebDNNError extends Error {
   readonly code: ErrorCode;
@@ -242,13 +311,19 @@ export const FORMAT: number;
 /** Where a descriptor is: the URL of its folder or model.json, or of each of its files by name. */
 export type Where = string | URL | Readonly<Record<string, string>>;
 
-export function load<I extends Specs = Specs, O extends Specs = Specs>(where: Where, options?: LoadOptions): Promise<Model<I, O>>;
+export function load<I extends Specs = Specs, O extends Specs = Specs>(
+  where: Where,
+  options?: LoadOptions,
+): Promise<Model<I, O>>;
 
-/** What a GPUDevice must have to run the descriptor: pass it to `adapter.requestDevice`. */
+/**
+ * What a GPUDevice must have to run the descriptor: pass it to `adapter.requestDevice`. Kernels are
+ * faster with the optional features: add those that are in `adapter.features`.
+ */
 export function requirements(
   where: Where,
   options?: Pick<LoadOptions, 'fetch' | 'signal'>,
-): Promise<{ requiredFeatures: string[]; requiredLimits: Record<string, number> }>;
+): Promise<Requirements>;
 
 /** Fetches all that `instantiate` needs (single-threaded wasm). */
 export function prepare(
@@ -257,4 +332,6 @@ export function prepare(
 ): Promise<Kit>;
 
 /** A model from a kit, at once and in this thread; works in worklets. */
-export function instantiate<I extends Specs = Specs, O extends Specs = Specs>(kit: Kit): Model<I, O>;
+export function instantiate<I extends Specs = Specs, O extends Specs = Specs>(
+  kit: Kit,
+): Model<I, O>;

@@ -19,55 +19,128 @@
  * @typedef {import('./types.d.ts').ErrorCode} ErrorCode
  * @typedef {import('./types.d.ts').LoadOptions} LoadOptions
  * @typedef {import('./types.d.ts').Rejection} Rejection
- * @typedef {{ variant: WasmVariant, threads: number, place: 'local' | 'worker', reason: string }} Choice
+ * @typedef {{
+ *   variant: WasmVariant, threads: number, place: 'local' | 'worker', reason: string,
+ * }} Choice
  * @typedef {{ code: ErrorCode, reason: string }} Refusal
+ * @typedef {ReturnType<typeof hire>} Crew
  */
 import { upper } from './descriptor.js';
 import { WebDNNError } from './errors.js';
 import { evaluate } from './int.js';
-import { access, allocate, attach, configurator, kernelError, local, named, plan } from './instance.js';
+import {
+  access,
+  allocate,
+  attach,
+  configurator,
+  kernelError,
+  local,
+  named,
+  plan,
+} from './instance.js';
 import { elements } from './tensors.js';
 
-/** A module whose one function is a 128-bit instruction; `validate` says whether the engine knows it. @param {number[]} code */
-const knows = (...code) => WebAssembly.validate(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 3, 2, 1, 0,
-  10, code.length + 4, 1, code.length + 2, 0, ...code, 11));
+/**
+ * A module whose one function is a 128-bit instruction; `validate` says whether the engine knows
+ * it.
+ * @param {number[]} code
+ */
+const knows = (...code) =>
+  WebAssembly.validate(
+    Uint8Array.of(
+      0,
+      97,
+      115,
+      109,
+      1,
+      0,
+      0,
+      0,
+      1,
+      5,
+      1,
+      96,
+      0,
+      1,
+      123,
+      3,
+      2,
+      1,
+      0,
+      10,
+      code.length + 4,
+      1,
+      code.length + 2,
+      0,
+      ...code,
+      11,
+    ),
+  );
 const hasSimd = () => knows(65, 0, 253, 15, 253, 98); // i8x16.popcnt(splat)
-const hasRelaxed = () => knows(65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2); // i8x16.relaxed_swizzle
+const hasRelaxed = () => knows(65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2); // relaxed_swizzle
 
 /**
- * The best module for this place, or why there is none. Better ones that were passed over are added to
- * `rejected`.
- * @param {Descriptor} model @param {LoadOptions} options @param {Rejection[]} rejected @returns {Choice | Refusal}
+ * The best module for this place, or why there is none. Better ones that were passed over are added
+ * to `rejected`.
+ * @param {Descriptor} model
+ * @param {LoadOptions} options
+ * @param {Rejection[]} rejected
+ * @returns {Choice | Refusal}
  */
 export function settle(model, options, rejected) {
   const target = model.targets.wasm;
-  if (!target) return { code: 'not-in-descriptor', reason: 'the descriptor was written without the wasm target (webdnn transpile --target wasm)' };
-  if (!hasSimd()) return { code: 'no-simd', reason: 'this browser\'s WebAssembly has no 128-bit SIMD' };
+  if (!target)
+    return {
+      code: 'not-in-descriptor',
+      reason: 'the descriptor was written without the wasm target (webdnn transpile --target wasm)',
+    };
+  if (!hasSimd())
+    return { code: 'no-simd', reason: "this browser's WebAssembly has no 128-bit SIMD" };
   const noWorker = typeof Worker === 'undefined' && typeof options.worker !== 'function';
   const inThread = options.worker === false || noWorker;
   const threads = options.threads ?? Math.min(4, globalThis.navigator?.hardwareConcurrency ?? 1);
 
-  /** @param {string} name @param {WasmVariant | undefined} variant @returns {Refusal | undefined} */
+  /**
+   * @param {string} name
+   * @param {WasmVariant | undefined} variant
+   * @returns {Refusal | undefined}
+   */
   const refuse = (name, variant) => {
-    if (!variant) return { code: 'not-in-descriptor', reason: `the descriptor was written without the variant "${name}"` };
-    if (variant.relaxed && !hasRelaxed()) return { code: 'no-relaxed-simd', reason: 'this browser\'s WebAssembly has no relaxed SIMD' };
+    if (!variant)
+      return {
+        code: 'not-in-descriptor',
+        reason: `the descriptor was written without the variant "${name}"`,
+      };
+    if (variant.relaxed && !hasRelaxed())
+      return { code: 'no-relaxed-simd', reason: "this browser's WebAssembly has no relaxed SIMD" };
     if (!variant.threads) return undefined;
     if (noWorker) return { code: 'no-worker', reason: 'there is no Worker in this place' };
     if (inThread) return { code: 'single-thread', reason: '`worker: false` was asked for' };
     if (threads === 1 && !options.variant) {
-      return { code: 'single-thread', reason: options.threads ? '`threads: 1` was asked for' : 'this machine has one core' };
+      return {
+        code: 'single-thread',
+        reason: options.threads ? '`threads: 1` was asked for' : 'this machine has one core',
+      };
     }
     if (globalThis.crossOriginIsolated !== true) {
-      return { code: 'not-isolated', reason: 'the page is not cross-origin isolated, so it has no shared memory; send the headers '
-        + '"Cross-Origin-Opener-Policy: same-origin" and "Cross-Origin-Embedder-Policy: require-corp" with it' };
+      return {
+        code: 'not-isolated',
+        reason:
+          'the page is not cross-origin isolated, so it has no shared memory; send the headers ' +
+          '"Cross-Origin-Opener-Policy: same-origin" and ' +
+          '"Cross-Origin-Embedder-Policy: require-corp" with it',
+      };
     }
-    if (typeof SharedArrayBuffer === 'undefined') { // WebKitGTK, even when isolated
+    if (typeof SharedArrayBuffer === 'undefined') {
+      // WebKitGTK, even when isolated
       return { code: 'no-shared-memory', reason: 'this browser has no SharedArrayBuffer' };
     }
     return undefined;
   };
 
-  const names = options.variant ? [options.variant] : ['relaxed-threads', 'plain-threads', 'relaxed', 'plain'];
+  const names = options.variant
+    ? [options.variant]
+    : ['relaxed-threads', 'plain-threads', 'relaxed', 'plain'];
   /** @type {Refusal | undefined} */
   let refusal;
   for (const name of names) {
@@ -75,9 +148,13 @@ export function settle(model, options, rejected) {
     refusal = refuse(name, variant);
     if (variant && !refusal) {
       const count = variant.threads ? threads : 1;
+      const simd = variant.relaxed ? 'relaxed' : 'plain';
+      const where = inThread ? ', the calling one' : '';
       return {
-        variant, threads: count, place: inThread ? 'local' : 'worker',
-        reason: `${variant.relaxed ? 'relaxed' : 'plain'} SIMD, ${count === 1 ? '1 thread' : `${count} threads`}${inThread ? ', the calling one' : ''}`,
+        variant,
+        threads: count,
+        place: inThread ? 'local' : 'worker',
+        reason: `${simd} SIMD, ${count === 1 ? '1 thread' : `${count} threads`}${where}`,
       };
     }
     rejected.push({ name, .../** @type {Refusal} */ (refusal) });
@@ -88,12 +165,19 @@ export function settle(model, options, rejected) {
 /** @param {Descriptor} model @param {WasmVariant} variant @param {Files} files */
 export async function compile(model, variant, files) {
   const bytes = await files.file(model, variant.file);
-  try { return await WebAssembly.compile(bytes); } catch (error) { throw kernelError(error); }
+  try {
+    return await WebAssembly.compile(bytes);
+  } catch (error) {
+    throw kernelError(error);
+  }
 }
 
 /**
  * The engine, its weights in place.
- * @param {Descriptor} model @param {Choice} choice @param {Files} files @param {LoadOptions} options
+ * @param {Descriptor} model
+ * @param {Choice} choice
+ * @param {Files} files
+ * @param {LoadOptions} options
  */
 export async function build(model, choice, files, options) {
   const started = start();
@@ -105,18 +189,33 @@ export async function build(model, choice, files, options) {
     await engine.prepare();
     return engine;
   } catch (error) {
-    started.then((engine) => engine.dispose(), () => {});
+    started.then(
+      (engine) => engine.dispose(),
+      () => {},
+    );
     throw error;
   }
 
   async function start() {
-    const module = await compile(model, choice.variant, files);
-    if (choice.place === 'local') return inPlace(local(model, module));
-    return choice.variant.threads ? pool(model, module, choice.threads, options.worker) : worker(model, module, options.worker);
+    // Workers load their script while the module is fetched and compiled.
+    const crew = choice.place === 'worker' ? hire(choice.threads, options.worker) : undefined;
+    try {
+      const module = await compile(model, choice.variant, files);
+      if (!crew) return inPlace(local(model, module));
+      return await (choice.variant.threads
+        ? pool(model, module, crew)
+        : worker(model, module, crew));
+    } catch (error) {
+      crew?.dismiss();
+      throw error;
+    }
   }
 }
 
-/** The synchronous engine behind the asynchronous interface. @param {ReturnType<typeof local>} engine */
+/**
+ * The synchronous engine behind the asynchronous interface.
+ * @param {ReturnType<typeof local>} engine
+ */
 export const inPlace = (engine) => ({
   ...engine,
   /** @param {Job} job */
@@ -129,19 +228,22 @@ export const inPlace = (engine) => ({
 
 /**
  * Several workers on shared memory.
- * @param {Descriptor} model @param {WebAssembly.Module} module @param {number} threads @param {LoadOptions['worker']} make
+ * @param {Descriptor} model @param {WebAssembly.Module} module @param {Crew} crew
  */
-async function pool(model, module, threads, make) {
+async function pool(model, module, crew) {
+  const threads = crew.calls.length;
   const layout = plan(model, module, true, threads, threads + 1);
   const memory = allocate(model, layout, true);
-  // The page's own instance sets sizes and writes `cancel`; it goes first, so that the static data is in
-  // place before a worker could make this thread wait for it.
+  // The page's own instance sets sizes and writes `cancel`; it goes first, so that the static data
+  // is in place before a worker could make this thread wait for it.
   const exports = attach(module, memory, layout, threads);
   const configure = configurator(model, exports, layout, threads);
   const cancelled = new Int32Array(memory.buffer, exports.cancel(), 1);
   const port = access(model, memory, layout);
-  const crew = await hire(threads, make, 'join', (thread) => ({ module, memory, layout, thread }));
-  const all = (/** @type {string} */ name) => Promise.all(crew.calls.map((call) => call(name)));
+  /** @param {string} name @param {(thread: number) => unknown[]} [args] */
+  const all = (name, args = () => []) =>
+    Promise.all(crew.calls.map((call, thread) => call(name, args(thread))));
+  await all('join', (thread) => [{ module, memory, layout, thread }]);
   return {
     ...port,
     viewKind: /** @type {const} */ ('direct-shared'),
@@ -168,19 +270,21 @@ async function pool(model, module, threads, make) {
     },
     /** @param {any} entry @param {number} first @param {number} count */
     read: async (entry, first, count) => port.read(entry, first, count),
-    cancel() { Atomics.store(cancelled, 0, 1); },
+    cancel() {
+      Atomics.store(cancelled, 0, 1);
+    },
     dispose: crew.dismiss,
   };
 }
 
 /**
  * One worker that owns the memory.
- * @param {Descriptor} model @param {WebAssembly.Module} module @param {LoadOptions['worker']} make
+ * @param {Descriptor} model @param {WebAssembly.Module} module @param {Crew} crew
  */
-async function worker(model, module, make) {
+async function worker(model, module, crew) {
   const target = /** @type {WasmTarget} */ (model.targets.wasm);
-  const crew = await hire(1, make, 'own', () => ({ model, module }));
   const [call] = crew.calls;
+  await call('own', [{ model, module }]);
   /** Buffers of the largest size of each input, on their way or waiting. @type {ArrayBuffer[][]} */
   const spare = target.inputs.map(() => []);
   return {
@@ -188,19 +292,23 @@ async function worker(model, module, make) {
     stored: target.stored,
     failed: crew.failed,
     /** @param {'inputs' | 'outputs'} kind @param {number} i */
-    view: (kind, i) => elements(target[kind][i].dtype, evaluate(target[kind][i].elements, upper(model))),
+    view: (kind, i) =>
+      elements(target[kind][i].dtype, evaluate(target[kind][i].elements, upper(model))),
     /** @param {number} offset @param {Uint8Array<ArrayBuffer>} bytes */
     load: (offset, bytes) => call('load', [offset, bytes], [bytes.buffer]),
     prepare: () => call('prepare'),
     /** @param {number} i @param {number} length @returns {Elements} */
     take(i, length) {
-      const buffer = spare[i].pop() ?? new ArrayBuffer(4 * evaluate(target.inputs[i].elements, upper(model)));
+      const buffer =
+        spare[i].pop() ?? new ArrayBuffer(4 * evaluate(target.inputs[i].elements, upper(model)));
       return elements(target.inputs[i].dtype, buffer).subarray(0, length);
     },
     /** @param {Job} job @returns {Promise<Elements[]>} */
     async run(job) {
       const { inputs, outputs } = await call('run', [job], buffers(job));
-      inputs.forEach((/** @type {Elements} */ array, /** @type {number} */ i) => spare[i].push(/** @type {ArrayBuffer} */ (array.buffer)));
+      inputs.forEach((/** @type {Elements} */ array, /** @type {number} */ i) =>
+        spare[i].push(/** @type {ArrayBuffer} */ (array.buffer)),
+      );
       return outputs;
     },
     /** @param {Job} job */
@@ -213,27 +321,39 @@ async function worker(model, module, make) {
 }
 
 /** @param {Job} job */
-const buffers = (job) => job.inputs.map((array) => /** @type {ArrayBuffer} */ (/** @type {Elements} */ (array).buffer));
+const buffers = (job) =>
+  job.inputs.map((array) => /** @type {ArrayBuffer} */ (/** @type {Elements} */ (array).buffer));
 
 /**
- * Starts workers; each becomes a function that calls one of its operations. All have taken their role and
- * are ready when this resolves.
- * @param {number} count @param {LoadOptions['worker']} make @param {'own' | 'join'} role @param {(thread: number) => unknown} setup
+ * Starts workers; each becomes a function that calls one of its operations.
+ * @param {number} count @param {LoadOptions['worker']} make
  */
-async function hire(count, make, role, setup) {
+function hire(count, make) {
   /** @type {Worker[]} */
   const workers = [];
   /** @type {(error: WebDNNError) => void} */
   let fail = () => {};
   /** @type {Promise<WebDNNError>} */
-  const failed = new Promise((resolve) => { fail = resolve; });
+  const failed = new Promise((resolve) => {
+    fail = resolve;
+  });
+  /** @type {WebDNNError | undefined} */
+  let dead;
   const dismiss = () => workers.forEach((w) => w.terminate());
   /** @param {unknown} event @returns {WebDNNError} */
-  const notStarted = (event) => new WebDNNError('worker', `the worker ${
-    typeof make === 'function' ? 'made by the `worker` option' : import.meta.url.replace(/[^/]*$/, 'worker.js')} did not start${
-    /** @type {any} */ (event)?.message ? ` (${/** @type {any} */ (event).message})` : ''}. Browsers do not say which: the file is missing or on `
-    + 'another origin; the Content-Security-Policy lacks "worker-src \'self\'"; or, on a page with Cross-Origin-Embedder-Policy, the '
-    + 'script is served without that header. `worker: false` runs without one.', event instanceof Error ? event : undefined);
+  const notStarted = (event) => {
+    const own = import.meta.url.replace(/[^/]*$/, 'worker.js');
+    const script = typeof make === 'function' ? 'made by the `worker` option' : own;
+    const { message } = /** @type {{ message?: string }} */ (event);
+    return new WebDNNError(
+      'worker',
+      `the worker ${script} did not start${message ? ` (${message})` : ''}. Browsers do not say ` +
+        'which: the file is missing or on another origin; the Content-Security-Policy lacks ' +
+        '"worker-src \'self\'"; or, on a page with Cross-Origin-Embedder-Policy, the script is ' +
+        'served without that header. `worker: false` runs without one.',
+      event,
+    );
+  };
 
   const calls = Array.from({ length: count }, () => {
     let next = 0;
@@ -242,7 +362,10 @@ async function hire(count, make, role, setup) {
     /** @type {Worker} */
     let thread;
     try {
-      thread = typeof make === 'function' ? make() : new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
+      thread =
+        typeof make === 'function'
+          ? make()
+          : new Worker(new URL('./worker.js', import.meta.url), { type: 'module' });
     } catch (error) {
       dismiss();
       throw notStarted(error);
@@ -256,23 +379,24 @@ async function hire(count, make, role, setup) {
     };
     thread.onmessageerror = thread.onerror = (/** @type {Event} */ event) => {
       event.preventDefault();
-      const error = notStarted(event);
+      const error = (dead = notStarted(event));
       for (const call of waiting.values()) call.reject(error);
       waiting.clear();
       dismiss();
       fail(error);
     };
-    /** @param {string} name @param {unknown[]} [args] @param {Transferable[]} [transfer] @returns {Promise<any>} */
-    return (name, args = [], transfer = []) => new Promise((resolve, reject) => {
-      waiting.set(next, { resolve, reject });
-      thread.postMessage({ id: next++, name, args }, transfer);
-    });
+    /**
+     * @param {string} name
+     * @param {unknown[]} [args]
+     * @param {Transferable[]} [transfer]
+     * @returns {Promise<any>}
+     */
+    return (name, args = [], transfer = []) =>
+      new Promise((resolve, reject) => {
+        if (dead) throw dead;
+        waiting.set(next, { resolve, reject });
+        thread.postMessage({ id: next++, name, args }, transfer);
+      });
   });
-  try {
-    await Promise.all(calls.map((call, thread) => call(role, [setup(thread)])));
-  } catch (error) {
-    dismiss();
-    throw error;
-  }
   return { calls, failed, dismiss };
 }

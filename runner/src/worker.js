@@ -1,19 +1,28 @@
 /**
- * The worker of the wasm backend. It either owns a model's memory (`own`: pages without isolation, or one
- * thread), or joins others on shared memory (`join`). Each message is a call by name; each is answered
- * with its value or its error. Between calls it is parked in its event loop.
+ * The worker of the wasm backend. It either owns a model's memory (`own`: pages without isolation,
+ * or one thread), or joins others on shared memory (`join`). Each message is a call by name; each
+ * is answered with its value or its error. Between calls it is parked in its event loop.
  *
  * @typedef {import('./model.js').Job} Job
  * @typedef {import('./descriptor.js').Descriptor} Descriptor
- * @typedef {{ model: Descriptor, module: WebAssembly.Module, memory: WebAssembly.Memory, layout: import('./instance.js').Layout, thread: number }} Join
+ * @typedef {import('./instance.js').Layout} Layout
+ * @typedef {{
+ *   module: WebAssembly.Module, memory: WebAssembly.Memory, layout: Layout, thread: number,
+ * }} Join
  * @typedef {ReturnType<typeof own> | ReturnType<typeof join>} Role
  * @typedef {{ id: number, name: string, args: any[] }} Call
  */
 import { packError } from './errors.js';
 import { attach, kernelError, local, timeSteps } from './instance.js';
 
-const scope = /** @type {{ onmessage: (event: MessageEvent<Call>) => void, postMessage(message: unknown, transfer: Transferable[]): void }} */ (
-  /** @type {unknown} */ (globalThis));
+/**
+ * This thread, as a dedicated worker knows it.
+ * @type {{
+ *   onmessage(event: MessageEvent<Call>): void,
+ *   postMessage(message: unknown, transfer: Transferable[]): void,
+ * }}
+ */
+const scope = /** @type {any} */ (globalThis);
 
 /** Alone, on memory of its own. @param {{ model: Descriptor, module: WebAssembly.Module }} setup */
 function own({ model, module }) {
@@ -33,7 +42,11 @@ function join({ module, memory, layout, thread }) {
   const exports = attach(module, memory, layout, thread);
   /** @template T @param {() => T} call @returns {T} */
   const guard = (call) => {
-    try { return call(); } catch (error) { throw kernelError(error); }
+    try {
+      return call();
+    } catch (error) {
+      throw kernelError(error);
+    }
   };
   return {
     prepare: () => guard(() => exports.prepare(thread)),
@@ -47,9 +60,19 @@ let role = {};
 
 scope.onmessage = ({ data: { id, name, args } }) => {
   try {
-    const value = name === 'own' ? void (role = own(args[0])) : name === 'join' ? void (role = join(args[0])) : role[name](...args);
-    const arrays = [value].flat().flatMap((part) => (part?.outputs ? [...part.outputs, ...part.inputs] : part));
-    scope.postMessage({ id, value }, arrays.filter(ArrayBuffer.isView).map((array) => /** @type {ArrayBuffer} */ (array.buffer)));
+    const value =
+      name === 'own'
+        ? void (role = own(args[0]))
+        : name === 'join'
+          ? void (role = join(args[0]))
+          : role[name](...args);
+    const arrays = [value]
+      .flat()
+      .flatMap((part) => (part?.outputs ? [...part.outputs, ...part.inputs] : part));
+    scope.postMessage(
+      { id, value },
+      arrays.filter(ArrayBuffer.isView).map((array) => /** @type {ArrayBuffer} */ (array.buffer)),
+    );
   } catch (error) {
     scope.postMessage({ id, error: packError(error) }, []);
   }

@@ -19,10 +19,14 @@ export function instantiate({ descriptor, module, weights, variant, rejected }) 
   const engine = local(model, module);
   engine.load(0, new Uint8Array(weights));
   engine.prepare();
-  return new Model(model, {
-    ...engine,
-    run: async (job) => engine.runSync(job),
-    profile: async (job) => engine.profile(job),
-    read: async (entry, first, count) => engine.read(entry, first, count),
-  }, { name: 'wasm', variant, threads: 1, reason: 'from a kit, in the calling thread', rejected });
+  return new Model(
+    model,
+    {
+      ...engine,
+      run: async (job) => engine.runSync(job),
+      profile: async (job) => engine.profile(job),
+      read: async (entry, first, count) => engine.read(entry, first, count),
+    },
+    { name: 'wasm', variant, threads: 1, reason: 'from a kit, in the calling thread', rejected },
+  );
 }

@@ -1,7 +1,15 @@
 /** The runner in Node: wasm with plain SIMD, in the calling thread. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -13,17 +21,25 @@ import { FORMAT, instantiate, load, prepare, requirements } from '../src/index.j
 import { check } from '../src/descriptor.js';
 
 /**
- * The hand-made descriptor (tests/fixtures), built by its Python script. The interpreter is $PYTHON, the
- * checkout's environment, or python3; it needs numpy and ziglang.
+ * The hand-made descriptor (tests/fixtures), built by its Python script. The interpreter is
+ * $PYTHON, the checkout's environment, or python3; it needs numpy and ziglang.
  */
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const own = join(root, '.venv', 'bin', 'python');
 const folder = mkdtempSync(join(tmpdir(), 'webdnn-tiny-'));
-execFileSync(process.env.PYTHON ?? (existsSync(own) ? own : 'python3'), [join(root, 'tests', 'fixtures', 'tiny_model.py'), folder], { stdio: 'inherit' });
+execFileSync(
+  process.env.PYTHON ?? (existsSync(own) ? own : 'python3'),
+  [join(root, 'tests', 'fixtures', 'tiny_model.py'), folder],
+  { stdio: 'inherit' },
+);
 
 after(() => rmSync(folder, { recursive: true }));
 
-const feed = (...x) => ({ x: Float32Array.from(x), 'k/0': Int32Array.of(2, -7), rounds: Int32Array.of(1) });
+const feed = (...x) => ({
+  x: Float32Array.from(x),
+  'k/0': Int32Array.of(2, -7),
+  rounds: Int32Array.of(1),
+});
 
 test('runs from a folder, a file URL and a plain path', async () => {
   for (const where of [folder, pathToFileURL(folder), `${pathToFileURL(folder)}/model.json`]) {
@@ -39,14 +55,23 @@ test('runs from a folder, a file URL and a plain path', async () => {
 
 test('says what runs, and why nothing better', async () => {
   const { backend, inputs, outputs, dims, viewKind, name } = await load(folder);
-  assert.deepEqual([backend.name, backend.variant, backend.threads, viewKind, name], ['wasm', 'plain', 1, 'direct', 'tiny']);
+  assert.deepEqual(
+    [backend.name, backend.variant, backend.threads, viewKind, name],
+    ['wasm', 'plain', 1, 'direct', 'tiny'],
+  );
   const codes = Object.fromEntries(backend.rejected.map((r) => [r.name, r.code]));
   assert.equal(codes.webgpu, 'no-webgpu');
   assert.equal(codes['plain-threads'], 'no-worker');
   assert.deepEqual(inputs[0], { name: 'x', dtype: 'float32', shape: [1, 'n'] });
-  assert.deepEqual(outputs.map((o) => o.name), ['y', 'total:0', 'mask', 'done']);
+  assert.deepEqual(
+    outputs.map((o) => o.name),
+    ['y', 'total:0', 'mask', 'done'],
+  );
   assert.deepEqual(dims, { n: { min: 1, max: 1024 } });
-  await assert.rejects(load(folder, { backend: 'webgpu' }), { code: 'no-webgpu', name: 'WebDNNError' });
+  await assert.rejects(load(folder, { backend: 'webgpu' }), {
+    code: 'no-webgpu',
+    name: 'WebDNNError',
+  });
 });
 
 test('a kit crosses threads and runs at once', async () => {
@@ -57,12 +82,17 @@ test('a kit crosses threads and runs at once', async () => {
   assert.deepEqual(model.runSync(feed(4)).y.data, Float32Array.of(9));
   const view = model.view('x');
   view[0] = 5;
-  assert.deepEqual(model.runSync({ ...feed(), x: { data: view.subarray(0, 1), shape: [1, 1] } }).y.data, Float32Array.of(11));
+  assert.deepEqual(
+    model.runSync({ ...feed(), x: { data: view.subarray(0, 1), shape: [1, 1] } }).y.data,
+    Float32Array.of(11),
+  );
 });
 
 test('requirements are what requestDevice takes', async () => {
   assert.deepEqual(await requirements(folder), {
-    requiredFeatures: [], requiredLimits: { maxStorageBuffersPerShaderStage: 5, maxStorageBufferBindingSize: 4096 },
+    requiredFeatures: [],
+    requiredLimits: { maxStorageBuffersPerShaderStage: 5, maxStorageBufferBindingSize: 4096 },
+    optionalFeatures: ['subgroups', 'shader-f16', 'timestamp-query'],
   });
 });
 
@@ -77,9 +107,17 @@ test('files that are missing, cut or changed', async () => {
   };
   const bytes = readFileSync(join(folder, shard));
   await refuses({ code: 'missing-file', message: /weights-1.*404 ENOENT/ }, (file) => rmSync(file));
-  await refuses({ code: 'truncated', message: /expected 256 bytes, found 10\./ }, (file) => writeFileSync(file, bytes.subarray(0, 10)));
-  await refuses({ code: 'corrupted', message: /expected SHA-256 [0-9a-f]{64}, found [0-9a-f]{64}/ },
-    (file) => writeFileSync(file, bytes.map((byte, i) => byte ^ +(i === 77))));
+  await refuses({ code: 'truncated', message: /expected 256 bytes, found 10\./ }, (file) =>
+    writeFileSync(file, bytes.subarray(0, 10)),
+  );
+  await refuses(
+    { code: 'corrupted', message: /expected SHA-256 [0-9a-f]{64}, found [0-9a-f]{64}/ },
+    (file) =>
+      writeFileSync(
+        file,
+        bytes.map((byte, i) => byte ^ +(i === 77)),
+      ),
+  );
   await assert.rejects(load(`${folder}/nothing`), { code: 'missing-file' });
 });
 
@@ -87,32 +125,87 @@ test('model.json is checked before anything is fetched', () => {
   const model = () => JSON.parse(readFileSync(join(folder, 'model.json'), 'utf8'));
   assert.ok(check(model(), 'model.json'));
   for (const [expected, change] of [
-    [/has format 2.*reads format 1/, (m) => { m.format = FORMAT + 1; }],
-    [/no format number/, (m) => { delete m.format; }],
-    [/"inputs" is not a list/, (m) => { delete m.inputs; }],
-    [/a tensor lacks/, (m) => { delete m.outputs[0].dtype; }],
-    [/"files" or "targets"/, (m) => { delete m.targets; }],
-    [/does not list its file "plain/, (m) => { delete m.files[m.targets.wasm.variants[0].file]; }],
-    [/multiple of 4/, (m) => { m.files[m.weights.shards[0]].bytes--; }],
-    [/520 bytes of weights, but 524/, (m) => { m.weights.bytes += 4; }],
+    [
+      /has format 2.*reads format 1/,
+      (m) => {
+        m.format = FORMAT + 1;
+      },
+    ],
+    [
+      /no format number/,
+      (m) => {
+        delete m.format;
+      },
+    ],
+    [
+      /"inputs" is not a list/,
+      (m) => {
+        delete m.inputs;
+      },
+    ],
+    [
+      /a tensor lacks/,
+      (m) => {
+        delete m.outputs[0].dtype;
+      },
+    ],
+    [
+      /"files" or "targets"/,
+      (m) => {
+        delete m.targets;
+      },
+    ],
+    [
+      /does not list its file "plain/,
+      (m) => {
+        delete m.files[m.targets.wasm.variants[0].file];
+      },
+    ],
+    [
+      /multiple of 4/,
+      (m) => {
+        m.files[m.weights.shards[0]].bytes--;
+      },
+    ],
+    [
+      /520 bytes of weights, but 524/,
+      (m) => {
+        m.weights.bytes += 4;
+      },
+    ],
   ]) {
     const json = model();
     change(json);
-    assert.throws(() => check(json, 'model.json'), (error) => /format|descriptor/.test(error.code) && expected.test(error.message), String(expected));
+    assert.throws(
+      () => check(json, 'model.json'),
+      (error) => /format|descriptor/.test(error.code) && expected.test(error.message),
+      String(expected),
+    );
   }
 });
 
-test('a page\'s program compiles against the generated types, strictly', () => {
+test("a page's program compiles against the generated types, strictly", () => {
   const consumer = join(folder, 'consumer.ts');
   const program = (lines) => `import { load, type Model } from './model.js';\n${lines}\n`;
-  const tsc = createRequire(import.meta.url).resolve('typescript/package.json').replace('package.json', 'bin/tsc');
-  writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify({
-    compilerOptions: {
-      strict: true, skipLibCheck: false, noEmit: true, target: 'es2022', module: 'esnext', moduleResolution: 'bundler',
-      lib: ['es2022', 'dom'], types: [],
-    },
-    files: ['consumer.ts'],
-  }));
+  const tsc = createRequire(import.meta.url)
+    .resolve('typescript/package.json')
+    .replace('package.json', 'bin/tsc');
+  writeFileSync(
+    join(folder, 'tsconfig.json'),
+    JSON.stringify({
+      compilerOptions: {
+        strict: true,
+        skipLibCheck: false,
+        noEmit: true,
+        target: 'es2022',
+        module: 'esnext',
+        moduleResolution: 'bundler',
+        lib: ['es2022', 'dom'],
+        types: [],
+      },
+      files: ['consumer.ts'],
+    }),
+  );
   const compile = (text) => {
     writeFileSync(consumer, program(text));
     try {
@@ -122,7 +215,8 @@ test('a page\'s program compiles against the generated types, strictly', () => {
       return String(error.stdout);
     }
   };
-  assert.equal(compile(`
+  assert.equal(
+    compile(`
     const model: Model = await load({ threads: 2, progress: ({ loaded, total }) => console.log(loaded / total) });
     const x = new Float32Array(3);
     const out = await model.run({ x: { data: x, shape: [1, 3] }, 'k/0': BigInt64Array.of(1n, 2n), rounds: Int32Array.of(1) });
@@ -137,21 +231,37 @@ test('a page\'s program compiles against the generated types, strictly', () => {
     const buffer: GPUBuffer = kept.y.data;
     console.log(y, n, one, total, mask, seen, buffer, model.backend.rejected.map((r) => r.code === 'not-isolated'));
     model.dispose();
-  `), '');
+  `),
+    '',
+  );
   for (const [wrong, message] of [
-    ["(await load()).run({ x: new Float32Array(1), rounds: new Int32Array(1) });", /k\/0/],
-    ["(await load()).run({ x: new Float64Array(1), 'k/0': new Int32Array(2), rounds: new Int32Array(1) });", /Float64Array/],
-    ["(await load()).run({ x: { data: new Float32Array(1), shape: [2, 1] }, 'k/0': new Int32Array(2), rounds: new Int32Array(1) });", /'2'|Type '2'|\[1, number\]/],
-    ["(await (await load()).run({ x: new Float32Array(1), 'k/0': new Int32Array(2), rounds: new Int32Array(1) })).z;", /'z'/],
+    ['(await load()).run({ x: new Float32Array(1), rounds: new Int32Array(1) });', /k\/0/],
+    [
+      "(await load()).run({ x: new Float64Array(1), 'k/0': new Int32Array(2), rounds: new Int32Array(1) });",
+      /Float64Array/,
+    ],
+    [
+      "(await load()).run({ x: { data: new Float32Array(1), shape: [2, 1] }, 'k/0': new Int32Array(2), rounds: new Int32Array(1) });",
+      /'2'|Type '2'|\[1, number\]/,
+    ],
+    [
+      "(await (await load()).run({ x: new Float32Array(1), 'k/0': new Int32Array(2), rounds: new Int32Array(1) })).z;",
+      /'z'/,
+    ],
     ["(await load()).view('image');", /"image"/],
     ["await load({ backend: 'webgl' });", /webgl/],
-  ]) assert.match(compile(wrong), message, wrong);
+  ])
+    assert.match(compile(wrong), message, wrong);
 });
 
 test('size', (t) => {
   const source = new URL('../src/', import.meta.url);
   const modules = readdirSync(source).filter((name) => name.endsWith('.js'));
-  const bytes = modules.map((name) => gzipSync(readFileSync(new URL(name, source)), { level: 9 }).length);
+  const bytes = modules.map(
+    (name) => gzipSync(readFileSync(new URL(name, source)), { level: 9 }).length,
+  );
   const total = bytes.reduce((sum, n) => sum + n, 0);
-  t.diagnostic(`the runner's ${modules.length} modules: ${total} bytes, each gzipped, with their comments`);
+  t.diagnostic(
+    `the runner's ${modules.length} modules: ${total} bytes, each gzipped, with their comments`,
+  );
 });

@@ -42,38 +42,92 @@ test('64-bit integers that do not fit are refused, and named', () => {
     ['uint64', 'i32', BigUint64Array.of(2n ** 31n), '2147483648'],
     ['uint64', 'u32', BigUint64Array.of(2n ** 32n), '4294967296'],
     ['uint64', 'i32', Uint32Array.of(2 ** 31), '2147483648'],
-  ]) assert.throws(() => through(dtype, storage, data), (error) => error.code === 'range' && error.message.includes(found), dtype);
+  ])
+    assert.throws(
+      () => through(dtype, storage, data),
+      (error) => error.code === 'range' && error.message.includes(found),
+      dtype,
+    );
 });
 
-const dims = [{ name: 'T', min: 1, max: 128 }, { name: 'h', min: 2, max: 64 }];
+const dims = [
+  { name: 'T', min: 1, max: 128 },
+  { name: 'h', min: 2, max: 64 },
+];
 const signature = [
   { name: 'ids', dtype: 'int64', shape: [1, 'T'] },
   { name: 'mask', dtype: 'int64', shape: [1, 'T'] },
   { name: 'image', dtype: 'float32', shape: ['h', ['*', 2, 'h'], 3] },
 ];
 const none = () => undefined;
-const call = (changes) => bind(signature, dims, {
-  ids: new Int32Array(16), mask: new BigInt64Array(16), image: { data: new Float32Array(24), shape: [2, 4, 3] }, ...changes,
-}, none);
+const call = (changes) =>
+  bind(
+    signature,
+    dims,
+    {
+      ids: new Int32Array(16),
+      mask: new BigInt64Array(16),
+      image: { data: new Float32Array(24), shape: [2, 4, 3] },
+      ...changes,
+    },
+    none,
+  );
 
 test('dimensions come from shapes, or from the one count that is left', () => {
   const { dims: found, bound } = call({});
   assert.deepEqual(found, { T: 16, h: 2 });
-  assert.deepEqual(bound.map(({ length }) => length), [16, 16, 24]);
+  assert.deepEqual(
+    bound.map(({ length }) => length),
+    [16, 16, 24],
+  );
 });
 
 test('what cannot be, says what was expected and found', () => {
   for (const [changes, code, message] of [
-    [{ mask: new Int32Array(15) }, 'shape', /"mask": expected shape \[1, T\] with T = 1..128, found 15 elements where \[1, 16\] has 16/],
-    [{ mask: { data: new Int32Array(15), shape: [1, 15] } }, 'shape', /"ids".*found 16 elements where \[1, 15\] has 15/],
-    [{ ids: { data: new Int32Array(16), shape: [1, 16] }, mask: { data: new Int32Array(15), shape: [1, 15] } }, 'dimension',
-      /"T" is 16 in input "ids", axis 1, but 15 in input "mask", axis 1/],
-    [{ ids: new Int32Array(129) }, 'dimension', /"T": expected 1..128, found 129 in input "ids" \(129 elements\)/],
-    [{ image: new Float32Array(24) }, 'dimension', /"h" is not given: pass input "image" as \{data, shape\} with shape \[h, \(2 \* h\), 3\]/],
-    [{ image: { data: new Float32Array(18), shape: [2, 3, 3] } }, 'shape', /\[h, \(2 \* h\), 3\] with h = 2..64, found \[2, 3, 3\]/],
+    [
+      { mask: new Int32Array(15) },
+      'shape',
+      /"mask": expected shape \[1, T\] with T = 1..128, found 15 elements where \[1, 16\] has 16/,
+    ],
+    [
+      { mask: { data: new Int32Array(15), shape: [1, 15] } },
+      'shape',
+      /"ids".*found 16 elements where \[1, 15\] has 15/,
+    ],
+    [
+      {
+        ids: { data: new Int32Array(16), shape: [1, 16] },
+        mask: { data: new Int32Array(15), shape: [1, 15] },
+      },
+      'dimension',
+      /"T" is 16 in input "ids", axis 1, but 15 in input "mask", axis 1/,
+    ],
+    [
+      { ids: new Int32Array(129) },
+      'dimension',
+      /"T": expected 1..128, found 129 in input "ids" \(129 elements\)/,
+    ],
+    [
+      { image: new Float32Array(24) },
+      'dimension',
+      /"h" is not given: pass input "image" as \{data, shape\} with shape \[h, \(2 \* h\), 3\]/,
+    ],
+    [
+      { image: { data: new Float32Array(18), shape: [2, 3, 3] } },
+      'shape',
+      /\[h, \(2 \* h\), 3\] with h = 2..64, found \[2, 3, 3\]/,
+    ],
     [{ image: { data: new Float32Array(24), shape: [2.5, 5, 3] } }, 'dimension', /found 2.5/],
-    [{ image: { data: new Float32Array(24), shape: 24 } }, 'shape', /"shape" to be an array of sizes, found Number/],
-    [{ image: { data: new Float32Array(24), dtype: 'float64', shape: [2, 4, 3] } }, 'dtype', /expected dtype float32, found a tensor of dtype float64/],
+    [
+      { image: { data: new Float32Array(24), shape: 24 } },
+      'shape',
+      /"shape" to be an array of sizes, found Number/,
+    ],
+    [
+      { image: { data: new Float32Array(24), dtype: 'float64', shape: [2, 4, 3] } },
+      'dtype',
+      /expected dtype float32, found a tensor of dtype float64/,
+    ],
     [{ image: null }, 'dtype', /found null/],
     [{ image: 3 }, 'dtype', /expected Float32Array \(float32\), or \{data, shape\}, found 3/],
     [{ image: { shape: [1] } }, 'dtype', /found Object/],
@@ -81,19 +135,28 @@ test('what cannot be, says what was expected and found', () => {
     [{ picture: 1 }, 'input', /no input "picture"; its inputs are "ids", "mask", "image"/],
     [{ ids: undefined, mask: undefined }, 'input', /missing "ids", "mask"/],
   ]) {
-    assert.throws(() => call(changes), (error) => {
-      assert.equal(error.code, code, error.message);
-      assert.match(error.message, message);
-      return true;
-    });
+    assert.throws(
+      () => call(changes),
+      (error) => {
+        assert.equal(error.code, code, error.message);
+        assert.match(error.message, message);
+        return true;
+      },
+    );
   }
-  assert.throws(() => bind(signature, dims, new Float32Array(3), none), { code: 'input', message: /an object with the inputs/ });
+  assert.throws(() => bind(signature, dims, new Float32Array(3), none), {
+    code: 'input',
+    message: /an object with the inputs/,
+  });
 });
 
 test('strided values are gathered in order', () => {
   const source = Float32Array.from({ length: 12 }, (_, i) => i);
   assert.deepEqual(gather(source, [3, 4], [4, 1], 0), source);
-  assert.deepEqual(gather(source, [4, 3], [1, 4], 0), Float32Array.of(0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11));
+  assert.deepEqual(
+    gather(source, [4, 3], [1, 4], 0),
+    Float32Array.of(0, 4, 8, 1, 5, 9, 2, 6, 10, 3, 7, 11),
+  );
   assert.deepEqual(gather(source, [2, 2], [4, -1], 3), Float32Array.of(3, 2, 7, 6));
   assert.deepEqual(gather(source, [2, 3], [0, 1], 1), Float32Array.of(1, 2, 3, 1, 2, 3));
   assert.deepEqual(gather(source, [], [], 5), Float32Array.of(5));

@@ -1,19 +1,26 @@
 /**
- * Scenarios that need a browser: `tests/test_runner_browser.py` names one and gives its argument; it
- * throws if what it sees is not what it expects. `/tiny/` is the hand-made descriptor.
+ * Scenarios that need a browser: `tests/test_runner_browser.py` names one and gives its argument;
+ * it throws if what it sees is not what it expects. `/tiny/` is the hand-made descriptor.
  */
 
 const K = 'k/0';
 /** Inputs of the tiny model. */
-const feed = (x, { k = [2, 3], rounds = 1 } = {}) => (
-  { x: Float32Array.from(x), [K]: BigInt64Array.from(k, BigInt), rounds: Int32Array.of(rounds) });
+const feed = (x, { k = [2, 3], rounds = 1 } = {}) => ({
+  x: Float32Array.from(x),
+  [K]: BigInt64Array.from(k, BigInt),
+  rounds: Int32Array.of(rounds),
+});
 
 /** @returns {asserts value} */
 function ok(value, what) {
   if (!value) throw new Error(`expected ${what}`);
 }
 function equal(found, expected, what = 'value') {
-  const [a, b] = [found, expected].map((v) => JSON.stringify(v, (_, x) => (typeof x === 'bigint' ? `${x}n` : ArrayBuffer.isView(x) ? Array.from(x) : x)));
+  const [a, b] = [found, expected].map((v) =>
+    JSON.stringify(v, (_, x) =>
+      typeof x === 'bigint' ? `${x}n` : ArrayBuffer.isView(x) ? Array.from(x) : x,
+    ),
+  );
   if (a !== b) throw new Error(`${what}: expected ${b}, found ${a}`);
 }
 /** The code and message of the error that `promise` rejects with. */
@@ -23,23 +30,40 @@ async function refused(promise, code, ...parts) {
     value = await promise;
   } catch (error) {
     ok(error.code === code, `code ${code}, found ${error.code}: ${error.message}`);
-    for (const part of parts) ok(error.message.includes(part), `"${part}" in the message "${error.message}"`);
+    for (const part of parts)
+      ok(error.message.includes(part), `"${part}" in the message "${error.message}"`);
     return error;
   }
   throw new Error(`expected a rejection with ${code}, found ${JSON.stringify(value)}`);
 }
-const loaded = async (options, where = '/tiny/') => (await import(`${where}model.js`)).load(options);
-const sleep = (ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
+const loaded = async (options, where = '/tiny/') =>
+  (await import(`${where}model.js`)).load(options);
+const sleep = (ms) =>
+  new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
 
 /** A model gives the right answers, at several sizes. */
 async function right(model) {
-  for (const [x, k] of [[[-1, 0, 2.5], [2, -7]], [[4], [0, 0]], [Array.from({ length: 1024 }, (_, i) => i - 512), [-(2 ** 31), 1]], [[1, 2], [1, 1]]]) {
+  for (const [x, k] of [
+    [
+      [-1, 0, 2.5],
+      [2, -7],
+    ],
+    [[4], [0, 0]],
+    [Array.from({ length: 1024 }, (_, i) => i - 512), [-(2 ** 31), 1]],
+    [
+      [1, 2],
+      [1, 1],
+    ],
+  ]) {
     const out = await model.run(feed(x, { k }));
     equal(Object.keys(out), ['y', 'total:0', 'mask', 'done']);
     equal(out.y, { dtype: 'float32', shape: [1, x.length], data: x.map((v) => 2 * v + 1) });
     equal(out['total:0'], { dtype: 'int64', shape: [1], data: [BigInt(k[0] + k[1])] });
     equal(out.mask, { dtype: 'bool', shape: [x.length], data: x.map((v) => +(v > 0)) });
-    for (const { data } of Object.values(out)) ok(data.buffer instanceof ArrayBuffer, 'outputs on unshared memory');
+    for (const { data } of Object.values(out))
+      ok(data.buffer instanceof ArrayBuffer, 'outputs on unshared memory');
   }
 }
 
@@ -49,7 +73,10 @@ const scenarios = {
     const model = await loaded(options, where);
     await right(model);
     const times = await model.profile(feed([1, 2, 3]));
-    ok(times.length === 2 && times.every((t) => t.name && t.ms >= 0), `two steps with names and times, found ${JSON.stringify(times)}`);
+    ok(
+      times.length === 2 && times.every((t) => t.name && t.ms >= 0),
+      `two steps with names and times, found ${JSON.stringify(times)}`,
+    );
     await model.run(feed([1, 2, 3]));
     equal(await model.stored(), { y_reversed: { dtype: 'float32', shape: [3], data: [7, 5, 3] } });
     const { backend, viewKind } = model;
@@ -64,11 +91,15 @@ const scenarios = {
     for (const threads of [1, 2, 3, 5]) {
       const model = await loaded({ backend: 'wasm', variant: 'plain-threads', threads });
       equal(model.backend.threads, threads, 'threads');
-      for (let turn = 0; turn < 20; turn++) results.push((await model.run(feed(x, { rounds: 3 }))).y.data);
+      for (let turn = 0; turn < 20; turn++)
+        results.push((await model.run(feed(x, { rounds: 3 }))).y.data);
       model.dispose();
     }
     for (const result of results) equal(result, results[0]);
-    equal(results[0], x.map((v) => Math.fround(2 * v + 1)));
+    equal(
+      results[0],
+      x.map((v) => Math.fround(2 * v + 1)),
+    );
   },
 
   /** Runs are queued in order, and inputs are taken when run is called. */
@@ -84,7 +115,8 @@ const scenarios = {
       runs.push(run);
     }
     x.fill(99);
-    for (const [turn, out] of (await Promise.all(runs)).entries()) equal(out.y.data, Array(1 + (turn % 2)).fill(2 * turn + 1));
+    for (const [turn, out] of (await Promise.all(runs)).entries())
+      equal(out.y.data, Array(1 + (turn % 2)).fill(2 * turn + 1));
     equal(order, [0, 1, 2, 3, 4, 5, 6, 7]);
     // Outputs are the caller's: a later run does not change them.
     const first = await model.run(feed([1]));
@@ -98,8 +130,14 @@ const scenarios = {
   async abort({ options, stops, rounds }) {
     const model = await loaded(options);
     const reason = new Error('enough');
-    const aborted = await refused(model.run(feed([1]), { signal: AbortSignal.abort(reason) }), 'aborted');
-    ok(aborted.name === 'AbortError' && aborted.cause === reason, 'name AbortError, and the reason as cause');
+    const aborted = await refused(
+      model.run(feed([1]), { signal: AbortSignal.abort(reason) }),
+      'aborted',
+    );
+    ok(
+      aborted.name === 'AbortError' && aborted.cause === reason,
+      'name AbortError, and the reason as cause',
+    );
     const running = new AbortController();
     const queued = new AbortController();
     const long = model.run(feed([1], { rounds }), { signal: running.signal });
@@ -139,7 +177,10 @@ const scenarios = {
     const model = await loaded(options);
     equal(model.viewKind, kind);
     const x = model.view('x');
-    ok(x instanceof Float32Array && x.length === 1024 && x === model.view('x'), 'one array of the largest size');
+    ok(
+      x instanceof Float32Array && x.length === 1024 && x === model.view('x'),
+      'one array of the largest size',
+    );
     equal(x.buffer instanceof ArrayBuffer, kind !== 'direct-shared', 'unshared');
     const y = model.view('y');
     x.set([1, 2, 3]);
@@ -167,19 +208,60 @@ const scenarios = {
     await refused(run({ image: good.x }), 'input', 'no input "image"', '"x", "k/0", "rounds"');
     await refused(run({ x: undefined }), 'input', 'missing "x"');
     await refused(model.run(), 'input', '"x"');
-    await refused(run({ x: new Float64Array(2) }), 'dtype', 'Float32Array (float32)', 'found Float64Array');
+    await refused(
+      run({ x: new Float64Array(2) }),
+      'dtype',
+      'Float32Array (float32)',
+      'found Float64Array',
+    );
     await refused(run({ x: [1, 2] }), 'dtype', 'Float32Array', 'found Array');
-    await refused(run({ x: { data: good.x, dtype: 'float16' } }), 'dtype', 'expected dtype float32', 'float16');
-    await refused(run({ [K]: new Float32Array(2) }), 'dtype', 'BigInt64Array or Int32Array (int64)', 'Float32Array');
-    await refused(run({ x: { data: good.x, shape: [2] } }), 'shape', '[1, n] with n = 1..1024', 'found [2]');
+    await refused(
+      run({ x: { data: good.x, dtype: 'float16' } }),
+      'dtype',
+      'expected dtype float32',
+      'float16',
+    );
+    await refused(
+      run({ [K]: new Float32Array(2) }),
+      'dtype',
+      'BigInt64Array or Int32Array (int64)',
+      'Float32Array',
+    );
+    await refused(
+      run({ x: { data: good.x, shape: [2] } }),
+      'shape',
+      '[1, n] with n = 1..1024',
+      'found [2]',
+    );
     await refused(run({ x: { data: good.x, shape: [2, 1] } }), 'shape', '[1, n]', 'found [2, 1]');
-    await refused(run({ x: { data: good.x, shape: [1, 3] } }), 'shape', '2 elements where [1, 3] has 3');
+    await refused(
+      run({ x: { data: good.x, shape: [1, 3] } }),
+      'shape',
+      '2 elements where [1, 3] has 3',
+    );
     await refused(run({ [K]: BigInt64Array.of(1n) }), 'shape', 'expected shape [2]', '1 elements');
-    await refused(run({ x: new Float32Array(1025) }), 'dimension', '"n": expected 1..1024, found 1025', 'input "x"');
-    await refused(run({ x: { data: new Float32Array(0), shape: [1, 0] } }), 'dimension', 'found 0', 'axis 1');
-    await refused(run({ [K]: BigInt64Array.of(1n, 2n ** 31n) }), 'range', '"k/0"', '-2147483648..2147483647', '2147483648 at element 1');
+    await refused(
+      run({ x: new Float32Array(1025) }),
+      'dimension',
+      '"n": expected 1..1024, found 1025',
+      'input "x"',
+    );
+    await refused(
+      run({ x: { data: new Float32Array(0), shape: [1, 0] } }),
+      'dimension',
+      'found 0',
+      'axis 1',
+    );
+    await refused(
+      run({ [K]: BigInt64Array.of(1n, 2n ** 31n) }),
+      'range',
+      '"k/0"',
+      '-2147483648..2147483647',
+      '2147483648 at element 1',
+    );
     await refused(model.run(good, { outputs: 'disk' }), 'option', "'disk'");
-    if (model.backend.name === 'wasm') await refused(model.run(good, { outputs: 'gpu' }), 'option', 'runs on wasm');
+    if (model.backend.name === 'wasm')
+      await refused(model.run(good, { outputs: 'gpu' }), 'option', 'runs on wasm');
     equal((await model.run(good)).y.data, [3, 5]);
     model.dispose();
   },
@@ -196,7 +278,12 @@ const scenarios = {
     await refused(loaded({ threads: 0 }), 'option', 'found 0');
     await refused(loaded({ threads: 2, worker: false }), 'option', 'worker: false');
     await refused(loaded({ backend: 'wasm', variant: 'fast' }), 'not-in-descriptor', '"fast"');
-    await refused((await import('/tiny/runner/index.js')).load('/nowhere/'), 'missing-file', '404', '/nowhere/model.json');
+    await refused(
+      (await import('/tiny/runner/index.js')).load('/nowhere/'),
+      'missing-file',
+      '404',
+      '/nowhere/model.json',
+    );
     const { load } = await import('/tiny/runner/index.js');
     await right(await load('../tiny', { backend: 'wasm' })); // a folder, relative to the page
     await right(await load(new URL('/tiny/model.json', location.href), { backend: 'wasm' }));
@@ -206,26 +293,58 @@ const scenarios = {
   async loading() {
     const seen = [];
     const urls = [];
-    const fetched = (url, init) => { urls.push(url); return fetch(url, init); };
+    const fetched = (url, init) => {
+      urls.push(url);
+      return fetch(url, init);
+    };
     const first = await loaded({ backend: 'wasm', progress: (p) => seen.push(p), fetch: fetched });
     first.dispose();
-    ok(seen.every(({ loaded: n, total }, i) => total === seen[0].total && n <= total && (i === 0 || n >= seen[i - 1].loaded)), 'progress that rises');
+    ok(
+      seen.every(
+        ({ loaded: n, total }, i) =>
+          total === seen[0].total && n <= total && (i === 0 || n >= seen[i - 1].loaded),
+      ),
+      'progress that rises',
+    );
     const { loaded: end, total } = seen.at(-1);
-    ok(seen[0].loaded === 0 && end === total && total > 520, `progress from 0 to the total, found ${JSON.stringify(seen)}`);
-    equal(urls.map((url) => new URL(url).pathname.replace(/\.[0-9a-f]{10}\./, '.')).sort(),
-      ['/tiny/model.json', `/tiny/${first.backend.variant}.wasm`, '/tiny/weights-0.bin', '/tiny/weights-1.bin', '/tiny/weights-2.bin']);
+    ok(
+      seen[0].loaded === 0 && end === total && total > 520,
+      `progress from 0 to the total, found ${JSON.stringify(seen)}`,
+    );
+    equal(urls.map((url) => new URL(url).pathname.replace(/\.[0-9a-f]{10}\./, '.')).sort(), [
+      '/tiny/model.json',
+      `/tiny/${first.backend.variant}.wasm`,
+      '/tiny/weights-0.bin',
+      '/tiny/weights-1.bin',
+      '/tiny/weights-2.bin',
+    ]);
 
     await refused(loaded({ signal: AbortSignal.abort() }), 'aborted');
     for (const backend of navigator.gpu ? ['wasm', 'webgpu'] : ['wasm']) {
       const stop = new AbortController();
-      const aborted = refused(loaded({ backend, signal: stop.signal, progress: ({ loaded: n }) => { if (n > 0) stop.abort(); } }), 'aborted');
+      const aborted = refused(
+        loaded({
+          backend,
+          signal: stop.signal,
+          progress: ({ loaded: n }) => {
+            if (n > 0) stop.abort();
+          },
+        }),
+        'aborted',
+      );
       ok((await aborted).name === 'AbortError', 'an AbortError');
     }
     // A server that never ends its answer.
     const stop = new AbortController();
-    const hanging = loaded({ signal: stop.signal, fetch: (url, init) => (url.includes('weights') ? new Promise((_, reject) => {
-      init.signal.addEventListener('abort', () => reject(init.signal.reason));
-    }) : fetch(url, init)) });
+    const hanging = loaded({
+      signal: stop.signal,
+      fetch: (url, init) =>
+        url.includes('weights')
+          ? new Promise((_, reject) => {
+              init.signal.addEventListener('abort', () => reject(init.signal.reason));
+            })
+          : fetch(url, init),
+    });
     setTimeout(() => stop.abort(), 100);
     await refused(hanging, 'aborted');
     // A wrong MIME type, no body stream, and a connection that breaks.
@@ -234,8 +353,17 @@ const scenarios = {
       return { ok: true, status: 200, statusText: '', arrayBuffer: async () => bytes };
     };
     await right(await loaded({ fetch: plain }));
-    await refused(loaded({ fetch: async (url, init) => (url.includes('weights-1') ? Promise.reject(new TypeError('Failed to fetch')) : fetch(url, init)) }),
-      'network', 'weights-1', 'Failed to fetch');
+    await refused(
+      loaded({
+        fetch: async (url, init) =>
+          url.includes('weights-1')
+            ? Promise.reject(new TypeError('Failed to fetch'))
+            : fetch(url, init),
+      }),
+      'network',
+      'weights-1',
+      'Failed to fetch',
+    );
   },
 
   /** A worker that does not start: one error with its address and the causes. */
@@ -255,7 +383,10 @@ const scenarios = {
   /** The page's own function makes the workers. */
   async ownWorkers() {
     let made = 0;
-    const worker = () => { made++; return new Worker('/tiny/runner/worker.js', { type: 'module' }); };
+    const worker = () => {
+      made++;
+      return new Worker('/tiny/runner/worker.js', { type: 'module' });
+    };
     const model = await loaded({ backend: 'wasm', worker, threads: 2 });
     equal(made, model.backend.threads);
     await right(model);
@@ -291,7 +422,9 @@ const scenarios = {
     let longest = 0;
     let last = performance.now();
     let done = false;
-    run.then(() => { done = true; });
+    run.then(() => {
+      done = true;
+    });
     while (!done) {
       await sleep(0);
       longest = Math.max(longest, performance.now() - last);
@@ -311,7 +444,8 @@ const scenarios = {
     await context.audioWorklet.addModule('/test/worklet_processor.js');
     const node = new AudioWorkletNode(context, 'tiny', { processorOptions: { kit } });
     const failed = new Promise((_, reject) => {
-      node.onprocessorerror = (event) => reject(new Error(`the processor failed: ${event.message}`));
+      node.onprocessorerror = (event) =>
+        reject(new Error(`the processor failed: ${event.message}`));
       node.port.onmessage = ({ data }) => reject(new Error(data));
     });
     const source = new ConstantSourceNode(context, { offset: 0.25 });
@@ -319,7 +453,10 @@ const scenarios = {
     source.start();
     const buffer = await Promise.race([context.startRendering(), failed]);
     const samples = buffer.getChannelData(0);
-    ok(samples.every((v) => v === 1.5), `2 * 0.25 + 1 in every sample, found ${samples.slice(0, 3)}`);
+    ok(
+      samples.every((v) => v === 1.5),
+      `2 * 0.25 + 1 in every sample, found ${samples.slice(0, 3)}`,
+    );
   },
 
   /** A kit in this thread. */
@@ -329,7 +466,13 @@ const scenarios = {
     equal(model.runSync(feed([1, 2])).y.data, [3, 5]);
     equal((await model.run(feed([3]))).y.data, [7]);
     for (const { name, code } of model.backend.rejected) {
-      ok(code === (name.startsWith('relaxed') && !model.backend.variant.startsWith('relaxed') ? 'no-relaxed-simd' : 'single-thread'), `a reason against ${name}, found ${code}`);
+      ok(
+        code ===
+          (name.startsWith('relaxed') && !model.backend.variant.startsWith('relaxed')
+            ? 'no-relaxed-simd'
+            : 'single-thread'),
+        `a reason against ${name}, found ${code}`,
+      );
     }
     const other = await loaded({ backend: 'wasm', worker: false });
     equal(other.runSync(feed([1, 2])).y.data, [3, 5]);
@@ -341,13 +484,23 @@ const scenarios = {
   async gpu() {
     const { load, requirements } = await import('/tiny/model.js');
     const wanted = await requirements();
-    equal(wanted, { requiredFeatures: [], requiredLimits: { maxStorageBuffersPerShaderStage: 5, maxStorageBufferBindingSize: 4096 } });
+    equal(
+      [wanted.requiredFeatures, wanted.requiredLimits],
+      [[], { maxStorageBuffersPerShaderStage: 5, maxStorageBufferBindingSize: 4096 }],
+    );
+    ok(wanted.optionalFeatures.includes('subgroups'), 'optional features');
     const adapter = await navigator.gpu.requestAdapter();
     const device = await adapter.requestDevice(wanted);
     const model = await load({ device });
-    equal([model.backend.name, model.backend.variant, model.backend.reason], ['webgpu', 'plain', 'the page\'s device']);
+    equal(
+      [model.backend.name, model.backend.variant, model.backend.reason],
+      ['webgpu', 'plain', "the page's device"],
+    );
     await right(model);
-    const x = device.createBuffer({ size: 12, usage: GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST });
+    const x = device.createBuffer({
+      size: 12,
+      usage: GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST,
+    });
     device.queue.writeBuffer(x, 0, Float32Array.of(1, 2, 3));
     const out = await model.run({ ...feed([]), x: { data: x, shape: [1, 3] } }, { outputs: 'gpu' });
     equal([out.y.shape, out.y.data.size, out['total:0'].data.size], [[1, 3], 12, 4]);
@@ -356,11 +509,23 @@ const scenarios = {
     const again = await model.run({ ...feed([]), x: { data: out.y.data, shape: [1, 3] } });
     equal(again.y.data, [7, 11, 15]);
     await refused(model.run({ ...feed([]), x }), 'dimension', '"n"', '{data, shape}');
-    await refused(model.run({ ...feed([]), x: { data: x, shape: [1, 4] } }), 'shape', 'at least 16 bytes, found 12');
+    await refused(
+      model.run({ ...feed([]), x: { data: x, shape: [1, 4] } }),
+      'shape',
+      'at least 16 bytes, found 12',
+    );
     const sink = device.createBuffer({ size: 12, usage: GPUBufferUsage.STORAGE });
-    await refused(model.run({ ...feed([]), x: { data: sink, shape: [1, 3] } }), 'dtype', 'COPY_SRC');
+    await refused(
+      model.run({ ...feed([]), x: { data: sink, shape: [1, 3] } }),
+      'dtype',
+      'COPY_SRC',
+    );
     const foreign = await loaded({ backend: 'wasm' });
-    await refused(foreign.run({ ...feed([]), x: { data: x, shape: [1, 3] } }), 'dtype', 'webgpu backend');
+    await refused(
+      foreign.run({ ...feed([]), x: { data: x, shape: [1, 3] } }),
+      'dtype',
+      'webgpu backend',
+    );
     model.dispose();
     out.y.data.destroy(); // ours; and the device is still the page's
     device.pushErrorScope('validation');
@@ -368,9 +533,18 @@ const scenarios = {
     equal(await device.popErrorScope(), null);
     // A device without memory, of which there is none here.
     const pop = device.popErrorScope.bind(device);
-    device.popErrorScope = async () => (await pop(), ++pops === 2 ? new GPUOutOfMemoryError('full') : null);
+    device.popErrorScope = async () => (
+      await pop(),
+      ++pops === 2 ? new GPUOutOfMemoryError('full') : null
+    );
     let pops = 0;
-    await refused(load({ device }), 'out-of-memory', 'for weights', 'for activations', 'for inputs and outputs');
+    await refused(
+      load({ device }),
+      'out-of-memory',
+      'for weights',
+      'for activations',
+      'for inputs and outputs',
+    );
     delete device.popErrorScope;
     // The device is lost: pending and later runs say so.
     const lost = await load({ device });
