@@ -227,11 +227,14 @@ def _float_value(e: Expr) -> np.ndarray:
 @given(st.recursive(float_leaf, _grow_float, max_leaves=8))
 @THOROUGH
 def test_float_expressions_keep_every_bit_but_those_of_nan(tree: Tree) -> None:
+    ordered = "min" in str(tree) or "max" in str(tree)  # which zero min(0, -0) gives is not defined
+    if ordered and "div" in str(tree):
+        return
     with np.errstate(all="ignore"):
         got, wanted = _float_value(_float_build(tree)), _float_plain(tree).astype(np.float32)
     np.testing.assert_array_equal(got, wanted, err_msg=str(tree))  # NaN equals NaN here
-    if "min" in str(tree) or "max" in str(tree):
-        return  # which zero min(0, -0) gives is not defined
+    if ordered:
+        return
     zero = wanted == 0
     np.testing.assert_array_equal(np.signbit(got[zero]), np.signbit(wanted[zero]), err_msg=f"sign of zero in {tree}")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper, parser
+from onnx import helper, numpy_helper, parser
 
 from tests.interpret import interpret
 from webdnn.errors import DimensionError, ModelError, UnsupportedError
@@ -128,3 +128,308 @@ def test_onnx_node_tests(reading: str, capsys: pytest.CaptureFixture[str]) -> No
         print("  operators not supported:", dict(refused.most_common()))
     assert not wrong, f"{len(wrong)} differ:\n" + "\n".join(wrong)
     assert passed > 900
+
+
+# ---- models for the tests below --------------------------------------------------------------------
+
+
+def model(text: str, opset: int = 17, ir: int = 10, **constants: np.ndarray) -> onnx.ModelProto:
+    """A model from ONNX's textual syntax, with initialisers."""
+    proto = parser.parse_model(f'<ir_version: {ir}, opset_import: ["" : {opset}]>\n{text}')
+    for name, array in constants.items():
+        proto.graph.initializer.append(numpy_helper.from_array(array, name))
+    return proto
+
+
+RELU = "m (float[1, 3] x) => (float[1, 3] y) { y = Relu(x) }"
+
+
+def refusal(kind: type[Exception], *args: Any, **more: Any) -> str:
+    with pytest.raises(kind) as caught:
+        load(*args, **more)
+    return str(caught.value)
+
+
+# ---- dimensions ------------------------------------------------------------------------------------
+
+IMAGE = "m (float[N, 3, height, width] x) => (float[N, 3, a, b] y) { y = Relu(x) }"
+
+
+def test_ranges_make_symbolic_dimensions() -> None:
+    graph = load(model(IMAGE), {"height": (64, 512), "width": 96}).graph
+    (x,) = graph.inputs
+    assert [str(d) for d in x.shape] == ["1", "3", "height", "96"]
+    assert [(d.args[1], d.args[2]) for d in graph.dims] == [(64, 512)]
+
+
+def test_batch_becomes_one_and_notes_say_what_was_settled() -> None:
+    notes = load(model(IMAGE), {"height": 64, "width": 96}).notes
+    assert any(note.startswith("N = 1 (batch") and "--dim N=SIZE" in note for note in notes), notes
+    assert any(note.startswith("height = 64") for note in notes), notes
+    assert load(model(IMAGE), {"N": 4, "height": 8, "width": 8}).graph.inputs[0].shape == (4, 3, 8, 8)
+
+
+@pytest.mark.parametrize("keys", [
+    ("height", "width"), ("x.2", "x.3"), ("x_2", "x_3"), ("hei", "wid"), ("h", "w"), ("H", "W"),
+])
+def test_names_of_dimensions(keys: tuple[str, str]) -> None:
+    graph = load(model(IMAGE), dict(zip(keys, (5, 7), strict=True))).graph
+    assert graph.inputs[0].shape == (1, 3, 5, 7)
+
+
+def test_unnamed_and_colliding_dimensions() -> None:
+    proto = model(IMAGE)
+    for axis in (2, 3):
+        proto.graph.input[0].type.tensor_type.shape.dim[axis].Clear()
+    assert load(proto, {"x.2": 5, "x.3": 7}).graph.inputs[0].shape == (1, 3, 5, 7)
+    assert load(proto, {"h": 5, "w": 7}).graph.inputs[0].shape == (1, 3, 5, 7)
+    for axis in (2, 3):
+        proto.graph.input[0].type.tensor_type.shape.dim[axis].dim_param = "?"
+    assert load(proto, {"x.2": 5, "x.3": 7}).graph.inputs[0].shape == (1, 3, 5, 7)
+
+
+def test_channels_last_images() -> None:
+    proto = model("m (float[N, a, b, 3] x) => (float[N, a, b, 3] y) { y = Relu(x) }")
+    assert load(proto, {"h": 5, "w": 7}).graph.inputs[0].shape == (1, 5, 7, 3)
+
+
+def test_one_name_is_one_dimension() -> None:
+    proto = model("m (float[B, T] x, float[B, T] z) => (float[B, T] y) { y = Add(x, z) }")
+    graph = load(proto, {"T": (1, 9)}).graph
+    assert graph.inputs[0].shape[1] is graph.inputs[1].shape[1] is graph.dims[0]
+
+
+def test_a_missing_dimension_says_what_to_add() -> None:
+    text = refusal(DimensionError, model(IMAGE), {"height": 8})
+    assert "axis 3 of input 'x' (named 'width')" in text and "--dim width=" in text and "height" not in text
+
+
+@pytest.mark.parametrize(("dims", "parts"), [
+    ({"height": 8, "width": 8, "depth": 3}, ["--dim depth", "no such", "height", "width"]),
+    ({"height": 0, "width": 8}, ["--dim height=0", "1 <= low <= high"]),
+    ({"height": (9, 3), "width": 8}, ["--dim height=9..3"]),
+    ({"height": 8, "x.2": 9, "width": 8}, ["height", "x.2", "differ"]),
+])
+def test_wrong_dimensions(dims: dict[str, Any], parts: list[str]) -> None:
+    text = refusal(DimensionError, model(IMAGE), dims)
+    assert all(part in text for part in parts), text
+
+
+def test_an_ambiguous_beginning() -> None:
+    proto = model("m (float[1, seq_a, seq_b] x) => (float[1, a, b] y) { y = Relu(x) }")
+    text = refusal(DimensionError, proto, {"seq": 8})
+    assert "seq_a" in text and "seq_b" in text
+
+
+def test_fixed_dimensions_that_contradict_the_declared_output() -> None:
+    proto = model("m (float[n, k] x) => (float[1, 8] y) { y = Relu(x) }")
+    assert load(proto, {"k": 8})
+    assert "[1, 8]" in refusal(ModelError, proto, {"k": 9})
+
+
+def test_shapes_are_computed_now() -> None:
+    proto = model("""m (float[1, 3, h, w] x) => (float[a, b] y) {
+        s = Shape(x)  start = Constant<value_ints = [2]>()  end = Constant<value_ints = [4]>()
+        hw = Slice(s, start, end)  one = Constant<value_ints = [-1]>()  area = ReduceProd<keepdims = 1>(hw)
+        to = Concat<axis = 0>(one, area)  y = Reshape(x, to) }""")
+    graph = load(proto, {"h": (2, 9), "w": (3, 8)}).graph
+    y = graph.outputs["y"]
+    assert y.op == "reshape" and str(y.shape[1]) in ("(h * w)", "h * w") and y.shape[0] == 3
+
+
+# ---- constants -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64", "bool"])
+def test_constants_of_every_dtype(dtype: str) -> None:
+    array = np.array([[0, 1, 100], [3, 1, 0]]).astype(dtype)
+    big = np.resize(array, (2, 50000))
+    for data in (array, big):
+        proto = helper.make_model(helper.make_graph(
+            [helper.make_node("Identity", ["c"], ["y"])], "m", [], [helper.make_empty_tensor_value_info("y")],
+            [numpy_helper.from_array(data, "c")]), opset_imports=[helper.make_opsetid("", 17)])
+        y = load(proto).graph.outputs["y"]
+        assert DTYPES[y.dtype] == dtype
+        np.testing.assert_array_equal(evaluate(y), data)
+
+
+def test_bfloat16_and_small_integers_are_widened() -> None:
+    import ml_dtypes
+
+    for kind, wanted in ((ml_dtypes.bfloat16, np.float32), (ml_dtypes.int4, np.int8), (ml_dtypes.uint4, np.uint8)):
+        tensor = numpy_helper.from_array(np.array([1, 3, 7]).astype(kind), "c")
+        proto = helper.make_model(helper.make_graph(
+            [helper.make_node("Identity", ["c"], ["y"])], "m", [], [helper.make_empty_tensor_value_info("y")], [tensor]),
+            opset_imports=[helper.make_opsetid("", 21)])
+        np.testing.assert_array_equal(evaluate(load(proto).graph.outputs["y"]), np.array([1, 3, 7], wanted))
+
+
+def test_weights_are_read_from_the_file_when_they_are_needed(tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).random((300, 400)).astype(np.float32)
+    proto = model("m (float[1, 300] x) => (float[1, 400] y) { y = MatMul(x, w) }", w=weights)
+    path = tmp_path / "m.onnx"
+    onnx.save(proto, path)
+    graph = load(path).graph
+    (w,) = [v for v in graph.values() if v.op == "const"]
+    np.testing.assert_array_equal(evaluate(w), weights)
+    assert [v for v in load(proto).graph.values() if v.op == "const"][0].shape == (300, 400)
+
+
+def test_external_data(tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).random((30, 40)).astype(np.float32)
+    proto = model("m (float[1, 30] x) => (float[1, 40] y) { y = MatMul(x, w) }", w=weights)
+    path = tmp_path / "m.onnx"
+    onnx.save(proto, path, save_as_external_data=True, location="m.bin", size_threshold=0)
+    (w,) = [v for v in load(path).graph.values() if v.op == "const"]
+    np.testing.assert_array_equal(evaluate(w), weights)
+    data = (tmp_path / "m.bin").read_bytes()
+    (tmp_path / "m.bin").write_bytes(data[:-4])
+    text = refusal(ModelError, path)
+    assert "'m.bin' is truncated" in text and str(len(data)) in text
+    (tmp_path / "m.bin").unlink()
+    text = refusal(ModelError, path)
+    assert "'w'" in text and "m.bin" in text and "does not exist" in text
+
+
+def test_external_data_outside_the_folder_is_refused(tmp_path: Path) -> None:
+    proto = model("m (float[1, 2] x) => (float[1, 2] y) { y = Add(x, w) }", w=np.ones(2, np.float32))
+    onnx.save(proto, tmp_path / "m.onnx", save_as_external_data=True, location="m.bin", size_threshold=0)
+    proto = onnx.load(tmp_path / "m.onnx", load_external_data=False)
+    proto.graph.initializer[0].external_data[0].value = "../../etc/hostname"
+    (tmp_path / "n.onnx").write_bytes(proto.SerializeToString())
+    assert "not beside the model" in refusal(ModelError, tmp_path / "n.onnx")
+
+
+def test_initialisers_listed_as_inputs_are_constants() -> None:
+    proto = model("m (float[1, 3] x, float[3] w) => (float[1, 3] y) { y = Mul(x, w) }", opset=8, ir=3, w=np.ones(3, np.float32))
+    assert [v.attrs["name"] for v in load(proto).graph.inputs] == ["x"]
+
+
+def test_integers_beyond_32_bits() -> None:
+    wide = np.array([1, 2**40], np.int64)
+    text = refusal(UnsupportedError, model("m (int64[2] x) => (int64[2] y) { y = Add(x, big) }", big=wide))
+    assert "'big'" in text and str(2**40) in text
+    # As the end of a slice, or as a bound, it is not data.
+    sliced = model("m (int64[4] x) => (int64[3] y) { y = Slice(x, s, e) }", s=np.array([1]), e=np.array([2**63 - 1]))
+    assert load(sliced).graph.outputs["y"].shape == (3,)
+    clipped = model("m (int64[4] x) => (int64[4] y) { y = Clip(x, lo, hi) }", lo=np.array(0), hi=np.array(2**63 - 1))
+    assert load(clipped)
+
+
+# ---- nodes -----------------------------------------------------------------------------------------
+
+
+def test_all_unsupported_operators_in_one_error() -> None:
+    proto = model("""m (float[1, 3] x) => (float[1, 3] y) {
+        a = NonMaxSuppression(x, x)  b = Frobnicate(x)  c, d = TopK(x, k)  e = Relu(x)  y = Sum(a, b, c, e) }""",
+        k=np.array([3]))
+    proto.graph.node[1].domain = "my.domain"
+    proto.graph.node[2].name = "top"
+    text = refusal(UnsupportedError, proto)
+    assert "3 operators" in text
+    assert "NonMaxSuppression (ai.onnx, opset 17)" in text and "Frobnicate (my.domain, opset ?)" in text
+    assert "TopK (ai.onnx, opset 17) at TopK node 'top'" in text and "Relu" not in text
+
+
+def test_nodes_that_no_output_needs_are_not_looked_at() -> None:
+    assert load(model("m (float[1, 3] x) => (float[1, 3] y) { z = NonZero(x)  y = Relu(x) }"))
+
+
+def test_a_local_function_is_inlined() -> None:
+    proto = parser.parse_model("""<ir_version: 10, opset_import: ["" : 17, "local" : 1]>
+        m (float[1, 3] x) => (float[1, 3] y) { y = local.scaled <factor = 3.0> (x) }
+        <domain: "local", opset_import: ["" : 17]>
+        scaled <factor> (a) => (b) { f = Constant <value_float: float = @factor> ()  b = Mul(a, f) }""")
+    graph = load(proto).graph
+    x = np.array([[1, 2, 3]], np.float32)
+    np.testing.assert_array_equal(interpret(graph, {"x": x})["y"], x * 3)
+
+
+def test_names_of_the_model_lead_to_values() -> None:
+    graph = load(model("m (float[1, 3] x) => (float[1, 3] y) { a = Relu(x)  b = Neg(a)  y = Exp(b) }")).graph
+    assert {"x", "a", "b", "y"} <= set(graph.names)
+    assert graph.names["b"].op == "neg" and graph.names["y"] is graph.outputs["y"]
+
+
+def test_nodes_may_come_in_any_order() -> None:
+    proto = model("m (float[1, 3] x) => (float[1, 3] y) { a = Relu(x)  y = Exp(a) }")
+    nodes = list(proto.graph.node)[::-1]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    assert load(proto).graph.outputs["y"].op == "exp"
+
+
+@pytest.mark.parametrize(("text", "kind", "parts"), [
+    ("m (float[1, 3] x) => (float[1, 3] y) { y = Add(x, z) }", ModelError, ["'z'", "nothing in the model defines", "Add node of 'y'"]),
+    ("m (float[1, 3] x) => (float[1, 3] y) { a = Add(x, b)  b = Relu(a)  y = Neg(b) }", ModelError, ["cycle", "Add", "Relu"]),
+    ("m (float[1, 3] x) => (float[1, 3] y) { y = Relu(x)  y = Neg(x) }", ModelError, ["'y' is defined twice"]),
+    ("m (float[1, 3] x) => (float[1, 3] z) { y = Relu(x) }", ModelError, ["'z'", "nothing in the model defines"]),
+    ("m (float[1, 3] x, float[1, 4] w) => (float[1, 3] y) { y = Add(x, w) }", ModelError, ["Add node of 'y'", "do not broadcast"]),
+    ("m (float[1, 3] x) => (float[1, 3] y) { y = Concat(x, x) }", ModelError, ["attribute 'axis' is missing"]),
+    ("m (float[1, 3] x) => (float[1, 3] y) { y = Relu() }", ModelError, ["1 inputs expected, 0 found"]),
+    ("m (float[1, 3] x) => (float[1, 3] y) { y = Relu<wild = 3>(x) }", UnsupportedError, ["attribute 'wild'"]),
+    ("m (string[1, 3] x) => (string[1, 3] y) { y = Identity(x) }", UnsupportedError, ["input 'x'", "string", "float32"]),
+    ("m (complex64[1, 3] x) => (complex64[1, 3] y) { y = Identity(x) }", UnsupportedError, ["input 'x'", "complex64"]),
+    ("m (seq(float[1, 3]) x) => (seq(float[1, 3]) y) { y = Identity(x) }", UnsupportedError, ["input 'x' is a sequence"]),
+    ("m (float[2, 3] x, int64[2] s) => (float[a, b] y) { y = Reshape(x, s) }", UnsupportedError, ["the shape must be known", "Reshape node of 'y'"]),
+    ("m (float[1, 3] x, float[1, 5] w) => (float[1, 3] y) { y = MatMul(x, w) }", UnsupportedError, ["MatMul node of 'y'", "do not fit"]),
+    ("m (float[1, 3] x) => (float[1, 4] y) { y = Relu(x) }", ModelError, ["output 'y' is declared as [1, 4]"]),
+])
+def test_broken_graphs(text: str, kind: type[Exception], parts: list[str]) -> None:
+    message = refusal(kind, model(text))
+    assert all(part in message for part in parts), message
+
+
+def test_an_if_is_folded_or_refused() -> None:
+    text = """m (float[1, 3] x CONDITION) => (float[1, 3] y) {
+        y = If(c) <then_branch = t () => (float[1, 3] a) { a = Relu(x) }, else_branch = e () => (float[1, 3] b) { b = NonZero(x) }> }"""
+    graph = load(model(text.replace("CONDITION", ""), c=np.array(True))).graph
+    assert graph.outputs["y"].op == "relu"
+    assert "condition depends" in refusal(UnsupportedError, model(text.replace("CONDITION", ", bool c")))
+    assert "NonZero" in refusal(UnsupportedError, model(text.replace("CONDITION", ""), c=np.array(False)))
+
+
+def test_an_old_opset() -> None:
+    text = refusal(UnsupportedError, model(RELU, opset=6))
+    assert "opset 6" in text and "convert_version" in text
+
+
+# ---- files -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("data", "part"), [
+    (b"", "empty"), (b"PK\x03\x04 something", "zip archive"), (b"\x1c\x00\x00\x00TFL3" + bytes(99), "TensorFlow Lite"),
+    (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"), (b"<!DOCTYPE html>", "HTML"), (b"\x89HDF\r\n", "HDF5"),
+    (b"hello world, this is no model", "not an ONNX file"), (bytes(range(256)) * 9, "not an ONNX file"), (b"\x93NUMPY" + bytes(99), "not an ONNX file"),
+])
+def test_files_that_are_not_onnx(data: bytes, part: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(data)
+    assert part in refusal(ModelError, path)
+    assert part in refusal(ModelError, data)
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    assert "no such file" in refusal(ModelError, tmp_path / "none.onnx")
+    assert "folder" in refusal(ModelError, tmp_path)
+
+
+@pytest.mark.parametrize("large", [False, True])
+def test_a_truncated_file_never_passes(large: bool, tmp_path: Path) -> None:
+    weights = np.ones((300 if large else 3, 300), np.float32)
+    data = model("m (float[1, 3] x) => (float[1, 300] y) { y = MatMul(x, w) }".replace("1, 3]", f"1, {len(weights)}]", 1),
+                 w=weights).SerializeToString()
+    path = tmp_path / "m.onnx"
+    path.write_bytes(data)
+    assert load(path)
+    for cut in (*range(1, min(len(data), 200), 7), len(data) // 2, len(data) - 40, len(data) - 1):
+        path.write_bytes(data[:cut])
+        for given in (path, data[:cut]):
+            text = refusal(ModelError, given)
+            assert re.search("truncated|damaged|not an ONNX|not a whole", text), (cut, text)
+
+
+def test_every_operator_is_plain() -> None:
+    """The registry names ONNX's operators and nothing else."""
+    known = {s.name for s in onnx.defs.get_all_schemas_with_history()} | {"SimplifiedLayerNormalization"}
+    assert set(OPERATORS) <= known, set(OPERATORS) - known

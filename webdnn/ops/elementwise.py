@@ -95,6 +95,7 @@ def elementwise(body: Body | None = None, *, dtype: str | None = None, of: int =
 
     call.__name__, call.__doc__ = name, body.__doc__
     call.op = op  # type: ignore[attr-defined]
+    call.__wrapped__ = body  # type: ignore[attr-defined]  # inspect.signature shows the body's
     return call
 
 

@@ -1,0 +1,112 @@
+"""The table of cases in browsers, through real descriptors and the real runner.
+
+    chromium   wasm: plain, relaxed, plain-threads, relaxed-threads; WebGPU (SwiftShader)
+    firefox    wasm: plain, relaxed-threads; WebGPU (its other WGSL compiler, with shader-f16)
+    webkit     wasm: plain
+
+A batch of cases is one descriptor. On WebGPU every storage buffer is followed by guard words, which no
+kernel may change; on wasm tests/test_cases_wasm.py looks after those.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.cases import CASES, Net, merged
+from webdnn import browser, descriptor, passes
+from webdnn.browser import BrowserError, Page, PageError, open_page
+from webdnn.check import _ELEMENTS, THREADS, wire
+from webdnn.fuse import fuse
+
+BATCH = 80
+HERE = Path(__file__).parent
+WEBGPU_TOLERANCE = 10.0  # times a case's own: WGSL's exp, log and division are allowed less accuracy
+NAMES = list(CASES)
+BATCHES = range(-(-len(NAMES) // BATCH))
+VARIANTS = {"chromium": ("plain", "relaxed", "plain-threads", "relaxed-threads"), "firefox": ("plain", "relaxed-threads"),
+            "webkit": ("plain",)}  # fmt: skip
+RUNS = [(e, "wasm", v) for e, variants in VARIANTS.items() for v in variants]
+RUNS += [(e, "webgpu", None) for e in ("chromium", "firefox")]
+
+
+class Pages:
+    """Open pages and written descriptors, made when first asked for."""
+
+    def __init__(self, folder: Path, stack: ExitStack):
+        self.folder, self.stack = folder, stack
+        self.pages: dict[str, Page] = {}
+        self.batches: dict[int, list[Net]] = {}
+
+    def page(self, engine: Any) -> Page:
+        if engine not in self.pages:
+            try:
+                browser.find(engine)
+            except BrowserError as error:
+                if os.environ.get("CI"):
+                    raise
+                pytest.skip(str(error))
+            mounts = {"/d/": self.folder, "/t/": HERE}
+            self.pages[engine] = self.stack.enter_context(open_page(engine, mounts=mounts, webgpu=engine != "webkit"))
+        return self.pages[engine]
+
+    def batch(self, k: int) -> list[Net]:
+        if k not in self.batches:
+            nets = [CASES[name].build() for name in NAMES[k * BATCH : (k + 1) * BATCH]]
+            programs = {}
+            for target in ("wasm", "webgpu"):
+                graph = passes.run(merged([n for n in nets if target not in n.case.skip]), 0)
+                programs[target] = fuse(graph, target)
+                descriptor.write({target: programs[target]}, self.folder / f"{target}-{k}", "cases")
+            self.batches[k] = nets
+        return self.batches[k]
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pages]:
+    with ExitStack() as stack:
+        yield Pages(tmp_path_factory.mktemp("cases"), stack)
+
+
+@pytest.mark.parametrize("k", BATCHES)
+@pytest.mark.parametrize(("engine", "target", "variant"), RUNS)
+def test_cases(engine: str, target: str, variant: str | None, k: int, pages: Pages) -> None:
+    page = pages.page(engine)
+    nets = [n for n in pages.batch(k) if target not in n.case.skip]
+    count = max(len(n.case.sizes) for n in nets)
+    arrays: dict[str, bytes] = {}
+    runs = []
+    for r in range(count):
+        feeds: dict[str, Any] = {}
+        for n in nets:
+            feeds |= n.case.feeds(n, r)
+        runs.append({"inputs": wire(feeds, f"in/{r}/", arrays)})
+    options: dict[str, Any] = {"backend": target}
+    if variant:
+        options |= {"variant": variant, "threads": THREADS if variant.endswith("threads") else 1}
+    argument = {"descriptor": f"/d/{target}-{k}/", "options": options, "runs": runs, "layers": False}
+    try:
+        reply = page.call("/t/cases_page.js", argument, arrays, timeout=570)
+    except PageError as error:
+        pytest.fail(f"the batch does not run: {error}")
+    backend = reply.value["backend"]
+    assert (backend["name"], backend["variant"]) == (target, variant) or variant is None, backend
+    wrong = []
+    for r, run in enumerate(reply.value["runs"]):
+        found = {o["name"]: np.frombuffer(reply.arrays[o["array"]], _ELEMENTS[o["type"]]).reshape(o["shape"]) for o in run["outputs"]}
+        for n in nets:
+            if r < len(n.case.sizes):
+                tol = n.case.tol * (WEBGPU_TOLERANCE if target == "webgpu" else 1)
+                for output, wanted in n.case.expected(n, n.case.feeds(n, r)).items():
+                    problem = n.case.problem(found[output].astype(wanted.dtype), wanted, tol, n.case.special and target == "webgpu")
+                    if problem:
+                        wrong.append(f"{output} at {dict(n.case.sizes[r])}: {problem}")
+    assert not wrong, f"{len(wrong)} outputs are wrong:\n" + "\n".join(wrong)
+    assert reply.value["overwritten"] == 0, "guard words behind GPU buffers changed"
+    assert reply.value["guarded"] > 0 or target == "wasm"

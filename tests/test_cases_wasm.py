@@ -1,0 +1,87 @@
+"""The table of cases on WebAssembly in Node: plain SIMD, one thread, guard bytes around every buffer.
+
+Many cases are one program, so that compiling them takes one call; a case that breaks its batch is found
+by running the batch's cases alone.
+"""
+
+from __future__ import annotations
+
+import shutil
+from functools import cache
+
+import numpy as np
+import pytest
+
+from tests.cases import CASES, Net, merged
+from tests.wasm_harness import run as run_program
+from webdnn import passes
+from webdnn.fuse import fuse
+from webdnn.graph import DTYPES, upper
+from webdnn.kernel import Program
+from webdnn.lower import weight_array
+
+BATCH = 64
+TARGET = "wasm"
+NAMES = [name for name, case in CASES.items() if TARGET not in case.skip]
+
+pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+
+
+def values(program: Program, feeds: dict[str, np.ndarray]) -> dict[int, np.ndarray]:
+    """The contents of input and weight buffers."""
+    out = {b: weight_array(v) for b, v in program.weights.items()}
+    return out | {t.buffer: stored(feeds[t.name], program.buffers[t.buffer].dtype) for t in program.inputs}
+
+
+def stored(array: np.ndarray, dtype: str) -> np.ndarray:
+    """An input as it lies in memory: 32-bit elements."""
+    return np.asarray(array).astype({"f32": np.float32, "i32": np.int32, "u32": np.uint32}[dtype])
+
+
+def run_cases(nets: list[Net]) -> dict[str, list[dict[str, np.ndarray]]]:
+    """The outputs of each case at each of its sizes, all of them computed by one program."""
+    program = fuse(passes.run(merged(nets), 0), TARGET)
+    out: dict[str, list[dict[str, np.ndarray]]] = {net.case.name: [] for net in nets}
+    for k in range(max(len(net.case.sizes) for net in nets)):
+        feeds, dims = {}, {}
+        for net in nets:
+            feeds |= net.case.feeds(net, k)
+            sizes = net.case.sizes[k % len(net.case.sizes)]
+            dims |= {str(net.symbol(d)): n for d, n in sizes.items()}
+        result = run_program(program, values(program, feeds), dims)
+        for net in nets:
+            if k < len(net.case.sizes):
+                found = {}
+                for tensor in program.outputs:
+                    if tensor.name in net.output_names():
+                        shape = [d if isinstance(d, int) else evaluate(d, dims) for d in tensor.shape]
+                        flat = result[tensor.buffer][: int(np.prod(shape))]
+                        found[tensor.name] = flat.reshape(shape).astype(DTYPES[tensor.dtype])
+                out[net.case.name].append(found)
+    return out
+
+
+def evaluate(d, dims):
+    from webdnn.expr import evaluate as size
+    return size(d, dims)
+
+
+@cache
+def batch(index: int) -> dict[str, list[dict[str, np.ndarray]]] | None:
+    """A batch's results, or None if it does not run as a whole."""
+    try:
+        return run_cases([CASES[name].build() for name in NAMES[index * BATCH : (index + 1) * BATCH]])
+    except Exception:
+        return None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_case(name: str) -> None:
+    case = CASES[name]
+    net = case.build()
+    results = batch(NAMES.index(name) // BATCH)
+    found = results[name] if results is not None else run_cases([net])[name]
+    for k, sizes in enumerate(case.sizes):
+        for output, wanted in case.expected(net, case.feeds(net, k)).items():
+            problem = case.problem(found[k][output], wanted)
+            assert not problem, f"{output} at {dict(sizes)}: {problem}"
