@@ -107,9 +107,21 @@ IDENTITIES: dict[str, tuple[Callable[[], Value], Callable[[], Value]]] = {
         lambda: ops.slice_axis(ops.concat([X, Y], 1), 1, 7, 3),
         lambda: ops.slice_axis(Y, 1, 1, 3),
     ),
-    "concat of concat": (
-        lambda: ops.concat([ops.concat([X, Y], 0), X], 0),
-        lambda: ops.concat([X, Y, X], 0),
+    "slice into concat": (
+        lambda: ops.slice_axis(ops.concat([X, Y], 0), 1, 2, 3),
+        lambda: ops.concat([ops.slice_axis(v, 1, 2, 3) for v in (X, Y)], 0),
+    ),
+    "slice into pad": (
+        lambda: ops.slice_(ops.pad(X, (1, 2), (1, 2)), (0, 1), (2, 8)),
+        lambda: ops.pad(ops.slice_axis(X, 0, 0, 1), (1, 1), (0, 1)),
+    ),
+    "slice away the pad": (
+        lambda: ops.slice_axis(ops.pad(X, (0, 2), (0, 2)), 1, 3, 4),
+        lambda: ops.slice_axis(X, 1, 1, 4),
+    ),
+    "relu of concat": (
+        lambda: ops.relu(ops.concat([X, Y], 0)),
+        lambda: ops.concat([ops.relu(X), ops.relu(Y)], 0),
     ),
     "pad of pad": (
         lambda: ops.pad(ops.pad(X, (1, 0), (0, 2)), (0, 1), (1, 0)),
@@ -141,6 +153,10 @@ UNTOUCHED: dict[str, Callable[[], Value]] = {
         ops.expand(placeholder("s", (1, 6), "f32"), (2, 6)), placeholder("t", (1, 6), "f32")
     ),
     "slice across the seam": lambda: ops.slice_axis(ops.concat([X, Y], 1), 1, 4, 4),
+    "slice of pad only": lambda: ops.slice_axis(ops.pad(X, (0, 4), (0, 0)), 1, 1, 3),
+    "every second of pad": lambda: ops.slice_axis(ops.pad(X, (0, 4), (0, 0)), 1, 0, 5, 2),
+    "sum of concats": lambda: ops.add(ops.concat([X, Y], 0), ops.concat([Y, X], 0)),
+    "nested concats": lambda: ops.concat([ops.concat([X, Y], 0), X], 0),
     "slices out of order": lambda: ops.concat(
         [ops.slice_axis(X, 1, 3, 3), ops.slice_axis(X, 1, 0, 3)], 1
     ),
@@ -162,6 +178,16 @@ def test_shared_concat_stays() -> None:
     inner = ops.concat([X, Y], 0)
     outer = ops.concat([inner, X], 0)
     assert after(simplify.RULES, outer, ops.relu(inner))[0] is outer
+
+
+def test_batch_norm_passes_concat() -> None:
+    """The parts of a vector go with the parts of the concat, and into their weights."""
+    z = placeholder("z", (1, H, W, 4), "f32")
+    parts = [ops.conv(z, weights(1, 1, 4, n)) for n in (3, 5)]
+    before = ops.relu(ops.add(ops.mul(ops.concat(parts, 3), weights(8)), weights(1, 1, 1, 8)))
+    now = run(graph(before), 0, pipeline=PIPELINE[:-1])
+    assert ops_in(now) == ["input", "conv", "add", "relu", "conv", "add", "relu", "concat"]
+    assert_same(graph(before), now)
 
 
 def test_constant_indices_become_a_table() -> None:
@@ -591,6 +617,16 @@ def test_siblings_merge_only_without_activations() -> None:
     assert_same(plain, now)
     gated = graph(ops.mul(ops.silu(dense(4)), dense(4)))
     assert ops_in(run(gated, 0, pipeline=PIPELINE[:-1])).count("matmul") == 2
+
+
+def test_mixture_is_a_product() -> None:
+    x = placeholder("mix", (26,), "f32")
+    column = ops.reshape(x, (26, 1))
+    tables = [weights(26, n) for n in (4, 3)]
+    before = graph(*(ops.reshape(ops.reduce_sum(ops.mul(column, t), (0,)), (-1,)) for t in tables))
+    now = run(before, 0, pipeline=PIPELINE[:-1])
+    assert ops_in(now).count("matmul") == 1 and "reduce" not in ops_in(now)
+    assert_same(before, now)
 
 
 def test_constant_operands_come_second() -> None:

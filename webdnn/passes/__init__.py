@@ -21,7 +21,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..graph import Graph, Rule, rewrite, verify
-from . import activation, affine, conv, layout, matmul, pack, simplify
+from . import activation, affine, conv, layout, matmul, pack, simplify, split
 
 Pass = Sequence[Rule] | Callable[[Graph, dict[str, int]], Graph]
 
@@ -34,6 +34,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("matmul", matmul.RULES),
     ("siblings", matmul.siblings),
     ("tidy", (*simplify.RULES, *activation.RULES)),
+    ("split", split.rules()),
     ("pack", pack.RULES),
 )
 

@@ -1,10 +1,12 @@
 """Matrix products with constant weights: fewer, and in the order that their input has in memory.
 
     matmul(reshape(T(x)), w)                 ->  matmul(reshape(x), w with its rows permuted)
+    sum(x[:, None] * w, 0)                   ->  matmul(x[None], w)
     matmul(x, w1), matmul(x, w2)             ->  slices of matmul(x, concat(w1, w2))
 
 The first removes the transpose between the convolutions and the first dense layer of an NHWC
-classifier. The second is for the projections of attention: one product of three times the width is
+classifier. The second is how a mixture of learned vectors (styles, experts) is sometimes written.
+The third is for the projections of attention: one product of three times the width is
 one launch, reads x once, and fills more of a GPU at small batches. It is done only where nothing
 elementwise but a bias follows: an activation is fused into the store of its own product, and would
 otherwise become another pass over memory.
@@ -17,7 +19,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from .. import ops
-from ..graph import DTYPES, Graph, Rule, Value, constant, rewrite
+from ..graph import DTYPES, FLOATS, Graph, Rule, Value, constant, rewrite
 from ..ops.movement import groups
 from .affine import last, shift
 from .layout import is_transpose
@@ -51,6 +53,19 @@ def flattened(v: Value, uses: Uses) -> Value | None:
         (*range(r), *(r + k - left[0] for k in order), r + len(dims)),
     )
     return ops.matmul(ops.reshape(x, a.shape), ops.reshape(rows, w.shape))
+
+
+def dot(v: Value, uses: Uses) -> Value | None:
+    """sum(x[:, None] * w, 0) -> x[None] @ w: a mixture of the rows of a table"""
+    if v.op != "reduce" or v.attrs["monoid"] != "sum" or v.attrs["axes"] != (0,) or v.rank != 2:
+        return None
+    (product,) = v.inputs
+    if product.op != "mul" or product.dtype not in FLOATS or uses.get(product, 0) > 1:
+        return None
+    for x, w in (product.inputs, product.inputs[::-1]):
+        if w.constant and w.shape == product.shape and x.shape == (w.shape[0], 1):
+            return ops.matmul(ops.reshape(x, (1, w.shape[0])), w)
+    return None
 
 
 def siblings(graph: Graph, hits: dict[str, int]) -> Graph:
@@ -103,6 +118,6 @@ def siblings(graph: Graph, hits: dict[str, int]) -> Graph:
     return rewrite(graph, (merged_siblings,), hits, origin)
 
 
-RULES: tuple[Rule, ...] = (flattened,)
+RULES: tuple[Rule, ...] = (flattened, dot)
 
 __all__ = ["RULES", "siblings"]

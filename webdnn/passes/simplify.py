@@ -299,6 +299,64 @@ def pad_of_pad(v: Value, uses: Uses) -> Value | None:
     )
 
 
+def through_concat(v: Value, uses: Uses) -> Value | None:
+    """f(concat(x, y), c) -> concat(f(x, c), f(y, c)): f is fused into whatever makes x and y"""
+    x = next((i for i in v.inputs if not i.constant), None)
+    if not v.node.op.pointwise or x is None or x.op != "concat" or uses.get(x, 0) > 1:
+        return None
+    axis = x.attrs["axis"]
+    if x.shape != v.shape or any(i is not x and not i.constant for i in v.inputs):
+        return None
+    starts: list[Any] = [0]
+    for part in x.inputs:
+        starts.append(as_dim(lift(starts[-1]) + part.shape[axis]))
+    parts = []
+    for start, part in zip(starts, x.inputs):
+        operands = []
+        for i in v.inputs:
+            k = axis - (v.rank - i.rank)
+            if i is x:
+                i = part
+            elif k >= 0 and i.shape[k] != 1:
+                i = ops.slice_axis(i, k, start, part.shape[axis])
+            operands.append(i)
+        parts.append(v.node.op(*operands, **v.attrs))
+    return ops.concat(parts, axis)
+
+
+def slice_into(v: Value, uses: Uses) -> Value | None:
+    """concat(x, y)[..., :n] -> concat(x[..., :n], y[..., :n]); pad(x)[a:b] -> pad(x[c:d])"""
+    if v.op != "slice" or v.inputs[0].op not in ("concat", "pad") or uses.get(v.inputs[0], 0) > 1:
+        return None
+    (x,) = v.inputs
+    starts, steps = v.attrs["starts"], v.attrs["steps"]
+    if x.op == "concat":
+        axis = x.attrs["axis"]
+        if starts[axis] != 0 or steps[axis] != 1 or v.shape[axis] != x.shape[axis]:
+            return None
+        cut = [
+            ops.slice_(p, starts, [*v.shape[:axis], p.shape[axis], *v.shape[axis + 1 :]], steps)
+            for p in x.inputs
+        ]
+        return ops.concat(cut, axis)
+    (y,) = x.inputs
+    before, after = list(x.attrs["before"]), list(x.attrs["after"])
+    inner, sizes = [0] * y.rank, list(y.shape)
+    for k, (start, step, size, d) in enumerate(zip(starts, steps, v.shape, y.shape)):
+        if start == 0 and step == 1 and size == x.shape[k]:
+            continue
+        at = (start, size, d, before[k], after[k])
+        if step != 1 or not all(isinstance(n, int) for n in at):
+            return None
+        inner[k] = max(start - before[k], 0)
+        sizes[k] = min(start + size - before[k], d) - inner[k]
+        if sizes[k] <= 0:  # nothing but padding
+            return None
+        before[k] = max(before[k] - start, 0)
+        after[k] = size - before[k] - sizes[k]
+    return ops.pad(ops.slice_(y, inner, sizes), before, after, "constant", x.attrs["value"])
+
+
 def gather_of_view(v: Value, uses: Uses) -> Value | None:
     """x[c[:n]] -> x[c][:n], x[expand(c)] -> expand(x[c]) for constant x, c: a table made before"""
     if v.op != "gather" or not v.inputs[0].constant or v.inputs[1].op not in ("slice", "expand"):
@@ -340,6 +398,8 @@ RULES: tuple[Rule, ...] = (
     broadcast,
     pad_of_pad,
     gather_of_view,
+    through_concat,
+    slice_into,
     *VIEWS,
 )
 

@@ -5,9 +5,10 @@ A reduction kernel works on one result at a time; the sums over the pixels of a 
 inner axis alone, with as many results as there are outer positions; a single long axis is cut into
 rows first. Sums are associated differently: results differ by rounding.
 
-Not in PIPELINE: a target asks for it, since it pays where there are more lanes than results, and
-costs a store and a load of the partial results. To use it, put `("split", split.rules())` before
-"pack" in the pipeline of that target.
+It also keeps float sums accurate: the rounding error of a serial sum grows with its length, and models
+that take a variance as E[x^2] - E[x]^2 magnify it. Reductions along the last axis are left whole unless
+they are very long: their kernels keep many partial results anyway, and softmax and layer normalisation
+stay one kernel.
 """
 
 from __future__ import annotations
@@ -21,7 +22,10 @@ from ..graph import Rule, Value, upper
 ASSOCIATIVE = ("sum", "prod", "max", "min", "any", "all")
 
 
-def rules(results: int = 4096, length: int = 4096, rows: int = 256) -> tuple[Rule, ...]:
+WHOLE = 65536  # elements of the last axis that one kernel reduces
+
+
+def rules(results: int = 4096, length: int = 256, rows: int = 64) -> tuple[Rule, ...]:
     """Split reductions of more than `length` elements into fewer than `results` results.
 
     Symbolic sizes count with their largest value. `rows`: the longest first half of a single axis.
@@ -34,6 +38,8 @@ def rules(results: int = 4096, length: int = 4096, rows: int = 256) -> tuple[Rul
         (x,) = v.inputs
         monoid, axes = v.attrs["monoid"], [a for a in v.attrs["axes"] if x.shape[a] != 1]
         if upper(v.size) >= results or math.prod(upper(x.shape[a]) for a in axes) <= length:
+            return None
+        if axes[-1] == x.rank - 1 and math.prod(upper(x.shape[a]) for a in axes) <= WHOLE:
             return None
         if len(axes) > 1:
             # The inner axis first: neighbours in memory are reduced together.
