@@ -32,6 +32,7 @@ OV i4 S(int x) { return (i4){x, x, x, x}; }
 OV u4 S(unsigned x) { return (u4){x, x, x, x}; }
 OV d2 S2(double x) { return (d2){x, x}; }
 OV i4 M(int c) { return S(-(c != 0)); }
+OV float SUM(f4 x) { return (x[0] + x[1]) + (x[2] + x[3]); }
 OV int ALL(i4 m) { return __builtin_wasm_all_true_i32x4(m); }
 OV int ANY(i4 m) { return __builtin_wasm_any_true_v128(m); }
 OV int CLAMP(int i, int size) { return i < 0 ? 0 : i < size ? i : size - 1; }
@@ -184,6 +185,17 @@ OV unsigned vmod(unsigned a, unsigned b) { return vrem(a, b); }
 LANES2(vidiv, int, i4) LANES2(vrem, int, i4) LANES2(vfloordiv, int, i4) LANES2(vmod, int, i4)
 LANES2(vidiv, unsigned, u4) LANES2(vrem, unsigned, u4)
 LANES2(vfloordiv, unsigned, u4) LANES2(vmod, unsigned, u4)
+// Integer powers wrap. Of a negative exponent only 1 and -1 leave something.
+BIG unsigned vpow(unsigned a, unsigned n) {
+  unsigned r = 1;
+  for (; n; n >>= 1, a *= a) r *= n & 1 ? a : 1;
+  return r;
+}
+BIG int vpow(int a, int n) {
+  if (n < 0) return a == 1 || a == -1 ? (n & 1 ? a : 1) : 0;
+  return (int)vpow((unsigned)a, (unsigned)n);
+}
+LANES2(vpow, int, i4) LANES2(vpow, unsigned, u4)
 // Where the operands are known: dividend >= 0, divisor > 0.
 OV int DIV(int a, int b) { return (int)((unsigned)a / (unsigned)b); }
 OV int MOD(int a, int b) { return (int)((unsigned)a % (unsigned)b); }
