@@ -633,8 +633,12 @@ class _InstancePrinter(Lanes):
         """Adds what `tile.c` and the places that use it need."""
         few = self.extent("n") in (1, 2, 3)  # never four columns side by side
         env.update(vector_stores="" if few else self.stores("n"), scalar_stores=self.stores(None), heavy=self.heavy)
-        env["tile"] = lambda part, rows, panels: render(
-            _template("tile.c"), {**env, "part": part, "rows": rows, "panels": panels})
+        n = self.extent("n")
+        env["dot"] = dot = isinstance(n, int) and n <= 4
+        shape = ((8, 4, 4, 2)[n - 1], n) if dot else (4, 2)
+        env["rows"], env["transpose"] = shape[0], render(_template("columns.c"), env)
+        env["tile"] = lambda part, rows=shape[0], vectors=shape[1]: render(
+            _template("tile.c"), {**env, "part": part, "rows": rows, "vectors": vectors})
 
     def printed(self, env: Mapping[str, Any], items: Dim, each: float, row: Dim, scratch: Dim = 0) -> Printed:
         """The template rendered; `each` ns for each of the `row` units of a work item."""
@@ -668,7 +672,7 @@ def _matmul(kernel: Instance) -> Printed:
     }
     p.tiles(env)
     items = p.extent("b0") * p.extent("b1") * ((m + (rows - 1)) // rows) * ((panels + (block - 1)) // block)
-    return p.printed(env, items, 16 / 40, rows * block * k, rows * k * 4 if packed else 0)
+    return p.printed(env, items, 16 / 40, rows * block * k, (rows * packed + 4) * k * 4)
 
 
 def _window(p: _InstancePrinter, a: Expr) -> dict[str, Any]:
@@ -701,7 +705,7 @@ def _conv(kernel: Instance) -> Printed:
     }
     p.tiles(env)
     items = p.extent("b") * p.extent("g") * ((m + (rows - 1)) // rows) * ((panels + (block - 1)) // block)
-    return p.printed(env, items, 16 / 35, rows * block * k, rows * 24 + p.extent("c") * 4)
+    return p.printed(env, items, 16 / 35, rows * block * k, rows * 24 + p.extent("c") * 4 + k * 16)
 
 
 def _depthwise(kernel: Instance) -> Printed:

@@ -5,12 +5,11 @@
 // neighbouring columns of one k), finish.
 $assert KV in (1, 4)
 $assert threads == WM * WN * PARTS and threads <= 256
-$assert PARTS & (PARTS - 1) == 0
+$assert PARTS == 1 or PARTS >= 4
 $let rows = range(TM)
-$let halves = range(2)
+$let TILES = WM * WN
 $if PARTS > 1:
-  var<workgroup> part_0: array<vec4<f32>, ${threads}>;
-  var<workgroup> part_1: array<vec4<f32>, ${threads}>;
+  var<workgroup> partial: array<vec4<f32>, ${threads * min(TM, 2) * 2}>;
 
 @compute @workgroup_size(${threads})
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) index: u32) {
@@ -36,24 +35,29 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) i
         sum${i}_1 += a${i}${"." + "xyzw"[kk] if KV == 4 else ""} * b${kk}_1;
   }
   $if PARTS > 1:
-    $for i in rows:
-      part_0[local] = sum${i}_0;
-      part_1[local] = sum${i}_1;
+    $for round in range((TM + 1) // 2):
+      $let these = range(2 * round, min(2 * round + 2, TM))
+      $for i in these:
+        partial[local + ${(i - 2 * round) * 2 * threads}] = sum${i}_0;
+        partial[local + ${(i - 2 * round) * 2 * threads + threads}] = sum${i}_1;
       workgroupBarrier();
-      for (var half = ${PARTS // 2}; half > 0; half >>= 1u) {
-        if (part < half) {
-          part_0[local] += part_0[local + half * ${WN * WM}];
-          part_1[local] += part_1[local + half * ${WN * WM}];
+      if (local < ${len(these) * 2 * TILES}) {
+        let which = local / ${TILES};
+        let tile = local % ${TILES};
+        var sum = partial[which * ${threads} + tile];
+        for (var p = 1; p < ${PARTS}; p++) {
+          sum += partial[which * ${threads} + p * ${TILES} + tile];
         }
-        workgroupBarrier();
+        let m = (i32(wg.y) * ${WM} + tile / ${WN}) * ${TM} + ${2 * round} + which / 2;
+        let nq = (i32(wg.x) * ${WN} + tile % ${WN}) * 2 + which % 2;
+        if (m < ${M} && nq < ${quads}) { finish(m, nq, sum); }
       }
-      sum${i}_0 = part_0[local];
-      sum${i}_1 = part_1[local];
-      workgroupBarrier();
-    if (part != 0) { return; }
-  $for i in rows:
-    if (m0 + ${i} < ${M}) {
-      if (panel * 2 < ${quads}) { finish(m0 + ${i}, panel * 2, sum${i}_0); }
-      if (panel * 2 + 1 < ${quads}) { finish(m0 + ${i}, panel * 2 + 1, sum${i}_1); }
-    }
+      $if 2 * round + 2 < TM:
+        workgroupBarrier();
+  $else:
+    $for i in rows:
+      if (m0 + ${i} < ${M}) {
+        if (panel * 2 < ${quads}) { finish(m0 + ${i}, panel * 2, sum${i}_0); }
+        if (panel * 2 + 1 < ${quads}) { finish(m0 + ${i}, panel * 2 + 1, sum${i}_1); }
+      }
 }

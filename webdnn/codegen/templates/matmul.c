@@ -1,9 +1,9 @@
 $# C[b0, b1, m, n] = stores(sum over k of A[b0, b1, m, k] * B[b0, b1, n / 8, k, n % 8])
 $#
 $# A work item is a block of rows by a block of panels (8 columns). Within it a panel stays in the nearest
-$# cache while the rows pass by four at a time, straight from A, or from the scratch memory where A had to
-$# be computed or gathered first. Two or three rows left over repeat the last one; a single one takes four
-$# panels together.
+$# cache while the rows pass by a few at a time, straight from A, or from the scratch memory where A had to be
+$# computed or gathered first. Rows that are missing to the last tile repeat the last row; where only one row is
+$# left it takes four panels together.
 $assert contiguous or packed
 const int N = ${N}, K = ${K}, panel_size = K * 8, length = K;
 const int panels = (N + 7) / 8, panel_blocks = (panels + ${NB} - 1) / ${NB};
@@ -11,11 +11,15 @@ const int row_blocks = (${M} + ${MB} - 1) / ${MB};
 $if packed:
   float* const block = (float*)scratch;
   int packed_rows = -1;
+$if dot:
+  float* const columns = (float*)scratch + ${f"{MB} * K" if packed else 0};
+  const float* transposed = 0;
 for (int item = begin; item < end; item++) {
   const int rows = DIV(item, panel_blocks), batch = DIV(rows, row_blocks);
   const int m_begin = MOD(rows, row_blocks) * ${MB}, m_end = vmin(m_begin + ${MB}, ${M});
   const int panel_begin = MOD(item, panel_blocks) * ${NB}, panel_end = vmin(panel_begin + ${NB}, panels);
-  const int batch0 = DIV(batch, ${B1}), batch1 = MOD(batch, ${B1}), single = (m_end - m_begin) % 4 == 1;
+  const int batch0 = DIV(batch, ${B1}), batch1 = MOD(batch, ${B1});
+  const int single = ${"0" if dot else "(m_end - m_begin) % 4 == 1"};
   const float* const weights = ${B} + ${b_base};
   $if packed:
     if (packed_rows != rows) {
@@ -32,25 +36,28 @@ for (int item = begin; item < end; item++) {
         }
       }
     }
+  $if dot:
+    ${transpose}
   for (int panel = panel_begin; panel < panel_end; panel++)
-    for (int m0 = m_begin; m0 < m_end - single; m0 += 4) {
-      const float* w = weights + panel * panel_size;
-      $for r in range(4):
+    for (int m0 = m_begin; m0 < m_end - single; m0 += ${rows}) {
+      const float* w = ${"columns" if dot else "weights + panel * panel_size"};
+      $for r in range(rows):
         const float* a_${r}; { const int m = vmin(m0 + ${r}, m_end - 1); a_${r} = ${a_row}; }
-      ${tile("open", 4, 1)}
-      ${tile("run", 4, 1)}
-      ${tile("close", 4, 1)}
+      ${tile("open")}
+      ${tile("run")}
+      ${tile("close")}
     }
-  if (single) {
-    const int m0 = m_end - 1, m = m0;
-    const float* const a_0 = ${a_row};
-    int panel = panel_begin;
-    $for count in (4, 1):
-      for (; panel + ${count} <= panel_end; panel += ${count}) {
-        const float* w = weights + panel * panel_size;
-        ${tile("open", 1, count)}
-        ${tile("run", 1, count)}
-        ${tile("close", 1, count)}
-      }
-  }
+  $if not dot:
+    if (single) {
+      const int m0 = m_end - 1, m = m0;
+      const float* const a_0 = ${a_row};
+      int panel = panel_begin;
+      $for count in (4, 1):
+        for (; panel + ${count} <= panel_end; panel += ${count}) {
+          const float* w = weights + panel * panel_size;
+          ${tile("open", 1, 2 * count)}
+          ${tile("run", 1, 2 * count)}
+          ${tile("close", 1, 2 * count)}
+        }
+    }
 }
