@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from webdnn import cli
+from webdnn import cli, tables
 from webdnn.errors import DimensionError
 
 
@@ -127,7 +127,7 @@ def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_amounts() -> None:
-    assert [cli.amount(n) for n in (37, 1234, 4_800_000, 2_500_000_000)] == [
+    assert [tables.amount(n) for n in (37, 1234, 4_800_000, 2_500_000_000)] == [
         "37 B",
         "1.2 kB",
         "4.8 MB",
@@ -137,9 +137,9 @@ def test_amounts() -> None:
 
 def test_shapes() -> None:
     size = ["*", ["//", ["+", "h", 3], 4], 4]
-    assert cli.shape_text([1, size, "w"]) == "1, ((h + 3) // 4) * 4, w"
-    assert cli.shape_text([["*", ["+", "h", 1], ["+", "w", 1]]]) == "(h + 1) * (w + 1)"
-    assert cli.shape_text([]) == "scalar"
+    assert tables.shape_text([1, size, "w"]) == "1, ((h + 3) // 4) * 4, w"
+    assert tables.shape_text([["*", ["+", "h", 1], ["+", "w", 1]]]) == "(h + 1) * (w + 1)"
+    assert tables.shape_text([]) == "scalar"
 
 
 def test_serve_until_interrupted(tmp_path: Path) -> None:

@@ -78,6 +78,11 @@ class Run:
     error: str = ""
 
     @property
+    def label(self) -> str:
+        """webdnn's name for it: webgpu, or wasm with its variant."""
+        return label(self.target, self.variant)
+
+    @property
     def right(self) -> bool:
         """True when it ran, every output is right and no layer is wrong.
 

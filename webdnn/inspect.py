@@ -30,6 +30,7 @@ from webdnn.fuse import fuse
 from webdnn.graph import upper
 from webdnn.kernel import Instance, Kernel, Loop, Opaque, is_row
 from webdnn.plan import nbytes
+from webdnn.tables import describe
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Inspection:
     outputs: Sequence[Mapping[str, Any]]
     dims: Sequence[Mapping[str, Any]]
     targets: Mapping[str, Compiled]
-    download: Mapping[str, Any]  # as `webdnn.cli.describe`
+    download: Mapping[str, Any]  # as `webdnn.tables.describe`
     notices: tuple[str, ...]
 
 
@@ -91,8 +92,6 @@ def inspect(
 
     Raises what `transpile` raises.
     """
-    from webdnn.cli import describe
-
     operators, parameters, size = _contents(model)
     with tempfile.TemporaryDirectory(prefix="webdnn-inspect-") as scratch:
         folder = Path(scratch) / "model"

@@ -22,8 +22,9 @@ import numpy as np
 import webdnn
 from webdnn import browser, server
 from webdnn.check import TOLERANCE, compare
-from webdnn.cli import describe, progress, show
+from webdnn.cli import progress
 from webdnn.errors import WebDNNError
+from webdnn.tables import describe, show_descriptor
 
 HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build"
@@ -43,7 +44,7 @@ def build() -> None:
     model = get_model.model()
     with progress(f"Transpiling {model.name}", False) as tell:
         webdnn.transpile(model, SITE / "model", dims=DIMS, name="style", progress=tell)
-    show(describe(SITE / "model"))
+    show_descriptor(describe(SITE / "model"))
 
 
 def open_in_chromium(url: str, screenshot: Path | None) -> dict[str, Any]:
@@ -119,7 +120,8 @@ def verify(url: str) -> bool:
         backend = found["backend"]
         right &= result.verdict == "right" and backend["name"] == target
         print(
-            f"{target} ({backend['variant']}, {found['image']['width']} px): max error {result.max_abs:.2e} "
+            f"{target} ({backend['variant']}, {found['image']['width']} px): "
+            f"max error {result.max_abs:.2e} "
             f"({result.relative:.2e} of the largest, allowed {tolerance:g}), "
             f"{found['ms']:.0f} ms: {result.verdict} {result.why}".rstrip()
         )

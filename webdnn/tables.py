@@ -1,0 +1,278 @@
+"""What the command line shows: tables of a descriptor, a check, timings, an inspection.
+
+Each `show_…` function takes what the module of that name returns and prints it on standard output,
+in colour on a terminal. `describe` reads a descriptor's folder.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:  # these import onnx and numpy: not needed to print help
+    from webdnn.bench import Timing
+    from webdnn.check import CheckReport, Run
+    from webdnn.inspect import Compiled, Inspection
+
+out = Console()
+
+
+def amount(count: float) -> str:
+    """Bytes for people: 37 B, 1.2 kB, 4.8 MB."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
+def shape_text(shape: Sequence[Any]) -> str:
+    """A signature's shape, its symbolic sizes as formulas."""
+
+    def size(value: Any) -> str:
+        match value:
+            case ["select", condition, a, b]:
+                return f"({size(a)} if {size(condition)} else {size(b)})"
+            case [op, a, b] if op in ("min", "max"):
+                return f"{op}({size(a)}, {size(b)})"
+            case [op, a, b]:
+                return f"({size(a)} {op} {size(b)})"
+        return str(value)
+
+    def bare(text: str) -> str:
+        # "(h + 8)" as a whole needs no parentheses; "(h + 1) * (w + 1)" keeps its own.
+        depth = 0
+        for position, character in enumerate(text):
+            depth += {"(": 1, ")": -1}.get(character, 0)
+            if depth == 0:
+                return text[1:-1] if text.startswith("(") and position == len(text) - 1 else text
+        return text
+
+    return ", ".join(bare(size(value)) for value in shape) or "scalar"
+
+
+# Which of the runner's modules a page fetches, beside what these import.
+_MODULES = {"webgpu": ("index.js", "webgpu.js"), "wasm": ("index.js", "wasm.js", "worker.js")}
+_IMPORT = re.compile(r"^(?:import|export)\b[^;]*?\bfrom '\./([\w.-]+)'", re.MULTILINE)
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """What a descriptor's folder holds: signature, targets, and what a page downloads of it.
+
+    A page fetches the modules of the runner that its target needs, the target's code, and weights;
+    `code_gzip` counts all but the weights, as a web server would send them.
+    """
+    document = json.loads((folder / "model.json").read_text())
+    runner = document["runner"]
+
+    def gzipped(name: str) -> int:
+        return len(gzip.compress((folder / name).read_bytes(), 9))
+
+    def code(target: str, file: str) -> dict[str, Any]:
+        modules: list[str] = []
+        todo = list(_MODULES[target])
+        while todo:
+            module = todo.pop()
+            if module not in modules:
+                modules.append(module)
+                todo += _IMPORT.findall((folder / runner / module).read_text())
+        names = ["model.json", "model.js", file, *(f"{runner}/{module}" for module in modules)]
+        return {"file": file, "code_gzip": sum(map(gzipped, names))}
+
+    targets: dict[str, Any] = {}
+    if "webgpu" in document["targets"]:
+        targets["webgpu"] = code("webgpu", document["targets"]["webgpu"]["file"])
+    for variant in document["targets"].get("wasm", {}).get("variants", ()):
+        targets[f"wasm {variant['name']}"] = code("wasm", variant["file"])
+    return {
+        "descriptor": str(folder),
+        "name": document["name"],
+        "dims": document["dims"],
+        "inputs": document["inputs"],
+        "outputs": document["outputs"],
+        "weights_bytes": document["weights"]["bytes"],
+        "shards": len(document["weights"]["shards"]),
+        "targets": targets,
+    }
+
+
+def show_descriptor(summary: Mapping[str, Any]) -> None:
+    """The tables of `describe`."""
+    table = Table(title=summary["name"], title_justify="left", title_style="bold")
+    for heading in ("", "name", "dtype", "shape"):
+        table.add_column(heading)
+    for kind in ("inputs", "outputs"):
+        for entry in summary[kind]:
+            table.add_row(
+                kind[:-1], escape(entry["name"]), entry["dtype"], shape_text(entry["shape"])
+            )
+    out.print(table)
+    for dim in summary["dims"]:
+        out.print(f"  {escape(dim['name'])} = {dim['min']}..{dim['max']}", highlight=False)
+    table = Table()
+    table.add_column("a page fetches")
+    table.add_column("code (gzip)", justify="right")
+    table.add_column("weights", justify="right")
+    for label, target in summary["targets"].items():
+        table.add_row(label, amount(target["code_gzip"]), amount(summary["weights_bytes"]))
+    out.print(table)
+
+
+def print_notices(notices: Sequence[str]) -> None:
+    """What the transpiler decided and a user may want to know."""
+    for notice in notices:
+        out.print(f"[yellow]note[/] {escape(notice)}", highlight=False)
+
+
+_COLOURS = {"right": "green", "wrong": "bold red", "empty": "bold yellow"}
+
+
+def show_check(report: CheckReport) -> None:
+    table = Table(title=f"{report.model} in {report.browser}", title_justify="left")
+    table.add_column("target")
+    table.add_column("sizes")
+    table.add_column("output")
+    table.add_column("max error", justify="right")
+    table.add_column("of largest", justify="right")
+    table.add_column("allowed", justify="right")
+    table.add_column("")
+    for run in report.runs:
+        target = run.label
+        sizes = " ".join(f"{name}={size}" for name, size in run.sizes.items())
+        if run.error:
+            table.add_row(target, sizes, "", "", "", "", "[bold red]failed[/]")
+        for output in run.outputs:
+            table.add_row(
+                target,
+                sizes,
+                escape(output.name),
+                f"{output.max_abs:.2e}",
+                f"{output.relative:.2e}",
+                f"{output.tolerance:.0e}",
+                f"[{_COLOURS[output.verdict]}]{output.verdict}[/]"
+                + (f" ({escape(output.why)})" if output.why else ""),
+            )
+    out.print(table)
+    for run in report.runs:
+        if run.layers or run.fused:
+            _show_layers(run)
+    for run in report.runs:
+        if run.error:
+            name = run.label
+            out.print(f"[bold red]{name}:[/] {escape(run.error)}", highlight=False)
+    print_notices(report.notices)
+    wrong = sum(not run.right for run in report.runs)
+    if wrong:
+        out.print(f"[bold red]{wrong} of {len(report.runs)} runs are not right[/]")
+    else:
+        out.print(f"[green]all {len(report.runs)} runs are right[/]")
+
+
+def _show_layers(run: Run) -> None:
+    table = Table(title=f"{run.label}: stored values", title_justify="left")
+    for heading in ("value", "shape", "max error", "of largest", ""):
+        table.add_column(heading)
+    for layer in run.layers:
+        # A constant inner value is nothing special, so only "wrong" stands out here.
+        colour = _COLOURS["wrong"] if layer.verdict == "wrong" else "green"
+        table.add_row(
+            escape(layer.name),
+            shape_text(layer.shape),
+            f"{layer.max_abs:.2e}",
+            f"{layer.relative:.2e}",
+            f"[{colour}]{'wrong' if layer.verdict == 'wrong' else 'right'}[/]",
+        )
+    out.print(table)
+    out.print(f"fused away ({len(run.fused)}): {escape(', '.join(run.fused))}", style="dim")
+
+
+def show_timings(timings: Sequence[Timing], name: str, browser: str) -> None:
+    """One row for each target, then the kernels of those that were profiled."""
+    sizes = " ".join(f"{dim}={size}" for dim, size in timings[0].sizes.items())
+    table = Table(title=f"{name} {sizes} in {browser}, ms".replace("  ", " "))
+    for heading in ("target", "threads", "load", "first run", "warm min", "median", "runs"):
+        table.add_column(heading, justify="left" if heading == "target" else "right")
+    for t in timings:
+        figures = (t.load, t.first, t.minimum, t.median)
+        target = f"{t.target} {t.variant}"
+        table.add_row(target, str(t.threads), *(f"{ms:.2f}" for ms in figures), str(len(t.warm)))
+    out.print(table)
+    for t in timings:
+        if t.kernels:
+            _show_kernels(t)
+
+
+def _show_kernels(timing: Timing) -> None:
+    """The steps of one run, slowest first; those that together take 1 % are one row."""
+    table = Table(title=f"{timing.target} {timing.variant}, {timing.threads} threads: kernels")
+    table.add_column("kernel")
+    table.add_column("from")
+    table.add_column("ms", justify="right")
+    table.add_column("share", justify="right")
+    total = sum(kernel.ms for kernel in timing.kernels) or 1.0
+    rest = sorted(timing.kernels, key=lambda kernel: -kernel.ms)
+    left = total
+    while rest and left > total / 100:
+        kernel = rest.pop(0)
+        left -= kernel.ms
+        table.add_row(
+            escape(kernel.name),
+            escape(kernel.origin),
+            f"{kernel.ms:.3f}",
+            f"{100 * kernel.ms / total:.1f} %",
+        )
+    if rest:
+        table.add_row(f"{len(rest)} more", "", f"{left:.3f}", f"{100 * left / total:.1f} %")
+    out.print(table)
+
+
+def show_inspection(seen: Inspection) -> None:
+    """What the model is made of, then one table of kernels for each target."""
+    operators = ", ".join(f"{name} {count}" for name, count in seen.operators.items())
+    out.print(f"[bold]operators[/]  {escape(operators)}", highlight=False)
+    out.print(
+        f"[bold]parameters[/] {seen.parameters:,} ({amount(seen.parameter_bytes)})", highlight=False
+    )
+    show_descriptor(seen.download)
+    for name, compiled in seen.targets.items():
+        _show_compiled(name, compiled)
+    print_notices(seen.notices)
+
+
+def _show_compiled(target: str, compiled: Compiled) -> None:
+    table = Table(
+        title=f"{target}: {compiled.launches} launches of {len(compiled.kernels)} kernels, "
+        f"{compiled.flops / 1e9:.3f} GFLOP",
+        title_justify="left",
+        title_style="bold",
+    )
+    table.add_column("kernel", overflow="fold")
+    table.add_column("is")
+    table.add_column("launches", justify="right")
+    table.add_column("MFLOP", justify="right")
+    table.add_column("from", overflow="fold")
+    for kernel in sorted(compiled.kernels, key=lambda kernel: -kernel.flops):
+        first = kernel.origins[:2]
+        more = len(kernel.origins) - len(first)
+        table.add_row(
+            escape(kernel.name),
+            kernel.kind,
+            str(kernel.launches),
+            f"{kernel.flops / 1e6:.2f}",
+            escape(", ".join(first) + (f" and {more} more" if more else "")),
+        )
+    out.print(table)
+    if compiled.memory:
+        parts = ", ".join(f"{name} {amount(size)}" for name, size in compiled.memory.items())
+        out.print(f"  memory: {parts}", highlight=False)
+    if compiled.prepare:
+        out.print(f"  {compiled.prepare} more launches, once, when the weights have arrived")
+    out.print(f"  {len(compiled.fused)} values of the model are fused away: never stored")
