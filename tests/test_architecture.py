@@ -33,7 +33,7 @@ ENTRIES = {"__init__", "cli", "inspect"}
 # that a target lacks, the frame of a module, and what never fuses. Everything else is printed from
 # expressions. A new kernel is seldom worth a new row.
 TEMPLATES = {
-    "conv.c", "depthwise.c", "matmul.c", "tile.c", "module.c", "prelude.h",
+    "columns.c", "conv.c", "depthwise.c", "matmul.c", "tile.c", "module.c", "prelude.h",
     "gemm_register.wgsl", "gemm_tile.wgsl", "maths.wgsl",
 }  # fmt: skip
 TARGET_TEXT = ("@workgroup_size", "@compute", "var<storage", "__builtin_wasm", "vector_size(")

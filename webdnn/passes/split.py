@@ -5,10 +5,10 @@ A reduction kernel works on one result at a time; the sums over the pixels of a 
 inner axis alone, with as many results as there are outer positions; a single long axis is cut into
 rows first. Sums are associated differently: results differ by rounding.
 
-It also keeps float sums accurate: the rounding error of a serial sum grows with its length, and models
-that take a variance as E[x^2] - E[x]^2 magnify it. Reductions along the last axis are left whole unless
-they are very long: their kernels keep many partial results anyway, and softmax and layer normalisation
-stay one kernel.
+It also keeps float sums accurate: the rounding error of a serial sum grows with its length, and
+models that take a variance as E[x^2] - E[x]^2 magnify it. Reductions along the last axis are left
+whole unless they are very long: their kernels keep many partial results anyway, and softmax and
+layer normalisation stay one kernel.
 """
 
 from __future__ import annotations
