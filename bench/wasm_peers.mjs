@@ -88,6 +88,7 @@ export default async function compare(task, io) {
   performance.setResourceTimingBufferSize(10_000);
   const { instance } = await WebAssembly.instantiateStreaming(fetch(task.peak));
   const peak = /** @type {(rounds: number, x: number) => number} */ (instance.exports.peak);
+  /** @type {ArrayBufferView[]} */
   const arrays = [];
   for (const [i, { dtype }] of task.inputs.entries()) {
     const type = ARRAYS[/** @type {keyof typeof ARRAYS} */ (dtype)];

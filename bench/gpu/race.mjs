@@ -20,6 +20,8 @@
 
 const ARRAYS = { float32: Float32Array, int32: Int32Array, int64: BigInt64Array, uint8: Uint8Array };
 const MOST_PASSES = 2048;
+/** GPUBufferUsage and GPUMapMode.READ, as the specification numbers them. */
+const [MAP_READ, COPY_SRC, COPY_DST, STORAGE, QUERY_RESOLVE, MODE_READ] = [1, 4, 8, 128, 512, 1];
 
 const sleep = (/** @type {number} */ ms) => new Promise((resolve) => { setTimeout(resolve, ms); });
 /** @template T @param {() => Promise<T> | T} call */
@@ -81,8 +83,8 @@ function instrument() {
 /** A recorder of one device: `busy` and `span` of the passes that `work` makes, in milliseconds. @param {GPUDevice} device */
 function recorder(device) {
   const set = device.createQuerySet({ type: 'timestamp', count: 2 * MOST_PASSES });
-  const resolved = device.createBuffer({ size: 16 * MOST_PASSES, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC });
-  const target = device.createBuffer({ size: 16 * MOST_PASSES, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST });
+  const resolved = device.createBuffer({ size: 16 * MOST_PASSES, usage: QUERY_RESOLVE | COPY_SRC });
+  const target = device.createBuffer({ size: 16 * MOST_PASSES, usage: MAP_READ | COPY_DST });
   return async (/** @type {() => Promise<unknown>} */ work) => {
     recording = { device, set, passes: 0 };
     const { passes } = await work().then(() => /** @type {Recording} */ (recording)).finally(() => { recording = null; });
@@ -92,7 +94,7 @@ function recorder(device) {
     encoder.resolveQuerySet(set, 0, 2 * passes, resolved, 0);
     encoder.copyBufferToBuffer(resolved, 0, target, 0, 16 * passes);
     device.queue.submit([encoder.finish()]);
-    await target.mapAsync(GPUMapMode.READ);
+    await target.mapAsync(MODE_READ);
     const stamps = new BigUint64Array(target.getMappedRange().slice(0, 16 * passes));
     target.unmap();
     let busy = 0n, first = stamps[0], last = stamps[1];
@@ -114,7 +116,7 @@ async function clock(device, record, groups, rounds = 512) {
       y[id.x & 1023u] = dot(a + b + c + d, vec4f(1));
     }`;
   const pipeline = await device.createComputePipelineAsync({ layout: 'auto', compute: { module: device.createShaderModule({ code }) } });
-  const buffer = device.createBuffer({ size: 4096, usage: GPUBufferUsage.STORAGE });
+  const buffer = device.createBuffer({ size: 4096, usage: STORAGE });
   const group = device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries: [{ binding: 0, resource: { buffer } }] });
   let best = Infinity;
   for (let i = 0; i < 5; i++) {
@@ -156,7 +158,7 @@ const ENGINES = {
   },
 
   async ort({ onnx, inputs, dims }, arrays) {
-    const ort = await import('/ort/ort.jspi.bundle.min.mjs');
+    const ort = await import(new URL('/ort/ort.jspi.bundle.min.mjs', location.href).href);
     ort.env.wasm.wasmPaths = new URL('/ort/', location.href).href;
     ort.env.webgpu.powerPreference = 'high-performance';
     ort.env.logLevel = 'error';
@@ -200,6 +202,7 @@ export default async function race(task, io) {
   const { vendor, architecture, description } = adapter.info;
   instrument();
 
+  /** @type {ArrayBufferView[]} */
   const arrays = [];
   for (const [i, { dtype }] of task.inputs.entries()) {
     arrays.push(new ARRAYS[/** @type {keyof typeof ARRAYS} */ (dtype)](await io.read(`input-${i}`)));
