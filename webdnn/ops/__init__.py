@@ -5,6 +5,8 @@ axes, and softmax, normalisations and pooling composed of them), `linear` (matri
 convolutions, computed by templates) and `resize`. Frontends and passes build graphs from these names alone.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .elementwise import *  # noqa: F403
 from .known import ints, known
 from .linear import conv, conv_size, conv_transpose, matmul
@@ -19,3 +21,7 @@ from .reduce import (
 from .resize import resize
 
 __all__ = [name for name in dir() if not name.startswith("__")]
+
+if TYPE_CHECKING:  # operators are made by decorators, which mypy does not follow
+
+    def __getattr__(name: str) -> Any: ...
