@@ -271,7 +271,7 @@ def row(name: str, op: str, *operands: Any, outputs: int = 1, domain: str = "", 
     case(lambda n: getattr(n, op)(*operands, outputs=outputs, domain=domain, **more), name=name, **own)
 
 
-# ---- elementwise: every function on odd sizes, and on the edges of its domain ----------------------
+# ---- elementwise: every function on odd sizes, and on the edges of its domain -------------------
 
 NAN, INF = float("nan"), float("inf")
 EDGES = f32([0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1e-30, -1e-30, 1e-6, 2.5, -2.5, 3.5, -7.25, 10.0, -10.0, 88.0, -88.0, 100.0,
@@ -325,7 +325,7 @@ row("clip_edges", "Clip", given(EDGES), f32(-5), f32(5), special=True)
 row("clip_int64_upper_open", "Clip", given([-5, 0, 7, 2**31 - 1], "int64"), np.int64(0), np.int64(2**63 - 1), opset=13)
 row("clip_crossed", "Clip", X(13), f32(1), f32(-1), opset=13)
 
-# ---- two operands: broadcasting, dtypes, integer corners -------------------------------------------
+# ---- two operands: broadcasting, dtypes, integer corners ----------------------------------------
 
 _PATTERNS = {
     "same": ((3, 5, 7), (3, 5, 7)), "scalar": ((3, 5, 7), ()), "scalar_left": ((), (3, 5, 7)), "last": ((3, 5, 7), (7,)),
@@ -356,6 +356,7 @@ row("pow_cube", "Pow", X(3, 7), f32(3))
 row("pow_half", "Pow", X(3, 7, lo=0), f32(0.5))
 row("pow_int_exponent", "Pow", X(3, 7), np.array([2, 3, 1, 0, 2, 3, 4], np.int64))
 row("pow_int_base", "Pow", X(7, lo=-4, hi=4, dtype="int32"), np.int32(3))
+row("pow_int_both", "Pow", X(3, 13, lo=-3, hi=3, dtype="int32"), X(13, lo=0, hi=7, dtype="int32"))
 row("max_three", "Max", X(3, 5), X(5), X(3, 1))
 row("min_three", "Min", X(3, 5), X(5), X(3, 1))
 row("sum_three", "Sum", X(3, 5), X(5), X(3, 1))
@@ -396,7 +397,7 @@ for _op in ("BitwiseAnd", "BitwiseOr", "BitwiseXor"):
     row(_op.lower(), _op, X(3, 7, lo=-99, hi=99, dtype="int32"), X(7, lo=-99, hi=99, dtype="int32"), opset=18)
 row("bitwisenot", "BitwiseNot", X(13, lo=-99, hi=99, dtype="int32"), opset=18)
 
-# ---- casts -----------------------------------------------------------------------------------------
+# ---- casts --------------------------------------------------------------------------------------
 
 _F32, _F16, _I32, _I64, _U8, _I8, _BOOL = (
     TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT32, TensorProto.INT64, TensorProto.UINT8, TensorProto.INT8,
@@ -417,7 +418,7 @@ row("half_input_float_output", "Cast", X(33, dtype="float16"), to=_F32)
 row("double_input", "Mul", X(3, 7, dtype="float64"), X(7, dtype="float64"))
 row("castlike", "CastLike", X(3, 7, lo=-9, hi=9), W(1, dtype="int32"), opset=15, oracle="reference")
 
-# ---- convolution -----------------------------------------------------------------------------------
+# ---- convolution --------------------------------------------------------------------------------
 
 for _name, _x, _w, _attrs in (
     ("1x1", (1, 7, 5, 3), (13, 7, 1, 1), {}), ("1x1_stride", (1, 7, 9, 7), (5, 7, 1, 1), {"strides": [2, 2]}),
@@ -474,7 +475,7 @@ row("convtranspose_symbolic", "ConvTranspose", X(1, 5, "h", "w"), W(5, 3, 2, 2),
     sizes=({"h": 1, "w": 7}, {"h": 9, "w": 2}))
 row("convtranspose_3d", "ConvTranspose", X(1, 2, 3, 4, 3), W(2, 3, 2, 3, 2), strides=[2, 1, 2])
 
-# ---- matrix products -------------------------------------------------------------------------------
+# ---- matrix products ----------------------------------------------------------------------------
 
 for _name, _a, _b in (
     ("square", (13, 13), (13, 13)), ("odd", (5, 7), (7, 3)), ("wide", (3, 33), (33, 65)), ("tall", (65, 7), (7, 5)), ("row", (1, 33), (33, 17)),
@@ -503,7 +504,7 @@ for _eq, _shapes in (
 ):  # fmt: skip
     row("einsum_" + _eq.replace("->", "_to_").replace(",", "_").replace("...", "_"), "Einsum", *(X(*s) for s in _shapes), equation=_eq)
 
-# ---- pooling ---------------------------------------------------------------------------------------
+# ---- pooling ------------------------------------------------------------------------------------
 
 for _op in ("MaxPool", "AveragePool"):
     for _name, _x, _attrs in (
@@ -531,7 +532,7 @@ for _op in ("GlobalAveragePool", "GlobalMaxPool"):
 row("lppool", "LpPool", X(1, 3, 8, 9), kernel_shape=[3, 3], strides=[2, 2], p=2, opset=18)
 row("globallppool", "GlobalLpPool", X(1, 3, 8, 9), p=2)
 
-# ---- reductions ------------------------------------------------------------------------------------
+# ---- reductions ---------------------------------------------------------------------------------
 
 for _op in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare"):
     _lo = 0.2 if _op in ("ReduceLogSum", "ReduceProd") else -2.0
@@ -561,7 +562,7 @@ row("cumsum_last_exclusive", "CumSum", X(3, 33), np.int64(-1), exclusive=1)
 row("cumsum_reverse", "CumSum", X(7, 5), np.int64(0), reverse=1)
 row("cumsum_reverse_exclusive", "CumSum", X(7, 5), np.int64(0), reverse=1, exclusive=1)
 
-# ---- softmax and normalisations --------------------------------------------------------------------
+# ---- softmax and normalisations -----------------------------------------------------------------
 
 for _op in ("Softmax", "LogSoftmax"):
     row(f"{_op.lower()}_last", _op, X(3, 5, 13, lo=-9, hi=9))
@@ -593,7 +594,7 @@ row("lpnorm_1", "LpNormalization", X(3, 7), axis=0, p=1)
 row("lrn", "LRN", X(1, 13, 5, 3), size=5, alpha=1e-2, beta=0.6, bias=1.5)
 row("mvn", "MeanVarianceNormalization", X(2, 3, 5, 7), oracle="reference")
 
-# ---- movement --------------------------------------------------------------------------------------
+# ---- movement -----------------------------------------------------------------------------------
 
 for _name, _perm in (("nhwc", [0, 2, 3, 1]), ("swap_last", [0, 1, 3, 2]), ("reverse", [3, 2, 1, 0]), ("rotate", [1, 2, 3, 0])):
     row(f"transpose_{_name}", "Transpose", X(2, 3, 5, 7), perm=_perm)
@@ -670,7 +671,7 @@ row("shape_part", "Shape", X(3, 5, 7), start=1, end=-1)
 row("constant_node", "Constant", value=helper.make_tensor("v", TensorProto.FLOAT, [2], [2.5, -1]))
 row("constant_floats", "Constant", value_floats=[1.0, 2.5])
 
-# ---- resizing --------------------------------------------------------------------------------------
+# ---- resizing -----------------------------------------------------------------------------------
 
 for _mode in ("nearest", "linear", "cubic"):
     for _name, _scale in (("double", (2.0, 2.0)), ("half", (0.5, 0.5)), ("odd", (1.6, 2.3))):
@@ -694,7 +695,7 @@ row("gridsample_border", "GridSample", X(2, 3, 5, 7), X(2, 4, 6, 2, lo=-1.5, hi=
 row("gridsample_reflection", "GridSample", X(1, 3, 5, 7), X(1, 4, 6, 2, lo=-1.5, hi=1.5), opset=16, padding_mode="reflection")
 row("gridsample_nearest", "GridSample", X(1, 3, 5, 7), X(1, 4, 6, 2, lo=-1.2, hi=1.2), opset=16, mode="nearest")
 
-# ---- quantisation ----------------------------------------------------------------------------------
+# ---- quantisation -------------------------------------------------------------------------------
 
 row("quantizelinear", "QuantizeLinear", X(3, 33, lo=-4, hi=4), f32(0.031), np.uint8(128))
 row("quantizelinear_int8_axis", "QuantizeLinear", X(3, 5, 7, lo=-4, hi=4), W(5, lo=0.02, hi=0.05), np.zeros(5, np.int8), axis=1)
@@ -708,7 +709,7 @@ row("qlinearmatmul", "QLinearMatMul", X(3, 5, lo=0, hi=255, dtype="uint8"), f32(
 row("qlinearconv", "QLinearConv", X(1, 3, 6, 7, lo=0, hi=255, dtype="uint8"), f32(0.02), np.uint8(113), W(4, 3, 3, 3, lo=-127, hi=127, dtype="int8"),
     W(4, lo=0.001, hi=0.002), np.zeros(4, np.int8), f32(0.05), np.uint8(118), W(4, lo=-999, hi=999, dtype="int32"), pads=[1, 1, 1, 1])
 
-# ---- chains: what fuses, cancels or shares ---------------------------------------------------------
+# ---- chains: what fuses, cancels or shares ------------------------------------------------------
 
 
 @case

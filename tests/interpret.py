@@ -1,10 +1,12 @@
-"""A slow numpy reading of whole graphs, for tests alone: is the graph right before any target runs it?
+"""A slow numpy reading of whole graphs, for tests alone: is the graph right before any target runs
+it?
 
     y = interpret(graph, {"x": array}, {"h": 64})["y"]
 
-`reading="element"` computes each value from the expression of one element, which is what targets print;
-`reading="numpy"` uses the operators' own numpy functions, which fold constants. They must agree. A read
-outside a tensor gives NaN (or a large integer), so an index that is not guarded shows in the result.
+`reading="element"` computes each value from the expression of one element, which is what targets
+print; `reading="numpy"` uses the operators' own numpy functions, which fold constants. They must
+agree. A read outside a tensor gives NaN (or a large integer), so an index that is not guarded
+shows in the result.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ _POISON = {"f32": np.nan, "i32": 0x5BADF00D, "u32": 0x5BADF00D, "bool": True}
 
 
 def calculate(root: Expr, leaves: Mapping[Expr, Any], buffers: list[np.ndarray]) -> np.ndarray:
-    """An expression on arrays: `leaves` gives variables and dimensions, loads read `buffers` (flat)."""
+    """An expression on arrays: `leaves` gives variables and dimensions, loads read `buffers`
+    (flat).
+    """
     done: dict[Expr, Any] = {}
     for e in walk(root):
         if e.op == "const":
@@ -33,7 +37,11 @@ def calculate(root: Expr, leaves: Mapping[Expr, Any], buffers: list[np.ndarray])
         elif e.op == "load":
             buffer, at = buffers[e.args[0]], done[e.args[1]]
             inside = (at >= 0) & (at < buffer.size)
-            taken = buffer[np.where(inside, at, 0)] if buffer.size else np.zeros(np.shape(at), buffer.dtype)
+            taken = (
+                buffer[np.where(inside, at, 0)]
+                if buffer.size
+                else np.zeros(np.shape(at), buffer.dtype)
+            )
             done[e] = np.where(inside, taken, np.asarray(_POISON[e.dtype], _DTYPE[e.dtype]))
         elif e.op == "cast":
             done[e] = expr.cast_numpy(done[e.args[0]], e.dtype)
@@ -45,8 +53,13 @@ def calculate(root: Expr, leaves: Mapping[Expr, Any], buffers: list[np.ndarray])
     return np.asarray(done[root])
 
 
-def interpret(graph: Graph, feeds: Mapping[str, np.ndarray], dims: Mapping[str, int] | None = None,
-              reading: str = "element", keep: Callable[[Value], bool] | None = None) -> dict[str, np.ndarray]:
+def interpret(
+    graph: Graph,
+    feeds: Mapping[str, np.ndarray],
+    dims: Mapping[str, int] | None = None,
+    reading: str = "element",
+    keep: Callable[[Value], bool] | None = None,
+) -> dict[str, np.ndarray]:
     """The outputs by name; `dims` are the sizes of the symbolic dimensions."""
     sizes = dict(dims or {})
     leaves = {d: sizes[d.args[0]] for d in graph.dims}
@@ -70,14 +83,24 @@ def _settled(a: Any, sizes: Mapping[str, int]) -> Any:
     return tuple(_settled(x, sizes) for x in a) if isinstance(a, tuple) else a
 
 
-def _compute(v: Value, done: Mapping[Value, np.ndarray], feeds: Mapping[str, np.ndarray], sizes: Mapping[str, int],
-             leaves: Mapping[Expr, int], reading: str) -> np.ndarray:
+def _compute(
+    v: Value,
+    done: Mapping[Value, np.ndarray],
+    feeds: Mapping[str, np.ndarray],
+    sizes: Mapping[str, int],
+    leaves: Mapping[Expr, int],
+    reading: str,
+) -> np.ndarray:
     op, shape = v.node.op, _settled(v.shape, sizes)
     inputs = [done[i] for i in v.inputs]
-    attrs = {k: _settled(a, sizes) for k, a in v.attrs.items() if k not in ("name", "dtype", "data")}
+    attrs = {
+        k: _settled(a, sizes) for k, a in v.attrs.items() if k not in ("name", "dtype", "data")
+    }
     if v.op == "input":
         fed = np.asarray(feeds[v.attrs["name"]])
-        assert fed.shape == shape and fed.dtype == DTYPES[v.dtype], f"{v.attrs['name']}: {fed.shape} {fed.dtype}, {v}"
+        assert fed.shape == shape and fed.dtype == DTYPES[v.dtype], (
+            f"{v.attrs['name']}: {fed.shape} {fed.dtype}, {v}"
+        )
         return fed
     if v.op == "const":
         return np.asarray(v.attrs["data"].read())
@@ -105,12 +128,19 @@ def _compute(v: Value, done: Mapping[Value, np.ndarray], feeds: Mapping[str, np.
     return np.asarray(out).astype(DTYPES[v.dtype], copy=False)
 
 
-def _by_element(v: Value, inputs: list[np.ndarray], shape: tuple[int, ...], leaves: Mapping[Expr, int]) -> np.ndarray:
+def _by_element(
+    v: Value, inputs: list[np.ndarray], shape: tuple[int, ...], leaves: Mapping[Expr, int]
+) -> np.ndarray:
     axes = [expr.var(f"i{k}", max(1, d)) for k, d in enumerate(shape)]
     grid: dict[Expr, Any] = dict(leaves)
     for k, (axis, d) in enumerate(zip(axes, shape, strict=True)):
-        grid[axis] = np.arange(d, dtype=np.int32).reshape([-1 if j == k else 1 for j in range(len(shape))])
-    stored = [i.astype(_DTYPE[scalar_dtype(value.dtype)], copy=False).ravel() for i, value in zip(inputs, v.inputs, strict=True)]
+        grid[axis] = np.arange(d, dtype=np.int32).reshape(
+            [-1 if j == k else 1 for j in range(len(shape))]
+        )
+    stored = [
+        i.astype(_DTYPE[scalar_dtype(value.dtype)], copy=False).ravel()
+        for i, value in zip(inputs, v.inputs, strict=True)
+    ]
 
     def read(k: int, index: Any) -> Expr:
         flat: Any = lift(0)
@@ -125,8 +155,10 @@ def _by_element(v: Value, inputs: list[np.ndarray], shape: tuple[int, ...], leav
     return np.broadcast_to(calculate(element, grid, stored), shape)
 
 
-def _conv(x: np.ndarray, w: np.ndarray, *, stride: Any, pads: Any, dilation: Any, groups: int) -> np.ndarray:
-    n, h, wd, c = x.shape
+def _conv(
+    x: np.ndarray, w: np.ndarray, *, stride: Any, pads: Any, dilation: Any, groups: int
+) -> np.ndarray:
+    n, h, wd, _ = x.shape
     kh, kw, cg, m = w.shape
     top, left, bottom, right = pads
     x = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
@@ -136,7 +168,11 @@ def _conv(x: np.ndarray, w: np.ndarray, *, stride: Any, pads: Any, dilation: Any
     for y in range(kh):
         for z in range(kw):
             y0, z0 = y * dilation[0], z * dilation[1]
-            part = x[:, y0:y0 + (oh - 1) * stride[0] + 1:stride[0], z0:z0 + (ow - 1) * stride[1] + 1:stride[1]]
+            part = x[
+                :,
+                y0 : y0 + (oh - 1) * stride[0] + 1 : stride[0],
+                z0 : z0 + (ow - 1) * stride[1] + 1 : stride[1],
+            ]
             part = part.reshape(n, oh, ow, groups, cg)
             filters = w[y, z].reshape(cg, groups, m // groups)
             if cg == 1:
@@ -153,7 +189,9 @@ def _unpacked(w: np.ndarray, n: int) -> np.ndarray:
     return flat.reshape(*flat.shape[:-2], -1)[..., :n]
 
 
-def _packed_conv(x: np.ndarray, w: np.ndarray, *, kernel: Any, m: int, groups: int, **rest: Any) -> np.ndarray:
+def _packed_conv(
+    x: np.ndarray, w: np.ndarray, *, kernel: Any, m: int, groups: int, **rest: Any
+) -> np.ndarray:
     filters = np.moveaxis(_unpacked(w, m // groups), 0, 1).reshape(*kernel, -1, m)
     return _conv(x, filters, groups=groups, **rest)
 
@@ -171,7 +209,9 @@ def _unpacked(panels: np.ndarray, n: int) -> np.ndarray:
     return wide.reshape(*wide.shape[:-2], -1)[..., :n]
 
 
-def _packed_conv(x: np.ndarray, w: np.ndarray, *, kernel: Any, m: int, groups: int, **attrs: Any) -> np.ndarray:
+def _packed_conv(
+    x: np.ndarray, w: np.ndarray, *, kernel: Any, m: int, groups: int, **attrs: Any
+) -> np.ndarray:
     flat = _unpacked(w, m // groups)  # [G, KH*KW*C, M/G]
     filters = flat.transpose(1, 0, 2).reshape(*kernel, x.shape[3] // groups, m)
     return _conv(x, filters, groups=groups, **attrs)

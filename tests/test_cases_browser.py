@@ -4,8 +4,8 @@
     firefox    wasm: plain, relaxed-threads; WebGPU (its other WGSL compiler, with shader-f16)
     webkit     wasm: plain
 
-A batch of cases is one descriptor. On WebGPU every storage buffer is followed by guard words, which no
-kernel may change; on wasm tests/test_cases_wasm.py looks after those.
+A batch of cases is one descriptor. On WebGPU every storage buffer is followed by guard words,
+which no kernel may change; on wasm tests/test_cases_wasm.py looks after those.
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ from webdnn.fuse import fuse
 
 BATCH = 80
 HERE = Path(__file__).parent
-WEBGPU_TOLERANCE = 10.0  # times a case's own: WGSL's exp, log and division are allowed less accuracy
+WEBGPU_TOLERANCE = (
+    10.0  # times a case's own: WGSL's exp, log and division are allowed less accuracy
+)
 NAMES = list(CASES)
 BATCHES = range(-(-len(NAMES) // BATCH))
-VARIANTS = {"chromium": ("plain", "relaxed", "plain-threads", "relaxed-threads"), "firefox": ("plain", "relaxed-threads"),
+VARIANTS = {"chromium": ("plain", "relaxed", "plain-threads", "relaxed-threads"), "firefox":
+("plain", "relaxed-threads"),
             "webkit": ("plain",)}  # fmt: skip
 RUNS = [(e, "wasm", v) for e, variants in VARIANTS.items() for v in variants]
 RUNS += [(e, "webgpu", None) for e in ("chromium", "firefox")]
@@ -53,7 +56,9 @@ class Pages:
                     raise
                 pytest.skip(str(error))
             mounts = {"/d/": self.folder, "/t/": HERE}
-            self.pages[engine] = self.stack.enter_context(open_page(engine, mounts=mounts, webgpu=engine != "webkit"))
+            self.pages[engine] = self.stack.enter_context(
+                open_page(engine, mounts=mounts, webgpu=engine != "webkit")
+            )
         return self.pages[engine]
 
     def batch(self, k: int) -> list[Net]:
@@ -90,7 +95,12 @@ def test_cases(engine: str, target: str, variant: str | None, k: int, pages: Pag
     options: dict[str, Any] = {"backend": target}
     if variant:
         options |= {"variant": variant, "threads": THREADS if variant.endswith("threads") else 1}
-    argument = {"descriptor": f"/d/{target}-{k}/", "options": options, "runs": runs, "layers": False}
+    argument = {
+        "descriptor": f"/d/{target}-{k}/",
+        "options": options,
+        "runs": runs,
+        "layers": False,
+    }
     try:
         reply = page.call("/t/cases_page.js", argument, arrays, timeout=570)
     except PageError as error:
@@ -99,12 +109,22 @@ def test_cases(engine: str, target: str, variant: str | None, k: int, pages: Pag
     assert (backend["name"], backend["variant"]) == (target, variant) or variant is None, backend
     wrong = []
     for r, run in enumerate(reply.value["runs"]):
-        found = {o["name"]: np.frombuffer(reply.arrays[o["array"]], _ELEMENTS[o["type"]]).reshape(o["shape"]) for o in run["outputs"]}
+        found = {
+            o["name"]: np.frombuffer(reply.arrays[o["array"]], _ELEMENTS[o["type"]]).reshape(
+                o["shape"]
+            )
+            for o in run["outputs"]
+        }
         for n in nets:
             if r < len(n.case.sizes):
                 tol = n.case.tol * (WEBGPU_TOLERANCE if target == "webgpu" else 1)
                 for output, wanted in n.case.expected(n, n.case.feeds(n, r)).items():
-                    problem = n.case.problem(found[output].astype(wanted.dtype), wanted, tol, n.case.special and target == "webgpu")
+                    problem = n.case.problem(
+                        found[output].astype(wanted.dtype),
+                        wanted,
+                        tol,
+                        n.case.special and target == "webgpu",
+                    )
                     if problem:
                         wrong.append(f"{output} at {dict(n.case.sizes[r])}: {problem}")
     assert not wrong, f"{len(wrong)} outputs are wrong:\n" + "\n".join(wrong)

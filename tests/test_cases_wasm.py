@@ -1,7 +1,8 @@
-"""The table of cases on WebAssembly in Node: plain SIMD, one thread, guard bytes around every buffer.
+"""The table of cases on WebAssembly in Node: plain SIMD, one thread, guard bytes around every
+buffer.
 
-Many cases are one program, so that compiling them takes one call; a case that breaks its batch is found
-by running the batch's cases alone.
+Many cases are one program, so that compiling them takes one call; a case that breaks its batch is
+found by running the batch's cases alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from tests.cases import CASES, Net, merged
 from tests.wasm_harness import run as run_program
 from webdnn import passes
 from webdnn.fuse import fuse
-from webdnn.graph import DTYPES, upper
+from webdnn.graph import DTYPES
 from webdnn.kernel import Program
 from webdnn.lower import weight_array
 
@@ -30,7 +31,9 @@ pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="needs node
 def values(program: Program, feeds: dict[str, np.ndarray]) -> dict[int, np.ndarray]:
     """The contents of input and weight buffers."""
     out = {b: weight_array(v) for b, v in program.weights.items()}
-    return out | {t.buffer: stored(feeds[t.name], program.buffers[t.buffer].dtype) for t in program.inputs}
+    return out | {
+        t.buffer: stored(feeds[t.name], program.buffers[t.buffer].dtype) for t in program.inputs
+    }
 
 
 def stored(array: np.ndarray, dtype: str) -> np.ndarray:
@@ -54,7 +57,9 @@ def run_cases(nets: list[Net]) -> dict[str, list[dict[str, np.ndarray]]]:
                 found = {}
                 for tensor in program.outputs:
                     if tensor.name in net.output_names():
-                        shape = [d if isinstance(d, int) else evaluate(d, dims) for d in tensor.shape]
+                        shape = [
+                            d if isinstance(d, int) else evaluate(d, dims) for d in tensor.shape
+                        ]
                         flat = result[tensor.buffer][: int(np.prod(shape))]
                         found[tensor.name] = flat.reshape(shape).astype(DTYPES[tensor.dtype])
                 out[net.case.name].append(found)
@@ -63,6 +68,7 @@ def run_cases(nets: list[Net]) -> dict[str, list[dict[str, np.ndarray]]]:
 
 def evaluate(d, dims):
     from webdnn.expr import evaluate as size
+
     return size(d, dims)
 
 
@@ -70,7 +76,9 @@ def evaluate(d, dims):
 def batch(index: int) -> dict[str, list[dict[str, np.ndarray]]] | None:
     """A batch's results, or None if it does not run as a whole."""
     try:
-        return run_cases([CASES[name].build() for name in NAMES[index * BATCH : (index + 1) * BATCH]])
+        return run_cases(
+            [CASES[name].build() for name in NAMES[index * BATCH : (index + 1) * BATCH]]
+        )
     except Exception:
         return None
 

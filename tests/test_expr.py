@@ -1,8 +1,9 @@
 """The simplifier of expressions never changes a value: random expressions, read before and after.
 
-A random tree is built twice: node by node through `expr.apply`, which simplifies as it goes, and as plain
-numpy arithmetic from the operator table over every value of its variables. Both must agree everywhere.
-What the simplifier claims about an expression (bounds, less, coefficient, multiple_of) must hold too.
+A random tree is built twice: node by node through `expr.apply`, which simplifies as it goes, and
+as plain numpy arithmetic from the operator table over every value of its variables. Both must
+agree everywhere. What the simplifier claims about an expression (bounds, less, coefficient,
+multiple_of) must hold too.
 """
 
 from __future__ import annotations
@@ -16,13 +17,25 @@ from hypothesis import strategies as st
 
 from tests.interpret import calculate
 from webdnn import expr
-from webdnn.expr import Expr, bounds, coefficient, const, dim, less, multiple_of, poly, substitute, text, var
+from webdnn.expr import (
+    Expr,
+    bounds,
+    coefficient,
+    const,
+    dim,
+    less,
+    multiple_of,
+    poly,
+    substitute,
+    text,
+    var,
+)
 
 THOROUGH = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 
 # Leaves: h and w are dimensions; i and j run below numbers, k below h, m below a polynomial of h.
 H, W = dim("h", 1, 5), dim("w", 3, 6)
-I, J, K, M = var("i", 6), var("j", 1), var("k", H), var("m", (H + 1) // 2 * 2)
+I, J, K, M = var("i", 6), var("j", 1), var("k", H), var("m", (H + 1) // 2 * 2)  # noqa: E741
 LEAVES = (H, W, I, J, K, M)
 
 
@@ -30,7 +43,9 @@ def _grid() -> dict[Expr, np.ndarray]:
     """Every combination of values that the leaves' ranges allow."""
     h, w, i, j, k, m = np.meshgrid(*map(np.arange, (6, 7, 6, 1, 5, 6)), indexing="ij")
     ok = (h >= 1) & (w >= 3) & (k < h) & (m < (h + 1) // 2 * 2)
-    return {leaf: a[ok].astype(np.int32) for leaf, a in zip(LEAVES, (h, w, i, j, k, m), strict=True)}
+    return {
+        leaf: a[ok].astype(np.int32) for leaf, a in zip(LEAVES, (h, w, i, j, k, m), strict=True)
+    }
 
 
 GRID = _grid()
@@ -41,7 +56,21 @@ Tree = Any  # a leaf, a number, or (op, Tree...)
 small = st.integers(-4, 9) | st.sampled_from([12, 16, 24, 64, -64])
 large = st.sampled_from([2**31 - 1, -(2**31), 2**30, 46341, 65536, -65536, 2**16 + 1])
 leaf = st.sampled_from(LEAVES) | small
-INTEGER_OPS = ["add", "add", "sub", "mul", "mul", "floordiv", "floordiv", "mod", "mod", "idiv", "rem", "min", "max"]
+INTEGER_OPS = [
+    "add",
+    "add",
+    "sub",
+    "mul",
+    "mul",
+    "floordiv",
+    "floordiv",
+    "mod",
+    "mod",
+    "idiv",
+    "rem",
+    "min",
+    "max",
+]
 BIT_OPS = ["bitand", "bitor", "bitxor", "shl", "shr"]
 COMPARISONS = ["lt", "le", "gt", "ge", "eq", "ne"]
 
@@ -50,8 +79,15 @@ def trees(leaves: st.SearchStrategy[Tree], ops: list[str]) -> st.SearchStrategy[
     def grow(children: st.SearchStrategy[Tree]) -> st.SearchStrategy[Tree]:
         two = st.tuples(st.sampled_from(ops), children, children)
         one = st.tuples(st.sampled_from(["neg", "abs", "sign"]), children)
-        choose = st.tuples(st.just("select"), st.tuples(st.sampled_from(COMPARISONS), children, children), children, children)
-        by_constant = st.tuples(st.sampled_from(["floordiv", "mod", "mul"]), children, st.integers(1, 16))
+        choose = st.tuples(
+            st.just("select"),
+            st.tuples(st.sampled_from(COMPARISONS), children, children),
+            children,
+            children,
+        )
+        by_constant = st.tuples(
+            st.sampled_from(["floordiv", "mod", "mul"]), children, st.integers(1, 16)
+        )
         return two | two | by_constant | one | choose
 
     return st.recursive(leaves, grow, max_leaves=10)
@@ -89,7 +125,9 @@ def check_integer(tree: Tree) -> None:
     e, wanted = build(tree), plain(tree, GRID)
     np.testing.assert_array_equal(value(e), wanted, err_msg=f"{tree} became {e}")
     lo, hi = bounds(e)
-    assert lo <= wanted.min() and wanted.max() <= hi, f"bounds of {e} are {lo}..{hi}; {wanted.min()}..{wanted.max()} occur"
+    assert lo <= wanted.min() and wanted.max() <= hi, (
+        f"bounds of {e} are {lo}..{hi}; {wanted.min()}..{wanted.max()} occur"
+    )
 
 
 @given(integer_trees)
@@ -112,8 +150,15 @@ def flat_index(shape: list[Any], order: list[int]) -> Tree:
     return flat
 
 
-@given(st.permutations(range(4)), st.lists(st.sampled_from(["floordiv", "mod"]), min_size=1, max_size=3),
-       st.lists(st.sampled_from([1, 2, 3, 4, 6, 8, 12, H, W, ("mul", H, 2), ("mul", H, W), ("mul", 6, H)]), min_size=3, max_size=3))
+@given(
+    st.permutations(range(4)),
+    st.lists(st.sampled_from(["floordiv", "mod"]), min_size=1, max_size=3),
+    st.lists(
+        st.sampled_from([1, 2, 3, 4, 6, 8, 12, H, W, ("mul", H, 2), ("mul", H, W), ("mul", 6, H)]),
+        min_size=3,
+        max_size=3,
+    ),
+)
 @THOROUGH
 def test_index_arithmetic(order: list[int], ops: list[str], divisors: list[Tree]) -> None:
     tree = flat_index([6, 1, H, ("mul", ("floordiv", ("add", H, 1), 2), 2)], order)
@@ -130,7 +175,9 @@ def test_less_and_comparisons_are_sound(a: Tree, b: Tree) -> None:
     if less(x, y):
         assert (left < right).all(), f"less({x}, {y})"
     for op in COMPARISONS:
-        np.testing.assert_array_equal(value(expr.apply(op, x, y)), plain((op, a, b), GRID), err_msg=f"{op} of {x}, {y}")
+        np.testing.assert_array_equal(
+            value(expr.apply(op, x, y)), plain((op, a, b), GRID), err_msg=f"{op} of {x}, {y}"
+        )
 
 
 @given(integer_trees, st.sampled_from((I, K, H)))
@@ -142,7 +189,11 @@ def test_coefficient_is_the_slope(tree: Tree, v: Expr) -> None:
         return
     moved = {leaf: (a + 1 if leaf is v else a).astype(np.int32) for leaf, a in GRID.items()}
     rise = value(e, moved).astype(np.int64) - value(e)
-    np.testing.assert_array_equal(rise, np.broadcast_to(value(expr.lift(d)), COUNT), err_msg=f"coefficient of {v} in {e} is {d}")
+    np.testing.assert_array_equal(
+        rise,
+        np.broadcast_to(value(expr.lift(d)), COUNT),
+        err_msg=f"coefficient of {v} in {e} is {d}",
+    )
 
 
 @given(integer_trees, st.integers(2, 8))
@@ -173,7 +224,9 @@ def test_substitution_is_evaluation(tree: Tree, v: Expr, other: Tree) -> None:
     lo, hi = (3, 6) if v is W else (0, 5)
     put = expr.minimum(expr.maximum(build(other), lo), hi)
     leaves = {**GRID, v: value(put)}
-    np.testing.assert_array_equal(value(substitute(e, {v: put})), value(e, leaves), err_msg=f"{e} with {v} = {put}")
+    np.testing.assert_array_equal(
+        value(substitute(e, {v: put})), value(e, leaves), err_msg=f"{e} with {v} = {put}"
+    )
 
 
 @given(integer_trees)
@@ -185,18 +238,29 @@ def test_python_evaluation_agrees(tree: Tree) -> None:
         assert expr.evaluate(e, table) == wanted[at], f"{e} at {table}"
 
 
-# ---- floats ----------------------------------------------------------------------------------------
+# ---- floats -------------------------------------------------------------------------------------
 
-SPECIAL = np.array([0.0, -0.0, 1.0, -1.0, 0.5, 3.0, -7.25, 1e-40, 3e38, -3e38, np.inf, -np.inf, np.nan], np.float32)
+SPECIAL = np.array(
+    [0.0, -0.0, 1.0, -1.0, 0.5, 3.0, -7.25, 1e-40, 3e38, -3e38, np.inf, -np.inf, np.nan], np.float32
+)
 X, Y = expr.acc(0, 0, "f32"), expr.acc(0, 1, "f32")
 PAIRS = [a.ravel() for a in np.meshgrid(SPECIAL, SPECIAL)]
-float_leaf = st.sampled_from([X, Y]) | st.sampled_from([0.0, -0.0, 1.0, -1.0, 2.0, 0.5, float("inf"), float("nan")])
+float_leaf = st.sampled_from([X, Y]) | st.sampled_from(
+    [0.0, -0.0, 1.0, -1.0, 2.0, 0.5, float("inf"), float("nan")]
+)
 
 
 def _grow_float(children: st.SearchStrategy[Tree]) -> st.SearchStrategy[Tree]:
     two = st.tuples(st.sampled_from(["add", "sub", "mul", "div", "min", "max"]), children, children)
-    one = st.tuples(st.sampled_from(["neg", "abs", "sqrt", "floor", "ceil", "trunc", "round", "sign"]), children)
-    choose = st.tuples(st.just("select"), st.tuples(st.sampled_from(COMPARISONS), children, children), children, children)
+    one = st.tuples(
+        st.sampled_from(["neg", "abs", "sqrt", "floor", "ceil", "trunc", "round", "sign"]), children
+    )
+    choose = st.tuples(
+        st.just("select"),
+        st.tuples(st.sampled_from(COMPARISONS), children, children),
+        children,
+        children,
+    )
     return two | two | one | choose
 
 
@@ -218,7 +282,9 @@ def _float_value(e: Expr) -> np.ndarray:
     done: dict[Expr, Any] = {X: PAIRS[0], Y: PAIRS[1]}
     for x in expr.walk(e):
         if x.op == "const":
-            done[x] = np.full(PAIRS[0].shape, x.args[0], np.bool_ if x.dtype == "bool" else np.float32)
+            done[x] = np.full(
+                PAIRS[0].shape, x.args[0], np.bool_ if x.dtype == "bool" else np.float32
+            )
         elif x not in done:
             done[x] = np.asarray(expr.OPS[x.op].numpy(*(done[a] for a in x.args)))
     return done[e]
@@ -236,10 +302,12 @@ def test_float_expressions_keep_every_bit_but_those_of_nan(tree: Tree) -> None:
     if ordered:
         return
     zero = wanted == 0
-    np.testing.assert_array_equal(np.signbit(got[zero]), np.signbit(wanted[zero]), err_msg=f"sign of zero in {tree}")
+    np.testing.assert_array_equal(
+        np.signbit(got[zero]), np.signbit(wanted[zero]), err_msg=f"sign of zero in {tree}"
+    )
 
 
-# ---- single facts ----------------------------------------------------------------------------------
+# ---- single facts -------------------------------------------------------------------------------
 
 
 def test_flattened_and_split_indices_cancel() -> None:
@@ -256,18 +324,37 @@ def test_text_is_the_canonical_form() -> None:
     assert text((I * 64 + K) // 64) == "i"
 
 
-@pytest.mark.parametrize(("op", "a", "b", "result"), [
-    ("idiv", -7, 2, -3), ("floordiv", -7, 2, -4), ("rem", -7, 2, -1), ("mod", -7, 2, 1),
-    ("idiv", 5, 0, 0), ("floordiv", 5, 0, 0), ("mod", 5, 0, 0), ("rem", 5, 0, 0),
-    ("shl", 1, 32, 0), ("shr", -8, 1, -4), ("add", 2**31 - 1, 1, -(2**31)), ("mul", 65536, 65536, 0),
-])
+@pytest.mark.parametrize(
+    ("op", "a", "b", "result"),
+    [
+        ("idiv", -7, 2, -3),
+        ("floordiv", -7, 2, -4),
+        ("rem", -7, 2, -1),
+        ("mod", -7, 2, 1),
+        ("idiv", 5, 0, 0),
+        ("floordiv", 5, 0, 0),
+        ("mod", 5, 0, 0),
+        ("rem", 5, 0, 0),
+        ("shl", 1, 32, 0),
+        ("shr", -8, 1, -4),
+        ("add", 2**31 - 1, 1, -(2**31)),
+        ("mul", 65536, 65536, 0),
+    ],
+)
 def test_integer_semantics(op: str, a: int, b: int, result: int) -> None:
     assert expr.apply(op, const(a), const(b)) is const(result)
 
 
-@pytest.mark.parametrize(("x", "dtype", "result"), [
-    (float("nan"), "i32", 0), (3e9, "i32", 2**31 - 1), (-3e9, "i32", -(2**31)), (-1.9, "i32", -1), (-1.0, "u32", 0),
-    (float("inf"), "u32", 2**32 - 1),
-])
+@pytest.mark.parametrize(
+    ("x", "dtype", "result"),
+    [
+        (float("nan"), "i32", 0),
+        (3e9, "i32", 2**31 - 1),
+        (-3e9, "i32", -(2**31)),
+        (-1.9, "i32", -1),
+        (-1.0, "u32", 0),
+        (float("inf"), "u32", 2**32 - 1),
+    ],
+)
 def test_casts_saturate(x: float, dtype: str, result: int) -> None:
     assert expr.cast(const(x), dtype) is const(result, dtype)

@@ -4,22 +4,22 @@
     imported.graph, imported.notes
 
 Operators are in `onnx_ops`. An operator that we lack is replaced by its definition where the model
-(model-local functions) or ONNX itself gives one as a function; all that remain are reported in one list
-before anything else is looked at. Only what the outputs need is read.
+(model-local functions) or ONNX itself gives one as a function; all that remain are reported in one
+list before anything else is looked at. Only what the outputs need is read.
 
-A dimension that the model leaves open is settled by `dims`, as a number or as a range (lo, hi), which
-makes it symbolic. A key of `dims` names a dimension by the first of these rules that fits:
+A dimension that the model leaves open is settled by `dims`, as a number or as a range (lo, hi),
+which makes it symbolic. A key of `dims` names a dimension by the first of these rules that fits:
 
 1. its name in the model (`dim_param`);
 2. INPUT.AXIS, for example `image.2` (or `image_2`): the only way for dimensions without a name;
 3. the beginning of one dimension's name, in any case: `seq` for `sequence_length`;
-4. `h`, `w` (or height, width): the open image axes of four-dimensional inputs, next to a known number of
-   channels or else as NCHW; `batch`: the first axis of the first input.
+4. `h`, `w` (or height, width): the open image axes of four-dimensional inputs, next to a known
+   number of channels or else as NCHW; `batch`: the first axis of the first input.
 
 A batch dimension that is not given becomes 1, and a note says so.
 
-Limits: opset 7 and newer; tensors only (no sequences, maps, strings, complex numbers); `If` only with a
-condition that is known when the model is transpiled; no Loop and Scan.
+Limits: opset 7 and newer; tensors only (no sequences, maps, strings, complex numbers); `If` only
+with a condition that is known when the model is transpiled; no Loop and Scan.
 """
 
 from __future__ import annotations
@@ -44,7 +44,18 @@ from onnx import numpy_helper
 
 from ..errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from ..expr import Dim, Expr, dim
-from ..graph import DTYPES, Graph, Value, constant, evaluate, lazy_constant, placeholder, storage, type_text
+from ..graph import (
+    DTYPES,
+    Graph,
+    Value,
+    constant,
+    dims_of,
+    evaluate,
+    lazy_constant,
+    placeholder,
+    storage,
+    type_text,
+)
 from .onnx_ops import ELEMENT_TYPES, OPERATORS, RANGES, element_type
 
 OLDEST = 7
@@ -63,13 +74,15 @@ class Imported:
     notes: list[str] = field(default_factory=list)
 
 
-def load(model: str | os.PathLike[str] | bytes | onnx.ModelProto,
-         dims: Mapping[str, int | tuple[int, int]] | None = None) -> Imported:
+def load(
+    model: str | os.PathLike[str] | bytes | onnx.ModelProto,
+    dims: Mapping[str, int | tuple[int, int]] | None = None,
+) -> Imported:
     """Import an ONNX model, from a path, the file's bytes or a ModelProto.
 
-    dims: sizes or (lo, hi) ranges of the dimensions that the model leaves open; see the module's text.
-    Raises ModelError for a broken file, UnsupportedError for what we lack, DimensionError for a dimension
-    that is missing, unknown or contradicts another.
+    dims: sizes or (lo, hi) ranges of the dimensions that the model leaves open; see the module's
+    text. Raises ModelError for a broken file, UnsupportedError for what we lack, DimensionError for
+    a dimension that is missing, unknown or contradicts another.
     """
     proto, folder = read(model)
     notes: list[str] = []
@@ -78,7 +91,8 @@ def load(model: str | os.PathLike[str] | bytes | onnx.ModelProto,
     if 0 < version < OLDEST:
         raise UnsupportedError(
             f"the model uses opset {version}; {OLDEST} and newer are supported. "
-            "Convert it with onnx.version_converter.convert_version(model, 17)")
+            "Convert it with onnx.version_converter.convert_version(model, 17)"
+        )
     functions = {(f.domain, f.name): f for f in proto.functions}
     reader = _Importer(folder, functions, notes)
     constants = {t.name: t for t in proto.graph.initializer}
@@ -92,7 +106,9 @@ def load(model: str | os.PathLike[str] | bytes | onnx.ModelProto,
     reader.check_operators(order, opsets)
     inputs, symbols = _inputs(declared, dims or {}, notes)
     scope: dict[str, Value | None] = dict(inputs)
-    reader.constants(constants.values(), scope, {n for node in order for n in _reads(node)} | set(wanted))
+    reader.constants(
+        constants.values(), scope, {n for node in order for n in _reads(node)} | set(wanted)
+    )
     reader.run(order, scope, opsets)
     outputs: dict[str, Value] = {}
     for o in proto.graph.output:
@@ -100,16 +116,35 @@ def load(model: str | os.PathLike[str] | bytes | onnx.ModelProto,
         assert value is not None
         _check_output(o, value)
         outputs[o.name] = value
-    graph = Graph(tuple(inputs.values()), outputs, reader.names | inputs, tuple(symbols), proto.graph.name or "model")
+    graph = Graph(
+        tuple(inputs.values()),
+        outputs,
+        reader.names | inputs,
+        tuple(symbols),
+        proto.graph.name or "model",
+    )
     _check_ranges(graph)
     for dtype in sorted({v.dtype for v in graph.values()} & {"f64"}):
         notes.append(f"{DTYPES[dtype]} is computed as {DTYPES[storage(dtype)]}")
     return Imported(graph, notes)
 
 
-# ---- the file --------------------------------------------------------------------------------------
+# ---- the file -----------------------------------------------------------------------------------
 
-_MODEL_FIELDS = {1: 0, 2: 2, 3: 2, 4: 2, 5: 0, 6: 2, 7: 2, 8: 2, 14: 2, 20: 2, 25: 2, 26: 2}  # number: wire type
+_MODEL_FIELDS = {
+    1: 0,
+    2: 2,
+    3: 2,
+    4: 2,
+    5: 0,
+    6: 2,
+    7: 2,
+    8: 2,
+    14: 2,
+    20: 2,
+    25: 2,
+    26: 2,
+}  # number: wire type
 
 
 def read(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> tuple[onnx.ModelProto, Path]:
@@ -140,7 +175,9 @@ def _parse(data: bytes | mmap.mmap, name: str, file: str = "") -> onnx.ModelProt
     except (DecodeError, IndexError) as error:
         raise ModelError(f"{name}: the ONNX file is damaged or truncated ({error})") from None
     if not proto.HasField("graph") or not proto.opset_import:
-        raise ModelError(f"{name}: not a whole ONNX model (no graph or no opset): the file is truncated")
+        raise ModelError(
+            f"{name}: not a whole ONNX model (no graph or no opset): the file is truncated"
+        )
     return proto
 
 
@@ -175,7 +212,9 @@ def _elsewhere(data: mmap.mmap, at: int, end: int, file: str) -> bytes:
             kept += data[start:stop]
     tensor = onnx.TensorProto.FromString(bytes(kept))
     if raw is not None:
-        expected = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        expected = (
+            math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        )
         if tensor.data_type not in ELEMENT_TYPES or raw[1] != expected:
             return data[at:end]  # 4-bit elements, or damaged: the usual way reports it
         tensor.data_location = onnx.TensorProto.EXTERNAL
@@ -185,7 +224,9 @@ def _elsewhere(data: mmap.mmap, at: int, end: int, file: str) -> bytes:
 
 
 def _fields(data: bytes | mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """(number, first byte, first byte of the content, end) of each field of a protocol buffer message."""
+    """(number, first byte, first byte of the content, end) of each field of a protocol buffer
+    message.
+    """
     while at < end:
         start = at
         key, at = _varint(data, at)
@@ -215,9 +256,13 @@ def _encoded(value: int) -> bytes:
 def _scan(data: bytes | mmap.mmap) -> str:
     """What is wrong with the outermost structure of the file, or nothing."""
     head = data[:32]
-    for magic, what in ((b"PK\x03\x04", "a zip archive (a PyTorch or Keras file?)"), (b"\x89HDF", "an HDF5 file"),
-                        (b"version https://git-lfs", "a Git LFS pointer: the file itself was not downloaded"),
-                        (b"<", "HTML or XML text"), (b"\x80", "a Python pickle")):
+    for magic, what in (
+        (b"PK\x03\x04", "a zip archive (a PyTorch or Keras file?)"),
+        (b"\x89HDF", "an HDF5 file"),
+        (b"version https://git-lfs", "a Git LFS pointer: the file itself was not downloaded"),
+        (b"<", "HTML or XML text"),
+        (b"\x80", "a Python pickle"),
+    ):
         if head.startswith(magic):
             return f"not an ONNX file but {what}"
     if head[4:8] == b"TFL3":
@@ -230,7 +275,9 @@ def _scan(data: bytes | mmap.mmap) -> str:
             key, at = _varint(data, at)
             number, wire = key >> 3, key & 7
             if _MODEL_FIELDS.get(number) != wire:
-                return "not an ONNX file" if fields < 2 else f"the ONNX file is damaged at byte {at}"
+                return (
+                    "not an ONNX file" if fields < 2 else f"the ONNX file is damaged at byte {at}"
+                )
             size, at = _varint(data, at)
         except IndexError:
             return f"the ONNX file is truncated: it ends within a field at byte {len(data)}"
@@ -257,11 +304,13 @@ def _opsets(imports: Iterable[Any]) -> dict[str, int]:
     return {"" if o.domain == "ai.onnx" else o.domain: o.version for o in imports}
 
 
-# ---- constants -------------------------------------------------------------------------------------
+# ---- constants ----------------------------------------------------------------------------------
 
 
 def tensor_value(tensor: Any, folder: Path, where: str) -> Value:
-    """A tensor of the model as a lazy constant; external data is checked to be there, but not read."""
+    """A tensor of the model as a lazy constant; external data is checked to be there, but not
+    read.
+    """
     if isinstance(tensor, onnx.SparseTensorProto):
         return constant(_dense(tensor))
     shape = tuple(int(d) for d in tensor.dims)
@@ -271,22 +320,32 @@ def tensor_value(tensor: Any, folder: Path, where: str) -> Value:
             element_type(code)
         except UnsupportedError as error:
             raise UnsupportedError(f"{where}: {error}") from None
-    dtype = {onnx.TensorProto.INT4: "i8", onnx.TensorProto.UINT4: "u8"}.get(code) or ELEMENT_TYPES[code]
+    dtype = {onnx.TensorProto.INT4: "i8", onnx.TensorProto.UINT4: "u8"}.get(code) or ELEMENT_TYPES[
+        code
+    ]
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         return _external(tensor, shape, dtype, folder, where)
 
     def array() -> np.ndarray:
         try:
-            return np.asarray(numpy_helper.to_array(tensor)).astype(DTYPES[dtype], copy=False).reshape(shape)
+            return (
+                np.asarray(numpy_helper.to_array(tensor))
+                .astype(DTYPES[dtype], copy=False)
+                .reshape(shape)
+            )
         except (ValueError, TypeError) as error:
-            raise ModelError(f"{where}: the data do not fit shape {list(shape)} ({error})") from None
+            raise ModelError(
+                f"{where}: the data do not fit shape {list(shape)} ({error})"
+            ) from None
 
     raw = tensor.raw_data
     if len(raw) <= EAGER:
         return constant(array(), dtype)
     expected = math.prod(shape) * onnx.helper.tensor_dtype_to_np_dtype(code).itemsize
     if code in ELEMENT_TYPES and len(raw) != expected:
-        raise ModelError(f"{where}: {expected} bytes expected for shape {list(shape)}, {len(raw)} found")
+        raise ModelError(
+            f"{where}: {expected} bytes expected for shape {list(shape)}, {len(raw)} found"
+        )
     return lazy_constant((hashlib.blake2b(raw, digest_size=16).digest(), code), shape, dtype, array)
 
 
@@ -297,8 +356,10 @@ def _external(tensor: Any, shape: tuple[int, ...], dtype: str, folder: Path, whe
     if not location or not path.is_relative_to(folder.resolve()):
         raise ModelError(f"{where}: external data at {location!r}, which is not beside the model")
     if not path.is_file():
-        raise ModelError(f"{where}: its data are in {location!r}, but {path} does not exist; "
-                         "put that file beside the model")
+        raise ModelError(
+            f"{where}: its data are in {location!r}, but {path} does not exist; "
+            "put that file beside the model"
+        )
     stored = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     if tensor.data_type not in ELEMENT_TYPES:
         raise UnsupportedError(f"{where}: 4-bit external data are not supported")
@@ -327,7 +388,7 @@ def _dense(sparse: Any) -> np.ndarray:
     return out
 
 
-# ---- inputs and dimensions -------------------------------------------------------------------------
+# ---- inputs and dimensions ----------------------------------------------------------------------
 
 
 @dataclass
@@ -344,22 +405,28 @@ class _Open:
         return self.name or f"{self.at[0][0]}.{self.at[0][1]}"
 
 
-def _inputs(declared: Sequence[Any], dims: Mapping[str, int | tuple[int, int]], notes: list[str]) -> tuple[
-        dict[str, Value], list[Expr]]:
+def _inputs(
+    declared: Sequence[Any], dims: Mapping[str, int | tuple[int, int]], notes: list[str]
+) -> tuple[dict[str, Value], list[Expr]]:
     """The graph's inputs with every dimension settled, and the symbolic dimensions."""
     shapes: dict[str, tuple[str, list[int | _Open]]] = {}
     opened: dict[Any, _Open] = {}
     for k, i in enumerate(declared):
         kind = i.type.WhichOneof("value")
         if kind != "tensor_type":
-            raise UnsupportedError(f"input {i.name!r} is a {(kind or 'value without type').removesuffix('_type')}; "
-                                   "only tensors are supported")
+            raise UnsupportedError(
+                f"input {i.name!r} is a {(kind or 'value without type').removesuffix('_type')}; "
+                "only tensors are supported"
+            )
         try:
             dtype = element_type(i.type.tensor_type.elem_type)
         except UnsupportedError as error:
             raise UnsupportedError(f"input {i.name!r}: {error}") from None
         if not i.type.tensor_type.HasField("shape"):
-            raise ModelError(f"input {i.name!r} has no shape, not even its number of axes; declare it in the model")
+            raise ModelError(
+                f"input {i.name!r} has no shape, not even its number of axes; "
+                "declare it in the model"
+            )
         shape: list[int | _Open] = []
         for axis, d in enumerate(i.type.tensor_type.shape.dim):
             if d.HasField("dim_value") and d.dim_value > 0:
@@ -373,29 +440,46 @@ def _inputs(declared: Sequence[Any], dims: Mapping[str, int | tuple[int, int]], 
         shapes[i.name] = dtype, shape
     settled = _settle(list(opened.values()), shapes, dims, notes)
     inputs = {
-        name: placeholder(name, [settled[id(d)] if isinstance(d, _Open) else d for d in shape], dtype)
-        for name, (dtype, shape) in shapes.items()}
+        name: placeholder(
+            name, [settled[id(d)] if isinstance(d, _Open) else d for d in shape], dtype
+        )
+        for name, (dtype, shape) in shapes.items()
+    }
     return inputs, [d for d in dict.fromkeys(settled.values()) if isinstance(d, Expr)]
 
 
-def _settle(opened: list[_Open], shapes: Mapping[str, tuple[str, list[Any]]], dims: Mapping[str, int | tuple[int, int]],
-            notes: list[str]) -> dict[int, Dim]:
+def _settle(
+    opened: list[_Open],
+    shapes: Mapping[str, tuple[str, list[Any]]],
+    dims: Mapping[str, int | tuple[int, int]],
+    notes: list[str],
+) -> dict[int, Dim]:
     chosen: dict[int, str] = {}
     for key in dims:
         for one in _named(key, opened, shapes):
             if id(one) in chosen and dims[chosen[id(one)]] != dims[key]:
-                raise DimensionError(f"--dim {chosen[id(one)]} and --dim {key} both mean {_place(one)}, but differ")
+                raise DimensionError(
+                    f"--dim {chosen[id(one)]} and --dim {key} both mean {_place(one)}, but differ"
+                )
             chosen.setdefault(id(one), key)
     missing = [one for one in opened if id(one) not in chosen and not one.batch]
     if missing:
-        lines = [f"  {_place(one)}: add --dim {_short(one, opened, shapes)}=SIZE or =LOW..HIGH" for one in missing]
-        raise DimensionError("the model leaves dimensions open that must be given:\n" + "\n".join(lines))
+        lines = [
+            f"  {_place(one)}: add --dim {_short(one, opened, shapes)}=SIZE or =LOW..HIGH"
+            for one in missing
+        ]
+        raise DimensionError(
+            "the model leaves dimensions open that must be given:\n" + "\n".join(lines)
+        )
     out: dict[int, Dim] = {}
     for one in opened:
         settled = chosen.get(id(one))
         if settled is None:
             out[id(one)] = 1
-            notes.append(f"{one.label} = 1 (batch, {_place(one)}); another size: --dim {_argument(one.label)}=SIZE")
+            notes.append(
+                f"{one.label} = 1 (batch, {_place(one)}); "
+                f"another size: --dim {_argument(one.label)}=SIZE"
+            )
             continue
         wanted = dims[settled]
         lo, hi = (wanted, wanted) if isinstance(wanted, int) else wanted
@@ -431,7 +515,9 @@ def _short(one: _Open, opened: list[_Open], shapes: Mapping[str, tuple[str, list
     return _argument(one.label)
 
 
-def _named(key: str, opened: list[_Open], shapes: Mapping[str, tuple[str, list[Any]]], strict: bool = True) -> list[_Open]:
+def _named(
+    key: str, opened: list[_Open], shapes: Mapping[str, tuple[str, list[Any]]], strict: bool = True
+) -> list[_Open]:
     """The dimensions that a key of `dims` means, by the rules of the module's text."""
     rules = (
         lambda one: one.name == key,
@@ -441,8 +527,10 @@ def _named(key: str, opened: list[_Open], shapes: Mapping[str, tuple[str, list[A
     for rule in rules:
         found = [one for one in opened if rule(one)]
         if len(found) > 1:
-            raise DimensionError(f"--dim {key} could mean {' or '.join(_place(one) for one in found)}; "
-                                 f"use {' or '.join(_argument(one.label) for one in found)}")
+            raise DimensionError(
+                f"--dim {key} could mean {' or '.join(_place(one) for one in found)}; "
+                f"use {' or '.join(_argument(one.label) for one in found)}"
+            )
         if found:
             return found
     short = {"height": "h", "width": "w"}.get(key.lower(), key.lower())
@@ -457,7 +545,10 @@ def _named(key: str, opened: list[_Open], shapes: Mapping[str, tuple[str, list[A
     if short in ("batch", "n"):
         found = [one for one in opened if one.batch]
     if not found and strict:
-        have = "; ".join(f"{_argument(one.label)}: {_place(one)}" for one in opened) or "none: every dimension is fixed"
+        have = (
+            "; ".join(f"{_argument(one.label)}: {_place(one)}" for one in opened)
+            or "none: every dimension is fixed"
+        )
         raise DimensionError(f"--dim {key}: the model has no such open dimension. Open are: {have}")
     return found
 
@@ -465,16 +556,24 @@ def _named(key: str, opened: list[_Open], shapes: Mapping[str, tuple[str, list[A
 def _check_output(declared: Any, value: Value) -> None:
     kind = declared.type.WhichOneof("value")
     if kind not in (None, "tensor_type"):
-        raise UnsupportedError(f"output {declared.name!r} is a {kind.removesuffix('_type')}; only tensors are supported")
+        raise UnsupportedError(
+            f"output {declared.name!r} is a {kind.removesuffix('_type')}; "
+            "only tensors are supported"
+        )
     if not declared.type.tensor_type.HasField("shape"):
         return
-    said = [int(d.dim_value) if d.dim_value > 0 else None for d in declared.type.tensor_type.shape.dim]
+    said = [
+        int(d.dim_value) if d.dim_value > 0 else None for d in declared.type.tensor_type.shape.dim
+    ]
     fits = len(said) == value.rank and all(
-        s is None or not isinstance(d, int) or s == d for s, d in zip(said, value.shape))
+        s is None or not isinstance(d, int) or s == d for s, d in zip(said, value.shape)
+    )
     if not fits:
         shown = ", ".join("?" if s is None else str(s) for s in said)
-        raise ModelError(f"output {declared.name!r} is declared as [{shown}], but its computation gives "
-                         f"{type_text(value)}: the model contradicts itself, or a --dim does not fit it")
+        raise ModelError(
+            f"output {declared.name!r} is declared as [{shown}], but its computation gives "
+            f"{type_text(value)}: the model contradicts itself, or a --dim does not fit it"
+        )
 
 
 def _check_ranges(graph: Graph) -> None:
@@ -491,19 +590,22 @@ def _check_ranges(graph: Graph) -> None:
         for found in (array.min(), array.max()):
             if not lo <= found <= hi:
                 raise UnsupportedError(
-                    f"the {DTYPES[v.dtype]} constant {names.get(v, v)!r} holds {found}, which does not fit into the 32 bits "
-                    "in which such integers are computed here")
+                    f"the {DTYPES[v.dtype]} constant {names.get(v, v)!r} holds {found}, which does "
+                    "not fit into the 32 bits in which such integers are computed here"
+                )
 
 
-# ---- nodes -----------------------------------------------------------------------------------------
+# ---- nodes --------------------------------------------------------------------------------------
 
 
 def _reads(node: Any) -> list[str]:
     """The names that a node reads, those that its subgraphs capture included."""
     names = [i for i in node.input if i]
     for a in node.attribute:
-        for g in ([a.g] if a.type == onnx.AttributeProto.GRAPH else a.graphs):
-            own = {i.name for i in (*g.input, *g.initializer)} | {o for n in g.node for o in n.output}
+        for g in [a.g] if a.type == onnx.AttributeProto.GRAPH else a.graphs:
+            own = {i.name for i in (*g.input, *g.initializer)} | {
+                o for n in g.node for o in n.output
+            }
             own |= {s.values.name for s in g.sparse_initializer}
             names += [r for n in g.node for r in _reads(n) if r not in own]
             names += [o.name for o in g.output if o.name not in own]
@@ -511,8 +613,11 @@ def _reads(node: Any) -> list[str]:
 
 
 def _label(node: Any) -> str:
-    return f"{node.op_type} node {node.name!r}" if node.name else (
-        f"{node.op_type} node of {next((o for o in node.output if o), '?')!r}")
+    return (
+        f"{node.op_type} node {node.name!r}"
+        if node.name
+        else (f"{node.op_type} node of {next((o for o in node.output if o), '?')!r}")
+    )
 
 
 def _ordered(nodes: Sequence[Any], given: Iterable[str], wanted: Sequence[str]) -> list[Any]:
@@ -523,28 +628,30 @@ def _ordered(nodes: Sequence[Any], given: Iterable[str], wanted: Sequence[str]) 
         for name in node.output:
             if name:
                 if name in producer or name in known:
-                    raise ModelError(f"{name!r} is defined twice; the second time by {_label(node)}")
+                    raise ModelError(
+                        f"{name!r} is defined twice; the second time by {_label(node)}"
+                    )
                 producer[name] = node
     order: list[Any] = []
     state: dict[int, int] = {}  # 1: being visited, 2: done
+    path: list[tuple[Any, Iterator[str]]] = []
+
+    def enter(name: str, reader: str) -> None:
+        if name in known:
+            return
+        node = producer.get(name)
+        if node is None:
+            raise ModelError(f"{reader} {name!r}, which nothing in the model defines")
+        seen = state.get(id(node))
+        if seen == 1:
+            start = next(k for k, (n, _) in enumerate(path) if n is node)
+            cycle = " -> ".join(_label(n) for n, _ in (*path[start:], path[start]))
+            raise ModelError(f"the graph has a cycle: {cycle}")
+        if seen is None:
+            state[id(node)] = 1
+            path.append((node, iter(_reads(node))))
+
     for root in wanted:
-        path: list[tuple[Any, Iterator[str]]] = []
-
-        def enter(name: str, reader: str) -> None:
-            if name in known:
-                return
-            node = producer.get(name)
-            if node is None:
-                raise ModelError(f"{reader} {name!r}, which nothing in the model defines")
-            seen = state.get(id(node))
-            if seen == 1:
-                start = next(k for k, (n, _) in enumerate(path) if n is node)
-                cycle = " -> ".join(_label(n) for n, _ in (*path[start:], path[start]))
-                raise ModelError(f"the graph has a cycle: {cycle}")
-            if seen is None:
-                state[id(node)] = 1
-                path.append((node, iter(_reads(node))))
-
         enter(root, "the model's outputs include")
         while path:
             node, names = path[-1]
@@ -559,13 +666,17 @@ def _ordered(nodes: Sequence[Any], given: Iterable[str], wanted: Sequence[str]) 
 
 
 @cache
-def _signature(name: str) -> tuple[list[inspect.Parameter], dict[str, inspect.Parameter], bool, bool]:
+def _signature(
+    name: str,
+) -> tuple[list[inspect.Parameter], dict[str, inspect.Parameter], bool, bool]:
     """Of a handler: positional parameters, keyword parameters, and whether each is open-ended."""
     parameters = inspect.signature(OPERATORS[name]).parameters.values()
-    return ([p for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD],
-            {p.name: p for p in parameters if p.kind == p.KEYWORD_ONLY},
-            any(p.kind == p.VAR_POSITIONAL for p in parameters),
-            any(p.kind == p.VAR_KEYWORD for p in parameters))
+    return (
+        [p for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD],
+        {p.name: p for p in parameters if p.kind == p.KEYWORD_ONLY},
+        any(p.kind == p.VAR_POSITIONAL for p in parameters),
+        any(p.kind == p.VAR_KEYWORD for p in parameters),
+    )
 
 
 class _Importer:
@@ -582,20 +693,27 @@ class _Importer:
         if lacking:
             count = f"{len(lacking)} operators" if len(lacking) > 1 else "an operator"
             lines = "\n".join(f"  {line}" for line in lacking)
-            raise UnsupportedError(f"the model needs {count} that WebDNN does not support:\n{lines}")
+            raise UnsupportedError(
+                f"the model needs {count} that WebDNN does not support:\n{lines}"
+            )
 
-    def lacking(self, nodes: Sequence[Any], opsets: Mapping[str, int], inside: tuple[str, ...]) -> Iterator[str]:
+    def lacking(
+        self, nodes: Sequence[Any], opsets: Mapping[str, int], inside: tuple[str, ...]
+    ) -> Iterator[str]:
         for node in nodes:
             domain = "" if node.domain == "ai.onnx" else node.domain
             local = self.functions.get((node.domain, node.op_type))
             if local is not None and node.op_type not in inside:
-                yield from self.lacking(local.node, _opsets(local.opset_import), (*inside, node.op_type))
+                yield from self.lacking(
+                    local.node, _opsets(local.opset_import), (*inside, node.op_type)
+                )
             elif domain == "" and (node.op_type in OPERATORS or node.op_type == "If"):
                 continue
             else:
                 body = _definition(node, opsets)
                 if isinstance(body, onnx.FunctionProto) and not any(
-                        True for _ in self.lacking(body.node, opsets, (*inside, node.op_type))):
+                    True for _ in self.lacking(body.node, opsets, (*inside, node.op_type))
+                ):
                     continue
                 if body is True:  # depends on types; tried when they are known
                     continue
@@ -607,24 +725,36 @@ class _Importer:
         for t in tensors:
             name = t.values.name if isinstance(t, onnx.SparseTensorProto) else t.name
             if name in needed:
-                scope[name] = self.names[name] = tensor_value(t, self.folder, f"initializer {name!r}")
+                scope[name] = self.names[name] = tensor_value(
+                    t, self.folder, f"initializer {name!r}"
+                )
 
-    def run(self, order: Sequence[Any], scope: Scope, opsets: Mapping[str, int], record: bool = True) -> None:
+    def run(
+        self, order: Sequence[Any], scope: Scope, opsets: Mapping[str, int], record: bool = True
+    ) -> None:
         """Compute the nodes in order and define their outputs in the scope."""
         for node in order:
             try:
                 outputs = self.outputs(node, scope, opsets)
             except (WebDNNError, ValueError) as error:
-                kind = type(error) if isinstance(error, WebDNNError) else ModelError
-                if self.depth or str(error).startswith("If "):
+                if self.depth or node.op_type == "If":
                     raise
-                raise kind(f"{_label(node)}: {error}") from error
+                symbols = dims_of(v.shape for i in node.input if i and (v := scope[i]) is not None)
+                text = f"{_label(node)}: {error}"
+                if isinstance(error, WebDNNError):
+                    raise type(error)(text) from error
+                if symbols:
+                    raise DimensionError(
+                        f"{text}. With symbolic dimensions this must hold at every size; "
+                        f"it may for some: fix {' or '.join(map(str, symbols))} with --dim"
+                    ) from error
+                raise ModelError(text) from error
             for name, value in zip(node.output, outputs):
                 if name:
                     scope[name] = value
                     if record and value is not None:
                         self.names.setdefault(name, value)
-            for name in node.output[len(outputs):]:
+            for name in node.output[len(outputs) :]:
                 if name:
                     raise UnsupportedError(f"{_label(node)}: its output {name!r} is not supported")
 
@@ -640,10 +770,14 @@ class _Importer:
             if not isinstance(body, onnx.FunctionProto):
                 raise UnsupportedError("this use of the operator is not supported")
             self.check_operators(body.node, opsets)
-            schema = onnx.defs.get_schema(node.op_type, opsets.get(node.domain, opsets.get("", OLDEST)), node.domain)
+            schema = onnx.defs.get_schema(
+                node.op_type, opsets.get(node.domain, opsets.get("", OLDEST)), node.domain
+            )
             defaults = [a.default_value for a in schema.attributes.values() if a.default_value.name]
             return self.call(body, node, scope, _opsets(body.opset_import) or opsets, defaults)
-        return self.apply(node, [scope[i] if i else None for i in node.input], opsets.get("", OLDEST))
+        return self.apply(
+            node, [scope[i] if i else None for i in node.input], opsets.get("", OLDEST)
+        )
 
     def apply(self, node: Any, inputs: list[Value | None], opset: int) -> Sequence[Value | None]:
         """One of our own operators."""
@@ -653,12 +787,16 @@ class _Importer:
             inputs.pop()
         needed = sum(p.default is p.empty for p in positional)
         if len(inputs) < needed or any(i is None for i in inputs[:needed]):
-            raise ModelError(f"{needed} inputs expected, {sum(i is not None for i in inputs)} found")
+            raise ModelError(
+                f"{needed} inputs expected, {sum(i is not None for i in inputs)} found"
+            )
         if not many and len(inputs) > len(positional):
-            raise UnsupportedError(f"at most {len(positional)} inputs are supported, {len(inputs)} found")
+            raise UnsupportedError(
+                f"at most {len(positional)} inputs are supported, {len(inputs)} found"
+            )
         attrs = {a.name: self.attribute(a, node) for a in node.attribute}
         for name in list(attrs):
-            if name not in keywords and not anything or name in ("opset", "outputs"):
+            if (name not in keywords and not anything) or name in ("opset", "outputs"):
                 if name in _IGNORED:
                     del attrs[name]
                     continue
@@ -689,20 +827,30 @@ class _Importer:
         condition = scope[node.input[0]]
         assert condition is not None
         if not condition.constant:
-            raise UnsupportedError("an If whose condition depends on the model's inputs is not supported")
+            raise UnsupportedError(
+                "an If whose condition depends on the model's inputs is not supported"
+            )
         name = "then_branch" if bool(np.all(evaluate(condition))) else "else_branch"
         body = next(a.g for a in node.attribute if a.name == name)
         inner: Scope = ChainMap({}, scope)  # type: ignore[arg-type]
         wanted = [o.name for o in body.output]
-        tensors = {t.name: t for t in body.initializer} | {s.values.name: s for s in body.sparse_initializer}
+        tensors = {t.name: t for t in body.initializer} | {
+            s.values.name: s for s in body.sparse_initializer
+        }
         order = _ordered(body.node, {*scope, *tensors}, wanted)
         self.check_operators(order, opsets)
         self.constants(tensors.values(), inner, {n for n in order for n in _reads(n)} | set(wanted))
         self.run(order, inner, opsets)
         return [inner[name] for name in wanted]
 
-    def call(self, function: Any, node: Any, scope: Scope, opsets: Mapping[str, int],
-             defaults: Iterable[Any] = ()) -> Sequence[Value | None]:
+    def call(
+        self,
+        function: Any,
+        node: Any,
+        scope: Scope,
+        opsets: Mapping[str, int],
+        defaults: Iterable[Any] = (),
+    ) -> Sequence[Value | None]:
         """A function's body with the node's inputs and attributes."""
         given = {a.name: a for a in (*defaults, *function.attribute_proto, *node.attribute)}
         inner: dict[str, Value | None] = dict.fromkeys(function.input)
@@ -710,11 +858,13 @@ class _Importer:
         if self.depth > 50:
             raise ModelError("functions call each other without end")
         bodies = [_bound(n, given) for n in function.node]
-        order = _ordered(bodies, inner, [o for o, wanted in zip(function.output, node.output) if wanted])
+        order = _ordered(
+            bodies, inner, [o for o, wanted in zip(function.output, node.output) if wanted]
+        )
         self.depth += 1
         self.run(order, inner, opsets, record=False)
         self.depth -= 1
-        return [inner.get(o) for o in function.output[:len(node.output)]]
+        return [inner.get(o) for o in function.output[: len(node.output)]]
 
 
 # Attributes that say nothing about the result.
@@ -723,7 +873,10 @@ _IGNORED = {"consumed_inputs", "storage_order", "seed"}
 
 def _bound(node: Any, given: Mapping[str, Any]) -> Any:
     """A node of a function's body with references to the function's attributes replaced."""
-    if not any(a.ref_attr_name or a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute):
+    if not any(
+        a.ref_attr_name or a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+        for a in node.attribute
+    ):
         return node
     out = onnx.NodeProto()
     out.CopyFrom(node)
@@ -738,15 +891,19 @@ def _bound(node: Any, given: Mapping[str, Any]) -> Any:
         else:
             b = out.attribute.add()
             b.CopyFrom(a)
-            for g in ([b.g] if b.type == onnx.AttributeProto.GRAPH else b.graphs):
+            for g in [b.g] if b.type == onnx.AttributeProto.GRAPH else b.graphs:
                 inner = [_bound(n, given) for n in g.node]
                 del g.node[:]
                 g.node.extend(inner)
     return out
 
 
-def _definition(node: Any, opsets: Mapping[str, int], inputs: Sequence[Value | None] | None = None) -> Any:
-    """ONNX's own function body for an operator: a FunctionProto, None, or True if it depends on types."""
+def _definition(
+    node: Any, opsets: Mapping[str, int], inputs: Sequence[Value | None] | None = None
+) -> Any:
+    """ONNX's own function body for an operator: a FunctionProto, None, or True if it depends on
+    types.
+    """
     domain = "" if node.domain == "ai.onnx" else node.domain
     version = opsets.get(domain, 0)
     try:
@@ -764,8 +921,14 @@ def _definition(node: Any, opsets: Mapping[str, int], inputs: Sequence[Value | N
     types = [
         onnx.helper.make_tensor_type_proto(
             next(code for code, d in ELEMENT_TYPES.items() if d == v.dtype),
-            [d if isinstance(d, int) else str(d) for d in v.shape]).SerializeToString()
-        if v is not None else b"" for v in inputs]
+            [d if isinstance(d, int) else str(d) for d in v.shape],
+        ).SerializeToString()
+        if v is not None
+        else b""
+        for v in inputs
+    ]
     at = [v for v in schema.context_dependent_function_opset_versions if v <= version]
-    raw = schema.get_context_dependent_function_with_opset_version(max(at), node.SerializeToString(), types)
+    raw = schema.get_context_dependent_function_with_opset_version(
+        max(at), node.SerializeToString(), types
+    )
     return onnx.FunctionProto.FromString(raw)

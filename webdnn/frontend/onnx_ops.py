@@ -4,10 +4,10 @@
     >>> Gemm(placeholder("a", (2, 3), "f32"), placeholder("b", (5, 3), "f32"), transB=1)
     matmul:f32[2,5]
 
-Inputs are positional (an omitted optional one is None), attributes are keywords with ONNX's names and
-defaults. One function takes every version of its operator from opset 7; where versions differ in more
-than the place of an argument it also asks for `opset`. `outputs` is how many outputs the node has. An
-operator whose meaning is that of one of ours, argument by argument, is a line of SAME.
+Inputs are positional (an omitted optional one is None), attributes are keywords with ONNX's names
+and defaults. One function takes every version of its operator from opset 7; where versions differ
+in more than the place of an argument it also asks for `opset`. `outputs` is how many outputs the
+node has. An operator whose meaning is that of one of ours, argument by argument, is a line of SAME.
 
 What must be known when the model is transpiled (axes, sizes, pads ...) is read with `integers` or
 `literal`, which say so if it is not. `OPERATORS` at the end is the registry.
@@ -29,7 +29,8 @@ from ..graph import DTYPES, FLOATS, Value, as_dim, constant, evaluate, type_text
 
 Attr = Any
 
-# ONNX's TensorProto.DataType -> our dtype. bfloat16 has no storage of its own: float32 holds it exactly.
+# ONNX's TensorProto.DataType -> our dtype. bfloat16 has no storage of its own: float32 holds it
+# exactly.
 ELEMENT_TYPES = {
     1: "f32", 2: "u8", 3: "i8", 4: "u16", 5: "i16", 6: "i32", 7: "i64", 9: "bool", 10: "f16",
     11: "f64", 12: "u32", 13: "u64", 16: "f32",
@@ -46,14 +47,18 @@ def element_type(code: int) -> str:
     if code not in ELEMENT_TYPES:
         from onnx import TensorProto
 
-        name = TensorProto.DataType.Name(code).lower() if code in TensorProto.DataType.values() else code
+        name = (
+            TensorProto.DataType.Name(code).lower()
+            if code in TensorProto.DataType.values()
+            else code
+        )
         raise UnsupportedError(
             f"element type {name} is not supported; these are: {', '.join(sorted(DTYPES.values()))}"
         )
     return ELEMENT_TYPES[code]
 
 
-# ---- what must be known now ------------------------------------------------------------------------
+# ---- what must be known now ---------------------------------------------------------------------
 
 
 def integers(v: Value | None, what: str) -> list[Dim]:
@@ -92,7 +97,9 @@ def literal(v: Value | None, what: str) -> np.ndarray:
 
 
 def axes_of(axes: Value | Sequence[int] | None, rank: int, what: str) -> list[int] | None:
-    """Axes from an attribute or from an input (which it became in later versions), counted from 0."""
+    """Axes from an attribute or from an input (which it became in later versions), counted from
+    0.
+    """
     if axes is None:
         return None
     found = fixed(axes, what) if isinstance(axes, Value) else list(axes)
@@ -130,7 +137,7 @@ def drop_axes(x: Value, axes: Sequence[int], keep: int) -> Value:
     return x if keep else ops.squeeze(x, axes) if axes else x
 
 
-# ---- elementwise -----------------------------------------------------------------------------------
+# ---- elementwise --------------------------------------------------------------------------------
 
 SAME: dict[str, Callable[..., Value]] = {
     "Abs": ops.abs_, "Acos": ops.acos_, "Acosh": ops.acosh_, "Add": ops.add, "And": ops.logical_and,
@@ -164,7 +171,9 @@ def Celu(x: Value, *, alpha: float = 1.0) -> Value:
     return ops.celu(x, alpha=alpha)
 
 
-def Selu(x: Value, *, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875) -> Value:
+def Selu(
+    x: Value, *, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875
+) -> Value:
     return ops.selu(x, alpha=alpha, gamma=gamma)
 
 
@@ -186,19 +195,29 @@ def Swish(x: Value, *, alpha: float = 1.0) -> Value:
     return ops.silu(x) if alpha == 1 else ops.swish(x, alpha=alpha)
 
 
-def Clip(x: Value, lo: Value | None = None, hi: Value | None = None, *,
-         min: float | None = None, max: float | None = None) -> Value:
+def Clip(
+    x: Value,
+    lo: Value | None = None,
+    hi: Value | None = None,
+    *,
+    min: float | None = None,
+    max: float | None = None,
+) -> Value:
     bounds_given = [lo if lo is not None else min, hi if hi is not None else max]
     for k, (bound, op) in enumerate(zip(bounds_given, (ops.max_, ops.min_))):
         if isinstance(bound, Value):
             bounds_given[k] = bound = _saturated(ops.reshape(bound, ()))
-        if bound is not None and not (isinstance(bound, float) and math.isinf(bound) and (bound > 0) == (k == 1)):
+        if bound is not None and not (
+            isinstance(bound, float) and math.isinf(bound) and (bound > 0) == (k == 1)
+        ):
             x = op(x, bound)
     return x
 
 
 def _saturated(v: Value) -> Value:
-    """A constant bound beyond 32 bits bounds nothing that fits into them: the largest one does as well."""
+    """A constant bound beyond 32 bits bounds nothing that fits into them: the largest one does as
+    well.
+    """
     if v.constant and v.dtype in ("i64", "u64"):
         return constant(np.clip(evaluate(v), *RANGES[v.dtype]), v.dtype)
     return v
@@ -259,14 +278,21 @@ def Identity(x: Value) -> Value:
     return x
 
 
-def Dropout(x: Value, ratio: Value | None = None, training: Value | None = None, *, seed: int = 0,
-            is_test: int = 1, **attrs: Attr) -> list[Value]:
+def Dropout(
+    x: Value,
+    ratio: Value | None = None,
+    training: Value | None = None,
+    *,
+    seed: int = 0,
+    is_test: int = 1,
+    **attrs: Attr,
+) -> list[Value]:
     if training is not None and not (training.constant and not evaluate(training).any()):
         raise UnsupportedError("training mode is not supported; export the model for inference")
     return [x, ops.expand(constant(True), x.shape)]
 
 
-# ---- shapes ----------------------------------------------------------------------------------------
+# ---- shapes -------------------------------------------------------------------------------------
 
 
 def Shape(x: Value, *, start: int = 0, end: int | None = None) -> Value:
@@ -280,8 +306,13 @@ def Size(x: Value) -> Value:
 def Reshape(x: Value, shape: Value, *, allowzero: int = 0) -> Value:
     to = integers(shape, "the shape")
     if not allowzero:
-        to = [x.shape[k] if isinstance(d, int) and d == 0 and k < x.rank else d for k, d in enumerate(to)]
-    if not any(isinstance(d, int) and d == -1 for d in to) and not ops.same(ops.product(to), x.size):
+        to = [
+            x.shape[k] if isinstance(d, int) and d == 0 and k < x.rank else d
+            for k, d in enumerate(to)
+        ]
+    if not any(isinstance(d, int) and d == -1 for d in to) and not ops.same(
+        ops.product(to), x.size
+    ):
         found, wanted = x.size, ops.product(to)
         raise ModelError(f"{type_text(x)} has {found} elements, the shape {to} has {wanted}")
     return ops.reshape(x, to)
@@ -292,7 +323,9 @@ def Flatten(x: Value, *, axis: int = 1) -> Value:
     return ops.reshape(x, (ops.product(x.shape[:axis]), ops.product(x.shape[axis:])))
 
 
-def Squeeze(x: Value, axes_input: Value | None = None, *, axes: Sequence[int] | None = None) -> Value:
+def Squeeze(
+    x: Value, axes_input: Value | None = None, *, axes: Sequence[int] | None = None
+) -> Value:
     found = axes_of(axes_input if axes_input is not None else axes, x.rank, "axes")
     for a in found or ():
         if not ops.same(x.shape[a], 1):
@@ -322,8 +355,15 @@ def Concat(*xs: Value, axis: int) -> Value:
     return ops.concat(xs, axis_of(axis, xs[0]))
 
 
-def Split(x: Value, sizes: Value | None = None, *, axis: int = 0, split: Sequence[int] | None = None,
-          num_outputs: int | None = None, outputs: int) -> list[Value]:
+def Split(
+    x: Value,
+    sizes: Value | None = None,
+    *,
+    axis: int = 0,
+    split: Sequence[int] | None = None,
+    num_outputs: int | None = None,
+    outputs: int,
+) -> list[Value]:
     axis = axis_of(axis, x)
     given: Sequence[Dim] | None = integers(sizes, "the split") if sizes is not None else split
     if given is None:
@@ -334,19 +374,31 @@ def Split(x: Value, sizes: Value | None = None, *, axis: int = 0, split: Sequenc
         else:
             each_dim = as_dim(lift(size) // parts)
             if not ops.same(as_dim(lift(each_dim) * parts), size):
-                raise UnsupportedError(f"{parts} equal parts of {size} elements; fix the dimension with --dim")
+                raise UnsupportedError(
+                    f"{parts} equal parts of {size} elements; fix the dimension with --dim"
+                )
             given = [each_dim] * parts
     if not ops.same(as_dim(sum((lift(g) for g in given), lift(0))), x.shape[axis]):
         raise ModelError(f"the parts {list(given)} do not add up to axis {axis} of {type_text(x)}")
     return ops.split(x, given, axis)
 
 
-def Slice(x: Value, starts_input: Value | None = None, ends_input: Value | None = None,
-          axes_input: Value | None = None, steps_input: Value | None = None, *,
-          starts: Sequence[Dim] = (), ends: Sequence[Dim] = (), axes: Sequence[int] | None = None) -> Value:
+def Slice(
+    x: Value,
+    starts_input: Value | None = None,
+    ends_input: Value | None = None,
+    axes_input: Value | None = None,
+    steps_input: Value | None = None,
+    *,
+    starts: Sequence[Dim] = (),
+    ends: Sequence[Dim] = (),
+    axes: Sequence[int] | None = None,
+) -> Value:
     if starts_input is not None:
         starts, ends = integers(starts_input, "starts"), integers(ends_input, "ends")
-    at = axes_of(axes_input if axes_input is not None else axes, x.rank, "axes") or list(range(len(starts)))
+    at = axes_of(axes_input if axes_input is not None else axes, x.rank, "axes") or list(
+        range(len(starts))
+    )
     steps = fixed(steps_input, "steps") if steps_input is not None else [1] * len(starts)
     begin: list[Dim] = [0] * x.rank
     size, step = list(x.shape), [1] * x.rank
@@ -393,8 +445,16 @@ def GatherND(x: Value, indices: Value, *, batch_dims: int = 0) -> Value:
     return ops.gather_nd(x, indices, batch_dims)
 
 
-def Pad(x: Value, pads_input: Value | None = None, fill: Value | None = None, axes_input: Value | None = None, *,
-        mode: str = "constant", pads: Sequence[Dim] = (), value: float = 0.0) -> Value:
+def Pad(
+    x: Value,
+    pads_input: Value | None = None,
+    fill: Value | None = None,
+    axes_input: Value | None = None,
+    *,
+    mode: str = "constant",
+    pads: Sequence[Dim] = (),
+    value: float = 0.0,
+) -> Value:
     amounts = integers(pads_input, "pads") if pads_input is not None else list(pads)
     axes = axes_of(axes_input, x.rank, "axes") if axes_input is not None else list(range(x.rank))
     assert axes is not None
@@ -405,11 +465,16 @@ def Pad(x: Value, pads_input: Value | None = None, fill: Value | None = None, ax
     for k, a in enumerate(axes):
         before[a], after[a] = amounts[k], amounts[len(axes) + k]
     if mode not in ("constant", "edge", "reflect", "wrap"):
-        raise UnsupportedError(f"padding mode {mode!r}; constant, edge, reflect and wrap are supported")
+        raise UnsupportedError(
+            f"padding mode {mode!r}; constant, edge, reflect and wrap are supported"
+        )
     if fill is not None and fill.size != 0:
         if not fill.constant:
-            return _pad_with(x, before, after, ops.reshape(fill, ())) if mode == "constant" else ops.pad(
-                x, before, after, mode)
+            return (
+                _pad_with(x, before, after, ops.reshape(fill, ()))
+                if mode == "constant"
+                else ops.pad(x, before, after, mode)
+            )
         value = evaluate(fill).ravel()[0].item()
     return ops.pad(x, before, after, mode, value)
 
@@ -439,14 +504,25 @@ def SpaceToDepth(x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
     return ops.reshape(y, (n, lift(c) * (b * b), y.shape[4], y.shape[5]))
 
 
-# ---- constants and generated tensors ---------------------------------------------------------------
+# ---- constants and generated tensors ------------------------------------------------------------
 
 
-def Constant(*, value: Value | None = None, value_float: float | None = None, value_floats: Sequence[float] | None = None,
-             value_int: int | None = None, value_ints: Sequence[int] | None = None) -> Value:
+def Constant(
+    *,
+    value: Value | None = None,
+    value_float: float | None = None,
+    value_floats: Sequence[float] | None = None,
+    value_int: int | None = None,
+    value_ints: Sequence[int] | None = None,
+) -> Value:
     if value is not None:
         return value
-    for given, dtype in ((value_float, "f32"), (value_floats, "f32"), (value_int, "i64"), (value_ints, "i64")):
+    for given, dtype in (
+        (value_float, "f32"),
+        (value_floats, "f32"),
+        (value_int, "i64"),
+        (value_ints, "i64"),
+    ):
         if given is not None:
             return constant(np.array(given, dtype=DTYPES[dtype]))
     raise UnsupportedError("a Constant of strings or a sparse tensor is not supported")
@@ -464,13 +540,18 @@ def Range(start: Value, limit: Value, delta: Value) -> Value:
         return constant((np.arange(count) * step + first).astype(DTYPES[start.dtype]))
     if start.dtype in FLOATS:
         raise UnsupportedError("a Range of floats must have constant limits")
-    (s,), (e,), (d,) = (integers(v, name) for v, name in ((start, "start"), (limit, "limit"), (delta, "delta")))
+    (s,), (e,), (d,) = (
+        integers(v, name) for v, name in ((start, "start"), (limit, "limit"), (delta, "delta"))
+    )
     if not isinstance(d, int):
         raise UnsupportedError(f"the step of a Range must be a number, but is {d}")
     size = (lift(e) - s + d - 1) // d if d > 0 else (lift(s) - e - d - 1) // -d
     i = ops.iota((as_dim(maximum(size, 0)),), 0, start.dtype)
-    return ops.add(ops.mul(i, d) if d != 1 else i, start) if not (start.constant and evaluate(start) == 0) else (
-        ops.mul(i, d) if d != 1 else i)
+    return (
+        ops.add(ops.mul(i, d) if d != 1 else i, start)
+        if not (start.constant and evaluate(start) == 0)
+        else (ops.mul(i, d) if d != 1 else i)
+    )
 
 
 def EyeLike(x: Value, *, dtype: int | None = None, k: int = 0) -> Value:
@@ -489,19 +570,27 @@ def OneHot(indices: Value, depth: Value, values: Value, *, axis: int = -1) -> Va
     axis = axis_of(axis, indices, 1)
     if indices.dtype in FLOATS:
         indices = ops.cast(indices, "i64")
-    indices = ops.where(ops.less(indices, 0), ops.add(indices, ops.ints(size, indices.dtype)), indices)
+    indices = ops.where(
+        ops.less(indices, 0), ops.add(indices, ops.ints(size, indices.dtype)), indices
+    )
     at = ops.unsqueeze(indices, [axis])
     line = ops.iota([size if j == axis else 1 for j in range(at.rank)], axis, indices.dtype)
     off, on = (ops.reshape(ops.slice_axis(values, 0, j, 1), ()) for j in (0, 1))
     return ops.where(ops.equal(at, line), on, off)
 
 
-# ---- reductions ------------------------------------------------------------------------------------
+# ---- reductions ---------------------------------------------------------------------------------
 
 
 def _reduction(compute: Callable[[Value, list[int]], Value]) -> Callable[..., Value]:
-    def reduction(x: Value, axes_input: Value | None = None, *, axes: Sequence[int] | None = None, keepdims: int = 1,
-                  noop_with_empty_axes: int = 0) -> Value:
+    def reduction(
+        x: Value,
+        axes_input: Value | None = None,
+        *,
+        axes: Sequence[int] | None = None,
+        keepdims: int = 1,
+        noop_with_empty_axes: int = 0,
+    ) -> Value:
         found = axes_of(axes_input if axes_input is not None else axes, x.rank, "axes")
         if not found:
             if noop_with_empty_axes:
@@ -569,11 +658,18 @@ def Softmax(x: Value, *, axis: int | None = None, opset: int) -> Value:
 
 
 def LogSoftmax(x: Value, *, axis: int | None = None, opset: int) -> Value:
-    return _last_axis(x, axis, opset, lambda y: ops.log_softmax(y, -1), lambda y, a: ops.log_softmax(y, a))
+    return _last_axis(
+        x, axis, opset, lambda y: ops.log_softmax(y, -1), lambda y, a: ops.log_softmax(y, a)
+    )
 
 
-def _last_axis(x: Value, axis: int | None, opset: int, last: Callable[[Value], Value],
-               any_axis: Callable[[Value, int], Value] | None = None) -> Value:
+def _last_axis(
+    x: Value,
+    axis: int | None,
+    opset: int,
+    last: Callable[[Value], Value],
+    any_axis: Callable[[Value, int], Value] | None = None,
+) -> Value:
     """The softmax family: along one axis since opset 13, over all axes from `axis` on before."""
     at = axis_of((-1 if opset >= 13 else 1) if axis is None else axis, x)
     if opset < 13:
@@ -588,11 +684,22 @@ def _last_axis(x: Value, axis: int | None, opset: int, last: Callable[[Value], V
     return ops.transpose(last(ops.transpose(x, perm)), [perm.index(k) for k in range(x.rank)])
 
 
-# ---- normalisations --------------------------------------------------------------------------------
+# ---- normalisations -----------------------------------------------------------------------------
 
 
-def BatchNormalization(x: Value, scale: Value, bias: Value, mean: Value, var: Value, *, epsilon: float = 1e-5,
-                       momentum: float = 0.9, training_mode: int = 0, spatial: int = 1, outputs: int) -> Value:
+def BatchNormalization(
+    x: Value,
+    scale: Value,
+    bias: Value,
+    mean: Value,
+    var: Value,
+    *,
+    epsilon: float = 1e-5,
+    momentum: float = 0.9,
+    training_mode: int = 0,
+    spatial: int = 1,
+    outputs: int,
+) -> Value:
     if training_mode or outputs > 1:
         raise UnsupportedError("training mode is not supported; export the model for inference")
     if not spatial:
@@ -600,7 +707,9 @@ def BatchNormalization(x: Value, scale: Value, bias: Value, mean: Value, var: Va
     dtype = x.dtype
     factor = ops.mul(scale, ops.cast(ops.rsqrt_(ops.add(var, epsilon)), scale.dtype))
     offset = ops.sub(bias, ops.cast(ops.mul(mean, ops.cast(factor, mean.dtype)), bias.dtype))
-    factor, offset = (along(ops.cast(v, dtype), 1 if x.rank > 1 else 0, x.rank) for v in (factor, offset))
+    factor, offset = (
+        along(ops.cast(v, dtype), 1 if x.rank > 1 else 0, x.rank) for v in (factor, offset)
+    )
     return ops.add(ops.mul(x, factor), offset)
 
 
@@ -609,8 +718,16 @@ def InstanceNormalization(x: Value, scale: Value, bias: Value, *, epsilon: float
     return ops.add(ops.mul(y, along(scale, 1, x.rank)), along(bias, 1, x.rank))
 
 
-def LayerNormalization(x: Value, scale: Value, bias: Value | None = None, *, axis: int = -1, epsilon: float = 1e-5,
-                       stash_type: int = 1, outputs: int) -> list[Value]:
+def LayerNormalization(
+    x: Value,
+    scale: Value,
+    bias: Value | None = None,
+    *,
+    axis: int = -1,
+    epsilon: float = 1e-5,
+    stash_type: int = 1,
+    outputs: int,
+) -> list[Value]:
     axes = range(axis_of(axis, x), x.rank)
     wide = ops.cast(x, element_type(stash_type)) if x.dtype == "f16" else x
     y = ops.mul(ops.cast(ops.normalize(wide, axes, epsilon), x.dtype), scale)
@@ -622,24 +739,39 @@ def LayerNormalization(x: Value, scale: Value, bias: Value | None = None, *, axi
     return [y, mean, ops.rsqrt_(ops.add(ops.reduce_mean(ops.mul(d, d), axes), epsilon))]
 
 
-def SimplifiedLayerNormalization(x: Value, scale: Value, *, axis: int = -1, epsilon: float = 1e-5,
-                                 stash_type: int = 1) -> Value:
+def SimplifiedLayerNormalization(
+    x: Value, scale: Value, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
+) -> Value:
     return RMSNormalization(x, scale, axis=axis, epsilon=epsilon, stash_type=stash_type)
 
 
-def RMSNormalization(x: Value, scale: Value, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1) -> Value:
+def RMSNormalization(
+    x: Value, scale: Value, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
+) -> Value:
     return ops.mul(ops.rms_normalize(x, range(axis_of(axis, x), x.rank), epsilon), scale)
 
 
-def GroupNormalization(x: Value, scale: Value, bias: Value, *, num_groups: int, epsilon: float = 1e-5,
-                       stash_type: int = 1, opset: int) -> Value:
+def GroupNormalization(
+    x: Value,
+    scale: Value,
+    bias: Value,
+    *,
+    num_groups: int,
+    epsilon: float = 1e-5,
+    stash_type: int = 1,
+    opset: int,
+) -> Value:
     n, c, *rest = x.shape
     each = as_dim(lift(c) // num_groups)
     grouped = ops.reshape(x, (n, num_groups, each, *rest))
     y = ops.normalize(grouped, range(2, grouped.rank), epsilon)
     if opset < 21:  # one scale for each group, not for each channel
-        return ops.reshape(ops.add(ops.mul(y, along(scale, 1, y.rank)), along(bias, 1, y.rank)), x.shape)
-    return ops.add(ops.mul(ops.reshape(y, x.shape), along(scale, 1, x.rank)), along(bias, 1, x.rank))
+        return ops.reshape(
+            ops.add(ops.mul(y, along(scale, 1, y.rank)), along(bias, 1, y.rank)), x.shape
+        )
+    return ops.add(
+        ops.mul(ops.reshape(y, x.shape), along(scale, 1, x.rank)), along(bias, 1, x.rank)
+    )
 
 
 def LpNormalization(x: Value, *, axis: int = -1, p: int = 2) -> Value:
@@ -654,11 +786,13 @@ def MeanVarianceNormalization(x: Value, *, axes: Sequence[int] = (0, 2, 3)) -> V
     return ops.div(d, ops.add(ops.sqrt_(ops.reduce_mean(ops.mul(d, d), found)), 1e-9))
 
 
-def LRN(x: Value, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0) -> Value:
+def LRN(
+    x: Value, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0
+) -> Value:
     return channels_first(ops.lrn(channels_last(x), size, alpha, beta, bias))
 
 
-# ---- matrix products -------------------------------------------------------------------------------
+# ---- matrix products ----------------------------------------------------------------------------
 
 
 def MatMul(a: Value, b: Value) -> Value:
@@ -669,7 +803,10 @@ def MatMul(a: Value, b: Value) -> Value:
 
 def _integer_matmul(a: Value, b: Value) -> Value:
     """Exact products of integers: float templates would round beyond 2**24."""
-    left, right = ops.unsqueeze(a, [a.rank]) if b.rank > 1 else a, b if b.rank == 1 else ops.unsqueeze(b, [b.rank - 2])
+    left, right = (
+        ops.unsqueeze(a, [a.rank]) if b.rank > 1 else a,
+        b if b.rank == 1 else ops.unsqueeze(b, [b.rank - 2]),
+    )
     if a.rank == 1 and b.rank > 1:
         left = ops.reshape(a, (1, a.shape[0], 1))
     axis = -2 if b.rank > 1 else -1
@@ -678,8 +815,16 @@ def _integer_matmul(a: Value, b: Value) -> Value:
     return ops.squeeze(total, [total.rank - 2]) if a.rank == 1 and b.rank > 1 else total
 
 
-def Gemm(a: Value, b: Value, c: Value | None = None, *, alpha: float = 1.0, beta: float = 1.0, transA: int = 0,
-         transB: int = 0) -> Value:
+def Gemm(
+    a: Value,
+    b: Value,
+    c: Value | None = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+) -> Value:
     y = MatMul(ops.transpose(a, (1, 0)) if transA else a, ops.transpose(b, (1, 0)) if transB else b)
     y = y if alpha == 1 else _scaled(y, alpha)
     if c is None or beta == 0:
@@ -699,13 +844,16 @@ def Einsum(*xs: Value, equation: str) -> Value:
     terms = left.split(",")
     if len(terms) != len(xs):
         raise ModelError(f"the equation {equation!r} has {len(terms)} operands, the node {len(xs)}")
-    # An ellipsis stands for as many axes as the operand has more than letters; name them from the right.
+    # An ellipsis stands for as many axes as the operand has more than letters; name them from the
+    # right.
     width = [x.rank - len(t.replace("...", "")) if "..." in t else 0 for t, x in zip(terms, xs)]
     spare = [chr(0x100 + k) for k in range(max(width, default=0))]
-    labels = [t.replace("...", "".join(spare[len(spare) - w:])) for t, w in zip(terms, width)]
+    labels = [t.replace("...", "".join(spare[len(spare) - w :])) for t, w in zip(terms, width)]
     letters = "".join(labels)
     if not arrow:
-        right = "..." * any(width) + "".join(sorted(c for c in set(letters) - set(spare) if letters.count(c) == 1))
+        right = "..." * any(width) + "".join(
+            sorted(c for c in set(letters) - set(spare) if letters.count(c) == 1)
+        )
     result = right.replace("...", "".join(spare))
     operands = []
     for x, label in zip(xs, labels):
@@ -714,7 +862,7 @@ def Einsum(*xs: Value, equation: str) -> Value:
         operands.append(_diagonal(x, label))
     x, have = operands[0]
     for k, (y, other) in enumerate(operands[1:], 1):
-        needed = set(result).union(*(label for _, label in operands[k + 1:]))
+        needed = set(result).union(*(label for _, label in operands[k + 1 :]))
         x, have = _contract(x, have, y, other, needed)
     extra = [k for k, c in enumerate(have) if c not in result]
     x = drop_axes(ops.reduce_sum(x, extra), extra, 0) if extra else x
@@ -732,7 +880,7 @@ def _diagonal(x: Value, label: str) -> tuple[Value, str]:
         col = ops.iota([n if k == b else 1 for k in range(x.rank)], b)
         kept = ops.where(ops.equal(row, col), x, constant(0, x.dtype))
         x = ops.squeeze(ops.reduce_sum(kept, [b]), [b])
-        label = label[:b] + label[b + 1:]
+        label = label[:b] + label[b + 1 :]
     return x, label
 
 
@@ -741,9 +889,15 @@ def _contract(x: Value, a: str, y: Value, b: str, needed: set[str]) -> tuple[Val
     for letters, other in ((a, b), (b, a)):  # axes that only one operand has and nobody needs
         gone = [k for k, c in enumerate(letters) if c not in other and c not in needed]
         if gone and letters is a:
-            x, a = drop_axes(ops.reduce_sum(x, gone), gone, 0), "".join(c for k, c in enumerate(a) if k not in gone)
+            x, a = (
+                drop_axes(ops.reduce_sum(x, gone), gone, 0),
+                "".join(c for k, c in enumerate(a) if k not in gone),
+            )
         elif gone:
-            y, b = drop_axes(ops.reduce_sum(y, gone), gone, 0), "".join(c for k, c in enumerate(b) if k not in gone)
+            y, b = (
+                drop_axes(ops.reduce_sum(y, gone), gone, 0),
+                "".join(c for k, c in enumerate(b) if k not in gone),
+            )
     batch = [c for c in a if c in b and c in needed]
     inner = [c for c in a if c in b and c not in needed]
     rows, cols = [c for c in a if c not in b], [c for c in b if c not in a]
@@ -757,19 +911,35 @@ def _contract(x: Value, a: str, y: Value, b: str, needed: set[str]) -> tuple[Val
         return ops.reshape(ops.expand(v, [size[c] for c in order]), shape)
 
     dims = lambda cs: [size[c] for c in cs]  # noqa: E731
-    left = arrange(x, a, [*batch, *rows, *inner], [*dims(batch), ops.product(dims(rows)), ops.product(dims(inner))])
-    right = arrange(y, b, [*batch, *inner, *cols], [*dims(batch), ops.product(dims(inner)), ops.product(dims(cols))])
+    left = arrange(
+        x,
+        a,
+        [*batch, *rows, *inner],
+        [*dims(batch), ops.product(dims(rows)), ops.product(dims(inner))],
+    )
+    right = arrange(
+        y,
+        b,
+        [*batch, *inner, *cols],
+        [*dims(batch), ops.product(dims(inner)), ops.product(dims(cols))],
+    )
     out = ops.reshape(MatMul(left, right), [*dims(batch), *dims(rows), *dims(cols)])
     return out, "".join([*batch, *rows, *cols])
 
 
-# ---- convolution -----------------------------------------------------------------------------------
+# ---- convolution --------------------------------------------------------------------------------
 
 Pads = list[tuple[Dim, Dim]]
 
 
-def _pads(sizes: Sequence[Dim], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int],
-          auto_pad: str, pads: Sequence[int]) -> Pads:
+def _pads(
+    sizes: Sequence[Dim],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    auto_pad: str,
+    pads: Sequence[int],
+) -> Pads:
     """(before, after) of each spatial axis, auto_pad resolved."""
     rank = len(kernel)
     if auto_pad in ("NOTSET", ""):
@@ -790,17 +960,34 @@ def _pads(sizes: Sequence[Dim], kernel: Sequence[int], strides: Sequence[int], d
     return out
 
 
-def _window(x: Value, kernel_shape: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> tuple[
-        list[int], list[int]]:
+def _window(
+    x: Value, kernel_shape: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+) -> tuple[list[int], list[int]]:
     rank = x.rank - 2
-    for name, given in (("kernel_shape", kernel_shape), ("strides", strides), ("dilations", dilations)):
+    for name, given in (
+        ("kernel_shape", kernel_shape),
+        ("strides", strides),
+        ("dilations", dilations),
+    ):
         if given and len(given) != rank:
-            raise ModelError(f"{name} {list(given)} does not fit {type_text(x)}: expected {rank} numbers")
+            raise ModelError(
+                f"{name} {list(given)} does not fit {type_text(x)}: expected {rank} numbers"
+            )
     return list(strides) or [1] * rank, list(dilations) or [1] * rank
 
 
-def Conv(x: Value, w: Value, b: Value | None = None, *, auto_pad: str = "NOTSET", dilations: Sequence[int] = (),
-         group: int = 1, kernel_shape: Sequence[int] = (), pads: Sequence[int] = (), strides: Sequence[int] = ()) -> Value:
+def Conv(
+    x: Value,
+    w: Value,
+    b: Value | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Sequence[int] = (),
+    group: int = 1,
+    kernel_shape: Sequence[int] = (),
+    pads: Sequence[int] = (),
+    strides: Sequence[int] = (),
+) -> Value:
     if x.rank != w.rank or x.rank < 3:
         raise ModelError(f"filters {type_text(w)} do not fit {type_text(x)}")
     strides, dilations = _window(x, kernel_shape, strides, dilations)
@@ -817,21 +1004,31 @@ def _static(d: Dim, what: str) -> int:
     return d
 
 
-def _conv(x: Value, w: Value, strides: Sequence[int], pads: Pads, dilations: Sequence[int], groups: int) -> Value:
+def _conv(
+    x: Value, w: Value, strides: Sequence[int], pads: Pads, dilations: Sequence[int], groups: int
+) -> Value:
     """x [N, spatial..., C] by w [k..., C/groups, M] in one, two or three spatial dimensions."""
     if any(isinstance(p, Expr) or p < 0 for pair in pads for p in pair):
         x = ops.pad(x, [0, *(p for p, _ in pads), 0], [0, *(p for _, p in pads), 0])
         pads = [(0, 0)] * len(pads)
-    n, *_, c = x.shape
+    n = x.shape[0]
     if x.rank == 3:
-        wide = _conv(ops.unsqueeze(x, [1]), ops.unsqueeze(w, [0]), (1, *strides), [(0, 0), *pads], (1, *dilations), groups)
+        wide = _conv(
+            ops.unsqueeze(x, [1]),
+            ops.unsqueeze(w, [0]),
+            (1, *strides),
+            [(0, 0), *pads],
+            (1, *dilations),
+            groups,
+        )
         return ops.squeeze(wide, [1])
     if x.rank == 4:
         (top, bottom), (left, right) = pads
         return ops.conv(x, w, strides, (top, left, bottom, right), dilations, groups)  # type: ignore[arg-type]
     if x.rank != 5:
         raise UnsupportedError(f"convolution over {x.rank - 2} spatial axes; up to 3 are supported")
-    # A sum over the kernel's depth of two-dimensional convolutions, the depth being part of the batch.
+    # A sum over the kernel's depth of two-dimensional convolutions, the depth being part of the
+    # batch.
     (front, back), *pads = pads
     x = ops.pad(x, [0, front, 0, 0, 0], [0, back, 0, 0, 0])
     depth = ops.conv_size(x.shape[1], w.shape[0], strides[0], dilations[0], 0, 0)  # type: ignore[arg-type]
@@ -839,15 +1036,33 @@ def _conv(x: Value, w: Value, strides: Sequence[int], pads: Pads, dilations: Seq
     for k in range(_static(w.shape[0], "the filter's depth")):
         layers = ops.slice_axis(x, 1, k * dilations[0], depth, strides[0])
         flat = ops.reshape(layers, (ops.product([n, depth]), *x.shape[2:]))
-        part = _conv(flat, ops.squeeze(ops.slice_axis(w, 0, k, 1), [0]), strides[1:], pads, dilations[1:], groups)
+        part = _conv(
+            flat,
+            ops.squeeze(ops.slice_axis(w, 0, k, 1), [0]),
+            strides[1:],
+            pads,
+            dilations[1:],
+            groups,
+        )
         total = part if total is None else ops.add(total, part)
     assert total is not None
     return ops.reshape(total, (n, depth, *total.shape[1:]))
 
 
-def ConvTranspose(x: Value, w: Value, b: Value | None = None, *, auto_pad: str = "NOTSET", dilations: Sequence[int] = (),
-                  group: int = 1, kernel_shape: Sequence[int] = (), output_padding: Sequence[int] = (),
-                  output_shape: Sequence[int] = (), pads: Sequence[int] = (), strides: Sequence[int] = ()) -> Value:
+def ConvTranspose(
+    x: Value,
+    w: Value,
+    b: Value | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Sequence[int] = (),
+    group: int = 1,
+    kernel_shape: Sequence[int] = (),
+    output_padding: Sequence[int] = (),
+    output_shape: Sequence[int] = (),
+    pads: Sequence[int] = (),
+    strides: Sequence[int] = (),
+) -> Value:
     strides, dilations = _window(x, kernel_shape, strides, dilations)
     rank = x.rank - 2
     kernel = [_static(d, "the filter's size") for d in w.shape[2:]]
@@ -863,21 +1078,44 @@ def ConvTranspose(x: Value, w: Value, b: Value | None = None, *, auto_pad: str =
             around.append((small, large) if auto_pad == "SAME_UPPER" else (large, small))
     else:
         around = _pads(x.shape[2:], kernel, strides, dilations, auto_pad, pads)  # type: ignore[assignment]
-    y = _conv_transpose(channels_last(x), ops.transpose(w, (*range(2, w.rank), 0, 1)), strides, around, dilations, group,
-                        extra)
+    y = _conv_transpose(
+        channels_last(x),
+        ops.transpose(w, (*range(2, w.rank), 0, 1)),
+        strides,
+        around,
+        dilations,
+        group,
+        extra,
+    )
     return channels_first(ops.add(y, b) if b is not None else y)
 
 
-def _conv_transpose(x: Value, w: Value, strides: Sequence[int], pads: list[tuple[int, int]], dilations: Sequence[int],
-                    groups: int, extra: Sequence[int]) -> Value:
+def _conv_transpose(
+    x: Value,
+    w: Value,
+    strides: Sequence[int],
+    pads: list[tuple[int, int]],
+    dilations: Sequence[int],
+    groups: int,
+    extra: Sequence[int],
+) -> Value:
     """x [N, spatial..., C] by w [k..., C, M/groups]."""
     if x.rank == 3:
-        y = _conv_transpose(ops.unsqueeze(x, [1]), ops.unsqueeze(w, [0]), (1, *strides), [(0, 0), *pads], (1, *dilations),
-                            groups, (0, *extra))
+        y = _conv_transpose(
+            ops.unsqueeze(x, [1]),
+            ops.unsqueeze(w, [0]),
+            (1, *strides),
+            [(0, 0), *pads],
+            (1, *dilations),
+            groups,
+            (0, *extra),
+        )
         return ops.squeeze(y, [1])
     if x.rank == 4:
         (top, bottom), (left, right) = pads
-        return ops.conv_transpose(x, w, strides, (top, left, bottom, right), dilations, groups, extra)
+        return ops.conv_transpose(
+            x, w, strides, (top, left, bottom, right), dilations, groups, extra
+        )
     # The adjoint of a convolution: the flipped filters over x with zeros between its elements.
     *kernel, c, m = w.shape
     r = len(kernel)
@@ -885,20 +1123,33 @@ def _conv_transpose(x: Value, w: Value, strides: Sequence[int], pads: list[tuple
     f = ops.transpose(f, (*range(r), r + 1, r, r + 2))
     f = ops.reshape(f, (*kernel, as_dim(lift(c) // groups), as_dim(lift(m) * groups)))
     reach = [(k - 1) * d for k, d in zip(kernel, dilations)]  # type: ignore[operator]
-    around: Pads = [(e - before, e - after + more) for e, (before, after), more in zip(reach, pads, extra)]
+    around: Pads = [
+        (e - before, e - after + more) for e, (before, after), more in zip(reach, pads, extra)
+    ]
     return _conv(ops.dilate(x, (1, *strides, 1)), f, [1] * r, around, dilations, groups)
 
 
-# ---- pooling ---------------------------------------------------------------------------------------
+# ---- pooling ------------------------------------------------------------------------------------
 
 
-def _pool_pads(x: Value, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int], auto_pad: str,
-               pads: Sequence[int], ceil_mode: int) -> tuple[Pads, list[Dim]]:
-    """(before, after) of each spatial axis with what ceil mode adds at the end, and that addition."""
+def _pool_pads(
+    x: Value,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    auto_pad: str,
+    pads: Sequence[int],
+    ceil_mode: int,
+) -> tuple[Pads, list[Dim]]:
+    """(before, after) of each spatial axis with what ceil mode adds at the end, and that
+    addition.
+    """
     around = _pads(x.shape[2:], kernel, strides, dilations, auto_pad, pads)
     extra: list[Dim] = [0] * len(kernel)
     if ceil_mode and auto_pad in ("NOTSET", "", "VALID"):
-        for k, (size, (before, after), n, s, d) in enumerate(zip(x.shape[2:], around, kernel, strides, dilations)):
+        for k, (size, (before, after), n, s, d) in enumerate(
+            zip(x.shape[2:], around, kernel, strides, dilations)
+        ):
             reach = (n - 1) * d + 1
             padded = lift(size) + before + after
             # As many windows as it takes, as long as the last one begins inside x or before it.
@@ -908,9 +1159,18 @@ def _pool_pads(x: Value, kernel: Sequence[int], strides: Sequence[int], dilation
     return around, extra
 
 
-def MaxPool(x: Value, *, auto_pad: str = "NOTSET", ceil_mode: int = 0, dilations: Sequence[int] = (),
-            kernel_shape: Sequence[int], pads: Sequence[int] = (), storage_order: int = 0, strides: Sequence[int] = (),
-            outputs: int) -> Value:
+def MaxPool(
+    x: Value,
+    *,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: Sequence[int] = (),
+    kernel_shape: Sequence[int],
+    pads: Sequence[int] = (),
+    storage_order: int = 0,
+    strides: Sequence[int] = (),
+    outputs: int,
+) -> Value:
     if outputs > 1:
         raise UnsupportedError("its second output (Indices) is not supported")
     strides, dilations = _window(x, kernel_shape, strides, dilations)
@@ -918,23 +1178,49 @@ def MaxPool(x: Value, *, auto_pad: str = "NOTSET", ceil_mode: int = 0, dilations
     return channels_first(ops.max_pool(channels_last(x), kernel_shape, strides, around, dilations))  # type: ignore[arg-type]
 
 
-def AveragePool(x: Value, *, auto_pad: str = "NOTSET", ceil_mode: int = 0, count_include_pad: int = 0,
-                dilations: Sequence[int] = (), kernel_shape: Sequence[int], pads: Sequence[int] = (),
-                strides: Sequence[int] = ()) -> Value:
+def AveragePool(
+    x: Value,
+    *,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    count_include_pad: int = 0,
+    dilations: Sequence[int] = (),
+    kernel_shape: Sequence[int],
+    pads: Sequence[int] = (),
+    strides: Sequence[int] = (),
+) -> Value:
     strides, dilations = _window(x, kernel_shape, strides, dilations)
     around, extra = _pool_pads(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
-    return channels_first(ops.average_pool(
-        channels_last(x), kernel_shape, strides, around, dilations, bool(count_include_pad), extra))  # type: ignore[arg-type]
+    return channels_first(
+        ops.average_pool(
+            channels_last(x),
+            kernel_shape,
+            strides,
+            around,
+            dilations,
+            bool(count_include_pad),
+            extra,
+        )
+    )  # type: ignore[arg-type]
 
 
-def LpPool(x: Value, *, auto_pad: str = "NOTSET", ceil_mode: int = 0, dilations: Sequence[int] = (),
-           kernel_shape: Sequence[int], p: int = 2, pads: Sequence[int] = (), strides: Sequence[int] = ()) -> Value:
+def LpPool(
+    x: Value,
+    *,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: Sequence[int] = (),
+    kernel_shape: Sequence[int],
+    p: int = 2,
+    pads: Sequence[int] = (),
+    strides: Sequence[int] = (),
+) -> Value:
     strides, dilations = _window(x, kernel_shape, strides, dilations)
     around, _ = _pool_pads(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
     y = ops.pad(_raised(x, p), [0, 0, *(b for b, _ in around)], [0, 0, *(a for _, a in around)])
     y = ops.windows(y, range(2, x.rank), kernel_shape, strides, dilations)
     y = ops.reduce_sum(y, range(x.rank, y.rank))
-    return _rooted(ops.reshape(y, y.shape[:x.rank]), p)
+    return _rooted(ops.reshape(y, y.shape[: x.rank]), p)
 
 
 def _raised(x: Value, p: int) -> Value:
@@ -957,13 +1243,23 @@ def GlobalLpPool(x: Value, *, p: int = 2) -> Value:
     return _rooted(ops.reduce_sum(_raised(x, p), range(2, x.rank)), p)
 
 
-# ---- resizing --------------------------------------------------------------------------------------
+# ---- resizing -----------------------------------------------------------------------------------
 
 
-def Resize(x: Value, *inputs: Value | None, opset: int, antialias: int = 0, axes: Sequence[int] | None = None,
-           coordinate_transformation_mode: str = "half_pixel", cubic_coeff_a: float = -0.75, exclude_outside: int = 0,
-           extrapolation_value: float = 0.0, keep_aspect_ratio_policy: str = "stretch", mode: str = "nearest",
-           nearest_mode: str = "round_prefer_floor") -> Value:
+def Resize(
+    x: Value,
+    *inputs: Value | None,
+    opset: int,
+    antialias: int = 0,
+    axes: Sequence[int] | None = None,
+    coordinate_transformation_mode: str = "half_pixel",
+    cubic_coeff_a: float = -0.75,
+    exclude_outside: int = 0,
+    extrapolation_value: float = 0.0,
+    keep_aspect_ratio_policy: str = "stretch",
+    mode: str = "nearest",
+    nearest_mode: str = "round_prefer_floor",
+) -> Value:
     if opset < 11:  # Resize-10 took (x, scales), and one definition of coordinates
         return Upsample(x, inputs[0], mode=mode)
     roi, scales, sizes = (*inputs, None, None, None)[:3]
@@ -974,7 +1270,9 @@ def Resize(x: Value, *inputs: Value | None, opset: int, antialias: int = 0, axes
     if sizes is not None and sizes.size != 0:
         out, factor = integers(sizes, "sizes"), [None] * len(at)
         if keep_aspect_ratio_policy != "stretch":
-            ratios = [_static(o, "a size") / _static(x.shape[a], "a dimension") for o, a in zip(out, at)]
+            ratios = [
+                _static(o, "a size") / _static(x.shape[a], "a dimension") for o, a in zip(out, at)
+            ]
             ratio = min(ratios) if keep_aspect_ratio_policy == "not_larger" else max(ratios)
             out = [math.floor(ratio * x.shape[a] + 0.5) for a in at]  # type: ignore[operator]
             factor = [ratio] * len(at)
@@ -989,9 +1287,19 @@ def Resize(x: Value, *inputs: Value | None, opset: int, antialias: int = 0, axes
 
     def along_axis(y: Value, axis: int, k: int) -> Value:
         return ops.resize(
-            y, axis, out[k], mode=mode, coordinates=coordinate_transformation_mode, rounding=nearest_mode,
-            scale=factor[k], cubic=cubic_coeff_a, exclude_outside=bool(exclude_outside), antialias=bool(antialias),
-            roi=(region[k], region[len(at) + k]), extrapolation=extrapolation_value)
+            y,
+            axis,
+            out[k],
+            mode=mode,
+            coordinates=coordinate_transformation_mode,
+            rounding=nearest_mode,
+            scale=factor[k],
+            cubic=cubic_coeff_a,
+            exclude_outside=bool(exclude_outside),
+            antialias=bool(antialias),
+            roi=(region[k], region[len(at) + k]),
+            extrapolation=extrapolation_value,
+        )
 
     def unchanged(k: int) -> bool:
         whole = (region[k], region[len(at) + k]) == (0.0, 1.0)
@@ -1000,7 +1308,9 @@ def Resize(x: Value, *inputs: Value | None, opset: int, antialias: int = 0, axes
     return _resized(x, {a: k for k, a in enumerate(at) if not unchanged(k)}, along_axis)
 
 
-def _resized(x: Value, axes: dict[int, int], along_axis: Callable[[Value, int, int], Value]) -> Value:
+def _resized(
+    x: Value, axes: dict[int, int], along_axis: Callable[[Value, int, int], Value]
+) -> Value:
     """Spatial axes are resized channels last."""
     if x.rank > 2 and all(a >= 2 for a in axes):
         y = channels_last(x)
@@ -1020,22 +1330,48 @@ def _scaled_size(size: Dim, scale: float) -> Dim:
     return as_dim(lift(size) * ratio.numerator // ratio.denominator)
 
 
-def Upsample(x: Value, scales_input: Value | None = None, *, mode: str = "nearest", scales: Sequence[float] = ()) -> Value:
-    factor = [float(s) for s in literal(scales_input, "scales").ravel()] if scales_input is not None else list(scales)
+def Upsample(
+    x: Value,
+    scales_input: Value | None = None,
+    *,
+    mode: str = "nearest",
+    scales: Sequence[float] = (),
+) -> Value:
+    factor = (
+        [float(s) for s in literal(scales_input, "scales").ravel()]
+        if scales_input is not None
+        else list(scales)
+    )
     mode = {"bilinear": "linear"}.get(mode, mode)
 
     def along_axis(y: Value, axis: int, k: int) -> Value:
-        return ops.resize(y, axis, _scaled_size(y.shape[axis], factor[k]), mode=mode, coordinates="asymmetric",
-                          rounding="floor", scale=factor[k])
+        return ops.resize(
+            y,
+            axis,
+            _scaled_size(y.shape[axis], factor[k]),
+            mode=mode,
+            coordinates="asymmetric",
+            rounding="floor",
+            scale=factor[k],
+        )
 
     return _resized(x, {k: k for k, s in enumerate(factor) if s != 1}, along_axis)
 
 
-def GridSample(x: Value, grid: Value, *, mode: str = "linear", padding_mode: str = "zeros", align_corners: int = 0) -> Value:
+def GridSample(
+    x: Value,
+    grid: Value,
+    *,
+    mode: str = "linear",
+    padding_mode: str = "zeros",
+    align_corners: int = 0,
+) -> Value:
     """Bilinear or nearest sampling of [N, C, H, W] at grid[N, H', W', (x, y)] in -1..1."""
     mode = {"bilinear": "linear"}.get(mode, mode)
     if x.rank != 4 or mode not in ("linear", "nearest"):
-        raise UnsupportedError(f"mode {mode!r} on {type_text(x)}; linear and nearest on images are supported")
+        raise UnsupportedError(
+            f"mode {mode!r} on {type_text(x)}; linear and nearest on images are supported"
+        )
     pixels = channels_last(x)
     sizes = [ops.cast(ops.ints(d, "i64"), "f32") for d in (x.shape[3], x.shape[2])]
     at = []
@@ -1048,7 +1384,10 @@ def GridSample(x: Value, grid: Value, *, mode: str = "linear", padding_mode: str
         at.append(_sample_position(p, size, padding_mode, bool(align_corners)))
 
     def pick(px: Value, py: Value) -> Value:
-        columns = [ops.cast(ops.min_(ops.max_(p, 0.0), ops.sub(n, 1.0)), "i32") for p, n in zip((px, py), sizes)]
+        columns = [
+            ops.cast(ops.min_(ops.max_(p, 0.0), ops.sub(n, 1.0)), "i32")
+            for p, n in zip((px, py), sizes)
+        ]
         index = ops.concat([ops.unsqueeze(c, [3]) for c in reversed(columns)], 3)
         value = ops.gather_nd(pixels, index, 1)
         if padding_mode != "zeros":
@@ -1067,8 +1406,12 @@ def GridSample(x: Value, grid: Value, *, mode: str = "linear", padding_mode: str
     rows = []
     for dy in (0.0, 1.0):
         a, b = (pick(ops.add(low[0], dx), ops.add(low[1], dy)) for dx in (0.0, 1.0))
-        rows.append(ops.add(ops.mul(a, ops.sub(constant(1.0, "f32"), part[0])), ops.mul(b, part[0])))
-    return channels_first(ops.add(ops.mul(rows[0], ops.sub(constant(1.0, "f32"), part[1])), ops.mul(rows[1], part[1])))
+        rows.append(
+            ops.add(ops.mul(a, ops.sub(constant(1.0, "f32"), part[0])), ops.mul(b, part[0]))
+        )
+    return channels_first(
+        ops.add(ops.mul(rows[0], ops.sub(constant(1.0, "f32"), part[1])), ops.mul(rows[1], part[1]))
+    )
 
 
 def _sample_position(p: Value, size: Value, padding: str, corners: bool) -> Value:
@@ -1086,11 +1429,13 @@ def _sample_position(p: Value, size: Value, padding: str, corners: bool) -> Valu
     return p
 
 
-# ---- quantisation, as arithmetic -------------------------------------------------------------------
+# ---- quantisation, as arithmetic ----------------------------------------------------------------
 
 
 def _quantisation(v: Value, x: Value, axis: int, block_size: int) -> Value:
-    """A scale or zero point that broadcasts against x: one for all, for each index of an axis, or by blocks."""
+    """A scale or zero point that broadcasts against x: one for all, for each index of an axis, or
+    by blocks.
+    """
     if v.size == 1:
         return ops.reshape(v, ())
     if block_size and v.rank == x.rank:
@@ -1100,8 +1445,17 @@ def _quantisation(v: Value, x: Value, axis: int, block_size: int) -> Value:
     return along(v, axis_of(axis, x), x.rank)
 
 
-def QuantizeLinear(x: Value, scale: Value, zero: Value | None = None, *, axis: int = 1, block_size: int = 0,
-                   output_dtype: int = 0, saturate: int = 1, precision: int = 0) -> Value:
+def QuantizeLinear(
+    x: Value,
+    scale: Value,
+    zero: Value | None = None,
+    *,
+    axis: int = 1,
+    block_size: int = 0,
+    output_dtype: int = 0,
+    saturate: int = 1,
+    precision: int = 0,
+) -> Value:
     dtype = zero.dtype if zero is not None else element_type(output_dtype) if output_dtype else "u8"
     if dtype in FLOATS:
         raise UnsupportedError("quantisation to 8-bit floats is not supported")
@@ -1112,8 +1466,15 @@ def QuantizeLinear(x: Value, scale: Value, zero: Value | None = None, *, axis: i
     return ops.cast(ops.clamp(y, *map(float, RANGES[dtype])), dtype)
 
 
-def DequantizeLinear(x: Value, scale: Value, zero: Value | None = None, *, axis: int = 1, block_size: int = 0,
-                     output_dtype: int = 0) -> Value:
+def DequantizeLinear(
+    x: Value,
+    scale: Value,
+    zero: Value | None = None,
+    *,
+    axis: int = 1,
+    block_size: int = 0,
+    output_dtype: int = 0,
+) -> Value:
     wide = ops.cast(x, "i32")
     if zero is not None:
         wide = ops.sub(wide, ops.cast(_quantisation(zero, x, axis, block_size), "i32"))
@@ -1130,32 +1491,61 @@ def DynamicQuantizeLinear(x: Value) -> list[Value]:
     return [QuantizeLinear(x, scale, zero), scale, zero]
 
 
-def MatMulInteger(a: Value, b: Value, a_zero: Value | None = None, b_zero: Value | None = None) -> Value:
+def MatMulInteger(
+    a: Value, b: Value, a_zero: Value | None = None, b_zero: Value | None = None
+) -> Value:
     left, right = ops.cast(a, "i32"), ops.cast(b, "i32")
     if a_zero is not None:
         zero = ops.cast(a_zero, "i32")
-        left = ops.sub(left, ops.unsqueeze(zero, [1]) if zero.rank == 1 and zero.size != 1 else
-                       ops.reshape(zero, ()) if zero.size == 1 else zero)
+        left = ops.sub(
+            left,
+            ops.unsqueeze(zero, [1])
+            if zero.rank == 1 and zero.size != 1
+            else ops.reshape(zero, ())
+            if zero.size == 1
+            else zero,
+        )
     if b_zero is not None:
         right = ops.sub(right, ops.cast(b_zero, "i32"))
     return _integer_matmul(left, right)
 
 
-def QLinearMatMul(a: Value, a_scale: Value, a_zero: Value, b: Value, b_scale: Value, b_zero: Value, y_scale: Value,
-                  y_zero: Value) -> Value:
+def QLinearMatMul(
+    a: Value,
+    a_scale: Value,
+    a_zero: Value,
+    b: Value,
+    b_scale: Value,
+    b_zero: Value,
+    y_scale: Value,
+    y_zero: Value,
+) -> Value:
     total = ops.cast(MatMulInteger(a, b, a_zero, b_zero), "f32")
 
     def rows(v: Value) -> Value:
         return ops.unsqueeze(v, [1]) if v.rank == 1 and v.size != 1 else v
 
     scale = ops.mul(rows(ops.cast(a_scale, "f32")), ops.cast(b_scale, "f32"))
-    y = ops.add(ops.round_(ops.mul(total, ops.div(scale, ops.cast(y_scale, "f32")))), ops.cast(y_zero, "f32"))
+    y = ops.add(
+        ops.round_(ops.mul(total, ops.div(scale, ops.cast(y_scale, "f32")))),
+        ops.cast(y_zero, "f32"),
+    )
     return ops.cast(ops.clamp(y, *map(float, RANGES[y_zero.dtype])), y_zero.dtype)
 
 
-def ConvInteger(x: Value, w: Value, x_zero: Value | None = None, w_zero: Value | None = None, *, group: int = 1,
-                auto_pad: str = "NOTSET", dilations: Sequence[int] = (), kernel_shape: Sequence[int] = (),
-                pads: Sequence[int] = (), strides: Sequence[int] = ()) -> Value:
+def ConvInteger(
+    x: Value,
+    w: Value,
+    x_zero: Value | None = None,
+    w_zero: Value | None = None,
+    *,
+    group: int = 1,
+    auto_pad: str = "NOTSET",
+    dilations: Sequence[int] = (),
+    kernel_shape: Sequence[int] = (),
+    pads: Sequence[int] = (),
+    strides: Sequence[int] = (),
+) -> Value:
     """Exact sums of integer products: windows of x by the filters, reduced in 32-bit integers."""
     left, right = ops.cast(x, "i32"), ops.cast(w, "i32")
     left = ops.sub(left, ops.reshape(ops.cast(x_zero, "i32"), ())) if x_zero is not None else left
@@ -1166,31 +1556,46 @@ def ConvInteger(x: Value, w: Value, x_zero: Value | None = None, w_zero: Value |
     kernel = [_static(d, "the filter's size") for d in w.shape[2:]]
     around = _pads(x.shape[2:], kernel, strides, dilations, auto_pad, pads)
     left = ops.pad(left, [0, 0, *(b for b, _ in around)], [0, 0, *(a for _, a in around)])
-    n, c = x.shape[:2]
+    n = x.shape[0]
     m, each = w.shape[:2]
     patches = ops.windows(left, range(2, x.rank), kernel, strides, dilations)  # [N, C, O..., K...]
-    space = patches.shape[2:x.rank]
+    space = patches.shape[2 : x.rank]
     patches = ops.reshape(patches, (n, group, 1, each, *space, *kernel))
-    filters = ops.reshape(right, (1, group, as_dim(lift(m) // group), each, *[1] * len(space), *kernel))
+    filters = ops.reshape(
+        right, (1, group, as_dim(lift(m) // group), each, *[1] * len(space), *kernel)
+    )
     product = ops.mul(patches, filters)
     total = ops.reduce_sum(product, [3, *range(4 + len(space), product.rank)])
     return ops.reshape(total, (n, m, *space))
 
 
-def QLinearConv(x: Value, x_scale: Value, x_zero: Value, w: Value, w_scale: Value, w_zero: Value, y_scale: Value,
-                y_zero: Value, b: Value | None = None, **attrs: Attr) -> Value:
+def QLinearConv(
+    x: Value,
+    x_scale: Value,
+    x_zero: Value,
+    w: Value,
+    w_scale: Value,
+    w_zero: Value,
+    y_scale: Value,
+    y_zero: Value,
+    b: Value | None = None,
+    **attrs: Attr,
+) -> Value:
     total = ConvInteger(x, w, x_zero, w_zero, **attrs)
     total = ops.add(total, along(b, 1, x.rank)) if b is not None else total
     scale = ops.mul(ops.cast(x_scale, "f32"), ops.cast(w_scale, "f32"))
     scale = ops.div(scale, ops.cast(y_scale, "f32"))
     scale = ops.reshape(scale, ()) if scale.size == 1 else along(scale, 1, x.rank)
-    y = ops.add(ops.round_(ops.mul(ops.cast(total, "f32"), scale)), ops.reshape(ops.cast(y_zero, "f32"), ()))
+    y = ops.add(
+        ops.round_(ops.mul(ops.cast(total, "f32"), scale)), ops.reshape(ops.cast(y_zero, "f32"), ())
+    )
     return ops.cast(ops.clamp(y, *map(float, RANGES[y_zero.dtype])), y_zero.dtype)
 
 
-# ---- the registry ----------------------------------------------------------------------------------
+# ---- the registry -------------------------------------------------------------------------------
 
 OPERATORS: dict[str, Callable[..., Any]] = SAME | {
-    name: fn for name, fn in list(globals().items())
+    name: fn
+    for name, fn in list(globals().items())
     if name[0].isupper() and callable(fn) and getattr(fn, "__module__", "") == __name__
 }
