@@ -148,7 +148,7 @@ def per_input(v: Value, s: Value) -> Value | None:
         return ops.mul(w, ops.reshape(n, (n.shape[0], 1)))
     kh, kw, c, m = w.shape
     g = v.attrs["groups"]  # channel k*c + i of x meets w[:, :, i, of group k]
-    parts = ops.reshape(w, (kh, kw, c, g, m // g))  # type: ignore[operator]
+    parts = ops.reshape(w, (kh, kw, c, g, m // g))
     factors = ops.reshape(ops.transpose(ops.reshape(n, (g, c)), (1, 0)), (c, g, 1))
     return ops.reshape(ops.mul(parts, factors), w.shape)
 

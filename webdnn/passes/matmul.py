@@ -15,6 +15,7 @@ otherwise become another pass over memory.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -90,10 +91,10 @@ def siblings(graph: Graph, hits: dict[str, int]) -> Graph:
 
     place: dict[Value, tuple[int, list[tuple[Value, Value, Value | None]]]] = {}
     for members in groups_.values():
-        start = 0
+        start: Any = 0
         for end, w, _ in members if len(members) > 1 else ():
             place[end] = start, members
-            start += w.shape[1]  # type: ignore[operator]
+            start += w.shape[1]
 
     def merged_siblings(v: Value, uses: Uses) -> Value | None:
         found = place.get(origin.get(v, v))

@@ -18,7 +18,10 @@ def packed_matmul(v: Value, uses: Mapping[Value, int]) -> Value | None:
 
 def packed_conv(v: Value, uses: Mapping[Value, int]) -> Value | None:
     """conv(x, w) -> packed_matmul (1x1), depthwise or packed_conv"""
-    return pack_conv(*v.inputs, **v.attrs) if v.op == "conv" else None
+    if v.op != "conv":
+        return None
+    x, w = v.inputs
+    return pack_conv(x, w, **v.attrs)
 
 
 RULES: tuple[Rule, ...] = (packed_matmul, packed_conv)

@@ -137,7 +137,7 @@ def exact_reciprocal(v: Value, uses: Uses) -> Value | None:
         return None
     d = uniform(v.inputs[1])
     if d and math.isfinite(d) and abs(math.frexp(d)[0]) == 0.5 and 2.0**-100 < abs(d) < 2.0**100:
-        return ops.mul(v.inputs[0], constant(np.full(v.inputs[1].shape, 1 / d), v.dtype))  # type: ignore[arg-type]
+        return ops.mul(v.inputs[0], constant(np.full(v.inputs[1].shape, 1 / d), v.dtype))
     return None
 
 

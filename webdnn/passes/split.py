@@ -51,7 +51,7 @@ def rules(results: int = 4096, length: int = 256, rows: int = 64) -> tuple[Rule,
         )
         if row is None:
             return None
-        cut = ops.reshape(x, (*x.shape[:axis], size // row, row, *x.shape[axis + 1 :]))  # type: ignore[operator]
+        cut = ops.reshape(x, (*x.shape[:axis], size // row, row, *x.shape[axis + 1 :]))
         part = ops.reshape(
             ops.reduce(cut, monoid, (axis + 1,)), (*x.shape[:axis], -1, *x.shape[axis + 1 :])
         )
