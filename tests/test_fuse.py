@@ -118,9 +118,10 @@ def test_symbolic_sizes_are_planned_at_their_upper_bound() -> None:
 def overlaps(p: Program) -> None:
     """No two temporaries that live at once share memory, in either plan."""
     live = lifetimes(p)
-    weights = {b: 0 for b in p.weights}
+    weights = dict.fromkeys(p.weights, 0)
     arena, slots = plan_arena(p, weights, 0), plan_slots(p)
     from webdnn.plan import nbytes
+
     for a in live:
         for b in live:
             if a < b and live[a][0] <= live[b][1] and live[b][0] <= live[a][1]:
@@ -134,16 +135,17 @@ def test_memory_of_a_residual_tower_is_reused() -> None:
     y = x
     for k in range(12):
         w = constant(np.random.default_rng(k).standard_normal((3, 3, 8, 8)).astype(np.float32))
-        y = ops.relu(ops.add(ops.conv(ops.relu(ops.conv(y, w, pads=(1, 1, 1, 1))), w, pads=(1, 1, 1, 1)), y))
+        y = ops.relu(
+            ops.add(ops.conv(ops.relu(ops.conv(y, w, pads=(1, 1, 1, 1))), w, pads=(1, 1, 1, 1)), y)
+        )
     p = program({"y": y}, x)
     overlaps(p)
     one = 8 * 8 * 8 * 4
-    assert plan_arena(p, {b: 0 for b in p.weights}, 0).temporaries <= 3 * one
+    assert plan_arena(p, dict.fromkeys(p.weights, 0), 0).temporaries <= 3 * one
 
 
 # launches, distinct kernels and materialised transposes of each network: wasm, WebGPU.
-TABLE: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
-}
+TABLE: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {}
 
 
 def counts(graph: Graph, target: str) -> tuple[int, int, int]:
@@ -165,11 +167,13 @@ def test_launches(name: str) -> None:
 def measured(name: str) -> Any:
     from tests import models
     from webdnn.frontend import load
+
     graph = run(load(models.fetch(name), models.dim_options(name)).graph)
     return counts(graph, "wasm"), counts(graph, "webgpu")
 
 
 if __name__ == "__main__":
     from tests import models
+
     for name in models.MODELS:
         print(f'    "{name}": {measured(name)},', flush=True)

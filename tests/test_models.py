@@ -31,7 +31,9 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, Path
         yield page, folder
 
 
-def run(page: Page, url: str, options: dict[str, Any], feeds: list[models.Feeds]) -> list[dict[str, Any]]:
+def run(
+    page: Page, url: str, options: dict[str, Any], feeds: list[models.Feeds]
+) -> list[dict[str, Any]]:
     """The outputs of a descriptor for each of `feeds`."""
     arrays: dict[str, bytes] = {}
     runs = [{"inputs": wire(f, f"in/{k}/", arrays)} for k, f in enumerate(feeds)]
@@ -41,10 +43,13 @@ def run(page: Page, url: str, options: dict[str, Any], feeds: list[models.Feeds]
     if "variant" in options:
         assert reply.value["backend"]["variant"] == options["variant"]
     from webdnn.check import _arrays
+
     return [_arrays(r["outputs"], reply.arrays) for r in reply.value["runs"]]
 
 
-def verify(name: str, target: str, sizes: list[Any], found: list[dict[str, Any]], gpu: bool) -> None:
+def verify(
+    name: str, target: str, sizes: list[Any], found: list[dict[str, Any]], gpu: bool
+) -> None:
     moved = False
     for size, outputs in zip(sizes, found, strict=True):
         expected = models.reference(name, models.feeds(name, size, gpu=gpu))
@@ -52,23 +57,31 @@ def verify(name: str, target: str, sizes: list[Any], found: list[dict[str, Any]]
         assert set(outputs) == set(expected)
         for key, want in expected.items():
             result = compare(key, outputs[key], want, TOLERANCE[target])  # type: ignore[index]
-            print(f"{name} {target} {dict(size)} {key}: {result.max_abs:.2e} absolute, {result.relative:.2e} of the largest")
+            print(
+                f"{name} {target} {dict(size)} {key}: {result.max_abs:.2e} absolute, {result.relative:.2e} of the largest"
+            )
             assert result.verdict != "wrong", (key, result)
             assert want.size == 1 or result.verdict != "empty" or len(sizes) > 1, (key, result)
-            moved |= bool(np.abs(other[key] - want).max() > 10 * TOLERANCE["wasm"] * np.abs(want).max())
+            moved |= bool(
+                np.abs(other[key] - want).max() > 10 * TOLERANCE["wasm"] * np.abs(want).max()
+            )
     assert moved, f"{name}: no output changes with the input"
 
 
 @pytest.mark.parametrize("name", models.MODELS)
 def test_wasm(name: str, pages: tuple[Page, Path]) -> None:
     page, folder = pages
-    webdnn.transpile(models.fetch(name), folder / name, targets=["wasm"], dims=models.dim_options(name))
+    webdnn.transpile(
+        models.fetch(name), folder / name, targets=["wasm"], dims=models.dim_options(name)
+    )
     sizes = list(models.model(name).sizes)
     feeds = [models.feeds(name, size) for size in sizes]
     results = {}
     for variant in VARIANTS:
         threads = THREADS if variant.endswith("threads") else 1
-        results[variant] = run(page, f"/d/{name}/", {"backend": "wasm", "variant": variant, "threads": threads}, feeds)
+        results[variant] = run(
+            page, f"/d/{name}/", {"backend": "wasm", "variant": variant, "threads": threads}, feeds
+        )
         verify(name, "wasm", sizes, results[variant], gpu=False)
     for plain in ("plain", "relaxed"):  # bit-equal for any number of threads
         for a, b in zip(results[plain], results[plain + "-threads"], strict=True):
@@ -80,7 +93,9 @@ def test_wasm(name: str, pages: tuple[Page, Path]) -> None:
 def test_webgpu(name: str, pages: tuple[Page, Path]) -> None:
     page, folder = pages
     where = folder / f"{name}-gpu"
-    webdnn.transpile(models.fetch(name), where, targets=["webgpu"], dims=models.dim_options(name, gpu=True))
+    webdnn.transpile(
+        models.fetch(name), where, targets=["webgpu"], dims=models.dim_options(name, gpu=True)
+    )
     model = models.model(name)
     sizes = list(model.gpu_sizes or model.sizes)
     feeds = [models.feeds(name, size, gpu=True) for size in sizes]

@@ -61,7 +61,9 @@ def transpile(
 
     unknown = [t for t in targets if t not in TARGETS]
     if unknown or not targets:
-        raise WebDNNError(f"unknown target {', '.join(unknown) or '(none)'}; the targets are {', '.join(TARGETS)}")
+        raise WebDNNError(
+            f"unknown target {', '.join(unknown) or '(none)'}; the targets are {', '.join(TARGETS)}"
+        )
     tell = progress or (lambda stage, done, total: None)
     tell("import", 0, 1)
     imported = load(model, dict(dims or {}))

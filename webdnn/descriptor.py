@@ -93,14 +93,18 @@ def runner_source() -> Path:
     for folder in (packaged, checkout):
         if (folder / "index.js").is_file():
             return folder
-    raise WebDNNError(f"the descriptor runner is missing: neither {packaged} nor {checkout} has index.js; reinstall webdnn")
+    raise WebDNNError(
+        f"the descriptor runner is missing: neither {packaged} nor {checkout} has index.js; reinstall webdnn"
+    )
 
 
 def write_runner(folder: Folder) -> str:
     """Copies the runner into a folder named by its content; returns that name."""
     source = runner_source()
     modules = runner_files(source)
-    digest = hashlib.sha256(b"".join(name.encode() + data for name, data in modules.items())).hexdigest()
+    digest = hashlib.sha256(
+        b"".join(name.encode() + data for name, data in modules.items())
+    ).hexdigest()
     name = f"runner.{digest[:10]}"
     (folder.path / name).mkdir()
     for module, data in modules.items():
@@ -109,35 +113,62 @@ def write_runner(folder: Folder) -> str:
 
 
 def _signature(program: Program, tensors: Any) -> list[dict[str, Any]]:
-    return [{"name": t.name, "dtype": DTYPES[t.dtype], "shape": [to_json(d) for d in t.shape]} for t in tensors]
+    return [
+        {"name": t.name, "dtype": DTYPES[t.dtype], "shape": [to_json(d) for d in t.shape]}
+        for t in tensors
+    ]
 
 
 def _stored(program: Program, where: Callable[[int], tuple[str, int]]) -> dict[str, Any]:
     out = {}
     for name, s in program.stored.items():
         key, value = where(s["buffer"])
-        out[name] = {key: value, "dtype": s["dtype"], "shape": [to_json(d) for d in s["shape"]],
-                     "strides": [to_json(d) for d in s["strides"]], "start": to_json(s["start"])}
+        out[name] = {
+            key: value,
+            "dtype": s["dtype"],
+            "shape": [to_json(d) for d in s["shape"]],
+            "strides": [to_json(d) for d in s["strides"]],
+            "start": to_json(s["start"]),
+        }
     return out
 
 
-def wasm_target(program: Program, weights: Weights, folder: Folder, keep: bool, progress: Progress) -> dict[str, Any]:
+def wasm_target(
+    program: Program, weights: Weights, folder: Folder, keep: bool, progress: Progress
+) -> dict[str, Any]:
     """Compiles the wasm variants; the entry of model.json."""
     offsets = {b: weights.offset[v] for b, v in program.weights.items()}
     arena = plan_arena(program, offsets, len(weights.blob), keep)
-    modules = wasm.compile_program(program, arena.address, lambda done, total: progress("wasm", done, total))
+    modules = wasm.compile_program(
+        program, arena.address, lambda done, total: progress("wasm", done, total)
+    )
     variants = [
-        {"name": name, "file": folder.write(name, ".wasm", modules[name]), "relaxed": name.startswith("relaxed"),
-         "threads": name.endswith("threads")}
-        for name in ("relaxed-threads", "relaxed", "plain-threads", "plain")]
+        {
+            "name": name,
+            "file": folder.write(name, ".wasm", modules[name]),
+            "relaxed": name.startswith("relaxed"),
+            "threads": name.endswith("threads"),
+        }
+        for name in ("relaxed-threads", "relaxed", "plain-threads", "plain")
+    ]
 
     def io(tensors: Any) -> list[dict[str, Any]]:
-        return [{"offset": arena.address[t.buffer], "dtype": program.buffers[t.buffer].dtype,
-                 "elements": to_json(program.buffers[t.buffer].size)} for t in tensors]
+        return [
+            {
+                "offset": arena.address[t.buffer],
+                "dtype": program.buffers[t.buffer].dtype,
+                "elements": to_json(program.buffers[t.buffer].size),
+            }
+            for t in tensors
+        ]
 
-    entry = {"variants": variants, "memory": {"weights": 0, "bytes": arena.size}, "inputs": io(program.inputs),
-             "outputs": io(program.outputs),
-             "steps": [{"name": s.kernel.name, "origin": s.kernel.origin} for s in program.steps]}
+    entry = {
+        "variants": variants,
+        "memory": {"weights": 0, "bytes": arena.size},
+        "inputs": io(program.inputs),
+        "outputs": io(program.outputs),
+        "steps": [{"name": s.kernel.name, "origin": s.kernel.origin} for s in program.steps],
+    }
     if keep:
         entry["stored"] = _stored(program, lambda b: ("offset", arena.address[b]))
         entry["fused"] = program.fused_away
@@ -154,13 +185,25 @@ def webgpu_target(program: Program, weights: Weights, folder: Folder, keep: bool
         offset, size = weights.offset[v], weights.size[v]
         k = max(i for i, (start, _) in enumerate(parts) if start <= offset)
         bindings[b] = {"w": k, "offset": offset - parts[k][0], "bytes": size}
-    sizes = {s: to_json(program.buffers[b].size * 4) for b, s in slots.of.items() if program.buffers[b].kind != "temp"}
+    sizes = {
+        s: to_json(program.buffers[b].size * 4)
+        for b, s in slots.of.items()
+        if program.buffers[b].kind != "temp"
+    }
     document = wgsl.build(program, bindings)
     document |= {
-        "buffers": [{"bytes": sizes.get(s, n), "max": align(n, 16)} for s, n in enumerate(slots.sizes)],
+        "buffers": [
+            {"bytes": sizes.get(s, n), "max": align(n, 16)} for s, n in enumerate(slots.sizes)
+        ],
         "weights": [{"offset": offset, "bytes": align(size, 16)} for offset, size in parts],
-        "inputs": [{"buffer": slots.of[t.buffer], "dtype": program.buffers[t.buffer].dtype} for t in program.inputs],
-        "outputs": [{"buffer": slots.of[t.buffer], "dtype": program.buffers[t.buffer].dtype} for t in program.outputs],
+        "inputs": [
+            {"buffer": slots.of[t.buffer], "dtype": program.buffers[t.buffer].dtype}
+            for t in program.inputs
+        ],
+        "outputs": [
+            {"buffer": slots.of[t.buffer], "dtype": program.buffers[t.buffer].dtype}
+            for t in program.outputs
+        ],
     }
     if keep:
         document["stored"] = _stored(program, lambda b: ("buffer", slots.of[b]))
@@ -175,16 +218,24 @@ def webgpu_target(program: Program, weights: Weights, folder: Folder, keep: bool
     return {"file": name, "features": [], "limits": limits}
 
 
-def write(programs: Mapping[str, Program], output: Path, name: str, *, keep: bool = False,
-          progress: Progress = lambda stage, done, total: None) -> dict[str, Any]:
+def write(
+    programs: Mapping[str, Program],
+    output: Path,
+    name: str,
+    *,
+    keep: bool = False,
+    progress: Progress = lambda stage, done, total: None,
+) -> dict[str, Any]:
     """Writes the descriptor of `programs` (by target) to `output`, atomically; returns model.json's content."""
     first = next(iter(programs.values()))
     with replacing(output) as path:
         folder = Folder(path)
         weights = gather_weights(programs.values(), progress)
         blob = bytes(weights.blob)
-        shards = [folder.write(f"weights-{k}", ".bin", blob[at:at + SHARD])
-                  for k, at in enumerate(range(0, len(blob), SHARD))]
+        shards = [
+            folder.write(f"weights-{k}", ".bin", blob[at : at + SHARD])
+            for k, at in enumerate(range(0, len(blob), SHARD))
+        ]
         targets: dict[str, Any] = {}
         for target, program in programs.items():
             if target == "webgpu":
@@ -194,11 +245,16 @@ def write(programs: Mapping[str, Program], output: Path, name: str, *, keep: boo
             else:
                 targets[target] = wasm_target(program, weights, folder, keep, progress)
         document: dict[str, Any] = {
-            "format": FORMAT, "generator": f"webdnn {__version__}", "name": name,
+            "format": FORMAT,
+            "generator": f"webdnn {__version__}",
+            "name": name,
             "dims": [{"name": d.args[0], "min": d.args[1], "max": d.args[2]} for d in first.dims],
-            "inputs": _signature(first, first.inputs), "outputs": _signature(first, first.outputs),
+            "inputs": _signature(first, first.inputs),
+            "outputs": _signature(first, first.outputs),
             "runner": write_runner(folder),
-            "files": folder.files, "weights": {"bytes": len(blob), "shards": shards}, "targets": targets,
+            "files": folder.files,
+            "weights": {"bytes": len(blob), "shards": shards},
+            "targets": targets,
         }
         (path / "model.json").write_text(json.dumps(document, indent=1))
         (path / "model.js").write_text(model_js(document))
@@ -217,7 +273,9 @@ def replacing(output: Path) -> Iterator[Path]:
         parent.mkdir(parents=True, exist_ok=True)
         path = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=parent))
     except OSError as error:
-        raise WebDNNError(f"cannot write to {parent}: {error.strerror}; choose another folder with -o") from error
+        raise WebDNNError(
+            f"cannot write to {parent}: {error.strerror}; choose another folder with -o"
+        ) from error
     old: Path | None = None
     try:
         path.chmod(0o755)
@@ -229,7 +287,9 @@ def replacing(output: Path) -> Iterator[Path]:
     except OSError as error:
         if old is not None and not output.exists():
             os.rename(old / "descriptor", output)
-        raise WebDNNError(f"could not write the descriptor to {output}: {error.strerror or error}") from error
+        raise WebDNNError(
+            f"could not write the descriptor to {output}: {error.strerror or error}"
+        ) from error
     finally:
         shutil.rmtree(path, ignore_errors=True)
         if old is not None:
@@ -254,16 +314,27 @@ def _refuse_foreign(output: Path) -> None:
     if foreign:
         raise WebDNNError(
             f"{output} holds files that are not a descriptor's ({', '.join(foreign[:3])}); "
-            "choose an empty or new folder with -o, or remove them")
+            "choose an empty or new folder with -o, or remove them"
+        )
 
 
 def dump_program(program: Program, target: str, folder: Path) -> None:
     """Writes kernels.TARGET.txt and plan.TARGET.txt for `--dump`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"kernels.{target}.txt").write_text("\n".join(
-        f"{k:4} {kernel_text(s.kernel)}  {s.buffers}  # {s.kernel.origin}" for k, s in enumerate(program.steps)) + "\n")
-    (folder / f"plan.{target}.txt").write_text("\n".join(
-        f"{b.id:4} {b.kind:7} {b.dtype} {b.size} elements, at most {nbytes(b)} bytes  {b.name}" for b in program.buffers) + "\n")
+    (folder / f"kernels.{target}.txt").write_text(
+        "\n".join(
+            f"{k:4} {kernel_text(s.kernel)}  {s.buffers}  # {s.kernel.origin}"
+            for k, s in enumerate(program.steps)
+        )
+        + "\n"
+    )
+    (folder / f"plan.{target}.txt").write_text(
+        "\n".join(
+            f"{b.id:4} {b.kind:7} {b.dtype} {b.size} elements, at most {nbytes(b)} bytes  {b.name}"
+            for b in program.buffers
+        )
+        + "\n"
+    )
 
 
 __all__ = ["FORMAT", "dump_program", "np", "runner_source", "write"]

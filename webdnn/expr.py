@@ -180,7 +180,7 @@ OPS: Mapping[str, Op] = {
 class Expr:
     """An interned expression node; build it with the functions below, never directly."""
 
-    __slots__ = ("op", "args", "dtype", "_bounds", "_poly", "_key", "__weakref__")
+    __slots__ = ("__weakref__", "_bounds", "_key", "_poly", "args", "dtype", "op")
     op: str
     args: tuple[Any, ...]
     dtype: str
@@ -269,8 +269,11 @@ def make(op: str, args: tuple[Any, ...], dtype: str) -> Expr:
 def const(value: Scalar, dtype: str | None = None) -> Expr:
     """A literal; the dtype defaults to bool, i32 or f32 by the Python type."""
     if dtype is None:
-        dtype = "bool" if isinstance(value, (bool, np.bool_)) else (
-            "i32" if isinstance(value, (int, np.integer)) else "f32")
+        dtype = (
+            "bool"
+            if isinstance(value, (bool, np.bool_))
+            else ("i32" if isinstance(value, (int, np.integer)) else "f32")
+        )
     if dtype in INT:
         return make("const", (int(value),), dtype)
     if dtype == "bool":
@@ -311,7 +314,20 @@ def lift(x: Any, dtype: str | None = None) -> Expr:
 
 # ---- construction with simplification ------------------------------------------------------------
 
-_COMMUTATIVE = {"add", "mul", "min", "max", "and", "or", "xor", "eq", "ne", "bitand", "bitor", "bitxor"}
+_COMMUTATIVE = {
+    "add",
+    "mul",
+    "min",
+    "max",
+    "and",
+    "or",
+    "xor",
+    "eq",
+    "ne",
+    "bitand",
+    "bitor",
+    "bitxor",
+}
 _NP = {"f32": np.float32, "f16": np.float16, "i32": np.int32, "u32": np.uint32, "bool": np.bool_}
 
 
@@ -447,13 +463,17 @@ def _named(op: str) -> Callable[..., Any]:
 
 
 minimum, maximum, power, exp, log, sqrt, rsqrt = map(
-    _named, ("min", "max", "pow", "exp", "log", "sqrt", "rsqrt"))
+    _named, ("min", "max", "pow", "exp", "log", "sqrt", "rsqrt")
+)
 sin, cos, tan, asin, acos, atan, atan2 = map(
-    _named, ("sin", "cos", "tan", "asin", "acos", "atan", "atan2"))
+    _named, ("sin", "cos", "tan", "asin", "acos", "atan", "atan2")
+)
 sinh, cosh, tanh, asinh, acosh, atanh, erf = map(
-    _named, ("sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf"))
+    _named, ("sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf")
+)
 absolute, sign, floor, ceil, round_even, trunc = map(
-    _named, ("abs", "sign", "floor", "ceil", "round", "trunc"))
+    _named, ("abs", "sign", "floor", "ceil", "round", "trunc")
+)
 isnan, isinf, equal, not_equal = map(_named, ("isnan", "isinf", "eq", "ne"))
 logical_and, logical_or, logical_xor, logical_not = map(_named, ("and", "or", "xor", "not"))
 idiv, rem = map(_named, ("idiv", "rem"))
@@ -685,7 +705,7 @@ def _divide(p: Poly, divisor: Expr) -> tuple[Poly, Poly]:
                 q, r = divmod(c, coefficient)
                 if m and r and q:
                     q, r = (q, r) if c > 0 else (0, c)
-                if m and not r or not m:
+                if (m and not r) or not m:
                     if q:
                         quotient[tuple(left)] = q
                     if r:
@@ -860,7 +880,9 @@ def coefficient(index: Expr, v: Expr) -> int | Expr | None:
 def multiple_of(e: Dim, n: int) -> bool:
     """Whether `e` is proved to be a multiple of n."""
     return all(
-        c % n == 0 or any(a.op == "mul" and multiple_of(a, n) for a in m) for m, c in poly(e).items())
+        c % n == 0 or any(a.op == "mul" and multiple_of(a, n) for a in m)
+        for m, c in poly(e).items()
+    )
 
 
 def cost(e: Expr) -> int:
@@ -878,9 +900,15 @@ def evaluate(e: Dim, table: Mapping[str, int]) -> int:
         return int(table[e.args[0]])
     args = [evaluate(a, table) for a in e.args]
     plain: dict[str, Callable[..., Any]] = {
-        "add": operator.add, "sub": operator.sub, "mul": operator.mul,
-        "floordiv": lambda a, b: a // b if b else 0, "mod": lambda a, b: a % b if b else 0, "min": min, "max": max,
-        "select": lambda c, a, b: a if c else b}
+        "add": operator.add,
+        "sub": operator.sub,
+        "mul": operator.mul,
+        "floordiv": lambda a, b: a // b if b else 0,
+        "mod": lambda a, b: a % b if b else 0,
+        "min": min,
+        "max": max,
+        "select": lambda c, a, b: a if c else b,
+    }
     if e.op in plain:
         return int(plain[e.op](*args))
     return int(OPS[e.op].numpy(*(np.asarray(a) for a in args)))
@@ -888,8 +916,22 @@ def evaluate(e: Dim, table: Mapping[str, int]) -> int:
 
 # ---- text ----------------------------------------------------------------------------------------
 
-_SIGN = {"add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%", "lt": "<",
-         "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=", "and": "&&", "or": "||"}
+_SIGN = {
+    "add": "+",
+    "sub": "-",
+    "mul": "*",
+    "div": "/",
+    "floordiv": "//",
+    "mod": "%",
+    "lt": "<",
+    "le": "<=",
+    "gt": ">",
+    "ge": ">=",
+    "eq": "==",
+    "ne": "!=",
+    "and": "&&",
+    "or": "||",
+}
 
 
 def text(e: Dim) -> str:

@@ -44,7 +44,9 @@ class Region:
 
     anchor: Value
     values: list[Value]  # topological; values[0] is the anchor
-    index: dict[Value, tuple[Expr, ...]]  # the element of each value at a point of the kernel's space
+    index: dict[
+        Value, tuple[Expr, ...]
+    ]  # the element of each value at a point of the kernel's space
     sink: Value
     axes: tuple[Expr, ...]  # the kernel's space: parallel axes
     reduce: tuple[Expr, ...]  # and reduction axes
@@ -56,7 +58,9 @@ class Fusion:
     def __init__(self, graph: Graph, target: str, forced: Iterable[Value] = ()):
         self.target = target
         self.forced = set(forced)
-        outputs = {k: COPY(v) if v.constant or v.op == "input" else v for k, v in graph.outputs.items()}
+        outputs = {
+            k: COPY(v) if v.constant or v.op == "input" else v for k, v in graph.outputs.items()
+        }
         self.graph = Graph(graph.inputs, outputs, graph.names, graph.dims, graph.name)
         self.order = [v for v in self.graph.values() if not v.constant]
         live = set(self.order)
@@ -146,7 +150,9 @@ class Fusion:
             region.index |= index
             region.sink = values[-1]
 
-    def _extend(self, region: Region, frame: Any) -> tuple[list[Value], dict[Value, tuple[Expr, ...]]] | None:
+    def _extend(
+        self, region: Region, frame: Any
+    ) -> tuple[list[Value], dict[Value, tuple[Expr, ...]]] | None:
         """The values up to the next post-dominator, if all of them can join the region."""
         goal = self._post[region.sink]
         if goal is None or region.sink in self.forced:
@@ -157,7 +163,11 @@ class Fusion:
             v = stack.pop()
             if v in found:
                 continue
-            if self.rank[v] > self.rank[goal] or v in self.region_of or (v in self.forced and v is not goal):
+            if (
+                self.rank[v] > self.rank[goal]
+                or v in self.region_of
+                or (v in self.forced and v is not goal)
+            ):
                 return None
             found.add(v)
             if v is not goal:
@@ -174,8 +184,9 @@ class Fusion:
             return None
         return values, index
 
-    def _join(self, region: Region, v: Value, inside: Mapping[Value, tuple[Expr, ...]], frame: Any
-              ) -> tuple[Expr, ...] | None:
+    def _join(
+        self, region: Region, v: Value, inside: Mapping[Value, tuple[Expr, ...]], frame: Any
+    ) -> tuple[Expr, ...] | None:
         """The index of `v` at a point of the region's space, or None if it cannot be computed there."""
         op = v.node.op
         mine = [i for i in v.inputs if i in inside]
@@ -201,7 +212,7 @@ class Fusion:
         else:
             return None
         for i in mine:
-            tail = at[len(at) - i.rank:]
+            tail = at[len(at) - i.rank :]
             want = tuple(lift(0) if d == 1 else e for e, d in zip(tail, i.shape))
             have = tuple(lift(0) if d == 1 else e for e, d in zip(inside[i], i.shape))
             if want != have:
@@ -211,14 +222,21 @@ class Fusion:
     def _leaves(self, values: list[Value]) -> set[Value]:
         """What a kernel of these values reads from memory, roughly: every outside operand is one buffer."""
         own = set(values)
-        return {i for v in values for i in v.inputs if i not in own and not (i.constant and i.size == 1)}
+        return {
+            i for v in values for i in v.inputs if i not in own and not (i.constant and i.size == 1)
+        }
 
     # ---- stored or inlined ------------------------------------------------------------------------
 
     def _choose_stored(self) -> None:
         for v in self.order:
             kind = v.node.op.kind
-            if kind in ("input", "opaque") or v.op == "concat" or v in self.outputs or v in self.forced:
+            if (
+                kind in ("input", "opaque")
+                or v.op == "concat"
+                or v in self.outputs
+                or v in self.forced
+            ):
                 self.stored.add(v)
         self.stored |= set(self.regions)
         for v in self.order:
@@ -239,9 +257,15 @@ class Fusion:
             inputs = [i for i in v.inputs if i in depth]
             depth[v] = 1 + max((depth[i] for i in inputs), default=0)
             flops = body_cost(v) + sum(weight[i][0] for i in inputs)
-            leaves = sum(weight[i][1] for i in inputs) + sum(1 for i in v.inputs if i.constant and i.size != 1)
+            leaves = sum(weight[i][1] for i in inputs) + sum(
+                1 for i in v.inputs if i.constant and i.size != 1
+            )
             weight[v] = flops, leaves
-            if depth[v] > DEPTH or leaves > SLOTS[self.target] - 2 or self._worth_storing(v, flops, leaves):
+            if (
+                depth[v] > DEPTH
+                or leaves > SLOTS[self.target] - 2
+                or self._worth_storing(v, flops, leaves)
+            ):
                 self.stored.add(v)
                 depth[v], weight[v] = 0, (0.0, 1)
 
@@ -261,9 +285,17 @@ class Fusion:
         for u in users:
             region = self.region_of.get(u)
             passes = 1
-            if region is not None and u.node.op.kind != "reduce" and any(free(e) & set(region.reduce) for e in region.index[u]):
+            if (
+                region is not None
+                and u.node.op.kind != "reduce"
+                and any(free(e) & set(region.reduce) for e in region.index[u])
+            ):
                 # the row is gone through again by each later reduction, and for the result
-                passes = sum(1 for x in region.values if x.node.op.kind == "reduce" and self.rank[x] > self.rank[u])
+                passes = sum(
+                    1
+                    for x in region.values
+                    if x.node.op.kind == "reduce" and self.rank[x] > self.rank[u]
+                )
                 passes += any(bool(free(e) & set(region.reduce)) for e in region.index[region.sink])
             reuse += max(1.0, upper(u.size) / size) * max(1, passes)
         once = flops + 4 * leaves
@@ -276,9 +308,13 @@ def body_cost(v: Value) -> float:
         return 2.0 if v.op in ("pad", "dilate", "gather_elements", "gather_nd", "ints") else 0.0
     from .expr import load
     from .graph import scalar_dtype
+
     assert v.node.op.element is not None
     e = v.node.op.element(
-        v.node, lambda k, idx: load(k, 0, scalar_dtype(v.inputs[k].dtype)), tuple(lift(0) for _ in v.shape))
+        v.node,
+        lambda k, idx: load(k, 0, scalar_dtype(v.inputs[k].dtype)),
+        tuple(lift(0) for _ in v.shape),
+    )
     return float(cost(e)) + (1.0 if e.dtype in ("i32", "u32") else 0.0)
 
 

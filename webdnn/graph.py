@@ -35,9 +35,18 @@ import numpy as np
 from .expr import Dim, Expr, bounds, const, free, lift, substitute, text
 
 DTYPES: Mapping[str, str] = {  # dtype -> its public name
-    "f32": "float32", "f16": "float16", "f64": "float64", "i8": "int8", "u8": "uint8",
-    "i16": "int16", "u16": "uint16", "i32": "int32", "u32": "uint32", "i64": "int64",
-    "u64": "uint64", "bool": "bool",
+    "f32": "float32",
+    "f16": "float16",
+    "f64": "float64",
+    "i8": "int8",
+    "u8": "uint8",
+    "i16": "int16",
+    "u16": "uint16",
+    "i32": "int32",
+    "u32": "uint32",
+    "i64": "int64",
+    "u64": "uint64",
+    "bool": "bool",
 }
 FROM_NUMPY: Mapping[str, str] = {public: short for short, public in DTYPES.items()}
 FLOATS = ("f32", "f16", "f64")
@@ -60,7 +69,9 @@ def scalar_dtype(dtype: str) -> str:
 class Data:
     """A lazy constant array, interned by `key` (its source or its content)."""
 
-    def __init__(self, key: Any, shape: tuple[int, ...], dtype: str, read: Callable[[], np.ndarray]):
+    def __init__(
+        self, key: Any, shape: tuple[int, ...], dtype: str, read: Callable[[], np.ndarray]
+    ):
         self.key, self.shape, self.dtype, self.read = key, shape, dtype, read
 
     def __eq__(self, other: object) -> bool:
@@ -89,13 +100,17 @@ class Op:
     element: Callable[..., Expr] | None = None
     numpy: Callable[..., np.ndarray] | None = None  # (*arrays, **attrs); None: never folded
     pointwise: bool = False  # map whose element idx depends on elements idx (broadcast) of inputs
-    grows: bool = False  # the output may be much larger than the inputs: folding would cost download
+    grows: bool = (
+        False  # the output may be much larger than the inputs: folding would cost download
+    )
 
     def __call__(self, *inputs: Value, **attrs: Any) -> Value:
         """Output 0 of the node."""
         return self.node(inputs, attrs).outputs[0]
 
-    def node(self, inputs: Sequence[Value], attrs: Mapping[str, Any], regions: tuple[Any, ...] = ()) -> Node:
+    def node(
+        self, inputs: Sequence[Value], attrs: Mapping[str, Any], regions: tuple[Any, ...] = ()
+    ) -> Node:
         """The interned node; raises what `infer` raises for inputs that do not fit."""
         key = (self.name, tuple(inputs), tuple(sorted(attrs.items())), regions)
         node = _NODES.get(key)
@@ -109,9 +124,11 @@ class Op:
 class Node:
     """An interned application of an operator; `outputs` are its values."""
 
-    __slots__ = ("op", "inputs", "attrs", "regions", "_types", "_values", "__weakref__")
+    __slots__ = ("__weakref__", "_types", "_values", "attrs", "inputs", "op", "regions")
 
-    def __init__(self, op: Op, inputs: tuple[Value, ...], attrs: dict[str, Any], regions: tuple[Any, ...]):
+    def __init__(
+        self, op: Op, inputs: tuple[Value, ...], attrs: dict[str, Any], regions: tuple[Any, ...]
+    ):
         self.op, self.inputs, self.attrs, self.regions = op, inputs, attrs, regions
         self._types: tuple[tuple[Shape, str], ...] = ()
         self._values: list[weakref.ref[Value] | None] = []
@@ -137,15 +154,18 @@ _NODES: weakref.WeakValueDictionary[Any, Node] = weakref.WeakValueDictionary()
 class Value:
     """A tensor: output `index` of `node`. `constant` says that it is known before run time."""
 
-    __slots__ = ("node", "index", "shape", "dtype", "constant", "__weakref__")
+    __slots__ = ("__weakref__", "constant", "dtype", "index", "node", "shape")
 
     def __init__(self, node: Node, index: int, shape: Shape, dtype: str):
         self.node, self.index, self.dtype = node, index, dtype
         self.shape: Shape = tuple(as_dim(d) for d in shape)
         op = node.op
         self.constant: bool = op.kind == "const" or (
-            op.numpy is not None and all(v.constant for v in node.inputs) and self.static
-            and not (op.grows and self.size > max(4096, sum(v.size for v in node.inputs))))
+            op.numpy is not None
+            and all(v.constant for v in node.inputs)
+            and self.static
+            and not (op.grows and self.size > max(4096, sum(v.size for v in node.inputs)))
+        )
 
     @property
     def op(self) -> str:
@@ -217,11 +237,17 @@ def constant(array: Any, dtype: str | None = None) -> Value:
             raise TypeError(f"no WebDNN dtype for numpy's {a.dtype}")
         dtype = FROM_NUMPY[a.dtype.name]
     a = a.astype(DTYPES[dtype], copy=False)
-    raw = a.tobytes() if a.nbytes <= 64 else hashlib.blake2b(np.ascontiguousarray(a).data, digest_size=16).digest()
+    raw = (
+        a.tobytes()
+        if a.nbytes <= 64
+        else hashlib.blake2b(np.ascontiguousarray(a).data, digest_size=16).digest()
+    )
     return CONST(data=Data((raw, a.shape, dtype), a.shape, dtype, lambda: a))
 
 
-def lazy_constant(key: Any, shape: tuple[int, ...], dtype: str, read: Callable[[], np.ndarray]) -> Value:
+def lazy_constant(
+    key: Any, shape: tuple[int, ...], dtype: str, read: Callable[[], np.ndarray]
+) -> Value:
     """A constant that is read from its source when it is needed; `key` identifies the source."""
     return CONST(data=Data(("lazy", key), shape, dtype, read))
 
@@ -294,7 +320,11 @@ class Graph:
         lines = []
         for v in self.values():
             ids.setdefault(v, f"%{len(lines)}")
-            shown = {k: a for k, a in v.attrs.items() if k not in ("name", "shape", "dtype") or v.op != "input"}
+            shown = {
+                k: a
+                for k, a in v.attrs.items()
+                if k not in ("name", "shape", "dtype") or v.op != "input"
+            }
             parts = [ids[i] for i in v.inputs] + [f"{k}={_attr(a)}" for k, a in shown.items()]
             lines.append(f"{ids[v]}: {type_text(v)} = {v.op}({', '.join(parts)})")
         return "\n".join(lines)
@@ -307,8 +337,12 @@ def _attr(a: Any) -> str:
 Rule = Callable[[Value, Mapping[Value, int]], "Value | None"]
 
 
-def rewrite(graph: Graph, rules: Sequence[Rule], hits: dict[str, int] | None = None,
-            origin: dict[Value, Value] | None = None) -> Graph:
+def rewrite(
+    graph: Graph,
+    rules: Sequence[Rule],
+    hits: dict[str, int] | None = None,
+    origin: dict[Value, Value] | None = None,
+) -> Graph:
     """Apply the rules everywhere, bottom-up, until none fires; linear in the values visited.
 
     A rule takes a value whose inputs are already rewritten, and the number of uses of each value; it
@@ -415,7 +449,30 @@ def dims_of(shapes: Iterable[Shape]) -> list[Expr]:
 
 
 __all__ = [
-    "CONST", "DTYPES", "FLOATS", "FROM_NUMPY", "INPUT", "Data", "Graph", "Node", "Op", "Rule", "Shape", "Value",
-    "as_dim", "bind_dims", "const", "constant", "dims_of", "evaluate", "lazy_constant", "placeholder", "rewrite",
-    "scalar_dtype", "storage", "type_text", "upper", "verify",
+    "CONST",
+    "DTYPES",
+    "FLOATS",
+    "FROM_NUMPY",
+    "INPUT",
+    "Data",
+    "Graph",
+    "Node",
+    "Op",
+    "Rule",
+    "Shape",
+    "Value",
+    "as_dim",
+    "bind_dims",
+    "const",
+    "constant",
+    "dims_of",
+    "evaluate",
+    "lazy_constant",
+    "placeholder",
+    "rewrite",
+    "scalar_dtype",
+    "storage",
+    "type_text",
+    "upper",
+    "verify",
 ]

@@ -32,8 +32,17 @@ from .expr import Dim, Expr, free, text, walk
 #   argmax, argmin         (value, index): the first of equals wins; "argmax_last" the last
 #   scan_sum               inclusive prefix sum along the (single) reduce axis, readable in row stores
 MONOIDS: Mapping[str, int] = {
-    "sum": 1, "prod": 1, "max": 1, "min": 1, "any": 1, "all": 1,
-    "argmax": 2, "argmin": 2, "argmax_last": 2, "argmin_last": 2, "scan_sum": 1,
+    "sum": 1,
+    "prod": 1,
+    "max": 1,
+    "min": 1,
+    "any": 1,
+    "all": 1,
+    "argmax": 2,
+    "argmin": 2,
+    "argmax_last": 2,
+    "argmin_last": 2,
+    "scan_sum": 1,
 }
 
 
@@ -180,7 +189,9 @@ class Program:
     prepare: list[Step] = field(default_factory=list)  # once, when the weights have arrived
 
     def __str__(self) -> str:
-        return "\n".join(f"{i:4} {kernel_text(s.kernel)}  {s.buffers}" for i, s in enumerate(self.steps))
+        return "\n".join(
+            f"{i:4} {kernel_text(s.kernel)}  {s.buffers}" for i, s in enumerate(self.steps)
+        )
 
 
 def loads(kernel: Kernel) -> list[Expr]:
@@ -202,6 +213,7 @@ def is_row(store: Store, kernel: Loop) -> bool:
 
 def kernel_text(kernel: Kernel) -> str:
     """The kernel on one line."""
+
     def size(v: Expr) -> str:
         return f"{v.args[0]}<{text(v.args[1])}"
 

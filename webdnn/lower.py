@@ -14,10 +14,36 @@ from typing import Any
 import numpy as np
 
 from .errors import UnsupportedError
-from .expr import Dim, Expr, acc, bitcast, cast, coefficient, const, free, lift, load, substitute, var, walk
+from .expr import (
+    Dim,
+    Expr,
+    acc,
+    bitcast,
+    cast,
+    coefficient,
+    const,
+    free,
+    lift,
+    load,
+    substitute,
+    var,
+    walk,
+)
 from .fuse import SLOTS, Fusion, Region
 from .graph import Value, as_dim, evaluate, scalar_dtype, storage, type_text, upper
-from .kernel import Buffer, Instance, Kernel, Loop, Opaque, Program, Slot, Stage, Step, Store, Tensor
+from .kernel import (
+    Buffer,
+    Instance,
+    Kernel,
+    Loop,
+    Opaque,
+    Program,
+    Slot,
+    Stage,
+    Step,
+    Store,
+    Tensor,
+)
 from .ops.elementwise import broadcast_index
 from .ops.movement import product
 
@@ -95,7 +121,9 @@ class Builder:
             if dtype == "bool":
                 e = cast(e, "bool")
         else:
-            assert v.node.op.element is not None, f"{v} is neither stored nor can it be computed in place"
+            assert v.node.op.element is not None, (
+                f"{v} is neither stored nor can it be computed in place"
+            )
             e = v.node.op.element(v.node, lambda k, at: self.pull(v.inputs[k], at), idx)
         self.memo[key] = e
         return e
@@ -110,15 +138,24 @@ class Builder:
         low = self.lowering
         limit = SLOTS[low.fusion.target]
         if len(self.slots) > limit:
-            cut = {u for v in self.sources for u in low.fusion.users.get(v, ())
-                   if u.node.op.kind == "map" and u not in low.placed and u.op != "concat"}
+            cut = {
+                u
+                for v in self.sources
+                for u in low.fusion.users.get(v, ())
+                if u.node.op.kind == "map" and u not in low.placed and u.op != "concat"
+            }
             deep = sorted(cut, key=lambda v: low.fusion.rank[v])[: max(1, len(cut) // 2)]
             names = ", ".join(type_text(v) for v in self.sources)
-            raise TooManyBuffers(f"a kernel reads {len(self.slots)} buffers ({names}); {low.fusion.target} allows {limit}", set(deep))
+            raise TooManyBuffers(
+                f"a kernel reads {len(self.slots)} buffers ({names}); {low.fusion.target} allows {limit}",
+                set(deep),
+            )
         out = []
         for b in self.slots:
             buffer = low.buffers[b]
-            access = "write" if b not in self.read_from else "readwrite" if b in self.written else "read"
+            access = (
+                "write" if b not in self.read_from else "readwrite" if b in self.written else "read"
+            )
             out.append(Slot(buffer.dtype, buffer.size, access))
         return tuple(out)
 
@@ -178,8 +215,16 @@ class Lowering:
         place = self.placed[v]
         start: Any = lift(0)
         for part in v.inputs:
-            inside = Placement(place.buffer, as_dim(lift(place.offset) + start * place.strides[v.attrs["axis"]]), place.strides)
-            if part in self.fusion.stored and part not in self.placed and part.node.op.kind != "opaque":
+            inside = Placement(
+                place.buffer,
+                as_dim(lift(place.offset) + start * place.strides[v.attrs["axis"]]),
+                place.strides,
+            )
+            if (
+                part in self.fusion.stored
+                and part not in self.placed
+                and part.node.op.kind != "opaque"
+            ):
                 self.placed[part] = inside
             start = start + part.shape[v.attrs["axis"]]
 
@@ -210,8 +255,10 @@ class Lowering:
             f.graph.dims,
             [signature(v.attrs["name"], v) for v in f.graph.inputs],
             [signature(name, v) for name, v in f.graph.outputs.items()],
-            self.buffers, self.steps,
-            {p.buffer: v for v, p in self.weights.items() if p.buffer in used})
+            self.buffers,
+            self.steps,
+            {p.buffer: v for v, p in self.weights.items() if p.buffer in used},
+        )
         if keep:
             self.named(program)
         return program
@@ -238,7 +285,11 @@ class Lowering:
         while stack and len(out) < 6:
             x = stack.pop()
             out.append(x.op)
-            stack += [i for i in x.inputs if not i.constant and i not in self.fusion.stored and i.op != "input"]
+            stack += [
+                i
+                for i in x.inputs
+                if not i.constant and i not in self.fusion.stored and i.op != "input"
+            ]
         return out[::-1]
 
     def concat(self, v: Value) -> None:
@@ -247,7 +298,11 @@ class Lowering:
         axis = v.attrs["axis"]
         start: Any = lift(0)
         for part in v.inputs:
-            at = Placement(place.buffer, as_dim(lift(place.offset) + start * place.strides[axis]), place.strides)
+            at = Placement(
+                place.buffer,
+                as_dim(lift(place.offset) + start * place.strides[axis]),
+                place.strides,
+            )
             start = start + part.shape[axis]
             if self.placed.get(part) == at or part.size == 0:
                 continue
@@ -270,7 +325,12 @@ class Lowering:
                 self.placed[o] = self.buffer("temp", o.dtype, o.shape)
             b.slot(self.placed[o].buffer, write=True)
         sizes = {f"x{k}_{j}": d for k, i in enumerate(node.inputs) for j, d in enumerate(i.shape)}
-        self.emit(Opaque(node.op.name, node.op.name, {**node.attrs, **sizes}, b.finish(), self.origin([v])), b)
+        self.emit(
+            Opaque(
+                node.op.name, node.op.name, {**node.attrs, **sizes}, b.finish(), self.origin([v])
+            ),
+            b,
+        )
 
     def region(self, r: Region) -> None:
         """A template or a reduction with everything around it."""
@@ -281,11 +341,18 @@ class Lowering:
         store = b.store(self.placed[r.sink], r.index[r.sink], b.pushed[r.sink])
         if r.anchor.size == 0:
             return
-        name = "_".join(dict.fromkeys("sum" if v.op == "scan" else v.attrs.get("monoid", v.op).removeprefix("packed_")
-                                      for v in r.values if v.op not in ("reshape", "transpose")))[:80]
+        name = "_".join(
+            dict.fromkeys(
+                "sum" if v.op == "scan" else v.attrs.get("monoid", v.op).removeprefix("packed_")
+                for v in r.values
+                if v.op not in ("reshape", "transpose")
+            )
+        )[:80]
         origin = self.origin(r.values)
         if r.anchor.node.op.kind == "reduce":
-            kernel: Kernel = Loop(name, r.axes, r.reduce, tuple(stages), (store,), b.finish(), origin)
+            kernel: Kernel = Loop(
+                name, r.axes, r.reduce, tuple(stages), (store,), b.finish(), origin
+            )
         else:
             kernel = self._instance(r, b, name, store, origin)
         self.emit(kernel, b)
@@ -339,7 +406,16 @@ class Lowering:
             a = b.pull(x, (bb, iy, ix, ch))
             hole_w = load(w_slot, weights.flat((ky, kx, ch)), storage(w.dtype))
             variables = {"b": bb, "y": y, "x": xx, "c": ch, "ky": ky, "kx": kx, "iy": iy, "ix": ix}
-            return Instance(name, "depthwise", variables, {"a": a, "w": hole_w}, attrs, (store,), b.finish(), origin)
+            return Instance(
+                name,
+                "depthwise",
+                variables,
+                {"a": a, "w": hole_w},
+                attrs,
+                (store,),
+                b.finish(),
+                origin,
+            )
         groups = v.attrs["groups"]
         each = as_dim(lift(c) // groups)
         g, ch = var("g", groups), var("c", each)
@@ -348,17 +424,42 @@ class Lowering:
         nn = var("n", out)
         panels = (out + 7) // 8
         depth = as_dim(lift(kh) * kw * each)
-        base = lift(weights.offset) + g * (panels * depth * 8) if groups > 1 else lift(weights.offset)
+        base = (
+            lift(weights.offset) + g * (panels * depth * 8) if groups > 1 else lift(weights.offset)
+        )
         k = (ky * kw + kx) * each + ch
-        hole_b = load(w_slot, base + (nn // 8) * (lift(depth) * 8) + k * 8 + nn % 8, storage(w.dtype))
-        variables = {"b": bb, "y": y, "x": xx, "n": nn, "ky": ky, "kx": kx, "c": ch, "iy": iy, "ix": ix}
+        hole_b = load(
+            w_slot, base + (nn // 8) * (lift(depth) * 8) + k * 8 + nn % 8, storage(w.dtype)
+        )
+        variables = {
+            "b": bb,
+            "y": y,
+            "x": xx,
+            "n": nn,
+            "ky": ky,
+            "kx": kx,
+            "c": ch,
+            "iy": iy,
+            "ix": ix,
+        }
         if groups > 1:
             variables["g"] = g
         attrs |= {"groups": groups, "b_base": base}
-        return Instance(name, "conv", variables, {"a": a, "b": hole_b}, attrs, (store,), b.finish(), origin)
+        return Instance(
+            name, "conv", variables, {"a": a, "b": hole_b}, attrs, (store,), b.finish(), origin
+        )
 
-    def _matmul(self, r: Region, b: Builder, name: str, store: Store, origin: str, x: Value, w: Value,
-                weights: Placement) -> Instance:
+    def _matmul(
+        self,
+        r: Region,
+        b: Builder,
+        name: str,
+        store: Store,
+        origin: str,
+        x: Value,
+        w: Value,
+        weights: Placement,
+    ) -> Instance:
         *batch, m, n = r.axes
         if len(batch) > 2:  # the outer batch axes become one
             merged = var("b0", product([v.args[1] for v in batch[:-1]]))
@@ -383,14 +484,18 @@ class Lowering:
             last = var("b1", batch[-1].args[1])
             table[batch[-1]] = last
             a, base = substitute(a, table), substitute(base, table)
-            store = Store(store.slot, substitute(store.index, table), substitute(store.value, table))
+            store = Store(
+                store.slot, substitute(store.index, table), substitute(store.value, table)
+            )
             variables = {"b0": merged, "b1": last}
         else:
             variables = {f"b{i}": v for i, v in enumerate(batch)}
         variables |= {"m": m, "n": n, "k": k}
         hole_b = load(w_slot, base + panel, storage(w.dtype))
         attrs = {"b_base": base, "b_batched": bool(free(base))}
-        return Instance(name, "matmul", variables, {"a": a, "b": hole_b}, attrs, (store,), b.finish(), origin)
+        return Instance(
+            name, "matmul", variables, {"a": a, "b": hole_b}, attrs, (store,), b.finish(), origin
+        )
 
     # ---- looking inside ---------------------------------------------------------------------------
 
@@ -412,10 +517,14 @@ class Lowering:
             if any(s is None for s in strides) or len([x for x in walk(e) if x.op == "load"]) != 1:
                 program.fused_away.append(name)
                 continue
-            start = substitute(e.args[1], {a: 0 for a in axes})
+            start = substitute(e.args[1], dict.fromkeys(axes, 0))
             program.stored[name] = {
-                "buffer": b.slots[e.args[0]], "dtype": e.dtype, "shape": v.shape, "strides": tuple(strides),
-                "start": as_dim(start)}
+                "buffer": b.slots[e.args[0]],
+                "dtype": e.dtype,
+                "shape": v.shape,
+                "strides": tuple(strides),
+                "start": as_dim(start),
+            }
 
 
 def weight_array(v: Value) -> np.ndarray:
@@ -428,7 +537,8 @@ def weight_array(v: Value) -> np.ndarray:
     if a.dtype.kind in "iu" and a.size and (a.min() < info.min or a.max() > info.max):
         raise UnsupportedError(
             f"a constant {type_text(v)} holds {a.min()}..{a.max()}: integers are 32 bits wide in the page; "
-            "cast it to a float type in the model, or keep its values within 32 bits")
+            "cast it to a float type in the model, or keep its values within 32 bits"
+        )
     return np.ascontiguousarray(a, info.dtype)
 
 

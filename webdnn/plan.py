@@ -50,7 +50,9 @@ class Arena:
     temporaries: int  # bytes of the region in which temporaries share memory
 
 
-def plan_arena(program: Program, weights: dict[int, int], weight_bytes: int, keep: bool = False) -> Arena:
+def plan_arena(
+    program: Program, weights: dict[int, int], weight_bytes: int, keep: bool = False
+) -> Arena:
     """Addresses for the wasm target; `weights`: offset of each weight buffer in the blob.
 
     Temporaries are placed largest first, each at the lowest address that is free during its lifetime;
@@ -109,7 +111,11 @@ def plan_slots(program: Program, keep: bool = False) -> Slots:
             sizes.append(need)
         else:
             # the tightest that fits; else the largest grows
-            slot = min(fitting, key=lambda s: sizes[s]) if fitting else max(free, key=lambda s: sizes[s])
+            slot = (
+                min(fitting, key=lambda s: sizes[s])
+                if fitting
+                else max(free, key=lambda s: sizes[s])
+            )
             if not fitting and sizes[slot] > 2 * need:
                 slot = len(sizes)
                 sizes.append(need)
@@ -132,4 +138,14 @@ def chunks(offsets: Iterable[tuple[int, int]], limit: int) -> Sequence[tuple[int
     return out
 
 
-__all__ = ["ALIGN", "Arena", "Slots", "align", "chunks", "lifetimes", "nbytes", "plan_arena", "plan_slots"]
+__all__ = [
+    "ALIGN",
+    "Arena",
+    "Slots",
+    "align",
+    "chunks",
+    "lifetimes",
+    "nbytes",
+    "plan_arena",
+    "plan_slots",
+]

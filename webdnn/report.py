@@ -21,7 +21,9 @@ p.muted, td.muted { color: #677087 }
 
 def _table(head: list[str], rows: list[list[Any]]) -> str:
     def cell(tag: str, x: Any) -> str:
-        number = isinstance(x, (int, float)) or (tag == "th" and x in ("bytes", "steps", "kernels", "work items", "k"))
+        number = isinstance(x, (int, float)) or (
+            tag == "th" and x in ("bytes", "steps", "kernels", "work items", "k")
+        )
         return f"<{tag}{' class=n' if number else ''}>{escape(f'{x:,}' if isinstance(x, int) else str(x))}</{tag}>"
 
     lines = ["<tr>" + "".join(cell("th", h) for h in head) + "</tr>"]
@@ -34,7 +36,9 @@ def step_row(k: int, step: Step) -> list[Any]:
     kernel = step.kernel
     if isinstance(kernel, Loop):
         shape = " × ".join(str(v.args[1]) for v in kernel.axes) or "1"
-        shape += (" | " + " × ".join(str(v.args[1]) for v in kernel.reduce)) if kernel.reduce else ""
+        shape += (
+            (" | " + " × ".join(str(v.args[1]) for v in kernel.reduce)) if kernel.reduce else ""
+        )
         kind = "loop"
     else:
         kind = kernel.template
@@ -46,22 +50,53 @@ def step_row(k: int, step: Step) -> list[Any]:
 def report_html(document: Mapping[str, Any], programs: Mapping[str, Program]) -> str:
     """The report of one descriptor."""
     files = document["files"]
-    parts = [f"<!doctype html><meta charset=utf-8><title>{escape(document['name'])} · WebDNN</title><style>{_STYLE}</style>",
-             f"<h1>{escape(document['name'])}</h1><p class=muted>{escape(document['generator'])}, descriptor format {document['format']}</p>"]
-    tensors = [[kind, t["name"], t["dtype"], str(t["shape"])] for kind in ("inputs", "outputs") for t in document[kind]]
-    parts += ["<h2>Signature</h2>", _table(["", "name", "dtype", "shape"], [[k[:-1], *r] for k, *r in tensors])]
+    parts = [
+        f"<!doctype html><meta charset=utf-8><title>{escape(document['name'])} · WebDNN</title><style>{_STYLE}</style>",
+        f"<h1>{escape(document['name'])}</h1><p class=muted>{escape(document['generator'])}, descriptor format {document['format']}</p>",
+    ]
+    tensors = [
+        [kind, t["name"], t["dtype"], str(t["shape"])]
+        for kind in ("inputs", "outputs")
+        for t in document[kind]
+    ]
+    parts += [
+        "<h2>Signature</h2>",
+        _table(["", "name", "dtype", "shape"], [[k[:-1], *r] for k, *r in tensors]),
+    ]
     if document["dims"]:
-        parts.append(_table(["dimension", "from", "to"], [[d["name"], d["min"], d["max"]] for d in document["dims"]]))
-    parts += ["<h2>Files</h2>", _table(["file", "bytes"], [[n, f["bytes"]] for n, f in files.items()])]
+        parts.append(
+            _table(
+                ["dimension", "from", "to"],
+                [[d["name"], d["min"], d["max"]] for d in document["dims"]],
+            )
+        )
+    parts += [
+        "<h2>Files</h2>",
+        _table(["file", "bytes"], [[n, f["bytes"]] for n, f in files.items()]),
+    ]
     for target, program in programs.items():
         live = lifetimes(program)
         temporaries = sum(nbytes(program.buffers[b]) for b in live)
         parts.append(f"<h2>{escape(target)}</h2>")
-        parts.append(_table(["steps", "kernels", "weights", "temporaries without sharing (bytes)"], [[
-            len(program.steps), len({s.kernel for s in program.steps}),
-            sum(4 * upper(program.buffers[b].size) for b in program.weights), temporaries]]))
-        parts.append(_table(["k", "kernel: what was fused", "kind", "shape", "computes"],
-                            [step_row(k, s) for k, s in enumerate(program.steps)]))
+        parts.append(
+            _table(
+                ["steps", "kernels", "weights", "temporaries without sharing (bytes)"],
+                [
+                    [
+                        len(program.steps),
+                        len({s.kernel for s in program.steps}),
+                        sum(4 * upper(program.buffers[b].size) for b in program.weights),
+                        temporaries,
+                    ]
+                ],
+            )
+        )
+        parts.append(
+            _table(
+                ["k", "kernel: what was fused", "kind", "shape", "computes"],
+                [step_row(k, s) for k, s in enumerate(program.steps)],
+            )
+        )
     return "\n".join(parts) + "\n"
 
 

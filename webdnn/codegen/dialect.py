@@ -12,6 +12,7 @@ Small literals (|c| < LITERAL) stay in the text: they are strides 1, 2, 3, lane 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
 from ..expr import Dim, Expr, children, poly, walk
 
 LITERAL = 8
@@ -37,8 +38,10 @@ class Params:
 def invariant(e: Expr) -> bool:
     """Whether an integer expression depends on dims and literals alone."""
     return e.dtype == "i32" and all(
-        x.op in ("const", "dim") or (x.op not in ("var", "load", "acc", "bitcast") and x.dtype in ("i32", "bool"))
-        for x in walk(e))
+        x.op in ("const", "dim")
+        or (x.op not in ("var", "load", "acc", "bitcast") and x.dtype in ("i32", "bool"))
+        for x in walk(e)
+    )
 
 
 class Dialect:
@@ -97,7 +100,11 @@ class Dialect:
             if e in names:
                 continue
             s = self._text(e, names)
-            if uses.get(e, 0) > 1 and e.op not in ("const", "var", "acc") and self.lifted(e) is None:
+            if (
+                uses.get(e, 0) > 1
+                and e.op not in ("const", "var", "acc")
+                and self.lifted(e) is None
+            ):
                 name = f"{prefix}{sum(1 for v in names.values() if v.startswith(prefix))}"
                 lines.append(self.let(name, e, s))
                 s = name
@@ -134,7 +141,9 @@ class Dialect:
             return self.cast(e, args[0])
         form = self.spell.get((e.op, e.args[-1].dtype)) or self.spell.get(e.op)
         if form is None:
-            raise NotImplementedError(f"{type(self).__name__} has no spelling of {e.op} on {e.args[-1].dtype}")
+            raise NotImplementedError(
+                f"{type(self).__name__} has no spelling of {e.op} on {e.args[-1].dtype}"
+            )
         return form.format(*args)
 
 

@@ -1,8 +1,8 @@
 """Integers over dims as the JSON of the descriptor (`Int` in docs/descriptor.md).
 
-    >>> h = dim("h", 64, 512)
-    >>> to_json((h * 3 + 7) // 8)
-    ['//', ['+', ['*', 'h', 3], 7], 8]
+>>> h = dim("h", 64, 512)
+>>> to_json((h * 3 + 7) // 8)
+['//', ['+', ['*', 'h', 3], 7], 8]
 """
 
 from __future__ import annotations

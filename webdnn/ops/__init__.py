@@ -11,12 +11,44 @@ from .elementwise import *  # noqa: F403
 from .known import ints, known
 from .linear import conv, conv_size, conv_transpose, matmul
 from .movement import (
-    concat, dilate, expand, flip, gather, gather_elements, gather_nd, iota, pad, product, repeat, reshape, same, slice_,
-    slice_axis, split, squeeze, tile, transpose, unsqueeze, windows,
+    concat,
+    dilate,
+    expand,
+    flip,
+    gather,
+    gather_elements,
+    gather_nd,
+    iota,
+    pad,
+    product,
+    repeat,
+    reshape,
+    same,
+    slice_,
+    slice_axis,
+    split,
+    squeeze,
+    tile,
+    transpose,
+    unsqueeze,
+    windows,
 )
 from .reduce import (
-    average_pool, cumsum, log_softmax, log_sum_exp, lp_norm, lrn, max_pool, normalize, reduce, reduce_max, reduce_mean,
-    reduce_sum, rms_normalize, softmax, trilu,
+    average_pool,
+    cumsum,
+    log_softmax,
+    log_sum_exp,
+    lp_norm,
+    lrn,
+    max_pool,
+    normalize,
+    reduce,
+    reduce_max,
+    reduce_mean,
+    reduce_sum,
+    rms_normalize,
+    softmax,
+    trilu,
 )
 from .resize import resize
 

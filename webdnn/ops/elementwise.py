@@ -19,11 +19,55 @@ import numpy as np
 from .. import expr
 from ..errors import UnsupportedError
 from ..expr import (
-    Expr, absolute, acos, acosh, asin, asinh, atan, atan2, atanh, bounds, ceil, cos, cosh, erf, exp, floor,
-    idiv, isinf, isnan, lift, log, maximum, minimum, power, rem, round_even, rsqrt, select, sign, sin, sinh, sqrt,
-    tan, tanh, trunc,
+    Expr,
+    absolute,
+    acos,
+    acosh,
+    asin,
+    asinh,
+    atan,
+    atan2,
+    atanh,
+    bounds,
+    ceil,
+    cos,
+    cosh,
+    erf,
+    exp,
+    floor,
+    idiv,
+    isinf,
+    isnan,
+    lift,
+    log,
+    maximum,
+    minimum,
+    power,
+    rem,
+    round_even,
+    rsqrt,
+    select,
+    sign,
+    sin,
+    sinh,
+    sqrt,
+    tan,
+    tanh,
+    trunc,
 )
-from ..graph import DTYPES, FLOATS, Node, Op, Shape, Value, as_dim, constant, scalar_dtype, storage, type_text
+from ..graph import (
+    DTYPES,
+    FLOATS,
+    Node,
+    Op,
+    Shape,
+    Value,
+    as_dim,
+    constant,
+    scalar_dtype,
+    storage,
+    type_text,
+)
 from .known import fold_known
 
 Body = Callable[..., Any]
@@ -41,7 +85,9 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
             if d == 1:
                 continue
             if size != 1 and size is not d and size != d:
-                raise ValueError(f"shapes do not broadcast: {', '.join(str(list(s)) for s in shapes)}")
+                raise ValueError(
+                    f"shapes do not broadcast: {', '.join(str(list(s)) for s in shapes)}"
+                )
             size = d
         out.append(size)
     return tuple(out)
@@ -49,7 +95,7 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
 
 def broadcast_index(idx: tuple[Any, ...], shape: Shape) -> tuple[Any, ...]:
     """The index into a value of `shape` for index `idx` of the broadcast result."""
-    tail = idx[len(idx) - len(shape):]
+    tail = idx[len(idx) - len(shape) :]
     return tuple(lift(0) if d == 1 else i for i, d in zip(tail, shape))
 
 
@@ -89,7 +135,8 @@ def elementwise(body: Body | None = None, *, dtype: str | None = None, of: int =
         operands = values[1:] if name == "where" else values
         if len({v.dtype for v in operands}) > 1:
             raise UnsupportedError(
-                f"{name}: operands must have one dtype, found {', '.join(type_text(v) for v in operands)}")
+                f"{name}: operands must have one dtype, found {', '.join(type_text(v) for v in operands)}"
+            )
         known = fold_known(op, values, attrs)
         return known if known is not None else op(*values, **attrs)
 
@@ -188,9 +235,11 @@ def _unary(fn: Body) -> Any:
 
 
 exp_, log_, sqrt_, rsqrt_, sin_, cos_, tan_, asin_, acos_, atan_ = map(
-    _unary, (exp, log, sqrt, rsqrt, sin, cos, tan, asin, acos, atan))
+    _unary, (exp, log, sqrt, rsqrt, sin, cos, tan, asin, acos, atan)
+)
 sinh_, cosh_, tanh_, asinh_, acosh_, atanh_, erf_ = map(
-    _unary, (sinh, cosh, tanh, asinh, acosh, atanh, erf))
+    _unary, (sinh, cosh, tanh, asinh, acosh, atanh, erf)
+)
 floor_, ceil_, round_, trunc_ = map(_unary, (floor, ceil, round_even, trunc))
 
 
@@ -445,5 +494,9 @@ def clamp(x: Value, lo: float | None = None, hi: float | None = None) -> Value:
     return y if hi is None else min_(y, hi)
 
 
-__all__ = ["as_dim"] + [n for n, v in list(globals().items()) if hasattr(v, "op") or n in (
-    "cast", "clamp", "elementwise", "broadcast_index", "broadcast_shapes", "wrap")]
+__all__ = ["as_dim"] + [
+    n
+    for n, v in list(globals().items())
+    if hasattr(v, "op")
+    or n in ("cast", "clamp", "elementwise", "broadcast_index", "broadcast_shapes", "wrap")
+]

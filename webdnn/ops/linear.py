@@ -29,7 +29,9 @@ def _matmul_infer(a: Value, b: Value) -> list[tuple[Shape, str]]:
     if a.rank < 2 or b.rank < 2 or not same(a.shape[-1], b.shape[-2]):
         raise UnsupportedError(f"matmul: {type_text(a)} and {type_text(b)} do not fit")
     if a.dtype != b.dtype:
-        raise UnsupportedError(f"matmul: operands must have one dtype, found {type_text(a)} and {type_text(b)}")
+        raise UnsupportedError(
+            f"matmul: operands must have one dtype, found {type_text(a)} and {type_text(b)}"
+        )
     batch = broadcast_shapes(a.shape[:-2], b.shape[:-2]) if a.rank > 2 or b.rank > 2 else ()
     return [((*batch, a.shape[-2], b.shape[-1]), a.dtype)]
 
@@ -55,32 +57,58 @@ def conv_size(size: Any, kernel: int, stride: int, dilation: int, before: int, a
     return as_dim((lift(size) + before + after - ((kernel - 1) * dilation + 1)) // stride + 1)
 
 
-def _conv_infer(x: Value, w: Value, *, stride: tuple[int, int], pads: tuple[int, int, int, int],
-                dilation: tuple[int, int], groups: int) -> list[tuple[Shape, str]]:
+def _conv_infer(
+    x: Value,
+    w: Value,
+    *,
+    stride: tuple[int, int],
+    pads: tuple[int, int, int, int],
+    dilation: tuple[int, int],
+    groups: int,
+) -> list[tuple[Shape, str]]:
     n, h, wd, c = x.shape
     kh, kw, cg, m = w.shape
     assert isinstance(kh, int) and isinstance(kw, int)
     if not isinstance(c, int) or not isinstance(m, int) or cg * groups != c or m % groups:  # type: ignore[operator]
-        raise UnsupportedError(f"conv: {type_text(x)} and filters {type_text(w)} with {groups} groups do not fit")
+        raise UnsupportedError(
+            f"conv: {type_text(x)} and filters {type_text(w)} with {groups} groups do not fit"
+        )
     oh = conv_size(h, kh, stride[0], dilation[0], pads[0], pads[2])
     ow = conv_size(wd, kw, stride[1], dilation[1], pads[1], pads[3])
     for o in (oh, ow):
         if isinstance(o, int) and o < 1:
-            raise UnsupportedError(f"conv: the window of {type_text(w)} does not fit into {type_text(x)} with pads {pads}")
+            raise UnsupportedError(
+                f"conv: the window of {type_text(w)} does not fit into {type_text(x)} with pads {pads}"
+            )
     return [((n, oh, ow, m), x.dtype)]
 
 
 CONV = Op("conv", "template", _conv_infer)
 
 
-def conv(x: Value, w: Value, stride: Sequence[int] = (1, 1), pads: Sequence[int] = (0, 0, 0, 0),
-         dilation: Sequence[int] = (1, 1), groups: int = 1) -> Value:
+def conv(
+    x: Value,
+    w: Value,
+    stride: Sequence[int] = (1, 1),
+    pads: Sequence[int] = (0, 0, 0, 0),
+    dilation: Sequence[int] = (1, 1),
+    groups: int = 1,
+) -> Value:
     """x [N,H,W,C], w [KH,KW,C/groups,M], pads (top, left, bottom, right) -> [N,OH,OW,M]."""
-    return CONV(x, w, stride=tuple(stride), pads=tuple(pads), dilation=tuple(dilation), groups=groups)
+    return CONV(
+        x, w, stride=tuple(stride), pads=tuple(pads), dilation=tuple(dilation), groups=groups
+    )
 
 
-def conv_transpose(x: Value, w: Value, stride: Sequence[int], pads: Sequence[int], dilation: Sequence[int],
-                   groups: int, output_padding: Sequence[int] = (0, 0)) -> Value:
+def conv_transpose(
+    x: Value,
+    w: Value,
+    stride: Sequence[int],
+    pads: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    output_padding: Sequence[int] = (0, 0),
+) -> Value:
     """The adjoint of conv: x [N,H,W,C], w [KH,KW,C/groups,M/groups... per group], see below.
 
     w is [KH, KW, C, M/groups] (channel c of x feeds the M/groups outputs of its group). Where the windows
@@ -90,11 +118,16 @@ def conv_transpose(x: Value, w: Value, stride: Sequence[int], pads: Sequence[int
     n, h, wd, c = x.shape
     kh, kw, _, mg = w.shape
     if (kh, kw) == tuple(stride) and tuple(dilation) == (1, 1) and groups == 1:
-        flat = matmul(reshape(x, (n, product([h, wd]), c)), reshape(transpose(w, (2, 0, 1, 3)), (c, kh * kw * mg)))  # type: ignore[operator]
+        flat = matmul(
+            reshape(x, (n, product([h, wd]), c)),
+            reshape(transpose(w, (2, 0, 1, 3)), (c, kh * kw * mg)),
+        )  # type: ignore[operator]
         y = transpose(reshape(flat, (n, h, wd, kh, kw, mg)), (0, 1, 3, 2, 4, 5))
         y = reshape(y, (n, lift(h) * kh, lift(wd) * kw, mg))
         top, left, bottom, right = pads
-        return pad(y, (0, -top, -left, 0), (0, output_padding[0] - bottom, output_padding[1] - right, 0))
+        return pad(
+            y, (0, -top, -left, 0), (0, output_padding[0] - bottom, output_padding[1] - right, 0)
+        )
     # [KH, KW, C, M/g] -> flipped [KH, KW, C/g, M]
     f = flip(w, (0, 1))
     f = reshape(f, (kh, kw, groups, c // groups, mg))  # type: ignore[operator]
@@ -103,7 +136,11 @@ def conv_transpose(x: Value, w: Value, stride: Sequence[int], pads: Sequence[int
     top, left, bottom, right = pads
     around = (ey - top, ex - left, ey - bottom + output_padding[0], ex - right + output_padding[1])
     x = dilate(x, (1, stride[0], stride[1], 1))
-    x = pad(x, (0, min(around[0], 0), min(around[1], 0), 0), (0, min(around[2], 0), min(around[3], 0), 0))
+    x = pad(
+        x,
+        (0, min(around[0], 0), min(around[1], 0), 0),
+        (0, min(around[2], 0), min(around[3], 0), 0),
+    )
     return conv(x, f, (1, 1), [max(p, 0) for p in around], dilation, groups)
 
 
@@ -146,8 +183,17 @@ def pack_filters(w: Value, groups: int) -> Value:
     return pack(transpose(flat, (1, 0, 2)))
 
 
-def _packed_conv_infer(x: Value, w: Value, *, kernel: tuple[int, int], m: int, stride: Any, pads: Any, dilation: Any,
-                       groups: int) -> list[tuple[Shape, str]]:
+def _packed_conv_infer(
+    x: Value,
+    w: Value,
+    *,
+    kernel: tuple[int, int],
+    m: int,
+    stride: Any,
+    pads: Any,
+    dilation: Any,
+    groups: int,
+) -> list[tuple[Shape, str]]:
     n, h, wd, _ = x.shape
     oh = conv_size(h, kernel[0], stride[0], dilation[0], pads[0], pads[2])
     ow = conv_size(wd, kernel[1], stride[1], dilation[1], pads[1], pads[3])
@@ -155,8 +201,20 @@ def _packed_conv_infer(x: Value, w: Value, *, kernel: tuple[int, int], m: int, s
 
 
 PACKED_CONV = Op("packed_conv", "template", _packed_conv_infer)
-DEPTHWISE = Op("depthwise", "template", lambda x, w, *, stride, pads, dilation: _packed_conv_infer(
-    x, w, kernel=w.shape[:2], m=w.shape[2], stride=stride, pads=pads, dilation=dilation, groups=1))
+DEPTHWISE = Op(
+    "depthwise",
+    "template",
+    lambda x, w, *, stride, pads, dilation: _packed_conv_infer(
+        x,
+        w,
+        kernel=w.shape[:2],
+        m=w.shape[2],
+        stride=stride,
+        pads=pads,
+        dilation=dilation,
+        groups=1,
+    ),
+)
 
 
 def pack_conv(x: Value, w: Value, stride: Any, pads: Any, dilation: Any, groups: int) -> Value:
@@ -166,14 +224,43 @@ def pack_conv(x: Value, w: Value, stride: Any, pads: Any, dilation: Any, groups:
     if (kh, kw) == (1, 1) and groups == 1 and not any(pads):
         if tuple(stride) != (1, 1):
             oh, ow = conv_size(h, 1, stride[0], 1, 0, 0), conv_size(wd, 1, stride[1], 1, 0, 0)
-            return PACKED_CONV(x, pack_filters(w, 1), kernel=(1, 1), m=m, stride=stride, pads=pads, dilation=dilation,
-                               groups=1) if oh is not None and ow is not None else x
+            return (
+                PACKED_CONV(
+                    x,
+                    pack_filters(w, 1),
+                    kernel=(1, 1),
+                    m=m,
+                    stride=stride,
+                    pads=pads,
+                    dilation=dilation,
+                    groups=1,
+                )
+                if oh is not None and ow is not None
+                else x
+            )
         out = PACKED_MATMUL(reshape(x, (product([n, h, wd]), c)), pack(reshape(w, (c, m))), n=m)
         return reshape(out, (n, h, wd, m))
     if groups == c and cg == 1 and m == c and c > 1:  # type: ignore[operator]
         return DEPTHWISE(x, reshape(w, (kh, kw, c)), stride=stride, pads=pads, dilation=dilation)
-    return PACKED_CONV(x, pack_filters(w, groups), kernel=(kh, kw), m=m, stride=stride, pads=pads, dilation=dilation,
-                       groups=groups)
+    return PACKED_CONV(
+        x,
+        pack_filters(w, groups),
+        kernel=(kh, kw),
+        m=m,
+        stride=stride,
+        pads=pads,
+        dilation=dilation,
+        groups=groups,
+    )
 
 
-__all__ = ["conv", "conv_size", "conv_transpose", "matmul", "pack_conv", "pack_matmul", "expand", "slice_"]
+__all__ = [
+    "conv",
+    "conv_size",
+    "conv_transpose",
+    "expand",
+    "matmul",
+    "pack_conv",
+    "pack_matmul",
+    "slice_",
+]

@@ -16,7 +16,22 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedError
-from ..expr import Dim, Expr, cast, const, evaluate as evaluate_dim, free, less, lift, maximum, minimum, poly, select
+from ..expr import (
+    Dim,
+    Expr,
+    cast,
+    const,
+    free,
+    less,
+    lift,
+    maximum,
+    minimum,
+    poly,
+    select,
+)
+from ..expr import (
+    evaluate as evaluate_dim,
+)
 from ..graph import Node, Op, Shape, Value, as_dim, scalar_dtype, type_text, upper
 from .known import INTS, ints, known, move_known
 
@@ -83,14 +98,19 @@ def reshape_index(idx: Index, shape: Shape, to: Shape) -> Index:
 
 def _reshape_infer(x: Value, *, shape: Shape) -> list[tuple[Shape, str]]:
     if not same(product(shape), x.size):
-        raise UnsupportedError(f"reshape: {type_text(x)} has {x.size} elements, {list(shape)} has {product(shape)}")
+        raise UnsupportedError(
+            f"reshape: {type_text(x)} has {x.size} elements, {list(shape)} has {product(shape)}"
+        )
     return [(shape, x.dtype)]
 
 
 RESHAPE = Op(
-    "reshape", "map", _reshape_infer,
+    "reshape",
+    "map",
+    _reshape_infer,
     lambda node, read, idx: read(0, reshape_index(idx, node._types[0][0], node.inputs[0].shape)),
-    lambda x, *, shape: np.reshape(x, shape))
+    lambda x, *, shape: np.reshape(x, shape),
+)
 
 
 def reshape(x: Value, shape: Sequence[Any]) -> Value:
@@ -104,7 +124,11 @@ def reshape(x: Value, shape: Sequence[Any]) -> Value:
         if isinstance(rest, int) and rest == 0:
             raise UnsupportedError(f"reshape of {type_text(x)} to {dims}: -1 beside 0")
         size = x.size
-        dims[holes[0]] = as_dim(lift(size) // rest) if isinstance(size, Expr) or isinstance(rest, Expr) else size // rest
+        dims[holes[0]] = (
+            as_dim(lift(size) // rest)
+            if isinstance(size, Expr) or isinstance(rest, Expr)
+            else size // rest
+        )
     to = tuple(dims)
     if to == x.shape:
         return x
@@ -118,7 +142,11 @@ def reshape(x: Value, shape: Sequence[Any]) -> Value:
 
 def squeeze(x: Value, axes: Sequence[int] | None = None) -> Value:
     """Without the given axes of size 1 (default: all such)."""
-    drop = {a % x.rank for a in axes} if axes is not None else {k for k, d in enumerate(x.shape) if d == 1}
+    drop = (
+        {a % x.rank for a in axes}
+        if axes is not None
+        else {k for k, d in enumerate(x.shape) if d == 1}
+    )
     return reshape(x, [d for k, d in enumerate(x.shape) if k not in drop])
 
 
@@ -133,16 +161,23 @@ def unsqueeze(x: Value, axes: Sequence[int]) -> Value:
 # ---- transpose -----------------------------------------------------------------------------------
 
 TRANSPOSE = Op(
-    "transpose", "map", lambda x, *, perm: [(tuple(x.shape[p] for p in perm), x.dtype)],
-    lambda node, read, idx: read(0, tuple(idx[node.attrs["perm"].index(k)] for k in range(len(idx)))),
-    lambda x, *, perm: np.transpose(x, perm))
+    "transpose",
+    "map",
+    lambda x, *, perm: [(tuple(x.shape[p] for p in perm), x.dtype)],
+    lambda node, read, idx: read(
+        0, tuple(idx[node.attrs["perm"].index(k)] for k in range(len(idx)))
+    ),
+    lambda x, *, perm: np.transpose(x, perm),
+)
 
 
 def transpose(x: Value, perm: Sequence[int]) -> Value:
     """Axis k of the result is axis perm[k] of x."""
     perm = tuple(p % x.rank for p in perm)
     if sorted(perm) != list(range(x.rank)):
-        raise UnsupportedError(f"transpose: {perm} is not a permutation of the axes of {type_text(x)}")
+        raise UnsupportedError(
+            f"transpose: {perm} is not a permutation of the axes of {type_text(x)}"
+        )
     if perm == tuple(range(x.rank)):
         return x
     if x.op == "transpose":
@@ -158,20 +193,33 @@ def transpose(x: Value, perm: Sequence[int]) -> Value:
 # ---- slice, pad, expand --------------------------------------------------------------------------
 
 SLICE = Op(
-    "slice", "map", lambda x, *, starts, sizes, steps: [(sizes, x.dtype)],
-    lambda node, read, idx: read(0, tuple(
-        lift(s) + lift(i) * t for i, s, t in zip(idx, node.attrs["starts"], node.attrs["steps"]))),
-    lambda x, *, starts, sizes, steps: x[np.ix_(*(s + t * np.arange(n) for s, n, t in zip(starts, sizes, steps)))])
+    "slice",
+    "map",
+    lambda x, *, starts, sizes, steps: [(sizes, x.dtype)],
+    lambda node, read, idx: read(
+        0,
+        tuple(
+            lift(s) + lift(i) * t for i, s, t in zip(idx, node.attrs["starts"], node.attrs["steps"])
+        ),
+    ),
+    lambda x, *, starts, sizes, steps: x[
+        np.ix_(*(s + t * np.arange(n) for s, n, t in zip(starts, sizes, steps)))
+    ],
+)
 
 
-def slice_(x: Value, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int] | None = None) -> Value:
+def slice_(
+    x: Value, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int] | None = None
+) -> Value:
     """sizes[k] elements from starts[k] in steps of steps[k] (may be negative) along each axis."""
     steps = tuple(steps or (1,) * x.rank)
     starts, sizes = tuple(map(as_dim, starts)), tuple(map(as_dim, sizes))
     if sizes == x.shape and all(t == 1 for t in steps):
         return x
     if all(isinstance(d, int) for d in (*starts, *sizes)):
-        moved = move_known(lambda a: a[np.ix_(*(s + t * np.arange(n) for s, n, t in zip(starts, sizes, steps)))], x)  # type: ignore[operator, arg-type]
+        moved = move_known(
+            lambda a: a[np.ix_(*(s + t * np.arange(n) for s, n, t in zip(starts, sizes, steps)))], x
+        )  # type: ignore[operator, arg-type]
         if moved is not None:
             return moved
     return SLICE(x, starts=starts, sizes=sizes, steps=steps)
@@ -208,15 +256,19 @@ def _pad_element(node: Node, read: Read, idx: Index) -> Expr:
 
 def _and(a: Expr, b: Expr) -> Expr:
     from ..expr import logical_and
+
     return logical_and(a, b)  # type: ignore[no-any-return]
 
 
 PAD = Op(
-    "pad", "map",
+    "pad",
+    "map",
     lambda x, *, before, after, value: [
-        (tuple(as_dim(lift(d) + b + a) for d, b, a in zip(x.shape, before, after)), x.dtype)],
+        (tuple(as_dim(lift(d) + b + a) for d, b, a in zip(x.shape, before, after)), x.dtype)
+    ],
     _pad_element,
-    lambda x, *, before, after, value: np.pad(x, list(zip(before, after)), constant_values=value))
+    lambda x, *, before, after, value: np.pad(x, list(zip(before, after)), constant_values=value),
+)
 
 
 def _pad_mode_element(node: Node, read: Read, idx: Index) -> Expr:
@@ -239,20 +291,28 @@ def _pad_mode_element(node: Node, read: Read, idx: Index) -> Expr:
 
 
 PAD_MODE = Op(
-    "pad_mode", "map",
+    "pad_mode",
+    "map",
     lambda x, *, before, after, mode: [
-        (tuple(as_dim(lift(d) + b + a) for d, b, a in zip(x.shape, before, after)), x.dtype)],
+        (tuple(as_dim(lift(d) + b + a) for d, b, a in zip(x.shape, before, after)), x.dtype)
+    ],
     _pad_mode_element,
-    lambda x, *, before, after, mode: np.pad(x, list(zip(before, after)), mode=mode))
+    lambda x, *, before, after, mode: np.pad(x, list(zip(before, after)), mode=mode),
+)
 
 
-def pad(x: Value, before: Sequence[Dim], after: Sequence[Dim], mode: str = "constant", value: float = 0) -> Value:
+def pad(
+    x: Value, before: Sequence[Dim], after: Sequence[Dim], mode: str = "constant", value: float = 0
+) -> Value:
     """Padding by `mode`: constant, edge, reflect (edge not repeated) or wrap; negative amounts crop."""
     before, after = [as_dim(b) for b in before], [as_dim(a) for a in after]
     low = lambda d: d if isinstance(d, int) else 0  # noqa: E731
     if any(low(d) < 0 for d in (*before, *after)):
         starts = [max(0, -low(b)) for b in before]
-        sizes = [as_dim(lift(d) + min(0, low(b)) + min(0, low(a))) for d, b, a in zip(x.shape, before, after)]
+        sizes = [
+            as_dim(lift(d) + min(0, low(b)) + min(0, low(a)))
+            for d, b, a in zip(x.shape, before, after)
+        ]
         x = slice_(x, starts, sizes)
         before = [b if not isinstance(b, int) else max(0, b) for b in before]
         after = [a if not isinstance(a, int) else max(0, a) for a in after]
@@ -268,7 +328,9 @@ def pad(x: Value, before: Sequence[Dim], after: Sequence[Dim], mode: str = "cons
         for d, b, a in zip(x.shape, before, after):
             least = d if isinstance(d, int) else int(lift(d).args[1]) if d.op == "dim" else 1
             if isinstance(d, int) and max(upper(b), upper(a)) > max(0, least - 1):
-                raise UnsupportedError(f"pad: reflect by {max(upper(b), upper(a))} needs an axis longer than that; {type_text(x)}")
+                raise UnsupportedError(
+                    f"pad: reflect by {max(upper(b), upper(a))} needs an axis longer than that; {type_text(x)}"
+                )
     return PAD_MODE(x, before=tuple(before), after=tuple(after), mode=mode)
 
 
@@ -278,12 +340,18 @@ def _expand_infer(x: Value, *, shape: Shape) -> list[tuple[Shape, str]]:
 
 def _expand_element(node: Node, read: Read, idx: Index) -> Expr:
     x = node.inputs[0]
-    tail = idx[len(idx) - x.rank:]
+    tail = idx[len(idx) - x.rank :]
     return read(0, tuple(lift(0) if d == 1 else i for i, d in zip(tail, x.shape)))
 
 
-EXPAND = Op("expand", "map", _expand_infer, _expand_element,
-            lambda x, *, shape: np.broadcast_to(x, shape), grows=True)
+EXPAND = Op(
+    "expand",
+    "map",
+    _expand_infer,
+    _expand_element,
+    lambda x, *, shape: np.broadcast_to(x, shape),
+    grows=True,
+)
 
 
 def expand(x: Value, shape: Sequence[Dim]) -> Value:
@@ -291,7 +359,7 @@ def expand(x: Value, shape: Sequence[Dim]) -> Value:
     dims = [as_dim(d) for d in shape]
     pad_shape = [1] * (len(dims) - x.rank) + list(x.shape)
     if len(dims) < x.rank:
-        dims = list(x.shape[:x.rank - len(dims)]) + dims
+        dims = list(x.shape[: x.rank - len(dims)]) + dims
         pad_shape = list(x.shape)
     out = []
     for have, want in zip(pad_shape, dims):
@@ -313,13 +381,22 @@ def expand(x: Value, shape: Sequence[Dim]) -> Value:
 def _concat_infer(*xs: Value, axis: int) -> list[tuple[Shape, str]]:
     first = xs[0]
     for x in xs[1:]:
-        if x.rank != first.rank or x.dtype != first.dtype or not all(
-                same(a, b) for k, (a, b) in enumerate(zip(x.shape, first.shape)) if k != axis):
-            raise UnsupportedError(f"concat along axis {axis}: {', '.join(map(type_text, xs))} do not fit")
+        if (
+            x.rank != first.rank
+            or x.dtype != first.dtype
+            or not all(
+                same(a, b) for k, (a, b) in enumerate(zip(x.shape, first.shape)) if k != axis
+            )
+        ):
+            raise UnsupportedError(
+                f"concat along axis {axis}: {', '.join(map(type_text, xs))} do not fit"
+            )
     total: Any = lift(0)
     for x in xs:
         total = total + x.shape[axis]
-    return [(tuple(as_dim(total) if k == axis else d for k, d in enumerate(first.shape)), first.dtype)]
+    return [
+        (tuple(as_dim(total) if k == axis else d for k, d in enumerate(first.shape)), first.dtype)
+    ]
 
 
 def _concat_element(node: Node, read: Read, idx: Index) -> Expr:
@@ -329,14 +406,15 @@ def _concat_element(node: Node, read: Read, idx: Index) -> Expr:
         starts.append(starts[-1] + x.shape[axis])
     out: Any = None
     for k in reversed(range(len(node.inputs))):
-        at = (*idx[:axis], idx[axis] - starts[k], *idx[axis + 1:])
+        at = (*idx[:axis], idx[axis] - starts[k], *idx[axis + 1 :])
         value = read(k, at)
         out = value if out is None else select(lift(idx[axis]) < starts[k + 1], value, out)
     return out  # type: ignore[no-any-return]
 
 
-CONCAT = Op("concat", "map", _concat_infer, _concat_element,
-            lambda *xs, axis: np.concatenate(xs, axis))
+CONCAT = Op(
+    "concat", "map", _concat_infer, _concat_element, lambda *xs, axis: np.concatenate(xs, axis)
+)
 
 
 def concat(xs: Sequence[Value], axis: int) -> Value:
@@ -361,16 +439,21 @@ def split(x: Value, sizes: Sequence[Dim], axis: int) -> list[Value]:
 def _gather_element(node: Node, read: Read, idx: Index) -> Expr:
     x, indices = node.inputs
     axis = node.attrs["axis"]
-    i = cast(read(1, idx[axis:axis + indices.rank]), "i32")
+    i = cast(read(1, idx[axis : axis + indices.rank]), "i32")
     i = select(i < 0, i + x.shape[axis], i)
     i = minimum(maximum(i, 0), lift(x.shape[axis]) - 1)
-    return read(0, (*idx[:axis], i, *idx[axis + indices.rank:]))
+    return read(0, (*idx[:axis], i, *idx[axis + indices.rank :]))
 
 
 GATHER = Op(
-    "gather", "map",
-    lambda x, indices, *, axis: [((*x.shape[:axis], *indices.shape, *x.shape[axis + 1:]), x.dtype)],
-    _gather_element, lambda x, indices, *, axis: np.take(x, indices, axis, mode="wrap"))
+    "gather",
+    "map",
+    lambda x, indices, *, axis: [
+        ((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype)
+    ],
+    _gather_element,
+    lambda x, indices, *, axis: np.take(x, indices, axis, mode="wrap"),
+)
 
 
 def gather(x: Value, indices: Value, axis: int = 0) -> Value:
@@ -381,7 +464,7 @@ def gather(x: Value, indices: Value, axis: int = 0) -> Value:
         i = at.ravel()[0]
         i = as_dim(i if isinstance(i, Expr) else i if i >= 0 else lift(x.shape[axis]) + i)
         piece = slice_axis(x, axis, i, 1)
-        return reshape(piece, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1:]))
+        return reshape(piece, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
     if x.op == "ints" and at is not None:
         return ints(np.take(known(x), at.astype(np.int64), axis), x.dtype)  # type: ignore[arg-type]
     return GATHER(x, indices, axis=axis)
@@ -393,14 +476,20 @@ def _gather_elements_element(node: Node, read: Read, idx: Index) -> Expr:
     i = cast(read(1, idx), "i32")
     i = select(i < 0, i + x.shape[axis], i)
     i = minimum(maximum(i, 0), lift(x.shape[axis]) - 1)
-    return read(0, (*idx[:axis], i, *idx[axis + 1:]))
+    return read(0, (*idx[:axis], i, *idx[axis + 1 :]))
 
 
 GATHER_ELEMENTS = Op(
-    "gather_elements", "map", lambda x, indices, *, axis: [(indices.shape, x.dtype)], _gather_elements_element,
+    "gather_elements",
+    "map",
+    lambda x, indices, *, axis: [(indices.shape, x.dtype)],
+    _gather_elements_element,
     lambda x, indices, *, axis: np.take_along_axis(
         x[tuple(slice(0, n) if k != axis else slice(None) for k, n in enumerate(indices.shape))],
-        np.where(indices < 0, indices + x.shape[axis], indices).astype(np.int64), axis))
+        np.where(indices < 0, indices + x.shape[axis], indices).astype(np.int64),
+        axis,
+    ),
+)
 
 
 def gather_elements(x: Value, indices: Value, axis: int) -> Value:
@@ -413,21 +502,24 @@ def _gather_nd_element(node: Node, read: Read, idx: Index) -> Expr:
     batch = node.attrs["batch_dims"]
     depth = indices.shape[-1]
     assert isinstance(depth, int)
-    outer = idx[:indices.rank - 1]
+    outer = idx[: indices.rank - 1]
     at = list(outer[:batch])
     for k in range(depth):
         i = cast(read(1, (*outer, lift(k))), "i32")
         d = x.shape[batch + k]
         i = select(i < 0, i + d, i)
         at.append(minimum(maximum(i, 0), lift(d) - 1))
-    return read(0, (*at, *idx[indices.rank - 1:]))
+    return read(0, (*at, *idx[indices.rank - 1 :]))
 
 
 GATHER_ND = Op(
-    "gather_nd", "map",
+    "gather_nd",
+    "map",
     lambda x, indices, *, batch_dims: [
-        ((*indices.shape[:-1], *x.shape[batch_dims + indices.shape[-1]:]), x.dtype)],
-    _gather_nd_element)
+        ((*indices.shape[:-1], *x.shape[batch_dims + indices.shape[-1] :]), x.dtype)
+    ],
+    _gather_nd_element,
+)
 
 
 def gather_nd(x: Value, indices: Value, batch_dims: int = 0) -> Value:
@@ -438,25 +530,37 @@ def gather_nd(x: Value, indices: Value, batch_dims: int = 0) -> Value:
 # ---- windows, dilation, iota ---------------------------------------------------------------------
 
 
-def _windows_infer(x: Value, *, axes: tuple[int, ...], size: tuple[int, ...], stride: tuple[int, ...],
-                   dilation: tuple[int, ...]) -> list[tuple[Shape, str]]:
+def _windows_infer(
+    x: Value,
+    *,
+    axes: tuple[int, ...],
+    size: tuple[int, ...],
+    stride: tuple[int, ...],
+    dilation: tuple[int, ...],
+) -> list[tuple[Shape, str]]:
     out: list[Any] = list(x.shape)
     for a, n, s, d in zip(axes, size, stride, dilation):
         out[a] = as_dim((lift(x.shape[a]) - ((n - 1) * d + 1)) // s + 1)
         if isinstance(out[a], int) and out[a] < 1:
-            raise UnsupportedError(f"a window of {(n - 1) * d + 1} does not fit into axis {a} of {type_text(x)}")
+            raise UnsupportedError(
+                f"a window of {(n - 1) * d + 1} does not fit into axis {a} of {type_text(x)}"
+            )
     return [((*out, *size), x.dtype)]
 
 
 def _windows_element(node: Node, read: Read, idx: Index) -> Expr:
-    at = list(idx[:node.inputs[0].rank])
+    at = list(idx[: node.inputs[0].rank])
     a = node.attrs
     for k, axis in enumerate(a["axes"]):
-        at[axis] = lift(at[axis]) * a["stride"][k] + lift(idx[node.inputs[0].rank + k]) * a["dilation"][k]
+        at[axis] = (
+            lift(at[axis]) * a["stride"][k] + lift(idx[node.inputs[0].rank + k]) * a["dilation"][k]
+        )
     return read(0, tuple(at))
 
 
-def _windows_numpy(x: np.ndarray, *, axes: Any, size: Any, stride: Any, dilation: Any) -> np.ndarray:
+def _windows_numpy(
+    x: np.ndarray, *, axes: Any, size: Any, stride: Any, dilation: Any
+) -> np.ndarray:
     for k, a in enumerate(axes):
         count = (x.shape[a] - ((size[k] - 1) * dilation[k] + 1)) // stride[k] + 1
         at = np.arange(count)[:, None] * stride[k] + np.arange(size[k])[None, :] * dilation[k]
@@ -467,9 +571,17 @@ def _windows_numpy(x: np.ndarray, *, axes: Any, size: Any, stride: Any, dilation
 WINDOWS = Op("windows", "map", _windows_infer, _windows_element, _windows_numpy, grows=True)
 
 
-def windows(x: Value, axes: Sequence[int], size: Sequence[int], stride: Sequence[int], dilation: Sequence[int]) -> Value:
+def windows(
+    x: Value,
+    axes: Sequence[int],
+    size: Sequence[int],
+    stride: Sequence[int],
+    dilation: Sequence[int],
+) -> Value:
     """Sliding windows: axis a becomes the window's position; the offsets within are appended as axes."""
-    return WINDOWS(x, axes=tuple(axes), size=tuple(size), stride=tuple(stride), dilation=tuple(dilation))
+    return WINDOWS(
+        x, axes=tuple(axes), size=tuple(size), stride=tuple(stride), dilation=tuple(dilation)
+    )
 
 
 def _dilate_element(node: Node, read: Read, idx: Index) -> Expr:
@@ -479,6 +591,7 @@ def _dilate_element(node: Node, read: Read, idx: Index) -> Expr:
         at.append(lift(i) // f)
         if f > 1:
             from ..expr import equal
+
             inside = _and(inside, equal(lift(i) % f, 0))
     value = read(0, tuple(at))
     return select(inside, value, lift(0, value.dtype))  # type: ignore[no-any-return]
@@ -491,9 +604,14 @@ def _dilate_numpy(x: np.ndarray, *, factors: tuple[int, ...]) -> np.ndarray:
 
 
 DILATE = Op(
-    "dilate", "map",
-    lambda x, *, factors: [(tuple(as_dim((lift(d) - 1) * f + 1) for d, f in zip(x.shape, factors)), x.dtype)],
-    _dilate_element, _dilate_numpy)
+    "dilate",
+    "map",
+    lambda x, *, factors: [
+        (tuple(as_dim((lift(d) - 1) * f + 1) for d, f in zip(x.shape, factors)), x.dtype)
+    ],
+    _dilate_element,
+    _dilate_numpy,
+)
 
 
 def dilate(x: Value, factors: Sequence[int]) -> Value:
@@ -502,10 +620,14 @@ def dilate(x: Value, factors: Sequence[int]) -> Value:
 
 
 IOTA = Op(
-    "iota", "map", lambda *, shape, axis, dtype: [(shape, dtype)],
+    "iota",
+    "map",
+    lambda *, shape, axis, dtype: [(shape, dtype)],
     lambda node, read, idx: cast(idx[node.attrs["axis"]], scalar_dtype(node.attrs["dtype"])),
     lambda *, shape, axis, dtype: np.broadcast_to(
-        np.arange(shape[axis]).reshape([-1 if k == axis else 1 for k in range(len(shape))]), shape))
+        np.arange(shape[axis]).reshape([-1 if k == axis else 1 for k in range(len(shape))]), shape
+    ),
+)
 
 
 def iota(shape: Sequence[Dim], axis: int, dtype: str = "i32") -> Value:
@@ -518,8 +640,10 @@ def repeat(x: Value, times: int, axis: int) -> Value:
     axis %= x.rank
     if times == 1:
         return x
-    wide = expand(unsqueeze(x, [axis + 1]), (*x.shape[:axis + 1], times, *x.shape[axis + 1:]))
-    return reshape(wide, [as_dim(lift(d) * times) if k == axis else d for k, d in enumerate(x.shape)])
+    wide = expand(unsqueeze(x, [axis + 1]), (*x.shape[: axis + 1], times, *x.shape[axis + 1 :]))
+    return reshape(
+        wide, [as_dim(lift(d) * times) if k == axis else d for k, d in enumerate(x.shape)]
+    )
 
 
 def tile(x: Value, repeats: Sequence[int]) -> Value:
@@ -527,12 +651,38 @@ def tile(x: Value, repeats: Sequence[int]) -> Value:
     for axis, times in enumerate(repeats):
         if not (isinstance(times, int) and times == 1):
             wide = expand(unsqueeze(x, [axis]), (*x.shape[:axis], times, *x.shape[axis:]))
-            x = reshape(wide, [as_dim(lift(d) * times) if k == axis else d for k, d in enumerate(x.shape)])
+            x = reshape(
+                wide, [as_dim(lift(d) * times) if k == axis else d for k, d in enumerate(x.shape)]
+            )
     return x
 
 
 __all__ = [
-    "concat", "dilate", "expand", "flip", "gather", "gather_elements", "gather_nd", "groups", "iota", "pad", "product",
-    "repeat", "reshape", "reshape_index", "same", "slice_", "slice_axis", "split", "squeeze", "tile", "transpose",
-    "unsqueeze", "windows", "INTS", "evaluate_dim", "free", "less",
+    "INTS",
+    "concat",
+    "dilate",
+    "evaluate_dim",
+    "expand",
+    "flip",
+    "free",
+    "gather",
+    "gather_elements",
+    "gather_nd",
+    "groups",
+    "iota",
+    "less",
+    "pad",
+    "product",
+    "repeat",
+    "reshape",
+    "reshape_index",
+    "same",
+    "slice_",
+    "slice_axis",
+    "split",
+    "squeeze",
+    "tile",
+    "transpose",
+    "unsqueeze",
+    "windows",
 ]

@@ -18,10 +18,9 @@ import numpy as np
 from ..errors import UnsupportedError
 from ..graph import FLOATS, Op, Shape, Value, constant, type_text
 from ..kernel import MONOIDS
-from .elementwise import add, cast, div, exp_, log_, max_, mul, rsqrt_, sqrt_, sub
-from .elementwise import abs_
+from .elementwise import abs_, add, cast, div, exp_, log_, max_, mul, rsqrt_, sqrt_, sub
+from .known import ints, known
 from .movement import expand, flip, iota, pad, product, reshape, slice_axis, transpose, windows
-from .known import known, ints
 
 
 def _reduce_infer(x: Value, *, monoid: str, axes: tuple[int, ...]) -> list[tuple[Shape, str]]:
@@ -32,7 +31,14 @@ def _reduce_infer(x: Value, *, monoid: str, axes: tuple[int, ...]) -> list[tuple
 
 
 def _reduce_numpy(x: np.ndarray, *, monoid: str, axes: tuple[int, ...]) -> np.ndarray:
-    plain = {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min, "any": np.any, "all": np.all}
+    plain = {
+        "sum": np.sum,
+        "prod": np.prod,
+        "max": np.max,
+        "min": np.min,
+        "any": np.any,
+        "all": np.all,
+    }
     if monoid in plain:
         wide = x.astype(np.float64) if x.dtype == np.float32 else x
         return np.asarray(plain[monoid](wide, axis=axes, keepdims=True))
@@ -44,8 +50,13 @@ def _reduce_numpy(x: np.ndarray, *, monoid: str, axes: tuple[int, ...]) -> np.nd
 
 
 REDUCE = Op("reduce", "reduce", _reduce_infer, None, _reduce_numpy)
-SCAN = Op("scan", "reduce", lambda x, *, monoid, axes: [(x.shape, x.dtype)], None,
-          lambda x, *, monoid, axes: np.cumsum(x, axes[0]))
+SCAN = Op(
+    "scan",
+    "reduce",
+    lambda x, *, monoid, axes: [(x.shape, x.dtype)],
+    None,
+    lambda x, *, monoid, axes: np.cumsum(x, axes[0]),
+)
 
 
 def reduce(x: Value, monoid: str, axes: Sequence[int]) -> Value:
@@ -57,7 +68,9 @@ def reduce(x: Value, monoid: str, axes: Sequence[int]) -> Value:
         raise UnsupportedError(f"{monoid} over axes {at} of {type_text(x)}: one axis expected")
     values = known(x) if x.op == "ints" else None
     if values is not None and monoid in ("sum", "prod"):
-        return ints({"sum": np.sum, "prod": np.prod}[monoid](values, axis=at, keepdims=True), x.dtype)
+        return ints(
+            {"sum": np.sum, "prod": np.prod}[monoid](values, axis=at, keepdims=True), x.dtype
+        )
     return REDUCE(x, monoid=monoid, axes=at)
 
 
@@ -137,8 +150,14 @@ def lp_norm(x: Value, p: int, axes: Sequence[int]) -> Value:
     return reduce_sum(abs_(x), axes) if p == 1 else sqrt_(reduce_sum(mul(x, x), axes))
 
 
-def _pool_windows(x: Value, size: Sequence[int], stride: Sequence[int], pads: Sequence[tuple[int, int]],
-                  dilation: Sequence[int], fill: float) -> Value:
+def _pool_windows(
+    x: Value,
+    size: Sequence[int],
+    stride: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+    dilation: Sequence[int],
+    fill: float,
+) -> Value:
     """Windows over the axes between the first (batch) and the last (channels)."""
     axes = list(range(1, x.rank - 1))
     before = [0] + [b for b, _ in pads] + [0]
@@ -146,24 +165,36 @@ def _pool_windows(x: Value, size: Sequence[int], stride: Sequence[int], pads: Se
     return windows(pad(x, before, after, "constant", fill), axes, size, stride, dilation)
 
 
-def max_pool(x: Value, size: Sequence[int], stride: Sequence[int], pads: Sequence[tuple[int, int]],
-             dilation: Sequence[int]) -> Value:
+def max_pool(
+    x: Value,
+    size: Sequence[int],
+    stride: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+    dilation: Sequence[int],
+) -> Value:
     """x: [N, spatial..., C] -> the maximum of each window; padding never wins."""
     lowest = float("-inf") if x.dtype in FLOATS else {"u8": 0, "i8": -128}.get(x.dtype, -(2**31))
     w = _pool_windows(x, size, stride, pads, dilation, lowest)
     y = reduce(w, "max", range(x.rank, w.rank))
-    return reshape(y, y.shape[:x.rank])
+    return reshape(y, y.shape[: x.rank])
 
 
-def average_pool(x: Value, size: Sequence[int], stride: Sequence[int], pads: Sequence[tuple[int, int]],
-                 dilation: Sequence[int], include_pad: bool = False, extra: Sequence[int] = ()) -> Value:
+def average_pool(
+    x: Value,
+    size: Sequence[int],
+    stride: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+    dilation: Sequence[int],
+    include_pad: bool = False,
+    extra: Sequence[int] = (),
+) -> Value:
     """x: [N, spatial..., C] -> the mean of each window, over what lies inside x unless include_pad.
 
     `extra[k]` of the padding after axis k (ceil mode) never counts, even with include_pad.
     """
     w = _pool_windows(x, size, stride, pads, dilation, 0)
     total = reduce(w, "sum", range(x.rank, w.rank))
-    y = reshape(total, total.shape[:x.rank])
+    y = reshape(total, total.shape[: x.rank])
     if all(b == 0 and a == 0 for b, a in pads) or (include_pad and not any(extra)):
         return mul(y, 1 / int(np.prod(size)))
     # How many elements each window covers is separable: a product of counts along each axis.
@@ -184,7 +215,7 @@ def average_pool(x: Value, size: Sequence[int], stride: Sequence[int], pads: Seq
             hi[axis] = e
         cover = windows(pad(ones, lo, hi), [axis], [size[k]], [stride[k]], [dilation[k]])
         n = reduce(cover, "sum", [x.rank])
-        n = reshape(n, n.shape[:x.rank])
+        n = reshape(n, n.shape[: x.rank])
         scale = n if scale is None else mul(scale, n)
     assert scale is not None
     return div(y, cast(scale, x.dtype))
@@ -193,8 +224,11 @@ def average_pool(x: Value, size: Sequence[int], stride: Sequence[int], pads: Seq
 def lrn(x: Value, size: int, alpha: float, beta: float, bias: float) -> Value:
     """Local response normalisation over the last axis (Krizhevsky et al., 2012)."""
     from .elementwise import pow_
+
     before = (size - 1) // 2
-    squares = pad(mul(x, x), [0] * (x.rank - 1) + [before], [0] * (x.rank - 1) + [size - 1 - before])
+    squares = pad(
+        mul(x, x), [0] * (x.rank - 1) + [before], [0] * (x.rank - 1) + [size - 1 - before]
+    )
     w = windows(squares, [x.rank - 1], [size], [1], [1])
     total = reshape(reduce(w, "sum", [x.rank]), x.shape)
     return div(x, pow_(add(mul(total, alpha / size), bias), beta))
@@ -203,6 +237,7 @@ def lrn(x: Value, size: int, alpha: float, beta: float, bias: float) -> Value:
 def trilu(x: Value, k: Any, upper: bool) -> Value:
     """The upper or lower triangle of the last two axes, diagonal k included; zeros elsewhere."""
     from .elementwise import greater_equal, less_equal, where
+
     rows, cols = x.shape[-2:]
     r = iota((rows, 1), 0)
     c = iota((1, cols), 1)
@@ -212,6 +247,22 @@ def trilu(x: Value, k: Any, upper: bool) -> Value:
 
 
 __all__ = [
-    "average_pool", "count", "cumsum", "log_softmax", "log_sum_exp", "lp_norm", "lrn", "max_pool", "normalize", "reduce",
-    "reduce_max", "reduce_mean", "reduce_sum", "rms_normalize", "softmax", "trilu", "transpose", "max_",
+    "average_pool",
+    "count",
+    "cumsum",
+    "log_softmax",
+    "log_sum_exp",
+    "lp_norm",
+    "lrn",
+    "max_",
+    "max_pool",
+    "normalize",
+    "reduce",
+    "reduce_max",
+    "reduce_mean",
+    "reduce_sum",
+    "rms_normalize",
+    "softmax",
+    "transpose",
+    "trilu",
 ]

@@ -6,20 +6,38 @@ are gathered along one axis at a time: interpolation is separable.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ..errors import UnsupportedError
 from ..expr import lift
 from ..graph import Value, as_dim, constant
-from .elementwise import add, cast, ceil_, clamp, equal, floor_, greater, less, logical_or, max_, min_, mul, neg, round_, sub, where
-from .elementwise import abs_, div
+from .elementwise import (
+    abs_,
+    add,
+    cast,
+    ceil_,
+    clamp,
+    div,
+    equal,
+    floor_,
+    greater,
+    less,
+    logical_or,
+    max_,
+    min_,
+    mul,
+    neg,
+    round_,
+    sub,
+    where,
+)
 from .known import ints
 from .movement import gather, iota, repeat, reshape
 
 
-def _source(x: Value, axis: int, out: Any, scale: float | None, coordinates: str,
-            roi: tuple[float, float]) -> Value:
+def _source(
+    x: Value, axis: int, out: Any, scale: float | None, coordinates: str, roi: tuple[float, float]
+) -> Value:
     """The source coordinate (f32[out]) of each output position; `scale` = output/input size, if given."""
     size = x.shape[axis]
     i = iota((out,), 0, "f32")
@@ -68,10 +86,21 @@ def _along(x: Value, axis: int, w: Value) -> Value:
     return reshape(w, [w.size if k == axis else 1 for k in range(x.rank)])
 
 
-def resize(x: Value, axis: int, out: Any, *, mode: str = "linear", coordinates: str = "half_pixel",
-           rounding: str = "round_prefer_floor", scale: float | None = None, cubic: float = -0.75,
-           exclude_outside: bool = False, antialias: bool = False, roi: tuple[float, float] = (0.0, 1.0),
-           extrapolation: float = 0.0) -> Value:
+def resize(
+    x: Value,
+    axis: int,
+    out: Any,
+    *,
+    mode: str = "linear",
+    coordinates: str = "half_pixel",
+    rounding: str = "round_prefer_floor",
+    scale: float | None = None,
+    cubic: float = -0.75,
+    exclude_outside: bool = False,
+    antialias: bool = False,
+    roi: tuple[float, float] = (0.0, 1.0),
+    extrapolation: float = 0.0,
+) -> Value:
     """x resized to `out` elements along one axis, by ONNX Resize's definitions.
 
     mode: nearest, linear or cubic. coordinates: the coordinate transformation. rounding: of nearest.
@@ -83,8 +112,12 @@ def resize(x: Value, axis: int, out: Any, *, mode: str = "linear", coordinates: 
     if factor == 1 and coordinates != "tf_crop_and_resize" and (scale is None or scale == 1):
         return x
     plain = (coordinates, rounding) in (
-        ("asymmetric", "floor"), ("half_pixel", "round_prefer_floor"), ("half_pixel", "round_prefer_ceil"),
-        ("pytorch_half_pixel", "round_prefer_floor"), ("tf_half_pixel_for_nn", "floor"))
+        ("asymmetric", "floor"),
+        ("half_pixel", "round_prefer_floor"),
+        ("half_pixel", "round_prefer_ceil"),
+        ("pytorch_half_pixel", "round_prefer_floor"),
+        ("tf_half_pixel_for_nn", "floor"),
+    )
     if mode == "nearest" and factor and plain and (scale is None or scale == factor):
         return repeat(x, factor, axis)
     at = _source(x, axis, out, scale, coordinates, roi)
@@ -95,8 +128,10 @@ def resize(x: Value, axis: int, out: Any, *, mode: str = "linear", coordinates: 
 
     if mode == "nearest":
         rounded = {
-            "floor": lambda: floor_(at), "ceil": lambda: ceil_(at),
-            "round_prefer_floor": lambda: ceil_(sub(at, 0.5)), "round_prefer_ceil": lambda: floor_(add(at, 0.5)),
+            "floor": lambda: floor_(at),
+            "ceil": lambda: ceil_(at),
+            "round_prefer_floor": lambda: ceil_(sub(at, 0.5)),
+            "round_prefer_ceil": lambda: floor_(add(at, 0.5)),
             "round_even": lambda: round_(at),
         }[rounding]()
         y = take(rounded)
@@ -113,10 +148,15 @@ def resize(x: Value, axis: int, out: Any, *, mode: str = "linear", coordinates: 
         if exclude_outside:
             for k, w in enumerate(weights):
                 p = add(base, float(k - 1))
-                weights[k] = where(logical_or(less(p, 0.0), greater(p, last)), constant(0.0, "f32"), w)
+                weights[k] = where(
+                    logical_or(less(p, 0.0), greater(p, last)), constant(0.0, "f32"), w
+                )
             total = add(add(weights[0], weights[1]), add(weights[2], weights[3]))
             weights = [div(w, total) for w in weights]
-        terms = [mul(take(add(base, float(k - 1))), _along(x, axis, cast(w, x.dtype))) for k, w in enumerate(weights)]
+        terms = [
+            mul(take(add(base, float(k - 1))), _along(x, axis, cast(w, x.dtype)))
+            for k, w in enumerate(weights)
+        ]
         y = add(add(terms[0], terms[1]), add(terms[2], terms[3]))
     else:
         raise UnsupportedError(f"resize: unknown mode {mode!r}")
@@ -133,4 +173,4 @@ def _cubic(d: Value, a: float) -> Value:
     return where(less(d, 1.0), near, where(less(d, 2.0), far, constant(0.0, "f32")))
 
 
-__all__ = ["resize", "clamp", "equal", "neg"]
+__all__ = ["clamp", "equal", "neg", "resize"]
