@@ -141,20 +141,26 @@ export function open(where, options = {}) {
   }
 
   return {
+    /** Aborts when the downloads have ended, for whatever reason. */
+    stopped: stop.signal,
     /** Ends every download. */
     close() {
       signal?.removeEventListener('abort', onAbort);
       stop.abort();
     },
     /**
-     * Rejects as soon as loading is aborted.
+     * Rejects as soon as loading is aborted; what comes too late is released.
      * @template T
      * @param {Promise<T>} promise
+     * @param {(late: T) => void} release
      * @returns {Promise<T>}
      */
-    until(promise) {
+    until(promise, release) {
       return new Promise((resolve, reject) => {
-        const abort = () => reject(aborted(signal?.reason));
+        const abort = () => {
+          reject(aborted(signal?.reason));
+          promise.then(release, () => {});
+        };
         if (signal?.aborted) abort();
         signal?.addEventListener('abort', abort, { once: true });
         promise.then(resolve, reject).finally(() => signal?.removeEventListener('abort', abort));

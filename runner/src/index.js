@@ -80,7 +80,7 @@ export const load = async (where, options = {}) => {
       const refused = rejected.length;
       const settled =
         name === 'webgpu'
-          ? await files.until(webgpu.settle(model, options))
+          ? await files.until(webgpu.settle(model, options), webgpu.release)
           : wasm.settle(model, options, rejected);
       if ('code' in settled) {
         rejected.length = refused;
@@ -94,14 +94,7 @@ export const load = async (where, options = {}) => {
       const building = onGpu
         ? webgpu.build(model, settled, files, options)
         : wasm.build(model, settled, files, options);
-      const engine = await files.until(building).catch((error) => {
-        files.close(); // one failure ends all
-        building.then(
-          (late) => late.dispose(),
-          () => {},
-        );
-        throw error;
-      });
+      const engine = await files.until(building, (late) => late.dispose());
       const variant = engine.variant ?? /** @type {wasm.Choice} */ (settled).variant.name;
       const threads = onGpu ? 1 : settled.threads;
       return /** @type {any} */ (

@@ -199,6 +199,8 @@ export async function build(model, choice, files, options) {
   async function start() {
     // Workers load their script while the module is fetched and compiled.
     const crew = choice.place === 'worker' ? hire(choice.threads, options.worker) : undefined;
+    const dismiss = () => crew?.dismiss();
+    files.stopped.addEventListener('abort', dismiss); // also while a script never answers
     try {
       const module = await compile(model, choice.variant, files);
       if (!crew) return inPlace(local(model, module));
@@ -206,8 +208,10 @@ export async function build(model, choice, files, options) {
         ? pool(model, module, crew)
         : worker(model, module, crew));
     } catch (error) {
-      crew?.dismiss();
+      dismiss();
       throw error;
+    } finally {
+      files.stopped.removeEventListener('abort', dismiss);
     }
   }
 }

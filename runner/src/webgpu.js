@@ -154,6 +154,11 @@ export async function settle(model, options) {
   }
 }
 
+/** Gives back what `settle` found. @param {Choice | Refusal} settled */
+export function release(settled) {
+  if ('device' in settled && settled.own) settled.device.destroy();
+}
+
 /**
  * The best text of a kernel for these features: of its variants, named `feature+feature`, the most
  * demanding that fits.

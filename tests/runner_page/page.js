@@ -334,6 +334,18 @@ const scenarios = {
       );
       ok((await aborted).name === 'AbortError', 'an AbortError');
     }
+    // A worker whose script never answers is ended too.
+    const worker = new Worker('/test/page_worker.js', { type: 'module' });
+    let ended = false;
+    worker.terminate = () => {
+      ended = true;
+      Worker.prototype.terminate.call(worker);
+    };
+    const silent = new AbortController();
+    setTimeout(() => silent.abort(), 100);
+    const options = { backend: 'wasm', threads: 1, worker: () => worker, signal: silent.signal };
+    await refused(loaded(options), 'aborted');
+    ok(ended, 'the worker was ended');
     // A server that never ends its answer.
     const stop = new AbortController();
     const hanging = loaded({
