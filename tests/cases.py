@@ -515,6 +515,9 @@ for _op in ("MaxPool", "AveragePool"):
         ("1d", (2, 5, 17), {"kernel_shape": [3], "strides": [2]}), ("3d", (1, 2, 5, 6, 7), {"kernel_shape": [2, 3, 2], "strides": [1, 2, 2]}),
     ):  # fmt: skip
         row(f"{_op.lower()}_{_name}", _op, X(*_x), **_attrs)
+row("maxpool_uint8", "MaxPool", X(1, 3, 5, 5, lo=0, hi=255, dtype="uint8"), kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+row("averagepool_symbolic_ceil", "AveragePool", X(1, 3, "h", "w"), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], count_include_pad=1,
+    ceil_mode=1, opset=19, dims={"h": (2, 17), "w": (2, 17)}, sizes=({"h": 3, "w": 17}, {"h": 16, "w": 9}, {"h": 6, "w": 2}))
 row("maxpool_dilated", "MaxPool", X(1, 3, 11, 9), kernel_shape=[3, 2], dilations=[2, 3])
 row("maxpool_negative", "MaxPool", X(1, 3, 5, 5, lo=-9, hi=-1), kernel_shape=[3, 3], pads=[1, 1, 1, 1])
 row("averagepool_count_pad", "AveragePool", X(1, 3, 7, 7), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)

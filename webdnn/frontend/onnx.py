@@ -181,7 +181,7 @@ def _parse(data: bytes | mmap.mmap, name: str, file: str = "") -> onnx.ModelProt
     return proto
 
 
-def _without_weights(data: mmap.mmap, file: str) -> bytes:
+def _without_weights(data: bytes | mmap.mmap, file: str) -> bytes:
     """The model with large initialisers as external data that lie in the file itself.
 
     So the weights are never held by the protocol buffer: they are mapped when they are read.
@@ -202,7 +202,7 @@ def _without_weights(data: mmap.mmap, file: str) -> bytes:
     return bytes(out)
 
 
-def _elsewhere(data: mmap.mmap, at: int, end: int, file: str) -> bytes:
+def _elsewhere(data: bytes | mmap.mmap, at: int, end: int, file: str) -> bytes:
     """A TensorProto whose raw_data (field 9), if it has some, is external data of this file."""
     kept, raw = bytearray(), None
     for number, start, body, stop in _fields(data, at, end):
@@ -832,7 +832,7 @@ class _Importer:
             )
         name = "then_branch" if bool(np.all(evaluate(condition))) else "else_branch"
         body = next(a.g for a in node.attribute if a.name == name)
-        inner: Scope = ChainMap({}, scope)  # type: ignore[arg-type]
+        inner: Scope = ChainMap({}, scope)
         wanted = [o.name for o in body.output]
         tensors = {t.name: t for t in body.initializer} | {
             s.values.name: s for s in body.sparse_initializer
@@ -901,13 +901,11 @@ def _bound(node: Any, given: Mapping[str, Any]) -> Any:
 def _definition(
     node: Any, opsets: Mapping[str, int], inputs: Sequence[Value | None] | None = None
 ) -> Any:
-    """ONNX's own function body for an operator: a FunctionProto, None, or True if it depends on
-    types.
-    """
+    """ONNX's function body for an operator: a FunctionProto, None, or True if types decide it."""
     domain = "" if node.domain == "ai.onnx" else node.domain
     version = opsets.get(domain, 0)
     try:
-        schema = onnx.defs.get_schema(node.op_type, version, domain)
+        schema: Any = onnx.defs.get_schema(node.op_type, version, domain)
     except onnx.defs.SchemaError:
         return None
     if schema.has_function:

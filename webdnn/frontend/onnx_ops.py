@@ -430,7 +430,7 @@ def _from_end(position: Dim, size: Dim) -> Dim:
 
 
 def _clamp(position: Dim, low: Dim, high: Dim) -> Expr:
-    return minimum(maximum(lift(position), low), high)  # type: ignore[no-any-return]
+    return minimum(maximum(lift(position), low), high)
 
 
 def Gather(x: Value, indices: Value, *, axis: int = 0) -> Value:
@@ -606,11 +606,15 @@ ReduceMean = _reduction(ops.reduce_mean)
 ReduceMax = _reduction(lambda x, axes: _reduce_bool(x, "max", "any", axes))
 ReduceMin = _reduction(lambda x, axes: _reduce_bool(x, "min", "all", axes))
 ReduceProd = _reduction(lambda x, axes: ops.reduce(x, "prod", axes))
-ReduceL1 = _reduction(lambda x, axes: ops.reduce_sum(ops.abs_(x), axes))
-ReduceL2 = _reduction(lambda x, axes: _float_op(ops.sqrt_, ops.reduce_sum(ops.mul(x, x), axes)))
+ReduceL1 = _reduction(lambda x, axes: ops.lp_norm(x, 1, axes))
+ReduceL2 = _reduction(lambda x, axes: _float_op(ops.sqrt_, _sum_square(x, axes)))
 ReduceLogSum = _reduction(lambda x, axes: _float_op(ops.log_, ops.reduce_sum(x, axes)))
 ReduceLogSumExp = _reduction(lambda x, axes: _log_sum_exp(x, axes))
-ReduceSumSquare = _reduction(lambda x, axes: ops.reduce_sum(ops.mul(x, x), axes))
+ReduceSumSquare = _reduction(lambda x, axes: _sum_square(x, axes))
+
+
+def _sum_square(x: Value, axes: list[int]) -> Value:
+    return ops.reduce_sum(ops.mul(x, x), axes)
 
 
 def _reduce_bool(x: Value, monoid: str, of_bool: str, axes: list[int]) -> Value:
@@ -781,7 +785,7 @@ def LpNormalization(x: Value, *, axis: int = -1, p: int = 2) -> Value:
 
 
 def MeanVarianceNormalization(x: Value, *, axes: Sequence[int] = (0, 2, 3)) -> Value:
-    found = axes_of(axes, x.rank, "axes")
+    found = axes_of(axes, x.rank, "axes") or []
     d = ops.sub(x, ops.reduce_mean(x, found))
     return ops.div(d, ops.add(ops.sqrt_(ops.reduce_mean(ops.mul(d, d), found)), 1e-9))
 
@@ -1122,7 +1126,7 @@ def _conv_transpose(
     f = ops.reshape(ops.flip(w, range(r)), (*kernel, groups, as_dim(lift(c) // groups), m))
     f = ops.transpose(f, (*range(r), r + 1, r, r + 2))
     f = ops.reshape(f, (*kernel, as_dim(lift(c) // groups), as_dim(lift(m) * groups)))
-    reach = [(k - 1) * d for k, d in zip(kernel, dilations)]  # type: ignore[operator]
+    reach = [(k - 1) * d for k, d in zip(kernel, dilations)]
     around: Pads = [
         (e - before, e - after + more) for e, (before, after), more in zip(reach, pads, extra)
     ]
@@ -1175,7 +1179,7 @@ def MaxPool(
         raise UnsupportedError("its second output (Indices) is not supported")
     strides, dilations = _window(x, kernel_shape, strides, dilations)
     around, _ = _pool_pads(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
-    return channels_first(ops.max_pool(channels_last(x), kernel_shape, strides, around, dilations))  # type: ignore[arg-type]
+    return channels_first(ops.max_pool(channels_last(x), kernel_shape, strides, around, dilations))
 
 
 def AveragePool(
@@ -1201,7 +1205,7 @@ def AveragePool(
             bool(count_include_pad),
             extra,
         )
-    )  # type: ignore[arg-type]
+    )
 
 
 def LpPool(
@@ -1274,11 +1278,11 @@ def Resize(
                 _static(o, "a size") / _static(x.shape[a], "a dimension") for o, a in zip(out, at)
             ]
             ratio = min(ratios) if keep_aspect_ratio_policy == "not_larger" else max(ratios)
-            out = [math.floor(ratio * x.shape[a] + 0.5) for a in at]  # type: ignore[operator]
+            out = [math.floor(ratio * _static(x.shape[a], "a dimension") + 0.5) for a in at]
             factor = [ratio] * len(at)
     else:
-        factor = [float(s) for s in literal(scales, "scales").ravel()]
-        out = [_scaled_size(x.shape[a], s) for a, s in zip(at, factor)]
+        given = [float(s) for s in literal(scales, "scales").ravel()]
+        out, factor = [_scaled_size(x.shape[a], s) for a, s in zip(at, given)], [*given]
     if len(out) != len(at):
         raise ModelError(f"{len(out)} sizes or scales for {len(at)} axes of {type_text(x)}")
     region = [0.0] * len(at) + [1.0] * len(at)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedError
+from ..expr import Dim
 from ..graph import FLOATS, Op, Shape, Value, constant, type_text
 from ..kernel import MONOIDS
 from .elementwise import abs_, add, cast, div, exp_, log_, max_, mul, rsqrt_, sqrt_, sub
@@ -154,7 +155,7 @@ def _pool_windows(
     x: Value,
     size: Sequence[int],
     stride: Sequence[int],
-    pads: Sequence[tuple[int, int]],
+    pads: Sequence[tuple[Dim, Dim]],
     dilation: Sequence[int],
     fill: float,
 ) -> Value:
@@ -165,15 +166,18 @@ def _pool_windows(
     return windows(pad(x, before, after, "constant", fill), axes, size, stride, dilation)
 
 
+_LOWEST = {"u8": 0, "u16": 0, "u32": 0, "u64": 0, "bool": 0, "i8": -128, "i16": -(2**15)}
+
+
 def max_pool(
     x: Value,
     size: Sequence[int],
     stride: Sequence[int],
-    pads: Sequence[tuple[int, int]],
+    pads: Sequence[tuple[Dim, Dim]],
     dilation: Sequence[int],
 ) -> Value:
     """x: [N, spatial..., C] -> the maximum of each window; padding never wins."""
-    lowest = float("-inf") if x.dtype in FLOATS else {"u8": 0, "i8": -128}.get(x.dtype, -(2**31))
+    lowest = float("-inf") if x.dtype in FLOATS else _LOWEST.get(x.dtype, -(2**31))
     w = _pool_windows(x, size, stride, pads, dilation, lowest)
     y = reduce(w, "max", range(x.rank, w.rank))
     return reshape(y, y.shape[: x.rank])
@@ -183,10 +187,10 @@ def average_pool(
     x: Value,
     size: Sequence[int],
     stride: Sequence[int],
-    pads: Sequence[tuple[int, int]],
+    pads: Sequence[tuple[Dim, Dim]],
     dilation: Sequence[int],
     include_pad: bool = False,
-    extra: Sequence[int] = (),
+    extra: Sequence[Dim] = (),
 ) -> Value:
     """x: [N, spatial..., C] -> the mean of each window, over what lies inside x unless include_pad.
 
@@ -195,16 +199,16 @@ def average_pool(
     w = _pool_windows(x, size, stride, pads, dilation, 0)
     total = reduce(w, "sum", range(x.rank, w.rank))
     y = reshape(total, total.shape[: x.rank])
-    if all(b == 0 and a == 0 for b, a in pads) or (include_pad and not any(extra)):
+    if all(b == 0 and a == 0 for b, a in pads) or (include_pad and not any(e != 0 for e in extra)):
         return mul(y, 1 / int(np.prod(size)))
     # How many elements each window covers is separable: a product of counts along each axis.
     scale: Value | None = None
     for k, (b, a) in enumerate(pads):
         axis = k + 1
-        shape = [1] * x.rank
+        shape: list[Dim] = [1] * x.rank
         shape[axis] = x.shape[axis]
         ones = expand(constant(np.ones([1] * x.rank, np.float32)), shape)
-        fill = [0] * x.rank
+        fill: list[Dim] = [0] * x.rank
         lo, hi = list(fill), list(fill)
         lo[axis], hi[axis] = b, a
         if include_pad:
