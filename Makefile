@@ -11,7 +11,7 @@
 #   make wheel             dist/webdnn-*.whl, with the runner inside
 #   make clean             everything the targets above wrote here
 #
-# Needs Python 3.11+ with venv; Node with npm for `types` and the runner's tests. Browsers come
+# Needs Python 3.11+ with venv; Node with npm for `test` and `types`. Browsers come
 # from Debian packages when this machine allows it (tools/browsers.sh).
 
 PYTHON ?= python3
@@ -49,7 +49,7 @@ ifdef HEADLESS
 endif
 	$(BIN)/python examples/style_transfer/demo.py $(if $(PORT),--port $(PORT)) $(if $(HEADLESS),--headless)
 
-test: env browsers
+test: env browsers runner/node_modules/.ready
 	cd runner && node --test test/
 	$(BIN)/pytest -m "not models" $(ARGS)
 
