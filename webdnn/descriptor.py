@@ -27,14 +27,14 @@ from .errors import WebDNNError
 from .graph import DTYPES, Value
 from .kernel import Program, kernel_text
 from .lower import weight_array
-from .module_js import model_dts, model_js, runner_files
+from .module_js import PACKAGE, model_dts, model_js, runner_files
 from .plan import ALIGN, align, chunks, nbytes, plan_arena, plan_slots
 from .report import report_html
 
 FORMAT = 1
 SHARD = 4 * 2**20
 CHUNK = 128 * 2**20  # the default limit of a storage buffer binding
-ALWAYS = ("model.json", "model.js", "model.d.ts", "report.html")
+ALWAYS = ("model.json", "model.js", "model.d.ts", "package.json", "report.html")
 
 Progress = Callable[[str, int, int], None]
 
@@ -259,6 +259,7 @@ def write(
         (path / "model.json").write_text(json.dumps(document, indent=1))
         (path / "model.js").write_text(model_js(document))
         (path / "model.d.ts").write_text(model_dts(document))
+        (path / "package.json").write_text(PACKAGE)
         (path / "report.html").write_text(report_html(document, programs))
     return document
 

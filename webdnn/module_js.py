@@ -18,6 +18,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+# Node and webpack read here that these are modules, whatever the project around them says.
+PACKAGE = '{ "type": "module", "sideEffects": false }\n'
+
 _LOAD = """\
 /** Loads the model from the files beside this module. */
 export const load = (options) => loadFrom(files, options);
@@ -127,7 +130,7 @@ def runner_files(source: Path) -> dict[str, bytes]:
         if path.suffix == ".js"
         else path.read_bytes()
         for path in sorted(source.iterdir())
-        if path.suffix in (".js", ".json") or path.name.endswith(".d.ts")
+        if path.suffix == ".js" or path.name.endswith(".d.ts")
     }
 
 
@@ -199,4 +202,4 @@ def _template(source: str, at: int, out: list[str]) -> int:
     return at + 1
 
 
-__all__ = ["lean", "model_dts", "model_js", "runner_files"]
+__all__ = ["PACKAGE", "lean", "model_dts", "model_js", "runner_files"]

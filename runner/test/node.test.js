@@ -53,6 +53,13 @@ test('runs from a folder, a file URL and a plain path', async () => {
   }
 });
 
+test('a descriptor runs by itself', async () => {
+  const { load: own, WebDNNError } = await import(pathToFileURL(join(folder, 'model.js')).href);
+  const model = await own();
+  assert.deepEqual((await model.run(feed(1))).y.data, Float32Array.of(3));
+  await assert.rejects(own({ backend: 'webgpu' }), WebDNNError);
+});
+
 test('says what runs, and why nothing better', async () => {
   const { backend, inputs, outputs, dims, viewKind, name } = await load(folder);
   assert.deepEqual(
