@@ -8,13 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from webdnn.browser import Page
+from webdnn.browser import BrowserError, Engine, Page, find
 from webdnn.codegen.wgsl import Printed, print_kernel
-from webdnn.expr import OPS, Expr, cast_numpy, evaluate, free, walk
-from webdnn.kernel import Kernel, Loop, Step, is_row
+from webdnn.expr import OPS, Expr, cast_numpy, evaluate, walk
+from webdnn.kernel import Loop, Step, is_row
 
 HERE = Path(__file__).parent
 NUMPY = {"f32": np.float32, "f16": np.float16, "i32": np.int32, "u32": np.uint32}
+
+
+def quick_engine() -> Engine:
+    """Firefox if there is one: its software device compiles and runs large kernels several times
+    faster than Chromium's."""
+    try:
+        find("firefox")
+    except BrowserError:
+        return "chromium"
+    return "firefox"
 
 
 def run(
@@ -54,6 +64,11 @@ def run(
         b: np.frombuffer(reply.arrays[f"out{b}"], arrays[b].dtype)[: arrays[b].size].reshape(arrays[b].shape)
         for b in outputs
     }
+
+
+def validate(page: Page, codes: Sequence[str]) -> None:
+    """Has the browser's WGSL compiler check texts; raises PageError with its message and the text."""
+    page.call("/tests/wgsl_run.js", {"kernels": list(codes), "validate": True}, timeout=600)
 
 
 def interpret(loop: Loop, arrays: Sequence[np.ndarray], dims: Mapping[str, int] | None = None) -> list[np.ndarray]:
@@ -151,4 +166,4 @@ def close(found: np.ndarray, expected: np.ndarray, tolerance: float = 1e-5, scal
     return f"relative error {error[i]:.2g} at {i}: expected {b[i]!r}, found {a[i]!r} ({(error > tolerance).sum()} beyond)"
 
 
-__all__ = ["HERE", "close", "free", "interpret", "run"]
+__all__ = ["HERE", "close", "interpret", "quick_engine", "run", "validate"]

@@ -3,7 +3,8 @@
  *
  * The argument: `kernels` (WGSL texts), `buffers` (bytes; `data` names an array to fill it with),
  * `steps` (kernel, buffers, params, grid), `read` (buffers to send back as "out<i>"). Every buffer lies
- * between guard words; the reply lists the buffers whose guards were overwritten.
+ * between guard words; the reply lists the buffers whose guards were overwritten. With `validate` the
+ * texts are only checked by the browser's WGSL compiler.
  */
 const GUARD = 256; // bytes on either side: an offset that every device can bind
 const WORD = 0xdeadbeef;
@@ -24,20 +25,22 @@ async function start() {
   }
 }
 
-async function compile(code) {
+async function compile(code, only) {
   device.pushErrorScope('validation');
   const module = device.createShaderModule({ code });
   const info = await module.getCompilationInfo();
   const error = await device.popErrorScope();
   const messages = info.messages.filter((m) => m.type === 'error').map((m) => `${m.lineNum}:${m.linePos} ${m.message}`);
   if (error || messages.length) throw new Error(`${messages.join('\n') || error.message}\n${code}`);
+  if (only) return undefined;
   return device.createComputePipelineAsync({ layout: 'auto', compute: { module, entryPoint: 'main' } });
 }
 
 export default async function (job, io) {
   if (!device) await start();
   const pipelines = [];
-  for (const code of job.kernels) pipelines.push(await compile(code));
+  for (const code of job.kernels) pipelines.push(await compile(code, job.validate));
+  if (job.validate) return {};
   const buffers = [];
   for (const { bytes, data } of job.buffers) {
     const words = new Uint32Array((2 * GUARD + bytes) / 4).fill(WORD);

@@ -22,7 +22,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, reduce
 from itertools import dropwhile
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ from ..kernel import (
 )
 from .dialect import Dialect, Params
 from .integers import to_json
-from .schedule import collapse, depthwise_loop, indices, padded, product, rewrite
+from .schedule import collapse, depthwise_loop, indices, padded, product, rejoin, rewrite
 from .template import render
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -392,7 +392,7 @@ class Printed:
     code: str
     params: tuple[Dim, ...]
     grid: tuple[Dim, Dim, Dim]
-    flops: Dim
+    flops: Any  # Int of the descriptor
     features: frozenset[str] = frozenset()
     variants: Mapping[str, str] = field(default_factory=dict)
 
@@ -409,6 +409,22 @@ def print_kernel(kernel: Kernel) -> Printed:
         case Opaque():
             return print_opaque(kernel)
     raise WebDNNError(f"kernel {kernel.name}: WebGPU has no template named {kernel.template!r}")
+
+
+def times(*factors: Any) -> Any:
+    """A product as the descriptor's Int: unbounded, unlike the i32 of expressions."""
+    total, others = 1, []
+    for f in factors:
+        f = to_json(f) if isinstance(f, Expr) else f
+        if isinstance(f, int):
+            total *= f
+        else:
+            others.append(f)
+    return reduce(lambda a, b: ["*", a, b], others, total) if others else total
+
+
+def plus(a: Any, b: int) -> Any:
+    return a + b if isinstance(a, int) else ["+", a, b]
 
 
 def ceil_div(a: Dim, b: int) -> Dim:
@@ -563,13 +579,12 @@ class LoopPrinter:
             f"{loop.name}__{plan}", d.module("", main), tuple(d.params.values), grid, self.flops(each),
             features(loop.slots))
 
-    def flops(self, each: int) -> Dim:
+    def flops(self, each: int) -> Any:
         """Rough floating-point operations of one launch."""
-        length = product([v.args[1] for v in self.loop.reduce])
+        length = times(*(v.args[1] for v in self.loop.reduce))
         rows = sum(cost(s.value) for s in self.loop.stores if is_row(s, self.loop))
         once = sum(cost(s.value) for s in self.loop.stores if not is_row(s, self.loop))
-        total = product([product(self.sizes), 4 if self.plan.wide else 1])
-        return number(lift(total) * (lift(length) * (each + rows) + once))
+        return times(*self.sizes, 4 if self.plan.wide else 1, plus(times(length, each + rows), once))
 
     def text(self, e: Dim) -> str:
         e = lift(e)
@@ -754,7 +769,8 @@ class Tile:
     TM: int  # rows of an invocation
     BK: int = 0  # gemm_tile: the depth of a tile
     PARTS: int = 1  # gemm_register: invocations that share out k
-    rate: float = 1.0  # of the device's peak, when there is work for all of it
+    rate: float = 0  # TFLOP/s when there is work for the whole device, and
+    step: float = 0  # ns for one k of one invocation: both fitted to measurements on one H100
 
     @property
     def threads(self) -> int:
@@ -766,28 +782,29 @@ class Tile:
 
 
 TILES = (
-    Tile("gemm_tile", 128, 64, 8, BK=16, rate=0.5),
-    Tile("gemm_tile", 64, 64, 8, BK=16, rate=0.45),
-    Tile("gemm_tile", 64, 64, 4, BK=16, rate=0.4),
-    Tile("gemm_tile", 32, 64, 4, BK=16, rate=0.35),
-    Tile("gemm_register", 32, 64, 4, rate=0.2),
-    Tile("gemm_register", 16, 32, 4, rate=0.15, PARTS=4),
-    Tile("gemm_register", 8, 32, 4, rate=0.12, PARTS=16),
-    Tile("gemm_register", 4, 32, 4, rate=0.1, PARTS=32),
-    Tile("gemm_register", 256, 8, 4, rate=0.08),
-    *(Tile("gemm_register", m, 8, m, rate=0.02 * m, PARTS=parts)
-      for m in (1, 2, 4) for parts in (32, 64, 128)),
-)  # fmt: skip
+    Tile("gemm_tile", 128, 64, 8, BK=16, rate=30.9, step=78),
+    Tile("gemm_tile", 64, 64, 8, BK=16, rate=32.6, step=73),
+    Tile("gemm_tile", 64, 32, 4, BK=16, rate=24.8, step=47),
+    Tile("gemm_tile", 32, 64, 4, BK=32, rate=27.7, step=42),
+    Tile("gemm_tile", 32, 32, 4, BK=32, rate=27.7, step=42),
+    Tile("gemm_register", 32, 64, 4, rate=21.1, step=174),
+    Tile("gemm_register", 256, 8, 4, rate=15.0, step=174),
+    Tile("gemm_register", 32, 32, 8, PARTS=4, rate=20.0, step=136),
+    Tile("gemm_register", 16, 32, 8, PARTS=8, rate=16.1, step=128),
+    Tile("gemm_register", 16, 16, 4, PARTS=16, rate=13.0, step=100),
+    Tile("gemm_register", 8, 16, 4, PARTS=32, rate=8.0, step=45),
+    Tile("gemm_register", 4, 8, 4, PARTS=64, rate=3.0, step=10),
+    Tile("gemm_register", 2, 8, 2, PARTS=128, rate=1.8, step=10),
+    Tile("gemm_register", 1, 8, 1, PARTS=128, rate=1.1, step=10),
+)
 
-BUSY = 132 * 512  # invocations that keep a large GPU busy
+SMALLER = 2  # devices are assumed this many times slower than the one measured
 
 
 def tile_time(tile: Tile, m: int, n: int, k: int, batch: int) -> float:
-    """Relative time: padded work over the rate, times how far the grid falls short of the device."""
-    tiles = -(-m // tile.BM) * -(-n // tile.BN) * batch
-    work = tiles * tile.BM * tile.BN * k / tile.rate
-    steps = k / tile.PARTS  # the serial chain of one invocation
-    return max(work, work * BUSY / (tiles * tile.threads) ) + steps * 64 + tile.PARTS * 1000
+    """Microseconds that a tile takes: all of the padded work, and the serial steps of one invocation."""
+    work = -(-m // tile.BM) * tile.BM * -(-n // tile.BN) * tile.BN * k * batch
+    return 2 * work / (tile.rate * 1e6) * SMALLER + k / tile.PARTS * tile.step / 1e3
 
 
 def print_gemm(kernel: Instance, tile: Tile | None = None) -> Printed:
@@ -861,7 +878,8 @@ class GemmPrinter:
         inner = deep[-1].args[1]
         self.quads = multiple_of(lift(inner), 4)  # no group of four k straddles a pixel
         self.spatial = list(spatial)
-        loop = merged(spatial, kernel.stores, [])
+        stores = tuple(Store(s.slot, rejoin(s.index), rejoin(s.value)) for s in kernel.stores)
+        loop = merged(spatial, stores, [])
         self.rows = list(loop.axes)
         self.writes = [
             Store(s.slot, *(substitute(e, {kernel.vars["n"]: self.nq * 4 + LANE}) for e in (s.index, s.value)))
@@ -930,10 +948,11 @@ class GemmPrinter:
         functions = "\n".join([*private, self.row_of(), self.k_of(), self.load_a(outer), self.load_b(), self.finish(outer)])
         holes = {f: getattr(tile, f) for f in ("BM", "BN", "TM", "BK", "PARTS", "threads")}
         holes |= {"WM": tile.BM // tile.TM, "WN": tile.BN // 8, "KV": self.kv, "batch": batch}
+        holes["HALVES"] = 1 if upper(N) <= 4 else 2
         holes |= {"M": self.text(M), "K": self.text(K)}
         holes |= {"panels": self.text(ceil_div(N, 8)), "quads": self.text(ceil_div(N, 4))}
         main = render(template(tile.template), holes)
-        flops = number(lift(product([M, N, Z])) * (2 * lift(K) + sum(cost(s.value) for s in self.writes)))
+        flops = times(M, N, Z, plus(times(2, K), sum(cost(s.value) for s in self.writes)))
         return Printed(f"{kernel.name}__{tile}", d.module(functions, main), tuple(d.params.values), grid, flops, features(kernel.slots))
 
     def batch(self) -> tuple[list[str], str, dict[Expr, str]]:
@@ -1075,7 +1094,7 @@ def build(program: Program, bindings: Mapping[int, Mapping[str, Any]]) -> dict[s
             "bindings": [bindings[b] for b in s.buffers],
             "params": [to_json(x) for x in p.params],
             "grid": [to_json(x) for x in p.grid],
-            "flops": to_json(p.flops),
+            "flops": p.flops,
         }
 
     first = [step(s) for s in program.prepare]

@@ -2,7 +2,7 @@
 // and PARTS of them that share out k and add up in workgroup memory.
 //
 // Contract: functions row_of, k_of, load_a (KV neighbouring k of one row: 4 or 1), load_b (four
-// neighbouring columns of one k), finish.
+// neighbouring columns of one k), finish. HALVES is 1 if no panel has more than four columns.
 $assert KV in (1, 4)
 $assert threads == WM * WN * PARTS and threads <= 256
 $assert PARTS == 1 or PARTS >= 4
@@ -29,10 +29,12 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) i
       let a${i} = load_a(row${i}, at);
     $for kk in range(KV):
       let b${kk}_0 = load_b(held, k + ${kk}, 0);
-      let b${kk}_1 = load_b(held, k + ${kk}, 1);
+      $if HALVES > 1:
+        let b${kk}_1 = load_b(held, k + ${kk}, 1);
       $for i in rows:
         sum${i}_0 += a${i}${"." + "xyzw"[kk] if KV == 4 else ""} * b${kk}_0;
-        sum${i}_1 += a${i}${"." + "xyzw"[kk] if KV == 4 else ""} * b${kk}_1;
+        $if HALVES > 1:
+          sum${i}_1 += a${i}${"." + "xyzw"[kk] if KV == 4 else ""} * b${kk}_1;
   }
   $if PARTS > 1:
     $for round in range((TM + 1) // 2):
