@@ -39,33 +39,56 @@ __attribute__((export_name("peak"))) float peak(int rounds, float x) {
 SAME3, SAME5 = (1, 1, 1, 1), (2, 2, 2, 2)
 SHAPES: dict[str, Instance] = {
     "matmul 512³": matmul(512, 512, 512),
-    "matmul 128×768×768": matmul(128, 768, 768), "matmul 128×1536×384 gelu": matmul(128, 1536, 384, act="gelu"),
-    "matmul 128×384×1536": matmul(128, 384, 1536), "matmul 128×128×32 ×12": matmul(128, 128, 32, batch=12, batched=True),
+    "matmul 128×768×768": matmul(128, 768, 768),
+    "matmul 128×1536×384 gelu": matmul(128, 1536, 384, act="gelu"),
+    "matmul 128×384×1536": matmul(128, 384, 1536),
+    "matmul 128×128×32 ×12": matmul(128, 128, 32, batch=12, batched=True),
     "matmul 128×32×128 ×12": matmul(128, 32, 128, batch=12, batched=True),
-    "matmul 1×1280×1000": matmul(1, 1000, 1280), "matmul 16×384×384": matmul(16, 384, 384), "matmul 49×512×2048": matmul(49, 512, 2048),
-    "1×1 12544×16→96": matmul(12544, 96, 16), "1×1 3136×144→24": matmul(3136, 24, 144), "1×1 3136×64→256": matmul(3136, 256, 64),
-    "1×1 784×32→192": matmul(784, 192, 32), "1×1 196×96→576": matmul(196, 576, 96), "1×1 196×576→96": matmul(196, 96, 576),
-    "1×1 49×960→320": matmul(49, 320, 960), "1×1 49×320→1280": matmul(49, 1280, 320), "1×1 784×512→256": matmul(784, 256, 512),
-    "1×1 12544×8→1": matmul(12544, 1, 8), "1×1 12544×32→3": matmul(12544, 3, 32),
-    "3×3 224² 3→32 /2": conv(224, 224, 3, 32, stride=(2, 2), pads=SAME3), "7×7 224² 3→64 /2": conv(224, 224, 3, 64, (7, 7), stride=(2, 2), pads=(3, 3, 3, 3)),
-    "3×3 56² 64→64": conv(56, 56, 64, 64, pads=SAME3), "3×3 28² 128→128": conv(28, 28, 128, 128, pads=SAME3),
-    "3×3 14² 256→256": conv(14, 14, 256, 256, pads=SAME3), "3×3 7² 512→512": conv(7, 7, 512, 512, pads=SAME3),
+    "matmul 1×1280×1000": matmul(1, 1000, 1280),
+    "matmul 16×384×384": matmul(16, 384, 384),
+    "matmul 49×512×2048": matmul(49, 512, 2048),
+    "1×1 12544×16→96": matmul(12544, 96, 16),
+    "1×1 3136×144→24": matmul(3136, 24, 144),
+    "1×1 3136×64→256": matmul(3136, 256, 64),
+    "1×1 784×32→192": matmul(784, 192, 32),
+    "1×1 196×96→576": matmul(196, 576, 96),
+    "1×1 196×576→96": matmul(196, 96, 576),
+    "1×1 49×960→320": matmul(49, 320, 960),
+    "1×1 49×320→1280": matmul(49, 1280, 320),
+    "1×1 784×512→256": matmul(784, 256, 512),
+    "1×1 12544×8→1": matmul(12544, 1, 8),
+    "1×1 12544×32→3": matmul(12544, 3, 32),
+    "3×3 224² 3→32 /2": conv(224, 224, 3, 32, stride=(2, 2), pads=SAME3),
+    "7×7 224² 3→64 /2": conv(224, 224, 3, 64, (7, 7), stride=(2, 2), pads=(3, 3, 3, 3)),
+    "3×3 56² 64→64": conv(56, 56, 64, 64, pads=SAME3),
+    "3×3 28² 128→128": conv(28, 28, 128, 128, pads=SAME3),
+    "3×3 14² 256→256": conv(14, 14, 256, 256, pads=SAME3),
+    "3×3 7² 512→512": conv(7, 7, 512, 512, pads=SAME3),
     "1×1 56² 256→512 /2": conv(56, 56, 256, 512, (1, 1), stride=(2, 2)),
-    "9×9 128² 16→3": conv(128, 128, 16, 3, (9, 9), pads=(4, 4, 4, 4)), "3×3 64² 32→1": conv(64, 64, 32, 1, pads=SAME3),
-    "3×3 80² 96→24": conv(80, 80, 96, 24, pads=SAME3), "3×3 56² 128, 32 groups": conv(56, 56, 4, 4, groups=32, pads=SAME3),
-    "depthwise 3×3 112² 32": depthwise(112, 112, 32, pads=SAME3), "depthwise 3×3 112² 96 /2": depthwise(112, 112, 96, stride=(2, 2), pads=SAME3),
-    "depthwise 3×3 56² 144": depthwise(56, 56, 144, pads=SAME3), "depthwise 3×3 14² 576": depthwise(14, 14, 576, pads=SAME3),
-    "depthwise 3×3 7² 960": depthwise(7, 7, 960, pads=SAME3), "depthwise 5×5 28² 240": depthwise(28, 28, 240, (5, 5), pads=SAME5),
+    "9×9 128² 16→3": conv(128, 128, 16, 3, (9, 9), pads=(4, 4, 4, 4)),
+    "3×3 64² 32→1": conv(64, 64, 32, 1, pads=SAME3),
+    "3×3 80² 96→24": conv(80, 80, 96, 24, pads=SAME3),
+    "3×3 56² 128, 32 groups": conv(56, 56, 4, 4, groups=32, pads=SAME3),
+    "depthwise 3×3 112² 32": depthwise(112, 112, 32, pads=SAME3),
+    "depthwise 3×3 112² 96 /2": depthwise(112, 112, 96, stride=(2, 2), pads=SAME3),
+    "depthwise 3×3 56² 144": depthwise(56, 56, 144, pads=SAME3),
+    "depthwise 3×3 14² 576": depthwise(14, 14, 576, pads=SAME3),
+    "depthwise 3×3 7² 960": depthwise(7, 7, 960, pads=SAME3),
+    "depthwise 5×5 28² 240": depthwise(28, 28, 240, (5, 5), pads=SAME5),
 }
 
 
 def flops(kernel: Instance) -> int:
     """Multiplications and additions of the sums, borders counted as if they were inside."""
-    return 2 * int(np.prod([bounds(v.args[1])[1] for k, v in kernel.vars.items() if k not in ("iy", "ix")]))
+    return 2 * int(
+        np.prod([bounds(v.args[1])[1] for k, v in kernel.vars.items() if k not in ("iy", "ix")])
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("filter", nargs="?", default="")
     parser.add_argument("--plain", action="store_true", help="without relaxed SIMD")
     parser.add_argument("--rounds", type=int, default=20)
@@ -73,9 +96,15 @@ def main() -> None:
     shapes = {k: v for k, v in SHAPES.items() if options.filter in k}
     variant = "plain" if options.plain else "relaxed"
     program, addresses, at = place(list(shapes.values()))
-    arrays = {"module": compile_program(program, addresses)[variant], "peak": build([Source("peak", PEAK)], "")[variant],
-              "sizes": np.int32([at]).tobytes()}
-    with tempfile.TemporaryDirectory(), open_page("chromium", mounts={"/bench/": Path(__file__).parent}) as page:
+    arrays = {
+        "module": compile_program(program, addresses)[variant],
+        "peak": build([Source("peak", PEAK)], "")[variant],
+        "sizes": np.int32([at]).tobytes(),
+    }
+    with (
+        tempfile.TemporaryDirectory(),
+        open_page("chromium", mounts={"/bench/": Path(__file__).parent}) as page,
+    ):
         reply = page.call("/bench/wasm_kernels.mjs", {"rounds": options.rounds}, arrays).value
     print(f"{variant} SIMD, ceiling {reply['ceiling']:.1f} GFLOP/s")
     for (name, kernel), ms in zip(shapes.items(), reply["best"], strict=True):

@@ -127,11 +127,13 @@ class Case:
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 3
             options.intra_op_num_threads = 1
-            session = onnxruntime.InferenceSession(model.SerializeToString(), options, ["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(model.SerializeToString(), options,
+                ["CPUExecutionProvider"])
             outputs = session.run(None, dict(feeds))
         return dict(zip(net.output_names(), map(np.asarray, outputs), strict=True))
 
-    def problem(self, got: Array, wanted: Array, tol: float | None = None, finite_only: bool = False) -> str:
+    def problem(self, got: Array, wanted: Array, tol: float | None = None,
+        finite_only: bool = False) -> str:
         """What is wrong with a result, or nothing."""
         tol = self.tol if tol is None else tol
         if got.shape != wanted.shape or got.dtype != wanted.dtype:
@@ -146,7 +148,8 @@ class Case:
         finite = np.isfinite(b)
         with np.errstate(all="ignore"):
             largest = np.abs(b[finite]).max(initial=0.0)
-            allowed = tol * (np.abs(b) + 0.1) if self.special else np.full(b.shape, tol * max(largest, 1e-3))
+            allowed = tol * (np.abs(b) + 0.1) if self.special else np.full(b.shape,
+                tol * max(largest, 1e-3))
             wrong = ~(np.abs(a - b) <= allowed)
         same = (a == b) | (np.isnan(a) & np.isnan(b))
         wrong = np.where(finite, wrong, False if finite_only else ~same)
@@ -208,7 +211,8 @@ class Net:
             self.serial += 1
             names = [f"{self.case.name}.{op}{self.serial}" + (f"_{k}" if k else "") for k in range(outputs)]
             self.nodes.append(helper.make_node(
-                op, [self.operand(i) for i in inputs], names, f"{self.case.name}.{op}{self.serial}", domain=domain, **attrs))
+                op, [self.operand(i) for i in inputs], names, f"{self.case.name}.{op}{self.serial}",
+                domain=domain, **attrs))
             return names[0] if outputs == 1 else tuple(names)
 
         return node
@@ -222,14 +226,17 @@ class Net:
         infos = []
         for name, spec in self.inputs.items():
             kind = helper.np_dtype_to_tensor_dtype(np.dtype(spec.dtype))
-            infos.append(helper.make_tensor_value_info(name, kind, [self.symbol(d) for d in spec.shape]))
-        ends = [helper.make_node("Identity", [o], [e]) for o, e in zip(self.outputs, self.output_names(), strict=True)]
+            infos.append(helper.make_tensor_value_info(name, kind,
+                [self.symbol(d) for d in spec.shape]))
+        ends = [helper.make_node("Identity", [o], [e]) for o,
+            e in zip(self.outputs, self.output_names(), strict=True)]
         graph = helper.make_graph(
             [*self.nodes, *ends], self.case.name, infos,
             [helper.make_empty_tensor_value_info(e) for e in self.output_names()],
             [numpy_helper.from_array(np.asarray(a), name) for name, a in self.constants.items()])
         opsets = [helper.make_opsetid("", self.case.opset)]
-        opsets += [helper.make_opsetid("com.microsoft", 1)] if any(n.domain for n in self.nodes) else []
+        opsets += [helper.make_opsetid("com.microsoft",
+            1)] if any(n.domain for n in self.nodes) else []
         return helper.make_model(graph, opset_imports=opsets, ir_version=10)
 
     def symbol(self, d: int | str) -> int | str:
@@ -238,14 +245,16 @@ class Net:
 
     def graph(self) -> Graph:
         """The imported graph."""
-        return load(self.model(), {self.symbol(d): r for d, r in self.case.dims.items()}).graph  # type: ignore[misc]
+        return load(self.model(), {self.symbol(d): r for d,
+            r in self.case.dims.items()}).graph  # type: ignore[misc]
 
 
 def merged(nets: Sequence[Net]) -> Graph:
     """One graph of many cases."""
     graphs = [n.graph() for n in nets]
     return Graph(
-        tuple(v for g in graphs for v in g.inputs), {k: v for g in graphs for k, v in g.outputs.items()},
+        tuple(v for g in graphs for v in g.inputs),
+        {k: v for g in graphs for k, v in g.outputs.items()},
         {}, tuple(d for g in graphs for d in g.dims), "cases")
 
 
@@ -265,33 +274,45 @@ def case(body: Callable[[Net], Any] | None = None, **more: Any) -> Any:
 _OWN = ("opset", "tol", "special", "dims", "sizes", "oracle", "skip")
 
 
-def row(name: str, op: str, *operands: Any, outputs: int = 1, domain: str = "", **more: Any) -> None:
+def row(name: str, op: str, *operands: Any, outputs: int = 1, domain: str = "",
+    **more: Any) -> None:
     """Adds one operator to the table; what is not a field of Case is an attribute."""
     own = {k: more.pop(k) for k in _OWN if k in more}
-    case(lambda n: getattr(n, op)(*operands, outputs=outputs, domain=domain, **more), name=name, **own)
+    case(lambda n: getattr(n, op)(*operands, outputs=outputs, domain=domain, **more), name=name,
+        **own)
 
 
 # ---- elementwise: every function on odd sizes, and on the edges of its domain -------------------
 
 NAN, INF = float("nan"), float("inf")
-EDGES = f32([0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1e-30, -1e-30, 1e-6, 2.5, -2.5, 3.5, -7.25, 10.0, -10.0, 88.0, -88.0, 100.0,
+EDGES = f32([0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1e-30, -1e-30, 1e-6, 2.5, -2.5, 3.5, -7.25, 10.0,
+    -10.0, 88.0, -88.0, 100.0,
              -100.0, 1e10, -1e10, 3e38, -3e38, INF, -INF, NAN])
 MODERATE = f32([0.0, -0.0, 1.0, -1.0, 0.5, 1e-6, 3.14159, -7.25, 50.0, -50.0, 1000.0, -1000.0])
 UNIT = f32([0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1e-6, 0.999, -0.999, 1.5, NAN])
 ABOVE = f32([1.0, 1.000001, 1.5, 2.0, 10.0, 1e5, 0.5, INF, NAN])
 SHRUNK = f32([0.0, -0.0, 0.5, -0.5, 0.50001, -0.50001, 1.0, -1.0, 3.0, -3.0, 1e10])
 FINITE = EDGES[np.isfinite(EDGES)]
-SMALL = f32([0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1e-6, 2.5, -2.5, 10.0, -10.0, 30.0, -30.0, 88.0, -88.0])
+SMALL = f32([0.0, -0.0, 1.0, -1.0, 0.5, -0.5, 1e-6, 2.5, -2.5, 10.0, -10.0, 30.0, -30.0, 88.0,
+    -88.0])
 
 for _op, _lo, _hi, _edges in (
-    ("Abs", -2, 2, EDGES), ("Neg", -2, 2, EDGES), ("Sign", -2, 2, FINITE), ("Reciprocal", 0.1, 2, EDGES),
-    ("Sqrt", 0, 9, EDGES), ("Exp", -3, 3, EDGES), ("Log", 0.01, 9, EDGES), ("Floor", -9, 9, EDGES), ("Ceil", -9, 9, EDGES),
-    ("Round", -9, 9, EDGES), ("Sin", -7, 7, MODERATE), ("Cos", -7, 7, MODERATE), ("Tan", -1.4, 1.4, UNIT),
-    ("Asin", -1, 1, UNIT), ("Acos", -1, 1, UNIT), ("Atan", -5, 5, EDGES), ("Sinh", -4, 4, SMALL), ("Cosh", -4, 4, SMALL),
-    ("Tanh", -4, 4, EDGES), ("Asinh", -4, 4, MODERATE), ("Acosh", 1, 9, ABOVE), ("Atanh", -0.95, 0.95, UNIT[:3]),
-    ("Erf", -3, 3, EDGES), ("Relu", -2, 2, EDGES), ("Sigmoid", -6, 6, EDGES), ("Softplus", -6, 6, SMALL),
-    ("Softsign", -6, 6, FINITE[:19]), ("HardSwish", -6, 6, SMALL), ("Elu", -3, 3, SMALL), ("Selu", -3, 3, SMALL),
-    ("Celu", -3, 3, SMALL), ("LeakyRelu", -3, 3, EDGES[:-1]), ("ThresholdedRelu", -3, 3, SMALL), ("HardSigmoid", -5, 5, SMALL),
+    ("Abs", -2, 2, EDGES), ("Neg", -2, 2, EDGES), ("Sign", -2, 2, FINITE),
+    ("Reciprocal", 0.1, 2, EDGES),
+    ("Sqrt", 0, 9, EDGES), ("Exp", -3, 3, EDGES), ("Log", 0.01, 9, EDGES), ("Floor", -9, 9, EDGES),
+    ("Ceil", -9, 9, EDGES),
+    ("Round", -9, 9, EDGES), ("Sin", -7, 7, MODERATE), ("Cos", -7, 7, MODERATE),
+    ("Tan", -1.4, 1.4, UNIT),
+    ("Asin", -1, 1, UNIT), ("Acos", -1, 1, UNIT), ("Atan", -5, 5, EDGES), ("Sinh", -4, 4, SMALL),
+    ("Cosh", -4, 4, SMALL),
+    ("Tanh", -4, 4, EDGES), ("Asinh", -4, 4, MODERATE), ("Acosh", 1, 9, ABOVE),
+    ("Atanh", -0.95, 0.95, UNIT[:3]),
+    ("Erf", -3, 3, EDGES), ("Relu", -2, 2, EDGES), ("Sigmoid", -6, 6, EDGES),
+    ("Softplus", -6, 6, SMALL),
+    ("Softsign", -6, 6, FINITE[:19]), ("HardSwish", -6, 6, SMALL), ("Elu", -3, 3, SMALL),
+    ("Selu", -3, 3, SMALL),
+    ("Celu", -3, 3, SMALL), ("LeakyRelu", -3, 3, EDGES[:-1]), ("ThresholdedRelu", -3, 3, SMALL),
+    ("HardSigmoid", -5, 5, SMALL),
 ):  # fmt: skip
     row(_op.lower(), _op, X(3, 5, 7, lo=_lo, hi=_hi))
     row(f"{_op.lower()}_edges", _op, given(_edges), special=True)
@@ -309,9 +330,12 @@ row("gelu", "Gelu", X(3, 13, lo=-4, hi=4), opset=20)
 row("gelu_tanh", "Gelu", X(3, 13, lo=-4, hi=4), opset=20, approximate="tanh")
 row("gelu_edges", "Gelu", given(SMALL), opset=20, special=True)
 row("swish", "Swish", X(3, 13, lo=-4, hi=4), opset=24, oracle="reference", alpha=1.3)
-row("isnan", "IsNaN", given(EDGES), special=True, skip={"webgpu": "WGSL may assume that there is no NaN"})
-row("isinf", "IsInf", given(EDGES), special=True, skip={"webgpu": "WGSL may assume that there is no infinity"})
-row("isinf_negative", "IsInf", given(EDGES), detect_positive=0, skip={"webgpu": "WGSL may assume that there is no infinity"})
+row("isnan", "IsNaN", given(EDGES), special=True,
+    skip={"webgpu": "WGSL may assume that there is no NaN"})
+row("isinf", "IsInf", given(EDGES), special=True,
+    skip={"webgpu": "WGSL may assume that there is no infinity"})
+row("isinf_negative", "IsInf", given(EDGES), detect_positive=0,
+    skip={"webgpu": "WGSL may assume that there is no infinity"})
 row("not", "Not", X(3, 7, dtype="bool"))
 row("prelu_channels", "PRelu", X(2, 5, 3, 7), W(5, 1, 1))
 row("prelu_one", "PRelu", X(2, 5), W(1))
@@ -322,14 +346,17 @@ row("clip_upper", "Clip", X(3, 5, 7), None, f32(0.25))
 row("clip_attributes", "Clip", X(3, 5, 7), opset=7, min=-0.5, max=0.75)
 row("clip_inputs", "Clip", X(3, 5), X(lo=-1, hi=0), X(lo=0, hi=1))
 row("clip_edges", "Clip", given(EDGES), f32(-5), f32(5), special=True)
-row("clip_int64_upper_open", "Clip", given([-5, 0, 7, 2**31 - 1], "int64"), np.int64(0), np.int64(2**63 - 1), opset=13)
+row("clip_int64_upper_open", "Clip", given([-5, 0, 7, 2**31 - 1], "int64"), np.int64(0),
+    np.int64(2**63 - 1), opset=13)
 row("clip_crossed", "Clip", X(13), f32(1), f32(-1), opset=13)
 
 # ---- two operands: broadcasting, dtypes, integer corners ----------------------------------------
 
 _PATTERNS = {
-    "same": ((3, 5, 7), (3, 5, 7)), "scalar": ((3, 5, 7), ()), "scalar_left": ((), (3, 5, 7)), "last": ((3, 5, 7), (7,)),
-    "middle": ((3, 5, 7), (5, 1)), "outer": ((5, 1), (1, 7)), "batch": ((2, 3, 1, 7), (3, 5, 1)), "ones": ((1, 1, 1), (3, 1, 13)),
+    "same": ((3, 5, 7), (3, 5, 7)), "scalar": ((3, 5, 7), ()), "scalar_left": ((), (3, 5, 7)),
+    "last": ((3, 5, 7), (7,)),
+    "middle": ((3, 5, 7), (5, 1)), "outer": ((5, 1), (1, 7)), "batch": ((2, 3, 1, 7), (3, 5, 1)),
+    "ones": ((1, 1, 1), (3, 1, 13)),
 }  # fmt: skip
 for _name, (_a, _b) in _PATTERNS.items():
     row(f"add_{_name}", "Add", X(*_a), X(*_b))
@@ -343,14 +370,17 @@ for _name in ("same", "last", "outer"):
     row(f"min_{_name}", "Min", X(*_a), X(*_b))
     row(f"less_{_name}", "Less", X(*_a), X(*_b))
     row(f"and_{_name}", "And", X(*_a, dtype="bool"), X(*_b, dtype="bool"))
-_P, _Q = (g.ravel() for g in np.meshgrid(EDGES[[0, 1, 2, 3, 9, 10, 21, 22, 23, 24, 25]], EDGES[[0, 1, 2, 3, 9, 10, 21, 22, 23, 24, 25]]))
-for _op in ("Add", "Sub", "Mul", "Div", "Less", "LessOrEqual", "Greater", "GreaterOrEqual", "Equal"):
+_P, _Q = (g.ravel() for g in np.meshgrid(EDGES[[0, 1, 2, 3, 9, 10, 21, 22, 23, 24, 25]],
+    EDGES[[0, 1, 2, 3, 9, 10, 21, 22, 23, 24, 25]]))
+for _op in ("Add", "Sub", "Mul", "Div", "Less", "LessOrEqual", "Greater", "GreaterOrEqual",
+    "Equal"):
     row(f"{_op.lower()}_edges", _op, given(_P), given(_Q), special=True,
         **({"skip": {"webgpu": "comparing NaN"}} if _op[0] in "LGE" else {}))
 _F = np.isfinite(_P) & np.isfinite(_Q)
 row("max_edges", "Max", given(_P[_F]), given(_Q[_F]), special=True)
 row("min_edges", "Min", given(_P[_F]), given(_Q[_F]), special=True)
-row("pow_edges", "Pow", given(f32([0, 0, -1, -2, -2, 2, 2, 4, 9, 1, 1e-3])), given(f32([0, 2, 3, 2, -1, 0.5, -0.5, 0.5, 1.5, 9, -2])), special=True)
+row("pow_edges", "Pow", given(f32([0, 0, -1, -2, -2, 2, 2, 4, 9, 1, 1e-3])),
+    given(f32([0, 2, 3, 2, -1, 0.5, -0.5, 0.5, 1.5, 9, -2])), special=True)
 row("pow_square", "Pow", X(3, 7), f32(2))
 row("pow_cube", "Pow", X(3, 7), f32(3))
 row("pow_half", "Pow", X(3, 7, lo=0), f32(0.5))
@@ -383,24 +413,34 @@ row("int_less", "Less", given(_IA, "int32"), given(_IB, "int32"))
 row("int_max", "Max", given(_IA, "int32"), given(_IB, "int32"))
 row("int_abs", "Abs", given(_EXTREMES[:-1], "int32"))
 row("int_sign", "Sign", given(_EXTREMES, "int32"))
-row("int64_arithmetic", "Add", X(3, 5, lo=-1000, hi=1000, dtype="int64"), X(5, lo=-1000, hi=1000, dtype="int64"))
-row("int8_add", "Add", X(33, lo=-60, hi=60, dtype="int8"), X(33, lo=-60, hi=60, dtype="int8"), opset=14, oracle="reference")
-row("int8_mul_wraps", "Mul", X(33, lo=-128, hi=127, dtype="int8"), X(33, lo=-128, hi=127, dtype="int8"), opset=14, oracle="reference")
-row("uint8_add_wraps", "Add", X(33, lo=0, hi=255, dtype="uint8"), X(33, lo=0, hi=255, dtype="uint8"), opset=14, oracle="reference")
+row("int64_arithmetic", "Add", X(3, 5, lo=-1000, hi=1000, dtype="int64"),
+    X(5, lo=-1000, hi=1000, dtype="int64"))
+row("int8_add", "Add", X(33, lo=-60, hi=60, dtype="int8"), X(33, lo=-60, hi=60, dtype="int8"),
+    opset=14, oracle="reference")
+row("int8_mul_wraps", "Mul", X(33, lo=-128, hi=127, dtype="int8"),
+    X(33, lo=-128, hi=127, dtype="int8"), opset=14, oracle="reference")
+row("uint8_add_wraps", "Add", X(33, lo=0, hi=255, dtype="uint8"),
+    X(33, lo=0, hi=255, dtype="uint8"), opset=14, oracle="reference")
 row("uint8_relu_min", "Min", X(33, lo=0, hi=255, dtype="uint8"), X(33, lo=0, hi=255, dtype="uint8"))
-row("uint32_div", "Div", given([0, 1, 2**32 - 1, 2**31, 7], "uint32"), given([1, 2, 3, 7, 7], "uint32"))
-row("uint32_less", "Less", given([0, 1, 2**32 - 1, 2**31], "uint32"), given([1, 1, 3, 2**31 + 1], "uint32"))
+row("uint32_div", "Div", given([0, 1, 2**32 - 1, 2**31, 7], "uint32"),
+    given([1, 2, 3, 7, 7], "uint32"))
+row("uint32_less", "Less", given([0, 1, 2**32 - 1, 2**31], "uint32"),
+    given([1, 1, 3, 2**31 + 1], "uint32"))
 row("float_mod", "Mod", X(33, lo=-9, hi=9), X(33, lo=0.5, hi=3), fmod=1, tol=1e-4)
-row("bitshift_left", "BitShift", X(13, lo=0, hi=99, dtype="uint32"), X(13, lo=0, hi=31, dtype="uint32"), direction="LEFT")
-row("bitshift_right", "BitShift", X(13, lo=0, hi=2**31, dtype="uint32"), X(13, lo=0, hi=31, dtype="uint32"), direction="RIGHT")
+row("bitshift_left", "BitShift", X(13, lo=0, hi=99, dtype="uint32"),
+    X(13, lo=0, hi=31, dtype="uint32"), direction="LEFT")
+row("bitshift_right", "BitShift", X(13, lo=0, hi=2**31, dtype="uint32"),
+    X(13, lo=0, hi=31, dtype="uint32"), direction="RIGHT")
 for _op in ("BitwiseAnd", "BitwiseOr", "BitwiseXor"):
-    row(_op.lower(), _op, X(3, 7, lo=-99, hi=99, dtype="int32"), X(7, lo=-99, hi=99, dtype="int32"), opset=18)
+    row(_op.lower(), _op, X(3, 7, lo=-99, hi=99, dtype="int32"), X(7, lo=-99, hi=99, dtype="int32"),
+        opset=18)
 row("bitwisenot", "BitwiseNot", X(13, lo=-99, hi=99, dtype="int32"), opset=18)
 
 # ---- casts --------------------------------------------------------------------------------------
 
 _F32, _F16, _I32, _I64, _U8, _I8, _BOOL = (
-    TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT32, TensorProto.INT64, TensorProto.UINT8, TensorProto.INT8,
+    TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT32, TensorProto.INT64, TensorProto.UINT8,
+    TensorProto.INT8,
     TensorProto.BOOL)
 row("cast_float_int", "Cast", given(f32([0.0, 0.9, -0.9, 1.5, -1.5, 1e6, -1e6, 123456.7])), to=_I32)
 row("cast_float_int64", "Cast", X(3, 7, lo=-99, hi=99), to=_I64)
@@ -412,7 +452,9 @@ row("cast_int_uint8", "Cast", X(33, lo=-300, hi=300, dtype="int32"), to=_U8)
 row("cast_int_int8", "Cast", X(33, lo=-300, hi=300, dtype="int32"), to=_I8)
 row("cast_uint8_float", "Cast", X(33, lo=0, hi=255, dtype="uint8"), to=_F32)
 row("cast_float_uint8", "Cast", X(33, lo=0, hi=255), to=_U8)
-row("cast_half_rounds", "Cast", given(f32([1.0, 1.0004883, 1.0009766, 3.14159, 65504, 65519, 65520, 1e-7, 6e-8, 6.1e-5, -2.71828])), to=_F16, special=True)
+row("cast_half_rounds", "Cast",
+    given(f32([1.0, 1.0004883, 1.0009766, 3.14159, 65504, 65519, 65520, 1e-7, 6e-8, 6.1e-5,
+    -2.71828])), to=_F16, special=True)
 row("half_arithmetic", "Add", X(3, 7, dtype="float16"), X(7, dtype="float16"), tol=1e-3)
 row("half_input_float_output", "Cast", X(33, dtype="float16"), to=_F32)
 row("double_input", "Mul", X(3, 7, dtype="float64"), X(7, dtype="float64"))
@@ -421,7 +463,8 @@ row("castlike", "CastLike", X(3, 7, lo=-9, hi=9), W(1, dtype="int32"), opset=15,
 # ---- convolution --------------------------------------------------------------------------------
 
 for _name, _x, _w, _attrs in (
-    ("1x1", (1, 7, 5, 3), (13, 7, 1, 1), {}), ("1x1_stride", (1, 7, 9, 7), (5, 7, 1, 1), {"strides": [2, 2]}),
+    ("1x1", (1, 7, 5, 3), (13, 7, 1, 1), {}),
+    ("1x1_stride", (1, 7, 9, 7), (5, 7, 1, 1), {"strides": [2, 2]}),
     ("1x1_batch", (3, 8, 4, 4), (16, 8, 1, 1), {}), ("3x3", (1, 5, 9, 7), (7, 5, 3, 3), {}),
     ("3x3_same", (1, 5, 9, 7), (13, 5, 3, 3), {"pads": [1, 1, 1, 1]}),
     ("3x3_wide", (1, 16, 12, 12), (32, 16, 3, 3), {"pads": [1, 1, 1, 1]}),
@@ -434,63 +477,90 @@ for _name, _x, _w, _attrs in (
     ("dilated", (1, 5, 13, 11), (7, 5, 3, 3), {"dilations": [2, 2]}),
     ("dilated_same", (1, 5, 13, 11), (7, 5, 3, 3), {"dilations": [3, 2], "pads": [3, 2, 3, 2]}),
     ("grouped", (1, 6, 7, 9), (9, 2, 3, 3), {"group": 3, "pads": [1, 1, 1, 1]}),
-    ("grouped_wide", (2, 32, 6, 6), (32, 8, 3, 3), {"group": 4, "pads": [1, 1, 1, 1], "strides": [2, 2]}),
+    ("grouped_wide", (2, 32, 6, 6), (32, 8, 3, 3),
+    {"group": 4, "pads": [1, 1, 1, 1], "strides": [2, 2]}),
     ("grouped_1x1", (1, 12, 5, 5), (8, 3, 1, 1), {"group": 4}),
     ("depthwise", (1, 13, 9, 7), (13, 1, 3, 3), {"group": 13, "pads": [1, 1, 1, 1]}),
-    ("depthwise_stride", (2, 16, 11, 13), (16, 1, 3, 3), {"group": 16, "pads": [1, 1, 1, 1], "strides": [2, 2]}),
+    ("depthwise_stride", (2, 16, 11, 13), (16, 1, 3, 3),
+    {"group": 16, "pads": [1, 1, 1, 1], "strides": [2, 2]}),
     ("depthwise_5x5", (1, 8, 9, 9), (8, 1, 5, 5), {"group": 8, "pads": [2, 2, 2, 2]}),
     ("depthwise_dilated", (1, 5, 13, 11), (5, 1, 3, 3), {"group": 5, "dilations": [2, 3]}),
     ("depthwise_multiplier", (1, 5, 9, 7), (10, 1, 3, 3), {"group": 5, "pads": [1, 1, 1, 1]}),
     ("same_upper", (1, 3, 9, 10), (5, 3, 3, 3), {"auto_pad": "SAME_UPPER", "strides": [2, 2]}),
     ("same_lower", (1, 3, 9, 10), (5, 3, 4, 4), {"auto_pad": "SAME_LOWER", "strides": [2, 2]}),
     ("valid", (1, 3, 9, 10), (5, 3, 3, 4), {"auto_pad": "VALID"}),
-    ("whole_image", (2, 5, 7, 3), (9, 5, 7, 3), {}), ("one_pixel", (1, 5, 1, 1), (9, 5, 3, 3), {"pads": [1, 1, 1, 1]}),
+    ("whole_image", (2, 5, 7, 3), (9, 5, 7, 3), {}),
+    ("one_pixel", (1, 5, 1, 1), (9, 5, 3, 3), {"pads": [1, 1, 1, 1]}),
     ("one_channel", (1, 1, 9, 9), (1, 1, 3, 3), {"pads": [1, 1, 1, 1]}),
-    ("1d", (2, 5, 23), (7, 5, 3), {"pads": [1, 1]}), ("1d_stride", (1, 3, 40), (9, 3, 8), {"strides": [4]}),
-    ("1d_depthwise", (1, 7, 19), (7, 1, 5), {"group": 7, "pads": [4, 0]}), ("1d_dilated", (1, 4, 29), (4, 4, 3), {"dilations": [4]}),
-    ("3d", (1, 3, 5, 7, 6), (4, 3, 3, 3, 3), {"pads": [1, 1, 1, 1, 1, 1]}), ("3d_stride", (1, 2, 7, 6, 9), (5, 2, 2, 3, 3), {"strides": [2, 1, 2]}),
+    ("1d", (2, 5, 23), (7, 5, 3), {"pads": [1, 1]}),
+    ("1d_stride", (1, 3, 40), (9, 3, 8), {"strides": [4]}),
+    ("1d_depthwise", (1, 7, 19), (7, 1, 5), {"group": 7, "pads": [4, 0]}),
+    ("1d_dilated", (1, 4, 29), (4, 4, 3), {"dilations": [4]}),
+    ("3d", (1, 3, 5, 7, 6), (4, 3, 3, 3, 3), {"pads": [1, 1, 1, 1, 1, 1]}),
+    ("3d_stride", (1, 2, 7, 6, 9), (5, 2, 2, 3, 3), {"strides": [2, 1, 2]}),
 ):  # fmt: skip
     row(f"conv_{_name}", "Conv", X(*_x), W(*_w), W(_w[0]), **_attrs)
 row("conv_no_bias", "Conv", X(1, 5, 9, 7), W(7, 5, 3, 3), pads=[1, 1, 1, 1])
 row("conv_computed_filters", "Conv", X(1, 5, 9, 7), X(8, 5, 3, 3), X(8), pads=[1, 1, 1, 1])
 row("conv_computed_depthwise", "Conv", X(1, 8, 9, 7), X(8, 1, 3, 3), group=8)
-row("conv_symbolic", "Conv", X(1, 5, "h", "w"), W(9, 5, 3, 3), W(9), pads=[1, 1, 1, 1], strides=[2, 2],
-    dims={"h": (3, 19), "w": (3, 17)}, sizes=({"h": 3, "w": 3}, {"h": 19, "w": 17}, {"h": 8, "w": 13}))
-row("conv_symbolic_same_upper", "Conv", X(1, 3, "h", "w"), W(5, 3, 3, 3), auto_pad="SAME_UPPER", strides=[2, 2],
-    dims={"h": (3, 19), "w": (3, 17)}, sizes=({"h": 4, "w": 3}, {"h": 19, "w": 17}, {"h": 8, "w": 12}))
+row("conv_symbolic", "Conv", X(1, 5, "h", "w"), W(9, 5, 3, 3), W(9), pads=[1, 1, 1, 1],
+    strides=[2, 2],
+    dims={"h": (3, 19), "w": (3, 17)}, sizes=({"h": 3, "w": 3}, {"h": 19, "w": 17},
+    {"h": 8, "w": 13}))
+row("conv_symbolic_same_upper", "Conv", X(1, 3, "h", "w"), W(5, 3, 3, 3), auto_pad="SAME_UPPER",
+    strides=[2, 2],
+    dims={"h": (3, 19), "w": (3, 17)}, sizes=({"h": 4, "w": 3}, {"h": 19, "w": 17},
+    {"h": 8, "w": 12}))
 row("depthwise_symbolic", "Conv", X(1, 6, "h", "w"), W(6, 1, 3, 3), group=6, pads=[1, 1, 1, 1],
     dims={"h": (1, 9), "w": (1, 9)}, sizes=({"h": 1, "w": 9}, {"h": 9, "w": 9}, {"h": 5, "w": 2}))
 
 for _name, _x, _w, _attrs in (
-    ("2x2", (1, 5, 4, 3), (5, 7, 2, 2), {"strides": [2, 2]}), ("3x3", (1, 5, 4, 3), (5, 7, 3, 3), {}),
-    ("3x3_stride", (1, 5, 4, 6), (5, 7, 3, 3), {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]}),
-    ("4x4", (2, 6, 5, 3), (6, 5, 4, 4), {"strides": [2, 2], "pads": [1, 1, 1, 1]}), ("grouped", (1, 6, 4, 5), (6, 2, 3, 3), {"group": 3, "strides": [2, 1]}),
-    ("dilated", (1, 3, 5, 4), (3, 4, 3, 3), {"dilations": [2, 2]}), ("uneven", (1, 3, 5, 4), (3, 4, 3, 5), {"strides": [3, 2], "pads": [1, 0, 0, 2]}),
-    ("wide_stride", (1, 3, 3, 3), (3, 4, 2, 2), {"strides": [3, 3]}), ("depthwise", (1, 5, 4, 4), (5, 1, 3, 3), {"group": 5, "strides": [2, 2]}),
-    ("same", (1, 3, 5, 4), (3, 4, 3, 3), {"auto_pad": "SAME_UPPER", "strides": [2, 2]}), ("cropped", (1, 4, 5, 3), (4, 3, 2, 2), {"strides": [2, 2], "pads": [1, 0, 0, 1]}),
-    ("1d", (1, 5, 9), (5, 3, 4), {"strides": [2], "pads": [1, 1]}), ("output_shape", (1, 3, 4, 4), (3, 2, 3, 3), {"strides": [2, 2], "output_shape": [9, 8]}),
+    ("2x2", (1, 5, 4, 3), (5, 7, 2, 2), {"strides": [2, 2]}),
+    ("3x3", (1, 5, 4, 3), (5, 7, 3, 3), {}),
+    ("3x3_stride", (1, 5, 4, 6), (5, 7, 3, 3),
+    {"strides": [2, 2], "pads": [1, 1, 1, 1], "output_padding": [1, 1]}),
+    ("4x4", (2, 6, 5, 3), (6, 5, 4, 4), {"strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    ("grouped", (1, 6, 4, 5), (6, 2, 3, 3), {"group": 3, "strides": [2, 1]}),
+    ("dilated", (1, 3, 5, 4), (3, 4, 3, 3), {"dilations": [2, 2]}),
+    ("uneven", (1, 3, 5, 4), (3, 4, 3, 5), {"strides": [3, 2], "pads": [1, 0, 0, 2]}),
+    ("wide_stride", (1, 3, 3, 3), (3, 4, 2, 2), {"strides": [3, 3]}),
+    ("depthwise", (1, 5, 4, 4), (5, 1, 3, 3), {"group": 5, "strides": [2, 2]}),
+    ("same", (1, 3, 5, 4), (3, 4, 3, 3), {"auto_pad": "SAME_UPPER", "strides": [2, 2]}),
+    ("cropped", (1, 4, 5, 3), (4, 3, 2, 2), {"strides": [2, 2], "pads": [1, 0, 0, 1]}),
+    ("1d", (1, 5, 9), (5, 3, 4), {"strides": [2], "pads": [1, 1]}),
+    ("output_shape", (1, 3, 4, 4), (3, 2, 3, 3), {"strides": [2, 2], "output_shape": [9, 8]}),
 ):  # fmt: skip
-    row(f"convtranspose_{_name}", "ConvTranspose", X(*_x), W(*_w), W(_w[1] * _attrs.get("group", 1)), **_attrs)
-row("convtranspose_symbolic", "ConvTranspose", X(1, 5, "h", "w"), W(5, 3, 2, 2), strides=[2, 2], dims={"h": (1, 9), "w": (2, 7)},
+    row(f"convtranspose_{_name}", "ConvTranspose", X(*_x), W(*_w),
+        W(_w[1] * _attrs.get("group", 1)), **_attrs)
+row("convtranspose_symbolic", "ConvTranspose", X(1, 5, "h", "w"), W(5, 3, 2, 2), strides=[2, 2],
+    dims={"h": (1, 9), "w": (2, 7)},
     sizes=({"h": 1, "w": 7}, {"h": 9, "w": 2}))
 row("convtranspose_3d", "ConvTranspose", X(1, 2, 3, 4, 3), W(2, 3, 2, 3, 2), strides=[2, 1, 2])
 
 # ---- matrix products ----------------------------------------------------------------------------
 
 for _name, _a, _b in (
-    ("square", (13, 13), (13, 13)), ("odd", (5, 7), (7, 3)), ("wide", (3, 33), (33, 65)), ("tall", (65, 7), (7, 5)), ("row", (1, 33), (33, 17)),
-    ("column", (17, 33), (33, 1)), ("inner_one", (5, 1), (1, 9)), ("dot", (1, 33), (33, 1)), ("vector_right", (5, 7), (7,)),
-    ("vector_left", (7,), (7, 5)), ("vectors", (7,), (7,)), ("batch", (3, 5, 7), (3, 7, 9)), ("batch_left", (3, 5, 7), (7, 9)),
-    ("batch_right", (5, 7), (3, 7, 9)), ("batch_broadcast", (2, 1, 5, 7), (3, 7, 9)), ("batch_two", (2, 3, 5, 7), (2, 3, 7, 4)),
+    ("square", (13, 13), (13, 13)), ("odd", (5, 7), (7, 3)), ("wide", (3, 33), (33, 65)),
+    ("tall", (65, 7), (7, 5)), ("row", (1, 33), (33, 17)),
+    ("column", (17, 33), (33, 1)), ("inner_one", (5, 1), (1, 9)), ("dot", (1, 33), (33, 1)),
+    ("vector_right", (5, 7), (7,)),
+    ("vector_left", (7,), (7, 5)), ("vectors", (7,), (7,)), ("batch", (3, 5, 7), (3, 7, 9)),
+    ("batch_left", (3, 5, 7), (7, 9)),
+    ("batch_right", (5, 7), (3, 7, 9)), ("batch_broadcast", (2, 1, 5, 7), (3, 7, 9)),
+    ("batch_two", (2, 3, 5, 7), (2, 3, 7, 4)),
     ("large", (40, 130), (130, 72)), ("batch_row", (4, 1, 16), (4, 16, 24)),
 ):  # fmt: skip
     row(f"matmul_{_name}", "MatMul", X(*_a), X(*_b))
     row(f"matmul_{_name}_weights", "MatMul", X(*_a), W(*_b))
 row("matmul_constant_left", "MatMul", W(9, 7), X(7, 5))
-row("matmul_int", "MatMul", X(3, 5, lo=-99, hi=99, dtype="int32"), X(5, 4, lo=-99, hi=99, dtype="int32"))
-row("matmul_symbolic", "MatMul", X(2, "t", 12), X(2, 12, "t"), dims={"t": (1, 19)}, sizes=({"t": 1}, {"t": 19}, {"t": 8}))
-row("matmul_symbolic_weights", "MatMul", X(1, "t", 12), W(12, 20), dims={"t": (1, 19)}, sizes=({"t": 1}, {"t": 19}, {"t": 7}))
-row("matmul_symbolic_inner", "MatMul", X(3, 5, "t"), X(3, "t", 7), dims={"t": (1, 19)}, sizes=({"t": 1}, {"t": 19}, {"t": 6}))
+row("matmul_int", "MatMul", X(3, 5, lo=-99, hi=99, dtype="int32"),
+    X(5, 4, lo=-99, hi=99, dtype="int32"))
+row("matmul_symbolic", "MatMul", X(2, "t", 12), X(2, 12, "t"), dims={"t": (1, 19)},
+    sizes=({"t": 1}, {"t": 19}, {"t": 8}))
+row("matmul_symbolic_weights", "MatMul", X(1, "t", 12), W(12, 20), dims={"t": (1, 19)},
+    sizes=({"t": 1}, {"t": 19}, {"t": 7}))
+row("matmul_symbolic_inner", "MatMul", X(3, 5, "t"), X(3, "t", 7), dims={"t": (1, 19)},
+    sizes=({"t": 1}, {"t": 19}, {"t": 6}))
 row("gemm", "Gemm", X(5, 7), W(7, 9), W(9))
 row("gemm_transposed", "Gemm", X(7, 5), W(9, 7), W(5, 1), transA=1, transB=1)
 row("gemm_alpha_beta", "Gemm", X(5, 7), W(7, 9), W(5, 9), alpha=0.5, beta=0.25)
@@ -498,68 +568,97 @@ row("gemm_no_bias", "Gemm", X(5, 7), W(9, 7), transB=1)
 row("gemm_one_row", "Gemm", X(1, 65), W(10, 65), W(10), transB=1)
 row("gemm_scalar_bias", "Gemm", X(3, 4), X(4, 6), X(), opset=13)
 for _eq, _shapes in (
-    ("ij,jk->ik", ((3, 5), (5, 4))), ("bij,bjk->bik", ((2, 3, 5), (2, 5, 4))), ("bhqd,bhkd->bhqk", ((1, 2, 5, 4), (1, 2, 7, 4))),
-    ("ij->ji", ((3, 5),)), ("ij->i", ((3, 5),)), ("ii->i", ((5, 5),)), ("i,j->ij", ((3,), (5,))), ("...ij,...jk->...ik", ((2, 3, 5), (2, 5, 4))),
-    ("ijk,kl,lm->ijm", ((2, 3, 4), (4, 5), (5, 3))), ("ij,ij->", ((3, 5), (3, 5))), ("nchw,oc->nohw", ((1, 3, 4, 5), (7, 3))),
+    ("ij,jk->ik", ((3, 5), (5, 4))), ("bij,bjk->bik", ((2, 3, 5), (2, 5, 4))),
+    ("bhqd,bhkd->bhqk", ((1, 2, 5, 4), (1, 2, 7, 4))),
+    ("ij->ji", ((3, 5),)), ("ij->i", ((3, 5),)), ("ii->i", ((5, 5),)), ("i,j->ij", ((3,), (5,))),
+    ("...ij,...jk->...ik", ((2, 3, 5), (2, 5, 4))),
+    ("ijk,kl,lm->ijm", ((2, 3, 4), (4, 5), (5, 3))), ("ij,ij->", ((3, 5), (3, 5))),
+    ("nchw,oc->nohw", ((1, 3, 4, 5), (7, 3))),
 ):  # fmt: skip
-    row("einsum_" + _eq.replace("->", "_to_").replace(",", "_").replace("...", "_"), "Einsum", *(X(*s) for s in _shapes), equation=_eq)
+    row("einsum_" + _eq.replace("->", "_to_").replace(",", "_").replace("...", "_"), "Einsum",
+        *(X(*s) for s in _shapes), equation=_eq)
 
 # ---- pooling ------------------------------------------------------------------------------------
 
 for _op in ("MaxPool", "AveragePool"):
     for _name, _x, _attrs in (
-        ("2x2", (1, 5, 8, 6), {"kernel_shape": [2, 2], "strides": [2, 2]}), ("3x3", (2, 7, 9, 11), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
-        ("stride_one", (1, 3, 5, 7), {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}), ("ceil", (1, 5, 8, 7), {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}),
-        ("ceil_pads", (1, 5, 7, 7), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 0, 1, 0], "ceil_mode": 1}), ("same_upper", (1, 3, 7, 8), {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_UPPER"}),
-        ("same_lower", (1, 3, 7, 8), {"kernel_shape": [2, 2], "auto_pad": "SAME_LOWER"}), ("uneven", (1, 3, 9, 8), {"kernel_shape": [2, 5], "strides": [3, 1], "pads": [0, 2, 1, 0]}),
-        ("1d", (2, 5, 17), {"kernel_shape": [3], "strides": [2]}), ("3d", (1, 2, 5, 6, 7), {"kernel_shape": [2, 3, 2], "strides": [1, 2, 2]}),
+        ("2x2", (1, 5, 8, 6), {"kernel_shape": [2, 2], "strides": [2, 2]}),
+        ("3x3", (2, 7, 9, 11), {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+        ("stride_one", (1, 3, 5, 7), {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}),
+        ("ceil", (1, 5, 8, 7), {"kernel_shape": [3, 3], "strides": [2, 2], "ceil_mode": 1}),
+        ("ceil_pads", (1, 5, 7, 7), {"kernel_shape": [3, 3], "strides": [2, 2],
+        "pads": [1, 0, 1, 0], "ceil_mode": 1}),
+        ("same_upper", (1, 3, 7, 8), {"kernel_shape": [3, 3], "strides": [2, 2],
+        "auto_pad": "SAME_UPPER"}),
+        ("same_lower", (1, 3, 7, 8), {"kernel_shape": [2, 2], "auto_pad": "SAME_LOWER"}),
+        ("uneven", (1, 3, 9, 8), {"kernel_shape": [2, 5], "strides": [3, 1], "pads": [0, 2, 1, 0]}),
+        ("1d", (2, 5, 17), {"kernel_shape": [3], "strides": [2]}),
+        ("3d", (1, 2, 5, 6, 7), {"kernel_shape": [2, 3, 2], "strides": [1, 2, 2]}),
     ):  # fmt: skip
         row(f"{_op.lower()}_{_name}", _op, X(*_x), **_attrs)
-row("maxpool_uint8", "MaxPool", X(1, 3, 5, 5, lo=0, hi=255, dtype="uint8"), kernel_shape=[3, 3], pads=[1, 1, 1, 1])
-row("averagepool_symbolic_ceil", "AveragePool", X(1, 3, "h", "w"), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], count_include_pad=1,
-    ceil_mode=1, opset=19, dims={"h": (2, 17), "w": (2, 17)}, sizes=({"h": 3, "w": 17}, {"h": 16, "w": 9}, {"h": 6, "w": 2}))
+row("maxpool_uint8", "MaxPool", X(1, 3, 5, 5, lo=0, hi=255, dtype="uint8"), kernel_shape=[3, 3],
+    pads=[1, 1, 1, 1])
+row("averagepool_symbolic_ceil", "AveragePool", X(1, 3, "h", "w"), kernel_shape=[3, 3],
+    strides=[2, 2], pads=[1, 1, 1, 1], count_include_pad=1,
+    ceil_mode=1, opset=19, dims={"h": (2, 17), "w": (2, 17)},
+    sizes=({"h": 3, "w": 17}, {"h": 16, "w": 9}, {"h": 6, "w": 2}))
 row("maxpool_dilated", "MaxPool", X(1, 3, 11, 9), kernel_shape=[3, 2], dilations=[2, 3])
-row("maxpool_negative", "MaxPool", X(1, 3, 5, 5, lo=-9, hi=-1), kernel_shape=[3, 3], pads=[1, 1, 1, 1])
-row("averagepool_count_pad", "AveragePool", X(1, 3, 7, 7), kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)
-row("averagepool_count_pad_ceil", "AveragePool", X(1, 3, 8, 8), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], count_include_pad=1, ceil_mode=1, opset=19)
-row("maxpool_symbolic", "MaxPool", X(1, 3, "h", "w"), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], dims={"h": (2, 17), "w": (2, 17)},
+row("maxpool_negative", "MaxPool", X(1, 3, 5, 5, lo=-9, hi=-1), kernel_shape=[3, 3],
+    pads=[1, 1, 1, 1])
+row("averagepool_count_pad", "AveragePool", X(1, 3, 7, 7), kernel_shape=[3, 3], pads=[1, 1, 1, 1],
+    count_include_pad=1)
+row("averagepool_count_pad_ceil", "AveragePool", X(1, 3, 8, 8), kernel_shape=[3, 3], strides=[2, 2],
+    pads=[1, 1, 1, 1], count_include_pad=1, ceil_mode=1, opset=19)
+row("maxpool_symbolic", "MaxPool", X(1, 3, "h", "w"), kernel_shape=[3, 3], strides=[2, 2],
+    pads=[1, 1, 1, 1], dims={"h": (2, 17), "w": (2, 17)},
     sizes=({"h": 2, "w": 17}, {"h": 17, "w": 9}, {"h": 6, "w": 2}))
-row("maxpool_symbolic_ceil", "MaxPool", X(1, 3, "h", "w"), kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1, dims={"h": (2, 17), "w": (2, 17)},
+row("maxpool_symbolic_ceil", "MaxPool", X(1, 3, "h", "w"), kernel_shape=[2, 2], strides=[2, 2],
+    ceil_mode=1, dims={"h": (2, 17), "w": (2, 17)},
     sizes=({"h": 2, "w": 17}, {"h": 17, "w": 8}, {"h": 7, "w": 3}))
-row("averagepool_symbolic", "AveragePool", X(1, 3, "h", "w"), kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1], dims={"h": (2, 17), "w": (2, 17)},
+row("averagepool_symbolic", "AveragePool", X(1, 3, "h", "w"), kernel_shape=[3, 3], strides=[2, 2],
+    pads=[1, 1, 1, 1], dims={"h": (2, 17), "w": (2, 17)},
     sizes=({"h": 2, "w": 17}, {"h": 17, "w": 9}, {"h": 6, "w": 2}))
 for _op in ("GlobalAveragePool", "GlobalMaxPool"):
     row(_op.lower(), _op, X(2, 13, 7, 5))
     row(f"{_op.lower()}_large", _op, X(1, 8, 33, 31))
-    row(f"{_op.lower()}_symbolic", _op, X(1, 5, "h", "w"), dims={"h": (1, 9), "w": (1, 9)}, sizes=({"h": 1, "w": 1}, {"h": 9, "w": 9}, {"h": 3, "w": 8}))
+    row(f"{_op.lower()}_symbolic", _op, X(1, 5, "h", "w"), dims={"h": (1, 9), "w": (1, 9)},
+        sizes=({"h": 1, "w": 1}, {"h": 9, "w": 9}, {"h": 3, "w": 8}))
 row("lppool", "LpPool", X(1, 3, 8, 9), kernel_shape=[3, 3], strides=[2, 2], p=2, opset=18)
 row("globallppool", "GlobalLpPool", X(1, 3, 8, 9), p=2)
 
 # ---- reductions ---------------------------------------------------------------------------------
 
-for _op in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1", "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare"):
+for _op in ("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin", "ReduceProd", "ReduceL1",
+    "ReduceL2", "ReduceLogSum", "ReduceLogSumExp", "ReduceSumSquare"):
     _lo = 0.2 if _op in ("ReduceLogSum", "ReduceProd") else -2.0
-    for _name, _x, _axes, _keep in (("last", (3, 5, 13), [-1], 1), ("first", (7, 5, 3), [0], 0), ("middle", (3, 9, 7), [1], 0), ("two", (3, 5, 7, 4), [1, 3], 0),
+    for _name, _x, _axes, _keep in (("last", (3, 5, 13), [-1], 1), ("first", (7, 5, 3), [0], 0),
+        ("middle", (3, 9, 7), [1], 0), ("two", (3, 5, 7, 4), [1, 3], 0),
                                     ("all", (3, 5, 7), None, 1)):  # fmt: skip
         if _name in ("last", "middle") or _op in ("ReduceSum", "ReduceMean", "ReduceMax"):
             if _op == "ReduceSum":
-                row(f"reducesum_{_name}", _op, X(*_x), *([] if _axes is None else [i64(*_axes)]), keepdims=_keep)
+                row(f"reducesum_{_name}", _op, X(*_x), *([] if _axes is None else [i64(*_axes)]),
+                    keepdims=_keep)
             else:
-                row(f"{_op.lower()}_{_name}", _op, X(*_x, lo=_lo), keepdims=_keep, **({} if _axes is None else {"axes": _axes}))
+                row(f"{_op.lower()}_{_name}", _op, X(*_x, lo=_lo), keepdims=_keep,
+                    **({} if _axes is None else {"axes": _axes}))
 row("reducesum_long", "ReduceSum", X(3, 1031, lo=0, hi=1), i64(1))
 row("reducemax_long", "ReduceMax", X(1, 5000), axes=[1])
 row("reducesum_int", "ReduceSum", X(5, 7, lo=-99, hi=99, dtype="int32"), i64(0))
 row("reducemax_int", "ReduceMax", X(5, 7, lo=-99, hi=99, dtype="int32"), axes=[1])
 row("reducemean_axes_input", "ReduceMean", X(3, 5, 7), i64(0, 2), opset=18)
 row("reducesum_noop", "ReduceSum", X(3, 5), noop_with_empty_axes=1)
-row("reducesum_symbolic", "ReduceSum", X(3, "t"), i64(1), dims={"t": (1, 33)}, sizes=({"t": 1}, {"t": 33}, {"t": 6}))
-row("reducemean_symbolic", "ReduceMean", X("t", 5), axes=[0], dims={"t": (1, 33)}, sizes=({"t": 1}, {"t": 33}, {"t": 6}))
-row("reducemax_nan", "ReduceMax", given(f32([[1, 2, -INF], [-INF, -INF, -INF], [INF, 0, 1]])), axes=[1], special=True)
+row("reducesum_symbolic", "ReduceSum", X(3, "t"), i64(1), dims={"t": (1, 33)},
+    sizes=({"t": 1}, {"t": 33}, {"t": 6}))
+row("reducemean_symbolic", "ReduceMean", X("t", 5), axes=[0], dims={"t": (1, 33)},
+    sizes=({"t": 1}, {"t": 33}, {"t": 6}))
+row("reducemax_nan", "ReduceMax", given(f32([[1, 2, -INF], [-INF, -INF, -INF], [INF, 0, 1]])),
+    axes=[1], special=True)
 for _op in ("ArgMax", "ArgMin"):
     for _name, _axis, _keep in (("last", -1, 1), ("first", 0, 0), ("middle", 1, 1)):
         row(f"{_op.lower()}_{_name}", _op, X(3, 7, 13), axis=_axis, keepdims=_keep)
     row(f"{_op.lower()}_ties", _op, X(5, 33, lo=0, hi=3, dtype="int32"), axis=1)
-    row(f"{_op.lower()}_ties_last", _op, X(5, 33, lo=0, hi=3, dtype="int32"), axis=1, select_last_index=1)
+    row(f"{_op.lower()}_ties_last", _op, X(5, 33, lo=0, hi=3, dtype="int32"), axis=1,
+        select_last_index=1)
 row("cumsum", "CumSum", X(3, 7, 5), np.int64(1))
 row("cumsum_last_exclusive", "CumSum", X(3, 33), np.int64(-1), exclusive=1)
 row("cumsum_reverse", "CumSum", X(7, 5), np.int64(0), reverse=1)
@@ -574,14 +673,18 @@ for _op in ("Softmax", "LogSoftmax"):
     row(f"{_op.lower()}_first", _op, X(7, 3), axis=0)
 row("softmax_one", "Softmax", X(5, 1))
 row("softmax_long", "Softmax", X(2, 1031, lo=-9, hi=9))
-row("softmax_large_values", "Softmax", given(f32([[1000, 1001, 999], [-1000, -1001, -1002], [88, -88, 0]])))
+row("softmax_large_values", "Softmax",
+    given(f32([[1000, 1001, 999], [-1000, -1001, -1002], [88, -88, 0]])))
 row("softmax_masked", "Softmax", given(f32([[-INF, 1, 2], [-INF, -INF, 0]])))
-row("softmax_symbolic", "Softmax", X(2, "t", lo=-9, hi=9), dims={"t": (1, 33)}, sizes=({"t": 1}, {"t": 33}, {"t": 6}))
+row("softmax_symbolic", "Softmax", X(2, "t", lo=-9, hi=9), dims={"t": (1, 33)},
+    sizes=({"t": 1}, {"t": 33}, {"t": 6}))
 row("hardmax", "Hardmax", X(3, 5, 7))
 row("hardmax_flattening", "Hardmax", X(3, 5, 7), opset=11, axis=1)
 for _rank, _x in ((2, (3, 7)), (3, (2, 5, 9)), (4, (2, 5, 3, 7))):
-    row(f"batchnorm_{_rank}d", "BatchNormalization", X(*_x), W(_x[1]), W(_x[1]), W(_x[1]), W(_x[1], lo=0.2, hi=2), epsilon=1e-3)
-row("batchnorm_opset8", "BatchNormalization", X(2, 5, 3, 7), W(5), W(5), W(5), W(5, lo=0.2, hi=2), opset=8)
+    row(f"batchnorm_{_rank}d", "BatchNormalization", X(*_x), W(_x[1]), W(_x[1]), W(_x[1]),
+        W(_x[1], lo=0.2, hi=2), epsilon=1e-3)
+row("batchnorm_opset8", "BatchNormalization", X(2, 5, 3, 7), W(5), W(5), W(5), W(5, lo=0.2, hi=2),
+    opset=8)
 row("instancenorm", "InstanceNormalization", X(2, 5, 7, 9), W(5), W(5))
 row("instancenorm_1d", "InstanceNormalization", X(2, 5, 17), W(5), W(5), epsilon=1e-3)
 row("layernorm", "LayerNormalization", X(3, 5, 13), W(13), W(13))
@@ -589,7 +692,8 @@ row("layernorm_no_bias", "LayerNormalization", X(3, 33), W(33))
 row("layernorm_axis1", "LayerNormalization", X(3, 5, 7), W(5, 7), W(5, 7), axis=1)
 row("layernorm_statistics", "LayerNormalization", X(3, 5, 7), W(7), W(7), outputs=3)
 row("layernorm_offset", "LayerNormalization", X(3, 33, lo=100, hi=104), W(33), W(33), tol=1e-3)
-row("groupnorm", "GroupNormalization", X(2, 6, 5, 3), W(6), W(6), num_groups=3, opset=21, oracle="reference")
+row("groupnorm", "GroupNormalization", X(2, 6, 5, 3), W(6), W(6), num_groups=3, opset=21,
+    oracle="reference")
 row("rmsnorm", "RMSNormalization", X(3, 5, 13), W(13), opset=23, oracle="reference")
 row("simplified_layernorm", "SimplifiedLayerNormalization", X(3, 5, 13), W(13))
 row("lpnorm_2", "LpNormalization", X(3, 7), axis=1)
@@ -599,11 +703,13 @@ row("mvn", "MeanVarianceNormalization", X(2, 3, 5, 7), oracle="reference")
 
 # ---- movement -----------------------------------------------------------------------------------
 
-for _name, _perm in (("nhwc", [0, 2, 3, 1]), ("swap_last", [0, 1, 3, 2]), ("reverse", [3, 2, 1, 0]), ("rotate", [1, 2, 3, 0])):
+for _name, _perm in (("nhwc", [0, 2, 3, 1]), ("swap_last", [0, 1, 3, 2]), ("reverse", [3, 2, 1, 0]),
+    ("rotate", [1, 2, 3, 0])):
     row(f"transpose_{_name}", "Transpose", X(2, 3, 5, 7), perm=_perm)
 row("transpose_default", "Transpose", X(3, 5, 7))
 row("transpose_large", "Transpose", X(65, 33))
-row("transpose_symbolic", "Transpose", X("t", 5, 3), perm=[1, 2, 0], dims={"t": (1, 9)}, sizes=({"t": 1}, {"t": 9}, {"t": 4}))
+row("transpose_symbolic", "Transpose", X("t", 5, 3), perm=[1, 2, 0], dims={"t": (1, 9)},
+    sizes=({"t": 1}, {"t": 9}, {"t": 4}))
 row("reshape", "Reshape", X(3, 8, 5), i64(4, 30))
 row("reshape_zero_minus_one", "Reshape", X(3, 8, 5), i64(0, 2, -1))
 row("flatten", "Flatten", X(2, 3, 5, 7))
@@ -619,8 +725,10 @@ row("concat_last", "Concat", X(3, 5), X(3, 1), X(3, 7), axis=1)
 row("concat_first", "Concat", X(3, 5), X(1, 5), axis=0)
 row("concat_middle", "Concat", X(2, 3, 5), X(2, 4, 5), axis=-2)
 row("concat_constant", "Concat", W(2, 5), X(3, 5), axis=0)
-row("concat_symbolic", "Concat", X(2, "t", 3), X(2, 4, 3), X(2, "t", 3), axis=1, dims={"t": (1, 7)}, sizes=({"t": 1}, {"t": 7}, {"t": 3}))
-row("concat_int", "Concat", X(7, lo=-9, hi=9, dtype="int64"), X(3, lo=-9, hi=9, dtype="int64"), axis=0)
+row("concat_symbolic", "Concat", X(2, "t", 3), X(2, 4, 3), X(2, "t", 3), axis=1, dims={"t": (1, 7)},
+    sizes=({"t": 1}, {"t": 7}, {"t": 3}))
+row("concat_int", "Concat", X(7, lo=-9, hi=9, dtype="int64"), X(3, lo=-9, hi=9, dtype="int64"),
+    axis=0)
 row("split_equal", "Split", X(2, 9, 5), outputs=3, axis=1)
 row("split_sizes", "Split", X(2, 9, 5), i64(2, 4, 3), outputs=3, axis=1)
 row("split_attribute", "Split", X(9, 5), opset=11, outputs=2, axis=0, split=[2, 7])
@@ -631,11 +739,15 @@ row("slice_negative", "Slice", X(7, 9), i64(-5, -3), i64(-1, 2**63 - 1))
 row("slice_reverse", "Slice", X(7, 9), i64(-1, 7), i64(-(2**63), 1), i64(0, 1), i64(-1, -2))
 row("slice_beyond", "Slice", X(7, 9), i64(3), i64(1000), i64(1))
 row("slice_attributes", "Slice", X(7, 9), opset=9, starts=[1, -3], ends=[5, 1000], axes=[0, 1])
-row("slice_symbolic", "Slice", X("t", 5), i64(1), i64(-1), i64(0), dims={"t": (3, 9)}, sizes=({"t": 3}, {"t": 9}, {"t": 4}))
-row("slice_symbolic_end", "Slice", X("t", 5), i64(-3), i64(2**63 - 1), i64(0), dims={"t": (3, 9)}, sizes=({"t": 3}, {"t": 9}, {"t": 4}))
-row("slice_symbolic_reverse", "Slice", X(2, "t"), i64(-1), i64(-(2**63)), i64(1), i64(-1), dims={"t": (1, 9)}, sizes=({"t": 1}, {"t": 9}, {"t": 4}))
+row("slice_symbolic", "Slice", X("t", 5), i64(1), i64(-1), i64(0), dims={"t": (3, 9)},
+    sizes=({"t": 3}, {"t": 9}, {"t": 4}))
+row("slice_symbolic_end", "Slice", X("t", 5), i64(-3), i64(2**63 - 1), i64(0), dims={"t": (3, 9)},
+    sizes=({"t": 3}, {"t": 9}, {"t": 4}))
+row("slice_symbolic_reverse", "Slice", X(2, "t"), i64(-1), i64(-(2**63)), i64(1), i64(-1),
+    dims={"t": (1, 9)}, sizes=({"t": 1}, {"t": 9}, {"t": 4}))
 for _axis in (0, 1, 2):
-    row(f"gather_axis{_axis}", "Gather", X(5, 6, 7), X(2, 3, lo=-5, hi=4, dtype="int64"), axis=_axis)
+    row(f"gather_axis{_axis}", "Gather", X(5, 6, 7), X(2, 3, lo=-5, hi=4, dtype="int64"),
+        axis=_axis)
 row("gather_constant", "Gather", X(5, 6), np.array([[0, -1], [2, 2]], np.int64), axis=1)
 row("gather_scalar", "Gather", X(5, 6), np.int64(-2), axis=0)
 row("gather_table", "Gather", W(33, 12), X(2, 5, lo=0, hi=32, dtype="int64"))
@@ -654,7 +766,8 @@ row("pad_attributes", "Pad", X(5, 7), opset=10, pads=[1, 0, 0, 2], value=0.5, mo
 row("pad_int", "Pad", X(5, lo=-9, hi=9, dtype="int32"), i64(1, 2), np.int32(7))
 row("pad_bool", "Pad", X(5, dtype="bool"), i64(1, 2), opset=13)
 row("pad_image_reflect", "Pad", X(1, 3, 9, 7), i64(0, 0, 4, 4, 0, 0, 4, 4), mode="reflect")
-row("pad_symbolic_reflect", "Pad", X(1, 2, "h", "w"), i64(0, 0, 2, 1, 0, 0, 1, 2), mode="reflect", dims={"h": (3, 9), "w": (3, 9)},
+row("pad_symbolic_reflect", "Pad", X(1, 2, "h", "w"), i64(0, 0, 2, 1, 0, 0, 1, 2), mode="reflect",
+    dims={"h": (3, 9), "w": (3, 9)},
     sizes=({"h": 3, "w": 9}, {"h": 9, "w": 3}, {"h": 5, "w": 6}))
 row("pad_computed_value", "Pad", X(3, 5), i64(1, 0, 0, 2), X())
 row("depth_to_space", "DepthToSpace", X(1, 12, 3, 5), blocksize=2)
@@ -665,7 +778,8 @@ row("trilu_lower", "Trilu", X(5, 5), upper=0)
 row("onehot", "OneHot", X(3, 5, lo=-7, hi=6, dtype="int64"), np.int64(7), f32(0, 1))
 row("onehot_axis", "OneHot", X(3, 5, lo=0, hi=6, dtype="int64"), np.int64(7), f32(-1, 2), axis=1)
 row("eyelike", "EyeLike", X(5, 7), k=1)
-row("constantofshape", "ConstantOfShape", i64(3, 5), value=helper.make_tensor("v", TensorProto.FLOAT, [1], [2.5]))
+row("constantofshape", "ConstantOfShape", i64(3, 5),
+    value=helper.make_tensor("v", TensorProto.FLOAT, [1], [2.5]))
 row("range_constant", "Range", np.int64(3), np.int64(17), np.int64(4))
 row("dropout", "Dropout", X(3, 5), opset=11)
 row("identity", "Identity", X(3, 5))
@@ -678,39 +792,57 @@ row("constant_floats", "Constant", value_floats=[1.0, 2.5])
 
 for _mode in ("nearest", "linear", "cubic"):
     for _name, _scale in (("double", (2.0, 2.0)), ("half", (0.5, 0.5)), ("odd", (1.6, 2.3))):
-        row(f"resize_{_mode}_{_name}", "Resize", X(1, 3, 6, 8), None, f32(1, 1, *_scale), mode=_mode)
+        row(f"resize_{_mode}_{_name}", "Resize", X(1, 3, 6, 8), None, f32(1, 1, *_scale),
+            mode=_mode)
     row(f"resize_{_mode}_sizes", "Resize", X(1, 3, 5, 7), None, None, i64(1, 3, 11, 4), mode=_mode)
 for _coordinates in ("asymmetric", "align_corners", "pytorch_half_pixel"):
-    row(f"resize_linear_{_coordinates}", "Resize", X(2, 3, 5, 4), None, None, i64(2, 3, 10, 9), mode="linear", coordinate_transformation_mode=_coordinates)
-    row(f"resize_nearest_{_coordinates}", "Resize", X(2, 3, 5, 4), None, None, i64(2, 3, 10, 9), mode="nearest", coordinate_transformation_mode=_coordinates)
+    row(f"resize_linear_{_coordinates}", "Resize", X(2, 3, 5, 4), None, None, i64(2, 3, 10, 9),
+        mode="linear", coordinate_transformation_mode=_coordinates)
+    row(f"resize_nearest_{_coordinates}", "Resize", X(2, 3, 5, 4), None, None, i64(2, 3, 10, 9),
+        mode="nearest", coordinate_transformation_mode=_coordinates)
 for _rounding in ("floor", "ceil", "round_prefer_ceil"):
-    row(f"resize_nearest_{_rounding}", "Resize", X(1, 2, 5, 4), None, f32(1, 1, 1.5, 2.5), mode="nearest", nearest_mode=_rounding)
-row("resize_nearest_integer_asymmetric", "Resize", X(1, 5, 4, 3), None, f32(1, 1, 2, 3), mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    row(f"resize_nearest_{_rounding}", "Resize", X(1, 2, 5, 4), None, f32(1, 1, 1.5, 2.5),
+        mode="nearest", nearest_mode=_rounding)
+row("resize_nearest_integer_asymmetric", "Resize", X(1, 5, 4, 3), None, f32(1, 1, 2, 3),
+    mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
 row("resize_opset10", "Resize", X(1, 3, 4, 5), f32(1, 1, 2, 2), opset=10, mode="nearest")
 row("upsample_nearest", "Upsample", X(1, 3, 4, 5), f32(1, 1, 2, 3), opset=9, mode="nearest")
 row("upsample_linear", "Upsample", X(1, 3, 4, 5), f32(1, 1, 2, 2), opset=9, mode="linear")
-row("resize_symbolic", "Resize", X(1, 3, "h", "w"), None, f32(1, 1, 2, 2), mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+row("resize_symbolic", "Resize", X(1, 3, "h", "w"), None, f32(1, 1, 2, 2), mode="nearest",
+    coordinate_transformation_mode="asymmetric", nearest_mode="floor",
     dims={"h": (1, 9), "w": (1, 9)}, sizes=({"h": 1, "w": 9}, {"h": 9, "w": 4}))
-row("resize_symbolic_linear", "Resize", X(1, 3, "h", "w"), None, f32(1, 1, 2, 2), mode="linear", dims={"h": (1, 9), "w": (1, 9)}, sizes=({"h": 1, "w": 9}, {"h": 9, "w": 4}))
+row("resize_symbolic_linear", "Resize", X(1, 3, "h", "w"), None, f32(1, 1, 2, 2), mode="linear",
+    dims={"h": (1, 9), "w": (1, 9)}, sizes=({"h": 1, "w": 9}, {"h": 9, "w": 4}))
 row("resize_last_axis", "Resize", X(2, 3, 7), None, f32(1, 1, 2), mode="linear")
 row("gridsample", "GridSample", X(1, 3, 5, 7), X(1, 4, 6, 2, lo=-1.2, hi=1.2), opset=16)
-row("gridsample_border", "GridSample", X(2, 3, 5, 7), X(2, 4, 6, 2, lo=-1.5, hi=1.5), opset=16, padding_mode="border", align_corners=1)
-row("gridsample_reflection", "GridSample", X(1, 3, 5, 7), X(1, 4, 6, 2, lo=-1.5, hi=1.5), opset=16, padding_mode="reflection")
-row("gridsample_nearest", "GridSample", X(1, 3, 5, 7), X(1, 4, 6, 2, lo=-1.2, hi=1.2), opset=16, mode="nearest")
+row("gridsample_border", "GridSample", X(2, 3, 5, 7), X(2, 4, 6, 2, lo=-1.5, hi=1.5), opset=16,
+    padding_mode="border", align_corners=1)
+row("gridsample_reflection", "GridSample", X(1, 3, 5, 7), X(1, 4, 6, 2, lo=-1.5, hi=1.5), opset=16,
+    padding_mode="reflection")
+row("gridsample_nearest", "GridSample", X(1, 3, 5, 7), X(1, 4, 6, 2, lo=-1.2, hi=1.2), opset=16,
+    mode="nearest")
 
 # ---- quantisation -------------------------------------------------------------------------------
 
 row("quantizelinear", "QuantizeLinear", X(3, 33, lo=-4, hi=4), f32(0.031), np.uint8(128))
-row("quantizelinear_int8_axis", "QuantizeLinear", X(3, 5, 7, lo=-4, hi=4), W(5, lo=0.02, hi=0.05), np.zeros(5, np.int8), axis=1)
-row("dequantizelinear", "DequantizeLinear", X(3, 33, lo=0, hi=255, dtype="uint8"), f32(0.031), np.uint8(128))
-row("dequantizelinear_axis", "DequantizeLinear", X(3, 5, 7, lo=-128, hi=127, dtype="int8"), W(5, lo=0.02, hi=0.05), np.zeros(5, np.int8), axis=1)
+row("quantizelinear_int8_axis", "QuantizeLinear", X(3, 5, 7, lo=-4, hi=4), W(5, lo=0.02, hi=0.05),
+    np.zeros(5, np.int8), axis=1)
+row("dequantizelinear", "DequantizeLinear", X(3, 33, lo=0, hi=255, dtype="uint8"), f32(0.031),
+    np.uint8(128))
+row("dequantizelinear_axis", "DequantizeLinear", X(3, 5, 7, lo=-128, hi=127, dtype="int8"),
+    W(5, lo=0.02, hi=0.05), np.zeros(5, np.int8), axis=1)
 row("dynamicquantize", "DynamicQuantizeLinear", X(3, 33, lo=-1, hi=4), outputs=3)
-row("matmulinteger", "MatMulInteger", X(3, 5, lo=0, hi=255, dtype="uint8"), X(5, 4, lo=0, hi=255, dtype="uint8"), np.uint8(12), np.uint8(3))
-row("convinteger", "ConvInteger", X(1, 3, 6, 7, lo=0, hi=255, dtype="uint8"), W(4, 3, 3, 3, lo=0, hi=255, dtype="uint8"), np.uint8(128), pads=[1, 1, 1, 1])
-row("qlinearmatmul", "QLinearMatMul", X(3, 5, lo=0, hi=255, dtype="uint8"), f32(0.02), np.uint8(113), W(5, 4, lo=0, hi=255, dtype="uint8"), f32(0.01),
+row("matmulinteger", "MatMulInteger", X(3, 5, lo=0, hi=255, dtype="uint8"),
+    X(5, 4, lo=0, hi=255, dtype="uint8"), np.uint8(12), np.uint8(3))
+row("convinteger", "ConvInteger", X(1, 3, 6, 7, lo=0, hi=255, dtype="uint8"),
+    W(4, 3, 3, 3, lo=0, hi=255, dtype="uint8"), np.uint8(128), pads=[1, 1, 1, 1])
+row("qlinearmatmul", "QLinearMatMul", X(3, 5, lo=0, hi=255, dtype="uint8"), f32(0.02),
+    np.uint8(113), W(5, 4, lo=0, hi=255, dtype="uint8"), f32(0.01),
     np.uint8(99), f32(0.05), np.uint8(118))
-row("qlinearconv", "QLinearConv", X(1, 3, 6, 7, lo=0, hi=255, dtype="uint8"), f32(0.02), np.uint8(113), W(4, 3, 3, 3, lo=-127, hi=127, dtype="int8"),
-    W(4, lo=0.001, hi=0.002), np.zeros(4, np.int8), f32(0.05), np.uint8(118), W(4, lo=-999, hi=999, dtype="int32"), pads=[1, 1, 1, 1])
+row("qlinearconv", "QLinearConv", X(1, 3, 6, 7, lo=0, hi=255, dtype="uint8"), f32(0.02),
+    np.uint8(113), W(4, 3, 3, 3, lo=-127, hi=127, dtype="int8"),
+    W(4, lo=0.001, hi=0.002), np.zeros(4, np.int8), f32(0.05), np.uint8(118),
+    W(4, lo=-999, hi=999, dtype="int32"), pads=[1, 1, 1, 1])
 
 # ---- chains: what fuses, cancels or shares ------------------------------------------------------
 
@@ -814,7 +946,8 @@ def _attention(n: Net, x: str, heads: int, width: int, mask: str | None, tokens:
     q, k, v = parts
     scores = n.Div(n.MatMul(q, k), f32(size**0.5))
     if mask is not None:
-        scores = n.Add(scores, n.Mul(n.Sub(f32(1), n.Unsqueeze(n.Cast(mask, to=_F32), i64(1, 2))), f32(-10000)))
+        scores = n.Add(scores, n.Mul(n.Sub(f32(1), n.Unsqueeze(n.Cast(mask, to=_F32), i64(1, 2))),
+            f32(-10000)))
     y = n.MatMul(n.Softmax(scores, axis=-1), v)
     y = n.Reshape(n.Transpose(y, perm=[0, 2, 1, 3]), i64(0, -1, width))
     return n.Add(x, n.Add(n.MatMul(y, W(width, width, lo=-0.4, hi=0.4)), W(width)))
@@ -845,7 +978,8 @@ def range_over_shape(n: Net) -> Any:
     return n.Mul(x, n.Cast(n.Range(np.int64(0), length, np.int64(1)), to=_F32))
 
 
-@case(dims={"h": (4, 12), "w": (4, 12)}, sizes=({"h": 4, "w": 12}, {"h": 12, "w": 4}, {"h": 7, "w": 9}))
+@case(dims={"h": (4, 12), "w": (4, 12)}, sizes=({"h": 4, "w": 12}, {"h": 12, "w": 4},
+    {"h": 7, "w": 9}))
 def shape_arithmetic(n: Net) -> Any:
     x = n.x(1, 3, "h", "w")
     shape = n.Shape(x)
@@ -858,9 +992,11 @@ def shape_arithmetic(n: Net) -> Any:
 @case(dims={"h": (2, 9), "w": (2, 9)}, sizes=({"h": 2, "w": 9}, {"h": 9, "w": 3}))
 def resize_to_another(n: Net) -> Any:
     x, y = n.x(1, 2, "h", "w"), n.x(1, 3, "h", "w")
-    big = n.Resize(y, None, f32(1, 1, 2, 2), mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    big = n.Resize(y, None, f32(1, 1, 2, 2), mode="nearest",
+        coordinate_transformation_mode="asymmetric", nearest_mode="floor")
     sizes = n.Concat(i64(1, 2), n.Slice(n.Shape(big), i64(2), i64(4)), axis=0)
-    return n.Concat(n.Resize(x, None, None, sizes, mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"), big, axis=1)
+    return n.Concat(n.Resize(x, None, None, sizes, mode="nearest",
+        coordinate_transformation_mode="asymmetric", nearest_mode="floor"), big, axis=1)
 
 
 @case
@@ -876,7 +1012,8 @@ def concat_of_convs(n: Net) -> Any:
 def concat_of_views(n: Net) -> Any:
     x = n.x(2, 12, 5)
     a, b = n.Split(x, outputs=2, axis=1)
-    return n.Concat(n.Transpose(a, perm=[0, 2, 1]), n.Transpose(n.Slice(b, i64(-1), i64(-(2**63)), i64(1), i64(-1)), perm=[0, 2, 1]), axis=2)
+    return n.Concat(n.Transpose(a, perm=[0, 2, 1]),
+        n.Transpose(n.Slice(b, i64(-1), i64(-(2**63)), i64(1), i64(-1)), perm=[0, 2, 1]), axis=2)
 
 
 @case
@@ -897,7 +1034,8 @@ def dense_block(n: Net) -> Any:
 @case
 def shuffle_channels(n: Net) -> Any:
     x = n.Conv(n.x(1, 6, 5, 7), W(12, 2, 1, 1), group=3)
-    x = n.Reshape(n.Transpose(n.Reshape(x, i64(1, 3, 4, 5, 7)), perm=[0, 2, 1, 3, 4]), i64(1, 12, 5, 7))
+    x = n.Reshape(n.Transpose(n.Reshape(x, i64(1, 3, 4, 5, 7)), perm=[0, 2, 1, 3, 4]),
+        i64(1, 12, 5, 7))
     return n.Conv(x, W(12, 1, 3, 3), group=12, pads=[1, 1, 1, 1])
 
 
@@ -944,7 +1082,8 @@ def slices_that_meet_again(n: Net) -> Any:
 @case
 def upsample_and_add(n: Net) -> Any:
     x = n.Conv(n.x(1, 5, 4, 3), W(7, 5, 1, 1), W(7))
-    big = n.Resize(x, None, f32(1, 1, 2, 2), mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    big = n.Resize(x, None, f32(1, 1, 2, 2), mode="nearest",
+        coordinate_transformation_mode="asymmetric", nearest_mode="floor")
     return n.Add(big, n.Conv(n.x(1, 3, 8, 6), W(7, 3, 3, 3), pads=[1, 1, 1, 1]))
 
 
@@ -988,7 +1127,8 @@ def same_output_twice(n: Net) -> Any:
 @case
 def view_is_output(n: Net) -> Any:
     x = n.x(3, 4, 5)
-    return n.Reshape(x, i64(12, 5)), n.Transpose(x, perm=[2, 0, 1]), n.Slice(x, i64(1), i64(3), i64(1))
+    return n.Reshape(x, i64(12, 5)), n.Transpose(x, perm=[2, 0, 1]), n.Slice(x, i64(1), i64(3),
+        i64(1))
 
 
 @case

@@ -1,4 +1,4 @@
-"""Fusion decides what is launched: small graphs with known answers, and a table of real networks."""
+"""Fusion decides what is launched: small graphs of known answers, and a table of networks."""
 
 from __future__ import annotations
 

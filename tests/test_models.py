@@ -1,8 +1,8 @@
 """The trained networks through the real descriptor in headless Chromium, against onnxruntime.
 
-Each network runs on all four wasm variants and on WebGPU (SwiftShader: right, and slow, so some run at
-smaller sizes there: `gpu_inputs`, `gpu_sizes` in tests/models.py), at every size of its symbolic
-dimensions. A reference that is nearly constant, or that hardly moves with the input, fails as empty.
+Each network runs on all four wasm variants and on WebGPU (SwiftShader: right, and slow, so some run
+at smaller sizes there: `gpu_inputs`, `gpu_sizes` in tests/models.py), at every size of its symbolic
+dimensions. A reference that is nearly constant, or hardly moves with the input, fails as empty.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def verify(
         for key, want in expected.items():
             result = compare(key, outputs[key], want, TOLERANCE[target])  # type: ignore[index]
             print(
-                f"{name} {target} {dict(size)} {key}: {result.max_abs:.2e} absolute, {result.relative:.2e} of the largest"
+                f"{name} {target} {dict(size)} {key}: {result.max_abs:.2e} absolute, "
+                f"{result.relative:.2e} of the largest"
             )
             assert result.verdict != "wrong", (key, result)
             assert want.size == 1 or result.verdict != "empty" or len(sizes) > 1, (key, result)

@@ -8,8 +8,8 @@ import numpy as np
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
-from tests.wasm_harness import program, run
 
+from tests.wasm_harness import program, run
 from webdnn.expr import acc, const, dim, erf, load, maximum, minimum, var
 from webdnn.kernel import Instance, Loop, Slot, Store
 
@@ -40,30 +40,64 @@ def matmul(m, n, k, batch=1, batched=False, act="none", read="row", out="row") -
         y = y * 0.5 * (erf(y * math.sqrt(0.5)) + 1.0)
     index = vb * (m * n) + (vn * m + vm if out == "transposed" else vm * n + vn)
     return Instance(
-        "matmul", "matmul", {"b0": vb, "m": vm, "n": vn, "k": vk},
+        "matmul",
+        "matmul",
+        {"b0": vb, "m": vm, "n": vn, "k": vk},
         {"a": a, "b": load(1, base + (vn // 8) * (k * 8) + vk * 8 + vn % 8)},
-        {"b_base": base, "b_batched": batched}, (Store(4, index, y),),
-        (*_reads(batch * m * k, (batch if batched else 1) * p * k * 8, n, batch * m * n), Slot("f32", batch * m * n, "write")))
+        {"b_base": base, "b_batched": batched},
+        (Store(4, index, y),),
+        (
+            *_reads(batch * m * k, (batch if batched else 1) * p * k * 8, n, batch * m * n),
+            Slot("f32", batch * m * n, "write"),
+        ),
+    )
 
 
 MATMULS = [
-    dict(m=1, n=1000, k=64), dict(m=1, n=13, k=7), dict(m=1, n=1, k=5), dict(m=2, n=8, k=16), dict(m=3, n=9, k=5),
-    dict(m=5, n=3, k=3), dict(m=49, n=20, k=33), dict(m=200, n=64, k=40), dict(m=128, n=96, k=64, batch=2, batched=True),
-    dict(m=37, n=50, k=19, batch=3, act="gelu"), dict(m=50, n=24, k=30, read="relu"), dict(m=21, n=12, k=10, batch=2, out="transposed"),
-    dict(m=70, n=9, k=11, read="transposed"), dict(m=64, n=16, k=1100), dict(m=13, n=1, k=300), dict(m=16, n=4, k=20),
+    dict(m=1, n=1000, k=64),
+    dict(m=1, n=13, k=7),
+    dict(m=1, n=1, k=5),
+    dict(m=2, n=8, k=16),
+    dict(m=3, n=9, k=5),
+    dict(m=5, n=3, k=3),
+    dict(m=49, n=20, k=33),
+    dict(m=200, n=64, k=40),
+    dict(m=128, n=96, k=64, batch=2, batched=True),
+    dict(m=37, n=50, k=19, batch=3, act="gelu"),
+    dict(m=50, n=24, k=30, read="relu"),
+    dict(m=21, n=12, k=10, batch=2, out="transposed"),
+    dict(m=70, n=9, k=11, read="transposed"),
+    dict(m=64, n=16, k=1100),
+    dict(m=13, n=1, k=300),
+    dict(m=16, n=4, k=20),
 ]
 
 
-@pytest.mark.parametrize(("variant", "threads"), [("plain", 1), ("plain-threads", 3)])
+VARIANTS = pytest.mark.parametrize(
+    ("variant", "threads"),
+    [("plain", 1), ("relaxed", 1), ("plain-threads", 3), ("relaxed-threads", 2)],
+)
+
+
+@VARIANTS
 def test_matmul(variant, threads):
     rng = np.random.default_rng(0)
     values, wanted = {}, []
     for at, case in enumerate(MATMULS):
         batch = case.get("batch", 1)
         a = rng.standard_normal((batch, case["m"], case["k"]), np.float32)
-        b = rng.standard_normal((batch if case.get("batched") else 1, case["k"], case["n"]), np.float32)
-        bias, rest = rng.standard_normal(case["n"], np.float32), rng.standard_normal((batch, case["m"], case["n"]), np.float32)
-        y = (np.maximum(a, 0) if case.get("read") == "relu" else a).astype(np.float64) @ b + bias + rest
+        b = rng.standard_normal(
+            (batch if case.get("batched") else 1, case["k"], case["n"]), np.float32
+        )
+        bias, rest = (
+            rng.standard_normal(case["n"], np.float32),
+            rng.standard_normal((batch, case["m"], case["n"]), np.float32),
+        )
+        y = (
+            (np.maximum(a, 0) if case.get("read") == "relu" else a).astype(np.float64) @ b
+            + bias
+            + rest
+        )
         if case.get("act") == "gelu":
             y = y * 0.5 * (np.vectorize(math.erf)(y * math.sqrt(0.5)) + 1)
         stored = a.transpose(0, 2, 1) if case.get("read") == "transposed" else a
@@ -80,10 +114,14 @@ def test_matmul_of_any_length():
     k, n = 24, 20
     vm, vn, vk = var("m", t), var("n", n), var("k", k)
     kernel = Instance(
-        "matmul", "matmul", {"m": vm, "n": vn, "k": vk},
+        "matmul",
+        "matmul",
+        {"m": vm, "n": vn, "k": vk},
         {"a": load(0, vm * k + vk), "b": load(1, (vn // 8) * (k * 8) + vk * 8 + vn % 8)},
-        {"b_base": const(0), "b_batched": False}, (Store(2, vm * n + vn, acc(0, 0, "f32")),),
-        (Slot("f32", t * k, "read"), Slot("f32", 3 * k * 8, "read"), Slot("f32", t * n, "write")))
+        {"b_base": const(0), "b_batched": False},
+        (Store(2, vm * n + vn, acc(0, 0, "f32")),),
+        (Slot("f32", t * k, "read"), Slot("f32", 3 * k * 8, "read"), Slot("f32", t * n, "write")),
+    )
     rng = np.random.default_rng(1)
     b = rng.standard_normal((k, n), np.float32)
     for size in (1, 2, 16, 77, 130):
@@ -97,25 +135,46 @@ def _out(size: int, kernel: int, stride: int, dilation: int, pads: int) -> int:
     return (size + pads - dilation * (kernel - 1) - 1) // stride + 1
 
 
-def conv(h, w, c, n, kernel=(3, 3), batch=1, groups=1, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0)) -> Instance:
+def conv(
+    h, w, c, n, kernel=(3, 3), batch=1, groups=1, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0)
+) -> Instance:
     """Slots: X in NHWC, W in panels, bias, Y in NHWC; c and n are channels of one group."""
     ky, kx = kernel
     yy = _out(h, ky, stride[0], dilation[0], pads[0] + pads[2])
     xx = _out(w, kx, stride[1], dilation[1], pads[1] + pads[3])
-    v = {k: var(k, s) for k, s in dict(b=batch, y=yy, x=xx, g=groups, n=n, ky=ky, kx=kx, c=c, iy=h, ix=w).items()}
+    v = {
+        k: var(k, s)
+        for k, s in dict(b=batch, y=yy, x=xx, g=groups, n=n, ky=ky, kx=kx, c=c, iy=h, ix=w).items()
+    }
     p = (n + 7) // 8
     base = v["g"] * (p * ky * kx * c * 8)
-    hole_b = load(1, base + (v["n"] // 8) * (ky * kx * c * 8) + ((v["ky"] * kx + v["kx"]) * c + v["c"]) * 8 + v["n"] % 8)
+    hole_b = load(
+        1,
+        base
+        + (v["n"] // 8) * (ky * kx * c * 8)
+        + ((v["ky"] * kx + v["kx"]) * c + v["c"]) * 8
+        + v["n"] % 8,
+    )
     a = load(0, ((v["b"] * h + v["iy"]) * w + v["ix"]) * (groups * c) + v["g"] * c + v["c"])
     y = maximum(acc(0, 0, "f32") + load(2, v["g"] * n + v["n"]), 0.0)
     index = ((v["b"] * yy + v["y"]) * xx + v["x"]) * (groups * n) + v["g"] * n + v["n"]
-    return Instance("conv", "conv", v, {"a": a, "b": hole_b}, {
-        "stride": stride, "dilation": dilation, "pad": pads[:2], "groups": groups, "b_base": base}, (Store(3, index, y),),
-        (*_reads(batch * h * w * groups * c, groups * p * ky * kx * c * 8, groups * n),
-         Slot("f32", batch * yy * xx * groups * n, "write")))
+    return Instance(
+        "conv",
+        "conv",
+        v,
+        {"a": a, "b": hole_b},
+        {"stride": stride, "dilation": dilation, "pad": pads[:2], "groups": groups, "b_base": base},
+        (Store(3, index, y),),
+        (
+            *_reads(batch * h * w * groups * c, groups * p * ky * kx * c * 8, groups * n),
+            Slot("f32", batch * yy * xx * groups * n, "write"),
+        ),
+    )
 
 
-def depthwise(h, w, c, kernel=(3, 3), batch=1, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0)) -> Instance:
+def depthwise(
+    h, w, c, kernel=(3, 3), batch=1, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0)
+) -> Instance:
     """Slots: X in NHWC, W[ky, kx, c], bias, Y in NHWC."""
     ky, kx = kernel
     yy = _out(h, ky, stride[0], dilation[0], pads[0] + pads[2])
@@ -123,43 +182,82 @@ def depthwise(h, w, c, kernel=(3, 3), batch=1, stride=(1, 1), dilation=(1, 1), p
     v = {k: var(k, s) for k, s in dict(b=batch, y=yy, x=xx, ky=ky, kx=kx, c=c, iy=h, ix=w).items()}
     a = load(0, ((v["b"] * h + v["iy"]) * w + v["ix"]) * c + v["c"])
     y = minimum(maximum(acc(0, 0, "f32") + load(2, v["c"]), 0.0), 6.0)
-    return Instance("depthwise", "depthwise", v, {"a": a, "w": load(1, (v["ky"] * kx + v["kx"]) * c + v["c"])}, {
-        "stride": stride, "dilation": dilation, "pad": pads[:2]},
+    return Instance(
+        "depthwise",
+        "depthwise",
+        v,
+        {"a": a, "w": load(1, (v["ky"] * kx + v["kx"]) * c + v["c"])},
+        {"stride": stride, "dilation": dilation, "pad": pads[:2]},
         (Store(3, ((v["b"] * yy + v["y"]) * xx + v["x"]) * c + v["c"], y),),
-        (*_reads(batch * h * w * c, ky * kx * c, c), Slot("f32", batch * yy * xx * c, "write")))
+        (*_reads(batch * h * w * c, ky * kx * c, c), Slot("f32", batch * yy * xx * c, "write")),
+    )
 
 
 def reference(x, w, b, case) -> np.ndarray:
     """onnxruntime's convolution of NCHW arrays, in NHWC."""
     info = helper.make_tensor_value_info
-    node = helper.make_node("Conv", ["x", "w", "b"], ["y"], strides=case.get("stride", (1, 1)), group=case["group"],
-                            dilations=case.get("dilation", (1, 1)), pads=case.get("pads", (0, 0, 0, 0)))
-    graph = helper.make_graph([node], "conv", [
-        info(k, TensorProto.FLOAT, a.shape) for k, a in (("x", x), ("w", w), ("b", b))], [info("y", TensorProto.FLOAT, None)])
+    node = helper.make_node(
+        "Conv",
+        ["x", "w", "b"],
+        ["y"],
+        strides=case.get("stride", (1, 1)),
+        group=case["group"],
+        dilations=case.get("dilation", (1, 1)),
+        pads=case.get("pads", (0, 0, 0, 0)),
+    )
+    graph = helper.make_graph(
+        [node],
+        "conv",
+        [info(k, TensorProto.FLOAT, a.shape) for k, a in (("x", x), ("w", w), ("b", b))],
+        [info("y", TensorProto.FLOAT, None)],
+    )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     return session.run(None, {"x": x, "w": w, "b": b})[0].transpose(0, 2, 3, 1)
 
 
 ONE, BOTH = (1, 1, 1, 1), (2, 2)
 CONVS = [
-    dict(h=14, w=14, c=16, n=24, pads=ONE), dict(h=15, w=13, c=3, n=10, batch=2, stride=BOTH, pads=ONE),
-    dict(h=9, w=11, c=5, n=7, groups=3, kernel=(3, 2), stride=(2, 1), dilation=(1, 2), pads=(2, 0, 1, 3)),
-    dict(h=7, w=7, c=8, n=3, kernel=(5, 5), dilation=BOTH, pads=(4, 4, 4, 4)), dict(h=8, w=8, c=12, n=8, groups=2, kernel=(1, 1), stride=BOTH),
-    dict(h=30, w=34, c=16, n=16, pads=ONE), dict(h=3, w=3, c=4, n=9), dict(h=1, w=50, c=6, n=11, kernel=(1, 3), pads=(0, 1, 0, 1)),
-    dict(h=12, w=10, c=7, n=1, pads=ONE), dict(h=2, w=2, c=3, n=5, kernel=(4, 4), pads=(3, 3, 3, 3)), dict(h=40, w=20, c=3, n=32, kernel=(7, 7), stride=BOTH, pads=(3, 3, 3, 3)),
+    dict(h=14, w=14, c=16, n=24, pads=ONE),
+    dict(h=15, w=13, c=3, n=10, batch=2, stride=BOTH, pads=ONE),
+    dict(
+        h=9,
+        w=11,
+        c=5,
+        n=7,
+        groups=3,
+        kernel=(3, 2),
+        stride=(2, 1),
+        dilation=(1, 2),
+        pads=(2, 0, 1, 3),
+    ),
+    dict(h=7, w=7, c=8, n=3, kernel=(5, 5), dilation=BOTH, pads=(4, 4, 4, 4)),
+    dict(h=8, w=8, c=12, n=8, groups=2, kernel=(1, 1), stride=BOTH),
+    dict(h=30, w=34, c=16, n=16, pads=ONE),
+    dict(h=3, w=3, c=4, n=9),
+    dict(h=1, w=50, c=6, n=11, kernel=(1, 3), pads=(0, 1, 0, 1)),
+    dict(h=12, w=10, c=7, n=1, pads=ONE),
+    dict(h=2, w=2, c=3, n=5, kernel=(4, 4), pads=(3, 3, 3, 3)),
+    dict(h=40, w=20, c=3, n=32, kernel=(7, 7), stride=BOTH, pads=(3, 3, 3, 3)),
     dict(h=20, w=20, c=24, n=3, kernel=(9, 9), pads=(4, 4, 4, 4)),
 ]
 DEPTHWISE = [
-    dict(h=14, w=14, c=16, pads=ONE), dict(h=15, w=13, c=7, batch=2, stride=BOTH, pads=(1, 0, 1, 1)),
-    dict(h=20, w=21, c=12, kernel=(5, 5), pads=(2, 2, 2, 2)), dict(h=20, w=21, c=12, kernel=(5, 5), stride=BOTH, pads=(2, 2, 2, 2)),
-    dict(h=20, w=21, c=12, dilation=BOTH, pads=(2, 2, 2, 2)), dict(h=3, w=4, c=6, kernel=(7, 7), pads=(3, 3, 3, 3)),
-    dict(h=2, w=2, c=9, kernel=(5, 3), stride=(3, 3), dilation=(3, 1), pads=(6, 3, 6, 3)), dict(h=9, w=30, c=8, kernel=(1, 3)),
-    dict(h=12, w=12, c=1, pads=ONE), dict(h=7, w=7, c=33, kernel=(3, 5), stride=(2, 1), pads=(1, 2, 1, 2)),
+    dict(h=14, w=14, c=16, pads=ONE),
+    dict(h=15, w=13, c=7, batch=2, stride=BOTH, pads=(1, 0, 1, 1)),
+    dict(h=20, w=21, c=12, kernel=(5, 5), pads=(2, 2, 2, 2)),
+    dict(h=20, w=21, c=12, kernel=(5, 5), stride=BOTH, pads=(2, 2, 2, 2)),
+    dict(h=20, w=21, c=12, dilation=BOTH, pads=(2, 2, 2, 2)),
+    dict(h=3, w=4, c=6, kernel=(7, 7), pads=(3, 3, 3, 3)),
+    dict(h=2, w=2, c=9, kernel=(5, 3), stride=(3, 3), dilation=(3, 1), pads=(6, 3, 6, 3)),
+    dict(h=9, w=30, c=8, kernel=(1, 3)),
+    dict(h=12, w=12, c=1, pads=ONE),
+    dict(h=7, w=7, c=33, kernel=(3, 5), stride=(2, 1), pads=(1, 2, 1, 2)),
 ]
 
 
-@pytest.mark.parametrize(("variant", "threads"), [("plain", 1), ("plain-threads", 3)])
+@VARIANTS
 def test_convolutions(variant, threads):
     rng = np.random.default_rng(0)
     kernels, values, wanted = [], {}, []
@@ -168,12 +266,16 @@ def test_convolutions(variant, threads):
         kernels.append((conv if deep else depthwise)(**case))
         groups = case.get("groups", 1) if deep else case["c"]
         each, filters = (case["c"], case["n"] * groups) if deep else (1, case["c"])
-        x = rng.standard_normal((case.get("batch", 1), groups * each, case["h"], case["w"]), np.float32)
+        x = rng.standard_normal(
+            (case.get("batch", 1), groups * each, case["h"], case["w"]), np.float32
+        )
         w = rng.standard_normal((filters, each, *case.get("kernel", (3, 3))), np.float32)
         b = rng.standard_normal(filters, np.float32)
         y = reference(x, w, b, {**case, "group": groups})
         if deep:
-            split = w.reshape(groups, filters // groups, each, *w.shape[2:]).transpose(0, 3, 4, 2, 1)
+            split = w.reshape(groups, filters // groups, each, *w.shape[2:]).transpose(
+                0, 3, 4, 2, 1
+            )
             packed = panels(split.reshape(groups, -1, filters // groups))
         else:
             packed = w[:, 0].transpose(1, 2, 0)
@@ -186,9 +288,21 @@ def test_convolutions(variant, threads):
 
 
 def test_results_do_not_depend_on_the_number_of_threads():
-    kernels = [conv(30, 34, 16, 40, pads=ONE), depthwise(40, 40, 24, pads=ONE), matmul(130, 70, 65, act="gelu")]
-    kernels.append(Loop("copy", (var("i", 5000),), (), (), (Store(1, var("i", 5000), load(0, var("i", 5000)) * 3.0),),
-                        (*_reads(5000), Slot("f32", 5000, "write"))))
+    kernels = [
+        conv(30, 34, 16, 40, pads=ONE),
+        depthwise(40, 40, 24, pads=ONE),
+        matmul(130, 70, 65, act="gelu"),
+    ]
+    kernels.append(
+        Loop(
+            "copy",
+            (var("i", 5000),),
+            (),
+            (),
+            (Store(1, var("i", 5000), load(0, var("i", 5000)) * 3.0),),
+            (*_reads(5000), Slot("f32", 5000, "write")),
+        )
+    )
     p = program(*kernels)
     rng = np.random.default_rng(0)
     values = {b.id: rng.standard_normal(b.size, np.float32) for b in p.buffers}

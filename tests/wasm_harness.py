@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import subprocess
 import tempfile
@@ -20,6 +21,15 @@ SCALARS = {**NUMPY, "bool": np.bool_}
 RUNNER = Path(__file__).parent / "wasm_run.mjs"
 
 
+@functools.cache
+def node_flags() -> tuple[str, ...]:
+    """Node 20 has relaxed SIMD behind a flag; later versions have it without, and refuse the flag."""
+    version = subprocess.run(
+        ["node", "--version"], capture_output=True, text=True, check=True
+    ).stdout
+    return ("--experimental-wasm-relaxed-simd",) if version.startswith("v20.") else ()
+
+
 def program(*kernels: Kernel, dims=()) -> Program:
     """A step for each kernel, on buffers of its own, numbered through in the order of the slots."""
     buffers: list[Buffer] = []
@@ -31,8 +41,16 @@ def program(*kernels: Kernel, dims=()) -> Program:
     return Program(tuple(dims), [], [], buffers, steps)
 
 
-def run(p: Program, values: Mapping[int, np.ndarray], dims: Mapping[str, int] | None = None,
-        variant: str = "plain", threads: int = 1, repeat: int = 1, profile: bool = False, modules=None):
+def run(
+    p: Program,
+    values: Mapping[int, np.ndarray],
+    dims: Mapping[str, int] | None = None,
+    variant: str = "plain",
+    threads: int = 1,
+    repeat: int = 1,
+    profile: bool = False,
+    modules=None,
+):
     """The contents of every buffer after `prepare` and `run`; fails if a byte between buffers changed."""
     dims = dims or {}
     addresses, contents, at = {}, {}, GUARD
@@ -40,7 +58,9 @@ def run(p: Program, values: Mapping[int, np.ndarray], dims: Mapping[str, int] | 
         addresses[b.id] = at
         size = evaluate(b.size, {d.args[0]: d.args[2] for d in p.dims})
         given = values.get(b.id)
-        data = np.full(size, -77, NUMPY[b.dtype]) if b.dtype != "u32" else np.full(size, 77, np.uint32)
+        data = (
+            np.full(size, -77, NUMPY[b.dtype]) if b.dtype != "u32" else np.full(size, 77, np.uint32)
+        )
         if given is not None:
             flat = np.ascontiguousarray(given, NUMPY[b.dtype]).ravel()
             data[: flat.size] = flat
@@ -55,12 +75,24 @@ def run(p: Program, values: Mapping[int, np.ndarray], dims: Mapping[str, int] | 
         root = Path(folder)
         (root / "m.wasm").write_bytes(modules[variant])
         (root / "arena").write_bytes(image.tobytes())
-        job = {"module": str(root / "m.wasm"), "arena": str(root / "arena"), "bytes": image.size,
-               "shared": variant.endswith("threads"), "threads": threads, "repeat": repeat, "profile": profile,
-               "dims": [dims[d.args[0]] for d in p.dims]}
+        job = {
+            "module": str(root / "m.wasm"),
+            "arena": str(root / "arena"),
+            "bytes": image.size,
+            "shared": variant.endswith("threads"),
+            "threads": threads,
+            "repeat": repeat,
+            "profile": profile,
+            "dims": [dims[d.args[0]] for d in p.dims],
+        }
         (root / "job.json").write_text(json.dumps(job))
-        done = subprocess.run(["node", str(RUNNER), str(root / "job.json")], capture_output=True, text=True,
-                              timeout=120, check=False)
+        done = subprocess.run(
+            ["node", *node_flags(), str(RUNNER), str(root / "job.json")],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         reply = json.loads(done.stdout)
         assert reply["result"] == 0
@@ -76,7 +108,9 @@ def run(p: Program, values: Mapping[int, np.ndarray], dims: Mapping[str, int] | 
     return out
 
 
-def calculate(root: Expr, values: dict[Expr, np.ndarray], buffers: Mapping[int, np.ndarray]) -> np.ndarray:
+def calculate(
+    root: Expr, values: dict[Expr, np.ndarray], buffers: Mapping[int, np.ndarray]
+) -> np.ndarray:
     """A numpy reading of an expression; `values` holds variables and accumulators. Indices are clamped."""
     with np.errstate(all="ignore"):
         for e in walk(root):
@@ -106,29 +140,50 @@ def interpret(loop: Loop, given: Mapping[int, np.ndarray]) -> dict[int, np.ndarr
     shape = [v.args[1] for v in loop_vars]
     values: dict[Expr, np.ndarray] = {}
     for k, v in enumerate(loop_vars):
-        values[v] = np.arange(shape[k], dtype=np.int32).reshape([-1 if j == k else 1 for j in range(len(shape))])
+        values[v] = np.arange(shape[k], dtype=np.int32).reshape(
+            [-1 if j == k else 1 for j in range(len(shape))]
+        )
     outer, rest = shape[: len(loop.axes)], [1] * len(loop.reduce)
     for k, stage in enumerate(loop.stages):
-        flat = [np.broadcast_to(calculate(e, values, buffers), shape).reshape(*outer, -1) for e in stage.exprs]
+        flat = [
+            np.broadcast_to(calculate(e, values, buffers), shape).reshape(*outer, -1)
+            for e in stage.exprs
+        ]
         results = _reduced(stage.monoid, flat, shape, outer + rest)
-        for e in walk(*(x for s in loop.stages for x in s.exprs), *(x for s in loop.stores for x in (s.index, s.value))):
+        for e in walk(
+            *(x for s in loop.stages for x in s.exprs),
+            *(x for s in loop.stores for x in (s.index, s.value)),
+        ):
             if e.op == "acc" and e.args[0] == k:
                 values[e] = results[e.args[1]].astype(SCALARS[e.dtype])
     for s in loop.stores:
-        at = np.broadcast_to(calculate(s.index, values, buffers), shape if is_row(s, loop) else outer + rest)
+        at = np.broadcast_to(
+            calculate(s.index, values, buffers), shape if is_row(s, loop) else outer + rest
+        )
         value = np.broadcast_to(calculate(s.value, values, buffers), at.shape)
         buffers[s.slot][at.ravel()] = value.ravel()
     return buffers
 
 
-def _reduced(monoid: str, flat: list[np.ndarray], shape: list[int], kept: list[int]) -> list[np.ndarray]:
+def _reduced(
+    monoid: str, flat: list[np.ndarray], shape: list[int], kept: list[int]
+) -> list[np.ndarray]:
     x = flat[0]
     if monoid == "scan_sum":
-        return [np.cumsum(x, -1, dtype=np.float64 if x.dtype.kind == "f" else x.dtype).reshape(shape)]
+        return [
+            np.cumsum(x, -1, dtype=np.float64 if x.dtype.kind == "f" else x.dtype).reshape(shape)
+        ]
     if monoid.startswith("arg"):
         pick = np.argmax if "max" in monoid else np.argmin
         at = x.shape[-1] - 1 - pick(x[..., ::-1], -1) if monoid.endswith("_last") else pick(x, -1)
         return [np.take_along_axis(f, at[..., None], -1).reshape(kept) for f in flat]
-    call = {"sum": np.sum, "prod": np.prod, "max": np.max, "min": np.min, "any": np.any, "all": np.all}[monoid]
+    call = {
+        "sum": np.sum,
+        "prod": np.prod,
+        "max": np.max,
+        "min": np.min,
+        "any": np.any,
+        "all": np.all,
+    }[monoid]
     wide = x.astype(np.float64) if x.dtype.kind == "f" and monoid in ("sum", "prod") else x
     return [call(wide, -1).astype(x.dtype).reshape(kept)]

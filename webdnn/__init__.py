@@ -1,10 +1,11 @@
 """WebDNN: a compiler that makes trained neural networks run in a web page.
 
     >>> import webdnn
-    >>> webdnn.transpile("style.onnx", "public/models/style", dims={"h": (64, 512), "w": (64, 512)})  # doctest: +SKIP
+    >>> sizes = {"h": (64, 512), "w": (64, 512)}
+    >>> webdnn.transpile("style.onnx", "public/models/style", dims=sizes)  # doctest: +SKIP
 
-`transpile` turns a model into a graph descriptor, a folder of static files; the descriptor runner loads
-it in the page. The command line does the same: `webdnn transpile`.
+`transpile` turns a model into a graph descriptor, a folder of static files; the descriptor runner
+loads it in the page. The command line does the same: `webdnn transpile`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ TARGETS = ("webgpu", "wasm")
 
 @dataclass
 class Report:
-    """What `transpile` did: where the descriptor is, what was decided, and the content of model.json."""
+    """What `transpile` did: where the descriptor is, what was decided, and model.json's content."""
 
     output: Path
     notices: list[str] = field(default_factory=list)
@@ -50,8 +51,8 @@ def transpile(
     keep_values: keep every stored value readable after a run (for `webdnn check --layers`).
     progress: called with (stage, done, total).
 
-    Raises WebDNNError (or a subclass) with one clear message for whatever is wrong with the model, the
-    dimensions or the output folder; then nothing has been written.
+    Raises WebDNNError (or a subclass) with one clear message for whatever is wrong with the model,
+    the dimensions or the output folder; then nothing has been written.
     """
     from .descriptor import dump_program, write
     from .errors import WebDNNError

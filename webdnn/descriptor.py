@@ -1,14 +1,13 @@
-"""Writes the graph descriptor (docs/descriptor.md): weights, wasm modules, WGSL, and what a page imports.
+"""Writes the graph descriptor (docs/descriptor.md): weights, kernels, and what a page imports.
 
-Everything is written into a temporary folder beside the output and moved into place at the end, so a
-failed or interrupted transpile leaves nothing behind and an older descriptor untouched.
+Everything is written into a temporary folder beside the output and moved into place at the end, so
+a failed or interrupted transpile leaves nothing behind and an older descriptor untouched.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,8 +16,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from . import __version__
 from .codegen import wasm, wgsl
@@ -49,7 +46,10 @@ class Weights:
 
 
 def gather_weights(programs: Iterable[Program], progress: Progress) -> Weights:
-    """Evaluates every constant that a program reads, once, in order of first use; equal ones share."""
+    """Evaluates each constant that a program reads, in order of first use; equal ones share.
+
+    Raises UnsupportedError for integers that do not fit into 32 bits.
+    """
     order: dict[Value, None] = {}
     for program in programs:
         for step in program.steps:
@@ -87,14 +87,18 @@ class Folder:
 
 
 def runner_source() -> Path:
-    """The folder of the descriptor runner's modules: in the wheel, or beside the checkout's package."""
+    """The folder of the descriptor runner's modules: in the wheel, or beside the package.
+
+    Raises WebDNNError where neither has them.
+    """
     packaged = Path(str(files("webdnn"))) / "runner"
     checkout = Path(__file__).resolve().parent.parent / "runner" / "src"
     for folder in (packaged, checkout):
         if (folder / "index.js").is_file():
             return folder
     raise WebDNNError(
-        f"the descriptor runner is missing: neither {packaged} nor {checkout} has index.js; reinstall webdnn"
+        f"the descriptor runner is missing: neither {packaged} nor {checkout} has index.js; "
+        "reinstall webdnn"
     )
 
 
@@ -226,7 +230,11 @@ def write(
     keep: bool = False,
     progress: Progress = lambda stage, done, total: None,
 ) -> dict[str, Any]:
-    """Writes the descriptor of `programs` (by target) to `output`, atomically; returns model.json's content."""
+    """Writes the descriptor of `programs` (by target) to `output`, atomically.
+
+    Returns the content of model.json. Raises WebDNNError where `output` cannot be written, holds
+    files that are not a descriptor's, or a kernel cannot be compiled; then `output` is as it was.
+    """
     first = next(iter(programs.values()))
     with replacing(output) as path:
         folder = Folder(path)
@@ -266,7 +274,10 @@ def write(
 
 @contextmanager
 def replacing(output: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `output` when the block succeeds, and vanishes when it fails."""
+    """A new folder that takes the place of `output` when the block succeeds, and else vanishes.
+
+    Raises WebDNNError where `output` cannot be written or holds what is not a descriptor's.
+    """
     output = Path(output)
     _refuse_foreign(output)
     parent = output.resolve().parent
@@ -283,11 +294,11 @@ def replacing(output: Path) -> Iterator[Path]:
         yield path
         if output.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{output.name}.old.", dir=parent))
-            os.rename(output, old / "descriptor")
-        os.rename(path, output)
+            output.rename(old / "descriptor")
+        path.rename(output)
     except OSError as error:
         if old is not None and not output.exists():
-            os.rename(old / "descriptor", output)
+            (old / "descriptor").rename(output)
         raise WebDNNError(
             f"could not write the descriptor to {output}: {error.strerror or error}"
         ) from error
@@ -338,4 +349,4 @@ def dump_program(program: Program, target: str, folder: Path) -> None:
     )
 
 
-__all__ = ["FORMAT", "dump_program", "np", "runner_source", "write"]
+__all__ = ["FORMAT", "dump_program", "runner_source", "write"]

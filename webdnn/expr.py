@@ -20,8 +20,8 @@ Grammar (``dtype`` is one of ``f32 f16 i32 u32 bool``)::
 
 Semantics live in OPS, for every target. Integer arithmetic wraps at 32 bits. Comparison with NaN is
 false except `ne`. `min`/`max` propagate NaN. Integer `//` and `%` round towards minus infinity
-(Python); `idiv` and `rem` truncate (C, ONNX); division by zero gives 0 for integers. Shifts by 32 or
-more give 0. Casts from float to integer truncate, saturate, and take NaN to 0.
+(Python); `idiv` and `rem` truncate (C, ONNX); division by zero gives 0 for integers. Shifts by 32
+or more give 0. Casts from float to integer truncate, saturate, and take NaN to 0.
 
 Index arithmetic (i32) is kept in canonical form: a polynomial with integer coefficients over atoms.
 Divisions and remainders are resolved by ranges where that is proved, also for symbolic sizes.
@@ -263,7 +263,7 @@ def make(op: str, args: tuple[Any, ...], dtype: str) -> Expr:
     return found
 
 
-# ---- leaves ---------------------------------------------------------------------------------------
+# ---- leaves --------------------------------------------------------------------------------------
 
 
 def const(value: Scalar, dtype: str | None = None) -> Expr:
@@ -297,7 +297,7 @@ def load(slot: Any, index: Expr | int, dtype: str = "f32") -> Expr:
 
 
 def acc(stage: int, k: int, dtype: str) -> Expr:
-    """The k-th accumulator of reduction stage `stage` (of the template for an Instance: stage 0)."""
+    """The k-th accumulator of reduction stage `stage` (0 for an Instance: its template)."""
     return make("acc", (stage, k), dtype)
 
 

@@ -8,15 +8,16 @@
 
 Three decisions, in this order:
 
-1. **Regions.** An *anchor* is a matrix product, a convolution or a reduction. Its region grows forward
-   over pointwise work while every path leads to one value, the region's *sink* (its post-dominator), so
-   nothing inside is needed elsewhere. Only the sink is stored. A reduction's region may hold further
-   reductions over the same elements: softmax and the normalisations become one kernel.
-2. **Stored or inlined.** Other values ("map") are computed where they are used, unless evaluating them
-   there again and again costs more than a store and loads (`_worth_storing`), or a template needs them in
-   memory.
-3. **Placements.** A stored value has a buffer, an offset and strides; the parts of a concat are computed
-   in place. Everything reads through placements, so a view costs nothing.
+1. **Regions.** An *anchor* is a matrix product, a convolution or a reduction. Its region grows
+   forward over pointwise work while every path leads to one value, the region's *sink* (its
+   post-dominator), so nothing inside is needed elsewhere. Only the sink is stored. A reduction's
+   region may hold further reductions over the same elements: softmax and the normalisations become
+   one kernel.
+2. **Stored or inlined.** Other values ("map") are computed where they are used, unless evaluating
+   them there again and again costs more than a store and loads (`_worth_storing`), or a template
+   needs them in memory.
+3. **Placements.** A stored value has a buffer, an offset and strides; the parts of a concat are
+   computed in place. Everything reads through placements, so a view costs nothing.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class Region:
 
 
 class Fusion:
-    """The decisions for one graph and one target; `fuse` runs it and `lower` turns it into kernels."""
+    """The decisions for one graph and target; `fuse` runs it, `lower` turns it into kernels."""
 
     def __init__(self, graph: Graph, target: str, forced: Iterable[Value] = ()):
         self.target = target
@@ -78,10 +79,10 @@ class Fusion:
         self._find_regions()
         self._choose_stored()
 
-    # ---- regions ----------------------------------------------------------------------------------
+    # ---- regions ---------------------------------------------------------------------------------
 
     def _post_dominators(self) -> dict[Value, Value | None]:
-        """The nearest value through which every path from a value to the outputs goes (None: none)."""
+        """The nearest value through which all paths from a value to the outputs go, if any."""
         post: dict[Value, Value | None] = {}
         depth: dict[Value | None, int] = {None: 0}
         for v in reversed(self.order):
@@ -103,8 +104,8 @@ class Fusion:
         return post
 
     def _find_regions(self) -> None:
-        # A join of two products goes to the later one, so products go backwards; of the reductions of a
-        # softmax the first one must lead, so these go forwards.
+        # A join of two products goes to the later one, so products go backwards; of the reductions
+        # of a softmax the first one must lead, so these go forwards.
         anchors = [v for v in reversed(self.order) if v.node.op.kind == "template"]
         anchors += [v for v in self.order if v.node.op.kind == "reduce"]
         for v in anchors:
@@ -158,7 +159,7 @@ class Fusion:
         if goal is None or region.sink in self.forced:
             return None
         found: set[Value] = set()
-        stack = [u for u in self.users[region.sink]]
+        stack = list(self.users[region.sink])
         while stack:
             v = stack.pop()
             if v in found:
@@ -187,7 +188,7 @@ class Fusion:
     def _join(
         self, region: Region, v: Value, inside: Mapping[Value, tuple[Expr, ...]], frame: Any
     ) -> tuple[Expr, ...] | None:
-        """The index of `v` at a point of the region's space, or None if it cannot be computed there."""
+        """The index of `v` at a point of the region's space, or None where it has none."""
         op = v.node.op
         mine = [i for i in v.inputs if i in inside]
         if v.op == "reshape":
@@ -220,13 +221,13 @@ class Fusion:
         return at
 
     def _leaves(self, values: list[Value]) -> set[Value]:
-        """What a kernel of these values reads from memory, roughly: every outside operand is one buffer."""
+        """What a kernel of these values reads from memory: each outside operand is a buffer."""
         own = set(values)
         return {
             i for v in values for i in v.inputs if i not in own and not (i.constant and i.size == 1)
         }
 
-    # ---- stored or inlined ------------------------------------------------------------------------
+    # ---- stored or inlined -----------------------------------------------------------------------
 
     def _choose_stored(self) -> None:
         for v in self.order:

@@ -16,9 +16,10 @@ Grammar::
     Value = (node, index), with shape: (int | Expr)... and dtype
     Node  = (op, inputs: Value..., attrs, regions: Graph...)
 
-A node is interned by (op, identities of inputs, attrs): equal computations are one object, so common
-subexpressions merge and dead code is simply not reached. Constants are lazy: a value whose inputs are all
-constant is computed by numpy when the descriptor is written, never before, and never held twice.
+A node is interned by (op, identities of inputs, attrs): equal computations are one object, so
+common subexpressions merge and dead code is simply not reached. Constants are lazy: a value whose
+inputs are all constant is computed by numpy when the descriptor is written, never before, and never
+held twice.
 """
 
 from __future__ import annotations
@@ -345,11 +346,12 @@ def rewrite(
 ) -> Graph:
     """Apply the rules everywhere, bottom-up, until none fires; linear in the values visited.
 
-    A rule takes a value whose inputs are already rewritten, and the number of uses of each value; it
-    returns an equal value of the same type, or None. What it returns is visited in turn, so a rule must
-    make progress; the value itself may not be a part of it. Constants are leaves: they are not rewritten.
-    `hits` counts the rules that fired, by name. `origin` is told which value of `graph` each rebuilt value
-    stands for, so that rules may look up what they noted of the graph beforehand.
+    A rule takes a value whose inputs are already rewritten, and the number of uses of each value;
+    it returns an equal value of the same type, or None. What it returns is visited in turn, so a
+    rule must make progress; the value itself may not be a part of it. Constants are leaves: they
+    are not rewritten. `hits` counts the rules that fired, by name. `origin` is told which value of
+    `graph` each rebuilt value stands for, so that rules may look up what they noted of the graph
+    beforehand.
     """
     uses: dict[Value, int] = {}
     for v in graph.values():
@@ -415,7 +417,7 @@ def rewrite(
             (v,) = v.inputs
         return v in among
 
-    # A name survives if it is computed, or is a view of what is computed: as after a change of layout.
+    # A name survives if it is computed, or is a view of what is computed (a change of layout).
     named = {k: run(v) for k, v in graph.names.items() if computed(v, memo)}
     result.names = {k: v for k, v in named.items() if computed(v, live)}
     return result

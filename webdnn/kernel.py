@@ -5,7 +5,7 @@ Three kinds exist:
 
 * `Loop`: parallel axes, optional reduction stages over common axes, and stores. Every elementwise,
   movement, gather, reduction, pooling, softmax and normalisation kernel is one.
-* `Instance`: a template (`codegen/templates/NAME.c`, `NAME.wgsl`) with its holes filled by expressions.
+* `Instance`: a template (`codegen/templates/`) with its holes filled by expressions.
 * `Opaque`: hand-written target text without holes (sort, top-k, ...); never fuses.
 
 Every size, stride and offset in them is a literal or an expression over dims. A target lifts these
@@ -30,7 +30,7 @@ from .expr import Dim, Expr, free, text, walk
 #   sum, prod, max, min    one accumulator
 #   any, all               bool
 #   argmax, argmin         (value, index): the first of equals wins; "argmax_last" the last
-#   scan_sum               inclusive prefix sum along the (single) reduce axis, readable in row stores
+#   scan_sum               inclusive prefix sum along the one reduce axis, for stores by row
 MONOIDS: Mapping[str, int] = {
     "sum": 1,
     "prod": 1,
@@ -48,7 +48,7 @@ MONOIDS: Mapping[str, int] = {
 
 @dataclass(frozen=True)
 class Slot:
-    """A buffer of a kernel. `dtype` is the storage dtype: f32, f16, i32 or u32 (bool is i32 0/1)."""
+    """A buffer of a kernel. `dtype` is the storage dtype: f32, i32 or u32 (bool is i32 0/1)."""
 
     dtype: str
     size: Dim  # elements of the whole buffer that may be touched (upper bound where symbolic)
@@ -91,23 +91,29 @@ class Instance:
 
     `matmul`:  C[b..., m, n] = sum_k A[b..., m, k] * B[b..., n // 8, k, n % 8]
         vars: b0, b1 (batch, may be absent), m, n, k (sizes are their `size`)
-        holes: "a" = Expr of one element of A in b*, m, k (a load, affine in k with coefficient 1, so
+        holes: "a" = one element of A in b*, m, k (a load, affine in k with coefficient 1, so
                contiguous along k; any arithmetic around the load is allowed only if it is cheap);
-               "b" = load whose index is (base(b*) + (n // 8) * (K * 8) + k * 8 + n % 8): the template uses
-               its slot and `attrs["b_base"]` = base(b*) as an Expr.
-        attrs: "b_base", "b_batched" (bool)
+               "b" = load at base(b*) + (n // 8) * (K * 8) + k * 8 + n % 8: the template uses its
+               slot and `attrs["b_base"]` = base(b*)
+        attrs: "b_base" (Expr), "b_batched" (bool)
         stores: in terms of b*, m, n and acc(0, 0): the finished sum. Stores are affine in n with
-        coefficient 1 unless the last axis was permuted; the target checks `expr.coefficient`.
-    `conv`:  Y[b, y, x, g*NG + n] = sum_{ky,kx,c} X[b, y*sy - py + ky*dy, x*sx - px + kx*dx, g*C + c] * W[...]
-        vars: b, y, x, g, n (within the group), ky, kx, c
-        holes: "a" = load of X in terms of vars b, iy, ix, g, c (iy, ix: input coordinates, sizes H, W);
-               out-of-range coordinates read as zero
-        attrs: "stride": (sy, sx), "dilation": (dy, dx), "pad": (top, left) (ints), "groups": int, "b_base"
-               W is packed [G][ceil(NG/8)][ky][kx][c][8]
+               coefficient 1 unless the last axis was permuted; the target checks
+               `expr.coefficient`.
+    `conv`:  Y[b, y, x, g*NG + n] =
+             sum_{ky,kx,c} X[b, y*sy - py + ky*dy, x*sx - px + kx*dx, g*C + c] * W[...]
+        vars: b, y, x, g (where there are groups), n (within the group), ky, kx, c, iy, ix
+        holes: "a" = load of X in terms of b, iy, ix, g, c (iy, ix: input coordinates, sizes H, W);
+               out-of-range coordinates read as zero;
+               "b" = load of W, packed [G][ceil(NG/8)][ky][kx][c][8], in terms of g, n, ky, kx, c
+        attrs: "stride": (sy, sx), "dilation": (dy, dx), "pad": (top, left) (ints),
+               "groups" (int), "b_base" (Expr: where a group's filters begin)
         stores: in terms of b, y, x, g, n and acc(0, 0)
-    `depthwise`:  Y[b, y, x, c] = sum_{ky,kx} X[b, y*sy - py + ky*dy, x*sx - px + kx*dx, c] * W[ky, kx, c]
-        vars: b, y, x, c, ky, kx; holes "a" as conv's (vars b, iy, ix, c), "w" = load of W in ky, kx, c
-        attrs: stride, dilation, pad; stores in terms of b, y, x, c and acc(0, 0)
+    `depthwise`:  Y[b, y, x, c] =
+                  sum_{ky,kx} X[b, y*sy - py + ky*dy, x*sx - px + kx*dx, c] * W[ky, kx, c]
+        vars: b, y, x, c, ky, kx, iy, ix
+        holes: "a" as conv's, in terms of b, iy, ix, c; "w" = load of W in ky, kx, c
+        attrs: "stride", "dilation", "pad"
+        stores: in terms of b, y, x, c and acc(0, 0)
     """
 
     name: str
@@ -125,7 +131,7 @@ class Instance:
 
 @dataclass(frozen=True)
 class Opaque:
-    """A kernel whose text is written by hand for each target; `attrs` are its sizes (int or Expr)."""
+    """A kernel of text written by hand for each target; `attrs` are its sizes (int or Expr)."""
 
     name: str
     template: str
@@ -161,7 +167,7 @@ class Step:
 
 @dataclass
 class Tensor:
-    """A graph input or output: its public dtype and shape, and the buffer that holds it compactly."""
+    """A graph input or output: its dtype and shape, and the buffer that holds it compactly."""
 
     name: str
     dtype: str  # the model's dtype, e.g. "int64"
@@ -173,8 +179,9 @@ class Tensor:
 class Program:
     """Everything that one target runs: buffers, steps in order, signature, and stored model values.
 
-    `stored` maps the name of an imported value that survives to (buffer, shape, strides, offset, dtype) in
-    the source's own axis order, for `webdnn check --layers`.
+    `stored` maps the name of an imported value that survives to where it lies (buffer, dtype,
+    shape, strides and start, in the source's own order of axes), for `webdnn check --layers`;
+    `fused_away` lists the others.
     """
 
     dims: tuple[Expr, ...]
@@ -185,7 +192,6 @@ class Program:
     weights: dict[int, Any] = field(default_factory=dict)  # buffer id -> graph Value (constant)
     stored: dict[str, Any] = field(default_factory=dict)
     fused_away: list[str] = field(default_factory=list)
-    prepare: list[Step] = field(default_factory=list)  # run once, after the weights have arrived
     prepare: list[Step] = field(default_factory=list)  # once, when the weights have arrived
 
     def __str__(self) -> str:

@@ -2,7 +2,8 @@
 
 A value's element is read by *pulling*: from memory if the value is stored, as a literal if it is a
 constant of one element, else through its operator's definition. A region's values are computed by
-*pushing* from its anchor, so that what its template or its reductions leave in registers is used there.
+*pushing* from its anchor, so that what its template or its reductions leave in registers is used
+there.
 """
 
 from __future__ import annotations
@@ -147,7 +148,8 @@ class Builder:
             deep = sorted(cut, key=lambda v: low.fusion.rank[v])[: max(1, len(cut) // 2)]
             names = ", ".join(type_text(v) for v in self.sources)
             raise TooManyBuffers(
-                f"a kernel reads {len(self.slots)} buffers ({names}); {low.fusion.target} allows {limit}",
+                f"a kernel reads {len(self.slots)} buffers ({names}); "
+                f"{low.fusion.target} allows {limit}",
                 set(deep),
             )
         out = []
@@ -181,7 +183,7 @@ class Lowering:
         for name, v in fusion.graph.names.items():
             self.origins.setdefault(v, name)
 
-    # ---- buffers ----------------------------------------------------------------------------------
+    # ---- buffers ---------------------------------------------------------------------------------
 
     def buffer(self, kind: str, dtype: str, shape: Sequence[Dim], name: str = "") -> Placement:
         """A new buffer that holds a value compactly."""
@@ -196,7 +198,7 @@ class Lowering:
         return self.weights[v]
 
     def place(self) -> None:
-        """Placements of every stored value: outputs and inputs first, then concats from the outside in."""
+        """Placements of all stored values: inputs and outputs, then concats from the outside in."""
         f = self.fusion
         for v in f.graph.inputs:
             self.placed[v] = self.buffer("input", v.dtype, v.shape, v.attrs["name"])
@@ -228,7 +230,7 @@ class Lowering:
                 self.placed[part] = inside
             start = start + part.shape[v.attrs["axis"]]
 
-    # ---- kernels ----------------------------------------------------------------------------------
+    # ---- kernels ---------------------------------------------------------------------------------
 
     def emit(self, kernel: Kernel, builder: Builder) -> None:
         """A step for the kernel on the builder's buffers."""
@@ -269,7 +271,7 @@ class Lowering:
         return ", ".join(list(names)[:4])
 
     def map(self, v: Value) -> None:
-        """A stored map value: one loop over its elements, in the order in which they lie in memory."""
+        """A stored map value: one loop over its elements, in their order in memory."""
         b = Builder(self)
         axes = tuple(var(f"i{k}", d) for k, d in enumerate(v.shape))
         assert v.node.op.element is not None
@@ -497,7 +499,7 @@ class Lowering:
             name, "matmul", variables, {"a": a, "b": hole_b}, attrs, (store,), b.finish(), origin
         )
 
-    # ---- looking inside ---------------------------------------------------------------------------
+    # ---- looking inside --------------------------------------------------------------------------
 
     def named(self, program: Program) -> None:
         """Records where the values of the imported model lie, and which were fused away."""
@@ -528,7 +530,10 @@ class Lowering:
 
 
 def weight_array(v: Value) -> np.ndarray:
-    """The bytes of a constant as stored: f32, i32 or u32; raises UnsupportedError if an integer does not fit."""
+    """A constant as stored: f32, i32 or u32.
+
+    Raises UnsupportedError if an integer does not fit into 32 bits.
+    """
     a = evaluate(v)
     kind = storage(v.dtype)
     if kind == "f32":
@@ -536,8 +541,8 @@ def weight_array(v: Value) -> np.ndarray:
     info = np.iinfo(np.int32 if kind == "i32" else np.uint32)
     if a.dtype.kind in "iu" and a.size and (a.min() < info.min or a.max() > info.max):
         raise UnsupportedError(
-            f"a constant {type_text(v)} holds {a.min()}..{a.max()}: integers are 32 bits wide in the page; "
-            "cast it to a float type in the model, or keep its values within 32 bits"
+            f"a constant {type_text(v)} holds {a.min()}..{a.max()}: integers are 32 bits wide in the "
+            "page; cast it to a float type in the model, or keep its values within 32 bits"
         )
     return np.ascontiguousarray(a, info.dtype)
 

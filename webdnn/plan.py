@@ -1,12 +1,12 @@
 """Memory: where the buffers of a program lie.
 
     wasm     one arena: weights | inputs | outputs | temporaries packed by lifetime
-    WebGPU   one GPUBuffer an input, output and slot; temporaries that do not live at once share a slot
-             (a dispatch may not read and write one GPUBuffer through two bindings)
+    WebGPU   one GPUBuffer an input, output and slot; temporaries that do not live at once share a
+             slot (a dispatch may not read and write one GPUBuffer through two bindings)
 
-Weights of all targets lie in one blob, in order of first use. Inputs and outputs are never reused, so a
-second run without refilling gives the same result. Sizes are upper bounds where they are symbolic: the
-plan is static.
+Weights of all targets lie in one blob, in order of first use. Inputs and outputs are never reused,
+so a second run without refilling gives the same result. Sizes are upper bounds where they are
+symbolic: the plan is static.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def plan_arena(
 ) -> Arena:
     """Addresses for the wasm target; `weights`: offset of each weight buffer in the blob.
 
-    Temporaries are placed largest first, each at the lowest address that is free during its lifetime;
-    with `keep` none shares memory.
+    Temporaries are placed largest first, each at the lowest address that is free during its
+    lifetime; with `keep` none shares memory.
     """
     address = dict(weights)
     top = align(weight_bytes, PACK)
@@ -128,7 +128,10 @@ def plan_slots(program: Program, keep: bool = False) -> Slots:
 
 
 def chunks(offsets: Iterable[tuple[int, int]], limit: int) -> Sequence[tuple[int, int]]:
-    """Consecutive ranges (offset, bytes) of the blob, cut between weights, each at most `limit` if possible."""
+    """Consecutive ranges (offset, bytes) of the blob, cut between weights.
+
+    Each is at most `limit` bytes unless one weight is larger.
+    """
     out: list[tuple[int, int]] = []
     for offset, size in sorted(offsets):
         if out and offset + size - out[-1][0] <= limit:

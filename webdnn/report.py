@@ -11,10 +11,13 @@ from .kernel import Loop, Program, Step
 from .plan import lifetimes, nbytes
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1d2433 }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
+  color: #1d2433 }
 table { border-collapse: collapse; width: 100%; margin: 1rem 0 } h1 { margin-bottom: 0 }
-td, th { text-align: left; padding: .25rem .6rem; border-bottom: 1px solid #dde2ea; vertical-align: top }
-td.n, th.n { text-align: right; font-variant-numeric: tabular-nums } code { font-size: .92em; overflow-wrap: anywhere }
+td, th { text-align: left; padding: .25rem .6rem; vertical-align: top;
+  border-bottom: 1px solid #dde2ea }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
+code { font-size: .92em; overflow-wrap: anywhere }
 p.muted, td.muted { color: #677087 }
 """
 
@@ -24,7 +27,8 @@ def _table(head: list[str], rows: list[list[Any]]) -> str:
         number = isinstance(x, (int, float)) or (
             tag == "th" and x in ("bytes", "steps", "kernels", "work items", "k")
         )
-        return f"<{tag}{' class=n' if number else ''}>{escape(f'{x:,}' if isinstance(x, int) else str(x))}</{tag}>"
+        shown = escape(f"{x:,}" if isinstance(x, int) else str(x))
+        return f"<{tag}{' class=n' if number else ''}>{shown}</{tag}>"
 
     lines = ["<tr>" + "".join(cell("th", h) for h in head) + "</tr>"]
     lines += ["<tr>" + "".join(cell("td", c) for c in row) + "</tr>" for row in rows]
@@ -50,9 +54,10 @@ def step_row(k: int, step: Step) -> list[Any]:
 def report_html(document: Mapping[str, Any], programs: Mapping[str, Program]) -> str:
     """The report of one descriptor."""
     files = document["files"]
+    name, made_by = escape(document["name"]), escape(document["generator"])
     parts = [
-        f"<!doctype html><meta charset=utf-8><title>{escape(document['name'])} · WebDNN</title><style>{_STYLE}</style>",
-        f"<h1>{escape(document['name'])}</h1><p class=muted>{escape(document['generator'])}, descriptor format {document['format']}</p>",
+        f"<!doctype html><meta charset=utf-8><title>{name} · WebDNN</title><style>{_STYLE}</style>",
+        f"<h1>{name}</h1><p class=muted>{made_by}, descriptor format {document['format']}</p>",
     ]
     tensors = [
         [kind, t["name"], t["dtype"], str(t["shape"])]

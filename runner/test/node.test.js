@@ -28,7 +28,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 const own = join(root, '.venv', 'bin', 'python');
 const folder = mkdtempSync(join(tmpdir(), 'webdnn-tiny-'));
 execFileSync(
-  process.env.PYTHON ?? (existsSync(own) ? own : 'python3'),
+  existsSync(own) ? own : (process.env.PYTHON ?? 'python3'),
   [join(root, 'tests', 'fixtures', 'tiny_model.py'), folder],
   { stdio: 'inherit' },
 );

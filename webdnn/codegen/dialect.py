@@ -1,8 +1,8 @@
-"""What the two target languages share: printing expressions with sharing, and lifting of parameters.
+"""What the two target languages share: printing of shared expressions, lifting of parameters.
 
-A dialect is a table of spellings plus a few methods. `Printer` walks an interned expression, gives a
-name to whatever is used twice, and replaces every size, stride and offset by a run-time parameter, so
-that two kernels that differ only in sizes print the same text:
+A dialect is a table of spellings plus a few methods. `Printer` walks an interned expression, gives
+a name to whatever is used twice, and replaces every size, stride and offset by a run-time
+parameter, so that two kernels that differ only in sizes print the same text:
 
     ((i * 3136) + j)  with 3136 a literal or ``h*w``   ->   i * P(0) + j,   params = (3136,)
 
@@ -19,7 +19,7 @@ LITERAL = 8
 
 
 class Params:
-    """The run-time parameters of a kernel in order of first use; each is an int or an Expr of dims."""
+    """The run-time parameters of a kernel in order of first use: ints or expressions of dims."""
 
     def __init__(self) -> None:
         self.values: list[Dim] = []
@@ -47,8 +47,8 @@ def invariant(e: Expr) -> bool:
 class Dialect:
     """Base of the two dialects: a subclass fills in the spellings.
 
-    `infix` and `call` map a row of `expr.OPS` to a format string with {0}, {1}, {2}; a (op, dtype) key
-    goes before an op key. Methods that a subclass defines: `const(e)`, `load(e, text_of)`,
+    `infix` and `call` map a row of `expr.OPS` to a format string with {0}, {1}, {2}; a (op, dtype)
+    key goes before an op key. Methods that a subclass defines: `const(e)`, `load(e, text_of)`,
     `param(i)`, `cast(e, text)`, `let(name, e, text)`.
     """
 
@@ -87,12 +87,12 @@ class Dialect:
     def block(self, roots: list[Expr], names: dict[Expr, str], prefix: str = "t") -> list[str]:
         """Lines that compute `roots`; `names` then maps each root to its text.
 
-        What is used twice gets a name. `names` may hold expressions that are already computed; what is
-        named here is added to it, so a later block in the same scope reuses it.
+        What is used twice gets a name. `names` may hold expressions that are already computed; what
+        is named here is added to it, so a later block in the same scope reuses it.
         """
         lines: list[str] = []
         uses: dict[Expr, int] = {}
-        order = [e for e in self._visit(roots, names)]
+        order = self._visit(roots, names)
         for e in order:
             for c in children(e):
                 uses[c] = uses.get(c, 0) + 1

@@ -11,9 +11,9 @@ outermost loop where its variables are known:
     >>> p.value(load(0, i * 64 + j) * load(1, j) + load(1, i))
     '((LD(b0 + i * p0 + j) * LD(b1 + j)) + S(b1[i]))'
 
-A `select` whose branches read memory reads only what it takes: by a branch where the condition is one
-for all lanes, by masked loads otherwise; an index that comes out of memory is clamped to its buffer.
-The functions that the text calls are those of `templates/prelude.h`. f16 computes as f32.
+A `select` whose branches read memory reads only what it takes: by a branch where the condition is
+one for all lanes, by masked loads otherwise; an index that comes out of memory is clamped to its
+buffer. The functions that the text calls are those of `templates/prelude.h`. f16 computes as f32.
 """
 
 from __future__ import annotations
@@ -22,11 +22,24 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 
-from ..expr import OPS, Expr, bounds, children, coefficient, from_poly, poly, walk
+from ..expr import (
+    OPS,
+    Dim,
+    Expr,
+    bounds,
+    children,
+    coefficient,
+    from_poly,
+    maximum,
+    minimum,
+    poly,
+    walk,
+)
 from ..kernel import Slot, Store
 from .dialect import LITERAL, Dialect, Params, invariant
 
@@ -49,23 +62,43 @@ class _Scope:
 class Lanes(Dialect):
     """The C dialect, printing into nested scopes.
 
-    `level` says at which loop depth a variable or accumulator becomes known; `names` how it is spelled.
-    `lane` is the variable whose four values make a vector (None: scalars only), `part` counts the vectors
-    that one iteration handles: the lane variable stands for `name + 4 * part` and its neighbours.
+    `level` says at which loop depth a variable or accumulator becomes known; `names` how it is
+    spelled. `lane` is the variable whose four values make a vector (None: scalars only), `part`
+    counts the vectors that one iteration handles: the lane variable stands for `name + 4 * part`
+    and its neighbours.
     """
 
-    spell = {
-        "add": "({0} + {1})", "sub": "({0} - {1})", "mul": "({0} * {1})",
-        "div": "vidiv({0}, {1})", ("div", "f32"): "({0} / {1})", "neg": "(-{0})",
-        "lt": "({0} < {1})", "le": "({0} <= {1})", "gt": "({0} > {1})", "ge": "({0} >= {1})",
-        "eq": "({0} == {1})", "ne": "({0} != {1})",
-        "and": "({0} & {1})", "or": "({0} | {1})", "xor": "({0} ^ {1})", "not": "NOT({0})",
-        "bitand": "({0} & {1})", "bitor": "({0} | {1})", "bitxor": "({0} ^ {1})", "bitnot": "(~{0})",
+    spell: Mapping[object, str] = {
+        "add": "({0} + {1})",
+        "sub": "({0} - {1})",
+        "mul": "({0} * {1})",
+        "div": "vidiv({0}, {1})",
+        ("div", "f32"): "({0} / {1})",
+        "neg": "(-{0})",
+        "lt": "({0} < {1})",
+        "le": "({0} <= {1})",
+        "gt": "({0} > {1})",
+        "ge": "({0} >= {1})",
+        "eq": "({0} == {1})",
+        "ne": "({0} != {1})",
+        "and": "({0} & {1})",
+        "or": "({0} | {1})",
+        "xor": "({0} ^ {1})",
+        "not": "NOT({0})",
+        "bitand": "({0} & {1})",
+        "bitor": "({0} | {1})",
+        "bitxor": "({0} ^ {1})",
+        "bitnot": "(~{0})",
         "select": "SEL({0}, {1}, {2})",
-        **{op: f"v{op}({{0}})" for op, row in OPS.items() if row.arity == 1 and op not in (
-            "neg", "not", "bitnot", "cast", "bitcast")},
-        **{op: f"v{op}({{0}}, {{1}})" for op in (
-            "floordiv", "mod", "idiv", "rem", "min", "max", "pow", "atan2", "shl", "shr")},
+        **{
+            op: f"v{op}({{0}})"
+            for op, row in OPS.items()
+            if row.arity == 1 and op not in ("neg", "not", "bitnot", "cast", "bitcast")
+        },
+        **{
+            op: f"v{op}({{0}}, {{1}})"
+            for op in ("floordiv", "mod", "idiv", "rem", "min", "max", "pow", "atan2", "shl", "shr")
+        },
     }
 
     def __init__(self, slots: tuple[Slot, ...]) -> None:
@@ -93,7 +126,8 @@ class Lanes(Dialect):
     def varies(self, e: Expr) -> bool:
         """Whether the lanes of `e` may differ."""
         return self.lane is not None and any(
-            x is self.lane or (x.op == "acc" and self.vector_accs) for x in self.leaves(e))
+            x is self.lane or (x.op == "acc" and self.vector_accs) for x in self.leaves(e)
+        )
 
     def loads(self, e: Expr) -> frozenset[Expr]:
         """The loads below `e`."""
@@ -116,8 +150,14 @@ class Lanes(Dialect):
     @contextmanager
     def braces(self, head: str, level: int | None = None) -> Iterator[None]:
         """`head { ... }`; what is hoisted out of it while it is printed lands before it."""
-        self.scopes.append(_Scope(self.scope.level if level is None else level, [],
-                                  guarded=self.scope.guarded, mask=self.scope.mask))
+        self.scopes.append(
+            _Scope(
+                self.scope.level if level is None else level,
+                [],
+                guarded=self.scope.guarded,
+                mask=self.scope.mask,
+            )
+        )
         yield
         inner = self.scopes.pop()
         self.scope.lines += [f"{head} {{".lstrip(), *("  " + x for x in inner.lines), "}"]
@@ -167,7 +207,9 @@ class Lanes(Dialect):
         if e.dtype == "bool":
             return str(int(value))
         if e.dtype in ("i32", "u32"):
-            return "(-2147483647 - 1)" if value == -(2**31) else f"{value}{'u' * (e.dtype == 'u32')}"
+            return (
+                "(-2147483647 - 1)" if value == -(2**31) else f"{value}{'u' * (e.dtype == 'u32')}"
+            )
         value = float(np.float32(value))
         if math.isnan(value):
             return '__builtin_nanf("")'
@@ -185,7 +227,11 @@ class Lanes(Dialect):
         return self.names[e]
 
     def _scalar_leaf(self, e: Expr) -> str:
-        return f"({self.names[e]} + {4 * self.part})" if e is self.lane and self.part else self.names[e]
+        return (
+            f"({self.names[e]} + {4 * self.part})"
+            if e is self.lane and self.part
+            else self.names[e]
+        )
 
     def splat(self, e: Expr) -> str:
         """The value of `e` as a vector."""
@@ -217,8 +263,11 @@ class Lanes(Dialect):
             text = self._find(self._key(x))
             if text is None:
                 text = self._spell(x, texts, lazy)
-                if x.op not in ("const", "var", "acc") and self.lifted(x) is None and (
-                        uses.get(x, 0) > 1 or x in outside):
+                if (
+                    x.op not in ("const", "var", "acc")
+                    and self.lifted(x) is None
+                    and (uses.get(x, 0) > 1 or x in outside)
+                ):
                     text = self._named(self._key(x), text, self._home(x), self.ctype(x))
             texts[x] = text
         return texts[e]
@@ -245,16 +294,26 @@ class Lanes(Dialect):
                 if x.op == "select":
                     selects.append(x)
                     stack.append(x.args[0])
-                    stack.extend(self.loads(x.args[1]) & self.loads(x.args[2]) if not any(
-                        y.op == "select" for y in walk(*x.args[1:])) else ())
+                    stack.extend(
+                        self.loads(x.args[1]) & self.loads(x.args[2])
+                        if not any(y.op == "select" for y in walk(*x.args[1:]))
+                        else ()
+                    )
                 else:
                     stack.extend(children(x))
 
         run()
         lazy = list(selects)
         while lazy:
-            ready = [s for s in lazy if all(
-                y in strict or self._find(self._key(y)) is not None for a in s.args[1:] for y in self.loads(a))]
+            ready = [
+                s
+                for s in lazy
+                if all(
+                    y in strict or self._find(self._key(y)) is not None
+                    for a in s.args[1:]
+                    for y in self.loads(a)
+                )
+            ]
             if not ready:
                 break
             lazy = [s for s in lazy if s not in ready]
@@ -281,16 +340,24 @@ class Lanes(Dialect):
 
         def arg(a: Expr) -> str:
             s = texts[a] if a in texts else self.value(a)
-            return f"{'M' if a.dtype == 'bool' else 'S'}({s})" if varies and not self.varies(a) else s
+            return (
+                f"{'M' if a.dtype == 'bool' else 'S'}({s})" if varies and not self.varies(a) else s
+            )
 
         args = [arg(a) for a in e.args]
         if e.op in ("cast", "bitcast"):
             return self.cast(e, args[0])
-        if e.op in ("floordiv", "mod") and e.dtype == "i32" and (
-                bounds(e.args[0])[0] >= 0 and bounds(e.args[1])[0] > 0):
+        if (
+            e.op in ("floordiv", "mod")
+            and e.dtype == "i32"
+            and (bounds(e.args[0])[0] >= 0 and bounds(e.args[1])[0] > 0)
+        ):
             return f"{'DIV' if e.op == 'floordiv' else 'MOD'}({args[0]}, {args[1]})"
-        if e.op in ("min", "max") and e.dtype == "f32" and (
-                e.args[1].op == "const" and not math.isnan(e.args[1].args[0])):
+        if (
+            e.op in ("min", "max")
+            and e.dtype == "f32"
+            and (e.args[1].op == "const" and not math.isnan(e.args[1].args[0]))
+        ):
             return f"{e.op.upper()}1({args[0]}, {args[1]})"
         form = self.spell.get((e.op, e.args[-1].dtype)) or self.spell[e.op]
         return form.format(*args)
@@ -300,8 +367,11 @@ class Lanes(Dialect):
         if e.op == "bitcast":
             return f"BITS_{target[0].upper()}({x})"
         if target in ("f32", "f16"):
-            return x if source.dtype in ("f32", "f16") else (
-                f"BOOL_F({x})" if source.dtype == "bool" else f"TO_F({x})")
+            return (
+                x
+                if source.dtype in ("f32", "f16")
+                else (f"BOOL_F({x})" if source.dtype == "bool" else f"TO_F({x})")
+            )
         if target == "bool":
             zero = "0" if source.dtype != "f32" else "0.0f"
             zero = "0u" if source.dtype == "u32" else zero
@@ -341,7 +411,8 @@ class Lanes(Dialect):
     # -- memory
 
     def index(self, e: Expr) -> str:
-        """An index as a scalar (of lane 0): its terms added up loop by loop, from the outside in."""
+        """An index as a scalar (of lane 0): its terms added up loop by loop, from the outside
+        in."""
         terms: dict[tuple[Expr, ...], dict[tuple[Expr, ...], int]] = {}
         for monomial, c in poly(e).items():
             inner = tuple(a for a in monomial if not invariant(a))
@@ -426,3 +497,70 @@ class Lanes(Dialect):
                 self.line(f"b{s.slot}[{where}] = {value};")
         else:
             self.line(f"ST{kind}({where}, {value});")
+
+
+# ---- functions ----------------------------------------------------------------------------------
+
+GRAIN_NS = 15_000  # work taken from the shared counter at a time
+
+
+@dataclass(frozen=True)
+class Printed:
+    """A kernel's text and what a step of it needs; equal `body` and `slots` are one C function."""
+
+    name: str
+    body: str
+    slots: tuple[Slot, ...]
+    params: tuple[Dim, ...]
+    items: Dim
+    grain: Dim
+    scratch: Dim  # bytes
+    origin: str
+
+    @property
+    def symbol(self) -> str:
+        """The C name: the schedule's name and a hash of the text."""
+        text = "\n".join((self.body, *(s.dtype + s.access for s in self.slots)))
+        return f"{_identifier(self.name)}_{sha256(text.encode()).hexdigest()[:10]}"
+
+    def function(self) -> str:
+        """The C function under its symbol."""
+        pointers = [
+            f"{'' if s.access != 'read' else 'const '}{STORAGE[s.dtype]}* restrict b{k}"
+            for k, s in enumerate(self.slots)
+        ]
+        casts = ", ".join(f"buffers[{k}]" for k in range(len(self.slots)))
+        head = "".join(f"  const int p{k} = p[{k}];\n" for k in range(len(self.params)))
+        rest = "const int* restrict p, int begin, int end, char* restrict scratch"
+        inner = ", ".join([*pointers, rest])
+        call = ", ".join(x for x in (casts, "p, begin, end, scratch") if x)
+        return (
+            f"OV void {self.symbol}_({inner}) {{\n{head}{_indent(self.body)}\n}}\n"
+            f"__attribute__((weak)) void {self.symbol}("
+            "void* const* buffers, const int* p, int begin, int end, char* scratch) {\n"
+            f"  {self.symbol}_({call});\n}}\n"
+        )
+
+
+def _identifier(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name)[:60] or "kernel"
+
+
+def _indent(text: str, by: str = "  ") -> str:
+    return "\n".join(by + line if line else line for line in text.split("\n"))
+
+
+def grain(each: float, row: Dim) -> Dim:
+    """Work items worth GRAIN_NS, of `row` elements each."""
+    count: Dim = larger(1, int(GRAIN_NS / each) // larger(1, row))
+    return count
+
+
+def smaller(a: Dim, b: Dim) -> Any:
+    """The minimum of two sizes."""
+    return minimum(a, b) if isinstance(a, Expr) or isinstance(b, Expr) else min(a, b)
+
+
+def larger(a: Dim, b: Dim) -> Any:
+    """The maximum of two sizes."""
+    return maximum(a, b) if isinstance(a, Expr) or isinstance(b, Expr) else max(a, b)

@@ -77,7 +77,9 @@ def rejoin(e: Expr) -> Expr:
             memo[x] = x
         else:
             below = [memo[a] if isinstance(a, Expr) else a for a in x.args]
-            memo[x] = x if all(a is b for a, b in zip(below, x.args, strict=True)) else rebuild(x, below)
+            memo[x] = (
+                x if all(a is b for a, b in zip(below, x.args, strict=True)) else rebuild(x, below)
+            )
     return memo[e]
 
 

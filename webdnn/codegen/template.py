@@ -12,10 +12,11 @@
     s -= 1;
     s += x[2];
 
-A line `$for v in EXPR:`, `$if EXPR:`, `$elif EXPR:`, `$else:` governs the more deeply indented lines
-that follow; `$assert EXPR` checks the template's contract; `$# text` is a comment of the template alone; `$let name = EXPR` names a value; `${EXPR}`
-is replaced by the text of a Python expression. If that text has several lines, each is indented as the hole is. Nothing else
-is special.
+A line `$for v in EXPR:`, `$if EXPR:`, `$elif EXPR:`, `$else:` governs the more deeply indented
+lines that follow; `$assert EXPR` checks the template's contract; `$# text` is a comment of the
+template alone; `$let name = EXPR` names a value; `${EXPR}` is replaced by the text of a Python
+expression. If that text has several lines, each is indented as the hole is. Nothing else is
+special.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
-"""Compiles C for WebAssembly with the clang and linker of the `ziglang` package, and remembers objects.
+"""Compiles C for WebAssembly with the clang and linker of the `ziglang` package, and remembers
+objects.
 
     modules = build([Source("relu_1f", "...C...")], module_text)      # {"plain": b"\\0asm...", ...}
 
-Kernels are compiled several to a file, in as many processes as there are processors (four at most), once
-for plain and once for relaxed SIMD; each set is linked with and without shared memory. An object is found
-again by the hash of each kernel in it, so that a model which shares kernels with an earlier one compiles
-only what is new; the linker drops what it does not need. Everything lives below `$WEBDNN_CACHE`, or
-`~/.cache/webdnn`; files appear there by renaming, so that several processes may share it, and the least
-recently used go when it has grown beyond CACHE_BYTES.
+Kernels are compiled several to a file, in as many processes as there are processors (four at most),
+once for plain and once for relaxed SIMD; each set is linked with and without shared memory. An
+object is found again by the hash of each kernel in it, so that a model which shares kernels with an
+earlier one compiles only what is new; the linker drops what it does not need. Everything lives
+below `$WEBDNN_CACHE`, or `~/.cache/webdnn`; files appear there by renaming, so that several
+processes may share it, and the least recently used go when it has grown beyond CACHE_BYTES.
 """
 
 from __future__ import annotations
@@ -28,17 +29,38 @@ from pathlib import Path
 CACHE_BYTES = 256 << 20
 KERNELS_A_FILE = 8
 
-# -fwrapv: integers wrap (expr.py). No contraction: only MADD may fuse, so that a scalar tail and a vector
-# agree. Atomics are allowed in all objects, used in none but the threaded module's: one object links both ways.
+# -fwrapv: integers wrap (expr.py). No contraction: only MADD may fuse, so that a scalar tail and a
+# vector agree. Atomics are allowed in all objects, used in none but the threaded module's: one
+# object links both ways.
 _FLAGS = (
-    "-target", "wasm32-freestanding", "-std=gnu17", "-O3", "-g0", "-w", "-ffreestanding", "-fno-builtin",
-    "-fwrapv", "-ffp-contract=off", "-fno-strict-aliasing", "-fvisibility=hidden", "-mbulk-memory",
-    "-matomics", "-msimd128", "-fno-sanitize=all", "-fno-stack-protector",
+    "-target",
+    "wasm32-freestanding",
+    "-std=gnu17",
+    "-O3",
+    "-g0",
+    "-w",
+    "-ffreestanding",
+    "-fno-builtin",
+    "-fwrapv",
+    "-ffp-contract=off",
+    "-fno-strict-aliasing",
+    "-fvisibility=hidden",
+    "-mbulk-memory",
+    "-matomics",
+    "-msimd128",
+    "-fno-sanitize=all",
+    "-fno-stack-protector",
 )
 _SIMD = {"plain": (), "relaxed": ("-mrelaxed-simd",)}
 _LINK = (
-    "--no-entry", "--gc-sections", "--strip-all", "--import-memory", "--export=__stack_pointer", "-z",
-    "stack-size=1024", "-O2",
+    "--no-entry",
+    "--gc-sections",
+    "--strip-all",
+    "--import-memory",
+    "--export=__stack_pointer",
+    "-z",
+    "stack-size=1024",
+    "-O2",
 )
 _SHARED = ("--shared-memory", "--max-memory=4294967296")
 
@@ -47,7 +69,9 @@ class CompilerError(RuntimeError):
     """The compiler refused text that we printed: a bug of ours. The source is kept at `source`."""
 
     def __init__(self, source: Path, output: str) -> None:
-        super().__init__(f"the generated C does not compile; the source is kept at {source}\n{output[-4000:]}")
+        super().__init__(
+            f"the generated C does not compile; the source is kept at {source}\n{output[-4000:]}"
+        )
         self.source = source
 
 
@@ -78,8 +102,13 @@ def cache_folder() -> Path:
 def _zig(arguments: Sequence[str], scratch: str) -> subprocess.CompletedProcess[str]:
     # zig's own cache would keep every object a second time, without end.
     environment = dict(os.environ, ZIG_GLOBAL_CACHE_DIR=scratch, ZIG_LOCAL_CACHE_DIR=scratch)
-    return subprocess.run([sys.executable, "-m", "ziglang", *arguments], capture_output=True, text=True,
-                          env=environment, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "ziglang", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -109,13 +138,20 @@ def _compile(text: str, flags: Sequence[str], folder: Path) -> Path:
     return target
 
 
-def _objects(kernels: Sequence[Source], simd: str, folder: Path, pool: ThreadPoolExecutor,
-             done: Callable[[int], None]) -> set[Path]:
+def _objects(
+    kernels: Sequence[Source],
+    simd: str,
+    folder: Path,
+    pool: ThreadPoolExecutor,
+    done: Callable[[int], None],
+) -> set[Path]:
     """Object files that together hold all the kernels."""
     found: set[Path] = set()
     missing: list[tuple[Source, Path]] = []
     for kernel in kernels:
-        key = sha256("\n".join((_compiler(), simd, _prelude(), kernel.text)).encode()).hexdigest()[:32]
+        key = sha256("\n".join((_compiler(), simd, _prelude(), kernel.text)).encode()).hexdigest()[
+            :32
+        ]
         entry = folder / "kernels" / key
         try:
             path = folder / entry.read_text()
@@ -139,12 +175,14 @@ def _objects(kernels: Sequence[Source], simd: str, folder: Path, pool: ThreadPoo
     return found
 
 
-def build(kernels: Sequence[Source], module: str,
-          progress: Callable[[int, int], None] | None = None) -> dict[str, bytes]:
+def build(
+    kernels: Sequence[Source], module: str, progress: Callable[[int, int], None] | None = None
+) -> dict[str, bytes]:
     """The four modules: `plain`, `relaxed`, `plain-threads`, `relaxed-threads`.
 
-    `module` is the C text that holds the tables and exports; it is compiled with THREADS defined for the
-    modules that share their memory. `progress(done, total)` counts compiled kernels and linked modules.
+    `module` is the C text that holds the tables and exports; it is compiled with THREADS defined
+    for the modules that share their memory. `progress(done, total)` counts compiled kernels and
+    linked modules.
     """
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
@@ -158,12 +196,16 @@ def build(kernels: Sequence[Source], module: str,
 
     modules: dict[str, bytes] = {}
     with ThreadPoolExecutor(max_workers=max(1, min(4, os.cpu_count() or 1))) as pool:
-        mains = {True: pool.submit(_compile, module, ["-DTHREADS"], folder),
-                 False: pool.submit(_compile, module, [], folder)}
+        mains = {
+            True: pool.submit(_compile, module, ["-DTHREADS"], folder),
+            False: pool.submit(_compile, module, [], folder),
+        }
         for simd in _SIMD:
             objects = sorted(_objects(kernels, simd, folder, pool, step))
             for shared in (False, True):
-                modules[simd + "-threads" * shared] = _link([mains[shared].result(), *objects], shared, folder)
+                modules[simd + "-threads" * shared] = _link(
+                    [mains[shared].result(), *objects], shared, folder
+                )
                 step(1)
     _trim(folder)
     return modules
@@ -172,7 +214,14 @@ def build(kernels: Sequence[Source], module: str,
 def _link(objects: Sequence[Path], shared: bool, folder: Path) -> bytes:
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         target = Path(scratch) / "module.wasm"
-        arguments = ["wasm-ld", *_LINK, *(_SHARED if shared else ()), "-o", str(target), *map(str, objects)]
+        arguments = [
+            "wasm-ld",
+            *_LINK,
+            *(_SHARED if shared else ()),
+            "-o",
+            str(target),
+            *map(str, objects),
+        ]
         done = _zig(arguments, scratch)
         if done.returncode:
             raise CompilerError(objects[0], done.stderr)

@@ -1,8 +1,9 @@
 """The operator set: each operator is defined once, for every target and for constants.
 
-Operators come in layers: `elementwise` (functions of scalars), `movement` (views), `reduce` (monoids over
-axes, and softmax, normalisations and pooling composed of them), `linear` (matrix products and
-convolutions, computed by templates) and `resize`. Frontends and passes build graphs from these names alone.
+Operators come in layers: `elementwise` (functions of scalars), `movement` (views), `reduce`
+(monoids over axes, and softmax, normalisations and pooling composed of them), `linear` (matrix
+products and convolutions, computed by templates) and `resize`. Frontends and passes build graphs
+from these names alone.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -4,9 +4,9 @@
     >>> gelu(placeholder("x", (4,), "f32"))
     gelu:f32[4]
 
-A body is called with expressions (and then printed by a target) or with numpy arrays (and then folds
-constants). Shapes broadcast as numpy's do; the dtype of the result is that of the first operand unless
-`dtype` says otherwise. Integers narrower than 32 bits wrap to their own width.
+A body is called with expressions (and then printed by a target) or with numpy arrays (and then
+folds constants). Shapes broadcast as numpy's do; the dtype of the result is that of the first
+operand unless `dtype` says otherwise. Integers narrower than 32 bits wrap to their own width.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def wrap(e: Any, dtype: str) -> Any:
 
 
 def elementwise(body: Body | None = None, *, dtype: str | None = None, of: int = 0) -> Any:
-    """Make a graph operator of a scalar function; `dtype` fixes the result's, else operand `of`'s is."""
+    """Make a graph operator of a scalar function; its dtype is `dtype`, else operand `of`'s."""
     if body is None:
         return lambda b: elementwise(b, dtype=dtype, of=of)
     name = body.__name__.rstrip("_")
@@ -135,7 +135,7 @@ def elementwise(body: Body | None = None, *, dtype: str | None = None, of: int =
         operands = values[1:] if name == "where" else values
         if len({v.dtype for v in operands}) > 1:
             raise UnsupportedError(
-                f"{name}: operands must have one dtype, found {', '.join(type_text(v) for v in operands)}"
+                f"{name}: operands must have one dtype, found {', '.join(map(type_text, operands))}"
             )
         known = fold_known(op, values, attrs)
         return known if known is not None else op(*values, **attrs)
@@ -444,7 +444,7 @@ def shift_left(x, n):
 
 @elementwise
 def shift_right(x, n):
-    """Signed integers keep their sign; shifts by a negative amount or by the width or more leave only that."""
+    """Signed integers keep their sign; shifts by less than 0 or more than 31 leave only that."""
     if (x.dtype == "u32") if isinstance(x, Expr) else np.asarray(x).dtype.kind == "u":
         return select(_beyond(n), 0, expr.apply("shr", x, n))
     return expr.apply("shr", x, select(_beyond(n), 31, n))
@@ -474,7 +474,7 @@ def cast_(x, *, to):
 
 
 def _round_f16(x: Expr) -> Expr:
-    """float16 values are computed in f32; a cast to float16 is exact to f16's 11 bits within its range."""
+    """float16 is computed in f32; a cast to it rounds to its 11 bits, to infinity beyond its range."""
     bits = expr.bitcast(x, "u32")
     half = expr.binary("bitand", expr.binary("shr", bits, 13), 1) + 0xFFF
     rounded = expr.bitcast(expr.binary("bitand", bits + half, 0xFFFFE000), "f32")

@@ -1,7 +1,7 @@
-"""Small integer tensors whose elements are known when the model is transpiled, symbolic dims included.
+"""Small integer tensors that are known when the model is transpiled, symbolic dims included.
 
-Shape arithmetic in a model (Shape, Gather, Mul, Concat, Reshape ...) is evaluated here with numpy arrays
-of ints and expressions, so that a graph never computes its own shapes at run time.
+Shape arithmetic in a model (Shape, Gather, Mul, Concat, Reshape ...) is evaluated here with numpy
+arrays of ints and expressions, so that a graph never computes its own shapes at run time.
 
     >>> from webdnn.expr import dim
     >>> known(ints([1, dim("h", 1, 8)], "i64")).tolist()
@@ -46,7 +46,7 @@ def ints(values: Any, dtype: str = "i64") -> Value:
 
 
 def known(v: Value) -> np.ndarray | None:
-    """The elements as an object array of ints and expressions, or None if they are not all known."""
+    """The elements as an object array of ints and expressions; None if not all are known."""
     if v.op == "ints":
         out = np.empty(len(v.attrs["values"]), dtype=object)
         out[:] = v.attrs["values"]

@@ -4,9 +4,9 @@
     >>> matmul(placeholder("a", (3, 4), "f32"), placeholder("b", (4, 5), "f32"))
     matmul:f32[3,5]
 
-Convolutions are NHWC with filters [KH, KW, C/groups, M]; that is a definition, not a choice: frontends
-of NCHW formats wrap them in transposes. The last pass replaces `matmul` and `conv` by their packed
-forms, whose second operand lies in panels [..., ceil(N/8), K, 8].
+Convolutions are NHWC with filters [KH, KW, C/groups, M]; that is a definition, not a choice:
+frontends of NCHW formats wrap them in transposes. The last pass replaces `matmul` and `conv` by
+their packed forms, whose second operand lies in panels [..., ceil(N/8), K, 8].
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def _conv_infer(
     for o in (oh, ow):
         if isinstance(o, int) and o < 1:
             raise UnsupportedError(
-                f"conv: the window of {type_text(w)} does not fit into {type_text(x)} with pads {pads}"
+                f"conv: the window of {type_text(w)} does not fit into {type_text(x)} "
+                f"with pads {pads}"
             )
     return [((n, oh, ow, m), x.dtype)]
 
@@ -111,9 +112,9 @@ def conv_transpose(
 ) -> Value:
     """The adjoint of conv: x [N,H,W,C], w [KH,KW,C/groups,M/groups... per group], see below.
 
-    w is [KH, KW, C, M/groups] (channel c of x feeds the M/groups outputs of its group). Where the windows
-    do not overlap (kernel = stride) it is one matrix product and a rearrangement; else a convolution with
-    the flipped filters over x with zeros between its elements.
+    w is [KH, KW, C, M/groups] (channel c of x feeds the M/groups outputs of its group). Where the
+    windows do not overlap (kernel = stride) it is one matrix product and a rearrangement; else a
+    convolution with the flipped filters over x with zeros between its elements.
     """
     n, h, wd, c = x.shape
     kh, kw, _, mg = w.shape
@@ -166,7 +167,10 @@ PACKED_MATMUL = Op("packed_matmul", "template", _packed_matmul_infer)
 
 
 def pack_matmul(a: Value, b: Value) -> Value:
-    """matmul with the second operand in panels; weights without batch axes merge a's batch into rows."""
+    """matmul with b in panels: a [..., M, K], b [..., K, N] -> [..., M, N].
+
+    Where b has no batch axes, those of a become rows.
+    """
     if all(d == 1 for d in b.shape[:-2]) and a.rank > 2:
         out_shape = MATMUL.infer(a, b)[0][0]
         rows = reshape(a, (product(a.shape[:-1]), a.shape[-1]))
@@ -218,7 +222,7 @@ DEPTHWISE = Op(
 
 
 def pack_conv(x: Value, w: Value, stride: Any, pads: Any, dilation: Any, groups: int) -> Value:
-    """conv in the form that a template takes: a matmul if 1x1, depthwise, or with filters in panels."""
+    """conv in the form of a template: a matmul if 1x1, depthwise, or with filters in panels."""
     n, h, wd, c = x.shape
     kh, kw, cg, m = w.shape
     if (kh, kw) == (1, 1) and groups == 1 and not any(pads):

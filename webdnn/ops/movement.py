@@ -4,8 +4,8 @@
     >>> reshape(placeholder("x", (2, 6), "f32"), (3, -1))
     reshape:f32[3,4]
 
-None of these costs anything by itself: the fuser reads through them, places through them (concat), or
-makes one copying kernel where a template needs its operand in a certain order.
+None of these costs anything by itself: the fuser reads through them, places through them (concat),
+or makes one copying kernel where a template needs its operand in a certain order.
 """
 
 from __future__ import annotations
@@ -282,7 +282,7 @@ def _pad_mode_element(node: Node, read: Read, idx: Index) -> Expr:
         elif node.attrs["mode"] == "wrap":
             j = j % d
         else:
-            # reflect without repeating the edge; fold twice so that a pad of d - 1 on both sides is right
+            # reflect without repeating the edge; folded twice, for a pad of d - 1 on both sides
             j = select(j < 0, -j, j)
             j = select(j < d, j, (lift(d) - 1) * 2 - j)
             j = minimum(maximum(j, 0), lift(d) - 1)
@@ -304,7 +304,11 @@ PAD_MODE = Op(
 def pad(
     x: Value, before: Sequence[Dim], after: Sequence[Dim], mode: str = "constant", value: float = 0
 ) -> Value:
-    """Padding by `mode`: constant, edge, reflect (edge not repeated) or wrap; negative amounts crop."""
+    """Padding by `mode`: constant, edge, reflect (edge not repeated) or wrap.
+
+    `before[k]` and `after[k]` elements along axis k; negative amounts crop. Raises UnsupportedError
+    where an axis is too short to be reflected.
+    """
     before, after = [as_dim(b) for b in before], [as_dim(a) for a in after]
     low = lambda d: d if isinstance(d, int) else 0  # noqa: E731
     if any(low(d) < 0 for d in (*before, *after)):
@@ -329,7 +333,8 @@ def pad(
             least = d if isinstance(d, int) else int(lift(d).args[1]) if d.op == "dim" else 1
             if isinstance(d, int) and max(upper(b), upper(a)) > max(0, least - 1):
                 raise UnsupportedError(
-                    f"pad: reflect by {max(upper(b), upper(a))} needs an axis longer than that; {type_text(x)}"
+                    f"pad: reflect by {max(upper(b), upper(a))} needs an axis longer than that; "
+                    f"found {type_text(x)}"
                 )
     return PAD_MODE(x, before=tuple(before), after=tuple(after), mode=mode)
 
@@ -523,7 +528,11 @@ GATHER_ND = Op(
 
 
 def gather_nd(x: Value, indices: Value, batch_dims: int = 0) -> Value:
-    """ONNX GatherND: the last axis of indices holds coordinates into x after batch_dims shared axes."""
+    """ONNX GatherND: the last axis of indices holds coordinates into x.
+
+    The first batch_dims axes are shared: x [B..., D..., R...], indices [B..., I..., len(D)] ->
+    [B..., I..., R...]. Negative coordinates count from the end; others are clamped.
+    """
     return GATHER_ND(x, indices, batch_dims=batch_dims)
 
 
@@ -578,7 +587,11 @@ def windows(
     stride: Sequence[int],
     dilation: Sequence[int],
 ) -> Value:
-    """Sliding windows: axis a becomes the window's position; the offsets within are appended as axes."""
+    """Sliding windows: axis a becomes the window's position, offsets within are appended as axes.
+
+    [.., D, ..] -> [.., (D - (size - 1) * dilation - 1) // stride + 1, .., size...]. Raises
+    UnsupportedError where a window is larger than its axis.
+    """
     return WINDOWS(
         x, axes=tuple(axes), size=tuple(size), stride=tuple(stride), dilation=tuple(dilation)
     )

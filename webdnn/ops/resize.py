@@ -1,7 +1,7 @@
 """Resizing along axes: nearest, linear and cubic interpolation, as compositions.
 
-Coordinates are computed as tensors (so they fold into small tables where sizes are known) and elements
-are gathered along one axis at a time: interpolation is separable.
+Coordinates are computed as tensors (so they fold into small tables where sizes are known) and
+elements are gathered along one axis at a time: interpolation is separable.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from .movement import gather, iota, repeat, reshape
 def _source(
     x: Value, axis: int, out: Any, scale: float | None, coordinates: str, roi: tuple[float, float]
 ) -> Value:
-    """The source coordinate (f32[out]) of each output position; `scale` = output/input size, if given."""
+    """The source coordinate (f32[out]) of each output position; `scale`: output/input size."""
     size = x.shape[axis]
     i = iota((out,), 0, "f32")
     n_in, n_out = (cast(ints(d, "i64"), "f32") for d in (size, out))
@@ -103,7 +103,10 @@ def resize(
 ) -> Value:
     """x resized to `out` elements along one axis, by ONNX Resize's definitions.
 
-    mode: nearest, linear or cubic. coordinates: the coordinate transformation. rounding: of nearest.
+    mode: nearest, linear or cubic. coordinates: the coordinate transformation. rounding: the rule
+    of nearest. scale: output/input size where the model gives it (else that of the sizes). cubic:
+    the coefficient of the cubic kernel. roi: the part of the axis that tf_crop_and_resize takes;
+    `extrapolation` stands for what lies outside x. Raises UnsupportedError for what is not ONNX's.
     """
     out = as_dim(out)
     if antialias:
