@@ -21,8 +21,8 @@ import { FORMAT, instantiate, load, prepare, requirements } from '../src/index.j
 import { check } from '../src/descriptor.js';
 
 /**
- * The hand-made descriptor (tests/fixtures), built by its Python script. The interpreter is
- * $PYTHON, the checkout's environment, or python3; it needs numpy and ziglang.
+ * The hand-made descriptor (tests/fixtures), built by its Python script. The interpreter is the
+ * checkout's environment, $PYTHON, or python3; it needs numpy and ziglang.
  */
 const root = fileURLToPath(new URL('../..', import.meta.url));
 const own = join(root, '.venv', 'bin', 'python');
