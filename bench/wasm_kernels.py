@@ -2,9 +2,9 @@
 
     python -m bench.wasm_kernels [--plain] [--rounds 20] [FILTER]
 
-One module holds every shape as a step; Chromium times each step over and over, and the ceiling (twelve
-independent chains of multiply-add in registers) in between; the minimum of each is printed. Absolute numbers
-drift with the machine: compare within one run.
+One module holds every shape as a step; Chromium times each step over and over, and the ceiling
+(twelve independent chains of multiply-add in registers) in between; the minimum of each is printed.
+Absolute numbers drift with the machine: compare within one run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""The vector mathematics of the wasm prelude against numpy in double precision, in units in the last place."""
+"""The vector mathematics of the wasm prelude against numpy in double precision, in units in the
+last place."""
 
 from __future__ import annotations
 
@@ -128,7 +129,8 @@ def compute(
 
 
 def ulps(got: np.ndarray, want: np.ndarray) -> np.ndarray:
-    """Error in units in the last place of the exact result; disagreement about NaN or inf is infinite."""
+    """Error in units in the last place of the exact result; disagreement about NaN or inf is
+    infinite."""
     with np.errstate(all="ignore"):
         rounded = want.astype(np.float32)
         unit = np.spacing(np.minimum(np.abs(rounded), np.float32(1.7e38))).astype(np.float64)
@@ -161,7 +163,8 @@ def test_unary(unary, name):
     error = ulps(results[name], want)
     worst = int(np.argmax(error))
     assert error[worst] <= ULP[name], (
-        f"{name}({x[worst]!r}) = {results[name][worst]!r}, expected {want[worst]!r}: {error[worst]:.3g} ulp"
+        f"{name}({x[worst]!r}) = {results[name][worst]!r}, expected {want[worst]!r}:"
+        f" {error[worst]:.3g} ulp"
     )
     zero = want == 0
     assert (np.signbit(results[name][zero]) == np.signbit(want[zero])).all(), "the sign of zero"

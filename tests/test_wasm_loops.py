@@ -1,7 +1,8 @@
-"""Loops on wasm against a numpy reading of the same expressions: random kernels, and the corners by hand.
+"""Loops on wasm against a numpy reading of the same expressions: random kernels, and the corners by
+hand.
 
-Inputs are multiples of 1/4 below 8, so that sums and products of a few of them are exact and a wrong
-element cannot hide behind a tolerance.
+Inputs are multiples of 1/4 below 8, so that sums and products of a few of them are exact and a
+wrong element cannot hide behind a tolerance.
 """
 
 from __future__ import annotations
@@ -46,7 +47,8 @@ class Draw:
         return self.draw(st.integers(1, one_in)) == one_in
 
     def index(self, slot: int, variables: list, shift=None):
-        """An index into `slot`: some variables in some order, sometimes divided, reversed or wrapped."""
+        """An index into `slot`: some variables in some order, sometimes divided, reversed or
+        wrapped."""
         chosen = [v for v in self.draw(st.permutations(variables)) if not self.chance(4)]
         if self.chance(2):
             chosen = [v for v in variables if v in chosen]
@@ -187,7 +189,8 @@ def contents(loop: Loop, seed: int, special: bool = False) -> dict[int, np.ndarr
 
 
 def compare(loops: list[Loop], inputs: list[dict[int, np.ndarray]], **options) -> None:
-    """All loops in one module; every slot must hold what numpy says, and inputs must be unchanged."""
+    """All loops in one module; every slot must hold what numpy says, and inputs must be
+    unchanged."""
     values, at = {}, 0
     firsts = []
     for loop, given_ in zip(loops, inputs, strict=True):

@@ -1,4 +1,5 @@
-"""matmul, conv and depthwise on wasm against onnxruntime: one module of many shapes, plain and threaded."""
+"""matmul, conv and depthwise on wasm against onnxruntime: one module of many shapes, plain and
+threaded."""
 
 from __future__ import annotations
 
@@ -54,22 +55,22 @@ def matmul(m, n, k, batch=1, batched=False, act="none", read="row", out="row") -
 
 
 MATMULS = [
-    dict(m=1, n=1000, k=64),
-    dict(m=1, n=13, k=7),
-    dict(m=1, n=1, k=5),
-    dict(m=2, n=8, k=16),
-    dict(m=3, n=9, k=5),
-    dict(m=5, n=3, k=3),
-    dict(m=49, n=20, k=33),
-    dict(m=200, n=64, k=40),
-    dict(m=128, n=96, k=64, batch=2, batched=True),
-    dict(m=37, n=50, k=19, batch=3, act="gelu"),
-    dict(m=50, n=24, k=30, read="relu"),
-    dict(m=21, n=12, k=10, batch=2, out="transposed"),
-    dict(m=70, n=9, k=11, read="transposed"),
-    dict(m=64, n=16, k=1100),
-    dict(m=13, n=1, k=300),
-    dict(m=16, n=4, k=20),
+    {"m": 1, "n": 1000, "k": 64},
+    {"m": 1, "n": 13, "k": 7},
+    {"m": 1, "n": 1, "k": 5},
+    {"m": 2, "n": 8, "k": 16},
+    {"m": 3, "n": 9, "k": 5},
+    {"m": 5, "n": 3, "k": 3},
+    {"m": 49, "n": 20, "k": 33},
+    {"m": 200, "n": 64, "k": 40},
+    {"m": 128, "n": 96, "k": 64, "batch": 2, "batched": True},
+    {"m": 37, "n": 50, "k": 19, "batch": 3, "act": "gelu"},
+    {"m": 50, "n": 24, "k": 30, "read": "relu"},
+    {"m": 21, "n": 12, "k": 10, "batch": 2, "out": "transposed"},
+    {"m": 70, "n": 9, "k": 11, "read": "transposed"},
+    {"m": 64, "n": 16, "k": 1100},
+    {"m": 13, "n": 1, "k": 300},
+    {"m": 16, "n": 4, "k": 20},
 ]
 
 
@@ -144,7 +145,18 @@ def conv(
     xx = _out(w, kx, stride[1], dilation[1], pads[1] + pads[3])
     v = {
         k: var(k, s)
-        for k, s in dict(b=batch, y=yy, x=xx, g=groups, n=n, ky=ky, kx=kx, c=c, iy=h, ix=w).items()
+        for k, s in {
+            "b": batch,
+            "y": yy,
+            "x": xx,
+            "g": groups,
+            "n": n,
+            "ky": ky,
+            "kx": kx,
+            "c": c,
+            "iy": h,
+            "ix": w,
+        }.items()
     }
     p = (n + 7) // 8
     base = v["g"] * (p * ky * kx * c * 8)
@@ -179,7 +191,19 @@ def depthwise(
     ky, kx = kernel
     yy = _out(h, ky, stride[0], dilation[0], pads[0] + pads[2])
     xx = _out(w, kx, stride[1], dilation[1], pads[1] + pads[3])
-    v = {k: var(k, s) for k, s in dict(b=batch, y=yy, x=xx, ky=ky, kx=kx, c=c, iy=h, ix=w).items()}
+    v = {
+        k: var(k, s)
+        for k, s in {
+            "b": batch,
+            "y": yy,
+            "x": xx,
+            "ky": ky,
+            "kx": kx,
+            "c": c,
+            "iy": h,
+            "ix": w,
+        }.items()
+    }
     a = load(0, ((v["b"] * h + v["iy"]) * w + v["ix"]) * c + v["c"])
     y = minimum(maximum(acc(0, 0, "f32") + load(2, v["c"]), 0.0), 6.0)
     return Instance(
@@ -220,40 +244,48 @@ def reference(x, w, b, case) -> np.ndarray:
 
 ONE, BOTH = (1, 1, 1, 1), (2, 2)
 CONVS = [
-    dict(h=14, w=14, c=16, n=24, pads=ONE),
-    dict(h=15, w=13, c=3, n=10, batch=2, stride=BOTH, pads=ONE),
-    dict(
-        h=9,
-        w=11,
-        c=5,
-        n=7,
-        groups=3,
-        kernel=(3, 2),
-        stride=(2, 1),
-        dilation=(1, 2),
-        pads=(2, 0, 1, 3),
-    ),
-    dict(h=7, w=7, c=8, n=3, kernel=(5, 5), dilation=BOTH, pads=(4, 4, 4, 4)),
-    dict(h=8, w=8, c=12, n=8, groups=2, kernel=(1, 1), stride=BOTH),
-    dict(h=30, w=34, c=16, n=16, pads=ONE),
-    dict(h=3, w=3, c=4, n=9),
-    dict(h=1, w=50, c=6, n=11, kernel=(1, 3), pads=(0, 1, 0, 1)),
-    dict(h=12, w=10, c=7, n=1, pads=ONE),
-    dict(h=2, w=2, c=3, n=5, kernel=(4, 4), pads=(3, 3, 3, 3)),
-    dict(h=40, w=20, c=3, n=32, kernel=(7, 7), stride=BOTH, pads=(3, 3, 3, 3)),
-    dict(h=20, w=20, c=24, n=3, kernel=(9, 9), pads=(4, 4, 4, 4)),
+    {"h": 14, "w": 14, "c": 16, "n": 24, "pads": ONE},
+    {"h": 15, "w": 13, "c": 3, "n": 10, "batch": 2, "stride": BOTH, "pads": ONE},
+    {
+        "h": 9,
+        "w": 11,
+        "c": 5,
+        "n": 7,
+        "groups": 3,
+        "kernel": (3, 2),
+        "stride": (2, 1),
+        "dilation": (1, 2),
+        "pads": (2, 0, 1, 3),
+    },
+    {"h": 7, "w": 7, "c": 8, "n": 3, "kernel": (5, 5), "dilation": BOTH, "pads": (4, 4, 4, 4)},
+    {"h": 8, "w": 8, "c": 12, "n": 8, "groups": 2, "kernel": (1, 1), "stride": BOTH},
+    {"h": 30, "w": 34, "c": 16, "n": 16, "pads": ONE},
+    {"h": 3, "w": 3, "c": 4, "n": 9},
+    {"h": 1, "w": 50, "c": 6, "n": 11, "kernel": (1, 3), "pads": (0, 1, 0, 1)},
+    {"h": 12, "w": 10, "c": 7, "n": 1, "pads": ONE},
+    {"h": 2, "w": 2, "c": 3, "n": 5, "kernel": (4, 4), "pads": (3, 3, 3, 3)},
+    {"h": 40, "w": 20, "c": 3, "n": 32, "kernel": (7, 7), "stride": BOTH, "pads": (3, 3, 3, 3)},
+    {"h": 20, "w": 20, "c": 24, "n": 3, "kernel": (9, 9), "pads": (4, 4, 4, 4)},
 ]
 DEPTHWISE = [
-    dict(h=14, w=14, c=16, pads=ONE),
-    dict(h=15, w=13, c=7, batch=2, stride=BOTH, pads=(1, 0, 1, 1)),
-    dict(h=20, w=21, c=12, kernel=(5, 5), pads=(2, 2, 2, 2)),
-    dict(h=20, w=21, c=12, kernel=(5, 5), stride=BOTH, pads=(2, 2, 2, 2)),
-    dict(h=20, w=21, c=12, dilation=BOTH, pads=(2, 2, 2, 2)),
-    dict(h=3, w=4, c=6, kernel=(7, 7), pads=(3, 3, 3, 3)),
-    dict(h=2, w=2, c=9, kernel=(5, 3), stride=(3, 3), dilation=(3, 1), pads=(6, 3, 6, 3)),
-    dict(h=9, w=30, c=8, kernel=(1, 3)),
-    dict(h=12, w=12, c=1, pads=ONE),
-    dict(h=7, w=7, c=33, kernel=(3, 5), stride=(2, 1), pads=(1, 2, 1, 2)),
+    {"h": 14, "w": 14, "c": 16, "pads": ONE},
+    {"h": 15, "w": 13, "c": 7, "batch": 2, "stride": BOTH, "pads": (1, 0, 1, 1)},
+    {"h": 20, "w": 21, "c": 12, "kernel": (5, 5), "pads": (2, 2, 2, 2)},
+    {"h": 20, "w": 21, "c": 12, "kernel": (5, 5), "stride": BOTH, "pads": (2, 2, 2, 2)},
+    {"h": 20, "w": 21, "c": 12, "dilation": BOTH, "pads": (2, 2, 2, 2)},
+    {"h": 3, "w": 4, "c": 6, "kernel": (7, 7), "pads": (3, 3, 3, 3)},
+    {
+        "h": 2,
+        "w": 2,
+        "c": 9,
+        "kernel": (5, 3),
+        "stride": (3, 3),
+        "dilation": (3, 1),
+        "pads": (6, 3, 6, 3),
+    },
+    {"h": 9, "w": 30, "c": 8, "kernel": (1, 3)},
+    {"h": 12, "w": 12, "c": 1, "pads": ONE},
+    {"h": 7, "w": 7, "c": 33, "kernel": (3, 5), "stride": (2, 1), "pads": (1, 2, 1, 2)},
 ]
 
 

@@ -23,7 +23,8 @@ RUNNER = Path(__file__).parent / "wasm_run.mjs"
 
 @functools.cache
 def node_flags() -> tuple[str, ...]:
-    """Node 20 has relaxed SIMD behind a flag; later versions have it without, and refuse the flag."""
+    """Node 20 has relaxed SIMD behind a flag; later versions have it without, and refuse the
+    flag."""
     version = subprocess.run(
         ["node", "--version"], capture_output=True, text=True, check=True
     ).stdout
@@ -51,7 +52,8 @@ def run(
     profile: bool = False,
     modules=None,
 ):
-    """The contents of every buffer after `prepare` and `run`; fails if a byte between buffers changed."""
+    """The contents of every buffer after `prepare` and `run`; fails if a byte between buffers
+    changed."""
     dims = dims or {}
     addresses, contents, at = {}, {}, GUARD
     for b in p.buffers:
@@ -111,7 +113,8 @@ def run(
 def calculate(
     root: Expr, values: dict[Expr, np.ndarray], buffers: Mapping[int, np.ndarray]
 ) -> np.ndarray:
-    """A numpy reading of an expression; `values` holds variables and accumulators. Indices are clamped."""
+    """A numpy reading of an expression; `values` holds variables and accumulators. Indices are
+    clamped."""
     with np.errstate(all="ignore"):
         for e in walk(root):
             if e in values:

@@ -441,11 +441,10 @@ class Lanes(Dialect):
 
     def _address(self, slot: Any, index: Expr) -> tuple[str, str]:
         """How four lanes are reached ("", "S", "G", or "1": one element for all) and the text."""
-        size = self._size(slot)
         if any(x.op in ("load", "bitcast") for x in walk(index)):  # read from memory: never trusted
             if not self.varies(index):
-                return "1", f"CLAMP({self.value(index)}, {size})"
-            return "G", f"b{slot}, CLAMP({self.value(index)}, S({size}))"
+                return "1", f"CLAMP({self.value(index)}, {self._size(slot)})"
+            return "G", f"b{slot}, CLAMP({self.value(index)}, S({self._size(slot)}))"
         if not self.varies(index):
             return "1", self.index(index)
         step = coefficient(index, self.lane)  # type: ignore[arg-type]

@@ -117,7 +117,8 @@ class _InstancePrinter(Lanes):
         e = self.kernel.holes[hole]
         if e.op != "load":
             raise ValueError(
-                f"{self.kernel.name}: hole {hole} of {self.kernel.template} must be a load, found {e}"
+                f"{self.kernel.name}: hole {hole} of {self.kernel.template} must be a load,"
+                f" found {e}"
             )
         return e
 
@@ -258,7 +259,8 @@ def _conv(kernel: Instance) -> Printed:
         "merged": int(
             kernel.attrs["dilation"][1] == 1 and p.step(a.args[1], "ix") == p.extent("c")
         ),
-        "coordinates": "const int y = positions[m - m_begin].y_out, x = positions[m - m_begin].x_out;",
+        "coordinates": "const Position* const at = positions + (m - m_begin);\n"
+        "const int y = at->y_out, x = at->x_out;",
     }
     p.tiles(env)
     items = (
