@@ -8,23 +8,25 @@
         return n.Mul(n.Mul(x, n.Add(n.Erf(n.Div(x, f32(1.41421356))), f32(1))), f32(0.5))
 
 A row is one operator: X is an input drawn at random, W a constant drawn at random, an array is a
-constant, `given(array)` an input with those elements, None an omitted input; the rest are attributes. A
-case is a function over a `Net`, whose methods are ONNX's operators. Inputs depend on the case's name
-alone, so a failure repeats. Sizes are odd on purpose: kernels go wrong at the last 1, 3 or 7 of something.
+constant, `given(array)` an input with those elements, None an omitted input; the rest are
+attributes. A case is a function over a `Net`, whose methods are ONNX's operators. Inputs depend on
+the case's name alone, so a failure repeats. Sizes are odd on purpose: kernels go wrong at the last
+1, 3 or 7 of something.
 
 The oracle is onnxruntime; onnx.reference where onnxruntime lacks the operator or is known to differ
 (`oracle="reference"`). A result is right when it differs by no more than `tol` times the largest
-magnitude of the expected output; with `special` (NaN, infinities, extremes) each element by itself. On
-WebGPU a special element may be anything where the expected one is not finite: WGSL promises nothing there.
+magnitude of the expected output; with `special` (NaN, infinities, extremes) each element by
+itself. On WebGPU a special element may be anything where the expected one is not finite: WGSL
+promises nothing there.
 
-`dims` makes dimensions symbolic; `sizes` are the bindings that are run. Cases share nothing, so that many
-of them can be one program: `merged` makes one graph of many.
+`dims` makes dimensions symbolic; `sizes` are the bindings that are run. Cases share nothing, so
+that many of them can be one program: `merged` makes one graph of many.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +43,9 @@ DEFAULT_OPSET = 17
 
 @dataclass(frozen=True)
 class Spec:
-    """A tensor to draw: shape (names are symbolic), range, dtype; or its elements. `constant`: an initialiser."""
+    """A tensor to draw: shape (names are symbolic), range, dtype; or its elements. `constant`: an
+    initialiser.
+    """
 
     shape: tuple[int | str, ...]
     lo: float = -2.0
@@ -137,19 +141,19 @@ class Case:
         """What is wrong with a result, or nothing."""
         tol = self.tol if tol is None else tol
         if got.shape != wanted.shape or got.dtype != wanted.dtype:
-            return f"{got.dtype}{list(got.shape)} found, {wanted.dtype}{list(wanted.shape)} expected"
+            kinds = [f"{a.dtype}{list(a.shape)}" for a in (got, wanted)]
+            return f"{kinds[0]} found, {kinds[1]} expected"
         if not wanted.size:
             return ""
         if wanted.dtype.kind != "f":
             wrong = got != wanted
-            worst = np.unravel_index(np.argmax(wrong), wrong.shape)
-            return f"{wrong.sum()} of {wrong.size} differ; at {_at(worst)} {got[worst]} found, {wanted[worst]} expected" if wrong.any() else ""
+            return _worst(got, wanted, wrong, wrong) if wrong.any() else ""
         a, b = got.astype(np.float64), wanted.astype(np.float64)
         finite = np.isfinite(b)
         with np.errstate(all="ignore"):
             largest = np.abs(b[finite]).max(initial=0.0)
-            allowed = tol * (np.abs(b) + 0.1) if self.special else np.full(b.shape,
-                tol * max(largest, 1e-3))
+            scale = np.abs(b) + 0.1 if self.special else np.full(b.shape, max(largest, 1e-3))
+            allowed = tol * scale
             wrong = ~(np.abs(a - b) <= allowed)
         same = (a == b) | (np.isnan(a) & np.isnan(b))
         wrong = np.where(finite, wrong, False if finite_only else ~same)
@@ -157,13 +161,14 @@ class Case:
             return ""
         with np.errstate(all="ignore"):
             distance = np.where(wrong, np.where(np.isfinite(a - b), np.abs(a - b), np.inf), -1)
-        worst = np.unravel_index(np.argmax(distance), wrong.shape)
-        return (f"{wrong.sum()} of {wrong.size} differ; at {_at(worst)} {got[worst]:.8g} found, {wanted[worst]:.8g} expected"
-                f" (largest magnitude {largest:.3g})")
+        return f"{_worst(got, wanted, wrong, distance)} (largest magnitude {largest:.3g})"
 
 
-def _at(index: Iterable[Any]) -> str:
-    return str([int(i) for i in index])
+def _worst(got: Array, wanted: Array, wrong: Array, distance: Array) -> str:
+    at = np.unravel_index(np.argmax(distance), wrong.shape)
+    a, b = (f"{x[at]:.8g}" if x.dtype.kind == "f" else str(x[at]) for x in (got, wanted))
+    place = [int(i) for i in at]
+    return f"{wrong.sum()} of {wrong.size} differ; at {place} {a} found, {b} expected"
 
 
 class Net:
@@ -209,7 +214,8 @@ class Net:
 
         def node(*inputs: Any, outputs: int = 1, domain: str = "", **attrs: Any) -> Any:
             self.serial += 1
-            names = [f"{self.case.name}.{op}{self.serial}" + (f"_{k}" if k else "") for k in range(outputs)]
+            own = f"{self.case.name}.{op}{self.serial}"
+            names = [own + (f"_{k}" if k else "") for k in range(outputs)]
             self.nodes.append(helper.make_node(
                 op, [self.operand(i) for i in inputs], names, f"{self.case.name}.{op}{self.serial}",
                 domain=domain, **attrs))
@@ -1042,7 +1048,7 @@ def shuffle_channels(n: Net) -> Any:
 @case
 def transposes_that_cancel(n: Net) -> Any:
     x = n.Transpose(n.x(1, 6, 5, 3), perm=[0, 2, 3, 1])
-    x = n.Relu(n.Add(x, W(3)) if False else n.Mul(x, W(6)))
+    x = n.Relu(n.Mul(x, W(6)))
     return n.Transpose(x, perm=[0, 3, 1, 2])
 
 
@@ -1150,7 +1156,7 @@ def scalar_graph(n: Net) -> Any:
 @case
 def long_pointwise_chain(n: Net) -> Any:
     x = n.x(5, 13, lo=0.1, hi=1)
-    for k in range(6):
+    for _ in range(6):
         x = n.Add(n.Mul(n.Tanh(x), n.x(13)), n.Sqrt(n.Abs(x)))
     return x
 
@@ -1195,8 +1201,10 @@ def one_hot_attention(n: Net) -> Any:
 
 @case(tol=1e-4)
 def fake_quantisation(n: Net) -> Any:
-    x = n.DequantizeLinear(n.QuantizeLinear(n.x(1, 3, 8, 8, lo=-1, hi=1), f32(0.0078), np.int8(0)), f32(0.0078), np.int8(0))
-    w = n.DequantizeLinear(W(5, 3, 3, 3, lo=-127, hi=127, dtype="int8"), W(5, lo=0.005, hi=0.01), np.zeros(5, np.int8), axis=0)
+    x = n.DequantizeLinear(n.QuantizeLinear(n.x(1, 3, 8, 8, lo=-1, hi=1), f32(0.0078), np.int8(0)),
+        f32(0.0078), np.int8(0))
+    w = n.DequantizeLinear(W(5, 3, 3, 3, lo=-127, hi=127, dtype="int8"), W(5, lo=0.005, hi=0.01),
+        np.zeros(5, np.int8), axis=0)
     return n.Conv(x, w, pads=[1, 1, 1, 1])
 
 
@@ -1212,18 +1220,21 @@ def log_mel_front_end(n: Net) -> Any:
 def unet_skip(n: Net) -> Any:
     x = n.x(1, 3, 8, 12)
     a = n.Relu(n.Conv(x, W(6, 3, 3, 3), W(6), pads=[1, 1, 1, 1]))
-    b = n.Relu(n.Conv(n.MaxPool(a, kernel_shape=[2, 2], strides=[2, 2]), W(8, 6, 3, 3), W(8), pads=[1, 1, 1, 1]))
+    b = n.Relu(n.Conv(n.MaxPool(a, kernel_shape=[2, 2], strides=[2, 2]), W(8, 6, 3, 3), W(8),
+        pads=[1, 1, 1, 1]))
     up = n.ConvTranspose(b, W(8, 6, 2, 2), W(6), strides=[2, 2])
     return n.Sigmoid(n.Conv(n.Concat(up, a, axis=1), W(1, 12, 1, 1), W(1)))
 
 
-@case(dims={"h": (4, 12), "w": (4, 12)}, sizes=({"h": 4, "w": 12}, {"h": 12, "w": 8}, {"h": 8, "w": 4}))
+@case(dims={"h": (4, 12), "w": (4, 12)}, sizes=({"h": 4, "w": 12}, {"h": 12, "w": 8},
+    {"h": 8, "w": 4}))
 def style_block_symbolic(n: Net) -> Any:
     x = n.Pad(n.x(1, 3, "h", "w"), i64(0, 0, 1, 1, 0, 0, 1, 1), mode="reflect")
     x = n.Conv(x, W(6, 3, 3, 3), W(6), strides=[2, 2])
     d = n.Sub(x, n.ReduceMean(x, axes=[2, 3]))
     x = n.Div(d, n.Sqrt(n.Add(n.ReduceMean(n.Mul(d, d), axes=[2, 3]), f32(1e-2))))
-    x = n.Resize(n.Relu(x), None, f32(1, 1, 2, 2), mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    x = n.Resize(n.Relu(x), None, f32(1, 1, 2, 2), mode="nearest",
+        coordinate_transformation_mode="asymmetric", nearest_mode="floor")
     return n.Sigmoid(n.Conv(x, W(3, 6, 3, 3), W(3), pads=[1, 1, 1, 1]))
 
 
@@ -1235,6 +1246,8 @@ def attention_operator(n: Net) -> Any:
 @case(opset=13)
 def if_with_constant_condition(n: Net) -> Any:
     x = n.x(3, 5)
-    yes = helper.make_graph([helper.make_node("Relu", [x], ["y"])], "yes", [], [helper.make_empty_tensor_value_info("y")])
-    no = helper.make_graph([helper.make_node("Neg", [x], ["z"])], "no", [], [helper.make_empty_tensor_value_info("z")])
+    yes = helper.make_graph([helper.make_node("Relu", [x], ["y"])], "yes", [],
+        [helper.make_empty_tensor_value_info("y")])
+    no = helper.make_graph([helper.make_node("Neg", [x], ["z"])], "no", [],
+        [helper.make_empty_tensor_value_info("z")])
     return n.If(np.array(True), then_branch=yes, else_branch=no)

@@ -46,6 +46,7 @@ async function overwritten() {
 }
 
 export default async function (argument, io) {
+  guarded.length = 0;
   const reply = await execute(argument, io);
   return { ...reply, guarded: guarded.length, overwritten: await overwritten() };
 }
