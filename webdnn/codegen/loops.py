@@ -19,28 +19,24 @@ The limits: one vector axis, and no tiling: a transposing read gathers its lanes
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from ..expr import (
     Dim,
     Expr,
     acc,
     bounds,
-    children,
     coefficient,
     cost,
-    from_poly,
     load,
-    poly,
     substitute,
-    var,
     walk,
 )
 from ..kernel import MONOIDS, Loop, Stage, Store, is_row
 from .dialect import LITERAL
 from .lanes import SCALAR, VECTOR, Lanes, Printed, grain
+from .schedule import collapse
 
 ITEM_NS = 4_000  # work items are cut to about this
 
@@ -122,92 +118,10 @@ def _combine(stage: Stage, a: list[str], x: list[str], ordered: bool) -> list[st
 # ---- loops --------------------------------------------------------------------------------------
 
 
-def _collapse(loop: Loop) -> Loop:
-    """The loop with axes of size 1 gone and neighbours that every index runs through in order made
-    one."""
-    table: dict[Expr, Any] = {}
-    groups: list[tuple[Expr, ...]] = []
-    roots = _roots(loop)
-    for group in (loop.axes, loop.reduce):
-        kept: list[Expr] = []
-        for v in group:
-            if v.args[1] == 1:
-                table[v] = 0
-            else:
-                kept.append(v)
-        groups.append(tuple(kept))
-    if table:
-        loop = _rewrite(loop, table, groups[0], groups[1])
-    for which in (0, 1):
-        k = len((loop.axes, loop.reduce)[which]) - 2
-        while k >= 0:
-            axes = list((loop.axes, loop.reduce)[which])
-            outer, inner = axes[k], axes[k + 1]
-            roots = _roots(loop)
-            if all(_mergeable(e, outer, inner) for e in roots):
-                size = outer.args[1] * inner.args[1]
-                merged = var(f"{outer.args[0]}_{inner.args[0]}", size)
-                axes[k : k + 2] = [merged]
-                new = (tuple(axes), loop.reduce) if which == 0 else (loop.axes, tuple(axes))
-                loop = _rewrite(loop, {outer: 0, inner: merged}, *new)
-            k -= 1
-    return loop
-
-
 def _roots(loop: Loop) -> list[Expr]:
     return [e for s in loop.stages for e in s.exprs] + [
         e for s in loop.stores for e in (s.index, s.value)
     ]
-
-
-def _rewrite(
-    loop: Loop, table: Mapping[Expr, Any], axes: tuple[Expr, ...], reduce: tuple[Expr, ...]
-) -> Loop:
-    memo: dict[Expr, Expr] = {}
-    return Loop(
-        loop.name,
-        axes,
-        reduce,
-        tuple(
-            Stage(s.monoid, tuple(substitute(e, table, memo) for e in s.exprs)) for s in loop.stages
-        ),
-        tuple(
-            Store(s.slot, substitute(s.index, table, memo), substitute(s.value, table, memo))
-            for s in loop.stores
-        ),
-        loop.slots,
-        loop.origin,
-    )
-
-
-def _mergeable(root: Expr, outer: Expr, inner: Expr) -> bool:
-    """Whether `outer` and `inner` occur below `root` only as outer * size(inner) + inner."""
-    stack, seen = [root], set()
-    while stack:
-        e = stack.pop()
-        if e in seen:
-            continue
-        seen.add(e)
-        if e.dtype != "i32" or e.op not in ("add", "mul", "var"):
-            stack.extend(children(e))
-            continue
-        a: dict[Any, int] = {}
-        b: dict[Any, int] = {}
-        for monomial, c in poly(e).items():
-            rest = list(monomial)
-            for v, into in ((outer, a), (inner, b)):
-                if v in rest:
-                    rest.remove(v)
-                    into[tuple(rest)] = c
-                    if v in rest:
-                        return False
-                    break
-            if outer in rest or inner in rest:
-                return False
-            stack.extend(x for x in rest if x.op != "var")
-        if from_poly(a) is not from_poly(b) * inner.args[1]:
-            return False
-    return True
 
 
 def _upper(size: Dim) -> int:
@@ -256,7 +170,7 @@ class _LoopPrinter(Lanes):
 
     def __init__(self, loop: Loop) -> None:
         super().__init__(loop.slots)
-        self.loop, self.kept = _keep_rows(_collapse(loop))
+        self.loop, self.kept = _keep_rows(collapse(loop))
         loop = self.loop
         self.chosen = _choose_lane(loop)
         self.across = self.chosen in loop.reduce  # lanes along the reduction
