@@ -40,8 +40,9 @@ from typing import Any, Union
 
 import numpy as np
 
-Scalar = Union[int, float, bool]
-Dim = Union[int, "Expr"]
+Scalar = int | float | bool
+Dim = Union[int, "Expr"]  # noqa: UP007  # a string cannot be joined with |
+Poly = dict[tuple["Expr", ...], int]  # monomial (atoms sorted by key) -> coefficient; () is 1
 
 I32_MIN, I32_MAX = -(2**31), 2**31 - 1
 INT = ("i32", "u32")
@@ -184,6 +185,10 @@ class Expr:
     op: str
     args: tuple[Any, ...]
     dtype: str
+    # What is found out about the node, once: `bounds`, `poly`, and its text as a key to sort by.
+    _bounds: tuple[float, float] | None
+    _poly: Poly | None
+    _key: str | None
 
     def __repr__(self) -> str:
         return text(self)
@@ -258,7 +263,7 @@ def make(op: str, args: tuple[Any, ...], dtype: str) -> Expr:
     if found is None:
         found = object.__new__(Expr)
         found.op, found.args, found.dtype = op, args, dtype
-        found._bounds = found._poly = found._key = None  # type: ignore[attr-defined]
+        found._bounds = found._poly = found._key = None
         _INTERNED[key] = found
     return found
 
@@ -340,15 +345,14 @@ def is_const(e: Any, value: Any = None) -> bool:
 
 def _coerce(args: tuple[Any, ...]) -> tuple[Expr, ...]:
     dtype = next((a.dtype for a in args if isinstance(a, Expr)), None)
-    out = tuple(lift(a, dtype) for a in args)
-    return out
+    return tuple(lift(a, dtype) for a in args)
 
 
 def _fold(op: str, args: tuple[Expr, ...], dtype: str) -> Expr | None:
     if not all(a.op == "const" for a in args):
         return None
     with np.errstate(all="ignore"):
-        values = [np.asarray(a.args[0], dtype=_NP[a.dtype]) for a in args]
+        values: list[np.ndarray] = [np.asarray(a.args[0], dtype=_NP[a.dtype]) for a in args]
         return const(np.asarray(OPS[op].numpy(*values)).astype(_NP[dtype]).item(), dtype)
 
 
@@ -362,7 +366,7 @@ def unary(op: str, x: Any) -> Expr:
     if op == "neg" and dtype == "i32":
         return x * -1
     if op in ("neg", "not", "bitnot") and x.op == op:
-        return x.args[0]  # type: ignore[no-any-return]
+        return x.args[0]
     if op in ("floor", "ceil", "round", "trunc") and dtype in INT:
         return x
     if op == "abs" and dtype == "i32" and bounds(x)[0] >= 0:
@@ -481,20 +485,18 @@ idiv, rem = map(_named, ("idiv", "rem"))
 
 # ---- integers: polynomials over atoms, ranges ----------------------------------------------------
 
-Poly = dict[tuple[Expr, ...], int]  # monomial (atoms sorted by key) -> coefficient; () is 1
-
 
 def _key(e: Expr) -> str:
-    if e._key is None:  # type: ignore[has-type]
+    if e._key is None:
         e._key = text(e)
-    return e._key  # type: ignore[return-value]
+    return e._key
 
 
 def poly(e: Dim) -> Poly:
     """`e` as a polynomial with integer coefficients over its atoms."""
     if isinstance(e, int):
         return {(): e} if e else {}
-    if e._poly is None:  # type: ignore[has-type]
+    if e._poly is None:
         if e.op == "const":
             p: Poly = {(): e.args[0]} if e.args[0] else {}
         elif e.op == "add":
@@ -504,7 +506,7 @@ def poly(e: Dim) -> Poly:
         else:
             p = {(e,): 1}
         e._poly = p
-    return e._poly  # type: ignore[return-value]
+    return e._poly
 
 
 def _padd(a: Poly, b: Poly, scale: int = 1) -> Poly:
@@ -574,12 +576,12 @@ def bounds(e: Dim) -> tuple[float, float]:
     """Inclusive bounds of an i32 expression from the ranges of its variables."""
     if isinstance(e, int):
         return e, e
-    if e._bounds is None:  # type: ignore[has-type]
+    if e._bounds is None:
         lo, hi = _bounds(e)
         if lo < I32_MIN or hi > I32_MAX:  # it may wrap
             lo, hi = (0, 2**32 - 1) if e.dtype == "u32" else (I32_MIN, I32_MAX)
         e._bounds = (lo, hi)
-    return e._bounds  # type: ignore[return-value]
+    return e._bounds
 
 
 def _bounds(e: Expr) -> tuple[float, float]:
@@ -665,7 +667,7 @@ def less(a: Dim, b: Dim, or_equal: bool = False) -> bool:
     """Whether a < b (or a <= b) is proved for all values of the variables."""
     if bounds(a)[1] < bounds(b)[0]:
         return True
-    if b.__class__ is Expr and b.op not in ("dim", "const", "add", "mul"):  # type: ignore[union-attr]
+    if isinstance(b, Expr) and b.op not in ("dim", "const", "add", "mul"):
         return False
     if _may_wrap(a) or _may_wrap(b):
         return False
@@ -768,10 +770,9 @@ def _quotient(op: str, a: Expr, b: Expr) -> Expr | None:
         return None
     if lo == hi == 1:
         return a if op == "floordiv" else const(0)
-    alo, ahi = bounds(a)
     if _may_wrap(a):
         return None
-    if alo >= 0 and less(a, b):
+    if _nonnegative(a) and less(a, b):
         return const(0) if op == "floordiv" else a
     q, r = _divide(poly(a), b)
     if q:
@@ -796,10 +797,10 @@ def _quotient(op: str, a: Expr, b: Expr) -> Expr | None:
                 x[()] = r0 // g
             return from_poly(x) // (d // g)
         if a.op == "floordiv" and a.args[1].op == "const":  # (x // m) // d == x // (m*d)
-            return a.args[0] // (a.args[1].args[0] * d)  # type: ignore[no-any-return]
-    if op == "mod" and a.op == "mod" and b.op == "const" and a.args[1].op == "const":
-        if a.args[1].args[0] % b.args[0] == 0:
-            return a.args[0] % b  # type: ignore[no-any-return]
+            return a.args[0] // (a.args[1].args[0] * d)
+    literal = a.op == "mod" and a.args[1].op == "const" and b.op == "const"
+    if op == "mod" and literal and a.args[1].args[0] % b.args[0] == 0:  # x % (m*d) % d == x % d
+        return a.args[0] % b
     return None
 
 
@@ -836,8 +837,8 @@ def rebuild(e: Expr, args: Iterable[Any]) -> Expr:
     if e.op == "load":
         return load(args[0], args[1], e.dtype)
     if e.op in ("cast", "bitcast"):
-        return cast(args[0], e.dtype) if e.op == "cast" else bitcast(args[0], e.dtype)  # type: ignore[no-any-return]
-    return apply(e.op, *args)  # type: ignore[no-any-return]
+        return cast(args[0], e.dtype) if e.op == "cast" else bitcast(args[0], e.dtype)
+    return apply(e.op, *args)
 
 
 def substitute(e: Expr, table: Mapping[Expr, Any], memo: dict[Expr, Expr] | None = None) -> Expr:
@@ -874,7 +875,7 @@ def coefficient(index: Expr, v: Expr) -> int | Expr | None:
         elif any(v in free(a) for a in m):
             return None
     out = from_poly(d)
-    return out.args[0] if out.op == "const" else out  # type: ignore[no-any-return]
+    return out.args[0] if out.op == "const" else out
 
 
 def multiple_of(e: Dim, n: int) -> bool:
