@@ -125,7 +125,7 @@ def elementwise(body: Body | None = None, *, dtype: str | None = None, of: int =
     def element(node: Node, read: Callable[[int, Any], Expr], idx: tuple[Any, ...]) -> Expr:
         args = [read(k, broadcast_index(idx, v.shape)) for k, v in enumerate(node.inputs)]
         out = node._types[0][1]
-        return wrap(lift(body(*args, **node.attrs), scalar_dtype(out)), out)  # type: ignore[no-any-return]
+        return wrap(lift(body(*args, **node.attrs), scalar_dtype(out)), out)
 
     op = Op(name, "map", infer, element, lambda *a, **k: body(*a, **k), pointwise=True)
 
@@ -474,13 +474,13 @@ def cast_(x, *, to):
 
 
 def _round_f16(x: Expr) -> Expr:
-    """float16 is computed in f32; a cast to it rounds to its 11 bits, to infinity beyond its range."""
+    """float16 is computed in f32; a cast to it rounds to 11 bits, beyond its range to infinity."""
     bits = expr.bitcast(x, "u32")
     half = expr.binary("bitand", expr.binary("shr", bits, 13), 1) + 0xFFF
     rounded = expr.bitcast(expr.binary("bitand", bits + half, 0xFFFFE000), "f32")
     big = select(x > 65519.99, float("inf"), select(x < -65519.99, float("-inf"), rounded))
     small = round_even(x * 16777216.0) * (1 / 16777216.0)
-    return select(absolute(x) < 6.103515625e-05, small, select(isnan(x), x, big))  # type: ignore[no-any-return]
+    return select(absolute(x) < 6.103515625e-05, small, select(isnan(x), x, big))
 
 
 def cast(x: Value, to: str) -> Value:

@@ -30,7 +30,7 @@ def _element(node: Node, read: Callable[[int, Any], Expr], idx: tuple[Any, ...])
     out = lift(values[-1], "i32")
     for k in range(len(values) - 2, -1, -1):
         out = select(flat < k + 1, lift(values[k], "i32"), out)
-    return cast(out, scalar_dtype(dtype))  # type: ignore[no-any-return]
+    return cast(out, scalar_dtype(dtype))
 
 
 INTS = Op("ints", "map", lambda *, values, shape, dtype: [(shape, dtype)], _element)
@@ -52,15 +52,16 @@ def known(v: Value) -> np.ndarray | None:
         out[:] = v.attrs["values"]
         return out.reshape(v.attrs["shape"])
     if v.constant and v.dtype in ("i64", "i32", "bool") and v.size <= LIMIT:
-        return np.array(evaluate(v).tolist(), dtype=object).reshape(v.shape)  # type: ignore[arg-type]
+        array = evaluate(v)
+        return np.array(array.tolist(), dtype=object).reshape(array.shape)
     return None
 
 
 def _symbolic(values: Sequence[Value]) -> list[np.ndarray] | None:
     if not any(v.op == "ints" for v in values):
         return None
-    arrays = [known(v) for v in values]
-    return None if any(a is None for a in arrays) else arrays  # type: ignore[return-value]
+    arrays = [a for a in map(known, values) if a is not None]
+    return arrays if len(arrays) == len(values) else None
 
 
 def fold_known(op: Op, values: Sequence[Value], attrs: Mapping[str, Any]) -> Value | None:
@@ -73,14 +74,18 @@ def fold_known(op: Op, values: Sequence[Value], attrs: Mapping[str, Any]) -> Val
         return None
     node = op.node(values, attrs)
     assert op.element is not None
-    full = [np.broadcast_to(a, shape) for a in arrays]  # type: ignore[arg-type]
-    out = np.empty(shape, dtype=object)  # type: ignore[arg-type]
-    for at in np.ndindex(*shape):  # type: ignore[arg-type]
-        e = op.element(node, lambda k, i: lift(full[k][at], scalar_dtype(values[k].dtype)), at)
-        value = as_dim(e)
+    sizes: Any = shape  # integers: every operand is known, so of a known shape
+    full = [np.broadcast_to(a, sizes) for a in arrays]
+    out: np.ndarray = np.empty(sizes, dtype=object)
+
+    def read(at: tuple[int, ...]) -> Callable[[int, Any], Expr]:
+        return lambda k, _: lift(full[k][at], scalar_dtype(values[k].dtype))
+
+    for at in np.ndindex(*sizes):
+        value = as_dim(op.element(node, read(at), at))
         if isinstance(value, Expr) and value.dtype == "bool":
             return None
-        out[at] = int(value) if not isinstance(value, Expr) else value
+        out[at] = value
     return ints(out, dtype)
 
 

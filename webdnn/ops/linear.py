@@ -20,7 +20,7 @@ from ..errors import UnsupportedError
 from ..expr import lift
 from ..graph import Op, Shape, Value, as_dim, type_text
 from .elementwise import broadcast_shapes
-from .movement import dilate, expand, flip, pad, product, reshape, same, slice_, transpose
+from .movement import dilate, flip, pad, product, reshape, same, transpose
 
 PANEL = 8
 
@@ -69,7 +69,7 @@ def _conv_infer(
     n, h, wd, c = x.shape
     kh, kw, cg, m = w.shape
     assert isinstance(kh, int) and isinstance(kw, int)
-    if not isinstance(c, int) or not isinstance(m, int) or cg * groups != c or m % groups:  # type: ignore[operator]
+    if not isinstance(c, int) or not isinstance(m, int) or cg * groups != c or m % groups:
         raise UnsupportedError(
             f"conv: {type_text(x)} and filters {type_text(w)} with {groups} groups do not fit"
         )
@@ -110,19 +110,21 @@ def conv_transpose(
     groups: int,
     output_padding: Sequence[int] = (0, 0),
 ) -> Value:
-    """The adjoint of conv: x [N,H,W,C], w [KH,KW,C/groups,M/groups... per group], see below.
+    """The adjoint of conv: x [N,H,W,C], w [KH,KW,C,M/groups] -> [N,OH,OW,M].
 
-    w is [KH, KW, C, M/groups] (channel c of x feeds the M/groups outputs of its group). Where the
-    windows do not overlap (kernel = stride) it is one matrix product and a rearrangement; else a
-    convolution with the flipped filters over x with zeros between its elements.
+    Channel c of x feeds the M/groups outputs of its group. pads (top, left, bottom, right) crop the
+    result, output_padding (bottom, right) extends it. Where the windows do not overlap (kernel =
+    stride) it is one matrix product and a rearrangement; else a convolution with the flipped
+    filters over x with zeros between its elements.
     """
     n, h, wd, c = x.shape
     kh, kw, _, mg = w.shape
+    assert isinstance(kh, int) and isinstance(kw, int)
     if (kh, kw) == tuple(stride) and tuple(dilation) == (1, 1) and groups == 1:
         flat = matmul(
             reshape(x, (n, product([h, wd]), c)),
             reshape(transpose(w, (2, 0, 1, 3)), (c, kh * kw * mg)),
-        )  # type: ignore[operator]
+        )
         y = transpose(reshape(flat, (n, h, wd, kh, kw, mg)), (0, 1, 3, 2, 4, 5))
         y = reshape(y, (n, lift(h) * kh, lift(wd) * kw, mg))
         top, left, bottom, right = pads
@@ -131,9 +133,9 @@ def conv_transpose(
         )
     # [KH, KW, C, M/g] -> flipped [KH, KW, C/g, M]
     f = flip(w, (0, 1))
-    f = reshape(f, (kh, kw, groups, c // groups, mg))  # type: ignore[operator]
-    f = reshape(transpose(f, (0, 1, 3, 2, 4)), (kh, kw, c // groups, groups * mg))  # type: ignore[operator]
-    ey, ex = (kh - 1) * dilation[0], (kw - 1) * dilation[1]  # type: ignore[operator]
+    f = reshape(f, (kh, kw, groups, c // groups, mg))
+    f = reshape(transpose(f, (0, 1, 3, 2, 4)), (kh, kw, c // groups, groups * mg))
+    ey, ex = (kh - 1) * dilation[0], (kw - 1) * dilation[1]
     top, left, bottom, right = pads
     around = (ey - top, ex - left, ey - bottom + output_padding[0], ex - right + output_padding[1])
     x = dilate(x, (1, stride[0], stride[1], 1))
@@ -244,7 +246,7 @@ def pack_conv(x: Value, w: Value, stride: Any, pads: Any, dilation: Any, groups:
             )
         out = PACKED_MATMUL(reshape(x, (product([n, h, wd]), c)), pack(reshape(w, (c, m))), n=m)
         return reshape(out, (n, h, wd, m))
-    if groups == c and cg == 1 and m == c and c > 1:  # type: ignore[operator]
+    if groups == c and cg == 1 and m == c and c > 1:
         return DEPTHWISE(x, reshape(w, (kh, kw, c)), stride=stride, pads=pads, dilation=dilation)
     return PACKED_CONV(
         x,
@@ -262,9 +264,7 @@ __all__ = [
     "conv",
     "conv_size",
     "conv_transpose",
-    "expand",
     "matmul",
     "pack_conv",
     "pack_matmul",
-    "slice_",
 ]

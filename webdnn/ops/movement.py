@@ -21,19 +21,16 @@ from ..expr import (
     Expr,
     cast,
     const,
-    free,
-    less,
+    equal,
     lift,
+    logical_and,
     maximum,
     minimum,
     poly,
     select,
 )
-from ..expr import (
-    evaluate as evaluate_dim,
-)
 from ..graph import Node, Op, Shape, Value, as_dim, scalar_dtype, type_text, upper
-from .known import INTS, ints, known, move_known
+from .known import ints, known, move_known
 
 Read = Callable[[int, Any], Expr]
 Index = tuple[Any, ...]
@@ -192,6 +189,11 @@ def transpose(x: Value, perm: Sequence[int]) -> Value:
 
 # ---- slice, pad, expand --------------------------------------------------------------------------
 
+
+def _slice_numpy(x: np.ndarray, *, starts: Any, sizes: Any, steps: Any) -> np.ndarray:
+    return x[np.ix_(*(s + t * np.arange(n) for s, n, t in zip(starts, sizes, steps)))]
+
+
 SLICE = Op(
     "slice",
     "map",
@@ -202,9 +204,7 @@ SLICE = Op(
             lift(s) + lift(i) * t for i, s, t in zip(idx, node.attrs["starts"], node.attrs["steps"])
         ),
     ),
-    lambda x, *, starts, sizes, steps: x[
-        np.ix_(*(s + t * np.arange(n) for s, n, t in zip(starts, sizes, steps)))
-    ],
+    _slice_numpy,
 )
 
 
@@ -217,9 +217,7 @@ def slice_(
     if sizes == x.shape and all(t == 1 for t in steps):
         return x
     if all(isinstance(d, int) for d in (*starts, *sizes)):
-        moved = move_known(
-            lambda a: a[np.ix_(*(s + t * np.arange(n) for s, n, t in zip(starts, sizes, steps)))], x
-        )  # type: ignore[operator, arg-type]
+        moved = move_known(lambda a: _slice_numpy(a, starts=starts, sizes=sizes, steps=steps), x)
         if moved is not None:
             return moved
     return SLICE(x, starts=starts, sizes=sizes, steps=steps)
@@ -241,23 +239,17 @@ def flip(x: Value, axes: Sequence[int]) -> Value:
 
 def _pad_element(node: Node, read: Read, idx: Index) -> Expr:
     (x,) = node.inputs
-    inside: Any = const(True)
+    inside = const(True)
     at = []
     for i, d, before, after in zip(idx, x.shape, node.attrs["before"], node.attrs["after"]):
         j = lift(i) - before
         if before != 0:
-            inside = _and(inside, j >= 0)
+            inside = logical_and(inside, j >= 0)
         if after != 0:
-            inside = _and(inside, j < d)
+            inside = logical_and(inside, j < d)
         at.append(j)
     value = read(0, tuple(at))
-    return select(inside, value, lift(node.attrs["value"], value.dtype))  # type: ignore[no-any-return]
-
-
-def _and(a: Expr, b: Expr) -> Expr:
-    from ..expr import logical_and
-
-    return logical_and(a, b)  # type: ignore[no-any-return]
+    return select(inside, value, lift(node.attrs["value"], value.dtype))
 
 
 PAD = Op(
@@ -366,7 +358,7 @@ def expand(x: Value, shape: Sequence[Dim]) -> Value:
     if len(dims) < x.rank:
         dims = list(x.shape[: x.rank - len(dims)]) + dims
         pad_shape = list(x.shape)
-    out = []
+    out: list[Any] = []
     for have, want in zip(pad_shape, dims):
         if not (same(have, 1) or same(want, 1) or same(have, want)):
             raise UnsupportedError(f"expand: {type_text(x)} does not broadcast to {dims}")
@@ -414,7 +406,7 @@ def _concat_element(node: Node, read: Read, idx: Index) -> Expr:
         at = (*idx[:axis], idx[axis] - starts[k], *idx[axis + 1 :])
         value = read(k, at)
         out = value if out is None else select(lift(idx[axis]) < starts[k + 1], value, out)
-    return out  # type: ignore[no-any-return]
+    return out
 
 
 CONCAT = Op(
@@ -598,16 +590,14 @@ def windows(
 
 
 def _dilate_element(node: Node, read: Read, idx: Index) -> Expr:
-    inside: Any = const(True)
+    inside = const(True)
     at = []
     for i, f in zip(idx, node.attrs["factors"]):
         at.append(lift(i) // f)
         if f > 1:
-            from ..expr import equal
-
-            inside = _and(inside, equal(lift(i) % f, 0))
+            inside = logical_and(inside, equal(lift(i) % f, 0))
     value = read(0, tuple(at))
-    return select(inside, value, lift(0, value.dtype))  # type: ignore[no-any-return]
+    return select(inside, value, lift(0, value.dtype))
 
 
 def _dilate_numpy(x: np.ndarray, *, factors: tuple[int, ...]) -> np.ndarray:
@@ -671,19 +661,15 @@ def tile(x: Value, repeats: Sequence[int]) -> Value:
 
 
 __all__ = [
-    "INTS",
     "concat",
     "dilate",
-    "evaluate_dim",
     "expand",
     "flip",
-    "free",
     "gather",
     "gather_elements",
     "gather_nd",
     "groups",
     "iota",
-    "less",
     "pad",
     "product",
     "repeat",

@@ -10,18 +10,18 @@ reductions over the same axes, and the elementwise work between them, into one k
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import UnsupportedError
-from ..expr import Dim
-from ..graph import FLOATS, Op, Shape, Value, constant, type_text
+from ..expr import Dim, lift
+from ..graph import FLOATS, Op, Shape, Value, as_dim, constant, type_text
 from ..kernel import MONOIDS
-from .elementwise import abs_, add, cast, div, exp_, log_, max_, mul, rsqrt_, sqrt_, sub
+from .elementwise import abs_, add, cast, div, exp_, log_, mul, rsqrt_, sqrt_, sub
 from .known import ints, known
-from .movement import expand, flip, iota, pad, product, reshape, slice_axis, transpose, windows
+from .movement import expand, flip, iota, pad, product, reshape, slice_axis, windows
 
 
 def _reduce_infer(x: Value, *, monoid: str, axes: tuple[int, ...]) -> list[tuple[Shape, str]]:
@@ -32,7 +32,7 @@ def _reduce_infer(x: Value, *, monoid: str, axes: tuple[int, ...]) -> list[tuple
 
 
 def _reduce_numpy(x: np.ndarray, *, monoid: str, axes: tuple[int, ...]) -> np.ndarray:
-    plain = {
+    plain: dict[str, Callable[..., Any]] = {
         "sum": np.sum,
         "prod": np.prod,
         "max": np.max,
@@ -64,14 +64,15 @@ def reduce(x: Value, monoid: str, axes: Sequence[int]) -> Value:
     """`monoid` (a row of kernel.MONOIDS) over axes, which stay with size 1."""
     at = tuple(sorted({a % x.rank for a in axes}))
     if all(x.shape[a] == 1 for a in at):
-        return constant(np.zeros(x.shape), "i64") if monoid.startswith("arg") and x.static else x  # type: ignore[arg-type]
+        if not monoid.startswith("arg"):
+            return x
+        return expand(constant(0, "i64"), x.shape)  # the only element is the first
     if monoid.startswith("arg") and len(at) != 1:
         raise UnsupportedError(f"{monoid} over axes {at} of {type_text(x)}: one axis expected")
     values = known(x) if x.op == "ints" else None
     if values is not None and monoid in ("sum", "prod"):
-        return ints(
-            {"sum": np.sum, "prod": np.prod}[monoid](values, axis=at, keepdims=True), x.dtype
-        )
+        combine: Callable[..., Any] = np.sum if monoid == "sum" else np.prod
+        return ints(combine(values, axis=at, keepdims=True), x.dtype)
     return REDUCE(x, monoid=monoid, axes=at)
 
 
@@ -108,13 +109,8 @@ def cumsum(x: Value, axis: int, exclusive: bool = False, reverse: bool = False) 
     if exclusive:
         zero = [0] * x.rank
         x = pad(x, [1 if k == axis else 0 for k in range(x.rank)], zero)
-        x = slice_axis(x, axis, 0, as_minus_one(x.shape[axis]))
+        x = slice_axis(x, axis, 0, as_dim(lift(x.shape[axis]) - 1))
     return SCAN(x, monoid="scan_sum", axes=(axis,))
-
-
-def as_minus_one(d: Any) -> Any:
-    """d - 1 as a dimension."""
-    return d - 1
 
 
 def softmax(x: Value, axis: int) -> Value:
@@ -258,7 +254,6 @@ __all__ = [
     "log_sum_exp",
     "lp_norm",
     "lrn",
-    "max_",
     "max_pool",
     "normalize",
     "reduce",
@@ -267,6 +262,5 @@ __all__ = [
     "reduce_sum",
     "rms_normalize",
     "softmax",
-    "transpose",
     "trilu",
 ]

@@ -16,9 +16,7 @@ from .elementwise import (
     add,
     cast,
     ceil_,
-    clamp,
     div,
-    equal,
     floor_,
     greater,
     less,
@@ -26,7 +24,6 @@ from .elementwise import (
     max_,
     min_,
     mul,
-    neg,
     round_,
     sub,
     where,
@@ -176,4 +173,4 @@ def _cubic(d: Value, a: float) -> Value:
     return where(less(d, 1.0), near, where(less(d, 2.0), far, constant(0.0, "f32")))
 
 
-__all__ = ["clamp", "equal", "neg", "resize"]
+__all__ = ["resize"]
