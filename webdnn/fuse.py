@@ -26,10 +26,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .expr import Dim, Expr, cost, free, lift, var
-from .graph import Graph, Op, Value, as_dim, upper
+from .expr import Expr, cost, free, lift, load, var
+from .graph import Graph, Op, Value, as_dim, scalar_dtype, upper
 from .kernel import Program
-from .ops.movement import product, reshape_index, same
+from .ops.movement import product, reshape_index
 
 SLOTS = {"wasm": 64, "webgpu": 8}  # buffers of one kernel
 DEPTH = 40  # of inlined producers: keeps kernels readable and compilers quick
@@ -45,9 +45,7 @@ class Region:
 
     anchor: Value
     values: list[Value]  # topological; values[0] is the anchor
-    index: dict[
-        Value, tuple[Expr, ...]
-    ]  # the element of each value at a point of the kernel's space
+    index: dict[Value, tuple[Expr, ...]]  # the element of each at a point of the kernel's space
     sink: Value
     axes: tuple[Expr, ...]  # the kernel's space: parallel axes
     reduce: tuple[Expr, ...]  # and reduction axes
@@ -118,11 +116,13 @@ class Fusion:
     def _space(self, anchor: Value) -> tuple[tuple[Expr, ...], tuple[Expr, ...], tuple[Expr, ...]]:
         """Axes, reduce axes, and the index of the anchor's result."""
         if anchor.node.op.kind == "template":
-            axes = template_axes(anchor)
-            return axes, (), axes
+            space = template_axes(anchor)
+            return space, (), space
         x = anchor.inputs[0]
         over = anchor.attrs["axes"]
-        axes, reduce, frame = [], [], []
+        axes: list[Expr] = []
+        reduce: list[Expr] = []
+        frame: list[Expr] = []
         for k, d in enumerate(x.shape):
             group, letter = (reduce, "r") if k in over else (axes, "i")
             group.append(var(f"{letter}{len(group)}", d))
@@ -307,9 +307,6 @@ def body_cost(v: Value) -> float:
     """Flops of one element of a map operator, its operands not counted."""
     if not v.node.op.pointwise:
         return 2.0 if v.op in ("pad", "dilate", "gather_elements", "gather_nd", "ints") else 0.0
-    from .expr import load
-    from .graph import scalar_dtype
-
     assert v.node.op.element is not None
     e = v.node.op.element(
         v.node,
@@ -353,4 +350,4 @@ def fuse(graph: Graph, target: str = "wasm", keep: bool = False) -> Program:
             forced |= error.cut
 
 
-__all__ = ["COPY", "Dim", "Fusion", "Region", "free", "fuse", "same", "template_axes"]
+__all__ = ["COPY", "SLOTS", "Fusion", "Region", "fuse"]

@@ -101,9 +101,7 @@ class Op:
     element: Callable[..., Expr] | None = None
     numpy: Callable[..., np.ndarray] | None = None  # (*arrays, **attrs); None: never folded
     pointwise: bool = False  # map whose element idx depends on elements idx (broadcast) of inputs
-    grows: bool = (
-        False  # the output may be much larger than the inputs: folding would cost download
-    )
+    grows: bool = False  # the output may be much larger than the inputs: folding costs download
 
     def __call__(self, *inputs: Value, **attrs: Any) -> Value:
         """Output 0 of the node."""
@@ -271,7 +269,8 @@ def evaluate(value: Value, memo: dict[Value, np.ndarray] | None = None) -> np.nd
             assert v.node.op.numpy is not None
             with np.errstate(all="ignore"):
                 out = v.node.op.numpy(*(memo[i] for i in v.inputs), **v.attrs)
-            memo[v] = np.asarray(out).astype(DTYPES[v.dtype], copy=False).reshape(v.shape)  # type: ignore[arg-type]
+            shape: Any = v.shape  # integers, since v is constant
+            memo[v] = np.asarray(out).astype(DTYPES[v.dtype], copy=False).reshape(shape)
     return memo[value]
 
 
@@ -318,7 +317,7 @@ class Graph:
     def __str__(self) -> str:
         ids: dict[Value, str] = {v: v.attrs["name"] for v in self.inputs}
         ids |= {v: k for k, v in self.outputs.items() if v not in ids}
-        lines = []
+        lines: list[str] = []
         for v in self.values():
             ids.setdefault(v, f"%{len(lines)}")
             shown = {

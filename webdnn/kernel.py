@@ -170,7 +170,7 @@ class Tensor:
     """A graph input or output: its dtype and shape, and the buffer that holds it compactly."""
 
     name: str
-    dtype: str  # the model's dtype, e.g. "int64"
+    dtype: str  # the model's dtype, e.g. "i64"
     shape: tuple[Dim, ...]
     buffer: int
 

@@ -19,7 +19,6 @@ from .expr import (
     Dim,
     Expr,
     acc,
-    bitcast,
     cast,
     coefficient,
     const,
@@ -31,7 +30,7 @@ from .expr import (
     walk,
 )
 from .fuse import SLOTS, Fusion, Region
-from .graph import Value, as_dim, evaluate, scalar_dtype, storage, type_text, upper
+from .graph import Value, as_dim, evaluate, scalar_dtype, storage, type_text
 from .kernel import (
     Buffer,
     Instance,
@@ -396,7 +395,7 @@ class Lowering:
         weights = self.weight(w) if w.constant else self.placed[w]
         if v.op == "packed_matmul":
             return self._matmul(r, b, name, store, origin, x, w, weights)
-        n, h, wd, c = x.shape
+        _, h, wd, c = x.shape
         kh, kw = v.attrs["kernel"] if v.op == "packed_conv" else w.shape[:2]
         iy, ix, ky, kx = var("iy", h), var("ix", wd), var("ky", kh), var("kx", kw)
         bb, y, xx = r.axes[:3]
@@ -430,9 +429,8 @@ class Lowering:
             lift(weights.offset) + g * (panels * depth * 8) if groups > 1 else lift(weights.offset)
         )
         k = (ky * kw + kx) * each + ch
-        hole_b = load(
-            w_slot, base + (nn // 8) * (lift(depth) * 8) + k * 8 + nn % 8, storage(w.dtype)
-        )
+        panel = (nn // 8) * (lift(depth) * 8) + k * 8 + nn % 8
+        hole_b = load(w_slot, base + panel, storage(w.dtype))
         variables = {
             "b": bb,
             "y": y,
@@ -463,35 +461,28 @@ class Lowering:
         weights: Placement,
     ) -> Instance:
         *batch, m, n = r.axes
-        if len(batch) > 2:  # the outer batch axes become one
-            merged = var("b0", product([v.args[1] for v in batch[:-1]]))
-            inner: Any = 1
-            table: dict[Expr, Any] = {}
-            for k in reversed(range(len(batch) - 1)):
-                size = batch[k].args[1]
-                table[batch[k]] = merged // inner % size if k else merged // inner
-                inner = as_dim(lift(inner) * size)
-        else:
-            table = {}
         depth = x.shape[-1]
         k = var("k", depth)
-        at = broadcast_index((*batch, m, k), x.shape)
-        a = b.pull(x, at)
+        a = b.pull(x, broadcast_index((*batch, m, k), x.shape))
         lead = broadcast_index(tuple(batch), w.shape[:-3])
         base = weights.flat((*lead, lift(0), lift(0), lift(0)))
         panel = (n // 8) * (lift(depth) * 8) + k * 8 + n % 8
         w_slot = b.slot(weights.buffer)
-        variables: dict[str, Expr] = {}
-        if table:
+        variables = {f"b{i}": v for i, v in enumerate(batch)}
+        if len(batch) > 2:  # the outer batch axes become one
+            merged = var("b0", product([v.args[1] for v in batch[:-1]]))
             last = var("b1", batch[-1].args[1])
-            table[batch[-1]] = last
+            table = {batch[-1]: last}
+            inner: Dim = 1
+            for v in reversed(batch[:-1]):
+                quotient = merged // inner
+                table[v] = quotient if v is batch[0] else quotient % v.args[1]
+                inner = as_dim(lift(inner) * v.args[1])
             a, base = substitute(a, table), substitute(base, table)
             store = Store(
                 store.slot, substitute(store.index, table), substitute(store.value, table)
             )
             variables = {"b0": merged, "b1": last}
-        else:
-            variables = {f"b{i}": v for i, v in enumerate(batch)}
         variables |= {"m": m, "n": n, "k": k}
         hole_b = load(w_slot, base + panel, storage(w.dtype))
         attrs = {"b_base": base, "b_batched": bool(free(base))}
@@ -541,10 +532,10 @@ def weight_array(v: Value) -> np.ndarray:
     info = np.iinfo(np.int32 if kind == "i32" else np.uint32)
     if a.dtype.kind in "iu" and a.size and (a.min() < info.min or a.max() > info.max):
         raise UnsupportedError(
-            f"a constant {type_text(v)} holds {a.min()}..{a.max()}: integers are 32 bits wide in the "
-            "page; cast it to a float type in the model, or keep its values within 32 bits"
+            f"a constant {type_text(v)} holds {a.min()}..{a.max()}: integers are 32 bits wide in "
+            "the page; cast it to a float type in the model, or keep its values within 32 bits"
         )
     return np.ascontiguousarray(a, info.dtype)
 
 
-__all__ = ["Lowering", "Placement", "TooManyBuffers", "bitcast", "compact", "upper", "weight_array"]
+__all__ = ["Lowering", "Placement", "TooManyBuffers", "compact", "weight_array"]

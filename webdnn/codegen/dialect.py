@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..expr import Dim, Expr, children, poly, walk
+from ..expr import Dim, Expr, children, walk
 
 LITERAL = 8
 
@@ -147,4 +147,4 @@ class Dialect:
         return form.format(*args)
 
 
-__all__ = ["Dialect", "Params", "invariant", "poly"]
+__all__ = ["Dialect", "Params", "invariant"]
