@@ -21,7 +21,9 @@ from typing import Any
 
 import webdnn
 from webdnn.browser import open_page
-from webdnn.codegen.wgsl import TILES, Printed, Tile, print_gemm, print_kernel
+from webdnn.codegen.wgsl import print_kernel
+from webdnn.codegen.wgsl_dialect import Printed
+from webdnn.codegen.wgsl_gemm import TILES, Tile, print_gemm
 from webdnn.expr import bounds
 from webdnn.kernel import Instance, Kernel, Opaque, kernel_text
 
@@ -52,7 +54,10 @@ def task(kernel: Kernel, printed: Printed, codes: list[str], label: str) -> dict
         "code": codes.index(printed.code),
         "group": kernel_text(kernel),
         "label": label,
-        "slots": [{"bytes": high(s.size) * 4, "dtype": s.dtype, "write": s.access != "read"} for s in kernel.slots],
+        "slots": [
+            {"bytes": high(s.size) * 4, "dtype": s.dtype, "write": s.access != "read"}
+            for s in kernel.slots
+        ],
         "params": [high(p) for p in printed.params],
         "grid": [high(g) for g in printed.grid],
         "flops": printed.flops if isinstance(printed.flops, int) else 0,
@@ -67,11 +72,16 @@ def job(programs: dict[str, Any], tiles: tuple[Tile, ...]) -> dict[str, Any]:
         for kernel, times in Counter(s.kernel for s in program.steps).items():
             if isinstance(kernel, Opaque):
                 continue
-            tasks.append(task(kernel, print_kernel(kernel), codes, "") | {"model": model, "times": times})
+            tasks.append(
+                task(kernel, print_kernel(kernel), codes, "") | {"model": model, "times": times}
+            )
             for tile in tiles if gemm(kernel) else ():
                 if not suits(tile, kernel):
                     continue
-                tasks.append(task(kernel, print_gemm(kernel, tile), codes, str(tile)) | {"model": model, "times": times})
+                tasks.append(
+                    task(kernel, print_gemm(kernel, tile), codes, str(tile))
+                    | {"model": model, "times": times}
+                )
     return {"codes": codes, "tasks": tasks}
 
 
@@ -89,14 +99,20 @@ def report(work: dict[str, Any], results: list[dict[str, Any] | None]) -> None:
         chosen[model] += r["us"] * t["times"]
         best[model] += least[1]["us"] * t["times"]
         others = sorted(rows[1:], key=lambda row: row[1]["us"])[:5]
-        print(f"{model:14.14} {t['times']:3}x {r['us']:8.1f} us {t['flops'] / r['us'] / 1e3:8.0f} GFLOP/s  {group[:90]}")
+        print(
+            f"{model:14.14} {t['times']:3}x {r['us']:8.1f} us {t['flops'] / r['us'] / 1e3:8.0f} GFLOP/s  {group[:90]}"
+        )
         if others:
             print("      " + "  ".join(f"{o['label']} {v['us']:.1f}" for o, v in others))
         for o, v in rows:
-            if v["difference"] > 1e-4 * max(1.0, v["size"]):
-                print(f"      WRONG: {o['label']} differs by {v['difference']:.3g} (values of {v['size']:.3g})")
+            if v["difference"] is None or v["difference"] > 1e-4 * max(1.0, v["size"] or 0.0):
+                print(
+                    f"      WRONG: {o['label']} differs by {v['difference']} (values of {v['size']})"
+                )
     for model in chosen:
-        print(f"{model}: {chosen[model] / 1e3:.3f} ms as printed, {best[model] / 1e3:.3f} ms with the best tiles")
+        print(
+            f"{model}: {chosen[model] / 1e3:.3f} ms as printed, {best[model] / 1e3:.3f} ms with the best tiles"
+        )
 
 
 def main() -> None:
@@ -125,8 +141,14 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "page.js").write_text(PAGE)
-        with open_page("chromium", mounts={"/bench/": Path(__file__).parent, "/page/": Path(folder)}, webgpu=True) as page:
-            reply = page.call("/page/page.js", None, {"job": json.dumps(work).encode()}, timeout=3600)
+        with open_page(
+            "chromium",
+            mounts={"/bench/": Path(__file__).parent, "/page/": Path(folder)},
+            webgpu=True,
+        ) as page:
+            reply = page.call(
+                "/page/page.js", None, {"job": json.dumps(work).encode()}, timeout=3600
+            )
             print("\n".join(page.console))
     report(work, reply.value)
 

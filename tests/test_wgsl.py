@@ -12,10 +12,25 @@ import pytest
 from tests.wgsl_machine import close, interpret, run
 from webdnn.browser import Page, open_page
 from webdnn.codegen.schedule import collapse, depthwise_loop
-from webdnn.codegen.wgsl import Schedule, build, print_kernel, schedule
+from webdnn.codegen.wgsl import build, print_kernel
+from webdnn.codegen.wgsl_loops import Schedule, schedule
 from webdnn.errors import WebDNNError
 from webdnn.expr import (
-    Dim, Expr, acc, cast, dim, evaluate, exp, load, logical_and, maximum, rsqrt, select, sqrt, tanh, var,
+    Dim,
+    Expr,
+    acc,
+    cast,
+    dim,
+    evaluate,
+    exp,
+    load,
+    logical_and,
+    maximum,
+    rsqrt,
+    select,
+    sqrt,
+    tanh,
+    var,
 )  # fmt: skip
 from webdnn.kernel import Buffer, Instance, Loop, Program, Slot, Stage, Step, Store
 
@@ -30,7 +45,9 @@ def slots(*rows: tuple[str, Dim, str]) -> tuple[Slot, ...]:
     return tuple(Slot(*row) for row in rows)
 
 
-def fill(loop: Loop, dims: dict[str, int], seed: int, low: int = -9, high: int = 9) -> list[np.ndarray]:
+def fill(
+    loop: Loop, dims: dict[str, int], seed: int, low: int = -9, high: int = 9
+) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     out = []
     for slot in loop.slots:
@@ -45,15 +62,27 @@ def fill(loop: Loop, dims: dict[str, int], seed: int, low: int = -9, high: int =
     return out
 
 
-def check(page: Page, loop: Loop, dims: dict[str, int] | None = None, seed: int = 0, tolerance: float = 1e-5,
-          arrays: list[np.ndarray] | None = None) -> None:
+def check(
+    page: Page,
+    loop: Loop,
+    dims: dict[str, int] | None = None,
+    seed: int = 0,
+    tolerance: float = 1e-5,
+    arrays: list[np.ndarray] | None = None,
+) -> None:
     dims = dims or {}
     arrays = arrays or fill(loop, dims, seed)
     expected = interpret(loop, arrays, dims)
     written = [k for k, s in enumerate(loop.slots) if s.access != "read"]
-    found = run(page, [Step(loop, tuple(range(len(arrays))))], dict(enumerate(arrays)), written, dims)
+    found = run(
+        page, [Step(loop, tuple(range(len(arrays))))], dict(enumerate(arrays)), written, dims
+    )
     for k in written:
-        scale = float(np.sqrt(np.nanmean(np.minimum(np.abs(expected[k].astype(np.float64)), 1e6) ** 2))) if expected[k].size else 0.0
+        scale = (
+            float(np.sqrt(np.nanmean(np.minimum(np.abs(expected[k].astype(np.float64)), 1e6) ** 2)))
+            if expected[k].size
+            else 0.0
+        )
         message = close(found[k], expected[k], tolerance, scale)
         assert message == "", f"{loop.name} ({schedule(collapse(loop))}), buffer {k}: {message}"
 
@@ -64,11 +93,29 @@ def softmax(rows: Dim, n: Dim, stride: int = 1) -> Loop:
     at = (i * n + r) * stride + c
     x = load(0, at)
     m, s = acc(0, 0, "f32"), acc(1, 0, "f32")
-    return Loop("softmax", (i, c), (r,), (Stage("max", (x,)), Stage("sum", (exp(x - m),))),
-                (Store(1, at, exp(x - m) / s),), slots(("f32", rows * n * stride, "read"), ("f32", rows * n * stride, "write")))
+    return Loop(
+        "softmax",
+        (i, c),
+        (r,),
+        (Stage("max", (x,)), Stage("sum", (exp(x - m),))),
+        (Store(1, at, exp(x - m) / s),),
+        slots(("f32", rows * n * stride, "read"), ("f32", rows * n * stride, "write")),
+    )
 
 
-@pytest.mark.parametrize("rows, n, stride", [(3, 5, 1), (40, 1000, 1), (1, 3000, 1), (7, 50, 24), (2, 700, 9), (3, 4097, 40), (900, 30, 20), (40000, 33, 1)])
+@pytest.mark.parametrize(
+    "rows, n, stride",
+    [
+        (3, 5, 1),
+        (40, 1000, 1),
+        (1, 3000, 1),
+        (7, 50, 24),
+        (2, 700, 9),
+        (3, 4097, 40),
+        (900, 30, 20),
+        (40000, 33, 1),
+    ],
+)
 def test_softmax_by_every_schedule(page: Page, rows: int, n: int, stride: int) -> None:
     check(page, softmax(rows, n, stride))
 
@@ -79,20 +126,37 @@ def test_symbolic_sizes(page: Page) -> None:
         check(page, softmax(4, s), {"s": value})
         check(page, softmax(s, 50), {"s": value})
     untouched = [np.zeros(8, np.float32), np.ones(8, np.float32)]
-    assert (run(page, [Step(softmax(4, s), (0, 1))], dict(enumerate(untouched)), [1], {"s": 0})[1] == 1).all()
+    assert (
+        run(page, [Step(softmax(4, s), (0, 1))], dict(enumerate(untouched)), [1], {"s": 0})[1] == 1
+    ).all()
 
 
 def norm(pixels: Dim, channels: int) -> Loop:
     """Instance normalisation: two reductions over pixels, then the row."""
     c, p = var("c", channels), var("p", pixels)
     x = load(0, p * channels + c)
-    mean = acc(0, 0, "f32") / cast(pixels + var("zero", 1) * 0, "f32") if not isinstance(pixels, int) else acc(0, 0, "f32") / float(pixels)
+    mean = (
+        acc(0, 0, "f32") / cast(pixels + var("zero", 1) * 0, "f32")
+        if not isinstance(pixels, int)
+        else acc(0, 0, "f32") / float(pixels)
+    )
     count = cast(pixels, "f32") if not isinstance(pixels, int) else float(pixels)
     d = x - mean
     y = d * rsqrt(acc(1, 0, "f32") / count + 1e-5) * load(1, c) + load(2, c)
-    return Loop("norm", (c,), (p,), (Stage("sum", (x,)), Stage("sum", (d * d,))), (Store(3, p * channels + c, y), Store(4, c, mean)),
-                slots(("f32", pixels * channels, "read"), ("f32", channels, "read"), ("f32", channels, "read"),
-                      ("f32", pixels * channels, "write"), ("f32", channels, "write")))
+    return Loop(
+        "norm",
+        (c,),
+        (p,),
+        (Stage("sum", (x,)), Stage("sum", (d * d,))),
+        (Store(3, p * channels + c, y), Store(4, c, mean)),
+        slots(
+            ("f32", pixels * channels, "read"),
+            ("f32", channels, "read"),
+            ("f32", channels, "read"),
+            ("f32", pixels * channels, "write"),
+            ("f32", channels, "write"),
+        ),
+    )
 
 
 def test_norm_in_lanes(page: Page) -> None:
@@ -100,7 +164,22 @@ def test_norm_in_lanes(page: Page) -> None:
         check(page, norm(pixels, channels))
 
 
-@pytest.mark.parametrize("monoid", ["sum", "prod", "max", "min", "any", "all", "argmax", "argmin", "argmax_last", "argmin_last", "scan_sum"])
+@pytest.mark.parametrize(
+    "monoid",
+    [
+        "sum",
+        "prod",
+        "max",
+        "min",
+        "any",
+        "all",
+        "argmax",
+        "argmin",
+        "argmax_last",
+        "argmin_last",
+        "scan_sum",
+    ],
+)
 @pytest.mark.parametrize("dtype", ["f32", "i32", "u32"])
 def test_monoids(page: Page, monoid: str, dtype: str) -> None:
     for rows, n, inner in ((6, 9, 1), (5, 700, 1), (3, 40, 30), (2, 300, 20), (1024, 4, 20)):
@@ -109,7 +188,10 @@ def test_monoids(page: Page, monoid: str, dtype: str) -> None:
         x = load(0, at, dtype)
         out, exprs, value = dtype, (x,), acc(0, 0, dtype)
         if monoid in ("any", "all"):
-            exprs, out = (x > 0 if monoid == "any" else (x < 5) if dtype != "f32" else x < 2.5,), "i32"
+            exprs, out = (
+                (x > 0 if monoid == "any" else (x < 5) if dtype != "f32" else x < 2.5,),
+                "i32",
+            )
             value = cast(acc(0, 0, "bool"), "i32")
         if monoid == "prod":
             exprs = (x * 0.125 + 1.0 if dtype == "f32" else x * (2 if dtype == "i32" else 3) + 1,)
@@ -137,26 +219,60 @@ def test_nan_and_infinity_in_reductions(page: Page) -> None:
     for monoid in ("max", "min", "argmax", "argmin", "argmax_last"):
         exprs = (e, r) if "arg" in monoid else (e,)
         value = acc(0, 1, "i32") if "arg" in monoid else acc(0, 0, "f32")
-        loop = Loop(monoid, (i,), (r,), (Stage(monoid, exprs),), (Store(1, i, value),),
-                    slots(("f32", 1800, "read"), (value.dtype, 6, "write")))
-        check(page, loop, arrays=[x.ravel(), np.zeros(6, np.float32 if value.dtype == "f32" else np.int32)])
+        loop = Loop(
+            monoid,
+            (i,),
+            (r,),
+            (Stage(monoid, exprs),),
+            (Store(1, i, value),),
+            slots(("f32", 1800, "read"), (value.dtype, 6, "write")),
+        )
+        check(
+            page,
+            loop,
+            arrays=[x.ravel(), np.zeros(6, np.float32 if value.dtype == "f32" else np.int32)],
+        )
 
 
 def test_depthwise(page: Page) -> None:
-    for B, H, W, C, stride, pad in ((2, 7, 9, 12, 1, 1), (1, 8, 8, 5, 2, 1), (1, 20, 20, 96, 1, 1), (1, 9, 9, 8, 1, 0)):
+    for B, H, W, C, stride, pad in (
+        (2, 7, 9, 12, 1, 1),
+        (1, 8, 8, 5, 2, 1),
+        (1, 20, 20, 96, 1, 1),
+        (1, 9, 9, 8, 1, 0),
+    ):
         Y, X = (H + 2 * pad - 3) // stride + 1, (W + 2 * pad - 3) // stride + 1
         v = {n: var(n, s) for n, s in dict(b=B, y=Y, x=X, c=C, ky=3, kx=3, iy=H, ix=W).items()}
         a = load(0, ((v["b"] * H + v["iy"]) * W + v["ix"]) * C + v["c"])
         w = load(1, (v["ky"] * 3 + v["kx"]) * C + v["c"])
         at = ((v["b"] * Y + v["y"]) * X + v["x"]) * C + v["c"]
         value = maximum(acc(0, 0, "f32") + load(2, v["c"]), 0.0)
-        kernel = Instance("dw", "depthwise", v, {"a": a, "w": w}, {"stride": (stride, stride), "dilation": (1, 1), "pad": (pad, pad)},
-                          (Store(3, at, value),), slots(("f32", B * H * W * C, "read"), ("f32", 9 * C, "read"), ("f32", C, "read"), ("f32", B * Y * X * C, "write")))
+        kernel = Instance(
+            "dw",
+            "depthwise",
+            v,
+            {"a": a, "w": w},
+            {"stride": (stride, stride), "dilation": (1, 1), "pad": (pad, pad)},
+            (Store(3, at, value),),
+            slots(
+                ("f32", B * H * W * C, "read"),
+                ("f32", 9 * C, "read"),
+                ("f32", C, "read"),
+                ("f32", B * Y * X * C, "write"),
+            ),
+        )
         loop = depthwise_loop(kernel)
         arrays = fill(loop, {}, 4)
-        padded = np.pad(arrays[0].reshape(B, H, W, C).astype(np.float64), ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-        y = sum(padded[:, j : j + Y * stride : stride, k : k + X * stride : stride][:, :Y, :X] * arrays[1].reshape(3, 3, C)[j, k]
-                for j in range(3) for k in range(3))
+        padded = np.pad(
+            arrays[0].reshape(B, H, W, C).astype(np.float64),
+            ((0, 0), (pad, pad), (pad, pad), (0, 0)),
+        )
+        y = sum(
+            padded[:, j : j + Y * stride : stride, k : k + X * stride : stride][:, :Y, :X]
+            * arrays[1].reshape(3, 3, C)[j, k]
+            for j in range(3)
+            for k in range(3)
+        )
         y = np.maximum(y + arrays[2], 0)
         found = run(page, [Step(kernel, (0, 1, 2, 3))], dict(enumerate(arrays)), [3])[3]
         assert close(found, y.ravel().astype(np.float32), 1e-5, 1.0) == "", str(kernel)
@@ -166,24 +282,74 @@ def test_movement(page: Page) -> None:
     h, w, c = var("h", 30), var("w", 20), var("c", 32)
     nhwc = (h * 20 + w) * 32 + c
     kinds = slots(("f32", 30 * 20 * 32, "read"), ("f32", 30 * 20 * 32, "write"))
-    check(page, Loop("transpose", (c, h, w), (), (), (Store(1, (c * 30 + h) * 20 + w, load(0, nhwc)),), kinds))
-    check(page, Loop("transpose", (h, w, c), (), (), (Store(1, nhwc, load(0, (c * 30 + h) * 20 + w)),), kinds))
-    check(page, Loop("flip", (h, w, c), (), (), (Store(1, nhwc, load(0, ((29 - h) * 20 + w) * 32 + c)),), kinds))
+    check(
+        page,
+        Loop(
+            "transpose", (c, h, w), (), (), (Store(1, (c * 30 + h) * 20 + w, load(0, nhwc)),), kinds
+        ),
+    )
+    check(
+        page,
+        Loop(
+            "transpose", (h, w, c), (), (), (Store(1, nhwc, load(0, (c * 30 + h) * 20 + w)),), kinds
+        ),
+    )
+    check(
+        page,
+        Loop(
+            "flip",
+            (h, w, c),
+            (),
+            (),
+            (Store(1, nhwc, load(0, ((29 - h) * 20 + w) * 32 + c)),),
+            kinds,
+        ),
+    )
     # Padding: both sides of the select are evaluated, the guard must hold the index in the buffer.
     y, x = var("y", 34), var("x", 26)
     inside = logical_and(logical_and(y >= 2, y < 32), logical_and(x >= 3, x < 23))
     pad = select(inside, load(0, ((y - 2) * 20 + x - 3) * 32 + c), 0.5)
-    check(page, Loop("pad", (y, x, c), (), (), (Store(1, (y * 26 + x) * 32 + c, pad),), slots(("f32", 30 * 20 * 32, "read"), ("f32", 34 * 26 * 32, "write"))))
+    check(
+        page,
+        Loop(
+            "pad",
+            (y, x, c),
+            (),
+            (),
+            (Store(1, (y * 26 + x) * 32 + c, pad),),
+            slots(("f32", 30 * 20 * 32, "read"), ("f32", 34 * 26 * 32, "write")),
+        ),
+    )
     # Parts of a concat: aligned and not.
     for channels, at in ((32, 0), (32, 4), (32, 3), (7, 1)):
         k = var("k", channels)
-        check(page, Loop("concat", (h, w, k), (), (), (Store(1, (h * 20 + w) * 48 + at + k, load(0, (h * 20 + w) * channels + k)),),
-                         slots(("f32", 600 * channels, "read"), ("f32", 600 * 48, "write"))))
+        check(
+            page,
+            Loop(
+                "concat",
+                (h, w, k),
+                (),
+                (),
+                (Store(1, (h * 20 + w) * 48 + at + k, load(0, (h * 20 + w) * channels + k)),),
+                slots(("f32", 600 * channels, "read"), ("f32", 600 * 48, "write")),
+            ),
+        )
     # A gather with wild indices reads something, and nothing breaks.
     i, j = var("i", 300), var("j", 64)
     index = load(0, i, "i32")
-    arrays = [np.random.default_rng(0).integers(0, 50, 300).astype(np.int32), np.random.default_rng(0).normal(size=3200).astype(np.float32), np.zeros(19200, np.float32)]
-    loop = Loop("gather", (i, j), (), (), (Store(2, i * 64 + j, load(1, index * 64 + j)),), slots(("i32", 300, "read"), ("f32", 3200, "read"), ("f32", 19200, "write")))
+    arrays = [
+        np.random.default_rng(0).integers(0, 50, 300).astype(np.int32),
+        np.random.default_rng(0).normal(size=3200).astype(np.float32),
+        np.zeros(19200, np.float32),
+    ]
+    loop = Loop(
+        "gather",
+        (i, j),
+        (),
+        (),
+        (Store(2, i * 64 + j, load(1, index * 64 + j)),),
+        slots(("i32", 300, "read"), ("f32", 3200, "read"), ("f32", 19200, "write")),
+    )
     check(page, loop, arrays=arrays)
     arrays[0][::3] = -(2**31)
     run(page, [Step(loop, (0, 1, 2))], dict(enumerate(arrays)), [2])
@@ -192,18 +358,58 @@ def test_movement(page: Page) -> None:
 def test_a_grid_beyond_one_axis(page: Page) -> None:
     n = 65535 * 64 + 70
     i = var("i", n)
-    check(page, Loop("inc", (i,), (), (), (Store(1, i, load(0, i, "i32") + 1),), slots(("i32", n, "read"), ("i32", n, "write"))))
+    check(
+        page,
+        Loop(
+            "inc",
+            (i,),
+            (),
+            (),
+            (Store(1, i, load(0, i, "i32") + 1),),
+            slots(("i32", n, "read"), ("i32", n, "write")),
+        ),
+    )
     n = 70000
     i, r = var("i", n), var("r", 40)
-    check(page, Loop("sum", (i,), (r,), (Stage("sum", (load(0, i * 40 + r, "i32"),)),), (Store(1, i, acc(0, 0, "i32")),), slots(("i32", n * 40, "read"), ("i32", n, "write"))))
+    check(
+        page,
+        Loop(
+            "sum",
+            (i,),
+            (r,),
+            (Stage("sum", (load(0, i * 40 + r, "i32"),)),),
+            (Store(1, i, acc(0, 0, "i32")),),
+            slots(("i32", n * 40, "read"), ("i32", n, "write")),
+        ),
+    )
 
 
 def test_several_stores_and_in_place(page: Page) -> None:
     for n in (16384, 100):
         i = var("i", n)
         x, y = load(0, i), load(1, i)
-        check(page, Loop("swap", (i,), (), (), (Store(0, i, y), Store(1, i, x), Store(2, i, cast(x > y, "i32"))), slots(("f32", n, "readwrite"), ("f32", n, "readwrite"), ("i32", n, "write"))))
-        check(page, Loop("bool", (i,), (), (), (Store(0, i, logical_and(load(0, i, "bool"), x_positive(1, i))),), slots(("i32", n, "readwrite"), ("f32", n, "read"))))
+        check(
+            page,
+            Loop(
+                "swap",
+                (i,),
+                (),
+                (),
+                (Store(0, i, y), Store(1, i, x), Store(2, i, cast(x > y, "i32"))),
+                slots(("f32", n, "readwrite"), ("f32", n, "readwrite"), ("i32", n, "write")),
+            ),
+        )
+        check(
+            page,
+            Loop(
+                "bool",
+                (i,),
+                (),
+                (),
+                (Store(0, i, logical_and(load(0, i, "bool"), x_positive(1, i))),),
+                slots(("i32", n, "readwrite"), ("f32", n, "read")),
+            ),
+        )
 
 
 def x_positive(slot: int, i: Expr) -> Expr:
@@ -246,7 +452,9 @@ def test_random_loops(page: Page, seed: int) -> None:
         if kind == 4:
             return maximum(value(depth - 1), value(depth - 1) - 1.0)
         if kind == 5:
-            return cast(every[int(rng.integers(len(every)))] * 3 % 7, "f32") * 0.1 + value(depth - 1)
+            return cast(every[int(rng.integers(len(every)))] * 3 % 7, "f32") * 0.1 + value(
+                depth - 1
+            )
         return sqrt(value(depth - 1) * 0.0 + 2.0)
 
     x = value(2)
@@ -265,7 +473,18 @@ def test_random_loops(page: Page, seed: int) -> None:
     if len(kinds) > 8:
         kinds_only_eight(kinds)
         return
-    check(page, Loop("random", tuple(axes), tuple(reduce), stages, (Store(len(kinds) - 1, index, x),), slots(*kinds)), seed=seed)
+    check(
+        page,
+        Loop(
+            "random",
+            tuple(axes),
+            tuple(reduce),
+            stages,
+            (Store(len(kinds) - 1, index, x),),
+            slots(*kinds),
+        ),
+        seed=seed,
+    )
 
 
 def _free(e: Expr) -> set[Expr]:
@@ -279,7 +498,14 @@ def kinds_only_eight(kinds: list[Any]) -> None:
     value: Any = load(0, i)
     for k in range(1, len(kinds) - 1):
         value = value + load(k, i)
-    loop = Loop("many", (i,), (), (), (Store(len(kinds) - 1, i, value),), slots(*((("f32", 4, "read"),) * (len(kinds) - 1)), ("f32", 4, "write")))
+    loop = Loop(
+        "many",
+        (i,),
+        (),
+        (),
+        (Store(len(kinds) - 1, i, value),),
+        slots(*((("f32", 4, "read"),) * (len(kinds) - 1)), ("f32", 4, "write")),
+    )
     with pytest.raises(WebDNNError, match=r"kernel many: \d+ buffers"):
         print_kernel(loop)
 
@@ -287,13 +513,34 @@ def kinds_only_eight(kinds: list[Any]) -> None:
 def test_build_merges_equal_kernels() -> None:
     def relu(n: int, name: str) -> Loop:
         i = var(name, n)
-        return Loop("relu", (i,), (), (), (Store(1, i, maximum(load(0, i), 0.0)),), slots(("f32", n, "read"), ("f32", n, "write")))
+        return Loop(
+            "relu",
+            (i,),
+            (),
+            (),
+            (Store(1, i, maximum(load(0, i), 0.0)),),
+            slots(("f32", n, "read"), ("f32", n, "write")),
+        )
 
     h = dim("h", 1, 100)
     i = var("i", h * 64)
-    grow = Loop("grow", (i,), (), (), (Store(1, i, load(0, i) + 1.0),), slots(("f32", h * 64, "read"), ("f32", h * 64, "write")), "Add_3")
+    grow = Loop(
+        "grow",
+        (i,),
+        (),
+        (),
+        (Store(1, i, load(0, i) + 1.0),),
+        slots(("f32", h * 64, "read"), ("f32", h * 64, "write")),
+        "Add_3",
+    )
     buffers = [Buffer(k, "temp", "f32", 40000) for k in range(3)]
-    program = Program((h,), [], [], buffers, [Step(relu(20000, "i"), (0, 1)), Step(relu(40000, "j"), (1, 2)), Step(grow, (2, 0))])
+    program = Program(
+        (h,),
+        [],
+        [],
+        buffers,
+        [Step(relu(20000, "i"), (0, 1)), Step(relu(40000, "j"), (1, 2)), Step(grow, (2, 0))],
+    )
     built = build(program, {k: {"b": k} for k in range(3)})
     assert len(built["kernels"]) == 2 and [s["kernel"] for s in built["steps"]] == [0, 0, 1]
     assert built["steps"][1]["params"] == [10000] and built["steps"][1]["grid"] == [157, 1, 1]

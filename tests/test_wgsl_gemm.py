@@ -11,7 +11,8 @@ import pytest
 
 from tests.wgsl_machine import close, quick_engine, run, validate
 from webdnn.browser import Page, open_page
-from webdnn.codegen.wgsl import TILES, Tile, print_gemm, print_kernel
+from webdnn.codegen.wgsl import print_kernel
+from webdnn.codegen.wgsl_gemm import TILES, Tile, print_gemm
 from webdnn.expr import Dim, Expr, acc, dim, erf, evaluate, load, maximum, var
 from webdnn.kernel import Instance, Slot, Step, Store
 
@@ -34,8 +35,15 @@ def size(x: Dim, dims: dict[str, int]) -> int:
     return evaluate(x, dims)
 
 
-def matmul(m: Dim, n: Dim, k: Dim, batch: tuple[int, ...] = (), residual: bool = False, transposed: bool = False,
-           dtype: str = "f32") -> Instance:
+def matmul(
+    m: Dim,
+    n: Dim,
+    k: Dim,
+    batch: tuple[int, ...] = (),
+    residual: bool = False,
+    transposed: bool = False,
+    dtype: str = "f32",
+) -> Instance:
     """C = gelu(A x B + bias) (+ residual), or C stored as [n, m]."""
     vm, vn, vk = var("m", m), var("n", n), var("k", k)
     bs = [var(f"b{i}", s) for i, s in enumerate(batch)]
@@ -54,12 +62,23 @@ def matmul(m: Dim, n: Dim, k: Dim, batch: tuple[int, ...] = (), residual: bool =
     at = flat * m * n + (vn * m + vm if transposed else vm * n + vn)
     if residual:
         x = maximum(x + load(3, at), 0.0)
-    slots = [Slot(dtype, m * k * total, "read"), Slot(dtype, groups * 8 * k * total, "read"), Slot("f32", n, "read")]
+    slots = [
+        Slot(dtype, m * k * total, "read"),
+        Slot(dtype, groups * 8 * k * total, "read"),
+        Slot("f32", n, "read"),
+    ]
     slots += [Slot("f32", m * n * total, "read")] if residual else []
     slots.append(Slot("f32", m * n * total, "write"))
     variables = {f"b{i}": b for i, b in enumerate(bs)} | {"m": vm, "n": vn, "k": vk}
-    return Instance("mm", "matmul", variables, {"a": a, "b": b}, {"b_base": base, "b_batched": bool(batch)},
-                    (Store(len(slots) - 1, at, x),), tuple(slots))
+    return Instance(
+        "mm",
+        "matmul",
+        variables,
+        {"a": a, "b": b},
+        {"b_base": base, "b_batched": bool(batch)},
+        (Store(len(slots) - 1, at, x),),
+        tuple(slots),
+    )
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
@@ -68,25 +87,52 @@ def gelu(x: np.ndarray) -> np.ndarray:
     return 0.5 * x * (1 + np.vectorize(scalar)(x / np.sqrt(2)))
 
 
-def check_matmul(page: Page, m: Dim, n: Dim, k: Dim, tile: Tile | None = None, dims: dict[str, int] | None = None,
-                 batch: tuple[int, ...] = (), residual: bool = False, transposed: bool = False) -> None:
+def check_matmul(
+    page: Page,
+    m: Dim,
+    n: Dim,
+    k: Dim,
+    tile: Tile | None = None,
+    dims: dict[str, int] | None = None,
+    batch: tuple[int, ...] = (),
+    residual: bool = False,
+    transposed: bool = False,
+) -> None:
     dims = dims or {}
     kernel = matmul(m, n, k, batch, residual, transposed)
     M, N, K = size(m, dims), size(n, dims), size(k, dims)
     Z = int(np.prod(batch))
     rng = np.random.default_rng(1)
-    a, b = rng.normal(size=(Z, M, K)).astype(np.float32), rng.normal(size=(Z, K, N)).astype(np.float32)
-    bias, extra = rng.normal(size=N).astype(np.float32), rng.normal(size=(Z, M, N)).astype(np.float32)
+    a, b = (
+        rng.normal(size=(Z, M, K)).astype(np.float32),
+        rng.normal(size=(Z, K, N)).astype(np.float32),
+    )
+    bias, extra = (
+        rng.normal(size=N).astype(np.float32),
+        rng.normal(size=(Z, M, N)).astype(np.float32),
+    )
     y = gelu(a.astype(np.float64) @ b + bias)
     if transposed:
         y = y.transpose(0, 2, 1)
     if residual:
         y = np.maximum(y + extra.reshape(y.shape), 0)
-    inputs = [a, np.stack([panels(x) for x in b]), bias, *([extra] if residual else []), np.zeros(y.shape, np.float32)]
+    inputs = [
+        a,
+        np.stack([panels(x) for x in b]),
+        bias,
+        *([extra] if residual else []),
+        np.zeros(y.shape, np.float32),
+    ]
     arrays = dict(enumerate(inputs))
     out = len(arrays) - 1
-    found = run(page, [Step(kernel, tuple(range(out + 1)))], arrays, [out], dims,
-                printer=lambda kernel: print_gemm(kernel, tile))[out]
+    found = run(
+        page,
+        [Step(kernel, tuple(range(out + 1)))],
+        arrays,
+        [out],
+        dims,
+        printer=lambda kernel: print_gemm(kernel, tile),
+    )[out]
     message = close(found, y.astype(np.float32), 1e-5, scale=float(np.sqrt(K)))
     assert message == "", f"{m}x{n}x{k} by {tile}: {message}"
 
@@ -103,7 +149,14 @@ def test_every_tile(page: Page, tile: Tile) -> None:
 def test_every_tile_is_valid_for_tint() -> None:
     instance, _, _ = conv(1, 9, 9, 16, 3, (9, 9), (1, 1), (1, 1), (4, 4, 4, 4), 1)
     with open_page("chromium", mounts={"/tests/": Path(__file__).parent}, webgpu=True) as page:
-        validate(page, [print_gemm(k, tile).code for tile in TILES for k in (matmul(33, 20, 36), matmul(5, 3, 7), instance)])
+        validate(
+            page,
+            [
+                print_gemm(k, tile).code
+                for tile in TILES
+                for k in (matmul(33, 20, 36), matmul(5, 3, 7), instance)
+            ],
+        )
 
 
 def test_epilogues_batches_and_symbolic_sizes(page: Page) -> None:
@@ -125,8 +178,18 @@ def test_a_kernel_is_one_text_for_all_sizes() -> None:
     assert a.code == b.code and a.params != b.params
 
 
-def conv(B: Dim, H: Dim, W: Dim, C: int, N: int, kernel: tuple[int, int], stride: tuple[int, int],
-         dilation: tuple[int, int], pad: tuple[int, int, int, int], groups: int) -> tuple[Instance, Dim, Dim]:
+def conv(
+    B: Dim,
+    H: Dim,
+    W: Dim,
+    C: int,
+    N: int,
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
+    pad: tuple[int, int, int, int],
+    groups: int,
+) -> tuple[Instance, Dim, Dim]:
     (KY, KX), (sy, sx), (dy, dx), (top, left, bottom, right) = kernel, stride, dilation, pad
     Y = (H + top + bottom - dy * (KY - 1) - 1) // sy + 1
     X = (W + left + right - dx * (KX - 1) - 1) // sx + 1
@@ -138,17 +201,42 @@ def conv(B: Dim, H: Dim, W: Dim, C: int, N: int, kernel: tuple[int, int], stride
     w = load(1, base + (n // 8) * (K * 8) + ((ky * KX + kx) * C + c) * 8 + n % 8)
     at = ((b * Y + y) * X + x) * (groups * N) + g * N + n
     value = maximum(acc(0, 0, "f32") + load(2, g * N + n), 0.0)
-    slots = (Slot("f32", B * H * W * groups * C, "read"), Slot("f32", groups * -(-N // 8) * K * 8, "read"),
-             Slot("f32", groups * N, "read"), Slot("f32", B * Y * X * groups * N, "write"))
+    slots = (
+        Slot("f32", B * H * W * groups * C, "read"),
+        Slot("f32", groups * -(-N // 8) * K * 8, "read"),
+        Slot("f32", groups * N, "read"),
+        Slot("f32", B * Y * X * groups * N, "write"),
+    )
     variables = dict(b=b, y=y, x=x, g=g, n=n, ky=ky, kx=kx, c=c, iy=iy, ix=ix)
-    attrs = {"stride": stride, "dilation": dilation, "pad": (top, left), "groups": groups, "b_base": base}
-    return Instance("conv", "conv", variables, {"a": a, "b": w}, attrs, (Store(3, at, value),), slots), Y, X
+    attrs = {
+        "stride": stride,
+        "dilation": dilation,
+        "pad": (top, left),
+        "groups": groups,
+        "b_base": base,
+    }
+    return (
+        Instance("conv", "conv", variables, {"a": a, "b": w}, attrs, (Store(3, at, value),), slots),
+        Y,
+        X,
+    )
 
 
-def check_conv(page: Page, B: int, H: Dim, W: Dim, C: int, N: int, kernel: tuple[int, int] = (3, 3),
-               stride: tuple[int, int] = (1, 1), dilation: tuple[int, int] = (1, 1),
-               pad: tuple[int, int, int, int] = (1, 1, 1, 1), groups: int = 1, tile: Tile | None = None,
-               dims: dict[str, int] | None = None) -> None:
+def check_conv(
+    page: Page,
+    B: int,
+    H: Dim,
+    W: Dim,
+    C: int,
+    N: int,
+    kernel: tuple[int, int] = (3, 3),
+    stride: tuple[int, int] = (1, 1),
+    dilation: tuple[int, int] = (1, 1),
+    pad: tuple[int, int, int, int] = (1, 1, 1, 1),
+    groups: int = 1,
+    tile: Tile | None = None,
+    dims: dict[str, int] | None = None,
+) -> None:
     dims = dims or {}
     instance, Y, X = conv(B, H, W, C, N, kernel, stride, dilation, pad, groups)
     h, w, oh, ow = (size(s, dims) for s in (H, W, Y, X))
@@ -160,13 +248,24 @@ def check_conv(page: Page, B: int, H: Dim, W: Dim, C: int, N: int, kernel: tuple
     y = np.zeros((B, oh, ow, groups, N))
     for i in range(kernel[0]):
         for j in range(kernel[1]):
-            part = padded[:, i * dilation[0] :: stride[0], j * dilation[1] :: stride[1]][:, :oh, :ow]
+            part = padded[:, i * dilation[0] :: stride[0], j * dilation[1] :: stride[1]][
+                :, :oh, :ow
+            ]
             y += np.einsum("byxgc,gcn->byxgn", part.reshape(B, oh, ow, groups, C), f[:, i, j])
     y = np.maximum(y.reshape(B, oh, ow, -1) + bias, 0)
     weights = np.stack([panels(f[g].reshape(-1, N)) for g in range(groups)])
     arrays = {0: x, 1: weights, 2: bias, 3: np.zeros(y.shape, np.float32)}
-    found = run(page, [Step(instance, (0, 1, 2, 3))], arrays, [3], dims, printer=lambda k: print_gemm(k, tile))[3]
-    message = close(found, y.astype(np.float32), 1e-5, scale=float(np.sqrt(kernel[0] * kernel[1] * C)))
+    found = run(
+        page,
+        [Step(instance, (0, 1, 2, 3))],
+        arrays,
+        [3],
+        dims,
+        printer=lambda k: print_gemm(k, tile),
+    )[3]
+    message = close(
+        found, y.astype(np.float32), 1e-5, scale=float(np.sqrt(kernel[0] * kernel[1] * C))
+    )
     assert message == "", f"{instance} by {tile}: {message}"
 
 
@@ -197,7 +296,12 @@ def test_half_precision_storage() -> None:
     a, b = rng.normal(size=(m, k)).astype(np.float16), rng.normal(size=(k, n)).astype(np.float16)
     bias = rng.normal(size=n).astype(np.float32)
     y = gelu(a.astype(np.float64) @ b.astype(np.float64) + bias)
-    arrays = {0: a, 1: panels(b.astype(np.float32)).astype(np.float16), 2: bias, 3: np.zeros((m, n), np.float32)}
+    arrays = {
+        0: a,
+        1: panels(b.astype(np.float32)).astype(np.float16),
+        2: bias,
+        3: np.zeros((m, n), np.float32),
+    }
     assert print_kernel(kernel).code.startswith("enable f16;")
     if quick_engine() != "firefox":
         pytest.skip("needs shader-f16, which only Firefox's software device has")

@@ -41,7 +41,9 @@ def floats(seed: int, n: int) -> np.ndarray:
 
 def integers(seed: int, n: int) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    x = np.where(rng.random(n) < 0.7, rng.integers(-40, 40, n), rng.integers(-(2**31), 2**31, n)).astype(np.int32)
+    x = np.where(
+        rng.random(n) < 0.7, rng.integers(-40, 40, n), rng.integers(-(2**31), 2**31, n)
+    ).astype(np.int32)
     x[:8] = [0, 1, -1, 2, -2, 2**31 - 1, -(2**31), 31]
     return x
 
@@ -65,8 +67,15 @@ def cases() -> list[tuple[str, str]]:
     for op in OPS:
         if op in ("select", "cast", "bitcast"):
             continue
-        dtypes = ["bool"] if op in LOGIC else ["f32"] if op in FLOAT_ONLY else ["i32", "u32"] if op in BITS else [
-            "f32", "i32", "u32"]
+        dtypes = (
+            ["bool"]
+            if op in LOGIC
+            else ["f32"]
+            if op in FLOAT_ONLY
+            else ["i32", "u32"]
+            if op in BITS
+            else ["f32", "i32", "u32"]
+        )
         if op == "pow":
             dtypes = ["f32", "i32"]
         if op == "div" or op == "idiv":
@@ -100,7 +109,10 @@ def test_operators(page: Page, n: int) -> None:
         slots = [Slot(storage, n, "read") for _ in values] + [Slot(out, n, "write")]
         e = apply(op, *(load(k, i, dtype) for k in range(len(values))))
         first = len(arrays)
-        for v in [*values, np.zeros(n, {"f32": np.float32, "i32": np.int32, "u32": np.uint32}[out])]:
+        for v in [
+            *values,
+            np.zeros(n, {"f32": np.float32, "i32": np.int32, "u32": np.uint32}[out]),
+        ]:
             arrays[len(arrays)] = v
         kernel = Loop(op, (i,), (), (), (Store(len(values), i, e),), tuple(slots))
         steps.append(Step(kernel, tuple(range(first, len(arrays)))))
@@ -108,22 +120,31 @@ def test_operators(page: Page, n: int) -> None:
     found = run(page, steps, arrays, [c[-1] for c in checks])
     failures = []
     for op, dtype, values, y, buffer in checks:
-        limit, tolerance, scale = RANGES.get(op, (INF, 1e-5, 0.0)) if dtype == "f32" else (INF, 0, 0)
+        limit, tolerance, scale = (
+            RANGES.get(op, (INF, 1e-5, 0.0)) if dtype == "f32" else (INF, 0, 0)
+        )
         got = found[buffer]
         keep = np.ones(n, bool)
         if limit < INF:
             keep = ~(np.abs(values[0]) > limit) | np.isinf(values[0])
         if dtype == "f32":
-            with np.errstate(all="ignore"):  # subnormals may be flushed, and the very top may round to inf
+            with np.errstate(
+                all="ignore"
+            ):  # subnormals may be flushed, and the very top may round to inf
                 subnormal = (np.abs(y) < 1.2e-38) | (np.abs(y) > 3e38) & (np.abs(y) < INF)
             keep &= ~(subnormal & (y != 0)) if y.dtype != bool else True
         if op in ("rem", "mod", "floordiv") and dtype == "f32":
             with np.errstate(all="ignore"):  # the quotient has more bits than f32 beyond this
                 keep &= ~(np.abs(values[0] / values[1]) > 1e4) | (values[1] == 0)
-        message = close(got[keep], (y.astype(np.int32) if y.dtype == bool else y)[keep], tolerance, scale)
+        message = close(
+            got[keep], (y.astype(np.int32) if y.dtype == bool else y)[keep], tolerance, scale
+        )
         if message:
-            k = int(message.split(" at ")[1].split(":")[0]) if " at " in message else int(
-                message.split("element ")[1].split(":")[0])
+            k = (
+                int(message.split(" at ")[1].split(":")[0])
+                if " at " in message
+                else int(message.split("element ")[1].split(":")[0])
+            )
             failures.append(f"{op} {dtype} of {[v[keep][k] for v in values]}: {message}")
     assert not failures, "\n".join(failures)
 
@@ -157,13 +178,18 @@ def test_conversions_selections_and_literals(page: Page, n: int) -> None:
         used = {x.args[0] for x in __import__("webdnn.expr").expr.walk(e) if x.op == "load"}
         remap = sorted(used)
         e = __import__("webdnn.expr").expr.substitute(
-            e, {load(s, i, slots[s].dtype): load(remap.index(s), i, slots[s].dtype) for s in used})
-        kernel = Loop(name, (i,), (), (), (Store(len(remap), i, e),), tuple(slots[s] for s in [*remap, 2]))
+            e, {load(s, i, slots[s].dtype): load(remap.index(s), i, slots[s].dtype) for s in used}
+        )
+        kernel = Loop(
+            name, (i,), (), (), (Store(len(remap), i, e),), tuple(slots[s] for s in [*remap, 2])
+        )
         steps.append(Step(kernel, (*remap, len(arrays) - 1)))
     found = run(page, steps, arrays, range(2, len(arrays)))
     for buffer, (name, (_, y)) in enumerate(exprs.items(), 2):
         got = found[buffer]
         if name == "relu":
             got = np.where(np.isnan(x), 0, got)
-            assert np.isnan(found[buffer].view(np.float32)[np.isnan(x)]).all(), "max(NaN, 0) must be NaN"
+            assert np.isnan(found[buffer].view(np.float32)[np.isnan(x)]).all(), (
+                "max(NaN, 0) must be NaN"
+            )
         assert close(got, np.asarray(y, np.int32)) == "", name

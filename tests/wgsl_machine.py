@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from webdnn.browser import BrowserError, Engine, Page, find
-from webdnn.codegen.wgsl import Printed, print_kernel
+from webdnn.codegen.wgsl import print_kernel
+from webdnn.codegen.wgsl_dialect import Printed
 from webdnn.expr import OPS, Expr, cast_numpy, evaluate, walk
 from webdnn.kernel import Loop, Step, is_row
 
@@ -46,12 +47,14 @@ def run(
         printed = printer(step.kernel)
         if printed.code not in texts:
             texts.append(printed.code)
-        launches.append({
-            "kernel": texts.index(printed.code),
-            "bind": list(step.buffers),
-            "params": [evaluate(p, dims or {}) for p in printed.params],
-            "grid": [evaluate(g, dims or {}) for g in printed.grid],
-        })
+        launches.append(
+            {
+                "kernel": texts.index(printed.code),
+                "bind": list(step.buffers),
+                "params": [evaluate(p, dims or {}) for p in printed.params],
+                "grid": [evaluate(g, dims or {}) for g in printed.grid],
+            }
+        )
     data, buffers = {}, []
     for b in range(max(arrays) + 1):
         raw = arrays[b].tobytes()
@@ -61,7 +64,9 @@ def run(
     reply = page.call("/tests/wgsl_run.js", job, data, timeout=600)
     assert reply.value["broken"] == [], f"written outside of buffers {reply.value['broken']}"
     return {
-        b: np.frombuffer(reply.arrays[f"out{b}"], arrays[b].dtype)[: arrays[b].size].reshape(arrays[b].shape)
+        b: np.frombuffer(reply.arrays[f"out{b}"], arrays[b].dtype)[: arrays[b].size].reshape(
+            arrays[b].shape
+        )
         for b in outputs
     }
 
@@ -71,7 +76,9 @@ def validate(page: Page, codes: Sequence[str]) -> None:
     page.call("/tests/wgsl_run.js", {"kernels": list(codes), "validate": True}, timeout=600)
 
 
-def interpret(loop: Loop, arrays: Sequence[np.ndarray], dims: Mapping[str, int] | None = None) -> list[np.ndarray]:
+def interpret(
+    loop: Loop, arrays: Sequence[np.ndarray], dims: Mapping[str, int] | None = None
+) -> list[np.ndarray]:
     """What a Loop means, by numpy: the buffers after it. Floats are computed in f64."""
     buffers = [a.copy() for a in arrays]
     variables = (*loop.axes, *loop.reduce)
@@ -86,14 +93,22 @@ def interpret(loop: Loop, arrays: Sequence[np.ndarray], dims: Mapping[str, int] 
             if e in names:
                 done[e] = names[e]
             elif e.op == "const":
-                done[e] = np.asarray(e.args[0], np.float64 if e.dtype in ("f32", "f16") else
-                                     NUMPY.get(e.dtype, np.bool_))
+                done[e] = np.asarray(
+                    e.args[0],
+                    np.float64 if e.dtype in ("f32", "f16") else NUMPY.get(e.dtype, np.bool_),
+                )
             elif e.op == "dim":
                 done[e] = np.int32((dims or {})[e.args[0]])
             elif e.op == "load":
                 a = arrays[e.args[0]]
                 x = a[np.clip(done[e.args[1]], 0, a.size - 1)]
-                done[e] = x != 0 if e.dtype == "bool" else x.astype(np.float64) if a.dtype.kind == "f" else x
+                done[e] = (
+                    x != 0
+                    if e.dtype == "bool"
+                    else x.astype(np.float64)
+                    if a.dtype.kind == "f"
+                    else x
+                )
             elif e.op == "cast":
                 x = cast_numpy(done[e.args[0]], e.dtype)
                 done[e] = x.astype(np.float64) if x.dtype.kind == "f" else x
@@ -122,9 +137,14 @@ def interpret(loop: Loop, arrays: Sequence[np.ndarray], dims: Mapping[str, int] 
             if acc is not None:
                 names[acc] = x
     for store in loop.stores:
-        row = is_row(store, loop) or any(e.op == "acc" and e.args[0] in scans for e in walk(store.value))
+        row = is_row(store, loop) or any(
+            e.op == "acc" and e.args[0] in scans for e in walk(store.value)
+        )
         shape = sizes if row else sizes[: len(loop.axes)] + [1] * len(reduce_axes)
-        index, x = np.broadcast_to(value(store.index), shape), np.broadcast_to(value(store.value), shape)
+        index, x = (
+            np.broadcast_to(value(store.index), shape),
+            np.broadcast_to(value(store.value), shape),
+        )
         with np.errstate(all="ignore"):
             buffers[store.slot][index.ravel()] = x.ravel().astype(buffers[store.slot].dtype)
     return buffers
@@ -147,7 +167,9 @@ def reduced(monoid: str, rows: list[np.ndarray]) -> list[np.ndarray]:
     return [take(x), take(rows[1])]
 
 
-def close(found: np.ndarray, expected: np.ndarray, tolerance: float = 1e-5, scale: float = 0.0) -> str:
+def close(
+    found: np.ndarray, expected: np.ndarray, tolerance: float = 1e-5, scale: float = 0.0
+) -> str:
     """Empty if equal within `tolerance`, relative to max(|expected|, scale); else where it is worst."""
     if found.dtype.kind != "f":
         bad = np.flatnonzero(found.ravel() != expected.ravel())

@@ -3,12 +3,13 @@
     >>> i, j = var("i", 56), var("j", 64)
     >>> at = i * 64 + j
     >>> slots = (Slot("f32", 3584, "read"), Slot("f32", 3584, "write"))
-    >>> kernel_text(collapse(Loop("inc", (i, j), (), (), (Store(1, at, load(0, at) + 1.0),), slots)))
+    >>> inc = Store(1, at, load(0, at) + 1.0)
+    >>> kernel_text(collapse(Loop("inc", (i, j), (), (), (inc,), slots)))
     'inc[j<3584]  -> b1[j] = (b0[j] + 1.0)'
 
 `collapse` merges neighbouring axes that every access walks as one and drops axes of size 1;
-`depthwise_loop` states a depthwise convolution as a Loop. Neither changes what is computed; sums may
-be taken in another grouping.
+`rejoin` undoes a division; `depthwise_loop` states a depthwise convolution as a Loop. None of them
+changes what is computed; sums may be taken in another grouping.
 """
 
 from __future__ import annotations
@@ -122,7 +123,7 @@ def values_free(loop: Loop) -> set[Expr]:
 
 
 def collapse(loop: Loop) -> Loop:
-    """Merges axes (i, j) wherever every index walks them as i * size(j) + j, and drops unit axes."""
+    """Merges axes (i, j) that every index walks as i * size(j) + j, and drops unit axes."""
     unit = [v for v in (*loop.axes, *loop.reduce) if is_const(lift(v.args[1]), 1)]
     if unit:
         loop = rewrite(
@@ -155,7 +156,7 @@ def _walk_as_one(loop: Loop, i: Expr, j: Expr) -> bool:
 
 
 def padded(size: Dim, at: Expr) -> tuple[Expr, Expr]:
-    """A coordinate held within 0..size-1, and whether it lay there (literally true where proved)."""
+    """A coordinate held within 0..size-1, and whether it lay there (true where proved)."""
     inside = logical_and(at >= 0, lift(True) if less(at, size) else at < size)
     return minimum(maximum(at, 0), size - 1), inside
 

@@ -22,7 +22,6 @@ from ..kernel import (
     Instance,
     Kernel,
     Loop,
-    Opaque,
     Program,
     Step,
 )
@@ -42,25 +41,15 @@ def print_kernel(kernel: Kernel) -> Printed:
             return print_loop(depthwise_loop(kernel))
         case Instance(template="matmul" | "conv"):
             return print_gemm(kernel)
-        case Opaque():
-            return print_opaque(kernel)
-    raise WebDNNError(f"kernel {kernel.name}: WebGPU has no template named {kernel.template!r}")
-
-
-def print_opaque(kernel: Opaque) -> Printed:
-    """A hand-written kernel."""
     raise WebDNNError(
-        f"kernel {kernel.name}: WebGPU has no text for {kernel.template!r} yet; use the wasm target"
+        f"kernel {kernel.name}: {kernel.template!r} has no text for WebGPU; use the wasm target"
     )
-
-
-# ---- programs -------------------------------------------------------------------------------------
 
 
 def build(program: Program, bindings: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     """The parts of `webgpu.json` that follow from the steps: kernels, prepare, steps.
 
-    `bindings`: the binding object of each buffer id, as the descriptor defines it. Kernels with equal
+    bindings: the binding object of each buffer id, as the descriptor defines it. Kernels with equal
     text are one. Raises WebDNNError naming the kernel that WebGPU cannot run.
     """
     kernels: list[dict[str, Any]] = []
@@ -73,15 +62,9 @@ def build(program: Program, bindings: Mapping[int, Mapping[str, Any]]) -> dict[s
         p = printed[s.kernel]
         if p.code not in known:
             known[p.code] = len(kernels)
-            origin = getattr(s.kernel, "origin", "")
-            entry: dict[str, Any] = {
-                "name": p.name,
-                "code": f"// {p.name} {origin}".rstrip() + "\n" + p.code,
-            }
-            entry["origin"] = origin
-            if p.variants:
-                entry["variants"] = dict(p.variants)
-            kernels.append(entry)
+            origin = " ".join(s.kernel.origin.split())
+            code = f"// {p.name} {origin}".rstrip() + "\n" + p.code
+            kernels.append({"name": p.name, "code": code, "origin": origin})
         return {
             "kernel": known[p.code],
             "bindings": [bindings[b] for b in s.buffers],
