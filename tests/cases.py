@@ -217,7 +217,7 @@ class Net:
             own = f"{self.case.name}.{op}{self.serial}"
             names = [own + (f"_{k}" if k else "") for k in range(outputs)]
             self.nodes.append(helper.make_node(
-                op, [self.operand(i) for i in inputs], names, f"{self.case.name}.{op}{self.serial}",
+                op, [self.operand(i) for i in inputs], names, own,
                 domain=domain, **attrs))
             return names[0] if outputs == 1 else tuple(names)
 
