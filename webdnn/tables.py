@@ -137,8 +137,8 @@ _COLOURS = {"right": "green", "wrong": "bold red", "empty": "bold yellow"}
 
 def show_check(report: CheckReport) -> None:
     table = Table(title=f"{report.model} in {report.browser}", title_justify="left")
-    table.add_column("target")
-    table.add_column("sizes")
+    table.add_column("target", no_wrap=True)
+    table.add_column("sizes", no_wrap=True)
     table.add_column("output")
     table.add_column("max error", justify="right")
     table.add_column("of largest", justify="right")
