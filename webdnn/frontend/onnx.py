@@ -415,7 +415,7 @@ def _inputs(
         kind = i.type.WhichOneof("value")
         if kind != "tensor_type":
             raise UnsupportedError(
-                f"input {i.name!r} is a {(kind or 'value without type').removesuffix('_type')}; "
+                f"input {i.name!r} has type {(kind or 'none').removesuffix('_type')}; "
                 "only tensors are supported"
             )
         try:
@@ -557,7 +557,7 @@ def _check_output(declared: Any, value: Value) -> None:
     kind = declared.type.WhichOneof("value")
     if kind not in (None, "tensor_type"):
         raise UnsupportedError(
-            f"output {declared.name!r} is a {kind.removesuffix('_type')}; "
+            f"output {declared.name!r} has type {kind.removesuffix('_type')}; "
             "only tensors are supported"
         )
     if not declared.type.tensor_type.HasField("shape"):
