@@ -11,8 +11,9 @@ operand unless `dtype` says otherwise. Integers narrower than 32 bits wrap to th
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -62,7 +63,6 @@ from ..graph import (
     Op,
     Shape,
     Value,
-    as_dim,
     constant,
     scalar_dtype,
     storage,
@@ -70,7 +70,8 @@ from ..graph import (
 )
 from .known import fold_known
 
-Body = Callable[..., Any]
+Body = Callable[..., Any]  # of a scalar function: expressions or arrays in, the same out
+Operator = Callable[..., Value]  # of values: the graph operator that a body defines
 _NARROW = {"i8": (8, True), "u8": (8, False), "i16": (16, True), "u16": (16, False)}
 
 
@@ -112,10 +113,23 @@ def wrap(e: Any, dtype: str) -> Any:
     return mask - half if signed else mask
 
 
+@overload
+def elementwise(body: Body) -> Operator: ...
+@overload
+def elementwise(*, dtype: str | None = None, of: int = 0) -> Callable[[Body], Operator]: ...
 def elementwise(body: Body | None = None, *, dtype: str | None = None, of: int = 0) -> Any:
-    """Make a graph operator of a scalar function; its dtype is `dtype`, else operand `of`'s."""
+    """Make a graph operator of a scalar function; its dtype is `dtype`, else operand `of`'s.
+
+    The operator takes values of one dtype, and numbers and arrays beside them; what is known when
+    the model is transpiled is computed at once. It raises UnsupportedError where dtypes differ and
+    ValueError where shapes do not broadcast.
+    """
     if body is None:
-        return lambda b: elementwise(b, dtype=dtype, of=of)
+        return lambda b: _define(b, dtype, of)
+    return _define(body, dtype, of)
+
+
+def _define(body: Body, dtype: str | None, of: int) -> Operator:
     name = body.__name__.rstrip("_")
 
     def infer(*inputs: Value, **attrs: Any) -> list[tuple[Shape, str]]:
@@ -129,6 +143,7 @@ def elementwise(body: Body | None = None, *, dtype: str | None = None, of: int =
 
     op = Op(name, "map", infer, element, lambda *a, **k: body(*a, **k), pointwise=True)
 
+    @functools.wraps(body)
     def call(*args: Any, **attrs: Any) -> Value:
         first = next(a for a in args[of:] + args[:of] if isinstance(a, Value))
         values = tuple(a if isinstance(a, Value) else constant(a, first.dtype) for a in args)
@@ -140,9 +155,7 @@ def elementwise(body: Body | None = None, *, dtype: str | None = None, of: int =
         known = fold_known(op, values, attrs)
         return known if known is not None else op(*values, **attrs)
 
-    call.__name__, call.__doc__ = name, body.__doc__
-    call.op = op  # type: ignore[attr-defined]
-    call.__wrapped__ = body  # type: ignore[attr-defined]  # inspect.signature shows the body's
+    call.__name__ = name
     return call
 
 
@@ -226,7 +239,7 @@ def reciprocal(x):
     return 1 / x
 
 
-def _unary(fn: Body) -> Any:
+def _unary(fn: Body) -> Operator:
     def body(x: Any) -> Any:
         return fn(x)
 
@@ -494,9 +507,81 @@ def clamp(x: Value, lo: float | None = None, hi: float | None = None) -> Value:
     return y if hi is None else min_(y, hi)
 
 
-__all__ = ["as_dim"] + [
-    n
-    for n, v in list(globals().items())
-    if hasattr(v, "op")
-    or n in ("cast", "clamp", "elementwise", "broadcast_index", "broadcast_shapes", "wrap")
+__all__ = [
+    "abs_",
+    "acos_",
+    "acosh_",
+    "add",
+    "asin_",
+    "asinh_",
+    "atan2_",
+    "atan_",
+    "atanh_",
+    "bit_and",
+    "bit_not",
+    "bit_or",
+    "bit_xor",
+    "cast",
+    "cast_",
+    "ceil_",
+    "celu",
+    "clamp",
+    "clip",
+    "cos_",
+    "cosh_",
+    "div",
+    "elu",
+    "equal",
+    "erf_",
+    "exp_",
+    "floor_",
+    "fmod",
+    "gelu",
+    "gelu_tanh",
+    "greater",
+    "greater_equal",
+    "hard_sigmoid",
+    "hard_swish",
+    "is_inf",
+    "is_nan",
+    "leaky_relu",
+    "less",
+    "less_equal",
+    "log_",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "max_",
+    "min_",
+    "mish",
+    "mod",
+    "mul",
+    "neg",
+    "not_equal",
+    "pow_",
+    "prelu",
+    "reciprocal",
+    "relu",
+    "round_",
+    "rsqrt_",
+    "selu",
+    "shift_left",
+    "shift_right",
+    "shrink",
+    "sigmoid",
+    "sign_",
+    "silu",
+    "sin_",
+    "sinh_",
+    "softplus",
+    "softsign",
+    "sqrt_",
+    "sub",
+    "swish",
+    "tan_",
+    "tanh_",
+    "thresholded_relu",
+    "trunc_",
+    "where",
 ]

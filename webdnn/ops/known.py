@@ -93,3 +93,6 @@ def move_known(move: Callable[..., Any], *values: Value) -> Value | None:
     """A data movement (numpy on object arrays) of known integers, or None."""
     arrays = _symbolic(values)
     return None if arrays is None else ints(move(*arrays), values[0].dtype)
+
+
+__all__ = ["ints", "known"]

@@ -248,7 +248,6 @@ def trilu(x: Value, k: Any, upper: bool) -> Value:
 
 __all__ = [
     "average_pool",
-    "count",
     "cumsum",
     "log_softmax",
     "log_sum_exp",

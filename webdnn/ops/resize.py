@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import UnsupportedError
-from ..expr import lift
+from ..expr import bounds, lift
 from ..graph import Value, as_dim, constant
 from .elementwise import (
     abs_,
@@ -17,6 +17,7 @@ from .elementwise import (
     cast,
     ceil_,
     div,
+    equal,
     floor_,
     greater,
     less,
@@ -40,30 +41,34 @@ def _source(
     i = iota((out,), 0, "f32")
     n_in, n_out = (cast(ints(d, "i64"), "f32") for d in (size, out))
     inverse = constant(1 / scale, "f32") if scale else div(n_in, n_out)
+
+    def unless_one(single: Value, many: Value) -> Value:
+        """`single` where the output has one element, which a symbolic size may have."""
+        if isinstance(out, int):
+            return single if out == 1 else many
+        return many if bounds(out)[0] > 1 else where(equal(n_out, 1.0), single, many)
+
     if coordinates == "asymmetric":
         return mul(i, inverse)
     if coordinates == "align_corners":
-        if isinstance(out, int) and out == 1:
-            return mul(i, 0.0)
-        return mul(i, div(sub(n_in, 1.0), sub(n_out, 1.0)))
+        return unless_one(mul(i, 0.0), mul(i, div(sub(n_in, 1.0), sub(n_out, 1.0))))
     if coordinates == "tf_half_pixel_for_nn":
         return mul(add(i, 0.5), inverse)
     if coordinates == "tf_crop_and_resize":
         start, end = roi
-        if isinstance(out, int) and out == 1:
-            return add(mul(i, 0.0), mul(sub(n_in, 1.0), 0.5 * (start + end)))
+        centre = add(mul(i, 0.0), mul(sub(n_in, 1.0), 0.5 * (start + end)))
         step = div(mul(sub(n_in, 1.0), end - start), sub(n_out, 1.0))
-        return add(mul(i, step), mul(sub(n_in, 1.0), start))
+        return unless_one(centre, add(mul(i, step), mul(sub(n_in, 1.0), start)))
     half = sub(mul(add(i, 0.5), inverse), 0.5)
-    if coordinates == "pytorch_half_pixel" and isinstance(out, int) and out == 1:
-        return mul(i, 0.0)
+    if coordinates == "pytorch_half_pixel":
+        return unless_one(mul(i, 0.0), half)
     if coordinates == "half_pixel_symmetric" and scale:
         # the output is centred on the input even where rounding of its size lost a fraction
         adjust = div(n_out, mul(n_in, scale))
         centre = mul(n_in, 0.5)
         offset = mul(centre, sub(constant(1.0, "f32"), adjust))
         return add(offset, half)
-    if coordinates not in ("half_pixel", "pytorch_half_pixel", "half_pixel_symmetric"):
+    if coordinates not in ("half_pixel", "half_pixel_symmetric"):
         raise UnsupportedError(f"resize: unknown coordinate transformation {coordinates!r}")
     return half
 
