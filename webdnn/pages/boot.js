@@ -24,8 +24,14 @@ function text(value) {
   return String(value);
 }
 
+// One after another, and before the result of the job that wrote them.
+let logged = Promise.resolve();
+
 /** @param {string} level @param {unknown[]} values */
-const report = (level, ...values) => { post('log', `${level}: ${values.map(text).join(' ')}`).catch(() => {}); };
+function report(level, ...values) {
+  const line = `${level}: ${values.map(text).join(' ')}`;
+  logged = logged.then(() => post('log', line)).then(() => {}, () => {});
+}
 
 for (const level of /** @type {const} */ (['debug', 'log', 'info', 'warn', 'error'])) {
   const original = console[level].bind(console);
@@ -68,7 +74,9 @@ for (;;) {
   const response = await post('job');
   if (response.status === 204) continue; // nothing to do for now
   const job = /** @type {Job} */ (await response.json());
-  await post(`result/${job.id}`, await run(job));
+  const result = await run(job);
+  await logged;
+  await post(`result/${job.id}`, result);
 }
 
 export {};
