@@ -739,16 +739,16 @@ class _Importer:
             except (WebDNNError, ValueError) as error:
                 if self.depth or node.op_type == "If":
                     raise
-                symbols = dims_of(v.shape for i in node.input if i and (v := scope[i]) is not None)
                 text = f"{_label(node)}: {error}"
-                if isinstance(error, WebDNNError):
-                    raise type(error)(text) from error
-                if symbols:
-                    raise DimensionError(
-                        f"{text}. With symbolic dimensions this must hold at every size; "
-                        f"it may for some: fix {' or '.join(map(str, symbols))} with --dim"
-                    ) from error
-                raise ModelError(text) from error
+                shapes = [v.shape for i in node.input if i and (v := scope[i]) is not None]
+                symbols = [str(d) for d in dims_of(shapes) if re.search(rf"\b{d}\b", str(error))]
+                kind = type(error) if isinstance(error, WebDNNError) else ModelError
+                if not symbols:
+                    raise kind(text) from error
+                raise DimensionError(
+                    f"{text}. With symbolic dimensions this must hold at every size; it may for "
+                    f"some: fix {' or '.join(symbols)} with --dim"
+                ) from error
             for name, value in zip(node.output, outputs):
                 if name:
                     scope[name] = value
