@@ -38,8 +38,9 @@ Y = placeholder("y", (2, 3), "f32")
 @pytest.mark.parametrize(
     "module",
     [
-        "graph", "expr", "kernel", "ops.elementwise", "ops.known", "ops.linear", "ops.movement",
-        "ops.reduce", "passes", "passes.layout",
+        "scalar", "expr", "graph", "kernel", "fuse", "ops.elementwise", "ops.known", "ops.linear",
+        "ops.movement", "ops.reduce", "passes", "passes.layout", "codegen.integers",
+        "codegen.template",
     ],
 )  # fmt: skip
 def test_examples_in_docstrings(module: str) -> None:

@@ -18,10 +18,10 @@ Grammar (``dtype`` is one of ``f32 f16 i32 u32 bool``)::
          | acc(stage, k)           k-th accumulator of a finished reduction stage or of a template
          | op(args...)             any row of OPS
 
-Semantics live in OPS, for every target. Integer arithmetic wraps at 32 bits. Comparison with NaN is
-false except `ne`. `min`/`max` propagate NaN. Integer `//` and `%` round towards minus infinity
-(Python); `idiv` and `rem` truncate (C, ONNX); division by zero gives 0 for integers. Shifts by 32
-or more give 0. Casts from float to integer truncate, saturate, and take NaN to 0.
+Semantics live in OPS (`scalar`), for every target. Integer arithmetic wraps at 32 bits. Comparison
+with NaN is false except `ne`. `min`/`max` propagate NaN. Integer `//` and `%` round towards minus
+infinity (Python); `idiv` and `rem` truncate (C, ONNX); division by zero gives 0 for integers.
+Shifts by 32 or more give 0. Casts from float to integer truncate, saturate, and take NaN to 0.
 
 Index arithmetic (i32) is kept in canonical form: a polynomial with integer coefficients over atoms.
 Divisions and remainders are resolved by ranges where that is proved, also for symbolic sizes.
@@ -34,148 +34,22 @@ import operator
 import struct
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import reduce
 from typing import Any, Union
 
 import numpy as np
 
+from .scalar import FLOAT as FLOAT
+from .scalar import INT as INT
+from .scalar import NUMPY
+from .scalar import OPS as OPS
+from .scalar import cast_numpy as cast_numpy
+
 Scalar = int | float | bool
-Dim = Union[int, "Expr"]  # noqa: UP007  # a string cannot be joined with |
+Dim = Union[int, "Expr"]  # a string cannot be joined with |
 Poly = dict[tuple["Expr", ...], int]  # monomial (atoms sorted by key) -> coefficient; () is 1
 
 I32_MIN, I32_MAX = -(2**31), 2**31 - 1
-INT = ("i32", "u32")
-FLOAT = ("f32", "f16")
-
-
-@dataclass(frozen=True)
-class Op:
-    """A row of the operator table: meaning for numpy, result dtype, and cost in rough flops."""
-
-    name: str
-    arity: int
-    numpy: Callable[..., Any]
-    result: str = "same"  # "same" as the operands, or a dtype
-    cost: int = 1
-
-
-def _int_div(a: Any, b: Any) -> Any:
-    a, b = np.asarray(a), np.asarray(b)
-    safe = np.where(b == 0, 1, b).astype(b.dtype)
-    q = np.abs(a.astype(np.int64)) // np.abs(safe.astype(np.int64))
-    q = np.where((a < 0) != (safe < 0), -q, q)
-    return np.where(b == 0, 0, q).astype(a.dtype)
-
-
-def _rem(a: Any, b: Any) -> Any:
-    a, b = np.asarray(a), np.asarray(b)
-    if a.dtype.kind == "f":
-        return np.fmod(a, b)
-    return np.where(b == 0, 0, a - _int_div(a, b) * b).astype(a.dtype)
-
-
-def _floordiv(a: Any, b: Any) -> Any:
-    a, b = np.asarray(a), np.asarray(b)
-    if a.dtype.kind == "f":
-        return np.floor_divide(a, b)
-    return np.where(b == 0, 0, np.floor_divide(a, np.where(b == 0, 1, b))).astype(a.dtype)
-
-
-def _mod(a: Any, b: Any) -> Any:
-    a, b = np.asarray(a), np.asarray(b)
-    if a.dtype.kind == "f":
-        return np.mod(a, b)
-    return np.where(b == 0, 0, np.mod(a, np.where(b == 0, 1, b))).astype(a.dtype)
-
-
-def _shift(left: bool) -> Callable[..., Any]:
-    def call(a: Any, n: Any) -> Any:
-        a, n = np.asarray(a), np.asarray(n)
-        wide = a.astype(np.int64) if a.dtype.kind == "i" else a.astype(np.uint64)
-        count = np.clip(n, 0, 32).astype(wide.dtype)
-        out = np.left_shift(wide, count) if left else np.right_shift(wide, count)
-        return np.where(n >= 32, 0, out).astype(a.dtype)
-
-    return call
-
-
-def _erf(x: Any) -> Any:
-    x = np.asarray(x)
-    return np.vectorize(math.erf, otypes=[np.float64])(x).astype(x.dtype) if x.size else x
-
-
-def _pow(a: Any, b: Any) -> Any:
-    a = np.asarray(a)
-    return np.power(a.astype(np.float64), b).astype(a.dtype)
-
-
-def _rsqrt(x: Any) -> Any:
-    return 1 / np.sqrt(x)
-
-
-OPS: Mapping[str, Op] = {
-    op.name: op
-    for op in (
-        Op("add", 2, np.add),
-        Op("sub", 2, np.subtract),
-        Op("mul", 2, np.multiply),
-        Op("div", 2, np.true_divide, cost=4),
-        Op("floordiv", 2, _floordiv, cost=8),
-        Op("mod", 2, _mod, cost=8),
-        Op("idiv", 2, _int_div, cost=8),
-        Op("rem", 2, _rem, cost=8),
-        Op("min", 2, np.minimum),
-        Op("max", 2, np.maximum),
-        Op("pow", 2, _pow, cost=40),
-        Op("atan2", 2, np.arctan2, cost=40),
-        Op("neg", 1, np.negative),
-        Op("abs", 1, np.abs),
-        Op("sign", 1, np.sign, cost=2),
-        Op("sqrt", 1, np.sqrt, cost=8),
-        Op("rsqrt", 1, _rsqrt, cost=10),
-        Op("exp", 1, np.exp, cost=16),
-        Op("log", 1, np.log, cost=20),
-        Op("sin", 1, np.sin, cost=24),
-        Op("cos", 1, np.cos, cost=24),
-        Op("tan", 1, np.tan, cost=40),
-        Op("asin", 1, np.arcsin, cost=30),
-        Op("acos", 1, np.arccos, cost=30),
-        Op("atan", 1, np.arctan, cost=24),
-        Op("sinh", 1, np.sinh, cost=30),
-        Op("cosh", 1, np.cosh, cost=30),
-        Op("tanh", 1, np.tanh, cost=20),
-        Op("asinh", 1, np.arcsinh, cost=30),
-        Op("acosh", 1, np.arccosh, cost=30),
-        Op("atanh", 1, np.arctanh, cost=30),
-        Op("erf", 1, _erf, cost=24),
-        Op("floor", 1, np.floor),
-        Op("ceil", 1, np.ceil),
-        Op("round", 1, np.round),  # half to even
-        Op("trunc", 1, np.trunc),
-        Op("isnan", 1, np.isnan, "bool"),
-        Op("isinf", 1, np.isinf, "bool"),
-        Op("lt", 2, np.less, "bool"),
-        Op("le", 2, np.less_equal, "bool"),
-        Op("gt", 2, np.greater, "bool"),
-        Op("ge", 2, np.greater_equal, "bool"),
-        Op("eq", 2, np.equal, "bool"),
-        Op("ne", 2, np.not_equal, "bool"),
-        Op("and", 2, np.logical_and, "bool"),
-        Op("or", 2, np.logical_or, "bool"),
-        Op("xor", 2, np.logical_xor, "bool"),
-        Op("not", 1, np.logical_not, "bool"),
-        Op("bitand", 2, np.bitwise_and),
-        Op("bitor", 2, np.bitwise_or),
-        Op("bitxor", 2, np.bitwise_xor),
-        Op("bitnot", 1, np.invert),
-        Op("shl", 2, _shift(True)),
-        Op("shr", 2, _shift(False)),
-        Op("select", 3, np.where, "select"),  # select(condition, if true, if false)
-        Op("cast", 1, lambda x: x, "cast"),  # numeric conversion to the node's dtype
-        Op("bitcast", 1, lambda x: x, "cast"),  # same 32 bits, another dtype
-    )
-}
 
 
 class Expr:
@@ -320,20 +194,8 @@ def lift(x: Any, dtype: str | None = None) -> Expr:
 # ---- construction with simplification ------------------------------------------------------------
 
 _COMMUTATIVE = {
-    "add",
-    "mul",
-    "min",
-    "max",
-    "and",
-    "or",
-    "xor",
-    "eq",
-    "ne",
-    "bitand",
-    "bitor",
-    "bitxor",
-}
-_NP = {"f32": np.float32, "f16": np.float16, "i32": np.int32, "u32": np.uint32, "bool": np.bool_}
+    "add", "mul", "min", "max", "and", "or", "xor", "eq", "ne", "bitand", "bitor", "bitxor",
+}  # fmt: skip
 
 
 def is_const(e: Any, value: Any = None) -> bool:
@@ -352,8 +214,8 @@ def _fold(op: str, args: tuple[Expr, ...], dtype: str) -> Expr | None:
     if not all(a.op == "const" for a in args):
         return None
     with np.errstate(all="ignore"):
-        values: list[np.ndarray] = [np.asarray(a.args[0], dtype=_NP[a.dtype]) for a in args]
-        return const(np.asarray(OPS[op].numpy(*values)).astype(_NP[dtype]).item(), dtype)
+        values: list[np.ndarray] = [np.asarray(a.args[0], dtype=NUMPY[a.dtype]) for a in args]
+        return const(np.asarray(OPS[op].numpy(*values)).astype(NUMPY[dtype]).item(), dtype)
 
 
 def unary(op: str, x: Any) -> Expr:
@@ -426,21 +288,8 @@ def cast(x: Any, dtype: str) -> Any:
     if x.dtype == dtype:
         return x
     if x.op == "const":
-        return const(cast_numpy(np.asarray(x.args[0], _NP[x.dtype]), dtype).item(), dtype)
+        return const(cast_numpy(np.asarray(x.args[0], NUMPY[x.dtype]), dtype).item(), dtype)
     return make("cast", (x,), dtype)
-
-
-def cast_numpy(x: Any, dtype: str) -> Any:
-    """The numpy reading of `cast`."""
-    x = np.asarray(x)
-    if dtype == "bool":
-        return x != 0
-    if dtype in INT and x.dtype.kind == "f":
-        info = np.iinfo(_NP[dtype])
-        wide = np.nan_to_num(x.astype(np.float64), nan=0.0, posinf=2.0**40, neginf=-(2.0**40))
-        return np.clip(np.trunc(wide), info.min, info.max).astype(_NP[dtype])
-    with np.errstate(all="ignore"):
-        return x.astype(_NP[dtype])
 
 
 def bitcast(x: Expr, dtype: str) -> Expr:
@@ -694,7 +543,7 @@ def _divide(p: Poly, divisor: Expr) -> tuple[Poly, Poly]:
     rest: Poly = {}
     factors = poly(divisor)
     if len(factors) != 1:
-        return {}, p
+        return _divide_by_sum(p, factors, divisor)
     ((atoms, coefficient),) = factors.items()
     for m, c in p.items():
         left = list(m)
@@ -720,6 +569,31 @@ def _divide(p: Poly, divisor: Expr) -> tuple[Poly, Poly]:
                 continue
         rest[m] = c
     return quotient, rest
+
+
+def _divide_by_sum(p: Poly, factors: Poly, divisor: Expr) -> tuple[Poly, Poly]:
+    """Long division by something like h + 2, if a rest in 0 <= rest < divisor is left."""
+    lead = max(factors, key=lambda m: (len(m), [_key(a) for a in m]))
+    quotient: Poly = {}
+    rest = p
+    for _ in range(8):
+        for m, c in sorted(rest.items(), key=lambda item: -len(item[0])):
+            left = list(m)
+            for a in lead:
+                if a not in left:
+                    break
+                left.remove(a)
+            else:
+                if c % factors[lead] == 0:
+                    term: Poly = {tuple(left): c // factors[lead]}
+                    break
+        else:
+            break
+        quotient = _padd(quotient, term)
+        rest = _padd(rest, _pmul(term, factors), -1)
+    remainder = from_poly(rest)
+    proved = quotient and _nonnegative(remainder) and less(remainder, divisor)
+    return (quotient, rest) if proved else ({}, p)
 
 
 def _integer(op: str, a: Expr, b: Expr) -> Expr | None:
@@ -918,21 +792,9 @@ def evaluate(e: Dim, table: Mapping[str, int]) -> int:
 # ---- text ----------------------------------------------------------------------------------------
 
 _SIGN = {
-    "add": "+",
-    "sub": "-",
-    "mul": "*",
-    "div": "/",
-    "floordiv": "//",
-    "mod": "%",
-    "lt": "<",
-    "le": "<=",
-    "gt": ">",
-    "ge": ">=",
-    "eq": "==",
-    "ne": "!=",
-    "and": "&&",
-    "or": "||",
-}
+    "add": "+", "sub": "-", "mul": "*", "div": "/", "floordiv": "//", "mod": "%",
+    "lt": "<", "le": "<=", "gt": ">", "ge": ">=", "eq": "==", "ne": "!=", "and": "&&", "or": "||",
+}  # fmt: skip
 
 
 def text(e: Dim) -> str:

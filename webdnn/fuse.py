@@ -3,8 +3,9 @@
     >>> from webdnn import ops
     >>> from webdnn.graph import Graph, placeholder
     >>> x = placeholder("x", (2, 8), "f32")
-    >>> print(fuse(Graph((x,), {"y": ops.softmax(ops.relu(x), 1)})))
-       0 max_relu_sub_exp_sum_div[i0<2 | r0<8] max(max(b0[((i0 * 8) + r0)], 0.0)), ...
+    >>> for step in fuse(Graph((x,), {"y": ops.softmax(ops.relu(x), 1)})).steps:
+    ...     print(step.kernel.name, [stage.monoid for stage in step.kernel.stages])
+    max_sub_exp_sum_div ['max', 'sum']
 
 Three decisions, in this order:
 

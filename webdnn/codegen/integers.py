@@ -1,8 +1,10 @@
 """Integers over dims as the JSON of the descriptor (`Int` in docs/descriptor.md).
 
->>> h = dim("h", 64, 512)
->>> to_json((h * 3 + 7) // 8)
-['//', ['+', ['*', 'h', 3], 7], 8]
+    >>> from webdnn.expr import dim
+    >>> to_json((dim("h", 64, 512) * 3 + 7) // 8)
+    ['//', ['+', ['*', 'h', 3], 7], 8]
+
+Integers of kernels also hold loop variables and loads; those have no place there and are refused.
 """
 
 from __future__ import annotations
