@@ -819,6 +819,10 @@ row("resize_symbolic", "Resize", X(1, 3, "h", "w"), None, f32(1, 1, 2, 2), mode=
     dims={"h": (1, 9), "w": (1, 9)}, sizes=({"h": 1, "w": 9}, {"h": 9, "w": 4}))
 row("resize_symbolic_linear", "Resize", X(1, 3, "h", "w"), None, f32(1, 1, 2, 2), mode="linear",
     dims={"h": (1, 9), "w": (1, 9)}, sizes=({"h": 1, "w": 9}, {"h": 9, "w": 4}))
+for _coordinates in ("align_corners", "pytorch_half_pixel"):
+    row(f"resize_symbolic_to_one_{_coordinates}", "Resize", X(2, 3, "w"), None, f32(1, 1, 0.5),
+        mode="linear", coordinate_transformation_mode=_coordinates, dims={"w": (2, 9)},
+        sizes=({"w": 3}, {"w": 2}, {"w": 9}))
 row("resize_last_axis", "Resize", X(2, 3, 7), None, f32(1, 1, 2), mode="linear")
 row("gridsample", "GridSample", X(1, 3, 5, 7), X(1, 4, 6, 2, lo=-1.2, hi=1.2), opset=16)
 row("gridsample_border", "GridSample", X(2, 3, 5, 7), X(2, 4, 6, 2, lo=-1.5, hi=1.5), opset=16,

@@ -358,3 +358,16 @@ def test_integer_semantics(op: str, a: int, b: int, result: int) -> None:
 )
 def test_casts_saturate(x: float, dtype: str, result: int) -> None:
     assert expr.cast(const(x), dtype) is const(result, dtype)
+
+
+def test_division_by_a_sum() -> None:
+    """A padded size, h + 2, divides what it multiplies."""
+    n = dim("n", 1, 100)
+    i, j, c = var("i", 5), var("j", n + 2), var("c", 3)
+    assert (n + 2) // (n + 2) is const(1)
+    assert (i * (n + 2) + j) // (n + 2) is i
+    assert (i * (n + 2) + j) % (n + 2) is j
+    assert ((i * (n + 2) + j) * 3 + c) // (3 * (n + 2)) is i
+    assert (n * n + 2 * n) // (n + 2) is n
+    assert ((i + j) // (n + 2)).op == "floordiv"  # not proved
+    assert (n * n) % (n + 2) is not const(0)

@@ -51,6 +51,7 @@ def run(
     repeat: int = 1,
     profile: bool = False,
     modules=None,
+    compiler=compile_program,
 ):
     """The contents of every buffer after `prepare` and `run`; fails if a byte between buffers
     changed."""
@@ -72,7 +73,7 @@ def run(
     for b in p.buffers:
         raw = contents[b.id].view(np.uint8)
         image[addresses[b.id] : addresses[b.id] + raw.size] = raw
-    modules = modules or compile_program(p, addresses)
+    modules = modules or compiler(p, addresses)
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "m.wasm").write_bytes(modules[variant])
