@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from webdnn.check import _evaluate, _file_name, _random, _table_sizes, check, compare
+from webdnn.check import _evaluate, _file_name, _random, _table_sizes, check, compare, still
 from webdnn.errors import WebDNNError
 
 
@@ -117,6 +117,42 @@ def test_random_indices_stay_in_their_table(tmp_path: Path) -> None:
     assert _table_sizes(tmp_path / "embed.onnx") == {"ids": 30}
     indices = _random(np.random.default_rng(0), "int64", (1000,), 30, False)
     assert (indices.min(), indices.max()) == (0, 29)
+
+
+@pytest.mark.parametrize("spelled", ["OneHot", "Equal"])
+def test_one_hot_codes_limit_their_index(spelled: str, tmp_path: Path) -> None:
+    constants = [
+        onnx.numpy_helper.from_array(np.array(50, np.int64), "depth"),
+        onnx.numpy_helper.from_array(np.array([0, 1], np.float32), "values"),
+        onnx.numpy_helper.from_array(np.arange(50)[None], "codes"),
+        onnx.numpy_helper.from_array(np.array([-1]), "last"),
+    ]
+    if spelled == "OneHot":
+        nodes = [helper.make_node("OneHot", ["bytes", "depth", "values"], ["y"])]
+    else:
+        nodes = [
+            helper.make_node("Unsqueeze", ["bytes", "last"], ["column"]),
+            helper.make_node("Equal", ["column", "codes"], ["same"]),
+            helper.make_node("Cast", ["same"], ["y"], to=TensorProto.FLOAT),
+        ]
+    graph = helper.make_graph(
+        nodes,
+        "codes",
+        [helper.make_tensor_value_info("bytes", TensorProto.INT64, [4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [4, 50])],
+        constants,
+    )
+    onnx.save(helper.make_model(graph), tmp_path / "codes.onnx")
+    assert _table_sizes(tmp_path / "codes.onnx") == {"bytes": 50}
+
+
+def test_output_that_moves_at_another_size_is_not_empty() -> None:
+    reference = around(1)
+    assert still(reference, reference + np.float32(9e-4), 1e-4)
+    assert not still(reference, reference + np.float32(2e-3), 1e-4)
+    assert not still(reference, around(1)[:-1], 1e-4)
+    holes = np.where(reference > 0, np.nan, reference)
+    assert not still(holes, reference, 1e-4)
 
 
 def test_names_become_file_names() -> None:

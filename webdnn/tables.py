@@ -139,11 +139,11 @@ def show_check(report: CheckReport) -> None:
     table = Table(title=f"{report.model} in {report.browser}", title_justify="left")
     table.add_column("target", no_wrap=True)
     table.add_column("sizes", no_wrap=True)
-    table.add_column("output")
-    table.add_column("max error", justify="right")
-    table.add_column("of largest", justify="right")
-    table.add_column("allowed", justify="right")
-    table.add_column("")
+    table.add_column("output", overflow="fold")
+    for heading in ("max error", "of largest", "allowed"):
+        table.add_column(heading, justify="right", min_width=8)
+    table.add_column("", no_wrap=True)
+    reasons: dict[str, None] = {}  # in order, each once
     for run in report.runs:
         target = run.label
         sizes = " ".join(f"{name}={size}" for name, size in run.sizes.items())
@@ -157,9 +157,11 @@ def show_check(report: CheckReport) -> None:
                 f"{output.max_abs:.2e}",
                 f"{output.relative:.2e}",
                 f"{output.tolerance:.0e}",
-                f"[{_COLOURS[output.verdict]}]{output.verdict}[/]"
-                + (f" ({escape(output.why)})" if output.why else ""),
+                f"[{_COLOURS[output.verdict]}]{output.verdict}[/]",
             )
+            if output.verdict != "right":
+                reason = f"[{_COLOURS[output.verdict]}]{output.verdict}[/] {escape(output.name)}"
+                reasons[f"{reason}: {escape(output.why)}"] = None
     out.print(table)
     for run in report.runs:
         if run.layers or run.fused:
@@ -168,6 +170,8 @@ def show_check(report: CheckReport) -> None:
         if run.error:
             name = run.label
             out.print(f"[bold red]{name}:[/] {escape(run.error)}", highlight=False)
+    for reason in reasons:
+        out.print(reason, highlight=False)
     print_notices(report.notices)
     wrong = sum(not run.right for run in report.runs)
     if wrong:
