@@ -18,7 +18,6 @@ from webdnn.graph import (
     Graph,
     Op,
     Value,
-    bind_dims,
     constant,
     dims_of,
     evaluate,
@@ -118,7 +117,6 @@ def test_text() -> None:
     assert type_text(x) == "f32[h,4]"
     assert dims_of([x.shape]) == [h]
     assert upper(h * 2 + 1) == 17
-    assert bind_dims(h * 2 + 1, {h: 3}) == 7
     assert [storage(d) for d in ("f16", "bool", "u8", "u64", "i64")] == [
         "f32",
         "i32",

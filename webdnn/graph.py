@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from .expr import Dim, Expr, bounds, const, free, lift, substitute, text
+from .expr import Dim, Expr, bounds, free, text
 
 DTYPES: Mapping[str, str] = {  # dtype -> its public name
     "f32": "float32",
@@ -201,7 +201,7 @@ class Value:
 
 
 def as_dim(d: Any) -> Dim:
-    """An int where the dimension is known, else its expression."""
+    """An int where the dimension is known, else its expression (i32)."""
     if isinstance(d, Expr):
         return d.args[0] if d.op == "const" else d
     return int(d)
@@ -213,7 +213,7 @@ def upper(d: Dim) -> int:
 
 
 def type_text(v: Value) -> str:
-    """f32[1,8]"""
+    """A value's type as text: "f32[1,8]"."""
     return f"{v.dtype}[{','.join(text(d) for d in v.shape)}]"
 
 
@@ -224,12 +224,15 @@ CONST = Op("const", "const", lambda *, data: [(data.shape, data.dtype)])
 
 
 def placeholder(name: str, shape: Sequence[Any], dtype: str) -> Value:
-    """A graph input."""
+    """A graph input; dimensions are numbers or expressions over `expr.dim`."""
     return INPUT(name=name, shape=tuple(as_dim(d) for d in shape), dtype=dtype)
 
 
 def constant(array: Any, dtype: str | None = None) -> Value:
-    """A constant from an array (or number), interned by content."""
+    """A constant from an array (or number), interned by content.
+
+    `dtype` is one of DTYPES, and by default the array's. Raises TypeError for an array of another.
+    """
     a = np.asarray(array)
     if dtype is None:
         if a.dtype.name not in FROM_NUMPY:
@@ -247,7 +250,7 @@ def constant(array: Any, dtype: str | None = None) -> Value:
 def lazy_constant(
     key: Any, shape: tuple[int, ...], dtype: str, read: Callable[[], np.ndarray]
 ) -> Value:
-    """A constant that is read from its source when it is needed; `key` identifies the source."""
+    """A constant that `read` gives when it is needed; `key` identifies its source."""
     return CONST(data=Data(("lazy", key), shape, dtype, read))
 
 
@@ -433,11 +436,6 @@ def verify(graph: Graph) -> None:
             raise AssertionError(f"{v}: inference now says {again}")
 
 
-def bind_dims(d: Dim, table: Mapping[Expr, Any]) -> Dim:
-    """A dimension with some symbols replaced."""
-    return as_dim(substitute(lift(d), table)) if isinstance(d, Expr) else d
-
-
 def dims_of(shapes: Iterable[Shape]) -> list[Expr]:
     """The symbolic dimensions that occur in shapes, in order of first occurrence."""
     out: list[Expr] = []
@@ -463,8 +461,6 @@ __all__ = [
     "Shape",
     "Value",
     "as_dim",
-    "bind_dims",
-    "const",
     "constant",
     "dims_of",
     "evaluate",

@@ -97,6 +97,7 @@ class Builder:
         self.sources: set[Value] = set()
 
     def slot(self, buffer: int, write: bool = False) -> int:
+        """The slot of a buffer, a new one if the kernel has not touched it yet."""
         (self.written if write else self.read_from).add(buffer)
         if buffer not in self.slots:
             self.slots.append(buffer)

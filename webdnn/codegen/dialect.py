@@ -1,8 +1,8 @@
 """What the two target languages share: printing of shared expressions, lifting of parameters.
 
-A dialect is a table of spellings plus a few methods. `Printer` walks an interned expression, gives
-a name to whatever is used twice, and replaces every size, stride and offset by a run-time
-parameter, so that two kernels that differ only in sizes print the same text:
+A dialect is a table of spellings plus a few methods. It walks an interned expression, gives a name
+to whatever is used twice, and replaces every size, stride and offset by a run-time parameter, so
+that two kernels that differ only in sizes print the same text:
 
     ((i * 3136) + j)  with 3136 a literal or ``h*w``   ->   i * P(0) + j,   params = (3136,)
 
@@ -47,9 +47,9 @@ def invariant(e: Expr) -> bool:
 class Dialect:
     """Base of the two dialects: a subclass fills in the spellings.
 
-    `infix` and `call` map a row of `expr.OPS` to a format string with {0}, {1}, {2}; a (op, dtype)
-    key goes before an op key. Methods that a subclass defines: `const(e)`, `load(e, text_of)`,
-    `param(i)`, `cast(e, text)`, `let(name, e, text)`.
+    `spell` maps a row of `expr.OPS` to a format string with {0}, {1}, {2}; a (op, dtype) key, of
+    the last operand's dtype, goes before an op key. A subclass also defines the methods that raise
+    NotImplementedError here.
     """
 
     spell: Mapping[object, str] = {}
@@ -58,9 +58,11 @@ class Dialect:
         self.params = params
 
     def param(self, i: int) -> str:
+        """The i-th run-time parameter."""
         raise NotImplementedError
 
     def const(self, e: Expr) -> str:
+        """A literal."""
         raise NotImplementedError
 
     def leaf(self, e: Expr) -> str:
@@ -68,12 +70,15 @@ class Dialect:
         raise NotImplementedError
 
     def load(self, e: Expr, index: str) -> str:
+        """Element `index` (a text) of the slot of the load `e`."""
         raise NotImplementedError
 
     def cast(self, e: Expr, x: str) -> str:
+        """The cast or bitcast `e` of the text `x`."""
         raise NotImplementedError
 
     def let(self, name: str, e: Expr, x: str) -> str:
+        """A line that gives `x`, the text of `e`, a name."""
         raise NotImplementedError
 
     def lifted(self, e: Expr) -> str | None:

@@ -40,7 +40,10 @@ MATMUL = Op("matmul", "template", _matmul_infer, None, lambda a, b: np.matmul(a,
 
 
 def matmul(a: Value, b: Value) -> Value:
-    """a[..., M, K] @ b[..., K, N]; batch axes broadcast; one-dimensional operands as in numpy."""
+    """a[..., M, K] @ b[..., K, N]; batch axes broadcast; one-dimensional operands as in numpy.
+
+    Raises UnsupportedError where K or the dtypes differ.
+    """
     if a.rank == 1:
         out = matmul(reshape(a, (1, *a.shape)), b)
         if b.rank == 1:
@@ -53,7 +56,7 @@ def matmul(a: Value, b: Value) -> Value:
 
 
 def conv_size(size: Any, kernel: int, stride: int, dilation: int, before: int, after: int) -> Any:
-    """The output size of a convolution or pooling along one axis."""
+    """The output size of a convolution or pooling along one axis: an int or an expression."""
     return as_dim((lift(size) + before + after - ((kernel - 1) * dilation + 1)) // stride + 1)
 
 
@@ -95,7 +98,10 @@ def conv(
     dilation: Sequence[int] = (1, 1),
     groups: int = 1,
 ) -> Value:
-    """x [N,H,W,C], w [KH,KW,C/groups,M], pads (top, left, bottom, right) -> [N,OH,OW,M]."""
+    """x [N,H,W,C], w [KH,KW,C/groups,M], pads (top, left, bottom, right) -> [N,OH,OW,M].
+
+    Raises UnsupportedError where channels and groups do not fit or the window is too large.
+    """
     return CONV(
         x, w, stride=tuple(stride), pads=tuple(pads), dilation=tuple(dilation), groups=groups
     )

@@ -37,7 +37,7 @@ Index = tuple[Any, ...]
 
 
 def product(dims: Sequence[Dim]) -> Dim:
-    """The product of dimensions."""
+    """The product of dimensions (1 if there are none)."""
     out: Any = 1
     for d in dims:
         out = out * d
@@ -53,7 +53,10 @@ def same(a: Dim, b: Dim) -> bool:
 
 
 def groups(a: Shape, b: Shape) -> list[tuple[range, range]]:
-    """Matching runs of axes of two shapes with equal products, as short as possible."""
+    """Matching runs of axes of two shapes with equal products, as short as possible.
+
+    Raises ValueError where there is no such match.
+    """
     out = []
     i = j = 0
     while i < len(a) or j < len(b):
@@ -111,7 +114,10 @@ RESHAPE = Op(
 
 
 def reshape(x: Value, shape: Sequence[Any]) -> Value:
-    """Row-major reshape; one -1 is inferred."""
+    """Row-major reshape; one -1 is inferred.
+
+    Raises UnsupportedError where the numbers of elements differ or -1 cannot be inferred.
+    """
     dims = [as_dim(d) for d in shape]
     holes = [k for k, d in enumerate(dims) if isinstance(d, int) and d == -1]
     if len(holes) > 1:
@@ -169,7 +175,7 @@ TRANSPOSE = Op(
 
 
 def transpose(x: Value, perm: Sequence[int]) -> Value:
-    """Axis k of the result is axis perm[k] of x."""
+    """Axis k of the result is axis perm[k] of x; raises UnsupportedError for no permutation."""
     perm = tuple(p % x.rank for p in perm)
     if sorted(perm) != list(range(x.rank)):
         raise UnsupportedError(
@@ -224,14 +230,14 @@ def slice_(
 
 
 def slice_axis(x: Value, axis: int, start: Dim, size: Dim, step: int = 1) -> Value:
-    """slice_ along one axis."""
+    """`size` elements from `start` in steps of `step` along one axis."""
     axis %= x.rank
     pick = lambda new, old: [new if k == axis else o for k, o in enumerate(old)]  # noqa: E731
     return slice_(x, pick(start, [0] * x.rank), pick(size, x.shape), pick(step, [1] * x.rank))
 
 
 def flip(x: Value, axes: Sequence[int]) -> Value:
-    """Reversed along axes."""
+    """x reversed along axes."""
     at = {a % x.rank for a in axes}
     starts = [as_dim(lift(d) - 1) if k in at else 0 for k, d in enumerate(x.shape)]
     return slice_(x, starts, x.shape, [-1 if k in at else 1 for k in range(x.rank)])
@@ -352,7 +358,10 @@ EXPAND = Op(
 
 
 def expand(x: Value, shape: Sequence[Dim]) -> Value:
-    """Broadcast to `shape` (numpy's rules; a dimension of x that is not 1 stays)."""
+    """Broadcast to `shape` (numpy's rules; a dimension of x that is not 1 stays).
+
+    Raises UnsupportedError where the shapes do not fit.
+    """
     dims = [as_dim(d) for d in shape]
     pad_shape = [1] * (len(dims) - x.rank) + list(x.shape)
     if len(dims) < x.rank:
@@ -415,7 +424,10 @@ CONCAT = Op(
 
 
 def concat(xs: Sequence[Value], axis: int) -> Value:
-    """Values joined along an axis; empty ones are dropped."""
+    """Values of one dtype joined along an axis; empty ones are dropped.
+
+    Raises UnsupportedError where their other dimensions differ.
+    """
     axis %= xs[0].rank
     kept = [x for x in xs if not (isinstance(x.shape[axis], int) and x.shape[axis] == 0)] or [xs[0]]
     if len(kept) == 1:
@@ -425,7 +437,7 @@ def concat(xs: Sequence[Value], axis: int) -> Value:
 
 
 def split(x: Value, sizes: Sequence[Dim], axis: int) -> list[Value]:
-    """Consecutive pieces of x along an axis."""
+    """Consecutive pieces of x along an axis, of the given sizes."""
     out, start = [], lift(0)
     for size in sizes:
         out.append(slice_axis(x, axis, as_dim(start), size))
@@ -454,7 +466,10 @@ GATHER = Op(
 
 
 def gather(x: Value, indices: Value, axis: int = 0) -> Value:
-    """x taken at indices along an axis; negative indices count from the end; others are clamped."""
+    """x taken at indices along an axis: [A..., D, B...], [I...] -> [A..., I..., B...].
+
+    Negative indices count from the end; those beyond the axis are clamped.
+    """
     axis %= x.rank
     at = known(indices)
     if at is not None and at.size == 1:
@@ -490,7 +505,10 @@ GATHER_ELEMENTS = Op(
 
 
 def gather_elements(x: Value, indices: Value, axis: int) -> Value:
-    """out[i, j] = x[indices[i, j], j] (axis 0), element by element."""
+    """out[i, j] = x[indices[i, j], j] (axis 0), element by element, of the shape of indices.
+
+    Negative indices count from the end; those beyond the axis are clamped.
+    """
     return GATHER_ELEMENTS(x, indices, axis=axis % x.rank)
 
 
@@ -618,7 +636,7 @@ DILATE = Op(
 
 
 def dilate(x: Value, factors: Sequence[int]) -> Value:
-    """factors[k] - 1 zeros between the elements along axis k."""
+    """factors[k] - 1 zeros between the elements along axis k: D -> (D - 1) * factors[k] + 1."""
     return x if all(f == 1 for f in factors) else DILATE(x, factors=tuple(factors))
 
 
@@ -634,7 +652,7 @@ IOTA = Op(
 
 
 def iota(shape: Sequence[Dim], axis: int, dtype: str = "i32") -> Value:
-    """The coordinate along an axis."""
+    """The coordinate along an axis, as a tensor of `shape`."""
     return IOTA(shape=tuple(as_dim(d) for d in shape), axis=axis % len(shape), dtype=dtype)
 
 

@@ -61,7 +61,11 @@ SCAN = Op(
 
 
 def reduce(x: Value, monoid: str, axes: Sequence[int]) -> Value:
-    """`monoid` (a row of kernel.MONOIDS) over axes, which stay with size 1."""
+    """`monoid` (a row of kernel.MONOIDS) over axes, which stay with size 1.
+
+    The result has x's dtype; argmax and argmin give i64 and take one axis, else they raise
+    UnsupportedError.
+    """
     at = tuple(sorted({a % x.rank for a in axes}))
     if all(x.shape[a] == 1 for a in at):
         if not monoid.startswith("arg"):
@@ -93,7 +97,7 @@ def count(x: Value, axes: Sequence[int], dtype: str) -> Value:
 
 
 def reduce_mean(x: Value, axes: Sequence[int]) -> Value:
-    """The mean over axes."""
+    """The mean over axes, in x's dtype (integers truncate)."""
     total = reduce(x, "sum", axes)
     n = product([x.shape[a] for a in axes])
     if isinstance(n, int) and x.dtype in FLOATS:
@@ -102,7 +106,10 @@ def reduce_mean(x: Value, axes: Sequence[int]) -> Value:
 
 
 def cumsum(x: Value, axis: int, exclusive: bool = False, reverse: bool = False) -> Value:
-    """Prefix sums along an axis."""
+    """Prefix sums along an axis, of x's shape and dtype.
+
+    exclusive: without the element itself. reverse: from the end.
+    """
     axis %= x.rank
     if reverse:
         return flip(cumsum(flip(x, [axis]), axis, exclusive), [axis])
