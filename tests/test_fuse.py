@@ -145,7 +145,27 @@ def test_memory_of_a_residual_tower_is_reused() -> None:
 
 
 # launches, distinct kernels and materialised transposes of each network: wasm, WebGPU.
-TABLE: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {}
+TABLE: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
+    "multistyle26": ((118, 30, 1), (118, 39, 1)),
+    "opennsfw": ((57, 11, 0), (57, 25, 0)),
+    "mobilenetv2": ((55, 10, 1), (55, 20, 1)),
+    "minilm": ((73, 16, 0), (73, 16, 0)),
+    "ppocr_det": ((98, 41, 1), (98, 61, 1)),
+    "ppocr_rec": ((73, 45, 3), (73, 48, 3)),
+    "ppocr_cls": ((82, 25, 1), (82, 47, 1)),
+    "magika": ((13, 13, 0), (13, 13, 0)),
+    "basic_pitch": ((53, 40, 10), (53, 35, 10)),
+    "openwakeword": ((25, 7, 0), (25, 23, 0)),
+    "light_bvlc_alexnet": ((17, 12, 1), (17, 13, 1)),
+    "light_densenet121": ((189, 15, 1), (189, 31, 1)),
+    "light_inception_v1": ((87, 21, 1), (87, 44, 1)),
+    "light_inception_v2": ((93, 24, 1), (93, 40, 1)),
+    "light_resnet50": ((58, 13, 1), (58, 26, 1)),
+    "light_shufflenet": ((57, 15, 1), (57, 24, 1)),
+    "light_squeezenet": ((37, 12, 1), (37, 20, 1)),
+    "light_vgg19": ((26, 8, 1), (26, 12, 1)),
+    "light_zfnet512": ((17, 11, 1), (17, 12, 1)),
+}
 
 
 def counts(graph: Graph, target: str) -> tuple[int, int, int]:
