@@ -931,6 +931,90 @@ def _contract(x: Value, a: str, y: Value, b: str, needed: set[str]) -> tuple[Val
     return out, "".join([*batch, *rows, *cols])
 
 
+# ---- Fourier transforms -------------------------------------------------------------------------
+
+
+def _fourier(parts: int, length: int, bins: int, inverse: bool) -> Value:
+    """[length * parts, bins * 2]: the transform of [length, parts], parts being re (and im)."""
+    angle = np.outer(np.arange(length), np.arange(bins)) % length * (2 * np.pi / length)
+    cos, sin = np.cos(angle), (1 if inverse else -1) * np.sin(angle)
+    rows = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)][:parts], 1)
+    scale = 1 / length if inverse else 1.0
+    return constant((rows * scale).reshape(length * parts, bins * 2).astype(np.float32))
+
+
+def _real_fourier(bins: int, length: int) -> Value:
+    """The real signal of one side of its spectrum: [bins * 2, length]."""
+    angle = np.outer(np.arange(bins), np.arange(length)) % length * (2 * np.pi / length)
+    twice = (
+        np.where((np.arange(bins) == 0) | (2 * np.arange(bins) == length), 1, 2)[:, None] / length
+    )
+    rows = np.stack([np.cos(angle) * twice, -np.sin(angle) * twice], 1)
+    return constant(rows.reshape(bins * 2, length).astype(np.float32))
+
+
+def _transformed(x: Value, bins: int, inverse: bool) -> Value:
+    """[..., length, parts] -> [..., bins, 2]"""
+    *outer, length, parts = x.shape
+    size = _static(length, "the length of a Fourier transform")
+    matrix = _fourier(_static(parts, "the last axis"), size, bins, inverse)
+    flat = ops.reshape(ops.cast(x, "f32"), (*outer, as_dim(lift(length) * parts)))
+    return ops.cast(ops.reshape(ops.matmul(flat, matrix), (*outer, bins, 2)), x.dtype)
+
+
+def DFT(
+    x: Value,
+    dft_length: Value | None = None,
+    axis_input: Value | None = None,
+    *,
+    axis: int | None = None,
+    inverse: int = 0,
+    onesided: int = 0,
+    opset: int,
+) -> Value:
+    """As a product with the transform's matrix; the last axis of x is (re, im) or re alone."""
+    if axis_input is not None:
+        (axis,) = fixed(axis_input, "the axis")
+    at = axis_of((1 if opset < 20 else -2) if axis is None else axis, x)
+    perm = [k for k in range(x.rank - 1) if k != at] + [at, x.rank - 1]
+    y = ops.transpose(x, perm)
+    given = _static(x.shape[at], "the length of a Fourier transform")
+    one_side_back = inverse and onesided
+    length = 2 * (given - 1) if one_side_back else given
+    if dft_length is not None:
+        (length,) = fixed(dft_length, "the length of a Fourier transform")
+    bins = length // 2 + 1 if onesided else length
+    y = ops.pad(y, [0] * y.rank, [0] * (y.rank - 2) + [(bins if inverse else length) - given, 0])
+    if one_side_back:
+        y = ops.matmul(ops.reshape(y, (*y.shape[:-2], bins * 2)), _real_fourier(bins, length))
+        y = ops.unsqueeze(y, [y.rank])
+    else:
+        y = _transformed(y, bins, bool(inverse))
+    return ops.transpose(y, [perm.index(k) for k in range(x.rank)])
+
+
+def STFT(
+    x: Value,
+    frame_step: Value,
+    window: Value | None = None,
+    frame_length: Value | None = None,
+    *,
+    onesided: int = 1,
+) -> Value:
+    """[batch, samples, parts] -> [batch, frames, bins, 2]"""
+    (step,) = fixed(frame_step, "the frame step")
+    if frame_length is not None:
+        (length,) = fixed(frame_length, "the frame length")
+    elif window is not None:
+        length = _static(window.shape[0], "the window's length")
+    else:
+        raise ModelError("neither a window nor a frame length is given")
+    frames = ops.transpose(ops.windows(x, [1], [length], [step], [1]), (0, 1, 3, 2))
+    if window is not None:
+        frames = ops.mul(frames, along(window, 2, 4))
+    return _transformed(frames, length // 2 + 1 if onesided else length, inverse=False)
+
+
 # ---- convolution --------------------------------------------------------------------------------
 
 Pads = list[tuple[Dim, Dim]]
