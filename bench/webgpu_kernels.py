@@ -1,7 +1,7 @@
-"""What each WebGPU kernel of a model costs on this machine's GPU, and which tile would be best for it.
+"""What each WebGPU kernel of a model costs on this machine's GPU, and which tile would be best.
 
-    python -m bench.webgpu_kernels light_resnet50 mobilenetv2          # every kernel as it is printed
-    python -m bench.webgpu_kernels light_resnet50 --tiles              # and every tile of the table
+    python -m bench.webgpu_kernels light_resnet50 mobilenetv2      # every kernel as it is printed
+    python -m bench.webgpu_kernels light_resnet50 --tiles          # and every tile of the table
 
 Kernels run one by one in headless Chromium between timestamps, on random data; a line per distinct
 kernel and size: times it occurs, microseconds, GFLOP/s. `--job FILE` writes the job for
@@ -43,7 +43,7 @@ def suits(tile: Tile, kernel: Kernel) -> bool:
     assert isinstance(kernel, Instance)
     names = ("m",) if kernel.template == "matmul" else ("b", "y", "x")
     rows = math.prod(int(bounds(kernel.vars[n].args[1])[1]) for n in names if n in kernel.vars)
-    return tile.BM < rows * 4 and rows < tile.BM * 5000
+    return rows * 4 > tile.BM and rows < tile.BM * 5000
 
 
 def task(kernel: Kernel, printed: Printed, codes: list[str], label: str) -> dict[str, Any]:
@@ -100,18 +100,21 @@ def report(work: dict[str, Any], results: list[dict[str, Any] | None]) -> None:
         best[model] += least[1]["us"] * t["times"]
         others = sorted(rows[1:], key=lambda row: row[1]["us"])[:5]
         print(
-            f"{model:14.14} {t['times']:3}x {r['us']:8.1f} us {t['flops'] / r['us'] / 1e3:8.0f} GFLOP/s  {group[:90]}"
+            f"{model:14.14} {t['times']:3}x {r['us']:8.1f} us "
+            f"{t['flops'] / r['us'] / 1e3:8.0f} GFLOP/s  {group[:90]}"
         )
         if others:
             print("      " + "  ".join(f"{o['label']} {v['us']:.1f}" for o, v in others))
         for o, v in rows:
             if v["difference"] is None or v["difference"] > 1e-4 * max(1.0, v["size"] or 0.0):
                 print(
-                    f"      WRONG: {o['label']} differs by {v['difference']} (values of {v['size']})"
+                    f"      WRONG: {o['label']} differs by {v['difference']} "
+                    f"(values of {v['size']})"
                 )
     for model in chosen:
         print(
-            f"{model}: {chosen[model] / 1e3:.3f} ms as printed, {best[model] / 1e3:.3f} ms with the best tiles"
+            f"{model}: {chosen[model] / 1e3:.3f} ms as printed, "
+            f"{best[model] / 1e3:.3f} ms with the best tiles"
         )
 
 

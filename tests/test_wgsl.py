@@ -23,6 +23,7 @@ from webdnn.expr import (
     dim,
     evaluate,
     exp,
+    free,
     load,
     logical_and,
     maximum,
@@ -83,7 +84,7 @@ def check(
             if expected[k].size
             else 0.0
         )
-        message = close(found[k], expected[k], tolerance, scale)
+        _, message = close(found[k], expected[k], tolerance, scale)
         assert message == "", f"{loop.name} ({schedule(collapse(loop))}), buffer {k}: {message}"
 
 
@@ -131,18 +132,13 @@ def test_symbolic_sizes(page: Page) -> None:
     ).all()
 
 
-def norm(pixels: Dim, channels: int) -> Loop:
+def norm(pixels: int, channels: int) -> Loop:
     """Instance normalisation: two reductions over pixels, then the row."""
     c, p = var("c", channels), var("p", pixels)
     x = load(0, p * channels + c)
-    mean = (
-        acc(0, 0, "f32") / cast(pixels + var("zero", 1) * 0, "f32")
-        if not isinstance(pixels, int)
-        else acc(0, 0, "f32") / float(pixels)
-    )
-    count = cast(pixels, "f32") if not isinstance(pixels, int) else float(pixels)
+    mean = acc(0, 0, "f32") / float(pixels)
     d = x - mean
-    y = d * rsqrt(acc(1, 0, "f32") / count + 1e-5) * load(1, c) + load(2, c)
+    y = d * rsqrt(acc(1, 0, "f32") / float(pixels) + 1e-5) * load(1, c) + load(2, c)
     return Loop(
         "norm",
         (c,),
@@ -242,7 +238,8 @@ def test_depthwise(page: Page) -> None:
         (1, 9, 9, 8, 1, 0),
     ):
         Y, X = (H + 2 * pad - 3) // stride + 1, (W + 2 * pad - 3) // stride + 1
-        v = {n: var(n, s) for n, s in dict(b=B, y=Y, x=X, c=C, ky=3, kx=3, iy=H, ix=W).items()}
+        sizes = {"b": B, "y": Y, "x": X, "c": C, "ky": 3, "kx": 3, "iy": H, "ix": W}
+        v = {name: var(name, size) for name, size in sizes.items()}
         a = load(0, ((v["b"] * H + v["iy"]) * W + v["ix"]) * C + v["c"])
         w = load(1, (v["ky"] * 3 + v["kx"]) * C + v["c"])
         at = ((v["b"] * Y + v["y"]) * X + v["x"]) * C + v["c"]
@@ -275,7 +272,7 @@ def test_depthwise(page: Page) -> None:
         )
         y = np.maximum(y + arrays[2], 0)
         found = run(page, [Step(kernel, (0, 1, 2, 3))], dict(enumerate(arrays)), [3])[3]
-        assert close(found, y.ravel().astype(np.float32), 1e-5, 1.0) == "", str(kernel)
+        assert close(found, y.ravel().astype(np.float32), 1e-5, 1.0)[1] == "", str(kernel)
 
 
 def test_movement(page: Page) -> None:
@@ -406,14 +403,10 @@ def test_several_stores_and_in_place(page: Page) -> None:
                 (i,),
                 (),
                 (),
-                (Store(0, i, logical_and(load(0, i, "bool"), x_positive(1, i))),),
+                (Store(0, i, logical_and(load(0, i, "bool"), load(1, i) > 0.0)),),
                 slots(("i32", n, "readwrite"), ("f32", n, "read")),
             ),
         )
-
-
-def x_positive(slot: int, i: Expr) -> Expr:
-    return load(slot, i) > 0.0
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -464,15 +457,14 @@ def test_random_loops(page: Page, seed: int) -> None:
         x = acc(1, 0, "f32") + acc(0, 0, "f32")
         if rng.random() < 0.5:
             x = x + source("f32")
-    row = bool(set(reduce) & set(_free(x)))
+    row = bool(set(reduce) & free(x))
     over = every if row else axes
     index: Any = 0
     for v in over:
         index = index * v.args[1] + v
     kinds.append(("f32", int(np.prod([v.args[1] for v in over])), "write"))
     if len(kinds) > 8:
-        kinds_only_eight(kinds)
-        return
+        pytest.skip("more buffers than a kernel may have")
     check(
         page,
         Loop(
@@ -487,26 +479,12 @@ def test_random_loops(page: Page, seed: int) -> None:
     )
 
 
-def _free(e: Expr) -> set[Expr]:
-    from webdnn.expr import free
-
-    return free(e)
-
-
-def kinds_only_eight(kinds: list[Any]) -> None:
+def test_too_many_buffers_name_the_kernel() -> None:
     i = var("i", 4)
-    value: Any = load(0, i)
-    for k in range(1, len(kinds) - 1):
-        value = value + load(k, i)
-    loop = Loop(
-        "many",
-        (i,),
-        (),
-        (),
-        (Store(len(kinds) - 1, i, value),),
-        slots(*((("f32", 4, "read"),) * (len(kinds) - 1)), ("f32", 4, "write")),
-    )
-    with pytest.raises(WebDNNError, match=r"kernel many: \d+ buffers"):
+    value = sum((load(k, i) for k in range(1, 8)), load(0, i))
+    kinds = [("f32", 4, "read")] * 8 + [("f32", 4, "write")]
+    loop = Loop("many", (i,), (), (), (Store(8, i, value),), slots(*kinds))
+    with pytest.raises(WebDNNError, match="kernel many: 9 buffers"):
         print_kernel(loop)
 
 

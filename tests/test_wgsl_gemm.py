@@ -133,7 +133,7 @@ def check_matmul(
         dims,
         printer=lambda kernel: print_gemm(kernel, tile),
     )[out]
-    message = close(found, y.astype(np.float32), 1e-5, scale=float(np.sqrt(K)))
+    _, message = close(found, y.astype(np.float32), 1e-5, scale=float(np.sqrt(K)))
     assert message == "", f"{m}x{n}x{k} by {tile}: {message}"
 
 
@@ -207,7 +207,7 @@ def conv(
         Slot("f32", groups * N, "read"),
         Slot("f32", B * Y * X * groups * N, "write"),
     )
-    variables = dict(b=b, y=y, x=x, g=g, n=n, ky=ky, kx=kx, c=c, iy=iy, ix=ix)
+    variables = {v.args[0]: v for v in (b, y, x, g, n, ky, kx, c, iy, ix)}
     attrs = {
         "stride": stride,
         "dilation": dilation,
@@ -263,7 +263,7 @@ def check_conv(
         dims,
         printer=lambda k: print_gemm(k, tile),
     )[3]
-    message = close(
+    _, message = close(
         found, y.astype(np.float32), 1e-5, scale=float(np.sqrt(kernel[0] * kernel[1] * C))
     )
     assert message == "", f"{instance} by {tile}: {message}"
@@ -307,4 +307,4 @@ def test_half_precision_storage() -> None:
         pytest.skip("needs shader-f16, which only Firefox's software device has")
     with open_page("firefox", mounts={"/tests/": Path(__file__).parent}, webgpu=True) as page:
         found = run(page, [Step(kernel, (0, 1, 2, 3))], arrays, [3])[3]
-    assert close(found, y.astype(np.float32), 1e-5, 5.0) == ""
+    assert close(found, y.astype(np.float32), 1e-5, 5.0)[1] == ""

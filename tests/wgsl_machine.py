@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from webdnn.codegen.wgsl_dialect import Printed
 from webdnn.expr import OPS, Expr, cast_numpy, evaluate, walk
 from webdnn.kernel import Loop, Step, is_row
 
-HERE = Path(__file__).parent
 NUMPY = {"f32": np.float32, "f16": np.float16, "i32": np.int32, "u32": np.uint32}
 
 
@@ -38,7 +36,7 @@ def run(
 ) -> dict[int, np.ndarray]:
     """Launches the steps; `arrays` are the initial contents of buffers, `outputs` what to return.
 
-    Every buffer is exactly as long as its slot says (outputs as long as their array in `arrays`), and
+    Every buffer is as long as its array in `arrays`, and
     lies between guard words that must survive.
     """
     texts: list[str] = []
@@ -72,7 +70,7 @@ def run(
 
 
 def validate(page: Page, codes: Sequence[str]) -> None:
-    """Has the browser's WGSL compiler check texts; raises PageError with its message and the text."""
+    """Has the browser's WGSL compiler check texts; raises PageError with its message."""
     page.call("/tests/wgsl_run.js", {"kernels": list(codes), "validate": True}, timeout=600)
 
 
@@ -163,29 +161,32 @@ def reduced(monoid: str, rows: list[np.ndarray]) -> list[np.ndarray]:
         at = x.shape[-1] - 1 - pick(x[..., ::-1], axis=-1)
     else:
         at = pick(x, axis=-1)
-    take = lambda a: np.take_along_axis(a, at[..., None], -1)[..., 0]
-    return [take(x), take(rows[1])]
+    return [np.take_along_axis(a, at[..., None], -1)[..., 0] for a in (x, rows[1])]
 
 
 def close(
     found: np.ndarray, expected: np.ndarray, tolerance: float = 1e-5, scale: float = 0.0
-) -> str:
-    """Empty if equal within `tolerance`, relative to max(|expected|, scale); else where it is worst."""
+) -> tuple[int, str]:
+    """Where they differ most and a message, which is empty if they agree.
+
+    Floats agree within `tolerance` of max(|expected|, scale), NaN with NaN; integers exactly.
+    """
+    a, b = found.ravel(), expected.ravel()
     if found.dtype.kind != "f":
-        bad = np.flatnonzero(found.ravel() != expected.ravel())
-        if bad.size == 0:
-            return ""
-        i = bad[0]
-        return f"{bad.size} differ; element {i}: expected {expected.ravel()[i]}, found {found.ravel()[i]}"
-    a, b = found.ravel().astype(np.float64), expected.ravel().astype(np.float64)
-    same = (a == b) | (np.isnan(a) & np.isnan(b))
-    with np.errstate(all="ignore"):
-        error = np.where(same, 0.0, np.abs(a - b) / np.maximum(np.maximum(np.abs(b), scale), 1e-37))
-    error = np.where(np.isnan(error), np.inf, error)
+        error = (a != b).astype(np.float64)
+        tolerance = 0.5
+    else:
+        a, b = a.astype(np.float64), b.astype(np.float64)
+        same = (a == b) | (np.isnan(a) & np.isnan(b))
+        with np.errstate(all="ignore"):
+            relative = np.abs(a - b) / np.maximum(np.maximum(np.abs(b), scale), 1e-37)
+        error = np.where(same, 0.0, np.where(np.isnan(relative), np.inf, relative))
     if error.size == 0 or error.max() <= tolerance:
-        return ""
+        return 0, ""
     i = int(error.argmax())
-    return f"relative error {error[i]:.2g} at {i}: expected {b[i]!r}, found {a[i]!r} ({(error > tolerance).sum()} beyond)"
+    beyond = int((error > tolerance).sum())
+    message = f"element {i}: expected {b[i]}, found {a[i]} (error {error[i]:.2g}, {beyond} beyond)"
+    return i, message
 
 
-__all__ = ["HERE", "close", "interpret", "quick_engine", "run", "validate"]
+__all__ = ["NUMPY", "close", "interpret", "quick_engine", "run", "validate"]

@@ -140,7 +140,7 @@ def opaque(name: str, k: int = 0) -> Expr:
 
 
 class Wgsl(Dialect):
-    """Prints the expressions of one kernel; gathers its parameters, buffers and helper functions."""
+    """Prints the expressions of one kernel; gathers its parameters and helper functions."""
 
     spell = SPELL
 
