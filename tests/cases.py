@@ -594,6 +594,7 @@ row("dft_axis_input", "DFT", X(2, 5, 3, 2), None, np.int64(1), opset=20)
 row("dft_real_again", "DFT", X(2, 7, 2), None, np.int64(1), inverse=1, onesided=1, opset=20,
     oracle="reference")
 row("stft", "STFT", X(2, 65, 1), np.int64(8), W(16, lo=0))
+row("stft_rank_2", "STFT", X(2, 65), np.int64(8), W(16, lo=0))
 row("stft_two_sided", "STFT", X(1, 33, 1), np.int64(5), None, np.int64(12), onesided=0)
 row("stft_symbolic", "STFT", X(1, "t", 1), np.int64(8), W(16, lo=0), dims={"t": (16, 99)},
     sizes=({"t": 16}, {"t": 99}, {"t": 40}))

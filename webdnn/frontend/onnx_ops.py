@@ -1009,6 +1009,7 @@ def STFT(
         length = _static(window.shape[0], "the window's length")
     else:
         raise ModelError("neither a window nor a frame length is given")
+    x = ops.unsqueeze(x, [2]) if x.rank == 2 else x  # some exporters leave the last axis out
     frames = ops.transpose(ops.windows(x, [1], [length], [step], [1]), (0, 1, 3, 2))
     if window is not None:
         frames = ops.mul(frames, along(window, 2, 4))
