@@ -47,6 +47,43 @@ def test_demo_writes_a_screenshot_with_a_picture_in_it(headless: str) -> None:
 
 
 @pytest.mark.models
+def test_demo_controls(headless: str, tmp_path: Path) -> None:
+    """Mixing, shares, one's own picture, and a file that is none."""
+    from PIL import Image
+    from playwright.sync_api import sync_playwright
+
+    from webdnn import browser, server
+
+    Image.linear_gradient("L").resize((90, 60)).save(tmp_path / "own.png")
+    (tmp_path / "text.png").write_text("no picture")
+    with server.running({"/": BUILD / "demo"}, csp=True) as site, sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=browser.find("chromium"),
+            args=["--disable-quic"],
+            chromium_sandbox=False,
+        )
+        page = chromium.new_page()
+        page.goto(f"{site.url}?size=128&backend=wasm&style=4")
+        page.wait_for_function("() => demo.lastRun?.styles[3] === 1")
+        page.focus(".style:nth-child(8) .add")
+        page.keyboard.press("Enter")
+        page.wait_for_function(
+            "() => demo.lastRun.styles[3] === .5 && demo.lastRun.styles[7] === .5"
+        )
+        page.locator("#mix input").first.fill("25")
+        page.wait_for_function("() => Math.abs(demo.lastRun.styles[3] - .2) < 1e-6")
+        page.set_input_files("#file", tmp_path / "own.png")
+        page.wait_for_function("() => demo.lastRun.image.height === 84")
+        page.set_input_files("#file", tmp_path / "text.png")
+        page.wait_for_selector("[data-state=failed]")
+        assert "not a picture" in page.inner_text("#message")
+        page.click("#photos button:nth-child(2)")
+        page.wait_for_selector("[data-state=ready]")
+        assert page.inner_text("#backend").startswith("WebAssembly")
+        chromium.close()
+
+
+@pytest.mark.models
 def test_demo_page_fits_the_model_s_types(headless: str, tmp_path: Path) -> None:
     """tsc, strict, on the page's module against the generated model.d.ts."""
     tsc = ROOT / "runner" / "node_modules" / ".bin" / "tsc"

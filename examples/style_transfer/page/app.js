@@ -83,7 +83,7 @@ function describeBackend({ backend }) {
   const names = { webgpu: 'WebGPU', wasm: 'WebAssembly' };
   const detail = backend.name === 'wasm'
     ? [backend.variant.startsWith('relaxed') ? 'relaxed SIMD' : 'SIMD', `${backend.threads} ${backend.threads === 1 ? 'thread' : 'threads'}`]
-    : [backend.variant];
+    : [backend.variant].filter((features) => features !== 'plain');
   element('backend', HTMLElement).textContent = [names[backend.name], ...detail].join(' · ');
   const reasons = [backend.reason, ...backend.rejected.map(({ name, reason }) => `not ${name}: ${reason}`)];
   element('reasons', HTMLElement).replaceChildren(...reasons.filter(Boolean).map((text) => {
