@@ -251,7 +251,10 @@ class Lowering:
                 self.concat(v)
             elif v.size != 0:
                 self.map(v)
-        signature = lambda name, v: Tensor(name, v.dtype, v.shape, self.placed[v].buffer)  # noqa: E731
+
+        def signature(name: str, v: Value) -> Tensor:
+            return Tensor(name, v.dtype, v.shape, self.placed[v].buffer)
+
         used = {b for s in self.steps for b in s.buffers}
         program = Program(
             f.graph.dims,

@@ -232,8 +232,13 @@ def slice_(
 def slice_axis(x: Value, axis: int, start: Dim, size: Dim, step: int = 1) -> Value:
     """`size` elements from `start` in steps of `step` along one axis."""
     axis %= x.rank
-    pick = lambda new, old: [new if k == axis else o for k, o in enumerate(old)]  # noqa: E731
-    return slice_(x, pick(start, [0] * x.rank), pick(size, x.shape), pick(step, [1] * x.rank))
+    at = range(x.rank)
+    return slice_(
+        x,
+        [start if k == axis else 0 for k in at],
+        [size if k == axis else x.shape[k] for k in at],
+        [step if k == axis else 1 for k in at],
+    )
 
 
 def flip(x: Value, axes: Sequence[int]) -> Value:
@@ -308,14 +313,11 @@ def pad(
     where an axis is too short to be reflected.
     """
     before, after = [as_dim(b) for b in before], [as_dim(a) for a in after]
-    low = lambda d: d if isinstance(d, int) else 0  # noqa: E731
-    if any(low(d) < 0 for d in (*before, *after)):
-        starts = [max(0, -low(b)) for b in before]
-        sizes = [
-            as_dim(lift(d) + min(0, low(b)) + min(0, low(a)))
-            for d, b, a in zip(x.shape, before, after)
-        ]
-        x = slice_(x, starts, sizes)
+    crop_before = [max(0, -b) if isinstance(b, int) else 0 for b in before]
+    crop_after = [max(0, -a) if isinstance(a, int) else 0 for a in after]
+    if any(crop_before) or any(crop_after):
+        crops = zip(x.shape, crop_before, crop_after)
+        x = slice_(x, crop_before, [as_dim(lift(d) - b - a) for d, b, a in crops])
         before = [b if not isinstance(b, int) else max(0, b) for b in before]
         after = [a if not isinstance(a, int) else max(0, a) for a in after]
     if all(isinstance(d, int) and d == 0 for d in (*before, *after)):
@@ -477,8 +479,9 @@ def gather(x: Value, indices: Value, axis: int = 0) -> Value:
         i = as_dim(i if isinstance(i, Expr) else i if i >= 0 else lift(x.shape[axis]) + i)
         piece = slice_axis(x, axis, i, 1)
         return reshape(piece, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
-    if x.op == "ints" and at is not None:
-        return ints(np.take(known(x), at.astype(np.int64), axis), x.dtype)  # type: ignore[arg-type]
+    elements = known(x) if x.op == "ints" else None
+    if elements is not None and at is not None:
+        return ints(np.take(elements, at.astype(np.int64), axis), x.dtype)
     return GATHER(x, indices, axis=axis)
 
 

@@ -19,7 +19,22 @@ from ..errors import UnsupportedError
 from ..expr import Dim, lift
 from ..graph import FLOATS, Op, Shape, Value, as_dim, constant, type_text
 from ..kernel import MONOIDS
-from .elementwise import abs_, add, cast, div, exp_, log_, mul, rsqrt_, sqrt_, sub
+from .elementwise import (
+    abs_,
+    add,
+    cast,
+    div,
+    exp_,
+    greater_equal,
+    less_equal,
+    log_,
+    mul,
+    pow_,
+    rsqrt_,
+    sqrt_,
+    sub,
+    where,
+)
 from .known import ints, known
 from .movement import expand, flip, iota, pad, product, reshape, slice_axis, windows
 
@@ -230,8 +245,6 @@ def average_pool(
 
 def lrn(x: Value, size: int, alpha: float, beta: float, bias: float) -> Value:
     """Local response normalisation over the last axis (Krizhevsky et al., 2012)."""
-    from .elementwise import pow_
-
     before = (size - 1) // 2
     squares = pad(
         mul(x, x), [0] * (x.rank - 1) + [before], [0] * (x.rank - 1) + [size - 1 - before]
@@ -243,8 +256,6 @@ def lrn(x: Value, size: int, alpha: float, beta: float, bias: float) -> Value:
 
 def trilu(x: Value, k: Any, upper: bool) -> Value:
     """The upper or lower triangle of the last two axes, diagonal k included; zeros elsewhere."""
-    from .elementwise import greater_equal, less_equal, where
-
     rows, cols = x.shape[-2:]
     r = iota((rows, 1), 0)
     c = iota((1, cols), 1)
