@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -278,15 +280,24 @@ def replacing(output: Path) -> Iterator[Path]:
 
     Raises WebDNNError where `output` cannot be written or holds what is not a descriptor's.
     """
-    output = Path(output)
+    output = Path(output).resolve()  # a link stays, and where it leads is written
     _refuse_foreign(output)
-    parent = output.resolve().parent
+    parent = output.parent
+    if Path.cwd().is_relative_to(output):
+        raise WebDNNError(
+            f"{output} is the current folder, which cannot be replaced as a whole; "
+            "choose a folder in it with -o, or run from outside"
+        )
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        path = Path(tempfile.mkdtemp(prefix=f".{output.name}.", dir=parent))
+        _tidy(output)
+        path = Path(tempfile.mkdtemp(prefix=f".{output.name}.new.", dir=parent))
     except OSError as error:
+        why = error.strerror
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            why = "it is a file, or lies in one"
         raise WebDNNError(
-            f"cannot write to {parent}: {error.strerror}; choose another folder with -o"
+            f"cannot write to {parent}: {why}; choose another folder with -o"
         ) from error
     old: Path | None = None
     try:
@@ -297,15 +308,30 @@ def replacing(output: Path) -> Iterator[Path]:
             output.rename(old / "descriptor")
         path.rename(output)
     except OSError as error:
-        if old is not None and not output.exists():
-            (old / "descriptor").rename(output)
         raise WebDNNError(
             f"could not write the descriptor to {output}: {error.strerror or error}"
         ) from error
     finally:
+        if old is not None and not output.exists():  # also when interrupted by Ctrl-C
+            (old / "descriptor").rename(output)
         shutil.rmtree(path, ignore_errors=True)
         if old is not None:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def _tidy(output: Path) -> None:
+    """Removes what transpiles that were killed more than an hour ago left beside `output`.
+
+    One that was killed between its two renames left the older descriptor: that one returns.
+    """
+    pattern = re.compile(rf"\.{re.escape(output.name)}\.(new|old)\.\w+")
+    for left in output.parent.iterdir():
+        if not pattern.fullmatch(left.name):
+            continue
+        if (left / "descriptor").is_dir() and not output.exists():
+            (left / "descriptor").rename(output)
+        elif time.time() - left.stat().st_mtime > 3600:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _refuse_foreign(output: Path) -> None:
