@@ -1257,6 +1257,18 @@ def style_block_symbolic(n: Net) -> Any:
     return n.Sigmoid(n.Conv(x, W(3, 6, 3, 3), W(3), pads=[1, 1, 1, 1]))
 
 
+@case(dims={"n": (1, 12)}, sizes=({"n": 5}, {"n": 1}, {"n": 12}))
+def arithmetic_of_sizes(n: Net) -> Any:
+    """What a size cannot say (sign, a quotient rounded towards zero, ...) is computed as data."""
+    shape = n.Shape(n.x(2, "n", 3))
+    less = n.Sub(shape, i64(2, 5, 1))
+    ops = [n.Sign(less), n.Abs(less), n.Neg(less), n.Div(less, i64(2)), n.Mod(less, i64(3)),
+        n.Mod(less, i64(3), fmod=1), n.Div(i64(-7), shape), n.Max(less, i64(1)),
+        n.Cast(n.Greater(less, i64(0)), to=TensorProto.INT64),
+        n.Where(n.Not(n.Equal(less, i64(0))), less, shape)]
+    return *ops, n.Cast(n.Mul(shape, n.Abs(less)), to=TensorProto.FLOAT)
+
+
 @case(oracle="reference", opset=23, tol=1e-4)
 def attention_operator(n: Net) -> Any:
     return n.Attention(n.x(1, 2, 5, 8), n.x(1, 2, 7, 8), n.x(1, 2, 7, 8))

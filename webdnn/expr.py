@@ -705,6 +705,18 @@ def walk(*roots: Expr) -> list[Expr]:
     return order
 
 
+# What sizes are made of: every runner evaluates these, and the descriptor's Int can say them.
+_SIZE_OPS = frozenset(
+    ("const", "dim", "add", "sub", "mul", "floordiv", "mod", "min", "max", "select")
+    + ("lt", "le", "eq", "ne", "and", "or", "cast")
+)
+
+
+def is_size(e: Expr) -> bool:
+    """Whether an expression is a size that can be computed when a run's dimensions are settled."""
+    return all(x.op in _SIZE_OPS and x.dtype in ("i32", "bool") for x in walk(e))
+
+
 def rebuild(e: Expr, args: Iterable[Any]) -> Expr:
     """`e` with other arguments, simplified again."""
     args = tuple(args)

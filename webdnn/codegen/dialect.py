@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..expr import Dim, Expr, children, walk
+from ..expr import Dim, Expr, children, is_size
 
 LITERAL = 8
 
@@ -36,12 +36,8 @@ class Params:
 
 
 def invariant(e: Expr) -> bool:
-    """Whether an integer expression depends on dims and literals alone."""
-    return e.dtype == "i32" and all(
-        x.op in ("const", "dim")
-        or (x.op not in ("var", "load", "acc", "bitcast") and x.dtype in ("i32", "bool"))
-        for x in walk(e)
-    )
+    """Whether an integer expression depends on dims and literals alone, and is a size's."""
+    return e.dtype == "i32" and is_size(e)
 
 
 class Dialect:

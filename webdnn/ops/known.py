@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..expr import Expr, cast, lift, select
+from ..expr import Expr, cast, is_size, lift, select
 from ..graph import Node, Op, Value, as_dim, constant, evaluate, scalar_dtype
 
 LIMIT = 4096  # elements; larger tensors are data, not shapes
@@ -83,7 +83,7 @@ def fold_known(op: Op, values: Sequence[Value], attrs: Mapping[str, Any]) -> Val
 
     for at in np.ndindex(*sizes):
         value = as_dim(op.element(node, read(at), at))
-        if isinstance(value, Expr) and value.dtype == "bool":
+        if isinstance(value, Expr) and (value.dtype == "bool" or not is_size(value)):
             return None
         out[at] = value
     return ints(out, dtype)
