@@ -1,12 +1,14 @@
 """The operator set: each operator is defined once, for every target and for constants.
 
-Operators come in layers: `elementwise` (functions of scalars), `movement` (views), `reduce`
-(monoids over axes, and softmax, normalisations and pooling composed of them), `linear` (matrix
-products and convolutions, computed by templates) and `resize`; `known` evaluates shape arithmetic.
-Frontends and passes build graphs from these names alone: each file lists its own in `__all__`.
+Operators come in layers: `elementwise` (functions of scalars), `movement` (views), `indexing`
+(reads at computed positions), `reduce` (monoids over axes, and softmax, normalisations and pooling
+composed of them), `linear` (matrix products and convolutions, computed by templates) and `resize`;
+`known` evaluates shape arithmetic. Frontends and passes build graphs from these names alone: each
+file lists its own in `__all__`.
 """
 
 from .elementwise import *
+from .indexing import *
 from .known import *
 from .linear import *
 from .movement import *

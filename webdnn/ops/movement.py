@@ -30,7 +30,7 @@ from ..expr import (
     select,
 )
 from ..graph import Node, Op, Shape, Value, as_dim, scalar_dtype, type_text, upper
-from .known import ints, known, move_known
+from .known import move_known
 
 Read = Callable[[int, Any], Expr]
 Index = tuple[Any, ...]
@@ -383,7 +383,7 @@ def expand(x: Value, shape: Sequence[Dim]) -> Value:
     return EXPAND(x, shape=tuple(out))
 
 
-# ---- concat, split, gather -----------------------------------------------------------------------
+# ---- concat, split -----------------------------------------------------------------------------
 
 
 def _concat_infer(*xs: Value, axis: int) -> list[tuple[Shape, str]]:
@@ -445,108 +445,6 @@ def split(x: Value, sizes: Sequence[Dim], axis: int) -> list[Value]:
         out.append(slice_axis(x, axis, as_dim(start), size))
         start = start + size
     return out
-
-
-def _gather_element(node: Node, read: Read, idx: Index) -> Expr:
-    x, indices = node.inputs
-    axis = node.attrs["axis"]
-    i = cast(read(1, idx[axis : axis + indices.rank]), "i32")
-    i = select(i < 0, i + x.shape[axis], i)
-    i = minimum(maximum(i, 0), lift(x.shape[axis]) - 1)
-    return read(0, (*idx[:axis], i, *idx[axis + indices.rank :]))
-
-
-GATHER = Op(
-    "gather",
-    "map",
-    lambda x, indices, *, axis: [
-        ((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype)
-    ],
-    _gather_element,
-    lambda x, indices, *, axis: np.take(x, indices, axis, mode="wrap"),
-)
-
-
-def gather(x: Value, indices: Value, axis: int = 0) -> Value:
-    """x taken at indices along an axis: [A..., D, B...], [I...] -> [A..., I..., B...].
-
-    Negative indices count from the end; those beyond the axis are clamped.
-    """
-    axis %= x.rank
-    at = known(indices)
-    if at is not None and at.size == 1:
-        i = at.ravel()[0]
-        i = as_dim(i if isinstance(i, Expr) else i if i >= 0 else lift(x.shape[axis]) + i)
-        piece = slice_axis(x, axis, i, 1)
-        return reshape(piece, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
-    elements = known(x) if x.op == "ints" else None
-    if elements is not None and at is not None:
-        return ints(np.take(elements, at.astype(np.int64), axis), x.dtype)
-    return GATHER(x, indices, axis=axis)
-
-
-def _gather_elements_element(node: Node, read: Read, idx: Index) -> Expr:
-    x, _ = node.inputs
-    axis = node.attrs["axis"]
-    i = cast(read(1, idx), "i32")
-    i = select(i < 0, i + x.shape[axis], i)
-    i = minimum(maximum(i, 0), lift(x.shape[axis]) - 1)
-    return read(0, (*idx[:axis], i, *idx[axis + 1 :]))
-
-
-GATHER_ELEMENTS = Op(
-    "gather_elements",
-    "map",
-    lambda x, indices, *, axis: [(indices.shape, x.dtype)],
-    _gather_elements_element,
-    lambda x, indices, *, axis: np.take_along_axis(
-        x[tuple(slice(0, n) if k != axis else slice(None) for k, n in enumerate(indices.shape))],
-        np.where(indices < 0, indices + x.shape[axis], indices).astype(np.int64),
-        axis,
-    ),
-)
-
-
-def gather_elements(x: Value, indices: Value, axis: int) -> Value:
-    """out[i, j] = x[indices[i, j], j] (axis 0), element by element, of the shape of indices.
-
-    Negative indices count from the end; those beyond the axis are clamped.
-    """
-    return GATHER_ELEMENTS(x, indices, axis=axis % x.rank)
-
-
-def _gather_nd_element(node: Node, read: Read, idx: Index) -> Expr:
-    x, indices = node.inputs
-    batch = node.attrs["batch_dims"]
-    depth = indices.shape[-1]
-    assert isinstance(depth, int)
-    outer = idx[: indices.rank - 1]
-    at = list(outer[:batch])
-    for k in range(depth):
-        i = cast(read(1, (*outer, lift(k))), "i32")
-        d = x.shape[batch + k]
-        i = select(i < 0, i + d, i)
-        at.append(minimum(maximum(i, 0), lift(d) - 1))
-    return read(0, (*at, *idx[indices.rank - 1 :]))
-
-
-GATHER_ND = Op(
-    "gather_nd",
-    "map",
-    lambda x, indices, *, batch_dims: [
-        ((*indices.shape[:-1], *x.shape[batch_dims + indices.shape[-1] :]), x.dtype)
-    ],
-    _gather_nd_element,
-)
-
-
-def gather_nd(x: Value, indices: Value, batch_dims: int = 0) -> Value:
-    """ONNX GatherND: the last axis of indices holds coordinates into x.
-
-    The first batch_dims axes are shared: x [B..., D..., R...], indices [B..., I..., len(D)] ->
-    [B..., I..., R...]. Negative coordinates count from the end; others are clamped.
-    """
-    return GATHER_ND(x, indices, batch_dims=batch_dims)
 
 
 # ---- windows, dilation, iota ---------------------------------------------------------------------
@@ -686,9 +584,6 @@ __all__ = [
     "dilate",
     "expand",
     "flip",
-    "gather",
-    "gather_elements",
-    "gather_nd",
     "groups",
     "iota",
     "pad",

@@ -29,8 +29,9 @@ from .elementwise import (
     sub,
     where,
 )
+from .indexing import gather
 from .known import ints
-from .movement import gather, iota, repeat, reshape
+from .movement import iota, repeat, reshape
 
 
 def _source(

@@ -1,0 +1,130 @@
+"""Reads at positions that are computed: each says which element of its first input it takes.
+
+    >>> from webdnn.graph import placeholder
+    >>> gather(placeholder("x", (10, 8), "f32"), placeholder("at", (2, 3), "i64"))
+    gather:f32[2,3,8]
+
+Positions are signed integers; negative ones count from the end, and what lies beyond an axis is
+clamped to it: a page has nobody to raise an error to. Positions that are known when the model is
+transpiled become slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..expr import Expr, cast, lift, maximum, minimum, select
+from ..graph import Node, Op, Value, as_dim
+from .known import ints, known
+from .movement import reshape, slice_axis
+
+Read = Callable[[int, Any], Expr]
+Index = tuple[Any, ...]
+
+
+def _gather_element(node: Node, read: Read, idx: Index) -> Expr:
+    x, indices = node.inputs
+    axis = node.attrs["axis"]
+    i = cast(read(1, idx[axis : axis + indices.rank]), "i32")
+    i = select(i < 0, i + x.shape[axis], i)
+    i = minimum(maximum(i, 0), lift(x.shape[axis]) - 1)
+    return read(0, (*idx[:axis], i, *idx[axis + indices.rank :]))
+
+
+GATHER = Op(
+    "gather",
+    "map",
+    lambda x, indices, *, axis: [
+        ((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype)
+    ],
+    _gather_element,
+    lambda x, indices, *, axis: np.take(x, indices, axis, mode="wrap"),
+)
+
+
+def gather(x: Value, indices: Value, axis: int = 0) -> Value:
+    """x taken at indices along an axis: [A..., D, B...], [I...] -> [A..., I..., B...].
+
+    Negative indices count from the end; those beyond the axis are clamped.
+    """
+    axis %= x.rank
+    at = known(indices)
+    if at is not None and at.size == 1:
+        i = at.ravel()[0]
+        i = as_dim(i if isinstance(i, Expr) else i if i >= 0 else lift(x.shape[axis]) + i)
+        piece = slice_axis(x, axis, i, 1)
+        return reshape(piece, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
+    elements = known(x) if x.op == "ints" else None
+    if elements is not None and at is not None:
+        return ints(np.take(elements, at.astype(np.int64), axis), x.dtype)
+    return GATHER(x, indices, axis=axis)
+
+
+def _gather_elements_element(node: Node, read: Read, idx: Index) -> Expr:
+    x, _ = node.inputs
+    axis = node.attrs["axis"]
+    i = cast(read(1, idx), "i32")
+    i = select(i < 0, i + x.shape[axis], i)
+    i = minimum(maximum(i, 0), lift(x.shape[axis]) - 1)
+    return read(0, (*idx[:axis], i, *idx[axis + 1 :]))
+
+
+GATHER_ELEMENTS = Op(
+    "gather_elements",
+    "map",
+    lambda x, indices, *, axis: [(indices.shape, x.dtype)],
+    _gather_elements_element,
+    lambda x, indices, *, axis: np.take_along_axis(
+        x[tuple(slice(0, n) if k != axis else slice(None) for k, n in enumerate(indices.shape))],
+        np.where(indices < 0, indices + x.shape[axis], indices).astype(np.int64),
+        axis,
+    ),
+)
+
+
+def gather_elements(x: Value, indices: Value, axis: int) -> Value:
+    """out[i, j] = x[indices[i, j], j] (axis 0), element by element, of the shape of indices.
+
+    Negative indices count from the end; those beyond the axis are clamped.
+    """
+    return GATHER_ELEMENTS(x, indices, axis=axis % x.rank)
+
+
+def _gather_nd_element(node: Node, read: Read, idx: Index) -> Expr:
+    x, indices = node.inputs
+    batch = node.attrs["batch_dims"]
+    depth = indices.shape[-1]
+    assert isinstance(depth, int)
+    outer = idx[: indices.rank - 1]
+    at = list(outer[:batch])
+    for k in range(depth):
+        i = cast(read(1, (*outer, lift(k))), "i32")
+        d = x.shape[batch + k]
+        i = select(i < 0, i + d, i)
+        at.append(minimum(maximum(i, 0), lift(d) - 1))
+    return read(0, (*at, *idx[indices.rank - 1 :]))
+
+
+GATHER_ND = Op(
+    "gather_nd",
+    "map",
+    lambda x, indices, *, batch_dims: [
+        ((*indices.shape[:-1], *x.shape[batch_dims + indices.shape[-1] :]), x.dtype)
+    ],
+    _gather_nd_element,
+)
+
+
+def gather_nd(x: Value, indices: Value, batch_dims: int = 0) -> Value:
+    """ONNX GatherND: the last axis of indices holds coordinates into x.
+
+    The first batch_dims axes are shared: x [B..., D..., R...], indices [B..., I..., len(D)] ->
+    [B..., I..., R...]. Negative coordinates count from the end; others are clamped.
+    """
+    return GATHER_ND(x, indices, batch_dims=batch_dims)
+
+
+__all__ = ["gather", "gather_elements", "gather_nd"]
