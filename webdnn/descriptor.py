@@ -54,7 +54,7 @@ def gather_weights(programs: Iterable[Program], progress: Progress) -> Weights:
     """
     order: dict[Value, None] = {}
     for program in programs:
-        for step in program.steps:
+        for step in (*program.prepare, *program.steps):
             for b in step.buffers:
                 if b in program.weights:
                     order.setdefault(program.weights[b])
@@ -62,6 +62,7 @@ def gather_weights(programs: Iterable[Program], progress: Progress) -> Weights:
     seen: dict[tuple[str, bytes], int] = {}
     for k, v in enumerate(order):
         raw = weight_array(v).tobytes() or bytes(4)
+        raw += bytes(-len(raw) % 4)  # an odd number of halves
         key = (v.dtype, hashlib.sha256(raw).digest())
         if key not in seen:
             seen[key] = len(out.blob)

@@ -48,7 +48,11 @@ MONOIDS: Mapping[str, int] = {
 
 @dataclass(frozen=True)
 class Slot:
-    """A buffer of a kernel. `dtype` is the storage dtype: f32, i32 or u32 (bool is i32 0/1)."""
+    """A buffer of a kernel.
+
+    `dtype` is the storage dtype: f32, i32 or u32 (bool is i32 0/1), or f16 for weights, which are
+    read as f32.
+    """
 
     dtype: str
     size: Dim  # elements of the whole buffer that may be touched (upper bound where symbolic)
@@ -148,10 +152,11 @@ Kernel = Loop | Instance | Opaque
 
 @dataclass(frozen=True)
 class Buffer:
-    """Storage for values: a graph input or output, a weight, or a temporary that `plan` places."""
+    """Storage for values: a graph input or output, a weight, a temporary that `plan` places, or
+    what `Program.prepare` makes of a weight."""
 
     id: int
-    kind: str  # "input", "output", "weight", "temp"
+    kind: str  # "input", "output", "weight", "temp", "prepared"
     dtype: str  # storage dtype
     size: Dim  # elements; where symbolic, `upper` of it is allocated
     name: str = ""  # inputs and outputs: the tensor's name; weights: a readable origin

@@ -178,6 +178,8 @@ class Lowering:
         self.buffers: list[Buffer] = []
         self.placed: dict[Value, Placement] = {}
         self.weights: dict[Value, Placement] = {}
+        self.downloaded: dict[int, Value] = {}  # buffers whose content is a part of the download
+        self.prepare: list[Step] = []
         self.steps: list[Step] = []
         self.origins: dict[Value, str] = {}
         for name, v in fusion.graph.names.items():
@@ -188,14 +190,29 @@ class Lowering:
     def buffer(self, kind: str, dtype: str, shape: Sequence[Dim], name: str = "") -> Placement:
         """A new buffer that holds a value compactly."""
         size = product(shape)
-        self.buffers.append(Buffer(len(self.buffers), kind, storage(dtype), size, name))
+        kept = "f16" if kind == "weight" and dtype == "f16" else storage(dtype)
+        self.buffers.append(Buffer(len(self.buffers), kind, kept, size, name))
         return Placement(len(self.buffers) - 1, 0, compact(shape))
 
     def weight(self, v: Value) -> Placement:
-        """The buffer of a constant."""
+        """Where a constant is read. float16 is downloaded as such; wasm widens it once."""
         if v not in self.weights:
-            self.weights[v] = self.buffer("weight", v.dtype, v.shape, self.origins.get(v, ""))
+            place = self.buffer("weight", v.dtype, v.shape, self.origins.get(v, ""))
+            self.downloaded[place.buffer] = v
+            if v.dtype == "f16" and self.fusion.target == "wasm":
+                place = self._widened(place.buffer, v.shape)
+            self.weights[v] = place
         return self.weights[v]
+
+    def _widened(self, half: int, shape: Sequence[Dim]) -> Placement:
+        """A buffer of f32 that holds what a buffer of f16 does, when the weights have arrived."""
+        place = self.buffer("prepared", "f32", shape, self.buffers[half].name)
+        size = self.buffers[half].size
+        i = var("i", size)
+        slots = (Slot("f16", size, "read"), Slot("f32", size, "write"))
+        kernel = Loop("widen", (i,), (), (), (Store(1, i, load(0, i, "f32")),), slots)
+        self.prepare.append(Step(kernel, (half, place.buffer)))
+        return place
 
     def place(self) -> None:
         """Placements of all stored values: inputs and outputs, then concats from the outside in."""
@@ -256,13 +273,16 @@ class Lowering:
             return Tensor(name, v.dtype, v.shape, self.placed[v].buffer)
 
         used = {b for s in self.steps for b in s.buffers}
+        prepare = [s for s in self.prepare if used & set(s.buffers)]
+        used |= {b for s in prepare for b in s.buffers}
         program = Program(
             f.graph.dims,
             [signature(v.attrs["name"], v) for v in f.graph.inputs],
             [signature(name, v) for name, v in f.graph.outputs.items()],
             self.buffers,
             self.steps,
-            {p.buffer: v for v, p in self.weights.items() if p.buffer in used},
+            {b: v for b, v in self.downloaded.items() if b in used},
+            prepare=prepare,
         )
         if keep:
             self.named(program)
@@ -525,12 +545,14 @@ class Lowering:
 
 
 def weight_array(v: Value) -> np.ndarray:
-    """A constant as stored: f32, i32 or u32.
+    """A constant as downloaded: f16, f32, i32 or u32.
 
     Raises UnsupportedError if an integer does not fit into 32 bits.
     """
     a = evaluate(v)
     kind = storage(v.dtype)
+    if v.dtype == "f16":
+        return np.ascontiguousarray(a, np.float16)
     if kind == "f32":
         return np.ascontiguousarray(a, np.float32)
     info = np.iinfo(np.int32 if kind == "i32" else np.uint32)

@@ -1,6 +1,7 @@
 """Memory: where the buffers of a program lie.
 
-    wasm     one arena: weights | inputs | outputs | temporaries packed by lifetime
+    wasm     one arena: weights | inputs | outputs | widened weights | temporaries packed by
+             lifetime
     WebGPU   one GPUBuffer an input, output and slot; temporaries that do not live at once share a
              slot (a dispatch may not read and write one GPUBuffer through two bindings)
 
@@ -22,8 +23,8 @@ PACK = 64  # of buffers in the arena: a cache line
 
 
 def nbytes(buffer: Buffer) -> int:
-    """The most bytes that a buffer can need; every element is 32 bits."""
-    return max(4, 4 * upper(buffer.size))
+    """The most bytes that a buffer can need: 4 for an element, 2 for one of f16."""
+    return max(4, align((2 if buffer.dtype == "f16" else 4) * upper(buffer.size), 4))
 
 
 def align(n: int, to: int) -> int:
@@ -64,6 +65,10 @@ def plan_arena(
         if tensor.buffer not in address:
             address[tensor.buffer] = top
             top = align(top + nbytes(program.buffers[tensor.buffer]), PACK)
+    for buffer in program.buffers:
+        if buffer.kind == "prepared":
+            address[buffer.id] = top
+            top = align(top + nbytes(buffer), PACK)
     live = lifetimes(program)
     placed: list[tuple[int, int, int, int]] = []  # start, end, first, last
     size = 0

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from .graph import upper
 from .kernel import Loop, Program, Step
 from .plan import lifetimes, nbytes
 
@@ -90,7 +89,7 @@ def report_html(document: Mapping[str, Any], programs: Mapping[str, Program]) ->
                     [
                         len(program.steps),
                         len({s.kernel for s in program.steps}),
-                        sum(4 * upper(program.buffers[b].size) for b in program.weights),
+                        sum(nbytes(program.buffers[b]) for b in program.weights),
                         temporaries,
                     ]
                 ],

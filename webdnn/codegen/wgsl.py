@@ -8,6 +8,9 @@
 
 `wgsl_dialect` prints expressions, `wgsl_loops` and `wgsl_gemm` kernels; this module is the way in.
 
+A kernel that reads f16 has two texts: one for devices with `shader-f16`, and one for all others,
+which unpacks two halves from a word.
+
 Limits: at most 8 storage buffers per kernel; f16 values are computed as f32; subnormals may be
 flushed to zero, as WGSL allows.
 """
@@ -63,8 +66,10 @@ def build(program: Program, bindings: Mapping[int, Mapping[str, Any]]) -> dict[s
         if p.code not in known:
             known[p.code] = len(kernels)
             origin = " ".join(s.kernel.origin.split())
-            code = f"// {p.name} {origin}".rstrip() + "\n" + p.code
-            kernels.append({"name": p.name, "code": code, "origin": origin})
+            head = f"// {p.name} {origin}".rstrip() + "\n"
+            kernels.append({"name": p.name, "code": head + p.code, "origin": origin})
+            if p.variants:
+                kernels[-1]["variants"] = {k: head + code for k, code in p.variants.items()}
         return {
             "kernel": known[p.code],
             "bindings": [bindings[b] for b in s.buffers],

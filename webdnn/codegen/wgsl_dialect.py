@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import dropwhile
 from pathlib import Path
@@ -52,6 +52,8 @@ TEMPLATES = Path(__file__).parent / "templates"
 MAX_BUFFERS = 8  # storage buffers of a shader stage that every WebGPU device has
 MAX_GROUPS = 65535  # workgroups per grid axis
 LANE = var("lane", 4)
+
+Grid = tuple[Dim, Dim, Dim]
 
 TYPE = {"f32": "f32", "f16": "f32", "i32": "i32", "u32": "u32", "bool": "bool"}
 
@@ -205,27 +207,29 @@ class Wgsl(Dialect):
         """The index in groups of four of an aligned access, held within the slot."""
         return held(substitute(index, {LANE: 0}) // 4, lift(size) // 4)
 
+    def element(self, slot: int, index: str) -> str:
+        """An element of a slot, or a group of four; halves are read by a function."""
+        return f"h{slot}({index})" if self.slots[slot].dtype == "f16" else f"b{slot}[{index}]"
+
     def load(self, e: Expr, index: str) -> str:
         slot = self.slots[e.args[0]]
         wide = e.op == "load4" or self.wide(e.args[1])
         if wide and e.op == "load":
-            function, element = f"gather{e.args[0]}", f"b{e.args[0]}"
-            each = ", ".join(f"{element}[i.{c}]" for c in "xyzw")
-            T = f"vec4<{slot.dtype}>"
+            function = f"gather{e.args[0]}"
+            each = ", ".join(self.element(e.args[0], f"i.{c}") for c in "xyzw")
+            T = f"vec4<{TYPE[slot.dtype]}>"
             self.functions[function] = (
                 f"fn {function}(i: vec4<i32>) -> {T} {{ return {T}({each}); }}"
             )
             s = f"{function}({index})"
         else:
-            s = f"b{e.args[0]}[{index}]"
+            s = self.element(e.args[0], index)
         if e.dtype == "bool":
             return f"({s} != {vector('i32', wide)}(0))"
-        if TYPE[e.dtype] != slot.dtype:
-            if (slot.dtype, TYPE[e.dtype]) != ("f16", "f32"):
-                raise WebDNNError(
-                    f"kernel {self.name}: buffer {e.args[0]} holds {slot.dtype}, read as {e.dtype}"
-                )
-            s = f"{vector('f32', wide)}({s})"
+        if TYPE[e.dtype] != TYPE[slot.dtype]:
+            raise WebDNNError(
+                f"kernel {self.name}: buffer {e.args[0]} holds {slot.dtype}, read as {e.dtype}"
+            )
         return s
 
     def stores(
@@ -256,12 +260,10 @@ class Wgsl(Dialect):
             else:
                 dtype = TYPE[value.dtype]
             if dtype != slot.dtype:
-                if (dtype, slot.dtype) != ("f32", "f16"):
-                    raise WebDNNError(
-                        f"kernel {self.name}: buffer {s.slot} holds {slot.dtype}, "
-                        f"the value is {value.dtype}"
-                    )
-                text = f"{vector('f16', wide)}({text})"
+                raise WebDNNError(
+                    f"kernel {self.name}: buffer {s.slot} holds {slot.dtype}, "
+                    f"the value is {value.dtype}"
+                )
             if spread and not wide:
                 text = f"vec4<{slot.dtype}>({text})"
             if wide and not spread and s.slot not in self.vec:
@@ -358,13 +360,25 @@ class Wgsl(Dialect):
 
     # -- the whole module
 
-    def module(self, main: str, functions: str = "") -> str:
-        """The text of a module from its functions, workgroup variables and entry point."""
-        head = ["enable f16;"] if any(s.dtype == "f16" for s in self.slots) else []
+    def printed(self, name: str, main: str, functions: str, grid: Grid, flops: Any) -> Printed:
+        """The kernel, with a text for devices with shader-f16 where it reads halves."""
+        code, variants = self.module(main, functions), {}
+        if any(s.dtype == "f16" for s in self.slots):
+            variants["shader-f16"] = self.module(main, functions, native=True)
+        return Printed(name, code, tuple(self.params.values), grid, flops, variants)
+
+    def module(self, main: str, functions: str = "", native: bool = False) -> str:
+        """The text of a module from its functions, workgroup variables and entry point.
+
+        native: the device knows f16; else two of them are unpacked from a u32.
+        """
+        head = ["enable f16;"] if native else []
         for k, slot in enumerate(self.slots):
             access = "read" if slot.access == "read" else "read_write"
-            T = vector(slot.dtype, k in self.vec)
-            head.append(f"@group(0) @binding({k}) var<storage, {access}> b{k}: array<{T}>;")
+            T, read = vector(slot.dtype, k in self.vec), ""
+            if slot.dtype == "f16":
+                T, read = half(k, k in self.vec, native)
+            head += [f"@group(0) @binding({k}) var<storage, {access}> b{k}: array<{T}>;", read]
         if self.params.values:
             n = (len(self.params.values) + 3) // 4
             head.append(
@@ -395,6 +409,19 @@ def digits(flat: Expr, axes: Sequence[Expr]) -> dict[Expr, Expr]:
     return out
 
 
+def half(slot: int, wide: bool, native: bool) -> tuple[str, str]:
+    """The element type of a slot of f16, and the function that reads element or group i as f32."""
+    T = vector("f32", wide)
+    if native:
+        kept, lines = vector("f16", wide), f"return {T}(b{slot}[i]);"
+    elif wide:
+        kept = "vec2<u32>"
+        lines = f"let w = b{slot}[i]; return vec4<f32>(unpack2x16float(w.x), unpack2x16float(w.y));"
+    else:
+        kept, lines = "u32", f"return unpack2x16float(b{slot}[i >> 1u])[i & 1];"
+    return kept, f"fn h{slot}(i: i32) -> {T} {{ {lines} }}"
+
+
 def vector(scalar: str, wide: bool) -> str:
     return f"vec4<{scalar}>" if wide else scalar
 
@@ -415,8 +442,9 @@ class Printed:
     name: str
     code: str
     params: tuple[Dim, ...]
-    grid: tuple[Dim, Dim, Dim]
+    grid: Grid
     flops: Any  # Int of the descriptor
+    variants: Mapping[str, str] = field(default_factory=dict)  # device features -> better text
 
 
 def times(*factors: Any) -> Any:

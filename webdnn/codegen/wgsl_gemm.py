@@ -295,13 +295,7 @@ class GemmPrinter:
         holes |= {"panels": self.text(ceil_div(N, 8)), "quads": self.text(ceil_div(N, 4))}
         main = render(template(tile.template), holes)
         flops = times(M, N, Z, plus(times(2, K), sum(cost(s.value) for s in self.writes)))
-        return Printed(
-            f"{kernel.name}__{tile}",
-            d.module(main, functions),
-            tuple(d.params.values),
-            grid,
-            flops,
-        )
+        return d.printed(f"{kernel.name}__{tile}", main, functions, grid, flops)
 
     def batch(self) -> tuple[list[str], str, dict[Expr, str]]:
         """Private variables for the batch axes and the base of B, and the lines that set them."""
@@ -386,9 +380,7 @@ class GemmPrinter:
     def load_b(self) -> str:
         """Four columns of one row of a panel of B."""
         index = f"base_b + (panel * {self.text(self.K)} + k) * 2 + half"
-        element = f"b{self.b_slot}[{index}]"
-        if self.kernel.slots[self.b_slot].dtype == "f16":
-            element = f"vec4<f32>({element})"
+        element = self.d.element(self.b_slot, index)
         return f"fn load_b(panel: i32, k: i32, half: i32) -> vec4<f32> {{ return {element}; }}"
 
     def finish(self, outer: Mapping[Expr, str]) -> str:

@@ -175,13 +175,7 @@ class LoopPrinter:
             "}",
         ]
         each = sum(cost(e) + 1 for s in loop.stages for e in s.exprs)
-        return Printed(
-            f"{loop.name}__{plan}",
-            d.module("\n".join(main)),
-            tuple(d.params.values),
-            grid,
-            self.flops(each),
-        )
+        return d.printed(f"{loop.name}__{plan}", "\n".join(main), "", grid, self.flops(each))
 
     def flops(self, each: int) -> Any:
         """Rough floating-point operations of one launch."""
