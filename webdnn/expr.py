@@ -706,10 +706,10 @@ def walk(*roots: Expr) -> list[Expr]:
 
 
 # What sizes are made of: every runner evaluates these, and the descriptor's Int can say them.
-_SIZE_OPS = frozenset(
-    ("const", "dim", "add", "sub", "mul", "floordiv", "mod", "min", "max", "select")
-    + ("lt", "le", "eq", "ne", "and", "or", "cast")
-)
+_SIZE_OPS = {
+    "const", "dim", "add", "sub", "mul", "floordiv", "mod", "min", "max", "select", "cast",
+    "lt", "le", "eq", "ne", "and", "or",
+}  # fmt: skip
 
 
 def is_size(e: Expr) -> bool:
