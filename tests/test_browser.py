@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -194,6 +195,32 @@ def test_nothing_is_left_running(modules: Path) -> None:
         pid = opened._process.pid
         assert _children(pid)
     assert _children(pid) == []
+
+
+@pytest.mark.parametrize("engine", ["chromium", "firefox", "webkit"])
+def test_killed_program_leaves_no_browser(engine: Engine, modules: Path) -> None:
+    """Nobody runs our clean-up then; the page notices that its server is gone and closes itself."""
+    need(engine)
+    program = (
+        "import sys, time; from pathlib import Path; from webdnn.browser import open_page\n"
+        "with open_page(sys.argv[1], mounts={'/m/': Path(sys.argv[2])}) as page:\n"
+        "    print(page._process.pid, flush=True); time.sleep(600)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, engine, str(modules)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    pid = int(process.stdout.readline())
+    assert _children(pid)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 60
+    while _children(pid) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    left = _children(pid)
+    if left:
+        os.killpg(pid, signal.SIGKILL)
+    assert left == []
 
 
 def test_missing_browser_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

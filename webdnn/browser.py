@@ -114,6 +114,7 @@ _FIREFOX_PREFERENCES: Mapping[str, bool | int | str] = {
     "browser.startup.homepage_override.mstone": "ignore",
     "browser.tabs.unloadOnLowMemory": False,
     "datareporting.policy.dataSubmissionEnabled": False,
+    "dom.allow_scripts_to_close_windows": True,
     "dom.max_script_run_time": 0,
     "extensions.getAddons.cache.enabled": False,
     "extensions.update.enabled": False,
@@ -376,7 +377,17 @@ def _display() -> Iterator[str]:
     """A virtual X display, for the engine that has no headless mode."""
     read, write = os.pipe()
     with subprocess.Popen(
-        ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x1024x24", "-nolisten", "tcp"],
+        [
+            "Xvfb",
+            "-displayfd",
+            str(write),
+            "-screen",
+            "0",
+            "1280x1024x24",
+            "-nolisten",
+            "tcp",
+            "-terminate",
+        ],
         pass_fds=(write,),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

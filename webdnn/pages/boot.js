@@ -71,12 +71,14 @@ async function run({ id, module, argument }) {
 fetch('/__page__/alive').then((response) => response.text()).catch(() => {});
 
 for (;;) {
-  const response = await post('job');
+  const response = await post('job').catch(() => null);
+  if (response === null) break; // the server is gone, its program killed: nobody else ends this browser
   if (response.status === 204) continue; // nothing to do for now
   const job = /** @type {Job} */ (await response.json());
   const result = await run(job);
   await logged;
   await post(`result/${job.id}`, result);
 }
+close();
 
 export {};
