@@ -27,12 +27,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .expr import Expr, cost, free, lift, load, var
+from .errors import UnsupportedError
+from .expr import Expr, cost, evaluate, free, lift, load, var
 from .graph import Graph, Op, Value, as_dim, scalar_dtype, upper
 from .kernel import Program
 from .ops.movement import product, reshape_index
 
 SLOTS = {"wasm": 64, "webgpu": 8}  # buffers of one kernel
+ELEMENTS = 2**30  # of one buffer: 4 GiB are what wasm addresses
 DEPTH = 40  # of inlined producers: keeps kernels readable and compilers quick
 STRIDED_ROWS = 256  # longer reductions over strided elements do not take their rows along
 
@@ -344,11 +346,29 @@ def fuse(graph: Graph, target: str = "wasm", keep: bool = False) -> Program:
     while True:
         fusion = Fusion(graph, target, forced)
         try:
-            return Lowering(fusion).program(keep)
+            program = Lowering(fusion).program(keep)
         except TooManyBuffers as error:
             if not error.cut - forced:
                 raise
             forced |= error.cut
+        else:
+            _check_sizes(program)
+            return program
+
+
+def _check_sizes(program: Program) -> None:
+    """Raises UnsupportedError for a buffer beyond what 32 bits address."""
+    makers = {b: s.kernel.origin for s in program.steps for b in s.buffers[::-1]}
+    for b in program.buffers:
+        if upper(b.size) < ELEMENTS:
+            continue
+        place = f"{b.kind} {b.name!r}" if b.name else f"a value of {makers.get(b.id) or '?'}"
+        at = ", ".join(f"{d.args[0]}={d.args[2]}" for d in program.dims)
+        count = evaluate(b.size, {d.args[0]: d.args[2] for d in program.dims})
+        raise UnsupportedError(
+            f"{place} has {count:,} elements{' at ' + at if at else ''}; a tensor may have "
+            f"{ELEMENTS:,} (4 GiB). Choose smaller sizes with --dim, or a smaller model"
+        )
 
 
 __all__ = ["COPY", "SLOTS", "Fusion", "Region", "fuse"]
