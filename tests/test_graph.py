@@ -222,3 +222,11 @@ def test_verify_finds_what_does_not_belong() -> None:
     fickle = Op("fickle", "map", lambda x: [answers.pop(0)])
     with pytest.raises(AssertionError, match=r"fickle:f32\[2,3\]: inference now says"):
         verify(Graph((X,), {"z": fickle(X)}))
+
+
+def test_the_only_element_is_the_largest() -> None:
+    n = dim("n", 1, 9)
+    for size in (3, n):
+        y = ops.reduce(placeholder("x", (size, 1), "f32"), "argmax", [1])
+        assert (y.shape, y.dtype) == ((size, 1), "i64")
+        assert not np.any(evaluate(y)) if y.constant else y.op == "expand"
