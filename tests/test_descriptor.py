@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from webdnn.descriptor import replacing
-from webdnn.errors import WebDNNError
+from webdnn import ops
+from webdnn.descriptor import replacing, write
+from webdnn.errors import UnsupportedError, WebDNNError
+from webdnn.fuse import fuse
+from webdnn.graph import Graph, placeholder
 
 
 def written(output: Path, text: str) -> None:
@@ -70,7 +73,8 @@ def test_a_killed_transpile_leaves_the_older_descriptor(tmp_path: Path, between:
     code = f"""
 import os, signal
 from pathlib import Path
-from webdnn.descriptor import replacing
+from webdnn import ops
+from webdnn.descriptor import replacing, write
 rename = Path.rename
 def kill(self, target):
     if ".new." in self.name:
@@ -132,4 +136,12 @@ def test_the_current_folder_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     with pytest.raises(WebDNNError, match="current folder"):
         written(Path(), "new")
+    assert names(tmp_path) == set()
+
+
+def test_more_memory_than_wasm_has_is_refused(tmp_path: Path) -> None:
+    x, y = (placeholder(name, (2**29,), "f32") for name in "xy")
+    program = fuse(Graph((x, y), {"z": ops.add(x, y)}), "wasm")
+    with pytest.raises(UnsupportedError, match=r"needs 6\.0 GiB .* --target webgpu"):
+        write({"wasm": program}, tmp_path / "d", "large")
     assert names(tmp_path) == set()

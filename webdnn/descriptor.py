@@ -22,7 +22,7 @@ from typing import Any
 from . import __version__
 from .codegen import wasm, wgsl
 from .codegen.integers import to_json
-from .errors import WebDNNError
+from .errors import UnsupportedError, WebDNNError
 from .graph import DTYPES, Value
 from .kernel import Program, kernel_text
 from .lower import weight_array
@@ -32,6 +32,7 @@ from .report import report_html
 
 FORMAT = 1
 SHARD = 4 * 2**20
+MEMORY = 2**32 - 2**26  # of a wasm memory, less stacks and scratch
 CHUNK = 128 * 2**20  # the default limit of a storage buffer binding
 ALWAYS = ("model.json", "model.js", "model.d.ts", "package.json", "report.html")
 
@@ -146,6 +147,11 @@ def wasm_target(
     """Compiles the wasm variants; the entry of model.json."""
     offsets = {b: weights.offset[v] for b, v in program.weights.items()}
     arena = plan_arena(program, offsets, len(weights.blob), keep)
+    if arena.size > MEMORY:
+        raise UnsupportedError(
+            f"on wasm the model needs {arena.size / 2**30:.1f} GiB of memory at its largest sizes; "
+            "4 GiB can be addressed. Choose smaller sizes with --dim, or --target webgpu"
+        )
     modules = wasm.compile_program(
         program, arena.address, lambda done, total: progress("wasm", done, total)
     )
