@@ -463,6 +463,19 @@ row("cast_half_rounds", "Cast",
     -2.71828])), to=_F16, special=True)
 row("half_arithmetic", "Add", X(3, 7, dtype="float16"), X(7, dtype="float16"), tol=1e-3)
 row("half_input_float_output", "Cast", X(33, dtype="float16"), to=_F32)
+# Weights of float16 lie two to a word; the rounding of the reference's result is its own.
+row("half_weights_matmul", "MatMul", X(5, 20, dtype="float16"), W(20, 12, dtype="float16"),
+    tol=1e-3)
+row("half_weights_matmul_odd", "MatMul", X(5, 7, dtype="float16"), W(7, 3, dtype="float16"),
+    tol=1e-3)
+row("half_weights_conv", "Conv", X(1, 5, 9, 7, dtype="float16"),
+    W(9, 5, 3, 3, dtype="float16"), W(9, dtype="float16"), pads=[1, 1, 1, 1], tol=1e-3)
+row("half_weights_depthwise", "Conv", X(1, 12, 9, 7, dtype="float16"),
+    W(12, 1, 3, 3, dtype="float16"), group=12, tol=1e-3)
+row("half_weights_added", "Add", X(3, 5, dtype="float16"), W(3, 5, dtype="float16"), tol=1e-3)
+row("half_weights_looked_up", "Gather", W(11, 9, dtype="float16"),
+    X(6, lo=0, hi=10, dtype="int64"), tol=1e-3)
+row("half_weights_widened", "Cast", W(4, 8, dtype="float16"), to=_F32, tol=1e-6)
 row("double_input", "Mul", X(3, 7, dtype="float64"), X(7, dtype="float64"))
 row("castlike", "CastLike", X(3, 7, lo=-9, hi=9), W(1, dtype="int32"), opset=15, oracle="reference")
 

@@ -26,6 +26,13 @@ def test_tolerance_is_a_part_of_the_largest_magnitude() -> None:
     assert result.relative == pytest.approx(0.11e-3, rel=1e-2)
 
 
+def test_half_precision_reference_is_itself_rounded() -> None:
+    reference = around(1).astype(np.float16)
+    exact = reference.astype(np.float32)
+    assert compare("y", exact + np.float32(1e-3), reference, 1e-4).verdict == "right"
+    assert compare("y", exact + np.float32(3e-3), reference, 1e-4).verdict == "wrong"
+
+
 def test_one_wrong_element_is_enough() -> None:
     actual = around(1).copy()
     actual[50] += 0.01
