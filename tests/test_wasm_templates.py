@@ -343,3 +343,27 @@ def test_results_do_not_depend_on_the_number_of_threads():
         again = run(p, values, variant="plain-threads", threads=threads, repeat=3)
         for b in p.buffers:
             np.testing.assert_array_equal(first[b.id], again[b.id])
+
+
+def test_threads_agree_at_every_barrier():
+    """Small steps, which one thread runs alone, between steps that are shared; many short runs."""
+
+    def copy(n: int) -> Loop:
+        i = var("i", n)
+        return Loop(
+            "copy",
+            (i,),
+            (),
+            (),
+            (Store(1, i, load(0, i) + 1.0),),
+            (*_reads(n), Slot("f32", n, "write")),
+        )
+
+    p = program(*(copy(16 if k % 3 else 60_000) for k in range(60)))
+    rng = np.random.default_rng(0)
+    values = {b.id: rng.standard_normal(b.size, np.float32) for b in p.buffers}
+    for threads in (2, 3):
+        out = run(p, values, variant="plain-threads", threads=threads, repeat=40)
+        for step in p.steps:
+            source, target = step.buffers
+            np.testing.assert_array_equal(out[target], values[source] + np.float32(1))
