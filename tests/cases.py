@@ -1270,6 +1270,17 @@ def style_block_symbolic(n: Net) -> Any:
     return n.Sigmoid(n.Conv(x, W(3, 6, 3, 3), W(3), pads=[1, 1, 1, 1]))
 
 
+row("cumsum_vector", "CumSum", X(17), np.int64(0))
+row("cumsum_units", "CumSum", X(1, 9), np.int64(1), reverse=1)
+row("grid_sample_reflection_of_one", "GridSample", X(1, 2, 1, 7), W(1, 3, 2, 2, lo=-1.5, hi=1.5),
+    align_corners=1, padding_mode="reflection")
+
+
+@case
+def transposed_square_of_one_element(n: Net) -> Any:
+    return n.Transpose(n.Expand(n.x(1, 1), i64(3, 3)))
+
+
 @case(dims={"n": (1, 12)}, sizes=({"n": 5}, {"n": 1}, {"n": 12}))
 def arithmetic_of_sizes(n: Net) -> Any:
     """What a size cannot say (sign, a quotient rounded towards zero, ...) is computed as data."""

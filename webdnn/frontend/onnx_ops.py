@@ -1510,7 +1510,7 @@ def _sample_position(p: Value, size: Value, padding: str, corners: bool) -> Valu
         low = 0.0 if corners else -0.5
         span = ops.sub(size, 1.0) if corners else size
         distance = ops.abs_(ops.sub(p, low))
-        turns = ops.floor_(ops.div(distance, span))
+        turns = ops.floor_(ops.div(distance, ops.max_(span, 1.0)))  # the span of one element is 0
         rest = ops.sub(distance, ops.mul(turns, span))
         odd = ops.greater(ops.sub(turns, ops.mul(ops.floor_(ops.mul(turns, 0.5)), 2.0)), 0.5)
         p = ops.add(ops.where(odd, ops.sub(span, rest), rest), low)

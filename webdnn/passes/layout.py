@@ -317,7 +317,9 @@ def cancel(graph: Graph, hits: dict[str, int]) -> Graph:
             )
             moves = [carry(*move, uses, find, 0) for move in found[0]]
             if sum(n for n, _ in moves) - 1 + others < 0:
-                return ops.transpose(found[1](*(part for _, part in moves)), invert(q))
+                moved = found[1](*(part for _, part in moves))
+                if moved is not u:  # a square of one element is its own transpose
+                    return ops.transpose(moved, invert(q))
         return None
 
     return rewrite(graph, (cancel_wanted, composed), hits, origin)
