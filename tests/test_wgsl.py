@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,17 +76,22 @@ def check(
     arrays = arrays or fill(loop, dims, seed)
     expected = interpret(loop, arrays, dims)
     written = [k for k, s in enumerate(loop.slots) if s.access != "read"]
-    found = run(
-        page, [Step(loop, tuple(range(len(arrays))))], dict(enumerate(arrays)), written, dims
-    )
-    for k in written:
-        scale = (
-            float(np.sqrt(np.nanmean(np.minimum(np.abs(expected[k].astype(np.float64)), 1e6) ** 2)))
-            if expected[k].size
-            else 0.0
+    printed = print_kernel(loop)
+    for text, code in {"code": printed.code, **printed.variants}.items():
+        found = run(
+            page,
+            [Step(loop, tuple(range(len(arrays))))],
+            dict(enumerate(arrays)),
+            written,
+            dims,
+            lambda _, code=code: replace(printed, code=code),
         )
-        _, message = close(found[k], expected[k], tolerance, scale)
-        assert message == "", f"{loop.name} ({schedule(collapse(loop))}), buffer {k}: {message}"
+        for k in written:
+            squares = np.minimum(np.abs(expected[k].astype(np.float64)), 1e6) ** 2
+            scale = float(np.sqrt(np.nanmean(squares))) if expected[k].size else 0.0
+            _, message = close(found[k], expected[k], tolerance, scale)
+            what = f"{loop.name} ({schedule(collapse(loop))}, {text}), buffer {k}"
+            assert message == "", f"{what}: {message}"
 
 
 def softmax(rows: Dim, n: Dim, stride: int = 1) -> Loop:
@@ -153,6 +159,49 @@ def norm(pixels: int, channels: int) -> Loop:
             ("f32", channels, "write"),
         ),
     )
+
+
+def layernorm(rows: int, n: int) -> Loop:
+    """Two sums along a row that is contiguous, then the row."""
+    i, r = var("i", rows), var("r", n)
+    d = load(0, i * n + r) - acc(0, 0, "f32") / float(n)
+    y = d * rsqrt(acc(1, 0, "f32") / float(n) + 1e-5) * load(1, r) + load(2, r)
+    return Loop(
+        "layernorm",
+        (i,),
+        (r,),
+        (Stage("sum", (load(0, i * n + r),)), Stage("sum", (d * d,))),
+        (Store(3, i * n + r, y),),
+        slots(
+            ("f32", rows * n, "read"),
+            ("f32", n, "read"),
+            ("f32", n, "read"),
+            ("f32", rows * n, "write"),
+        ),
+    )
+
+
+def test_layernorm(page: Page) -> None:
+    for rows, n in ((5, 384), (3, 2500)):
+        check(page, layernorm(rows, n))
+
+
+def test_texts_for_subgroups() -> None:
+    """Where a workgroup reduces one row, and beside the text for f16."""
+    for loop in (softmax(3, 1000), softmax(3, dim("s", 1, 1000)), layernorm(2, 300)):
+        assert set(print_kernel(loop).variants) == {"subgroups"}
+        text = print_kernel(loop).variants["subgroups"]
+        assert text.startswith("enable subgroups;\n")
+        assert text.count("workgroupBarrier();") == 3, "one a stage, one between"
+        assert "subgroup" not in print_kernel(loop).code
+    for loop in (softmax(3, 30), softmax(3, 200), softmax(2, 700, 9)):
+        assert print_kernel(loop).variants == {}
+    weights = layernorm(2, 300)
+    f16 = replace(weights.slots[1], dtype="f16")
+    half = replace(weights, slots=(weights.slots[0], f16, *weights.slots[2:]))
+    texts = print_kernel(half).variants
+    assert set(texts) == {"shader-f16", "subgroups", "shader-f16+subgroups"}
+    assert texts["shader-f16+subgroups"].startswith("enable subgroups;\nenable f16;\n")
 
 
 def test_norm_in_lanes(page: Page) -> None:

@@ -9,7 +9,8 @@
 `wgsl_dialect` prints expressions, `wgsl_loops` and `wgsl_gemm` kernels; this module is the way in.
 
 A kernel that reads f16 has two texts: one for devices with `shader-f16`, and one for all others,
-which unpacks two halves from a word.
+which unpacks two halves from a word. A reduction by one workgroup a row has another for devices
+with `subgroups`.
 
 Limits: at most 8 storage buffers per kernel; f16 values are computed as f32; subnormals may be
 flushed to zero, as WGSL allows.

@@ -3,13 +3,17 @@
 There is one schedule, `Schedule(lanes, threads, wide)`: a workgroup computes `lanes` outputs with
 `threads` invocations each. (64, 1) is elementwise or a short reduction; (1, 256) a row in workgroup
 memory; (8, 32) reduces over pixels with channels side by side. Prefix sums are serial.
+
+A row's reduction is a tree: a barrier for each halving of the workgroup. Devices with subgroups get
+a text that needs one barrier. It supposes nothing of a subgroup's size, nor of which invocations
+are in it; argmax and argmin stay trees.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -108,12 +112,14 @@ IDENTITY = {
     "argmin": math.inf, "argmin_last": math.inf,
 }  # fmt: skip
 
+SUBGROUP = {"sum": "Add", "prod": "Mul", "max": "Max", "min": "Min", "any": "Any", "all": "All"}
+
 
 class LoopPrinter:
-    """Prints one collapsed loop by one schedule."""
+    """Prints one collapsed loop by one schedule, with subgroups where it may and can use them."""
 
-    def __init__(self, loop: Loop, plan: Schedule) -> None:
-        self.plan = plan
+    def __init__(self, loop: Loop, plan: Schedule, subgroups: bool = False) -> None:
+        self.plan, self.subgroups = plan, subgroups
         sizes = [v.args[1] for v in loop.axes]
         leaves = list(loop.axes)
         if plan.wide:
@@ -160,6 +166,9 @@ class LoopPrinter:
             self.put(f"let wanted = i32({index}) * {plan.lanes} + lane;")
             self.put(f"let live = wanted < {self.text(outputs)};")
             self.put("let id = select(0, wanted, live);")
+        if self.subgroups:
+            self.put("let mates = i32(subgroupAdd(1u));")
+            self.put("let rank = i32(subgroupExclusiveAdd(1u));")
         self.split("id", self.leaves, self.names, "i")
         for k, stage in enumerate(loop.stages):
             if stage.monoid != "scan_sum" or not self.rows():
@@ -225,7 +234,7 @@ class LoopPrinter:
         return 1
 
     def stage(self, k: int) -> None:
-        """A reduction: each invocation's share, then a tree over the workgroup."""
+        """A reduction: each invocation's share, then those of the workgroup."""
         stage, plan = self.loop.stages[k], self.plan
         dtypes = [TYPE[e.dtype] for e in stage.exprs]
         accs = [f"a{k}_{j}" for j in range(len(dtypes))]
@@ -242,21 +251,48 @@ class LoopPrinter:
             self.put("}")
         results = accs
         if plan.threads > 1:
-            parts = self.parts(dtypes)
-            self.put(*(f"{p}[slot] = {a};" for p, a in zip(parts, accs, strict=True)))
-            self.put("workgroupBarrier();")
-            self.put(f"for (var half = {plan.threads // 2}; half > 0; half >>= 1u) {{")
-            self.put("if (thread < half) {")
-            mine = [f"{p}[slot]" for p in parts]
-            other = [f"{p}[slot + half * {plan.lanes}]" for p in parts]
-            self.put(*self.combine(stage.monoid, dtypes, mine, other))
-            self.put("}", "workgroupBarrier();", "}")
             results = [f"r{k}_{j}" for j in range(len(dtypes))]
-            self.put(*(f"let {r} = {p}[lane];" for r, p in zip(results, parts, strict=True)))
+            if self.subgroups and stage.monoid in SUBGROUP:
+                self.by_subgroups(k, stage.monoid, dtypes[0])
+            else:
+                self.by_tree(k, stage.monoid, dtypes)
             if k + 1 < len(self.loop.stages):
                 self.put("workgroupBarrier();")
         for j, (result, value) in enumerate(zip(results, stage.exprs, strict=True)):
             self.names[make("acc", (k, j), value.dtype)] = result
+
+    def by_tree(self, k: int, monoid: str, dtypes: Sequence[str]) -> None:
+        """r<k> of the workgroup's a<k>: half of the invocations take over the other half's."""
+        plan, parts = self.plan, self.parts(dtypes)
+        self.put(*(f"{p}[slot] = a{k}_{j};" for j, p in enumerate(parts)))
+        self.put("workgroupBarrier();")
+        self.put(f"for (var half = {plan.threads // 2}; half > 0; half >>= 1u) {{")
+        self.put("if (thread < half) {")
+        mine = [f"{p}[slot]" for p in parts]
+        other = [f"{p}[slot + half * {plan.lanes}]" for p in parts]
+        self.put(*self.combine(monoid, dtypes, mine, other))
+        self.put("}", "workgroupBarrier();", "}")
+        self.put(*(f"let r{k}_{j} = {p}[lane];" for j, p in enumerate(parts)))
+
+    def by_subgroups(self, k: int, monoid: str, T: str) -> None:
+        """r<k> of the workgroup's a<k>: the first of each subgroup leaves its result in workgroup
+        memory and all others the identity, as nobody knows which subgroups there are; then every
+        subgroup combines all of them. Floats are compared as integers, for the sake of NaN."""
+        share, result = f"a{k}_0", "{}"
+        if T == "f32" and monoid in ("max", "min"):
+            nan = "2147483647" if monoid == "max" else "(-2147483648)"
+            T, share, result = "i32", f"order({share}, {nan})", "unorder({})"
+        [part], combine = self.parts([T]), f"subgroup{SUBGROUP[monoid]}"
+        self.put(
+            f"let s{k} = {combine}({share});",
+            f"{part}[thread] = select({self.identity(monoid, [T])[0]}, s{k}, rank == 0);",
+            "workgroupBarrier();",
+            f"var t{k} = {part}[rank];",
+            f"for (var i = rank + mates; i < {self.plan.threads}; i += mates) {{",
+            *self.combine(monoid, [T], [f"t{k}"], [f"{part}[i]"]),
+            "}",
+            f"let r{k}_0 = {result.format(f'{combine}(t{k})')};",
+        )
 
     def parts(self, dtypes: Sequence[str]) -> list[str]:
         """Workgroup arrays for one accumulator each; every stage uses the same ones."""
@@ -340,6 +376,13 @@ class LoopPrinter:
 
 
 def print_loop(loop: Loop) -> Printed:
-    """A Loop by its schedule."""
+    """A Loop by its schedule, with texts for devices with subgroups where these save barriers."""
     loop = collapse(loop)
-    return LoopPrinter(loop, schedule(loop)).print()
+    plan = schedule(loop)
+    printed = LoopPrinter(loop, plan).print()
+    if plan.threads == 1 or plan.lanes > 1 or all(s.monoid not in SUBGROUP for s in loop.stages):
+        return printed
+    fast = LoopPrinter(loop, plan, subgroups=True).print()
+    texts = {"subgroups": fast.code, **{f"{k}+subgroups": v for k, v in fast.variants.items()}}
+    texts = {features: f"enable subgroups;\n{code}" for features, code in texts.items()}
+    return replace(printed, variants={**printed.variants, **texts})

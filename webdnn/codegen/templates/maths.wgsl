@@ -17,6 +17,13 @@ fn min_(a: F, b: F) -> F { return select(min(a, b), a + b, is_nan(a) | is_nan(b)
 fn max_c(a: F, b: F) -> F { return select(max(a, b), a, is_nan(a)); }
 fn min_c(a: F, b: F) -> F { return select(min(a, b), a, is_nan(a)); }
 
+// Floats as integers in the same order, NaN as the given one, which may be the least or the largest.
+fn order(x: F, nan: I) -> I {
+  let bits = bitcast<I>(x);
+  return select(bits ^ ((bits >> U(31u)) & I(0x7fffffff)), nan, is_nan(x));
+}
+fn unorder(i: I) -> F { return bitcast<F>(i ^ ((i >> U(31u)) & I(0x7fffffff))); }
+
 fn sign_(x: F) -> F { return select(sign(x), x, is_nan(x)); }
 
 // Integers: division by zero gives 0, and INT_MIN / -1 wraps.
