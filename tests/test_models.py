@@ -16,8 +16,8 @@ import pytest
 
 import webdnn
 from tests import models
-from webdnn.browser import Page, open_page
-from webdnn.check import THREADS, TOLERANCE, compare, wire
+from webdnn.browser import Engine, Page, open_page
+from webdnn.check import THREADS, TOLERANCE, Target, compare, wire
 
 VARIANTS = ("plain", "relaxed", "plain-threads", "relaxed-threads")
 
@@ -102,3 +102,36 @@ def test_webgpu(name: str, pages: tuple[Page, Path]) -> None:
     feeds = [models.feeds(name, size, gpu=True) for size in sizes]
     found = run(page, f"/d/{name}-gpu/", {"backend": "webgpu"}, feeds)
     verify(name, "webgpu", sizes, found, gpu=True)
+
+
+# The other engines: a compiler of WebAssembly and one of WGSL that are not Chromium's.
+ENGINES: list[tuple[Engine, Target, str | None]] = [
+    ("firefox", "wasm", "plain"),
+    ("firefox", "wasm", "relaxed-threads"),
+    ("firefox", "webgpu", None),
+    ("webkit", "wasm", "plain"),
+]
+
+
+@pytest.mark.parametrize(("engine", "target", "variant"), ENGINES)
+@pytest.mark.parametrize(
+    ("name", "size"), [("multistyle26", {"h": 128, "w": 128}), ("minilm", {"T": 16})]
+)
+def test_engines(
+    name: str,
+    size: dict[str, int],
+    engine: Engine,
+    target: Target,
+    variant: str | None,
+    tmp_path: Path,
+) -> None:
+    webdnn.transpile(
+        models.fetch(name), tmp_path / "d", targets=[target], dims=models.dim_options(name)
+    )
+    options: dict[str, Any] = {"backend": target}
+    if variant is not None:
+        threads = THREADS if variant.endswith("threads") else 1
+        options |= {"variant": variant, "threads": threads}
+    with open_page(engine, mounts={"/d/": tmp_path}, webgpu=target == "webgpu") as page:
+        found = run(page, "/d/d/", options, [models.feeds(name, size)])
+    verify(name, target, [size], found, gpu=False)
