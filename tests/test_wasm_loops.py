@@ -336,6 +336,23 @@ def test_softmax_stores_its_row_once():
     assert "vexp(" not in body[body.rindex("for (; r0 + 4") :], "the last pass evaluates exp again"
 
 
+def test_long_sums_keep_their_precision():
+    """Means over a whole image, channel by channel: summed one by one they would be off by 1e-5."""
+    n, c = 300_000, 9
+    j, r = var("j", c), var("r", n)
+    mean = Loop(
+        "mean",
+        (j,),
+        (r,),
+        (Stage("sum", (load(0, r * c + j),)),),
+        (Store(1, j, acc(0, 0, "f32") * (1 / n)),),
+        slots(n * c, c),
+    )
+    x = np.random.default_rng(0).uniform(0, 1, (n, c)).astype(np.float32)
+    out = run(program(mean), {0: x})[1]
+    np.testing.assert_allclose(out, x.mean(0, dtype=np.float64), rtol=4e-6)
+
+
 def test_sizes_do_not_change_the_text():
     from webdnn.codegen.wasm import print_kernel
 

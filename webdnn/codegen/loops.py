@@ -39,6 +39,7 @@ from .lanes import SCALAR, VECTOR, Lanes, Printed, grain
 from .schedule import collapse
 
 ITEM_NS = 4_000  # work items are cut to about this
+BLOCK = 256  # elements of a long sum that are added up one after another
 
 
 def print_loop(loop: Loop) -> Printed:
@@ -180,6 +181,7 @@ class _LoopPrinter(Lanes):
         for k, v in enumerate(loop.reduce):
             self.names[v] = f"r{k}"
             self.level[v] = 3 + k
+        self.long = math.prod(_upper(v.args[1]) for v in loop.reduce) >= 4 * BLOCK
         self.inner = loop.axes[-1] if loop.axes and not self.across else None
         if self.inner is not None:
             self.level[self.inner] = 2
@@ -369,10 +371,14 @@ class _LoopPrinter(Lanes):
         for k, stage in enumerate(loop.stages):
             for _ in self.each_part(parts):
                 self._declare(stage, self.accs(k, stage))
-            if k not in scans:
-                with self.reduction(loop.reduce):
-                    for _ in self.each_part(parts):
-                        self._take(k, stage, self.accs(k, stage), True)
+            if k in scans:
+                continue
+            if stage.monoid == "sum" and stage.exprs[0].dtype == "f32" and self.long:
+                self._sum_in_blocks(k, stage, parts)
+                continue
+            with self.reduction(loop.reduce):
+                for _ in self.each_part(parts):
+                    self._take(k, stage, self.accs(k, stage), True)
         if rows:
             with self.reduction(loop.reduce):
                 for _ in self.each_part(parts):
@@ -384,6 +390,24 @@ class _LoopPrinter(Lanes):
             for s in loop.stores:
                 if s not in rows:
                     self.store(s)
+
+    def _sum_in_blocks(self, k: int, stage: Stage, parts: int) -> None:
+        """A long sum in blocks of BLOCK elements, so that its rounding errors do not pile up."""
+        last = self.loop.reduce[-1]
+        r = self.names[last]
+        with self.reduction(self.loop.reduce[:-1]):
+            head = f"for (int first = 0; first < {self.size(last)}; first += {BLOCK})"
+            with self.braces(head):
+                self.line(f"const int end = vmin(first + {BLOCK}, {self.size(last)});")
+                for part in self.each_part(parts):
+                    self._declare(stage, [f"sum{part}"])
+                loop = f"for (int {r} = first; {r} < end; {r}++)"
+                with self.braces(loop, self.level[last]):
+                    for part in self.each_part(parts):
+                        self._take(k, stage, [f"sum{part}"], True)
+                for part in self.each_part(parts):
+                    total = self.accs(k, stage)[0]
+                    self.line(f"{total} = {total} + sum{part};")
 
     def _row(self) -> None:
         """One row with the lanes along the innermost reduction axis (or none), all stages in
