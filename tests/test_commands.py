@@ -91,6 +91,25 @@ def test_dump_shows_every_stage(net: Path, tmp_path: Path) -> None:
     names = sorted(p.name for p in folder.iterdir())
     assert names[0] == "01_import.txt"
     assert "conv(" in (folder / names[0]).read_text()
+    texts = [p.read_text() for p in (folder / "kernels").iterdir()]
+    assert texts and all(text.startswith("// ") and "@compute" in text for text in texts)
+
+
+def test_debug_levels(
+    net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["--dim", "h=8", "w=8", "--target", "webgpu", "--json", "-o", str(tmp_path / "m")]
+    shown = {}
+    for level in "1234":
+        monkeypatch.setenv("WEBDNN_DEBUG", level)
+        assert run("transpile", str(net), *arguments) == 0
+        printed = capsys.readouterr()
+        json.loads(printed.out)  # nothing of it is on standard output
+        shown[level] = printed.err
+    assert "pass simplify" in shown["1"] and "MFLOP" not in shown["1"]
+    assert "MFLOP" in shown["2"] and "f32[1,3,8,8] = input()" not in shown["2"]
+    assert "f32[1,3,8,8] = input()" in shown["3"] and "@compute" not in shown["3"]
+    assert "@compute" in shown["4"]
 
 
 @pytest.mark.parametrize(

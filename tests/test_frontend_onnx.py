@@ -630,3 +630,13 @@ def test_every_operator_is_plain() -> None:
         "SimplifiedLayerNormalization"
     }
     assert set(OPERATORS) <= known, set(OPERATORS) - known
+
+
+def test_arithmetic_on_wide_integers_is_named() -> None:
+    """What could leave 32 bits is said when the model is transpiled; indices and counts are not."""
+    text = """<ir_version: 8, opset_import: ["" : 17]>
+    wide (int64[4] x, float[9] t) => (int64[4] y, float[4] z)
+    { square = Mul(x, x)  y = Abs(square)  z = Gather(t, x) }"""
+    assert load(parser.parse_model(text)).notes == [
+        "64-bit integers are computed in 32 bits: 'square' must stay within them"
+    ]

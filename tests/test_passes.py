@@ -697,9 +697,9 @@ def test_debug_prints_hits_and_dump_sees_every_pass(capsys: pytest.CaptureFixtur
     seen: list[str] = []
     run(graph(ops.neg(ops.neg(X))), 1, lambda name, _: seen.append(name))
     assert seen == [name for name, _ in PIPELINE]
-    assert "pass simplify: twice 1" in capsys.readouterr().out
+    assert "pass simplify: twice 1" in capsys.readouterr().err
     run(graph(ops.relu(X)), 3)
-    assert "out0: f32[2,6] = relu(x)" in capsys.readouterr().out
+    assert "out0: f32[2,6] = relu(x)" in capsys.readouterr().err
 
 
 def test_wrong_rules_are_named() -> None:

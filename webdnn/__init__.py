@@ -10,6 +10,8 @@ loads it in the page. The command line does the same: `webdnn transpile`.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,7 +56,9 @@ def transpile(
     Raises WebDNNError (or a subclass) with one clear message for whatever is wrong with the model,
     the dimensions or the output folder; then nothing has been written.
     """
-    from .descriptor import dump_program, write
+    from .descriptor import write
+    from .dump import kernel_table, sources
+    from .dump import dump as dump_program
     from .errors import WebDNNError
     from .frontend import load
     from .fuse import fuse
@@ -72,6 +76,7 @@ def transpile(
     graph = imported.graph
     if name is None:
         name = Path(model).stem if isinstance(model, (str, Path)) else graph.name or "model"
+    debug = int(os.environ.get("WEBDNN_DEBUG") or 0)
     folder = Path(dump) if dump else None
     written: list[str] = []
 
@@ -89,6 +94,10 @@ def transpile(
         programs[target] = fuse(graph, target, keep_values)
         if folder is not None:
             dump_program(programs[target], target, folder)
+        if debug >= 2:
+            print(f"kernels for {target}:\n{kernel_table(programs[target])}", file=sys.stderr)
+        if debug >= 4:
+            print(*sources(programs[target], target).values(), sep="\n", file=sys.stderr)
     tell("fuse", len(targets), len(targets))
     document = write(programs, Path(output), name, keep=keep_values, progress=tell)
     return Report(Path(output), list(imported.notes), document, programs)

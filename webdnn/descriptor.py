@@ -24,10 +24,10 @@ from .codegen import wasm, wgsl
 from .codegen.integers import to_json
 from .errors import UnsupportedError, WebDNNError
 from .graph import DTYPES, Value
-from .kernel import Program, kernel_text
+from .kernel import Program
 from .lower import weight_array
 from .module_js import PACKAGE, model_dts, model_js, runner_files
-from .plan import ALIGN, align, chunks, nbytes, plan_arena, plan_slots
+from .plan import ALIGN, align, chunks, plan_arena, plan_slots
 from .report import report_html
 
 FORMAT = 1
@@ -363,23 +363,4 @@ def _refuse_foreign(output: Path) -> None:
         )
 
 
-def dump_program(program: Program, target: str, folder: Path) -> None:
-    """Writes kernels.TARGET.txt and plan.TARGET.txt for `--dump`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"kernels.{target}.txt").write_text(
-        "\n".join(
-            f"{k:4} {kernel_text(s.kernel)}  {s.buffers}  # {s.kernel.origin}"
-            for k, s in enumerate(program.steps)
-        )
-        + "\n"
-    )
-    (folder / f"plan.{target}.txt").write_text(
-        "\n".join(
-            f"{b.id:4} {b.kind:7} {b.dtype} {b.size} elements, at most {nbytes(b)} bytes  {b.name}"
-            for b in program.buffers
-        )
-        + "\n"
-    )
-
-
-__all__ = ["FORMAT", "dump_program", "runner_source", "write"]
+__all__ = ["FORMAT", "runner_source", "write"]

@@ -30,7 +30,7 @@ import math
 import mmap
 import os
 import re
-from collections import ChainMap
+from collections import ChainMap, Counter
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -44,6 +44,7 @@ from onnx import numpy_helper
 
 from ..errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from ..expr import Dim, Expr, dim
+from ..expr import evaluate as size_at
 from ..graph import (
     DTYPES,
     Graph,
@@ -88,6 +89,8 @@ def load(
     notes: list[str] = []
     opsets = _opsets(proto.opset_import)
     version = opsets.get("", 0)
+    if max(opsets.values(), default=0) >= 2**31 or min(opsets.values(), default=0) < 0:
+        raise ModelError("the model's opset numbers are out of range: the file is damaged")
     if 0 < version < OLDEST:
         raise UnsupportedError(
             f"the model uses opset {version}; {OLDEST} and newer are supported. "
@@ -97,6 +100,7 @@ def load(
     reader = _Importer(folder, functions, notes)
     constants = {t.name: t for t in proto.graph.initializer}
     constants |= {s.values.name: s for s in proto.graph.sparse_initializer}
+    _check_names(proto.graph)
     declared = [i for i in proto.graph.input if i.name not in constants]
     wanted = [o.name for o in proto.graph.output]
     if not wanted:
@@ -123,9 +127,13 @@ def load(
         tuple(symbols),
         proto.graph.name or "model",
     )
+    _check_sizes(graph)
     _check_ranges(graph)
     for dtype in sorted({v.dtype for v in graph.values()} & {"f64"}):
         notes.append(f"{DTYPES[dtype]} is computed as {DTYPES[storage(dtype)]}")
+    if wide := _wide_arithmetic(graph):
+        shown = ", ".join(map(repr, wide[:3])) + (f" and {len(wide) - 3} more" if wide[3:] else "")
+        notes.append(f"64-bit integers are computed in 32 bits: {shown} must stay within them")
     return Imported(graph, notes)
 
 
@@ -576,6 +584,19 @@ def _check_output(declared: Any, value: Value) -> None:
         )
 
 
+def _check_sizes(graph: Graph) -> None:
+    """No size may be negative at the smallest symbolic dimensions."""
+    lowest = {str(d.args[0]): d.args[1] for d in graph.dims}
+    for name, value in graph.names.items():
+        for axis, d in enumerate(value.shape):
+            if isinstance(d, Expr) and d.op != "dim" and size_at(d, lowest) < 0:
+                used = ", ".join(f"{s.args[0]}={s.args[1]}" for s in dims_of([(d,)]))
+                raise DimensionError(
+                    f"axis {axis} of {name!r} would have {size_at(d, lowest)} elements at {used}: "
+                    "a window or a slice does not fit. Choose a larger lowest size with --dim"
+                )
+
+
 def _check_ranges(graph: Graph) -> None:
     """64-bit integers are stored in 32 bits: constants that are used as data must fit."""
     names: dict[Value, str] = {}
@@ -595,7 +616,38 @@ def _check_ranges(graph: Graph) -> None:
                 )
 
 
+_GROWING = {"add", "sub", "mul", "pow", "shift_left", "scan"}
+
+
+def _wide_arithmetic(graph: Graph) -> list[str]:
+    """The 64-bit values of the model that may leave the 32 bits in which they are computed."""
+    named = {v: name for name, v in reversed(graph.names.items())}
+    return [
+        named[v]
+        for v in graph.values()
+        if v in named
+        and v.dtype in ("i64", "u64")
+        and not v.constant
+        and (v.op in _GROWING or v.attrs.get("monoid") in ("sum", "prod"))
+    ]
+
+
 # ---- nodes --------------------------------------------------------------------------------------
+
+
+def _check_names(graph: Any) -> None:
+    """Raises for two inputs, initialisers or outputs of one name."""
+    for what, names in (
+        ("input", [i.name for i in graph.input]),
+        (
+            "initializer",
+            [t.name for t in graph.initializer] + [s.values.name for s in graph.sparse_initializer],
+        ),
+        ("output", [o.name for o in graph.output]),
+    ):
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise ModelError(f"the model has two {what}s of the name {twice[0]!r}")
 
 
 def _reads(node: Any) -> list[str]:
@@ -736,6 +788,10 @@ class _Importer:
         for node in order:
             try:
                 outputs = self.outputs(node, scope, opsets)
+            except (IndexError, ArithmeticError) as error:
+                raise ModelError(
+                    f"{_label(node)}: its attributes or constants do not fit its inputs ({error})"
+                ) from error
             except (WebDNNError, ValueError) as error:
                 if self.depth or node.op_type == "If":
                     raise
@@ -794,6 +850,7 @@ class _Importer:
             raise UnsupportedError(
                 f"at most {len(positional)} inputs are supported, {len(inputs)} found"
             )
+        _check_types(node, inputs, opset)
         attrs = {a.name: self.attribute(a, node) for a in node.attribute}
         for name in list(attrs):
             if (name not in keywords and not anything) or name in ("opset", "outputs"):
@@ -865,6 +922,44 @@ class _Importer:
         self.run(order, inner, opsets, record=False)
         self.depth -= 1
         return [inner.get(o) for o in function.output[: len(node.output)]]
+
+
+@cache
+def _schema(op_type: str, version: int) -> Any:
+    """ONNX's own definition of an operator, or None."""
+    try:
+        return onnx.defs.get_schema(op_type, version, "")
+    except onnx.defs.SchemaError:
+        return None
+
+
+def _check_types(node: Any, inputs: Sequence[Value | None], opset: int) -> None:
+    """Raises where attributes or inputs have types that ONNX does not give the operator."""
+    schema = _schema(node.op_type, opset)
+    if schema is None:
+        return
+    for a in node.attribute:
+        defined = schema.attributes.get(a.name)
+        if defined is not None and a.type != defined.type.value:
+            kind = onnx.AttributeProto.AttributeType.Name(a.type)
+            raise ModelError(f"attribute {a.name!r} is {kind}, expected {defined.type.name}")
+    for k, value in enumerate(inputs):
+        formal = schema.inputs[min(k, len(schema.inputs) - 1)] if schema.inputs else None
+        if formal is None:
+            continue
+        if value is None:
+            if formal.option == onnx.defs.OpSchema.FormalParameterOption.Variadic:
+                raise ModelError(f"input {k} is omitted; {node.op_type} needs every one")
+            continue
+        taken = [t[7:-1] for t in sorted(formal.types) if t.startswith("tensor(")]
+        dtype = {"float32": "float", "float64": "double"}.get(
+            DTYPES[value.dtype], DTYPES[value.dtype]
+        )
+        if dtype not in taken and not (dtype == "float" and "bfloat16" in taken):
+            raise ModelError(
+                f"input {formal.name} is {dtype}; {node.op_type} of opset {opset} takes "
+                f"{', '.join(taken)}"
+            )
 
 
 # Attributes that say nothing about the result.

@@ -17,6 +17,7 @@ evaluated when the descriptor is written.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -63,9 +64,9 @@ def run(
             fired = ", ".join(
                 f"{rule} {n}" for rule, n in sorted(hits.items(), key=lambda h: -h[1])
             )
-            print(f"pass {name}: {fired or 'nothing to do'}")
+            print(f"pass {name}: {fired or 'nothing to do'}", file=sys.stderr)
         if debug >= 3:
-            print(graph)
+            print(graph, file=sys.stderr)
         if dump is not None:
             dump(name, graph)
     return graph
