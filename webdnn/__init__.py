@@ -57,8 +57,8 @@ def transpile(
     the dimensions or the output folder; then nothing has been written.
     """
     from .descriptor import write
-    from .dump import kernel_table, sources
     from .dump import dump as dump_program
+    from .dump import kernel_table, sources
     from .errors import WebDNNError
     from .frontend import load
     from .fuse import fuse
