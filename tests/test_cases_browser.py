@@ -130,3 +130,39 @@ def test_cases(engine: str, target: str, variant: str | None, k: int, pages: Pag
     assert not wrong, f"{len(wrong)} outputs are wrong:\n" + "\n".join(wrong)
     assert reply.value["overwritten"] == 0, "guard words behind GPU buffers changed"
     assert reply.value["guarded"] > 0 or target == "wasm"
+
+
+OWN_DEVICE = """
+import execute from '/__page__/execute.js';
+export default async function ({ features, ...argument }, io) {
+  const adapter = await navigator.gpu.requestAdapter();
+  const requiredFeatures = features.filter((name) => adapter.features.has(name));
+  const device = await adapter.requestDevice({ requiredFeatures });
+  return execute({ ...argument, options: { device } }, io);
+}
+"""
+
+
+@pytest.mark.parametrize("engine", ["chromium", "firefox"])
+def test_texts_follow_the_features_of_the_device(engine: str, pages: Pages) -> None:
+    page, net = pages.page(engine), CASES["softmax_long"].build()
+    program = fuse(passes.run(merged([net]), 0), "webgpu")
+    descriptor.write({"webgpu": program}, pages.folder / "long", "long")
+    (pages.folder / "own_device.js").write_text(OWN_DEVICE)
+    feeds = net.case.feeds(net, 0)
+    [(output, wanted)] = net.case.expected(net, feeds).items()
+    for features in ([], ["subgroups"]):
+        arrays: dict[str, bytes] = {}
+        argument = {
+            "descriptor": "/d/long/",
+            "features": features,
+            "runs": [{"inputs": wire(feeds, "in/", arrays)}],
+            "layers": False,
+        }
+        reply = page.call("/d/own_device.js", argument, arrays, timeout=570)
+        has = features if engine == "chromium" else []  # Firefox has no subgroups
+        assert reply.value["backend"]["variant"] == ("+".join(has) or "plain")
+        [run] = reply.value["runs"]
+        [found] = [o["array"] for o in run["outputs"] if o["name"] == output]
+        y = np.frombuffer(reply.arrays[found], np.float32).reshape(wanted.shape)
+        np.testing.assert_allclose(y, wanted, rtol=1e-5, atol=1e-7)
