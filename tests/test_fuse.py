@@ -54,6 +54,18 @@ def test_softmax_and_layer_norm_are_one_kernel_each() -> None:
     assert len(program({"y": y}, x).steps) == 1
 
 
+def test_each_kernel_says_why_it_ends() -> None:
+    x, w = placeholder("x", (64, 8), "f32"), constant(np.ones((8, 16), np.float32))
+    hidden = ops.relu(ops.matmul(x, w))
+    y = ops.matmul(hidden, constant(np.ones((16, 8), np.float32)))
+    p = program({"y": y, "z": ops.concat((ops.relu(x), y), 1)}, x)
+    assert {s.kernel.name: s.why for s in p.steps} == {
+        "matmul_relu": "an operand of matmul, read again and again",
+        "matmul": "an output of the model",
+        "concat": "an output of the model",
+    }
+
+
 def test_matmul_takes_its_epilogue_and_residual() -> None:
     x, r = placeholder("x", (4, 8), "f32"), placeholder("r", (4, 16), "f32")
     w = constant(np.ones((8, 16), np.float32))

@@ -23,13 +23,14 @@ Three decisions, in this order:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .errors import UnsupportedError
 from .expr import Expr, cost, evaluate, free, lift, load, var
-from .graph import Graph, Op, Value, as_dim, scalar_dtype, upper
+from .graph import Graph, Op, Value, as_dim, dims_of, scalar_dtype, upper
 from .kernel import Program
 from .ops.movement import product, reshape_index
 
@@ -305,6 +306,28 @@ class Fusion:
         once = flops + 4 * leaves
         return flops > 0 and reuse * once > once + 4 + 4 * reuse
 
+    # ---- looking inside --------------------------------------------------------------------------
+
+    def why_stored(self, v: Value) -> str:
+        """What keeps a stored value from being computed inside its users, in words."""
+        users = self.users[v]
+        reader = next((u for u in users if u.node.op.kind in ("template", "opaque")), None)
+        if v in self.outputs:
+            return "an output of the model"
+        if v in self.forced:
+            return f"its users would read more buffers than {self.target} allows"
+        if any(u.op == "concat" for u in users):
+            return "a part of a concat, computed in its place there"
+        if reader is not None:
+            return f"an operand of {reader.op.removeprefix('packed_')}, read again and again"
+        if v in self.regions and len(users) > 1 and self._post[v] is None:
+            return f"{len(users)} users lead to different outputs"
+        if v in self.regions and len(users) > 1:
+            return f"{len(users)} users, which do not meet again element by element"
+        if v in self.regions:
+            return f"{users[0].op} reads other elements of it"
+        return "computing it again in each use costs more than storing it"
+
 
 def body_cost(v: Value) -> float:
     """Flops of one element of a map operator, its operands not counted."""
@@ -345,28 +368,28 @@ def fuse(graph: Graph, target: str = "wasm", keep: bool = False) -> Program:
     forced: set[Value] = set()
     while True:
         fusion = Fusion(graph, target, forced)
+        _check_sizes(fusion)
         try:
-            program = Lowering(fusion).program(keep)
+            return Lowering(fusion).program(keep)
         except TooManyBuffers as error:
             if not error.cut - forced:
                 raise
             forced |= error.cut
-        else:
-            _check_sizes(program)
-            return program
 
 
-def _check_sizes(program: Program) -> None:
-    """Raises UnsupportedError for a buffer beyond what 32 bits address."""
-    makers = {b: s.kernel.origin for s in program.steps for b in s.buffers[::-1]}
-    for b in program.buffers:
-        if upper(b.size) < ELEMENTS:
+def _check_sizes(fusion: Fusion) -> None:
+    """Raises UnsupportedError for a stored value beyond what 32 bits address."""
+    graph = fusion.graph
+    names = {v: str(name) for name, v in (*graph.names.items(), *graph.outputs.items())}
+    largest = {str(d.args[0]): d.args[2] for d in graph.dims}
+    for v in dict.fromkeys((*graph.inputs, *graph.outputs.values(), *fusion.stored)):
+        count = math.prod(evaluate(d, largest) for d in v.shape)
+        if count < ELEMENTS:
             continue
-        place = f"{b.kind} {b.name!r}" if b.name else f"a value of {makers.get(b.id) or '?'}"
-        at = ", ".join(f"{d.args[0]}={d.args[2]}" for d in program.dims)
-        count = evaluate(b.size, {d.args[0]: d.args[2] for d in program.dims})
+        name = v.attrs["name"] if v.op == "input" else names.get(v, f"a {v.op}")
+        at = ", ".join(f"{d}={largest[str(d)]}" for d in dims_of([v.shape]))
         raise UnsupportedError(
-            f"{place} has {count:,} elements{' at ' + at if at else ''}; a tensor may have "
+            f"{name!r} has {count:,} elements{' at ' + at if at else ''}; a tensor may have "
             f"{ELEMENTS:,} (4 GiB). Choose smaller sizes with --dim, or a smaller model"
         )
 

@@ -164,10 +164,11 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Step:
-    """One launch: a kernel and the buffer of each of its slots."""
+    """One launch: a kernel, the buffer of each of its slots, and why no more was fused into it."""
 
     kernel: Kernel
     buffers: tuple[int, ...]
+    why: str = field(default="", compare=False)
 
 
 @dataclass

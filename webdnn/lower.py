@@ -249,9 +249,9 @@ class Lowering:
 
     # ---- kernels ---------------------------------------------------------------------------------
 
-    def emit(self, kernel: Kernel, builder: Builder) -> None:
-        """A step for the kernel on the builder's buffers."""
-        self.steps.append(Step(kernel, tuple(builder.slots)))
+    def emit(self, kernel: Kernel, builder: Builder, value: Value) -> None:
+        """A step for the kernel, which computes `value`, on the builder's buffers."""
+        self.steps.append(Step(kernel, tuple(builder.slots), self.fusion.why_stored(value)))
 
     def program(self, keep: bool) -> Program:
         """All steps, in the order of the graph."""
@@ -301,7 +301,7 @@ class Lowering:
         value = v.node.op.element(v.node, lambda k, at: b.pull(v.inputs[k], at), axes)
         store = b.store(self.placed[v], axes, value)
         name = "_".join(dict.fromkeys(self._chain(v)))
-        self.emit(Loop(name, axes, (), (), (store,), b.finish(), self.origin([v])), b)
+        self.emit(Loop(name, axes, (), (), (store,), b.finish(), self.origin([v])), b, v)
 
     def _chain(self, v: Value) -> list[str]:
         """Names of the operators computed in place for v, at most six."""
@@ -334,7 +334,7 @@ class Lowering:
             b = Builder(self)
             axes = tuple(var(f"i{k}", d) for k, d in enumerate(part.shape))
             store = b.store(at, axes, b.pull(part, axes))
-            self.emit(Loop("concat", axes, (), (), (store,), b.finish(), self.origin([v])), b)
+            self.emit(Loop("concat", axes, (), (), (store,), b.finish(), self.origin([v])), b, v)
 
     def opaque(self, v: Value) -> None:
         """A hand-written kernel; its outputs are buffers of their own."""
@@ -355,6 +355,7 @@ class Lowering:
                 node.op.name, node.op.name, {**node.attrs, **sizes}, b.finish(), self.origin([v])
             ),
             b,
+            v,
         )
 
     def region(self, r: Region) -> None:
@@ -380,7 +381,7 @@ class Lowering:
             )
         else:
             kernel = self._instance(r, b, name, store, origin)
-        self.emit(kernel, b)
+        self.emit(kernel, b, r.sink)
 
     def _push(self, r: Region, v: Value, b: Builder, stages: list[Stage]) -> Expr:
         op = v.node.op

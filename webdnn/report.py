@@ -47,7 +47,7 @@ def step_row(k: int, step: Step) -> list[Any]:
         kind = kernel.template
         sizes = getattr(kernel, "vars", {})
         shape = ", ".join(f"{n}={v.args[1]}" for n, v in sizes.items())
-    return [k, kernel.name, kind, shape, kernel.origin]
+    return [k, kernel.name, kind, shape, kernel.origin, step.why]
 
 
 def report_html(document: Mapping[str, Any], programs: Mapping[str, Program]) -> str:
@@ -97,7 +97,7 @@ def report_html(document: Mapping[str, Any], programs: Mapping[str, Program]) ->
         )
         parts.append(
             _table(
-                ["k", "kernel: what was fused", "kind", "shape", "computes"],
+                ["k", "kernel: what was fused", "kind", "shape", "computes", "stored because"],
                 [step_row(k, s) for k, s in enumerate(program.steps)],
             )
         )
