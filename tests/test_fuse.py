@@ -176,7 +176,7 @@ TABLE: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     "light_resnet50": ((58, 13, 1), (58, 26, 1)),
     "light_shufflenet": ((57, 15, 1), (57, 24, 1)),
     "light_squeezenet": ((37, 12, 1), (37, 20, 1)),
-    "light_vgg19": ((26, 8, 1), (26, 12, 1)),
+    "light_vgg19": ((30, 11, 1), (30, 16, 1)),
     "light_zfnet512": ((17, 11, 1), (17, 12, 1)),
 }
 

@@ -668,6 +668,16 @@ def test_pack_computes_the_same() -> None:
         assert_same(graph(product), now)
 
 
+def test_weights_beyond_a_binding_are_split() -> None:
+    x, w = placeholder("x", (3, 16), "f32"), weights(16, 40)
+    rules = split.rules(binding=4 * 16 * 20)
+    parts = [ops.matmul(x, ops.slice_axis(w, 1, at, min(16, 40 - at))) for at in (0, 16, 32)]
+    assert after(rules, ops.matmul(x, w)) == [ops.concat(parts, 1)]
+    whole = graph(ops.matmul(x, w))
+    assert_same(whole, rewrite(whole, rules))
+    assert after(split.rules(binding=4 * 16 * 40), ops.matmul(x, w)) == [ops.matmul(x, w)]
+
+
 def test_long_reductions_are_split() -> None:
     rules = split.rules(results=64, length=64, rows=32)
     image = placeholder("image", (1, H, W, 4), "f32")

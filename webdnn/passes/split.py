@@ -9,6 +9,9 @@ It also keeps float sums accurate: the rounding error of a serial sum grows with
 models that take a variance as E[x^2] - E[x]^2 magnify it. Reductions along the last axis are left
 whole unless they are very long: their kernels keep many partial results anyway, and softmax and
 layer normalisation stay one kernel.
+
+Weights of a product that a GPU with default limits cannot bind are cut by columns; the parts of the
+result are computed in place.
 """
 
 from __future__ import annotations
@@ -23,12 +26,16 @@ ASSOCIATIVE = ("sum", "prod", "max", "min", "any", "all")
 
 
 WHOLE = 65536  # elements of the last axis that one kernel reduces
+BINDING = 128 * 2**20  # bytes that a storage buffer binding has by default in WebGPU
 
 
-def rules(results: int = 4096, length: int = 256, rows: int = 64) -> tuple[Rule, ...]:
+def rules(
+    results: int = 4096, length: int = 256, rows: int = 64, binding: int = BINDING
+) -> tuple[Rule, ...]:
     """Split reductions of more than `length` elements into fewer than `results` results.
 
     Symbolic sizes count with their largest value. `rows`: the longest first half of a single axis.
+    Weights of products are split at `binding` bytes.
     """
 
     def split_reduction(v: Value, uses: Mapping[Value, int]) -> Value | None:
@@ -57,7 +64,21 @@ def rules(results: int = 4096, length: int = 256, rows: int = 64) -> tuple[Rule,
         )
         return ops.reduce(part, monoid, (axis,))
 
-    return (split_reduction,)
+    def split_columns(v: Value, uses: Mapping[Value, int]) -> Value | None:
+        """x @ w -> concat(x @ w[:, :n], x @ w[:, n:])"""
+        if v.op != "matmul" or not v.inputs[1].constant or v.inputs[1].rank != 2:
+            return None
+        x, w = v.inputs
+        k, n = (upper(d) for d in w.shape)
+        if 4 * k * n <= binding or 4 * k * 8 > binding:
+            return None
+        width = binding // (4 * k) // 8 * 8  # whole panels
+        parts = [
+            ops.matmul(x, ops.slice_axis(w, 1, at, min(width, n - at))) for at in range(0, n, width)
+        ]
+        return ops.concat(parts, -1)
+
+    return (split_reduction, split_columns)
 
 
 __all__ = ["rules"]
