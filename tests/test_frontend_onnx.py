@@ -640,3 +640,44 @@ def test_arithmetic_on_wide_integers_is_named() -> None:
     assert load(parser.parse_model(text)).notes == [
         "64-bit integers are computed in 32 bits: 'square' must stay within them"
     ]
+
+
+def _small(*lines: str, head: str, opset: int = 13) -> bytes:
+    text = f'<ir_version: 8, opset_import: ["": {opset}]> {head} {{ {" ".join(lines)} }}'
+    return parser.parse_model(text).SerializeToString()  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("y = Softmax <axis = [1, 2]> (x)", "attribute 'axis' is INTS, expected INT"),
+        ("y = LeakyRelu <alpha = 1> (x)", "attribute 'alpha' is INT, expected FLOAT"),
+        ('y = Concat <axis = 0> (x, "", x)', "input 1 is omitted"),
+        ("j = Cast <to = 3> (x) y = Softmax (j)", "input input is int8; Softmax of opset 13 takes"),
+        ('y = Slice (x, "", i)', "inputs expected"),
+        ("y = ConvTranspose <strides = [1]> (z, z)", "do not fit its inputs|pads|strides"),
+    ],
+)
+def test_nodes_that_onnx_does_not_define(line: str, part: str) -> None:
+    head = "g (float[2,3] x, float[1,1,3,3] z, int64[1] i) => (y)"
+    with pytest.raises((ModelError, UnsupportedError), match=part):
+        load(_small(line, head=head))
+
+
+def test_names_given_twice() -> None:
+    model = onnx.ModelProto.FromString(_small("y = Relu (x)", head="g (float[2] x) => (y)"))
+    for field, what in (("input", "inputs"), ("output", "outputs")):
+        twice = onnx.ModelProto()
+        twice.CopyFrom(model)
+        entries = getattr(twice.graph, field)
+        entries.append(entries[0])
+        with pytest.raises(ModelError, match=f"two {what} of the name"):
+            load(twice)
+
+
+def test_ranges_whose_lowest_sizes_are_negative() -> None:
+    line = "w = Constant <value = float[1,1,3,1] {1, 1, 1}> () y = Conv (x, w)"
+    model = _small(line, head="g (float[1,1,h,2] x) => (y)")
+    assert load(model, {"h": (3, 9)})
+    with pytest.raises(DimensionError, match=r"axis 2 of 'y' would have -1 elements at h=1"):
+        load(model, {"h": (1, 9)})

@@ -63,7 +63,8 @@ def element_type(code: int) -> str:
 
 def integers(v: Value | None, what: str) -> list[Dim]:
     """The elements of a shape-like input: ints, and expressions over symbolic dimensions."""
-    assert v is not None
+    if v is None:
+        raise ModelError(f"{what} are missing")
     found = ops.known(v)
     if found is None and v.constant:
         found = evaluate(v).astype(np.int64).astype(object)
@@ -88,7 +89,8 @@ def fixed(v: Value | None, what: str) -> list[int]:
 
 def literal(v: Value | None, what: str) -> np.ndarray:
     """The array of an input that must be a constant."""
-    assert v is not None
+    if v is None:
+        raise ModelError(f"{what} is missing")
     if not v.constant:
         raise UnsupportedError(
             f"{what} must be a constant of the model, but is computed ({v.op}: {type_text(v)})"
