@@ -60,6 +60,11 @@ def test_sizes_may_follow_as_bare_words(words: list[str], dims: list[str]) -> No
     assert cli.model_and_dims(words, dims) == (Path("m.onnx"), {"h": 256, "w": 256})
 
 
+def test_a_bare_word_that_is_no_size() -> None:
+    with pytest.raises(DimensionError, match=r"--dim w=-3: expected NAME=SIZE"):
+        cli.model_and_dims(["m.onnx", "w=-3"], ["h=256"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

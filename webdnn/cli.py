@@ -98,7 +98,7 @@ class Words(click.ParamType[tuple[str, ...]]):
 
 def model_and_dims(words: Sequence[str], dims: Sequence[str]) -> tuple[Path, Dims]:
     """`--dim h=1 w=2 MODEL` and `MODEL --dim h=1 w=2`: further sizes come as bare words."""
-    sizes = [word for word in words if _DIM.fullmatch(word) and not Path(word).exists()]
+    sizes = [w for w in words if "=" in w and not w.endswith(".onnx") and not Path(w).exists()]
     models = [word for word in words if word not in sizes]
     if len(models) != 1:
         found = "none" if not models else ", ".join(models)

@@ -396,12 +396,17 @@ def Slice(
     ends: Sequence[Dim] = (),
     axes: Sequence[int] | None = None,
 ) -> Value:
-    if starts_input is not None:
+    if starts_input is not None or ends_input is not None:
         starts, ends = integers(starts_input, "starts"), integers(ends_input, "ends")
     at = axes_of(axes_input if axes_input is not None else axes, x.rank, "axes") or list(
         range(len(starts))
     )
     steps = fixed(steps_input, "steps") if steps_input is not None else [1] * len(starts)
+    if not len(at) == len(starts) == len(ends) == len(steps):
+        raise ModelError(
+            f"{len(starts)} starts, {len(ends)} ends, {len(at)} axes and {len(steps)} steps; "
+            "expected one of each for every axis"
+        )
     begin: list[Dim] = [0] * x.rank
     size, step = list(x.shape), [1] * x.rank
     for a, s, e, t in zip(at, starts, ends, steps):
