@@ -272,7 +272,8 @@ class _LoopPrinter(Lanes):
 
     def _item(self) -> None:
         if self.inner is None:
-            return self._row()
+            scans = any(s.monoid == "scan_sum" for s in self.loop.stages)
+            return self._cell(1) if scans else self._row()
         start, stop = "0", self.size(self.inner)
         if self.chunk is not None:
             block = self.param(self.params.index(self.chunk))
