@@ -1277,6 +1277,12 @@ row("grid_sample_reflection_of_one", "GridSample", X(1, 2, 1, 7), W(1, 3, 2, 2, 
 
 
 @case
+def space_to_depth_then_grouped_conv(n: Net) -> Any:
+    x = n.SpaceToDepth(n.x(4, 2, 2, 2), blocksize=2)
+    return n.Conv(x, W(32, 2, 5, 2), group=4, auto_pad="SAME_LOWER")
+
+
+@case
 def transposed_square_of_one_element(n: Net) -> Any:
     return n.Transpose(n.Expand(n.x(1, 1), i64(3, 3)))
 

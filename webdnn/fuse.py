@@ -279,6 +279,8 @@ class Fusion:
         while not a.constant and a not in self.stored and a.op in ("reshape", "transpose", "slice"):
             if a in self.region_of or (user.op != "packed_matmul" and a.op != "reshape"):
                 break
+            if user.attrs.get("groups", 1) > 1 and a.shape[-1:] != a.inputs[0].shape[-1:]:
+                break  # its channels, group by group, might not be evenly spaced
             a = a.inputs[0]
         if not a.constant:
             self.stored.add(a)
