@@ -225,6 +225,7 @@ def transpile_command(
         f"Wrote [bold]{escape(str(output))}[/] in {summary['seconds']:.1f} s. "
         f"Look at it: webdnn serve {escape(str(output))}",
         highlight=False,
+        soft_wrap=True,
     )
 
 

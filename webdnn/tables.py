@@ -11,8 +11,9 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -32,6 +33,18 @@ def amount(count: float) -> str:
             return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
         count /= 1000
     return f"{count:.2f} GB"
+
+
+def _table(title: str = "") -> Table:
+    # Rules only below the heading: a check's widest row still fits into 80 columns.
+    return Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
 
 
 def shape_text(shape: Sequence[Any]) -> str:
@@ -106,7 +119,7 @@ def describe(folder: Path) -> dict[str, Any]:
 
 def show_descriptor(summary: Mapping[str, Any]) -> None:
     """The tables of `describe`."""
-    table = Table(title=summary["name"], title_justify="left", title_style="bold")
+    table = _table(escape(summary["name"]))
     for heading in ("", "name", "dtype", "shape"):
         table.add_column(heading)
     for kind in ("inputs", "outputs"):
@@ -117,7 +130,8 @@ def show_descriptor(summary: Mapping[str, Any]) -> None:
     out.print(table)
     for dim in summary["dims"]:
         out.print(f"  {escape(dim['name'])} = {dim['min']}..{dim['max']}", highlight=False)
-    table = Table()
+    out.print()
+    table = _table()
     table.add_column("a page fetches")
     table.add_column("code (gzip)", justify="right")
     table.add_column("weights", justify="right")
@@ -129,19 +143,20 @@ def show_descriptor(summary: Mapping[str, Any]) -> None:
 def print_notices(notices: Sequence[str]) -> None:
     """What the transpiler decided and a user may want to know."""
     for notice in notices:
-        out.print(f"[yellow]note[/] {escape(notice)}", highlight=False)
+        out.print(f"[yellow]note[/] {escape(notice)}", highlight=False, soft_wrap=True)
 
 
 _COLOURS = {"right": "green", "wrong": "bold red", "empty": "bold yellow"}
 
 
 def show_check(report: CheckReport) -> None:
-    table = Table(title=f"{report.model} in {report.browser}", title_justify="left")
+    table = _table(escape(f"{report.model} in {report.browser}"))
     table.add_column("target", no_wrap=True)
-    table.add_column("sizes", no_wrap=True)
-    table.add_column("output", overflow="fold")
-    for heading in ("max error", "of largest", "allowed"):
-        table.add_column(heading, justify="right", min_width=8)
+    table.add_column("sizes")
+    table.add_column("output", overflow="fold", min_width=8)
+    # The largest error; that over the reference's largest magnitude; and the bound of the latter.
+    for heading in ("error", "relative", "allowed"):
+        table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     reasons: dict[str, None] = {}  # in order, each once
     for run in report.runs:
@@ -169,21 +184,25 @@ def show_check(report: CheckReport) -> None:
     for run in report.runs:
         if run.error:
             name = run.label
-            out.print(f"[bold red]{name}:[/] {escape(run.error)}", highlight=False)
+            out.print(f"[bold red]{name}:[/] {escape(run.error)}", highlight=False, soft_wrap=True)
     for reason in reasons:
-        out.print(reason, highlight=False)
+        out.print(reason, highlight=False, soft_wrap=True)
     print_notices(report.notices)
     wrong = sum(not run.right for run in report.runs)
     if wrong:
-        out.print(f"[bold red]{wrong} of {len(report.runs)} runs are not right[/]")
+        out.print(f"[bold red]not right: {wrong} of {_runs(len(report.runs))}[/]", highlight=False)
     else:
-        out.print(f"[green]all {len(report.runs)} runs are right[/]")
+        out.print(f"[green]right: {_runs(len(report.runs))}[/]", highlight=False)
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
 
 
 def _show_layers(run: Run) -> None:
-    table = Table(title=f"{run.label}: stored values", title_justify="left")
-    for heading in ("value", "shape", "max error", "of largest", ""):
-        table.add_column(heading)
+    table = _table(f"{run.label}: stored values")
+    for heading in ("value", "shape", "error", "relative", ""):
+        table.add_column(heading, overflow="fold")
     for layer in run.layers:
         # A constant inner value is nothing special, so only "wrong" stands out here.
         colour = _COLOURS["wrong"] if layer.verdict == "wrong" else "green"
@@ -201,9 +220,10 @@ def _show_layers(run: Run) -> None:
 def show_timings(timings: Sequence[Timing], name: str, browser: str) -> None:
     """One row for each target, then the kernels of those that were profiled."""
     sizes = " ".join(f"{dim}={size}" for dim, size in timings[0].sizes.items())
-    table = Table(title=f"{name} {sizes} in {browser}, ms".replace("  ", " "))
+    table = _table(escape(f"{name} {sizes} in {browser}, ms".replace("  ", " ")))
     for heading in ("target", "threads", "load", "first run", "warm min", "median", "runs"):
-        table.add_column(heading, justify="left" if heading == "target" else "right")
+        justify: Literal["left", "right"] = "left" if heading == "target" else "right"
+        table.add_column(heading, justify=justify, no_wrap=True)
     for t in timings:
         figures = (t.load, t.first, t.minimum, t.median)
         target = f"{t.target} {t.variant}"
@@ -216,8 +236,9 @@ def show_timings(timings: Sequence[Timing], name: str, browser: str) -> None:
 
 def _show_kernels(timing: Timing) -> None:
     """The steps of one run, slowest first; those that together take 1 % are one row."""
-    table = Table(title=f"{timing.target} {timing.variant}, {timing.threads} threads: kernels")
-    table.add_column("kernel")
+    threads = "1 thread" if timing.threads == 1 else f"{timing.threads} threads"
+    table = _table(f"{timing.target} {timing.variant}, {threads}: kernels")
+    table.add_column("kernel", overflow="fold")
     table.add_column("from")
     table.add_column("ms", justify="right")
     table.add_column("share", justify="right")
@@ -229,13 +250,18 @@ def _show_kernels(timing: Timing) -> None:
         left -= kernel.ms
         table.add_row(
             escape(kernel.name),
-            escape(kernel.origin),
+            escape(_tail(kernel.origin.split(", ")[0])),
             f"{kernel.ms:.3f}",
             f"{100 * kernel.ms / total:.1f} %",
         )
     if rest:
         table.add_row(f"{len(rest)} more", "", f"{left:.3f}", f"{100 * left / total:.1f} %")
     out.print(table)
+
+
+def _tail(name: str, width: int = 34) -> str:
+    # Exporters nest names: a/b/c/Conv. What tells two of them apart is the end.
+    return name if len(name) <= width else "…" + name[1 - width :]
 
 
 def show_inspection(seen: Inspection) -> None:
@@ -252,11 +278,9 @@ def show_inspection(seen: Inspection) -> None:
 
 
 def _show_compiled(target: str, compiled: Compiled) -> None:
-    table = Table(
-        title=f"{target}: {compiled.launches} launches of {len(compiled.kernels)} kernels, "
-        f"{compiled.flops / 1e9:.3f} GFLOP",
-        title_justify="left",
-        title_style="bold",
+    table = _table(
+        f"{target}: {compiled.launches} launches of {len(compiled.kernels)} kernels, "
+        f"{compiled.flops / 1e9:.3f} GFLOP"
     )
     table.add_column("kernel", overflow="fold")
     table.add_column("is")
@@ -271,7 +295,7 @@ def _show_compiled(target: str, compiled: Compiled) -> None:
             kernel.kind,
             str(kernel.launches),
             f"{kernel.flops / 1e6:.2f}",
-            escape(", ".join(first) + (f" and {more} more" if more else "")),
+            escape(", ".join(map(_tail, first)) + (f" and {more} more" if more else "")),
         )
     out.print(table)
     if compiled.memory:
