@@ -414,9 +414,9 @@ def signature_of(descriptor: Path) -> dict[str, Any]:
     file = descriptor / "model.json"
     try:
         return cast("dict[str, Any]", json.loads(file.read_text()))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise WebDNNError(
-            f"{descriptor}: no model.json here; expected a graph descriptor"
+            f"{descriptor}: no model.json here; expected the folder that webdnn transpile wrote"
         ) from error
     except ValueError as error:
         raise WebDNNError(f"{file}: not a graph descriptor: {error}") from error
@@ -453,7 +453,7 @@ def random_inputs(
         if size is None or not dim["min"] <= size <= dim["max"]:
             raise DimensionError(
                 f"size of dimension {dim['name']}: expected {dim['min']}..{dim['max']}, "
-                f"found {size}"
+                f"found {'none' if size is None else size}"
             )
     return {
         entry["name"]: _random(
