@@ -473,7 +473,7 @@ def _settle(
     missing = [one for one in opened if id(one) not in chosen and not one.batch]
     if missing:
         lines = [
-            f"  {_place(one)}: add --dim {_short(one, opened, shapes)}=SIZE or =LOW..HIGH"
+            f"  {_place(one)}: add --dim {_short(one, opened, shapes)}=SIZE or LOW..HIGH"
             for one in missing
         ]
         raise DimensionError(
