@@ -184,6 +184,10 @@ class Lowering:
         self.origins: dict[Value, str] = {}
         for name, v in fusion.graph.names.items():
             self.origins.setdefault(v, name)
+            # A value in the model's own layout is only a view of what a kernel computes.
+            while v.op in ("reshape", "transpose"):
+                (v,) = v.inputs
+                self.origins.setdefault(v, name)
 
     # ---- buffers ---------------------------------------------------------------------------------
 
