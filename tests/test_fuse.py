@@ -169,7 +169,7 @@ TABLE: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     "magika": ((13, 13, 0), (13, 13, 0)),
     "basic_pitch": ((53, 40, 1), (53, 35, 1)),
     "openwakeword": ((25, 7, 0), (25, 23, 0)),
-    "light_bvlc_alexnet": ((17, 12, 1), (17, 13, 1)),
+    "light_bvlc_alexnet": ((19, 15, 1), (19, 16, 1)),
     "light_densenet121": ((189, 15, 1), (189, 31, 1)),
     "light_inception_v1": ((87, 21, 1), (87, 44, 1)),
     "light_inception_v2": ((93, 24, 1), (93, 40, 1)),
@@ -177,7 +177,7 @@ TABLE: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     "light_shufflenet": ((57, 15, 1), (57, 24, 1)),
     "light_squeezenet": ((37, 12, 1), (37, 20, 1)),
     "light_vgg19": ((30, 11, 1), (30, 16, 1)),
-    "light_zfnet512": ((17, 11, 1), (17, 12, 1)),
+    "light_zfnet512": ((20, 14, 1), (20, 16, 1)),
 }
 
 
