@@ -118,6 +118,8 @@ class Request(BaseHTTPRequestHandler):
     """One request; `hook` functions use `path_only`, `body()` and `reply()`."""
 
     protocol_version = "HTTP/1.1"
+    # Headers and body are two writes; held back for an acknowledgement, a reply takes 40 ms.
+    disable_nagle_algorithm = True
     server: _Server
 
     @property
