@@ -79,6 +79,18 @@ export const kernelError = (error) =>
         error,
       );
 
+/**
+ * What `call` returns; an error of the kernels comes out as one of ours.
+ * @template T @param {() => T} call @returns {T}
+ */
+export const guard = (call) => {
+  try {
+    return call();
+  } catch (error) {
+    throw kernelError(error);
+  }
+};
+
 /** Bytes of the inputs and outputs at their largest. @param {Descriptor} model */
 const inAndOut = (model) => {
   const { inputs, outputs } = /** @type {WasmTarget} */ (model.targets.wasm);
@@ -228,14 +240,6 @@ export function local(model, module) {
   const exports = attach(module, memory, layout, 0);
   const port = access(model, memory, layout);
   const configure = configurator(model, exports, layout, 1);
-  /** @template T @param {() => T} call @returns {T} */
-  const guard = (call) => {
-    try {
-      return call();
-    } catch (error) {
-      throw kernelError(error);
-    }
-  };
   return {
     ...port,
     viewKind: /** @type {const} */ ('direct'),

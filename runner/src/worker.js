@@ -13,7 +13,7 @@
  * @typedef {{ id: number, name: string, args: any[] }} Call
  */
 import { packError } from './errors.js';
-import { attach, kernelError, local, timeSteps } from './instance.js';
+import { attach, guard, local, timeSteps } from './instance.js';
 
 /**
  * This thread, as a dedicated worker knows it.
@@ -40,14 +40,6 @@ function own({ model, module }) {
 /** One of several on shared memory; sizes are set by the page. @param {Join} setup */
 function join({ module, memory, layout, thread }) {
   const exports = attach(module, memory, layout, thread);
-  /** @template T @param {() => T} call @returns {T} */
-  const guard = (call) => {
-    try {
-      return call();
-    } catch (error) {
-      throw kernelError(error);
-    }
-  };
   return {
     prepare: () => guard(() => exports.prepare(thread)),
     run: () => guard(() => exports.run(thread)),
