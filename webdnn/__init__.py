@@ -27,15 +27,22 @@ class Report:
     """What `transpile` did: where the descriptor is, what was decided, and model.json's content."""
 
     output: Path
-    notices: list[str] = field(default_factory=list)
+    imported: Any  # frontend.Imported: the graph as it was imported, and what the model held
     descriptor: dict[str, Any] = field(default_factory=dict)
     programs: dict[str, Any] = field(default_factory=dict)  # target -> kernel.Program
+
+    @property
+    def notices(self) -> list[str]:
+        """What was decided on the way, in words for the user."""
+        return list(self.imported.notes)
 
 
 def transpile(
     model: Any,
     output: str | Path,
     *,
+    weights: str | Path | None = None,
+    example: Any = None,
     targets: Sequence[str] = TARGETS,
     dims: Mapping[str, int | tuple[int, int]] | None = None,
     name: str | None = None,
@@ -45,7 +52,9 @@ def transpile(
 ) -> Report:
     """Transpile a model into a graph descriptor at the folder `output`.
 
-    model: path of an ONNX file, its bytes, or an `onnx.ModelProto`.
+    model: path of a model file, its bytes, or a framework's own object: see `webdnn.frontend`.
+    weights: path of the weights where the model's file holds only its architecture.
+    example: inputs of a model that is traced: an array or a tuple of them.
     targets: any of "webgpu" and "wasm".
     dims: the symbolic dimensions, by name: a number, or (lowest, highest).
     name: the model's name in the descriptor; default: that of the file.
@@ -71,7 +80,7 @@ def transpile(
         )
     tell = progress or (lambda stage, done, total: None)
     tell("import", 0, 1)
-    imported = load(model, dict(dims or {}))
+    imported = load(model, dict(dims or {}), weights=weights, example=example)
     tell("import", 1, 1)
     graph = imported.graph
     if name is None:
@@ -100,7 +109,7 @@ def transpile(
             print(*sources(programs[target], target).values(), sep="\n", file=sys.stderr)
     tell("fuse", len(targets), len(targets))
     document = write(programs, Path(output), name, keep=keep_values, progress=tell)
-    return Report(Path(output), list(imported.notes), document, programs)
+    return Report(Path(output), imported, document, programs)
 
 
 __all__ = ["TARGETS", "Report", "transpile"]

@@ -14,18 +14,14 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
-
 import webdnn
 from webdnn import passes
 from webdnn.expr import Dim, cost
-from webdnn.frontend import onnx as frontend
 from webdnn.fuse import fuse
 from webdnn.graph import upper
 from webdnn.kernel import Instance, Kernel, Loop, Opaque, is_row
@@ -92,7 +88,6 @@ def inspect(
 
     Raises what `transpile` raises.
     """
-    operators, parameters, size = _contents(model)
     with tempfile.TemporaryDirectory(prefix="webdnn-inspect-") as scratch:
         folder = Path(scratch) / "model"
         report = webdnn.transpile(
@@ -101,7 +96,7 @@ def inspect(
         download = describe(folder)
         pools = _pools(report.descriptor, folder)
     # Which values are fused away is only recorded when the stored ones are kept.
-    graph = passes.run(frontend.load(model, dict(dims or {})).graph)
+    graph = passes.run(report.imported.graph)
     compiled = {}
     for target, program in report.programs.items():
         uses: dict[Kernel, list[Kernel]] = {}
@@ -133,9 +128,9 @@ def inspect(
         )
     return Inspection(
         str(model),
-        operators,
-        parameters,
-        size,
+        report.imported.contents,
+        report.imported.parameters,
+        report.imported.parameter_bytes,
         download["inputs"],
         download["outputs"],
         download["dims"],
@@ -195,27 +190,3 @@ def _kind(kernel: Kernel) -> str:
             return kernel.template
         case Opaque():
             return "opaque"
-
-
-def _contents(model: Path) -> tuple[dict[str, int], int, int]:
-    """The file's operators with their counts, its parameters, and their bytes."""
-    proto, _ = frontend.read(model)
-    tensors = list(proto.graph.initializer)
-    tensors += [
-        attribute.t
-        for node in proto.graph.node
-        if node.op_type == "Constant"
-        for attribute in node.attribute
-        if attribute.HasField("t")
-    ]
-    counts = Counter(
-        f"{node.domain}.{node.op_type}" if node.domain not in ("", "ai.onnx") else node.op_type
-        for node in proto.graph.node
-    )
-    elements = [math.prod(tensor.dims) for tensor in tensors]
-    widths = [onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize for tensor in tensors]
-    return (
-        dict(counts.most_common()),
-        sum(elements),
-        sum(n * width for n, width in zip(elements, widths)),
-    )

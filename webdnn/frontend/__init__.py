@@ -1,9 +1,74 @@
-"""Frontends: one file for each format, its functions named as the format names its operators.
+"""Frontends: one for each format, its functions named as the format names its operators.
 
-A frontend reads a model and returns the graph with notes on what it decided. Nothing outside this
-folder knows a format.
+    >>> load("model.onnx", {"batch": 1}).graph  # doctest: +SKIP
+
+A frontend reads a model and returns the graph with notes on what it decided. A model is recognised
+by its content, whatever its file is called. Nothing outside this folder knows a format.
+
+Each module of `FORMATS` has `recognises(model, head) -> bool`, where `head` is the beginning of a
+file (empty for an object), and `load(model, dims, **options) -> Imported`, whose keyword-only
+parameters are the options that the format takes: `weights`, `example`.
 """
 
-from .onnx import Imported, load
+from __future__ import annotations
 
-__all__ = ["Imported", "load"]
+import inspect
+import os
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelError, WebDNNError
+from .signature import Imported
+
+HEAD = 65536  # bytes that are enough to tell the formats apart
+
+# In the order in which they are asked; ONNX, the last, explains what it is not.
+FORMATS: Mapping[str, str] = {"onnx": "ONNX"}
+
+
+def load(
+    model: Any,
+    dims: Mapping[str, int | tuple[int, int]] | None = None,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    example: Any = None,
+) -> Imported:
+    """Import a model: the path of a file, its bytes, or a framework's own object.
+
+    dims: sizes or (lo, hi) ranges of the dimensions that the model leaves open, as `signature`
+    says. weights: the file of the weights, for formats that keep them apart. example: inputs to
+    trace a model with. Raises WebDNNError for whatever is wrong with the model.
+    """
+    name = format_of(model)
+    module = import_module(f".{name}", __name__)
+    options = {"weights": weights, "example": example}
+    given = {k: v for k, v in options.items() if v is not None}
+    taken = inspect.signature(module.load).parameters
+    for option in given:
+        if option not in taken:
+            raise WebDNNError(f"{option!r} was given, but {FORMATS[name]} models take none")
+    loaded: Imported = module.load(model, dims or {}, **given)
+    return loaded
+
+
+def format_of(model: Any) -> str:
+    """The format of a model, a key of FORMATS. Raises ModelError if there is no such file."""
+    head = b""
+    if isinstance(model, bytes):
+        head = model[:HEAD]
+    elif isinstance(model, (str, os.PathLike)):
+        path = Path(model)
+        try:
+            if path.is_file():
+                with path.open("rb") as file:
+                    head = file.read(HEAD)
+            elif not path.exists():
+                raise ModelError(f"{path}: no such file")
+        except OSError as error:
+            raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    return next(n for n in FORMATS if import_module(f".{n}", __name__).recognises(model, head))
+
+
+__all__ = ["FORMATS", "Imported", "format_of", "load"]

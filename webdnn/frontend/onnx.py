@@ -7,17 +7,6 @@ Operators are in `onnx_ops`. An operator that we lack is replaced by its definit
 (model-local functions) or ONNX itself gives one as a function; all that remain are reported in one
 list before anything else is looked at. Only what the outputs need is read.
 
-A dimension that the model leaves open is settled by `dims`, as a number or as a range (lo, hi),
-which makes it symbolic. A key of `dims` names a dimension by the first of these rules that fits:
-
-1. its name in the model (`dim_param`);
-2. INPUT.AXIS, for example `image.2` (or `image_2`): the only way for dimensions without a name;
-3. the beginning of one dimension's name, in any case: `seq` for `sequence_length`;
-4. `h`, `w` (or height, width): the open image axes of four-dimensional inputs, next to a known
-   number of channels or else as NCHW; `batch`: the first axis of the first input.
-
-A batch dimension that is not given becomes 1, and a note says so.
-
 Limits: opset 7 and newer; tensors only (no sequences, maps, strings, complex numbers); `If` only
 with a condition that is known when the model is transpiled; no Loop and Scan.
 """
@@ -32,7 +21,6 @@ import os
 import re
 from collections import ChainMap, Counter
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -43,8 +31,6 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
 from ..errors import DimensionError, ModelError, UnsupportedError, WebDNNError
-from ..expr import Dim, Expr, dim
-from ..expr import evaluate as size_at
 from ..graph import (
     DTYPES,
     Graph,
@@ -53,26 +39,21 @@ from ..graph import (
     dims_of,
     evaluate,
     lazy_constant,
-    placeholder,
-    storage,
     type_text,
 )
-from .onnx_ops import ELEMENT_TYPES, OPERATORS, RANGES, element_type
+from .onnx_ops import ELEMENT_TYPES, OPERATORS, element_type
+from .signature import Declared, Imported, finished, settle_inputs
 
 OLDEST = 7
 EAGER = 1024  # bytes; smaller constants are read at once and interned by content
 LARGE = 65536  # bytes; larger initialisers stay in the file until they are needed
-BATCH = re.compile(r"(?i)n|b|bs|batch([_ .-]?(size|dim|axis))?|batchsize|unk__\d+")
 
 Scope = MutableMapping[str, Value | None]
 
 
-@dataclass
-class Imported:
-    """A graph, and what was settled on the way in words for the user."""
-
-    graph: Graph
-    notes: list[str] = field(default_factory=list)
+def recognises(model: Any, head: bytes) -> bool:
+    """Whether this is an ONNX model: anything, since `load` says what else it is."""
+    return True
 
 
 def load(
@@ -81,9 +62,9 @@ def load(
 ) -> Imported:
     """Import an ONNX model, from a path, the file's bytes or a ModelProto.
 
-    dims: sizes or (lo, hi) ranges of the dimensions that the model leaves open; see the module's
-    text. Raises ModelError for a broken file, UnsupportedError for what we lack, DimensionError for
-    a dimension that is missing, unknown or contradicts another.
+    dims: sizes or (lo, hi) ranges of the dimensions that the model leaves open; see `signature`.
+    Raises ModelError for a broken file, UnsupportedError for what we lack, DimensionError for a
+    dimension that is missing, unknown or contradicts another.
     """
     proto, folder = read(model)
     notes: list[str] = []
@@ -108,7 +89,7 @@ def load(
     given = set(constants) | {i.name for i in declared}
     order = _ordered(proto.graph.node, given, wanted)
     reader.check_operators(order, opsets)
-    inputs, symbols = _inputs(declared, dims or {}, notes)
+    inputs, symbols = settle_inputs(_declared(declared), dims or {}, notes)
     scope: dict[str, Value | None] = dict(inputs)
     reader.constants(
         constants.values(), scope, {n for node in order for n in _reads(node)} | set(wanted)
@@ -127,14 +108,7 @@ def load(
         tuple(symbols),
         proto.graph.name or "model",
     )
-    _check_sizes(graph)
-    _check_ranges(graph)
-    for dtype in sorted({v.dtype for v in graph.values()} & {"f64"}):
-        notes.append(f"{DTYPES[dtype]} is computed as {DTYPES[storage(dtype)]}")
-    if wide := _wide_arithmetic(graph):
-        shown = ", ".join(map(repr, wide[:3])) + (f" and {len(wide) - 3} more" if wide[3:] else "")
-        notes.append(f"64-bit integers are computed in 32 bits: {shown} must stay within them")
-    return Imported(graph, notes)
+    return finished(graph, notes, *_contents(proto))
 
 
 # ---- the file -----------------------------------------------------------------------------------
@@ -396,30 +370,28 @@ def _dense(sparse: Any) -> np.ndarray:
     return out
 
 
-# ---- inputs and dimensions ----------------------------------------------------------------------
+def _contents(model: onnx.ModelProto) -> tuple[list[str], list[tuple[int, int]]]:
+    """The operators of a model by name, and elements and bytes of each of its constants."""
+    nodes = model.graph.node
+    names = [n.op_type if n.domain in ("", "ai.onnx") else f"{n.domain}.{n.op_type}" for n in nodes]
+    tensors = [*model.graph.initializer, *(s.values for s in model.graph.sparse_initializer)]
+    tensors += [
+        a.t for n in nodes if n.op_type == "Constant" for a in n.attribute if a.HasField("t")
+    ]
+    sizes = []
+    for t in tensors:
+        width = onnx.helper.tensor_dtype_to_np_dtype(t.data_type).itemsize
+        sizes.append((math.prod(t.dims), math.prod(t.dims) * width))
+    return names, sizes
 
 
-@dataclass
-class _Open:
-    """A dimension that the model leaves open: its name (or None), and where it occurs."""
-
-    name: str | None
-    at: list[tuple[str, int]]
-    batch: bool = False
-    key: str | None = None  # what the user calls it
-
-    @property
-    def label(self) -> str:
-        return self.name or f"{self.at[0][0]}.{self.at[0][1]}"
+# ---- inputs and outputs -------------------------------------------------------------------------
 
 
-def _inputs(
-    declared: Sequence[Any], dims: Mapping[str, int | tuple[int, int]], notes: list[str]
-) -> tuple[dict[str, Value], list[Expr]]:
-    """The graph's inputs with every dimension settled, and the symbolic dimensions."""
-    shapes: dict[str, tuple[str, list[int | _Open]]] = {}
-    opened: dict[Any, _Open] = {}
-    for k, i in enumerate(declared):
+def _declared(inputs: Iterable[Any]) -> list[Declared]:
+    """The inputs that a model declares."""
+    out: list[Declared] = []
+    for i in inputs:
         kind = i.type.WhichOneof("value")
         if kind != "tensor_type":
             raise UnsupportedError(
@@ -435,130 +407,14 @@ def _inputs(
                 f"input {i.name!r} has no shape, not even its number of axes; "
                 "declare it in the model"
             )
-        shape: list[int | _Open] = []
-        for axis, d in enumerate(i.type.tensor_type.shape.dim):
-            if d.HasField("dim_value") and d.dim_value > 0:
-                shape.append(int(d.dim_value))
-                continue
-            name = d.dim_param if re.search(r"\w", d.dim_param) else ""  # some exporters write "?"
-            one = opened.setdefault(name or (i.name, axis), _Open(name or None, []))
-            one.at.append((i.name, axis))
-            one.batch |= axis == 0 and (k == 0 or not name or bool(BATCH.fullmatch(name)))
-            shape.append(one)
-        shapes[i.name] = dtype, shape
-    settled = _settle(list(opened.values()), shapes, dims, notes)
-    inputs = {
-        name: placeholder(
-            name, [settled[id(d)] if isinstance(d, _Open) else d for d in shape], dtype
+        shape = tuple(
+            int(d.dim_value)
+            if d.HasField("dim_value") and d.dim_value > 0
+            else (d.dim_param if re.search(r"\w", d.dim_param) else None)  # some write "?"
+            for d in i.type.tensor_type.shape.dim
         )
-        for name, (dtype, shape) in shapes.items()
-    }
-    return inputs, [d for d in dict.fromkeys(settled.values()) if isinstance(d, Expr)]
-
-
-def _settle(
-    opened: list[_Open],
-    shapes: Mapping[str, tuple[str, list[Any]]],
-    dims: Mapping[str, int | tuple[int, int]],
-    notes: list[str],
-) -> dict[int, Dim]:
-    chosen: dict[int, str] = {}
-    for key in dims:
-        for one in _named(key, opened, shapes):
-            if id(one) in chosen and dims[chosen[id(one)]] != dims[key]:
-                raise DimensionError(
-                    f"--dim {chosen[id(one)]} and --dim {key} both mean {_place(one)}, but differ"
-                )
-            chosen.setdefault(id(one), key)
-    missing = [one for one in opened if id(one) not in chosen and not one.batch]
-    if missing:
-        lines = [
-            f"  {_place(one)}: add --dim {_short(one, opened, shapes)}=SIZE or LOW..HIGH"
-            for one in missing
-        ]
-        raise DimensionError(
-            "the model leaves dimensions open that must be given:\n" + "\n".join(lines)
-        )
-    out: dict[int, Dim] = {}
-    for one in opened:
-        settled = chosen.get(id(one))
-        if settled is None:
-            out[id(one)] = 1
-            notes.append(
-                f"{one.label} = 1 (batch, {_place(one)}); "
-                f"another size: --dim {_argument(one.label)}=SIZE"
-            )
-            continue
-        wanted = dims[settled]
-        lo, hi = (wanted, wanted) if isinstance(wanted, int) else wanted
-        if not 1 <= lo <= hi < 2**31:
-            raise DimensionError(f"--dim {settled}={_range(wanted)}: expected 1 <= low <= high")
-        out[id(one)] = lo if lo == hi else dim(re.sub(r"\W", "_", settled), lo, hi)
-        if lo == hi:
-            notes.append(f"{one.label} = {lo} ({_place(one)})")
+        out.append(Declared(i.name, dtype, shape))
     return out
-
-
-def _range(wanted: int | tuple[int, int]) -> str:
-    return str(wanted) if isinstance(wanted, int) else f"{wanted[0]}..{wanted[1]}"
-
-
-def _place(one: _Open) -> str:
-    name, axis = one.at[0]
-    named = f" (named {one.name!r})" if one.name else ""
-    return f"axis {axis} of input {name!r}{named}"
-
-
-def _argument(label: str) -> str:
-    return f"'{label}'" if re.search(r"[^\w.:-]", label) else label
-
-
-def _short(one: _Open, opened: list[_Open], shapes: Mapping[str, tuple[str, list[Any]]]) -> str:
-    """The key to advise: a plain name if it has one, else h or w for an image's axes."""
-    if one.name and re.fullmatch(r"[A-Za-z_]\w*", one.name):
-        return one.name
-    for key in ("h", "w"):
-        if _named(key, opened, shapes, strict=False) == [one]:
-            return key
-    return _argument(one.label)
-
-
-def _named(
-    key: str, opened: list[_Open], shapes: Mapping[str, tuple[str, list[Any]]], strict: bool = True
-) -> list[_Open]:
-    """The dimensions that a key of `dims` means, by the rules of the module's text."""
-    rules = (
-        lambda one: one.name == key,
-        lambda one: any(key in (f"{name}.{axis}", f"{name}_{axis}") for name, axis in one.at),
-        lambda one: bool(one.name) and one.name.lower().startswith(key.lower()),
-    )
-    for rule in rules:
-        found = [one for one in opened if rule(one)]
-        if len(found) > 1:
-            raise DimensionError(
-                f"--dim {key} could mean {' or '.join(_place(one) for one in found)}; "
-                f"use {' or '.join(_argument(one.label) for one in found)}"
-            )
-        if found:
-            return found
-    short = {"height": "h", "width": "w"}.get(key.lower(), key.lower())
-    found = []
-    if short in ("h", "w"):
-        for _, shape in shapes.values():
-            if len(shape) == 4:
-                nhwc = isinstance(shape[1], _Open) and isinstance(shape[3], int)
-                d = shape[("h", "w").index(short) + (1 if nhwc else 2)]
-                if isinstance(d, _Open) and d not in found:
-                    found.append(d)
-    if short in ("batch", "n"):
-        found = [one for one in opened if one.batch]
-    if not found and strict:
-        have = (
-            "; ".join(f"{_argument(one.label)}: {_place(one)}" for one in opened)
-            or "none: every dimension is fixed"
-        )
-        raise DimensionError(f"--dim {key}: the model has no such open dimension. Open are: {have}")
-    return found
 
 
 def _check_output(declared: Any, value: Value) -> None:
@@ -582,54 +438,6 @@ def _check_output(declared: Any, value: Value) -> None:
             f"output {declared.name!r} is declared as [{shown}], but its computation gives "
             f"{type_text(value)}: the model contradicts itself, or a --dim does not fit it"
         )
-
-
-def _check_sizes(graph: Graph) -> None:
-    """No size may be negative at the smallest symbolic dimensions."""
-    lowest = {str(d.args[0]): d.args[1] for d in graph.dims}
-    for name, value in graph.names.items():
-        for axis, d in enumerate(value.shape):
-            if isinstance(d, Expr) and d.op != "dim" and size_at(d, lowest) < 0:
-                used = ", ".join(f"{s.args[0]}={s.args[1]}" for s in dims_of([(d,)]))
-                raise DimensionError(
-                    f"axis {axis} of {name!r} would have {size_at(d, lowest)} elements at {used}: "
-                    "a window or a slice does not fit. Choose a larger lowest size with --dim"
-                )
-
-
-def _check_ranges(graph: Graph) -> None:
-    """64-bit integers are stored in 32 bits: constants that are used as data must fit."""
-    names: dict[Value, str] = {}
-    for name, value in graph.names.items():
-        names.setdefault(value, name)
-    roots = [i for v in graph.values() if not v.constant for i in v.inputs if i.constant]
-    for v in dict.fromkeys((*roots, *(o for o in graph.outputs.values() if o.constant))):
-        if v.dtype not in ("i64", "u64") or not v.size:
-            continue
-        array = evaluate(v)
-        lo, hi = RANGES[v.dtype]
-        for found in (array.min(), array.max()):
-            if not lo <= found <= hi:
-                raise UnsupportedError(
-                    f"the {DTYPES[v.dtype]} constant {names.get(v, v)!r} holds {found}, which does "
-                    "not fit into the 32 bits in which such integers are computed here"
-                )
-
-
-_GROWING = {"add", "sub", "mul", "pow", "shift_left", "scan"}
-
-
-def _wide_arithmetic(graph: Graph) -> list[str]:
-    """The 64-bit values of the model that may leave the 32 bits in which they are computed."""
-    named = {v: name for name, v in reversed(graph.names.items())}
-    return [
-        named[v]
-        for v in graph.values()
-        if v in named
-        and v.dtype in ("i64", "u64")
-        and not v.constant
-        and (v.op in _GROWING or v.attrs.get("monoid") in ("sum", "prod"))
-    ]
 
 
 # ---- nodes --------------------------------------------------------------------------------------

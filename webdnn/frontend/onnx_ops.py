@@ -26,6 +26,7 @@ from .. import ops
 from ..errors import ModelError, UnsupportedError
 from ..expr import Dim, Expr, bounds, lift, maximum, minimum, select
 from ..graph import DTYPES, FLOATS, Value, as_dim, constant, evaluate, type_text
+from .signature import RANGES
 
 Attr = Any
 
@@ -34,11 +35,6 @@ Attr = Any
 ELEMENT_TYPES = {
     1: "f32", 2: "u8", 3: "i8", 4: "u16", 5: "i16", 6: "i32", 7: "i64", 9: "bool", 10: "f16",
     11: "f64", 12: "u32", 13: "u64", 16: "f32",
-}  # fmt: skip
-RANGES = {
-    "u8": (0, 255), "i8": (-128, 127), "u16": (0, 65535), "i16": (-32768, 32767),
-    "i32": (-(2**31), 2**31 - 1), "i64": (-(2**31), 2**31 - 1),
-    "u32": (0, 2**32 - 1), "u64": (0, 2**32 - 1),
 }  # fmt: skip
 
 
