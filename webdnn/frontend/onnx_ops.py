@@ -959,8 +959,8 @@ def _real_fourier(bins: int, length: int) -> Value:
 def _transformed(x: Value, bins: int, inverse: bool) -> Value:
     """[..., length, parts] -> [..., bins, 2]"""
     *outer, length, parts = x.shape
-    size = _static(length, "the length of a Fourier transform")
-    matrix = _fourier(_static(parts, "the last axis"), size, bins, inverse)
+    size = ops.static(length, "the length of a Fourier transform")
+    matrix = _fourier(ops.static(parts, "the last axis"), size, bins, inverse)
     flat = ops.reshape(ops.cast(x, "f32"), (*outer, as_dim(lift(length) * parts)))
     return ops.cast(ops.reshape(ops.matmul(flat, matrix), (*outer, bins, 2)), x.dtype)
 
@@ -981,7 +981,7 @@ def DFT(
     at = axis_of((1 if opset < 20 else -2) if axis is None else axis, x)
     perm = [k for k in range(x.rank - 1) if k != at] + [at, x.rank - 1]
     y = ops.transpose(x, perm)
-    given = _static(x.shape[at], "the length of a Fourier transform")
+    given = ops.static(x.shape[at], "the length of a Fourier transform")
     one_side_back = inverse and onesided
     length = 2 * (given - 1) if one_side_back else given
     if dft_length is not None:
@@ -1009,7 +1009,7 @@ def STFT(
     if frame_length is not None:
         (length,) = fixed(frame_length, "the frame length")
     elif window is not None:
-        length = _static(window.shape[0], "the window's length")
+        length = ops.static(window.shape[0], "the window's length")
     else:
         raise ModelError("neither a window nor a frame length is given")
     x = ops.unsqueeze(x, [2]) if x.rank == 2 else x  # some exporters leave the last axis out
@@ -1041,15 +1041,7 @@ def _pads(
         return list(zip(flat[:rank], flat[rank:]))
     if auto_pad == "VALID":
         return [(0, 0)] * rank
-    out: Pads = []
-    for size, k, s, d in zip(sizes, kernel, strides, dilations):
-        reach = (k - 1) * d + 1
-        needed = ((lift(size) + (s - 1)) // s - 1) * s + reach - size
-        total = maximum(lift(needed), 0)
-        small = as_dim(total // 2)
-        large = as_dim(total - small)
-        out.append((small, large) if auto_pad == "SAME_UPPER" else (large, small))
-    return out
+    return ops.same_pads(sizes, kernel, strides, dilations, upper=auto_pad == "SAME_UPPER")
 
 
 def _window(
@@ -1083,62 +1075,11 @@ def Conv(
     if x.rank != w.rank or x.rank < 3:
         raise ModelError(f"filters {type_text(w)} do not fit {type_text(x)}")
     strides, dilations = _window(x, kernel_shape, strides, dilations)
-    kernel = [_static(d, "the filter's size") for d in w.shape[2:]]
+    kernel = [ops.static(d, "the filter's size") for d in w.shape[2:]]
     around = _pads(x.shape[2:], kernel, strides, dilations, auto_pad, pads)
     filters = ops.transpose(w, (*range(2, w.rank), 1, 0))
-    y = _conv(channels_last(x), filters, strides, around, dilations, group)
+    y = ops.convolve(channels_last(x), filters, strides, around, dilations, group)
     return channels_first(ops.add(y, b) if b is not None else y)
-
-
-def _static(d: Dim, what: str) -> int:
-    if not isinstance(d, int):
-        raise UnsupportedError(f"{what} must be a number, but is {d}; fix it with --dim")
-    return d
-
-
-def _conv(
-    x: Value, w: Value, strides: Sequence[int], pads: Pads, dilations: Sequence[int], groups: int
-) -> Value:
-    """x [N, spatial..., C] by w [k..., C/groups, M] in one, two or three spatial dimensions."""
-    if any(isinstance(p, Expr) or p < 0 for pair in pads for p in pair):
-        x = ops.pad(x, [0, *(p for p, _ in pads), 0], [0, *(p for _, p in pads), 0])
-        pads = [(0, 0)] * len(pads)
-    n = x.shape[0]
-    if x.rank == 3:
-        wide = _conv(
-            ops.unsqueeze(x, [1]),
-            ops.unsqueeze(w, [0]),
-            (1, *strides),
-            [(0, 0), *pads],
-            (1, *dilations),
-            groups,
-        )
-        return ops.squeeze(wide, [1])
-    if x.rank == 4:
-        (top, bottom), (left, right) = pads
-        return ops.conv(x, w, strides, (top, left, bottom, right), dilations, groups)  # type: ignore[arg-type]
-    if x.rank != 5:
-        raise UnsupportedError(f"convolution over {x.rank - 2} spatial axes; up to 3 are supported")
-    # A sum over the kernel's depth of two-dimensional convolutions, the depth being part of the
-    # batch.
-    (front, back), *pads = pads
-    x = ops.pad(x, [0, front, 0, 0, 0], [0, back, 0, 0, 0])
-    depth = ops.conv_size(x.shape[1], w.shape[0], strides[0], dilations[0], 0, 0)  # type: ignore[arg-type]
-    total: Value | None = None
-    for k in range(_static(w.shape[0], "the filter's depth")):
-        layers = ops.slice_axis(x, 1, k * dilations[0], depth, strides[0])
-        flat = ops.reshape(layers, (ops.product([n, depth]), *x.shape[2:]))
-        part = _conv(
-            flat,
-            ops.squeeze(ops.slice_axis(w, 0, k, 1), [0]),
-            strides[1:],
-            pads,
-            dilations[1:],
-            groups,
-        )
-        total = part if total is None else ops.add(total, part)
-    assert total is not None
-    return ops.reshape(total, (n, depth, *total.shape[1:]))
 
 
 def ConvTranspose(
@@ -1157,7 +1098,7 @@ def ConvTranspose(
 ) -> Value:
     strides, dilations = _window(x, kernel_shape, strides, dilations)
     rank = x.rank - 2
-    kernel = [_static(d, "the filter's size") for d in w.shape[2:]]
+    kernel = [ops.static(d, "the filter's size") for d in w.shape[2:]]
     extra = list(output_padding) or [0] * rank
     around: list[tuple[int, int]] = []
     if output_shape or auto_pad in ("SAME_UPPER", "SAME_LOWER"):
@@ -1165,12 +1106,12 @@ def ConvTranspose(
             size = lift(x.shape[2 + k])
             wanted = output_shape[-rank + k] if output_shape else size * strides[k]
             full = (size - 1) * strides[k] + extra[k] + (kernel[k] - 1) * dilations[k] + 1
-            total = _static(as_dim(full - wanted), "the padding for the given output size")
+            total = ops.static(as_dim(full - wanted), "the padding for the given output size")
             small, large = total // 2, total - total // 2
             around.append((small, large) if auto_pad == "SAME_UPPER" else (large, small))
     else:
         around = _pads(x.shape[2:], kernel, strides, dilations, auto_pad, pads)  # type: ignore[assignment]
-    y = _conv_transpose(
+    y = ops.convolve_transpose(
         channels_last(x),
         ops.transpose(w, (*range(2, w.rank), 0, 1)),
         strides,
@@ -1180,45 +1121,6 @@ def ConvTranspose(
         extra,
     )
     return channels_first(ops.add(y, b) if b is not None else y)
-
-
-def _conv_transpose(
-    x: Value,
-    w: Value,
-    strides: Sequence[int],
-    pads: list[tuple[int, int]],
-    dilations: Sequence[int],
-    groups: int,
-    extra: Sequence[int],
-) -> Value:
-    """x [N, spatial..., C] by w [k..., C, M/groups]."""
-    if x.rank == 3:
-        y = _conv_transpose(
-            ops.unsqueeze(x, [1]),
-            ops.unsqueeze(w, [0]),
-            (1, *strides),
-            [(0, 0), *pads],
-            (1, *dilations),
-            groups,
-            (0, *extra),
-        )
-        return ops.squeeze(y, [1])
-    if x.rank == 4:
-        (top, bottom), (left, right) = pads
-        return ops.conv_transpose(
-            x, w, strides, (top, left, bottom, right), dilations, groups, extra
-        )
-    # The adjoint of a convolution: the flipped filters over x with zeros between its elements.
-    *kernel, c, m = w.shape
-    r = len(kernel)
-    f = ops.reshape(ops.flip(w, range(r)), (*kernel, groups, as_dim(lift(c) // groups), m))
-    f = ops.transpose(f, (*range(r), r + 1, r, r + 2))
-    f = ops.reshape(f, (*kernel, as_dim(lift(c) // groups), as_dim(lift(m) * groups)))
-    reach = [(k - 1) * d for k, d in zip(kernel, dilations)]
-    around: Pads = [
-        (e - before, e - after + more) for e, (before, after), more in zip(reach, pads, extra)
-    ]
-    return _conv(ops.dilate(x, (1, *strides, 1)), f, [1] * r, around, dilations, groups)
 
 
 # ---- pooling ------------------------------------------------------------------------------------
@@ -1363,10 +1265,11 @@ def Resize(
         out, factor = integers(sizes, "sizes"), [None] * len(at)
         if keep_aspect_ratio_policy != "stretch":
             ratios = [
-                _static(o, "a size") / _static(x.shape[a], "a dimension") for o, a in zip(out, at)
+                ops.static(o, "a size") / ops.static(x.shape[a], "a dimension")
+                for o, a in zip(out, at)
             ]
             ratio = min(ratios) if keep_aspect_ratio_policy == "not_larger" else max(ratios)
-            out = [math.floor(ratio * _static(x.shape[a], "a dimension") + 0.5) for a in at]
+            out = [math.floor(ratio * ops.static(x.shape[a], "a dimension") + 0.5) for a in at]
             factor = [ratio] * len(at)
     else:
         given = [float(s) for s in literal(scales, "scales").ravel()]
@@ -1645,7 +1548,7 @@ def ConvInteger(
         zero = ops.cast(w_zero, "i32")
         right = ops.sub(right, ops.reshape(zero, ()) if zero.size == 1 else along(zero, 0, w.rank))
     strides, dilations = _window(x, kernel_shape, strides, dilations)
-    kernel = [_static(d, "the filter's size") for d in w.shape[2:]]
+    kernel = [ops.static(d, "the filter's size") for d in w.shape[2:]]
     around = _pads(x.shape[2:], kernel, strides, dilations, auto_pad, pads)
     left = ops.pad(left, [0, 0, *(b for b, _ in around)], [0, 0, *(a for _, a in around)])
     n = x.shape[0]
