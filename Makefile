@@ -32,6 +32,9 @@ $(VENV)/.ready: pyproject.toml
 	       "Name another with: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --editable '.[dev]'
+# Chainer's setup script imports pkg_resources, which setuptools 80 no longer has.
+	$(BIN)/pip install --quiet 'setuptools<80' wheel
+	$(BIN)/pip install --quiet --no-build-isolation chainer==7.8.1
 	@touch $@
 
 runner/node_modules/.ready: runner/package.json runner/package-lock.json
