@@ -99,7 +99,7 @@ class Op:
     infer: Callable[..., Sequence[tuple[Shape, str]]]  # (*inputs, **attrs) -> (shape, dtype)...
     # map: (node, read, idx) -> Expr, where read(k, index) is element `index` of input k
     element: Callable[..., Expr] | None = None
-    numpy: Callable[..., np.ndarray] | None = None  # (*arrays, **attrs); None: never folded
+    numpy: Callable[..., Any] | None = None  # (*arrays, **attrs) -> array(s); None: never folded
     pointwise: bool = False  # map whose element idx depends on elements idx (broadcast) of inputs
     grows: bool = False  # the output may be much larger than the inputs: folding costs download
 
@@ -272,6 +272,7 @@ def evaluate(value: Value, memo: dict[Value, np.ndarray] | None = None) -> np.nd
             assert v.node.op.numpy is not None
             with np.errstate(all="ignore"):
                 out = v.node.op.numpy(*(memo[i] for i in v.inputs), **v.attrs)
+            out = out[v.index] if isinstance(out, tuple) else out
             shape: Any = v.shape  # integers, since v is constant
             memo[v] = np.asarray(out).astype(DTYPES[v.dtype], copy=False).reshape(shape)
     return memo[value]
