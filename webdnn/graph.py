@@ -102,6 +102,9 @@ class Op:
     numpy: Callable[..., Any] | None = None  # (*arrays, **attrs) -> array(s); None: never folded
     pointwise: bool = False  # map whose element idx depends on elements idx (broadcast) of inputs
     grows: bool = False  # the output may be much larger than the inputs: folding costs download
+    # opaque: what the kernel has besides the sizes of its operands. (node, read) -> the attributes
+    # of a `kernel.Opaque`, or the parts of a `kernel.Instance` (`lower.Lowering.opaque`)
+    kernel: Callable[..., Mapping[str, Any]] | None = None
 
     def __call__(self, *inputs: Value, **attrs: Any) -> Value:
         """Output 0 of the node."""

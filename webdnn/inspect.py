@@ -157,6 +157,8 @@ def flops(kernel: Kernel) -> int:
             summed = math.prod(axes[name] for name in _SUMMED[kernel.template])
             every = math.prod(axes.values())
             return 2 * every + every // summed * sum(cost(store.value) for store in kernel.stores)
+        case Opaque():
+            return upper(kernel.attrs.get("items", 1)) * upper(kernel.attrs.get("cost", 0))
     return 0
 
 

@@ -135,7 +135,38 @@ class Instance:
 
 @dataclass(frozen=True)
 class Opaque:
-    """A kernel of text written by hand for each target; `attrs` are its sizes (int or Expr)."""
+    """A kernel of text written by hand for each target: `templates/NAME.c` and `NAME.wgsl`.
+
+    It is what becomes of an operator of kind "opaque" (`Op("top_k", "opaque", infer, None, numpy,
+    kernel=...)`), whose operands and results always lie compactly in memory, results in buffers of
+    their own. `attrs` are the node's attributes, what `Op.kernel(node, read)` adds, and
+
+        x{k}_{j}   the size of axis j of input k (int or Expr)
+        inputs, outputs   the slot of each
+
+    where `Op.kernel` may give
+
+        items      independent pieces of work (int or Expr; 1): what threads share, and the
+                   workgroups of a dispatch
+        cost       floating-point operations of one item, roughly (int or Expr; 1000): how many
+                   items a thread takes at a time, and how dispatches are cut into submits
+        scratch    bytes of memory of its own that each thread has (wasm; 0)
+
+    In the templates every attribute that is an int or an Expr is the text of a run-time parameter
+    (or literal) under its name, so that kernels of equal text are one; `attrs` holds the values
+    themselves for `$if` and `$for`. `read(k, "i")` is the text of element i of input k (bool is
+    read as i32 0/1, f16 as f32), `out0`, `out1` ... name the results, arrays of their storage
+    dtype:
+
+        .c     for (int item = begin; item < end; item++) { ... ${out0}[i] = ${read(0, "i")}; }
+               `scratch` is a char*; the functions of prelude.h are at hand
+        .wgsl  a whole entry point; `${item}` is the number of its workgroup, to be compared with
+               `${items}`: @compute @workgroup_size(64) fn main(@builtin(workgroup_id) wg:
+               vec3<u32>, @builtin(local_invocation_index) index: u32) { let item = ${item}; if
+               (item >= ${items}) { return; } ... }; the functions of maths.wgsl are at hand
+
+    A template is listed in tests/test_architecture.py.
+    """
 
     name: str
     template: str

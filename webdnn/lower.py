@@ -30,7 +30,7 @@ from .expr import (
     walk,
 )
 from .fuse import SLOTS, Fusion, Region
-from .graph import Value, as_dim, evaluate, scalar_dtype, storage, type_text
+from .graph import Node, Value, as_dim, evaluate, scalar_dtype, storage, type_text
 from .kernel import (
     Buffer,
     Instance,
@@ -181,6 +181,7 @@ class Lowering:
         self.downloaded: dict[int, Value] = {}  # buffers whose content is a part of the download
         self.prepare: list[Step] = []
         self.steps: list[Step] = []
+        self.launched: set[Node] = set()  # opaque nodes, which may have several values
         self.origins: dict[Value, str] = {}
         for name, v in fusion.graph.names.items():
             self.origins.setdefault(v, name)
@@ -247,6 +248,7 @@ class Lowering:
                 part in self.fusion.stored
                 and part not in self.placed
                 and part.node.op.kind != "opaque"
+                and not any(u.node.op.kind == "opaque" for u in self.fusion.users[part])
             ):
                 self.placed[part] = inside
             start = start + part.shape[v.attrs["axis"]]
@@ -341,26 +343,40 @@ class Lowering:
             self.emit(Loop("concat", axes, (), (), (store,), b.finish(), self.origin([v])), b, v)
 
     def opaque(self, v: Value) -> None:
-        """A hand-written kernel; its outputs are buffers of their own."""
+        """A kernel that never fuses; its outputs are buffers of their own."""
         node = v.node
-        if v.index != min(o.index for o in node.outputs if o in self.placed):
+        if node in self.launched:
             return
+        self.launched.add(node)
         b = Builder(self)
-        for i in node.inputs:
-            place = self.weight(i) if i.constant else self.placed[i]
-            b.slot(place.buffer)
+        inputs = [self.weight(i) if i.constant else self.placed[i] for i in node.inputs]
         for o in node.outputs:
             if o not in self.placed:
                 self.placed[o] = self.buffer("temp", o.dtype, o.shape)
-            b.slot(self.placed[o].buffer, write=True)
-        sizes = {f"x{k}_{j}": d for k, i in enumerate(node.inputs) for j, d in enumerate(i.shape)}
-        self.emit(
-            Opaque(
-                node.op.name, node.op.name, {**node.attrs, **sizes}, b.finish(), self.origin([v])
-            ),
-            b,
-            v,
-        )
+        outputs = [self.placed[o] for o in node.outputs]
+        if all(o.size == 0 for o in node.outputs):
+            return
+        define = node.op.kernel
+        parts = dict(define(node, lambda k, at: b.pull(node.inputs[k], at))) if define else {}
+        name, origin = node.op.name, self.origin(node.outputs)
+        if "stores" in parts:
+            stores = tuple(b.store(outputs[k], at, value) for k, at, value in parts.pop("stores"))
+            template = parts.pop("template", name)
+            kernel: Kernel = Instance(
+                name, template, **parts, stores=stores, slots=b.finish(), origin=origin
+            )
+        else:
+            sizes = {
+                f"x{k}_{j}": d for k, i in enumerate(node.inputs) for j, d in enumerate(i.shape)
+            }
+            slots = {
+                "inputs": tuple(b.slot(place.buffer) for place in inputs),
+                "outputs": tuple(b.slot(place.buffer, write=True) for place in outputs),
+            }
+            kernel = Opaque(
+                name, name, {**node.attrs, **sizes, **parts, **slots}, b.finish(), origin
+            )
+        self.emit(kernel, b, v)
 
     def region(self, r: Region) -> None:
         """A template or a reduction with everything around it."""

@@ -309,25 +309,26 @@ _TEMPLATES: Mapping[str, Callable[[Instance], Printed]] = {
 
 
 def _opaque(kernel: Opaque) -> Printed:
-    """Hand-written text: every attribute that is a size becomes a parameter of the same name.
-
-    `items` (1 unless given) are the independent work items, `scratch` the bytes that each thread
-    needs.
-    """
-    values = [
-        (k, v)
-        for k, v in kernel.attrs.items()
-        if isinstance(v, (int, Expr)) and not isinstance(v, bool)
+    """Hand-written text, with what `kernel.Opaque` promises to it."""
+    attrs = kernel.attrs
+    sizes = [
+        (k, v) for k, v in attrs.items() if isinstance(v, (int, Expr)) and not isinstance(v, bool)
     ]
-    env = {**kernel.attrs, **{k: f"p{i}" for i, (k, _) in enumerate(values)}}
+    env = {
+        **attrs,
+        **{k: f"p{i}" for i, (k, _) in enumerate(sizes)},
+        **{f"out{k}": f"b{slot}" for k, slot in enumerate(attrs["outputs"])},
+        "read": lambda k, index: f"b{attrs['inputs'][k]}[{index}]",
+        "attrs": attrs,
+    }
     return Printed(
         kernel.name,
         render(_template(kernel.template + ".c"), env),
         kernel.slots,
-        tuple(v for _, v in values),
-        kernel.attrs.get("items", 1),
-        1,
-        kernel.attrs.get("scratch", 0),
+        tuple(v for _, v in sizes),
+        attrs.get("items", 1),
+        grain(1 / 4, attrs.get("cost", 1000)),
+        attrs.get("scratch", 0),
         kernel.origin,
     )
 

@@ -22,16 +22,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import WebDNNError
+from ..expr import Expr
 from ..kernel import (
     Instance,
     Kernel,
     Loop,
+    Opaque,
     Program,
     Step,
 )
 from .integers import to_json
 from .schedule import depthwise_loop
-from .wgsl_dialect import Printed
+from .template import render
+from .wgsl_dialect import Printed, Wgsl, linear_grid, template, times
 from .wgsl_gemm import print_gemm
 from .wgsl_loops import print_loop
 
@@ -45,9 +48,30 @@ def print_kernel(kernel: Kernel) -> Printed:
             return print_loop(depthwise_loop(kernel))
         case Instance(template="matmul" | "conv"):
             return print_gemm(kernel)
+        case Opaque():
+            return print_opaque(kernel)
     raise WebDNNError(
         f"kernel {kernel.name}: {kernel.template!r} has no text for WebGPU; use the wasm target"
     )
+
+
+def print_opaque(kernel: Opaque) -> Printed:
+    """Hand-written text, with what `kernel.Opaque` promises to it."""
+    attrs = kernel.attrs
+    items = attrs.get("items", 1)
+    d = Wgsl(kernel.name, kernel.slots, ())
+    env: dict[str, Any] = {**attrs, "items": d.text(items)}
+    for name, value in attrs.items():
+        if isinstance(value, (int, Expr)) and not isinstance(value, bool):
+            env[name] = d.text(value)
+    for k, slot in enumerate(attrs["outputs"]):
+        env[f"out{k}"] = f"b{slot}"
+    env["read"] = lambda k, index: d.element(attrs["inputs"][k], index)
+    env["attrs"] = attrs
+    grid, width = linear_grid(items)
+    env["item"] = "i32(wg.x)" if width is None else f"i32(wg.y) * {d.text(width)} + i32(wg.x)"
+    main = render(template(kernel.template), env)
+    return d.printed(kernel.name, main, "", grid, times(items, attrs.get("cost", 1000)))
 
 
 def build(program: Program, bindings: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:

@@ -355,6 +355,12 @@ class Wgsl(Dialect):
             args[0] = names[e.args[0]]
         return form.format(*args, v="4" if wide else "", T=vector(TYPE[e.dtype], wide))
 
+    def text(self, e: Dim) -> str:
+        """A size as text: a literal or a parameter."""
+        scope: dict[Expr, str] = {}
+        self.block([lift(e)], scope)
+        return scope[lift(e)]
+
     def splat(self, text: str, e: Expr, wide: bool) -> str:
         return f"vec4<{TYPE[e.dtype]}>({text})" if wide and not self.wide(e) else text
 

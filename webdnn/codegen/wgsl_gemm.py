@@ -264,10 +264,8 @@ class GemmPrinter:
         return select(inside, a, 0.0)
 
     def text(self, e: Dim) -> str:
-        """A size as text: a literal or a parameter."""
-        scope: dict[Expr, str] = {}
-        self.d.block([lift(e)], scope)
-        return scope[lift(e)]
+        """A size as text."""
+        return self.d.text(e)
 
     def print(self, M: Dim, N: Dim, K: Dim, Z: Dim) -> Printed:
         tile, d, kernel = self.tile, self.d, self.kernel
