@@ -30,12 +30,13 @@ MAY_IMPORT = {
 }
 ENTRIES = {"__init__", "cli", "inspect"}
 
-# Hand-written text of a target: what computes matrix products and convolutions, the mathematics
+# Hand-written text of a target: what computes products, convolutions, recurrences, the mathematics
 # that a target lacks, the frame of a module, and what never fuses. Everything else is printed from
 # expressions. A new kernel is seldom worth a new row.
 TEMPLATES = {
-    "columns.c", "conv.c", "depthwise.c", "matmul.c", "tile.c", "module.c", "prelude.h",
+    "columns.c", "conv.c", "depthwise.c", "matmul.c", "recurrent.c", "tile.c", "module.c", "prelude.h",
     "gemm_register.wgsl", "gemm_tile.wgsl", "maths.wgsl",
+    "arg_top_k.c", "arg_top_k.wgsl",
 }  # fmt: skip
 TARGET_TEXT = ("@workgroup_size", "@compute", "var<storage", "__builtin_wasm", "vector_size(")
 

@@ -289,7 +289,9 @@ class Graph:
     """Inputs, named outputs, and where the imported model's own value names lie now.
 
     `names` maps a name in the source model to a value of this graph that equals it (if it still
-    exists); `dims` are the symbolic dimensions in the order of their declaration.
+    exists); `dims` are the symbolic dimensions in the order of their declaration. An output whose
+    length only a run finds has its largest shape, and in `counts` the true one, over dimensions
+    that are named as the scalar outputs which hold them (`ops.selection.settled`).
     """
 
     inputs: tuple[Value, ...]
@@ -297,6 +299,7 @@ class Graph:
     names: dict[str, Value] = field(default_factory=dict)
     dims: tuple[Expr, ...] = ()
     name: str = "model"
+    counts: dict[str, Shape] = field(default_factory=dict)
 
     def values(self) -> list[Value]:
         """Every value that the outputs need, inputs before users; graph inputs first."""
@@ -415,7 +418,7 @@ def rewrite(
 
     inputs = tuple(run(v) for v in graph.inputs)
     outputs = {k: run(v) for k, v in graph.outputs.items()}
-    result = Graph(inputs, outputs, {}, graph.dims, graph.name)
+    result = Graph(inputs, outputs, {}, graph.dims, graph.name, graph.counts)
     live = set(result.values())
 
     def computed(v: Value, among: Container[Value]) -> bool:

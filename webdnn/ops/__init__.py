@@ -8,6 +8,7 @@ evaluates shape arithmetic. Frontends and passes build graphs from these names a
 lists its own in `__all__`.
 """
 
+from .einsum import *
 from .elementwise import *
 from .indexing import *
 from .known import *
@@ -16,4 +17,5 @@ from .movement import *
 from .recurrent import *
 from .reduce import *
 from .resize import *
+from .selection import *
 from .spatial import *

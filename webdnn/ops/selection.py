@@ -1,0 +1,374 @@
+"""Choosing elements: sorting, the greatest k, the positions of what is true, and how many there are.
+
+    >>> from webdnn.graph import placeholder
+    >>> top_k(placeholder("x", (4, 1000), "f32"), 5, axis=1)
+    (gather_elements:f32[4,5], arg_top_k:i64[4,5])
+
+Order is total: of equal elements the one with the lower index goes first, -0 equals 0, and NaN is
+greater than every number (as numpy and PyTorch sort). `arg_top_k` is the one kernel; sorting is
+k = n. `first_true` finds positions by binary search in prefix sums, without a kernel of its own.
+
+A result whose length is only known after a run has the length of its upper bound; `counted` ties
+the number of its valid elements to it, and `settled` turns such a graph into an ordinary one, with
+that number as a further output (`Graph.counts`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import UnsupportedError
+from ..expr import (
+    Dim,
+    Expr,
+    dim,
+    free,
+    lift,
+    load,
+    logical_and,
+    maximum,
+    minimum,
+    select,
+    substitute,
+    var,
+    walk,
+)
+from ..graph import (
+    Graph,
+    Node,
+    Op,
+    Shape,
+    Value,
+    as_dim,
+    constant,
+    scalar_dtype,
+    storage,
+    type_text,
+    upper,
+)
+from . import elementwise
+from .elementwise import add, cast, div, less, mod, not_equal, sub, where
+from .indexing import gather_elements
+from .known import ints
+from .movement import concat, expand, iota, product, reshape, transpose, unsqueeze
+from .reduce import cumsum, reduce_sum
+
+# ---- the greatest k ------------------------------------------------------------------------------
+
+LOCAL = 1024  # so many elements WebGPU sorts in workgroup memory
+
+
+def order_keys(x: np.ndarray, largest: bool) -> np.ndarray:
+    """Unsigned keys whose ascending order is the one of `arg_top_k`."""
+    if x.dtype == bool:
+        x = x.astype(np.int32)
+    if x.dtype.kind == "f":
+        bits = (x.astype(np.float32) + np.float32(0)).view(np.uint32)
+        keys = np.where(bits >> 31, ~bits, bits | 0x80000000).astype(np.uint64)
+        keys = np.where(np.isnan(x), np.uint64(0xFFFFFFFF), keys)
+    else:
+        keys = (x.astype(np.int64) + (2**31 if x.dtype.kind == "i" else 0)).astype(np.uint64)
+    return np.uint64(2**40) - keys if largest else keys
+
+
+def _arg_top_k_numpy(x: np.ndarray, *, k: int, largest: bool) -> np.ndarray:
+    return np.argsort(order_keys(x, largest), axis=1, kind="stable")[:, :k]
+
+
+def _arg_top_k_kernel(node: Node, read: Any) -> dict[str, Any]:
+    (x,) = node.inputs
+    rows, n = x.shape
+    k = node.attrs["k"]
+    return {
+        "items": rows,
+        "cost": as_dim(lift(n) * 4),
+        "scratch": as_dim(lift(k) * 8),
+        "kind": storage(x.dtype),
+        "local": upper(k) <= LOCAL,
+        "most": upper(k),
+    }
+
+
+ARG_TOP_K = Op(
+    "arg_top_k",
+    "opaque",
+    lambda x, *, k, largest: [((x.shape[0], k), "i64")],
+    None,
+    _arg_top_k_numpy,
+    kernel=_arg_top_k_kernel,
+)
+
+
+def arg_top_k(x: Value, k: Any, axis: int = -1, largest: bool = True) -> Value:
+    """The indices (i64) of the k greatest elements along an axis, greatest first.
+
+    Not `largest`: the k least, least first. Of equal elements the lower index goes first; NaN is
+    greater than every number. Raises UnsupportedError if there are fewer than k elements.
+    """
+    axis %= x.rank
+    k = as_dim(k)
+    n = x.shape[axis]
+    if upper(k) > upper(n) or (isinstance(k, int) and k < 0):
+        raise UnsupportedError(f"top_k: {k} of the {n} elements of axis {axis} of {type_text(x)}")
+    perm = [d for d in range(x.rank) if d != axis] + [axis]
+    moved = transpose(x, perm)
+    rows = product(moved.shape[:-1])
+    found = ARG_TOP_K(reshape(moved, (rows, n)), k=k, largest=bool(largest))
+    found = reshape(found, (*moved.shape[:-1], k))
+    return transpose(found, [perm.index(d) for d in range(x.rank)])
+
+
+def top_k(
+    x: Value, k: Any, axis: int = -1, largest: bool = True, sorted: bool = True
+) -> tuple[Value, Value]:
+    """(values, indices i64) of the k greatest elements along an axis; see `arg_top_k`.
+
+    Always sorted: not `sorted` asks for no particular order, and gets this one.
+    """
+    at = arg_top_k(x, k, axis, largest)
+    return gather_elements(x, at, axis), at
+
+
+def sort(x: Value, axis: int = -1, descending: bool = False) -> tuple[Value, Value]:
+    """(values, indices i64) of all elements along an axis in order, stable both ways."""
+    return top_k(x, x.shape[axis % x.rank], axis, descending)
+
+
+# ---- the positions of what is true ---------------------------------------------------------------
+
+
+def _search_element(node: Node, read: Callable[[int, Any], Expr], idx: tuple[Any, ...]) -> Expr:
+    x, _ = node.inputs
+    row, n = idx[0], lift(x.shape[1])
+    value = read(1, idx)
+    low: Any = lift(0)
+    step = 1 << max(0, upper(x.shape[1]).bit_length() - 1)
+    while step:
+        probe = low + step
+        at = maximum(minimum(probe, n) - 1, 0)
+        low = select(logical_and(probe < n + 1, read(0, (row, at)) < value), probe, low)
+        step //= 2
+    return lift(low)
+
+
+def _search_numpy(x: np.ndarray, values: np.ndarray) -> np.ndarray:
+    rows = [np.searchsorted(a, v) for a, v in zip(x, values)]
+    return np.array(rows, np.int64).reshape(values.shape)
+
+
+SEARCH = Op(
+    "search_sorted",
+    "map",
+    lambda x, values: [(values.shape, "i64")],
+    _search_element,
+    _search_numpy,
+)
+
+
+def search_sorted(x: Value, values: Value) -> Value:
+    """How many elements of each row of x [R, n] (ascending) are less than values [R, m] -> i64."""
+    if x.rank != 2 or values.rank != 2 or x.shape[0] != values.shape[0] or x.dtype != values.dtype:
+        raise UnsupportedError(f"search_sorted: {type_text(values)} in {type_text(x)}")
+    return SEARCH(x, values)
+
+
+def first_true(mask: Value, k: Dim) -> Value:
+    """mask bool [R, n] -> i64 [R, k]: where the 1st, 2nd ... k-th true element of each row is.
+
+    Where a row has fewer, the index is n.
+    """
+    rows = mask.shape[0]
+    wanted = add(iota((1, k), 1), 1)
+    return search_sorted(cumsum(cast(mask, "i32"), 1), expand(wanted, (rows, k)))
+
+
+def non_zero(x: Value) -> tuple[Value, Value]:
+    """(positions i64 [rank, x.size], count i64 []): where x is not 0, in row-major order.
+
+    The first `count` columns are valid.
+    """
+    zero = constant(0, x.dtype) if x.dtype != "bool" else None
+    mask = reshape(x if zero is None else not_equal(x, zero), (1, x.size))
+    at = first_true(mask, x.size)
+    rows = []
+    rest = at
+    for d in reversed(x.shape):
+        size = ints(d, "i64")
+        rows.append(mod(rest, size) if len(rows) < x.rank - 1 else rest)
+        rest = div(rest, size)
+    found = concat(rows[::-1], 0) if rows else expand(constant(0, "i64"), (0, 1))
+    return found, reshape(reduce_sum(cast(mask, "i64"), [1]), ())
+
+
+# ---- lengths that are known after a run ----------------------------------------------------------
+
+_MARK = "#"  # begins the name of a dimension that `counted` makes, until `settled` names it
+
+
+def _counted_infer(x: Value, count: Value, *, axis: int, size: Expr) -> list[tuple[Shape, str]]:
+    return [((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)]
+
+
+COUNTED = Op("counted", "map", _counted_infer, lambda node, read, idx: read(0, idx))
+
+
+def counted(x: Value, axis: int, count: Value) -> Value:
+    """x, of which only the first `count` (a scalar) elements along an axis exist.
+
+    The axis becomes a dimension of its own, up to what it was, which is settled after a run.
+    A graph that holds such values must go through `settled`.
+    """
+    axis %= x.rank
+    count = cast(reshape(count, ()), "i64")
+    # From 1, so that divisions by it are resolved: where there is none, no element is read either.
+    size = dim(f"{_MARK}{id(count)}.{id(x)}.{axis}", 1, max(1, upper(x.shape[axis])))
+    return COUNTED(x, count, axis=axis, size=size)
+
+
+def is_counted(d: Any) -> bool:
+    """Whether a dimension depends on what a run finds."""
+    return isinstance(d, Expr) and any(x.args[0].startswith(_MARK) for x in free(d, "dim"))
+
+
+def settled(graph: Graph) -> Graph:
+    """The graph with every `counted` axis at its upper bound, and what was counted as outputs.
+
+    What is computed from the elements beyond the count is never seen, as long as no operator mixes
+    them with those before: anything element by element, or along other axes, goes; sums over what
+    was counted, or a reshape that changes its stride, raise UnsupportedError.
+    """
+    marks = [v for v in graph.values() if v.op == "counted"]
+    if not marks:
+        return graph
+    new: dict[Value, Value] = {}
+    bounds: dict[Expr, Dim] = {}
+    counts: dict[Expr, Value] = {}
+    for v in graph.values():
+        if v.op == "input" or v.constant:
+            new[v] = v
+        elif v.op == "counted":
+            x, count = (new[i] for i in v.inputs)
+            size = v.attrs["size"]
+            bounds[size] = x.shape[v.attrs["axis"]]
+            counts[size] = count
+            new[v] = x
+        elif v.op == "ints" and any(map(is_counted, v.attrs["values"])):
+            parts = [_value_of(e, counts) for e in v.attrs["values"]]
+            flat = concat([reshape(p, (1,)) for p in parts], 0)
+            new[v] = reshape(cast(flat, v.dtype), v.shape)
+        else:
+            if any(is_counted(d) for i in v.inputs for d in i.shape):
+                _check_rows(v)
+            attrs = {k: _bounded(a, bounds) for k, a in v.attrs.items()}
+            new[v] = v.node.op.node(tuple(new[i] for i in v.inputs), attrs).outputs[v.index]
+    outputs = {name: new[v] for name, v in graph.outputs.items()}
+    shapes: dict[str, Shape] = {}
+    names: dict[Expr, Expr] = {}
+    for name, v in graph.outputs.items():
+        if not any(map(is_counted, v.shape)):
+            continue
+        for size in [e for d in v.shape for e in free(d, "dim") if is_counted(e)]:
+            if size not in names:
+                number = f"{name}.count"
+                while number in outputs:
+                    number += "_"
+                names[size] = dim(number, 0, upper(bounds[size]))
+                outputs[number] = counts[size]
+        shapes[name] = tuple(as_dim(substitute(lift(d), names)) for d in v.shape)
+    named = {k: new[v] for k, v in graph.names.items() if v in new}
+    kept = {k: v for k, v in named.items() if not any(map(is_counted, graph.names[k].shape))}
+    return Graph(graph.inputs, outputs, kept, graph.dims, graph.name, shapes)
+
+
+def _bounded(a: Any, bounds: Mapping[Expr, Dim]) -> Any:
+    """An attribute with upper bounds in the place of what was counted."""
+    if isinstance(a, Expr):
+        return as_dim(substitute(a, bounds))
+    return tuple(_bounded(x, bounds) for x in a) if isinstance(a, tuple) else a
+
+
+def _value_of(e: Any, counts: Mapping[Expr, Value]) -> Value:
+    """An integer expression over counted dimensions as a value (i64)."""
+    if not is_counted(e):
+        return ints(e, "i64")
+    names = {
+        "add": "add", "sub": "sub", "mul": "mul", "min": "min_", "max": "max_",
+        "floordiv": "div", "mod": "mod",
+    }  # fmt: skip
+    done: dict[Expr, Value] = {}
+    for x in walk(e):
+        if x in counts:
+            done[x] = counts[x]
+        elif x.op in ("const", "dim"):
+            done[x] = ints(as_dim(x), "i64")
+        elif x.op in names:
+            done[x] = getattr(elementwise, names[x.op])(*(done[a] for a in x.args))
+        else:
+            raise UnsupportedError(
+                f"a size {e} computed of what a run finds: {x.op} is not covered"
+            )
+    return done[e]
+
+
+def _check_rows(v: Value) -> None:
+    """Raises UnsupportedError where an operator mixes what exists with what lies beyond it."""
+    op = v.node.op
+    where_ = [k for i in v.inputs for k, d in enumerate(i.shape) if is_counted(d)]
+    problem = ""
+    if op.kind == "map":
+        for e in _indices(v):
+            if any(is_counted(d) for d in free(e, "dim")):
+                problem = "reads positions that depend on the length"
+    elif op.kind == "reduce":
+        x = v.inputs[0]
+        if any(is_counted(x.shape[k]) for k in v.attrs["axes"]):
+            problem = "combines elements along the counted axis"
+    elif op.kind == "template":
+        a, b = v.inputs
+        rows = a.shape[:1] if v.op != "matmul" else a.shape[:-1]
+        if any(map(is_counted, b.shape)) or any(map(is_counted, a.shape[len(rows) :])):
+            problem = "combines elements along the counted axis"
+    elif any(is_counted(d) for i in v.inputs for d in i.shape[1:]) or where_ != [0]:
+        problem = "needs to know how many there are"
+    if problem:
+        shapes = re.sub(rf"{_MARK}[\d.]+", "?", ", ".join(map(type_text, v.inputs)))
+        raise UnsupportedError(
+            f"{v.op} of ({shapes}) {problem}, which only a run finds out. Supported after "
+            "NonMaxSuppression, NonZero and the like is what goes element by element or along "
+            "other axes; cut the model before this operator and do the rest in the page"
+        )
+
+
+def _indices(v: Value) -> list[Expr]:
+    """What an element of a map is computed of: all indices and sizes in its expression."""
+    seen: list[Expr] = []
+
+    def read(k: int, idx: Any) -> Expr:
+        i = v.inputs[k]
+        seen.extend(lift(e) for e in idx)
+        flat = lift(0)
+        for e, d in zip(idx, i.shape):
+            flat = flat * upper(d) + e
+        return load(k, flat, scalar_dtype(i.dtype))
+
+    axes = tuple(var(f"i{k}", d) for k, d in enumerate(v.shape))
+    assert v.node.op.element is not None
+    seen.append(v.node.op.element(v.node, read, axes))
+    return seen
+
+
+__all__ = [
+    "arg_top_k",
+    "counted",
+    "first_true",
+    "is_counted",
+    "non_zero",
+    "search_sorted",
+    "settled",
+    "sort",
+    "top_k",
+]
