@@ -176,7 +176,12 @@ def _pools(document: Mapping[str, Any], folder: Path) -> dict[str, int]:
 
 
 # The axes that a template sums over.
-_SUMMED = {"matmul": ("k",), "conv": ("ky", "kx", "c"), "depthwise": ("ky", "kx")}
+_SUMMED = {
+    "matmul": ("k",),
+    "conv": ("ky", "kx", "c"),
+    "depthwise": ("ky", "kx"),
+    "recurrent": ("g", "k"),
+}
 
 
 def _size(axis: Any) -> int:

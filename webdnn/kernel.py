@@ -118,6 +118,15 @@ class Instance:
         holes: "a" as conv's, in terms of b, iy, ix, c; "w" = load of W in ky, kx, c
         attrs: "stride", "dilation", "pad"
         stores: in terms of b, y, x, c and acc(0, 0)
+    `recurrent`:  for each t, in order: the states after step t, by stores
+        vars: n (batch), t, j (hidden unit), g (gate), k (hidden unit of the state before)
+        holes: "r" = load of the recurrent weights, packed [ceil(J/8)][k][g][8] in a buffer of their
+               own; "h" ("c") = the states before the first step in n, j; "reset" (may be absent) =
+               what the last gate's product is taken with instead of the state, in n, t, j,
+               acc(0, 0..G-2) and acc(1, 0)
+        attrs: "reverse" (bool): t runs downwards
+        stores: h (and c) to [n][t][j] of buffers of their own, in terms of n, t, j, acc(0, g): the
+               product of the state with gate g's weights, and acc(1, 0) (acc(1, 1)): h (c) before
     """
 
     name: str

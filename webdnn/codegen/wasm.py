@@ -42,6 +42,8 @@ class _InstancePrinter(Lanes):
     """What the templates see: sizes as parameters, and the holes as text in terms of their
     variables."""
 
+    accs = "acc"
+
     def __init__(self, kernel: Instance) -> None:
         super().__init__(kernel.slots)
         self.kernel = kernel
@@ -105,7 +107,9 @@ class _InstancePrinter(Lanes):
         return "\n".join(lines)
 
     def leaf(self, e: Expr) -> str:
-        return "acc" if e.op == "acc" else super().leaf(e)
+        if e.op != "acc":
+            return super().leaf(e)
+        return self.accs.format(*e.args)
 
     @property
     def heavy(self) -> bool:
@@ -301,10 +305,36 @@ def _depthwise(kernel: Instance) -> Printed:
     return p.printed(env, p.extent("b") * p.extent("y"), 2 / 20, work, p.extent("c") * 4)
 
 
+def _recurrent(kernel: Instance) -> Printed:
+    p = _InstancePrinter(kernel)
+    p.accs = "acc{}_{}"
+    h, gates = p.extent("j"), p.extent("g")
+    holes = kernel.holes
+    phases = [(range(gates), "h")]
+    if "reset" in holes:
+        phases = [(range(gates - 1), "h"), ([gates - 1], "reset")]
+    env = {
+        "H": p.number(h),
+        "T": p.number(p.extent("t")),
+        "G": gates,
+        "R": f"b{p.read('r').args[0]}",
+        "states": len(kernel.stores),
+        "out": [f"b{s.slot}" for s in kernel.stores],
+        "reverse": kernel.attrs["reverse"],
+        "phases": phases,
+        "chains": lambda gates: (0, 4, 2, 1, 1)[len(gates)],
+        "first": lambda name: p.assign(f"first_{name}", "j", holes[name], None),
+        "resets": lambda lane: p.assign("reset", "j", holes["reset"], lane),
+        "stores": p.stores,
+    }
+    return p.printed(env, p.extent("n"), 2 / 20, p.extent("t") * h * h * gates, 16 * h)
+
+
 _TEMPLATES: Mapping[str, Callable[[Instance], Printed]] = {
     "matmul": _matmul,
     "conv": _conv,
     "depthwise": _depthwise,
+    "recurrent": _recurrent,
 }
 
 

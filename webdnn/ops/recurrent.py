@@ -30,8 +30,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedError
-from ..expr import maximum, minimum
-from ..graph import FLOATS, Op, Shape, Value, type_text
+from ..expr import Expr, acc, const, lift, maximum, minimum, select, var
+from ..graph import FLOATS, Node, Op, Shape, Value, type_text
 from . import elementwise
 from .movement import expand, pad, reshape, same, transpose
 
@@ -171,7 +171,43 @@ def _numpy(*arrays: np.ndarray, operands: tuple[str, ...], **attrs: Any) -> Any:
     return out[0] if len(states) == 1 else tuple(out)
 
 
-RECURRENT = Op("recurrent", "opaque", _infer, None, _numpy)
+def _kernel(node: Node, read: Callable[[int, tuple[Any, ...]], Expr]) -> Mapping[str, Any]:
+    """The parts of the template's instance (`kernel.Instance`)."""
+    attrs = node.attrs
+    gates, count = GATES[attrs["cell"]], STATES[attrs["cell"]]
+    size = attrs["hidden"]
+    n, t = (var(name, d) for name, d in zip("nt", node.inputs[0].shape))
+    j, k, g = var("j", size), var("k", size), var("g", gates)
+    at = {name: i for i, name in enumerate(attrs["operands"])}
+
+    def optional(name: str, index: Callable[[int], tuple[Any, ...]]) -> Any:
+        return (lambda i: read(at[name], index(i))) if name in at else None
+
+    old: list[Any] = [acc(1, i, "f32") for i in range(count)]
+    sums: list[Any] = [acc(0, i, "f32") for i in range(gates)]
+    if "restart" in at:
+        fresh = read(at["restart"], (n, t))
+        old, sums = ([select(fresh, 0.0, e) for e in some] for some in (old, sums))
+    x = [read(at["x"], (n, t, i * size + j)) for i in range(gates)]
+    bias = optional("bias", lambda i: (i * size + j,))
+    new = update(x, sums, old, bias, optional("peephole", lambda i: (i, j)), attrs)
+    if "mask" in at:
+        keep = read(at["mask"], (n, t))
+        new = tuple(select(keep, a, b) for a, b in zip(new, old))
+    holes = {"r": read(at["r"], (j // LANES, k, g, j % LANES))}
+    for name in ("h", "c")[:count]:
+        holes[name] = read(at[name + "0"], (n, j)) if name + "0" in at else const(0.0, "f32")
+    if attrs["cell"] == "gru" and not attrs["reset_after"]:
+        holes["reset"] = lift(reset_state(old[0], x, sums, bias, attrs), "f32")
+    return {
+        "vars": {"n": n, "t": t, "j": j, "g": g, "k": k},
+        "holes": holes,
+        "attrs": {"reverse": attrs["reverse"]},
+        "stores": [(i, (n, t, j), lift(e, "f32")) for i, e in enumerate(new)],
+    }
+
+
+RECURRENT = Op("recurrent", "opaque", _infer, None, _numpy, kernel=_kernel)
 
 
 def pack_recurrent(r: Value, gates: int) -> Value:
