@@ -34,7 +34,6 @@ EXCLUDED = {
     r"maxpool_with_argmax": "the second output of MaxPool is not supported",
     r"_antialias": "resizing with antialias is not supported",
     r"empty_set|triu_zero|tril_zero|zero_size_splits|allowzero": "empty tensors are not supported",
-    r"gridsample_bicubic|gridsample_volumetric": "GridSample: bilinear and nearest on images",
     r"test_castlike_(FLOAT|DOUBLE|BFLOAT)": "their second input is empty",
     r"test_not_[234]d": "opset 1",
     r"downsample_scales_\w+_align_corners": "onnxruntime's reading: whole numbers of pixels",

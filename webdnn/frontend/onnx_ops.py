@@ -448,6 +448,20 @@ def GatherND(x: Value, indices: Value, *, batch_dims: int = 0) -> Value:
     return ops.gather_nd(x, indices, batch_dims)
 
 
+def ScatterElements(
+    x: Value, indices: Value, updates: Value, *, axis: int = 0, reduction: str = "none"
+) -> Value:
+    return ops.scatter_elements(x, indices, updates, axis_of(axis, x), reduction)
+
+
+def Scatter(x: Value, indices: Value, updates: Value, *, axis: int = 0) -> Value:
+    return ScatterElements(x, indices, updates, axis=axis)
+
+
+def ScatterND(x: Value, indices: Value, updates: Value, *, reduction: str = "none") -> Value:
+    return ops.scatter_nd(x, indices, updates, reduction)
+
+
 def Pad(
     x: Value,
     pads_input: Value | None = None,
@@ -846,92 +860,12 @@ def _scaled(x: Value, factor: float) -> Value:
 
 
 def Einsum(*xs: Value, equation: str) -> Value:
-    """Pairwise from the left: axes that no later operand needs are summed as early as possible."""
-    left, arrow, right = equation.replace(" ", "").partition("->")
-    terms = left.split(",")
-    if len(terms) != len(xs):
-        raise ModelError(f"the equation {equation!r} has {len(terms)} operands, the node {len(xs)}")
-    # An ellipsis stands for as many axes as the operand has more than letters; name them from the
-    # right.
-    width = [x.rank - len(t.replace("...", "")) if "..." in t else 0 for t, x in zip(terms, xs)]
-    spare = [chr(0x100 + k) for k in range(max(width, default=0))]
-    labels = [t.replace("...", "".join(spare[len(spare) - w :])) for t, w in zip(terms, width)]
-    letters = "".join(labels)
-    if not arrow:
-        right = "..." * any(width) + "".join(
-            sorted(c for c in set(letters) - set(spare) if letters.count(c) == 1)
+    if len(equation.partition("->")[0].split(",")) != len(xs):
+        raise ModelError(
+            f"the equation {equation!r} has {len(equation.partition('->')[0].split(','))} "
+            f"operands, the node {len(xs)}"
         )
-    result = right.replace("...", "".join(spare))
-    operands = []
-    for x, label in zip(xs, labels):
-        if x.rank != len(label):
-            raise ModelError(f"the equation {equation!r} does not fit {type_text(x)}")
-        operands.append(_diagonal(x, label))
-    x, have = operands[0]
-    for k, (y, other) in enumerate(operands[1:], 1):
-        needed = set(result).union(*(label for _, label in operands[k + 1 :]))
-        x, have = _contract(x, have, y, other, needed)
-    extra = [k for k, c in enumerate(have) if c not in result]
-    x = drop_axes(ops.reduce_sum(x, extra), extra, 0) if extra else x
-    have = "".join(c for c in have if c in result)
-    return ops.transpose(x, [have.index(c) for c in result])
-
-
-def _diagonal(x: Value, label: str) -> tuple[Value, str]:
-    """A letter that occurs twice in one operand picks its diagonal."""
-    while len(set(label)) < len(label):
-        a = next(k for k, c in enumerate(label) if label.count(c) > 1)
-        b = label.index(label[a], a + 1)
-        n = x.shape[a]
-        row = ops.iota([n if k == a else 1 for k in range(x.rank)], a)
-        col = ops.iota([n if k == b else 1 for k in range(x.rank)], b)
-        kept = ops.where(ops.equal(row, col), x, constant(0, x.dtype))
-        x = ops.squeeze(ops.reduce_sum(kept, [b]), [b])
-        label = label[:b] + label[b + 1 :]
-    return x, label
-
-
-def _contract(x: Value, a: str, y: Value, b: str, needed: set[str]) -> tuple[Value, str]:
-    """One product of two labelled operands: [batch, rows, sum] by [batch, sum, columns]."""
-    for letters, other in ((a, b), (b, a)):  # axes that only one operand has and nobody needs
-        gone = [k for k, c in enumerate(letters) if c not in other and c not in needed]
-        if gone and letters is a:
-            x, a = (
-                drop_axes(ops.reduce_sum(x, gone), gone, 0),
-                "".join(c for k, c in enumerate(a) if k not in gone),
-            )
-        elif gone:
-            y, b = (
-                drop_axes(ops.reduce_sum(y, gone), gone, 0),
-                "".join(c for k, c in enumerate(b) if k not in gone),
-            )
-    batch = [c for c in a if c in b and c in needed]
-    inner = [c for c in a if c in b and c not in needed]
-    rows, cols = [c for c in a if c not in b], [c for c in b if c not in a]
-    size: dict[str, Dim] = {}
-    for v, letters in ((x, a), (y, b)):
-        for c, d in zip(letters, v.shape):
-            size[c] = d if c not in size or ops.same(size[c], 1) else size[c]
-
-    def arrange(v: Value, letters: str, order: Sequence[str], shape: Sequence[Dim]) -> Value:
-        v = ops.transpose(v, [letters.index(c) for c in order])
-        return ops.reshape(ops.expand(v, [size[c] for c in order]), shape)
-
-    dims = lambda cs: [size[c] for c in cs]  # noqa: E731
-    left = arrange(
-        x,
-        a,
-        [*batch, *rows, *inner],
-        [*dims(batch), ops.product(dims(rows)), ops.product(dims(inner))],
-    )
-    right = arrange(
-        y,
-        b,
-        [*batch, *inner, *cols],
-        [*dims(batch), ops.product(dims(inner)), ops.product(dims(cols))],
-    )
-    out = ops.reshape(MatMul(left, right), [*dims(batch), *dims(rows), *dims(cols)])
-    return out, "".join([*batch, *rows, *cols])
+    return ops.einsum(equation, *xs)
 
 
 # ---- Fourier transforms -------------------------------------------------------------------------
@@ -1121,6 +1055,37 @@ def ConvTranspose(
         extra,
     )
     return channels_first(ops.add(y, b) if b is not None else y)
+
+
+def Col2Im(
+    x: Value,
+    image_shape: Value,
+    block_shape: Value,
+    *,
+    dilations: Sequence[int] = (),
+    pads: Sequence[int] = (),
+    strides: Sequence[int] = (),
+) -> Value:
+    """Overlapping blocks added up: the transposed convolution by filters of a single one each."""
+    image, block = integers(image_shape, "the image's shape"), fixed(block_shape, "the block")
+    rank = len(block)
+    strides, dilations = list(strides) or [1] * rank, list(dilations) or [1] * rank
+    around = _pads(image, block, strides, dilations, "NOTSET", pads)
+    many = math.prod(block)
+    channels = ops.static(x.shape[1], "the number of channels") // many
+    counts: list[Dim] = []
+    extra: list[int] = []
+    for size, (before, after), k, s, d in zip(image, around, block, strides, dilations):
+        span = lift(size) + before + after - ((k - 1) * d + 1)
+        counts.append(as_dim(span // s + 1))
+        extra.append(ops.static(as_dim(span % s), "what the blocks leave of the image"))
+    y = channels_last(ops.reshape(x, (x.shape[0], x.shape[1], *counts)))
+    one = np.eye(many, dtype=np.float32).reshape(many, 1, *block)
+    filters = np.tile(one, (channels, *[1] * (rank + 1))).transpose(*range(2, rank + 2), 0, 1)
+    y = ops.convolve_transpose(
+        y, constant(filters, x.dtype), strides, around, dilations, channels, extra
+    )
+    return channels_first(y)
 
 
 # ---- pooling ------------------------------------------------------------------------------------
@@ -1361,52 +1326,74 @@ def GridSample(
     padding_mode: str = "zeros",
     align_corners: int = 0,
 ) -> Value:
-    """Bilinear or nearest sampling of [N, C, H, W] at grid[N, H', W', (x, y)] in -1..1."""
-    mode = {"bilinear": "linear"}.get(mode, mode)
-    if x.rank != 4 or mode not in ("linear", "nearest"):
+    """Sampling of [N, C, S...] at grid[N, S'..., (..., y, x reversed)] in -1..1."""
+    mode = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
+    if mode not in ("linear", "nearest", "cubic") or x.rank < 4:
         raise UnsupportedError(
-            f"mode {mode!r} on {type_text(x)}; linear and nearest on images are supported"
+            f"mode {mode!r} on {type_text(x)}; linear, nearest and cubic are supported"
         )
+    rank, corners = x.rank - 2, bool(align_corners)
     pixels = channels_last(x)
-    sizes = [ops.cast(ops.ints(d, "i64"), "f32") for d in (x.shape[3], x.shape[2])]
+    sizes = [ops.cast(ops.ints(d, "i64"), "f32") for d in x.shape[2:]]
     at = []
     for k, size in enumerate(sizes):
-        g = ops.squeeze(ops.slice_axis(grid, 3, k, 1), [3])
-        if align_corners:
+        g = ops.squeeze(ops.slice_axis(grid, rank + 1, rank - 1 - k, 1), [rank + 1])
+        if corners:
             p = ops.mul(ops.add(g, 1.0), ops.mul(ops.sub(size, 1.0), 0.5))
         else:
             p = ops.sub(ops.mul(ops.add(g, 1.0), ops.mul(size, 0.5)), 0.5)
-        at.append(_sample_position(p, size, padding_mode, bool(align_corners)))
+        # A cubic's neighbours are brought inside one by one, other positions before they are used.
+        at.append(p if mode == "cubic" else _sample_position(p, size, padding_mode, corners))
 
-    def pick(px: Value, py: Value) -> Value:
+    def pick(where: Sequence[Value]) -> Value:
         columns = [
             ops.cast(ops.min_(ops.max_(p, 0.0), ops.sub(n, 1.0)), "i32")
-            for p, n in zip((px, py), sizes)
+            for p, n in zip(where, sizes)
         ]
-        index = ops.concat([ops.unsqueeze(c, [3]) for c in reversed(columns)], 3)
+        index = ops.concat([ops.unsqueeze(c, [rank + 1]) for c in columns], rank + 1)
         value = ops.gather_nd(pixels, index, 1)
         if padding_mode != "zeros":
             return value
         inside: Value | None = None
-        for p, n in zip((px, py), sizes):
+        for p, n in zip(where, sizes):
             ok = ops.logical_and(ops.greater_equal(p, 0.0), ops.less_equal(p, ops.sub(n, 1.0)))
             inside = ok if inside is None else ops.logical_and(inside, ok)
         assert inside is not None
-        return ops.where(ops.unsqueeze(inside, [3]), value, constant(0.0, x.dtype))
+        return ops.where(ops.unsqueeze(inside, [rank + 1]), value, constant(0.0, x.dtype))
 
     if mode == "nearest":
-        return channels_first(pick(ops.round_(at[0]), ops.round_(at[1])))
+        return channels_first(pick([ops.round_(p) for p in at]))
     low = [ops.floor_(p) for p in at]
-    part = [ops.unsqueeze(ops.sub(p, q), [3]) for p, q in zip(at, low)]
-    rows = []
-    for dy in (0.0, 1.0):
-        a, b = (pick(ops.add(low[0], dx), ops.add(low[1], dy)) for dx in (0.0, 1.0))
-        rows.append(
-            ops.add(ops.mul(a, ops.sub(constant(1.0, "f32"), part[0])), ops.mul(b, part[0]))
-        )
-    return channels_first(
-        ops.add(ops.mul(rows[0], ops.sub(constant(1.0, "f32"), part[1])), ops.mul(rows[1], part[1]))
-    )
+    part = [ops.sub(p, q) for p, q in zip(at, low)]
+    steps = (-1.0, 0.0, 1.0, 2.0) if mode == "cubic" else (0.0, 1.0)
+
+    def interpolated(where: list[Value]) -> Value:
+        """The sum over the steps along the axes that `where` has no position for."""
+        axis = len(where)
+        if axis == rank:
+            return pick(where)
+        total: Value | None = None
+        for step in steps:
+            p = ops.add(low[axis], step)
+            if mode == "cubic":
+                p = _sample_position(p, sizes[axis], padding_mode, corners)
+                weight = _cubic_weight(ops.abs_(ops.sub(part[axis], step)))
+            else:
+                weight = part[axis] if step else ops.sub(constant(1.0, "f32"), part[axis])
+            term = ops.mul(interpolated([*where, p]), ops.unsqueeze(weight, [rank + 1]))
+            total = term if total is None else ops.add(total, term)
+        assert total is not None
+        return total
+
+    return channels_first(interpolated([]))
+
+
+def _cubic_weight(distance: Value, a: float = -0.75) -> Value:
+    """The weight of a pixel at a distance below 2: Keys's kernel."""
+    d = distance
+    near = ops.add(ops.mul(ops.mul(ops.sub(ops.mul(d, a + 2), a + 3), d), d), 1.0)
+    far = ops.sub(ops.mul(ops.add(ops.mul(ops.sub(ops.mul(d, a), 5 * a), d), 8 * a), d), 4 * a)
+    return ops.where(ops.less_equal(d, 1.0), near, far)
 
 
 def _sample_position(p: Value, size: Value, padding: str, corners: bool) -> Value:

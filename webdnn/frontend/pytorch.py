@@ -421,9 +421,7 @@ def _function(
             some, named = pytree.tree_unflatten(leaves, spec)
             result = module(*_copies(some, torch), **_copies(named, torch))
         except Exception as error:
-            shown = ", ".join(
-                f"{names[k]}: {_type(t)}" for k, t in zip(variable, example)
-            )
+            shown = ", ".join(f"{names[k]}: {_type(t)}" for k, t in zip(variable, example))
             raise ModelError(
                 f"the module does not run on the example ({shown}): "
                 f"{type(error).__name__}: {_first(error)}"
@@ -478,9 +476,11 @@ def _tensor(leaf: Any, name: str, floats: set[Any], torch: Any) -> Any:
         return leaf
     leaf = leaf.detach().cpu()
     narrow = {torch.float16, torch.bfloat16}
-    if leaf.dtype == torch.bfloat16 or (
-        leaf.dtype in {torch.float32, *narrow} and len(floats) == 1 and floats <= narrow
-    ) or (leaf.dtype in narrow and floats == {torch.float32}):
+    if (
+        leaf.dtype == torch.bfloat16
+        or (leaf.dtype in {torch.float32, *narrow} and len(floats) == 1 and floats <= narrow)
+        or (leaf.dtype in narrow and floats == {torch.float32})
+    ):
         leaf = leaf.to(next(iter(floats)) if len(floats) == 1 else torch.float32)
     return leaf.contiguous()
 
@@ -597,9 +597,7 @@ def resized(
 # ---- exporting ----------------------------------------------------------------------------------
 
 
-def import_function(
-    called: Function, dims: Mapping[str, int | tuple[int, int]]
-) -> Imported:
+def import_function(called: Function, dims: Mapping[str, int | tuple[int, int]]) -> Imported:
     """The graph of a function by the first of ROUTES whose result agrees with the function."""
     torch = _torch()
     at = places(dims, called.inputs, called.example)
@@ -615,9 +613,9 @@ def import_function(
     for route in ROUTES:
         if unexported and route.capture != "TorchScript":
             continue
-        if called.program is not None and (route.capture == "dynamo, strict" or (
-            route.capture == "TorchScript" and ranges
-        )):
+        if called.program is not None and (
+            route.capture == "dynamo, strict" or (route.capture == "TorchScript" and ranges)
+        ):
             continue
         try:
             with torch.no_grad(), _evaluating(called.call), _exporting(torch):
@@ -649,7 +647,8 @@ def import_function(
     if errors and all(isinstance(e, DimensionError) for e in errors):
         kind = DimensionError
     remedy = (
-        " A size that cannot vary can be fixed: --dim " + ", --dim ".join(f"{k}=SIZE" for k in ranges)
+        " A size that cannot vary can be fixed: --dim "
+        + ", --dim ".join(f"{k}=SIZE" for k in ranges)
         if ranges
         else ""
     )
@@ -946,10 +945,12 @@ def _exporting(torch: Any) -> Iterator[None]:
     """What makes modules exportable: no fused fast paths, and no look at a mask's values.
 
     `nn.Transformer` compares its mask with a causal one to choose a faster kernel; the mask is
-    applied either way, and an exporter cannot know the answer.
+    applied either way, and an exporter cannot know the answer. An embedding bag would become a
+    loop over sequences.
     """
-    transformer = torch.nn.modules.transformer
+    transformer, functional = torch.nn.modules.transformer, torch.nn.functional
     detect = getattr(transformer, "_detect_is_causal_mask", None)
+    bag = functional.embedding_bag
     fast = torch.backends.mha.get_fastpath_enabled()
 
     def given(mask: Any, is_causal: bool | None = None, size: int | None = None) -> bool:
@@ -959,12 +960,56 @@ def _exporting(torch: Any) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(False)
         if detect is not None:
             transformer._detect_is_causal_mask = given
+        functional.embedding_bag = _embedding_bag
         with _quiet():
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+        functional.embedding_bag = bag
         if detect is not None:
             transformer._detect_is_causal_mask = detect
+
+
+def _embedding_bag(
+    input: Any,
+    weight: Any,
+    offsets: Any = None,
+    max_norm: float | None = None,
+    norm_type: float = 2,
+    scale_grad_by_freq: bool = False,
+    mode: str = "mean",
+    sparse: bool = False,
+    per_sample_weights: Any = None,
+    include_last_offset: bool = False,
+    padding_idx: int | None = None,
+) -> Any:
+    """`torch.nn.functional.embedding_bag` at inference, in terms of simpler functions.
+
+    member[b, l] says whether item l belongs to bag b: all of a row, or what lies between offsets.
+    """
+    torch = import_module("torch")
+    rows = torch.nn.functional.embedding(input, weight)
+    if per_sample_weights is not None:
+        rows = rows * per_sample_weights[..., None]
+    there = (
+        torch.ones_like(input, dtype=torch.bool) if padding_idx is None else input != padding_idx
+    )
+    if input.dim() == 1:
+        place = torch.arange(input.shape[0], device=input.device)
+        begin = offsets[:-1] if include_last_offset else offsets
+        end = offsets[1:] if include_last_offset else None
+        if end is None:
+            last = torch.full_like(offsets[:1], input.shape[0])
+            end = torch.cat([offsets[1:], last])
+        there = there & (place >= begin[:, None]) & (place < end[:, None])
+        rows = rows[None]
+    member = there[..., None]
+    count = member.sum(-2)
+    if mode == "max":
+        most = rows.masked_fill(~member, float("-inf")).amax(-2)
+        return torch.where(count > 0, most, torch.zeros_like(most))
+    total = (rows * member).sum(-2)
+    return total / count.clamp(min=1) if mode == "mean" else total
 
 
 @contextlib.contextmanager

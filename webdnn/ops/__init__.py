@@ -3,9 +3,9 @@
 Operators come in layers: `elementwise` (functions of scalars), `movement` (views), `indexing`
 (reads at computed positions), `reduce` (monoids over axes, and softmax, normalisations and pooling
 composed of them), `linear` (matrix products and convolutions, computed by templates), `spatial`
-(convolutions over any number of axes), `recurrent` (cells over a sequence) and `resize`; `known`
-evaluates shape arithmetic. Frontends and passes build graphs from these names alone: each file
-lists its own in `__all__`.
+(convolutions over any number of axes), `recurrent` (cells over a sequence), `resize` and
+`scatter` (writes at computed positions); `known` evaluates shape arithmetic. Frontends and passes
+build graphs from these names alone: each file lists its own in `__all__`.
 """
 
 from .einsum import *
@@ -17,5 +17,6 @@ from .movement import *
 from .recurrent import *
 from .reduce import *
 from .resize import *
+from .scatter import *
 from .selection import *
 from .spatial import *

@@ -1,0 +1,139 @@
+"""Writes at positions that are computed, turned round: each element asks who writes to it.
+
+    >>> from webdnn.graph import placeholder
+    >>> x, at = placeholder("x", (9, 4), "f32"), placeholder("at", (2, 4), "i64")
+    >>> scatter_elements(x, at, placeholder("y", (2, 4), "f32"), 0)
+    where:f32[9,4]
+
+Kernels own the elements that they write, so a scatter is a reduction over the updates: the last one
+that names an element wins, or all of them are combined. Positions that are known when the model is
+transpiled cost nothing at run time; the others cost (elements of the axis) × (updates to it).
+Negative positions count from the end; what lies beyond an axis is dropped.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..errors import UnsupportedError
+from ..expr import Dim, lift
+from ..graph import FLOATS, Value, as_dim, constant, evaluate
+from .elementwise import add, equal, greater_equal, less, max_, min_, mul, where
+from .indexing import gather, gather_elements
+from .known import ints, known
+from .movement import iota, pad, product, reshape, same, slice_axis, squeeze, unsqueeze
+from .reduce import reduce
+
+# What combines the updates of an element: a monoid, and the operator that joins the old element.
+_COMBINED = {"add": ("sum", add), "mul": ("prod", mul), "max": ("max", max_), "min": ("min", min_)}
+
+
+def scatter_elements(
+    x: Value, indices: Value, updates: Value, axis: int, reduction: str = "none"
+) -> Value:
+    """x with x[indices[i, j], j] = updates[i, j] (axis 0), element by element.
+
+    indices and updates have one shape, at most x's on the other axes. reduction: none (the last
+    update wins), add, mul, max or min, with x's own element.
+    """
+    axis %= x.rank
+    size = x.shape[axis]
+    after = [
+        0 if k == axis or same(a, b) else as_dim(lift(a) - b)
+        for k, (a, b) in enumerate(zip(x.shape, indices.shape))
+    ]
+    at = _from_end(indices, size)
+    if any(not isinstance(d, int) or d for d in after):
+        none = [0] * x.rank
+        at, updates = pad(at, none, after, "constant", -1), pad(updates, none, after)
+    if reduction == "none":
+        last = _last_writer(at, axis, size)
+        found = gather_elements(updates, max_(last, 0), axis)
+        return where(greater_equal(last, 0), found, x)
+    hit = equal(unsqueeze(at, [axis]), _positions(size, axis, x.rank + 1))
+    return _combined(x, hit, unsqueeze(updates, [axis]), axis + 1, reduction)
+
+
+def scatter_nd(x: Value, indices: Value, updates: Value, reduction: str = "none") -> Value:
+    """x [D..., R...] with the rows at coordinates indices [I..., len(D)] replaced by updates
+    [I..., R...].
+
+    reduction: none (the last update wins), add, mul, max or min, with x's own elements.
+    """
+    depth = indices.shape[-1]
+    assert isinstance(depth, int)
+    outer, rest = x.shape[:depth], x.shape[depth:]
+    elements, coordinates, values = known(x), known(indices), known(updates)
+    if (
+        x.op == "ints" and elements is not None and coordinates is not None
+        and values is not None and reduction == "none"
+    ):  # fmt: skip
+        elements = elements.copy()
+        for where_to in np.ndindex(coordinates.shape[:-1]):
+            elements[tuple(int(i) for i in coordinates[where_to])] = values[where_to]
+        return ints(elements, x.dtype)
+    rows: Value | None = None
+    for k in range(depth):
+        i = squeeze(slice_axis(indices, indices.rank - 1, k, 1), [indices.rank - 1])
+        i = mul(_from_end(i, outer[k]), ints(product(outer[k + 1 :]), indices.dtype))
+        rows = i if rows is None else add(rows, i)
+    assert rows is not None
+    size, count = product(outer), product(indices.shape[:-1])
+    rows = reshape(rows, (count,))
+    flat, new = reshape(x, (size, *rest)), reshape(updates, (count, *rest))
+    ones = [1] * len(rest)
+    if reduction == "none":
+        last = _last_writer(rows, 0, size)
+        found = gather(new, max_(last, 0), 0)
+        hit = reshape(greater_equal(last, 0), (size, *ones))
+        return reshape(where(hit, found, flat), x.shape)
+    hit = equal(unsqueeze(rows, [0]), _positions(size, 0, 2))
+    hit = reshape(hit, (size, count, *ones))
+    return reshape(_combined(flat, hit, unsqueeze(new, [0]), 1, reduction), x.shape)
+
+
+def _from_end(indices: Value, size: Dim) -> Value:
+    return where(less(indices, 0), add(indices, ints(size, indices.dtype)), indices)
+
+
+def _positions(size: Dim, axis: int, rank: int) -> Value:
+    """0, 1 ... along an axis."""
+    return iota([size if k == axis else 1 for k in range(rank)], axis, "i64")
+
+
+def _last_writer(at: Value, axis: int, size: Dim) -> Value:
+    """Which index along an axis names each of its positions last; -1 where none does."""
+    if at.constant and isinstance(size, int) and all(isinstance(d, int) for d in at.shape):
+        found = evaluate(at).astype(np.int64)
+        count = found.shape[axis]
+        shape = [size if k == axis else n for k, n in enumerate(found.shape)]
+        last = np.full(shape, -1, np.int64)
+        for k in range(count):
+            one = np.take(found, [k], axis)
+            inside = (one >= 0) & (one < size)
+            here = np.take_along_axis(last, np.where(inside, one, 0), axis)
+            np.put_along_axis(last, np.where(inside, one, 0), np.where(inside, k, here), axis)
+        return constant(last, "i64")
+    hit = equal(unsqueeze(at, [axis]), _positions(size, axis, at.rank + 1))
+    index = _positions(at.shape[axis], axis + 1, at.rank + 1)
+    return squeeze(reduce(where(hit, index, constant(-1, "i64")), "max", [axis + 1]), [axis + 1])
+
+
+def _combined(x: Value, hit: Value, updates: Value, axis: int, reduction: str) -> Value:
+    """x joined with the combined updates that hit each of its elements, along `axis`."""
+    if reduction not in _COMBINED:
+        raise UnsupportedError(
+            f"scatter with reduction {reduction!r}; none, add, mul, max and min are supported"
+        )
+    monoid, join = _COMBINED[reduction]
+    if monoid in ("sum", "prod"):
+        neutral: float = monoid == "prod"
+    elif x.dtype in FLOATS:
+        neutral = -np.inf if monoid == "max" else np.inf
+    else:
+        neutral = -(2**31) if monoid == "max" else 2**31 - 1
+    chosen = where(hit, updates, constant(np.array(neutral), x.dtype))
+    return join(x, squeeze(reduce(chosen, monoid, [axis]), [axis]))
+
+
+__all__ = ["scatter_elements", "scatter_nd"]
