@@ -13,13 +13,17 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+
+from .image import ImageInput
 
 __version__ = "0.1.0"
 
 TARGETS = ("webgpu", "wasm")
+
+Dims = dict[str, "int | tuple[int, int]"]
 
 
 @dataclass
@@ -30,6 +34,8 @@ class Report:
     imported: Any  # frontend.Imported: the graph as it was imported, and what the model held
     descriptor: dict[str, Any] = field(default_factory=dict)
     programs: dict[str, Any] = field(default_factory=dict)  # target -> kernel.Program
+    pictures: dict[str, Any] = field(default_factory=dict)  # image input -> image.Picture
+    labels: dict[str, list[str]] = field(default_factory=dict)  # output -> names of its classes
 
     @property
     def notices(self) -> list[str]:
@@ -43,6 +49,8 @@ def transpile(
     *,
     weights: str | Path | None = None,
     example: Any = None,
+    inputs: str | ImageInput | Mapping[str, str | ImageInput] | None = None,
+    labels: Any = None,
     targets: Sequence[str] = TARGETS,
     dims: Mapping[str, int | tuple[int, int]] | None = None,
     name: str | None = None,
@@ -55,6 +63,10 @@ def transpile(
     model: path of a model file, its bytes, or a framework's own object: see `webdnn.frontend`.
     weights: path of the weights where the model's file holds only its architecture.
     example: inputs of a model that is traced: an array or a tuple of them.
+    inputs: the inputs that take pictures, by name, each as docs/preprocessing.md says
+    ("rgb,resize=224,mean=0.5,std=0.5") or an ImageInput; one alone for a model of one input.
+    labels: the names of the classes of an output: a list, or the path of a file with one a line;
+    for several outputs a mapping from their names.
     targets: any of "webgpu" and "wasm".
     dims: the symbolic dimensions, by name: a number, or (lowest, highest).
     name: the model's name in the descriptor; default: that of the file.
@@ -68,9 +80,11 @@ def transpile(
     from .descriptor import write
     from .dump import dump as dump_program
     from .dump import kernel_table, sources
-    from .errors import WebDNNError
+    from .errors import DimensionError, WebDNNError
     from .frontend import load
     from .fuse import fuse
+    from .image import compile_images, read_specs
+    from .labels import labels_of
     from .passes import run
 
     unknown = [t for t in targets if t not in TARGETS]
@@ -80,9 +94,29 @@ def transpile(
         )
     tell = progress or (lambda stage, done, total: None)
     tell("import", 0, 1)
-    imported = load(model, dict(dims or {}), weights=weights, example=example)
+    specs = read_specs(inputs)
+    sizes: Dims = dict(dims or {})
+
+    def imported_at(dims: Dims) -> Any:
+        return load(model, dims, weights=weights, example=example)
+
+    try:
+        imported = imported_at(sizes)
+    except DimensionError as missing:
+        # Sides that the model leaves open are those of its pictures, where these have one size.
+        fixed = {spec.size for spec in specs.values()}
+        (size,) = fixed if len(fixed) == 1 else (None,)
+        further: Dims = {} if size is None else {"w": size[0], "h": size[1]}
+        if not further.keys() - sizes.keys():
+            raise
+        try:
+            imported = imported_at(further | sizes)
+        except DimensionError:
+            raise missing from None
     tell("import", 1, 1)
-    graph = imported.graph
+    graph, pictures = compile_images(imported.graph, specs)
+    names, notes = labels_of(graph.outputs, labels)
+    imported = replace(imported, graph=graph, notes=[*imported.notes, *notes])
     if name is None:
         name = Path(model).stem if isinstance(model, (str, Path)) else graph.name or "model"
     debug = int(os.environ.get("WEBDNN_DEBUG") or 0)
@@ -108,8 +142,16 @@ def transpile(
         if debug >= 4:
             print(*sources(programs[target], target).values(), sep="\n", file=sys.stderr)
     tell("fuse", len(targets), len(targets))
-    document = write(programs, Path(output), name, keep=keep_values, progress=tell)
-    return Report(Path(output), imported, document, programs)
+    document = write(
+        programs,
+        Path(output),
+        name,
+        images={name: picture.signature() for name, picture in pictures.items()},
+        labels=names,
+        keep=keep_values,
+        progress=tell,
+    )
+    return Report(Path(output), imported, document, programs, pictures, names)
 
 
-__all__ = ["TARGETS", "Report", "transpile"]
+__all__ = ["TARGETS", "ImageInput", "Report", "transpile"]

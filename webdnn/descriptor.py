@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -24,7 +24,7 @@ from .codegen import wasm, wgsl
 from .codegen.integers import to_json
 from .errors import UnsupportedError, WebDNNError
 from .graph import DTYPES, Value
-from .kernel import Program
+from .kernel import Program, Tensor
 from .lower import weight_array
 from .module_js import PACKAGE, model_dts, model_js, runner_files
 from .plan import ALIGN, align, chunks, plan_arena, plan_slots
@@ -120,9 +120,17 @@ def write_runner(folder: Folder) -> str:
     return name
 
 
-def _signature(program: Program, tensors: Any) -> list[dict[str, Any]]:
+def _signature(
+    tensors: Iterable[Tensor], extras: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The tensors as model.json lists them; `extras` are further fields by tensor name."""
     return [
-        {"name": t.name, "dtype": DTYPES[t.dtype], "shape": [to_json(d) for d in t.shape]}
+        {
+            "name": t.name,
+            "dtype": DTYPES[t.dtype],
+            "shape": [to_json(d) for d in t.shape],
+            **extras.get(t.name, {}),
+        }
         for t in tensors
     ]
 
@@ -236,10 +244,15 @@ def write(
     output: Path,
     name: str,
     *,
+    images: Mapping[str, Mapping[str, Any]] | None = None,
+    labels: Mapping[str, Sequence[str]] | None = None,
     keep: bool = False,
     progress: Progress = lambda stage, done, total: None,
 ) -> dict[str, Any]:
     """Writes the descriptor of `programs` (by target) to `output`, atomically.
+
+    `images` says how pictures become inputs, `labels` what the classes of outputs are called, each
+    by the tensor's name.
 
     Returns the content of model.json. Raises WebDNNError where `output` cannot be written, holds
     files that are not a descriptor's, or a kernel cannot be compiled; then `output` is as it was.
@@ -266,8 +279,13 @@ def write(
             "generator": f"webdnn {__version__}",
             "name": name,
             "dims": [{"name": d.args[0], "min": d.args[1], "max": d.args[2]} for d in first.dims],
-            "inputs": _signature(first, first.inputs),
-            "outputs": _signature(first, first.outputs),
+            "inputs": _signature(
+                first.inputs, {name: {"image": image} for name, image in (images or {}).items()}
+            ),
+            "outputs": _signature(
+                first.outputs,
+                {name: {"labels": [*names]} for name, names in (labels or {}).items()},
+            ),
             "runner": write_runner(folder),
             "files": folder.files,
             "weights": {"bytes": len(blob), "shards": shards},

@@ -60,6 +60,7 @@ def model_dts(model: Mapping[str, Any]) -> str:
     return (
         f"// The model {_comment(model['name'])}, written by {_comment(model['generator'])}.\n"
         f"import type {{ Kit, LoadOptions, Model as AnyModel, Requirements }} from {types};\n\n"
+        f"export type {{ ImageSource, Scored }} from {types};\n"
         f"export {{ WebDNNError }} from {types};\n"
         f"{_type('Inputs', model['inputs'], model['dims'])}\n"
         f"{_type('Outputs', model['outputs'], model['dims'])}\n"
@@ -99,6 +100,9 @@ def _type(
             text = _comment(f"[{sizes}] with {', '.join(ranges)}").replace("*/", "* /")
             lines.append(f"  /** {text} */")
         spec = f"{{ dtype: '{tensor['dtype']}'; shape: readonly [{shape}] }}"
+        if "image" in tensor:
+            lines.append("  /** A picture of any size, or its pixels (RGBA, one word each). */")
+            spec = f"{spec[:-2]}; image: true }}"
         lines.append(f"  {_quoted(tensor['name'])}: {spec};")
     return f"\nexport type {name} = {{\n" + "\n".join(lines) + "\n};"
 

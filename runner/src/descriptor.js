@@ -9,7 +9,10 @@
  * @typedef {import('./types.d.ts').DType} DType
  * @typedef {'f32' | 'i32' | 'u32'} Storage  every element in memory is 32 bits wide
  * @typedef {{ name: string, min: number, max: number }} Dimension
- * @typedef {{ name: string, dtype: DType, shape: Int[] }} Signature
+ * @typedef {import('./types.d.ts').ImageSpec} ImageSpec
+ * @typedef {{
+ *   name: string, dtype: DType, shape: Int[], image?: ImageSpec, labels?: string[],
+ * }} Signature  image: of inputs, labels: of outputs
  * @typedef {{ dtype: Storage, shape: Int[], strides: Int[], start: Int }} Layout
  *
  * @typedef {{ offset: number, dtype: Storage, elements: Int }} WasmTensor  offset in the arena

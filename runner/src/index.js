@@ -8,6 +8,7 @@
  * | --- | --- |
  * | descriptor.js, fetch.js | what the transpiler wrote, fetched and checked |
  * | model.js, tensors.js, int.js | the model that a page holds: inputs, queue, outputs, views |
+ * | pixels.js, top.js | pictures as inputs; outputs with labels |
  * | wasm.js, worker.js, instance.js, worklet.js | the wasm backend |
  * | webgpu.js | the WebGPU backend |
  * | types.d.ts, errors.js | the API's types; its one error |

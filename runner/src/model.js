@@ -12,6 +12,7 @@
  * @typedef {import('./tensors.js').Numbers} Numbers
  * @typedef {import('./descriptor.js').Descriptor} Descriptor
  * @typedef {import('./descriptor.js').Layout} Layout
+ * @typedef {Record<string, unknown>} Inputs
  * @typedef {{
  *   dims: Record<string, number>, inputs: (Elements | GPUBuffer)[], counts: number[], gpu: boolean,
  * }} Job  `counts`: elements of each output; `gpu`: outputs stay on the device
@@ -30,19 +31,20 @@
  * }} Engine  `take` gives the array to fill for an input; a direct
  *   engine's `view` is its memory, a staging one's a new array
  * @typedef {{
- *   job: Job, profile: boolean, aborted: boolean,
+ *   job: Job | Promise<Inputs>, options: RunOptions, profile: boolean, aborted: boolean,
  *   resolve(value: any): void, reject(error: unknown): void,
  * }} Pending
  */
 import { WebDNNError } from './errors.js';
 import { evaluate, show } from './int.js';
+import { Pictures, decode, isBlob, isTensor } from './pixels.js';
 import { bind, fill, gather, isGpuBuffer, publish } from './tensors.js';
+import { top } from './top.js';
 
 /** @param {import('./descriptor.js').Signature[]} signature */
 const info = (signature) =>
-  signature.map(({ name, dtype, shape }) => ({
-    name,
-    dtype,
+  signature.map(({ shape, ...rest }) => ({
+    ...rest,
     shape: shape.map((size) => (typeof size === 'number' ? size : show(size))),
   }));
 
@@ -52,6 +54,14 @@ const sizes = (shape, dims) => shape.map((size) => evaluate(size, dims));
 /** @param {number[]} shape */
 const product = (shape) => shape.reduce((n, size) => n * size, 1);
 
+/** An input's numbers as they are now. @param {any} value */
+const copied = (value) =>
+  ArrayBuffer.isView(value)
+    ? /** @type {Float32Array} */ (value).slice()
+    : ArrayBuffer.isView(value?.data)
+      ? { ...value, data: value.data.slice() }
+      : value;
+
 export class Model {
   /** @type {Descriptor} */ #descriptor;
   /** @type {Engine} */ #engine;
@@ -60,6 +70,7 @@ export class Model {
   /** @type {WebDNNError | undefined} */ #ended;
   /** @type {Map<string, Elements>} */ #views = new Map();
   /** @type {Record<string, number> | undefined} */ #last;
+  #pictures = new Pictures();
 
   /** @param {Descriptor} descriptor @param {Engine} engine @param {Backend} backend */
   constructor(descriptor, engine, backend) {
@@ -99,12 +110,22 @@ export class Model {
           `{backend: 'wasm', worker: false} (found ${this.backend.name}, ${this.backend.reason})`,
       );
     }
-    const job = this.#job(inputs, {});
+    const idle = !this.#running && this.#queue.length === 0;
+    const job = this.#job(inputs, {}, idle);
     this.#last = job.dims;
     return this.#publish(
       job,
       this.#guard(() => /** @type {any} */ (this.#engine).runSync(job)),
     );
+  }
+
+  /**
+   * @param {Record<string, any>} outputs
+   * @param {number} [k]
+   * @param {string} [name]
+   */
+  top(outputs, k = 5, name) {
+    return top(this.#descriptor.outputs, outputs, k, name);
   }
 
   /** @param {string} name @returns {any} */
@@ -190,8 +211,45 @@ export class Model {
     }
   }
 
-  /** @param {Record<string, unknown>} inputs @param {RunOptions} options @returns {Job} */
-  #job(inputs, options) {
+  /**
+   * The inputs with pictures as pixels.
+   * @param {Inputs} inputs
+   * @returns {Inputs}
+   */
+  #pixels(inputs) {
+    const { inputs: signature, dims } = this.#descriptor;
+    let out = inputs;
+    for (const spec of signature) {
+      const value = spec.image && inputs?.[spec.name];
+      if (value === undefined || isTensor(value)) continue;
+      out = { ...out, [spec.name]: this.#pictures.read(spec, value, dims) };
+    }
+    return out;
+  }
+
+  /**
+   * The inputs once their files are decoded, taken now; undefined where there is none.
+   * @param {Inputs} inputs
+   * @returns {Promise<Inputs> | undefined}
+   */
+  #decoded(inputs) {
+    const files = this.#descriptor.inputs.filter(
+      ({ name, image }) => image && isBlob(inputs?.[name]),
+    );
+    if (!files.length) return;
+    const rest = Object.fromEntries(
+      Object.entries(inputs).filter(([key]) => !files.some(({ name }) => name === key)),
+    );
+    const taken = Object.entries(this.#pixels(rest)).map(([name, value]) => [name, copied(value)]);
+    const decoding = Promise.all(
+      files.map(async ({ name }) => [name, await decode(name, /** @type {Blob} */ (inputs[name]))]),
+    ).then((pictures) => Object.fromEntries([...taken, ...pictures]));
+    decoding.catch(() => {}); // reported when the run's turn comes, if it does
+    return decoding;
+  }
+
+  /** @param {Inputs} inputs @param {RunOptions} options @param {boolean} idle @returns {Job} */
+  #job(inputs, options, idle) {
     if (this.#ended) throw this.#ended;
     const { inputs: signature, outputs, dims: dimensions } = this.#descriptor;
     const onGpu = this.backend.name === 'webgpu';
@@ -203,10 +261,9 @@ export class Model {
       const expected = onGpu ? "'cpu' or 'gpu'" : "'cpu' (the model runs on wasm)";
       throw new WebDNNError('option', `outputs: expected ${expected}, found '${options.outputs}'`);
     }
-    const { dims, bound } = bind(signature, dimensions, inputs, (i) =>
+    const { dims, bound } = bind(signature, dimensions, this.#pixels(inputs), (i) =>
       this.#views.get(signature[i].name),
     );
-    const idle = !this.#running && this.#queue.length === 0;
     return {
       dims,
       inputs: bound.map(({ data, length }, i) => {
@@ -242,7 +299,16 @@ export class Model {
       const aborted = () => new WebDNNError('aborted', 'the run was aborted', signal?.reason);
       if (signal?.aborted) throw aborted();
       /** @type {Pending} */
-      const pending = { job: this.#job(inputs, options), profile, aborted: false, resolve, reject };
+      const pending = {
+        job:
+          this.#decoded(inputs) ??
+          this.#job(inputs, options, !this.#running && this.#queue.length === 0),
+        options,
+        profile,
+        aborted: false,
+        resolve,
+        reject,
+      };
       const onAbort = () => {
         pending.aborted = true;
         this.#queue = this.#queue.filter((other) => other !== pending);
@@ -265,8 +331,12 @@ export class Model {
     if (this.#running || this.#ended) return;
     const pending = (this.#running = this.#queue.shift());
     if (!pending) return;
-    const { job, profile } = pending;
+    const { options, profile } = pending;
     try {
+      const job =
+        pending.job instanceof Promise
+          ? this.#job(await pending.job, options, true)
+          : pending.job;
       if (profile) {
         pending.resolve(await this.#engine.profile(job));
       } else {

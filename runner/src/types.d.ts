@@ -81,6 +81,8 @@ export type GpuDevice = Global<
 export interface Spec {
   readonly dtype: DType;
   readonly shape: readonly number[];
+  /** Whether this input takes pictures. */
+  readonly image?: true;
 }
 export type Specs = Record<string, Spec>;
 
@@ -109,12 +111,56 @@ export type Input<T extends Spec = Spec> =
     };
 
 export type Inputs<I extends Specs> = {
-  readonly [K in keyof I]: Input<I[K]> | ViewOf[I[K]['dtype']];
+  readonly [K in keyof I]:
+    | Input<I[K]>
+    | ViewOf[I[K]['dtype']]
+    | (I[K] extends { readonly image: true } ? ImageSource : never);
 };
 export type Outputs<O extends Specs> = { [K in keyof O]: Tensor<O[K]['dtype'], O[K]['shape']> };
 export type GpuOutputs<O extends Specs> = {
   [K in keyof O]: Tensor<O[K]['dtype'], O[K]['shape'], GpuBuffer>;
 };
+
+/** RGBA bytes, row by row: the one kind of picture that also Node and worklets know. */
+export interface Raster {
+  readonly data: Uint8ClampedArray | Uint8Array;
+  readonly width: number;
+  readonly height: number;
+}
+
+/**
+ * A picture for an input that takes them, of any size. What is transparent is laid on white, unless
+ * the model takes the alpha channel. A photograph's orientation is respected.
+ */
+export type ImageSource =
+  | Global<'HTMLImageElement', never>
+  | Global<'HTMLCanvasElement', never>
+  | Global<'HTMLVideoElement', never>
+  | Global<'OffscreenCanvas', never>
+  | Global<'ImageBitmap', never>
+  | Global<'VideoFrame', never>
+  | Global<'ImageData', never>
+  | Global<'Blob', never>
+  | Raster;
+
+/** How a picture becomes an input: docs/preprocessing.md. Sizes are [width, height]. */
+export interface ImageSpec {
+  readonly channels: 'rgb' | 'bgr' | 'gray' | 'rgba';
+  readonly fit: 'stretch' | 'contain' | 'cover';
+  readonly resize?: readonly [number, number];
+  readonly shorter?: number;
+  readonly crop?: readonly [number, number];
+  readonly longest?: number;
+  readonly multiple?: number;
+  readonly pad?: readonly [number, number, number];
+}
+
+/** A class of an output that has labels. */
+export interface Scored {
+  readonly label: string;
+  readonly score: number;
+  readonly index: number;
+}
 
 export interface RunOptions {
   /** Removes a queued run, or rejects a running one at once. */
@@ -151,6 +197,10 @@ export interface TensorInfo {
   readonly dtype: DType;
   /** A symbolic dimension is its name, or an expression of such names. */
   readonly shape: readonly (number | string)[];
+  /** Of an input that takes pictures. */
+  readonly image?: ImageSpec;
+  /** Of an output whose classes have names. */
+  readonly labels?: readonly string[];
 }
 
 export interface StepTime {
@@ -184,6 +234,11 @@ export interface Model<I extends Specs = Specs, O extends Specs = Specs> {
   ): K extends keyof I ? ViewOf[I[K]['dtype']] : K extends keyof O ? ViewOf[O[K]['dtype']] : never;
   /** Whether a view aliases the model's memory (unshared or shared) or is copied at each run. */
   readonly viewKind: 'direct' | 'direct-shared' | 'staging';
+  /**
+   * The `k` best classes of an output that has labels, best first; `name` where several have.
+   * Scores are the model's own numbers. NaN is left out.
+   */
+  top(outputs: Partial<Outputs<O>>, k?: number, name?: keyof O & string): Scored[];
   /** Runs once and returns the milliseconds of each step. */
   profile(inputs: Inputs<I>): Promise<StepTime[]>;
   /**
@@ -260,6 +315,7 @@ export interface Kit {
  * dtype, shape       an input of another type or shape
  * dimension          a symbolic dimension out of range, unknown or contradicted
  * range              an integer that does not fit into 32 bits
+ * image              a picture that cannot be read: not loaded, another origin's, no picture
  * out-of-memory      memory for weights and activations could not be had
  * kernel             a kernel did not compile or trapped: a bug of ours
  * device-lost        the GPU device is gone
@@ -294,6 +350,7 @@ export type ErrorCode =
   | 'shape'
   | 'dimension'
   | 'range'
+  | 'image'
   | 'out-of-memory'
   | 'kernel'
   | 'device-lost'
