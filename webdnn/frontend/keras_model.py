@@ -40,7 +40,7 @@ Nested = Any  # a Value, a plain Python value, or a list, tuple or dict of these
 
 
 class Source(Protocol):
-    """Where the weights of a layer are."""
+    """Where the weights of a layer or a model are."""
 
     def own(self) -> list[Value]:
         """The layer's own weights in creation order."""
@@ -51,6 +51,9 @@ class Source(Protocol):
         path: its attribute in Keras 3 (`forward_layer`, `cell/cells/lstm_cell`). Where the file
         holds one flat list for the outer layer, they are the `count` weights from `first` on.
         """
+
+    def layers(self, entries: Sequence[Any]) -> list[Source]:
+        """The weights of each layer of a model, for all its layers in their order."""
 
 
 class Call(dict[str, Any]):
@@ -69,7 +72,7 @@ class Call(dict[str, Any]):
         super().__init__(kwargs or {})
         self.args = list(args)
         self.masks = list(masks)
-        self.output_mask: Value | None | list[Value | None] = None
+        self.output_mask: Value | list[Value | None] | None = None
 
     @property
     def mask(self) -> Value | None:

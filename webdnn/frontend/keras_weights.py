@@ -1,0 +1,333 @@
+"""Where the weights of a Keras layer are: three ways to hold them, looked up alike.
+
+* `Tree`: Keras 3 files hold them at `layers/<snake case of the class>[_k]/vars/<i>`, where k counts
+  the layers of that class; the layer's name stands beside them, as an attribute.
+* `Groups` and `Flat`: older files hold one list for each layer of the model by the layer's name;
+  what is inside a layer (a nested model, a Bidirectional's two) is found by the weights' names,
+  or else by their order: trainable ones first.
+* `Live`: a model in memory is asked itself.
+
+Limits: a nested model in an older file whose weights bear other layers' names is only taken apart
+where all its layers are of the classes in `_counts`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..errors import ModelError
+from ..graph import Value, constant
+from .keras_config import Entry
+from .keras_model import Source
+
+Named = tuple[str, Value]
+Convert = Callable[[Entry, list[Value]], list[Value]]
+
+
+class Store(Protocol):
+    """A file of weights in a tree."""
+
+    def variables(self, path: str) -> list[Value]:
+        """The values at PATH/vars, in order; none if there is no such group."""
+
+    def label(self, path: str) -> str | None:
+        """The name of the layer whose weights are at PATH, if the file says it."""
+
+    def below(self, path: str) -> list[str]:
+        """The groups at PATH."""
+
+
+@dataclass
+class Tree:
+    """Weights by their path in a Keras 3 file. named: layers bear the architecture's names."""
+
+    store: Store
+    path: str = ""
+    named: bool = True
+    shared: dict[int, Tree] = field(default_factory=dict)
+
+    def own(self) -> list[Value]:
+        return self.store.variables(self.path)
+
+    def child(self, path: str, first: int = 0, count: int | None = None) -> Tree:
+        return Tree(self.store, f"{self.path}/{path}".strip("/"), self.named, self.shared)
+
+    def layers(self, entries: Sequence[Entry]) -> list[Source]:
+        seen: Counter[str] = Counter()
+        labels: dict[str, str] = {}
+        if self.named:
+            level = f"{self.path}/layers".strip("/")
+            for group in self.store.below(level):
+                if label := self.store.label(f"{level}/{group}"):
+                    labels[label] = group
+        out: list[Source] = []
+        for entry in entries:
+            if entry.operation:
+                out.append(Nothing())
+                continue
+            name = snake_case(entry.class_name)
+            group = name + (f"_{seen[name]}" if seen[name] else "")
+            seen[name] += 1
+            found = self.child(f"layers/{labels.get(entry.name, group)}")
+            if entry.shared is not None:  # a layer that other parts of the model have too
+                there = found.path in ("", *labels) or self.store.below(found.path)
+                found = self.shared.setdefault(entry.shared, found) if not there else found
+                self.shared.setdefault(entry.shared, found)
+            out.append(found)
+        return out
+
+
+@dataclass
+class Groups:
+    """Weights of an older file: a list for each layer, by name."""
+
+    lists: Mapping[str, Callable[[], list[Named]]]
+    convert: Convert
+    where: str
+
+    def own(self) -> list[Value]:
+        return []
+
+    def child(self, path: str, first: int = 0, count: int | None = None) -> Source:
+        return Nothing()
+
+    def layers(self, entries: Sequence[Entry]) -> list[Source]:
+        out: list[Source] = []
+        for e in entries:
+            if e.name in self.lists:
+                out.append(Flat(self.lists[e.name](), e, self.convert))
+            elif e.model:  # Keras 1 lists the layers of a Merge's models beside the others
+                out.append(self)
+            else:
+                out.append(Nothing())
+        return out
+
+
+@dataclass
+class Flat:
+    """The weights of a layer as one list, with their names."""
+
+    named: list[Named]
+    entry: Entry
+    convert: Convert
+
+    def own(self) -> list[Value]:
+        return self.convert(self.entry, [v for _, v in self.named])
+
+    def child(self, path: str, first: int = 0, count: int | None = None) -> Source:
+        half = len(self.named) // 2
+        part = self.named[first : None if count is None else first + count]
+        if path == "forward_layer":
+            part = self.named[:half]
+        elif path == "backward_layer":
+            part = self.named[half:]
+        inner = self.entry.config.get(path)
+        entry = Entry(self.entry.class_name, self.entry.name, {})
+        if isinstance(inner, Mapping) and "class_name" in inner:
+            entry = inside(self.entry, inner)
+        elif path in ("forward_layer", "backward_layer"):
+            entry = inside(self.entry, self.entry.config.get("layer") or {})
+        return Flat(part, entry, self.convert)
+
+    def layers(self, entries: Sequence[Entry]) -> list[Source]:
+        parts = _by_name(self.named, entries)
+        if parts is None:
+            parts = _by_order(self.named, entries, self.entry.name)
+        return [Flat(p, e, self.convert) for p, e in zip(parts, entries, strict=True)]
+
+
+@dataclass
+class Nothing:
+    """No weights: of operations and input layers, or because the file has none for a layer."""
+
+    def own(self) -> list[Value]:
+        return []
+
+    def child(self, path: str, first: int = 0, count: int | None = None) -> Nothing:
+        return self
+
+    def layers(self, entries: Sequence[Entry]) -> list[Source]:
+        return [self] * len(entries)
+
+
+@dataclass
+class Live:
+    """Weights of a layer in memory, of Keras 3 or older."""
+
+    layer: Any
+    read: list[Value]  # all that were asked for
+
+    def own(self) -> list[Value]:
+        found = [array_constant(a) for a in arrays(self.layer)]
+        self.read += found
+        return found
+
+    def child(self, path: str, first: int = 0, count: int | None = None) -> Source:
+        at: Any = self.layer
+        for part in path.split("/"):
+            if isinstance(at, (list, tuple)):
+                at = dict(_numbered(at)).get(part)
+            else:
+                at = getattr(at, part, None)
+            if at is None:
+                return Nothing()
+        return Live(at, self.read)
+
+    def layers(self, entries: Sequence[Entry]) -> list[Source]:
+        have = {layer.name: layer for layer in self.layer.layers}
+        return [Live(have[e.name], self.read) if e.name in have else Nothing() for e in entries]
+
+
+def inside(outer: Entry, inner: Mapping[str, Any]) -> Entry:
+    """The row of a layer inside of another one's configuration."""
+    config = inner.get("config") or {}
+    if isinstance(config, list):
+        config = {"layers": config}
+    return Entry(str(inner.get("class_name")), str(config.get("name") or outer.name), config)
+
+
+def snake_case(name: str) -> str:
+    """A class's name as Keras 3 writes it in paths: Conv2DTranspose is conv2d_transpose."""
+    name = re.sub(r"\W+", "", name)
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _numbered(layers: Sequence[Any]) -> Iterator[tuple[str, Any]]:
+    """The layers of a list with the names that Keras 3 gives them in paths."""
+    seen: Counter[str] = Counter()
+    for layer in layers:
+        name = snake_case(type(layer).__name__)
+        yield name + (f"_{seen[name]}" if seen[name] else ""), layer
+        seen[name] += 1
+
+
+def arrays(layer: Any) -> list[np.ndarray]:
+    """The layer's own variables, in the order in which Keras 3 saves them."""
+    stored: dict[str, Any] = {}
+    layer.save_own_variables(stored)
+    order = sorted(stored, key=lambda k: (not k.isdigit(), int(k) if k.isdigit() else 0, k))
+    return [as_array(stored[k]) for k in order]
+
+
+def as_array(variable: Any) -> np.ndarray:
+    """The array of a variable of any backend."""
+    return np.asarray(variable.numpy() if hasattr(variable, "numpy") else variable)
+
+
+def array_constant(array: np.ndarray) -> Value:
+    """A weight as a constant; floats are f32."""
+    if array.dtype.kind in "fV" or array.dtype.name == "bfloat16":
+        array = array.astype(np.float32)
+    return constant(array)
+
+
+# ---- the parts of a flat list --------------------------------------------------------------------
+
+
+def _by_name(named: Sequence[Named], entries: Sequence[Entry]) -> list[list[Named]] | None:
+    """The weights of each layer by their names, or None if there are some that fit no layer."""
+    parts: list[list[Named]] = [[] for _ in entries]
+    names = {e.name: k for k, e in enumerate(entries)}
+    for weight, value in named:
+        pieces = [p for p in re.split(r"[/:]", weight) if p]
+        fits = [names[p] for p in pieces if p in names]
+        if not fits:  # Keras 1: dense_1_W
+            fits = [
+                names[n]
+                for n in sorted(names, key=len, reverse=True)
+                if any(p.startswith(n + "_") for p in pieces)
+            ]
+        if not fits:
+            fits = [k for k, e in enumerate(entries) if e.model and _mentions(e, pieces)]
+        if not fits:
+            return None
+        parts[fits[0]].append((weight, value))
+    return parts
+
+
+def _mentions(model: Entry, pieces: Sequence[str]) -> bool:
+    """Whether one of these is a layer of a nested model."""
+    for layer in model.config["layers"]:
+        inner = inside(model, layer)
+        if inner.name in pieces or (inner.model and _mentions(inner, pieces)):
+            return True
+    return False
+
+
+def _by_order(named: Sequence[Named], entries: Sequence[Entry], model: str) -> list[list[Named]]:
+    """The weights of each layer by their order: all that are trained, then all that are not."""
+    counts = [_counts(e) for e in entries]
+    lost = [e.name for e, c in zip(entries, counts) if c is None]
+    total = sum(sum(c) for c in counts if c)
+    if lost or total != len(named):
+        raise ModelError(
+            f"model {model!r} has {len(named)} weights, which could not be matched with its "
+            f"layers by name ({named[0][0]!r}, ...)"
+            + (f", nor counted for {', '.join(lost)}" if lost else f"; its layers need {total}")
+        )
+    trained, still = 0, sum(c[0] for c in counts if c)
+    parts = []
+    for c in counts:
+        assert c is not None
+        parts.append([*named[trained : trained + c[0]], *named[still : still + c[1]]])
+        trained, still = trained + c[0], still + c[1]
+    return parts
+
+
+def _counts(entry: Entry) -> tuple[int, int] | None:
+    """How many weights a layer has that are trained and that are not, or None if not known."""
+    config = entry.config
+    bias = int(config.get("use_bias", True))
+    name = entry.class_name
+    found: tuple[int, int] | None = None
+    if entry.model:
+        inner = [_counts(inside(entry, layer)) for layer in config["layers"]]
+        if None not in inner:
+            found = sum(c[0] for c in inner if c), sum(c[1] for c in inner if c)
+    elif name in ("SeparableConv1D", "SeparableConv2D"):
+        found = 2 + bias, 0
+    elif name == "Dense" or re.fullmatch(r"(Depthwise)?Conv[123]D(Transpose)?", name):
+        found = 1 + bias, 0
+    elif name == "BatchNormalization":
+        found = int(config.get("scale", True)) + int(config.get("center", True)), 2
+    elif name == "LayerNormalization":
+        found = int(config.get("scale", True)) + int(config.get("center", True)), 0
+    elif name in ("Embedding", "PReLU"):
+        found = 1, 0
+    elif name in ("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU", "ConvLSTM2D"):
+        found = 2 + bias, 0
+    elif name == "MultiHeadAttention":
+        found = 4 * (1 + bias), 0
+    elif name in ("Bidirectional", "TimeDistributed"):
+        inner_counts = _counts(inside(entry, config["layer"]))
+        times = 2 if name == "Bidirectional" else 1
+        found = inner_counts and (times * inner_counts[0], times * inner_counts[1])
+    elif name in _WEIGHTLESS or re.fullmatch(
+        r"(Global)?(Max|Average)Pooling[123]D|(ZeroPadding|Cropping|UpSampling)[123]D", name
+    ):
+        found = 0, 0
+    if found and config.get("trainable") is False and not entry.model:
+        found = 0, sum(found)
+    return found
+
+
+_WEIGHTLESS = frozenset((
+    "InputLayer", "Activation", "ReLU", "LeakyReLU", "ELU", "Softmax", "ThresholdedReLU", "Dropout",
+    "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "GaussianNoise", "GaussianDropout",
+    "Flatten", "Reshape", "Permute", "RepeatVector", "Add", "Subtract", "Multiply", "Average",
+    "Maximum", "Minimum", "Concatenate", "Dot", "Masking", "Lambda", "ActivityRegularization",
+    "Rescaling", "Resizing", "CenterCrop", "TFOpLambda", "SlicingOpLambda", "Merge",
+))  # fmt: skip
+
+
+__all__ = [
+    "Flat", "Groups", "Live", "Nothing", "Store", "Tree", "array_constant", "as_array", "inside",
+    "snake_case",
+]  # fmt: skip
