@@ -35,7 +35,7 @@ ENTRIES = {"__init__", "cli", "inspect"}
 # expressions. A new kernel is seldom worth a new row.
 TEMPLATES = {
     "columns.c", "conv.c", "depthwise.c", "matmul.c", "recurrent.c", "tile.c", "module.c", "prelude.h",
-    "gemm_register.wgsl", "gemm_tile.wgsl", "maths.wgsl",
+    "gemm_register.wgsl", "gemm_tile.wgsl", "maths.wgsl", "recurrent.wgsl",
     "arg_top_k.c", "arg_top_k.wgsl",
 }  # fmt: skip
 TARGET_TEXT = ("@workgroup_size", "@compute", "var<storage", "__builtin_wasm", "vector_size(")

@@ -85,11 +85,11 @@ class _InstancePrinter(Lanes):
             for s in self.kernel.stores:
                 self.store(s)
 
-        return self._aside(lane, body)
+        return self.aside(lane, body)
 
     def assign(self, row: str, index: str, e: Expr, lane: str | None) -> str:
         """row[index] = e, a vector along `lane` or a scalar."""
-        return self._aside(
+        return self.aside(
             lane,
             lambda: self.line(
                 f"ST({row} + {index}, {self.splat(e)});"
@@ -98,7 +98,12 @@ class _InstancePrinter(Lanes):
             ),
         )
 
-    def _aside(self, lane: str | None, body: Callable[[], object]) -> str:
+    def name(self, e: Expr) -> None:
+        """Computes `e` here; what follows in this scope uses the result."""
+        self._named(self._key(e), self.value(e), self.scope, self.ctype(e))
+
+    def aside(self, lane: str | None, body: Callable[[], object]) -> str:
+        """The lines that `body` prints, a vector along `lane` or scalars."""
         self.lane = self.vars[lane] if lane else None
         self.vector_accs = self.lane is not None
         with self.apart() as lines:
@@ -312,7 +317,16 @@ def _recurrent(kernel: Instance) -> Printed:
     holes = kernel.holes
     phases = [(range(gates), "h")]
     if "reset" in holes:
-        phases = [(range(gates - 1), "h"), ([gates - 1], "reset")]
+        phases = [(range(gates - 1), "h"), (range(gates - 1, gates), "reset")]
+
+    def stores(lane: str | None) -> str:
+        def body() -> None:
+            for s in reversed(kernel.stores):  # h is computed from c
+                p.name(s.value)
+                p.store(s)
+
+        return p.aside(lane, body)
+
     env = {
         "H": p.number(h),
         "T": p.number(p.extent("t")),
@@ -325,7 +339,7 @@ def _recurrent(kernel: Instance) -> Printed:
         "chains": lambda gates: (0, 4, 2, 1, 1)[len(gates)],
         "first": lambda name: p.assign(f"first_{name}", "j", holes[name], None),
         "resets": lambda lane: p.assign("reset", "j", holes["reset"], lane),
-        "stores": p.stores,
+        "stores": stores,
     }
     return p.printed(env, p.extent("n"), 2 / 20, p.extent("t") * h * h * gates, 16 * h)
 

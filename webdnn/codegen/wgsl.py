@@ -37,6 +37,7 @@ from .template import render
 from .wgsl_dialect import Printed, Wgsl, linear_grid, template, times
 from .wgsl_gemm import print_gemm
 from .wgsl_loops import print_loop
+from .wgsl_recurrent import print_recurrent
 
 
 def print_kernel(kernel: Kernel) -> Printed:
@@ -48,6 +49,8 @@ def print_kernel(kernel: Kernel) -> Printed:
             return print_loop(depthwise_loop(kernel))
         case Instance(template="matmul" | "conv"):
             return print_gemm(kernel)
+        case Instance(template="recurrent"):
+            return print_recurrent(kernel)
         case Opaque():
             return print_opaque(kernel)
     raise WebDNNError(

@@ -86,12 +86,19 @@ def gate(f: Function, x: Any, clip: float | None) -> Any:
     return _apply(f, x if clip is None else maximum(minimum(x, clip), -clip))
 
 
+def plus(x: Any, *terms: Any) -> Any:
+    """The sum of the terms that there are."""
+    for term in terms:
+        x = x if term is None else x + term
+    return x
+
+
 def reset_state(
     h: Any, x: Sequence[Any], a: Sequence[Any], bias: Any, attrs: Mapping[str, Any]
 ) -> Any:
     """The state that the candidate of a gru without `reset_after` is computed from: r h."""
-    b = bias(1) if bias else 0
-    return gate(attrs["activations"][0], x[1] + (a[1] + b), attrs["clip"]) * h
+    b = bias(1) if bias else None
+    return gate(attrs["activations"][0], x[1] + plus(a[1], b), attrs["clip"]) * h
 
 
 def update(
@@ -113,20 +120,18 @@ def update(
         return (gate(f[0], x[0] + a[0], clip),)
     if cell == "gru":
         (h,) = states
-        b = [bias(g) if bias else 0 for g in range(3)]
-        z = gate(f[0], x[0] + (a[0] + b[0]), clip)
-        if attrs["reset_after"]:
-            r = gate(f[0], x[1] + (a[1] + b[1]), clip)
-            new = gate(f[1], x[2] + r * (a[2] + b[2]), clip)
-        else:
-            new = gate(f[1], x[2] + (a[2] + b[2]), clip)
+        a = [plus(a[g], bias(g) if bias else None) for g in range(3)]
+        z = gate(f[0], x[0] + a[0], clip)
+        r = gate(f[0], x[1] + a[1], clip) if attrs["reset_after"] else 1
+        new = gate(f[1], x[2] + r * a[2], clip)
         return (new + z * (h - new),)
     h, c = states
-    peep = [peephole(k) * c if peephole else 0 for k in range(2)]
-    i = gate(f[0], x[0] + a[0] + peep[0], clip)
-    forget = 1 - i if attrs["coupled"] else gate(f[0], x[1] + a[1] + peep[1], clip)
+    i, forget = (
+        gate(f[0], plus(x[k], a[k], peephole(k) * c if peephole else None), clip) for k in (0, 1)
+    )
+    forget = 1 - i if attrs["coupled"] else forget
     c = forget * c + i * gate(f[1], x[2] + a[2], clip)
-    o = gate(f[0], x[3] + a[3] + (peephole(2) * c if peephole else 0), clip)
+    o = gate(f[0], plus(x[3], a[3], peephole(2) * c if peephole else None), clip)
     return (o * gate(f[2], c, None), c)
 
 
