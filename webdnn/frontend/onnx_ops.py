@@ -26,6 +26,7 @@ from .. import ops
 from ..errors import ModelError, UnsupportedError
 from ..expr import Dim, Expr, bounds, lift, maximum, minimum, select
 from ..graph import DTYPES, FLOATS, Value, as_dim, constant, evaluate, type_text
+from .onnx_recurrent import GRU, LSTM, RNN
 from .signature import RANGES
 
 Attr = Any
@@ -1070,7 +1071,8 @@ def Col2Im(
     image, block = integers(image_shape, "the image's shape"), fixed(block_shape, "the block")
     rank = len(block)
     strides, dilations = list(strides) or [1] * rank, list(dilations) or [1] * rank
-    around = _pads(image, block, strides, dilations, "NOTSET", pads)
+    flat = list(pads) or [0] * (2 * rank)
+    around = list(zip(flat[:rank], flat[rank:]))
     many = math.prod(block)
     channels = ops.static(x.shape[1], "the number of channels") // many
     counts: list[Dim] = []
@@ -1580,4 +1582,4 @@ OPERATORS: dict[str, Callable[..., Any]] = SAME | {
     name: fn
     for name, fn in list(globals().items())
     if name[0].isupper() and callable(fn) and getattr(fn, "__module__", "") == __name__
-}
+} | {"GRU": GRU, "LSTM": LSTM, "RNN": RNN}

@@ -310,6 +310,16 @@ def hard_sigmoid(x, *, alpha, beta):
 
 
 @elementwise
+def affine(x, *, alpha, beta):
+    return x * alpha + beta
+
+
+@elementwise
+def scaled_tanh(x, *, alpha, beta):
+    return alpha * tanh(x * beta)
+
+
+@elementwise
 def hard_swish(x):
     return x * maximum(minimum(x * (1 / 6) + 0.5, 1), 0)
 
@@ -512,6 +522,7 @@ __all__ = [
     "acos_",
     "acosh_",
     "add",
+    "affine",
     "asin_",
     "asinh_",
     "atan2_",
@@ -565,6 +576,7 @@ __all__ = [
     "relu",
     "round_",
     "rsqrt_",
+    "scaled_tanh",
     "selu",
     "shift_left",
     "shift_right",
