@@ -136,14 +136,3 @@ __all__ = [
     "same_shapes",
     "window",
 ]
-    "LARGEST_CONSTANT",
-    "Layer",
-    "along",
-    "axis_of",
-    "channels_first",
-    "channels_last",
-    "gathered",
-    "one",
-    "same_shapes",
-    "window",
-]
