@@ -1312,3 +1312,89 @@ def if_with_constant_condition(n: Net) -> Any:
     no = helper.make_graph([helper.make_node("Neg", [x], ["z"])], "no", [],
         [helper.make_empty_tensor_value_info("z")])
     return n.If(np.array(True), then_branch=yes, else_branch=no)
+
+
+# ---- recurrent cells: hidden units that fill no vector, more than one element in the batch ------
+
+_GATES = {"RNN": 1, "GRU": 3, "LSTM": 4}
+_SIZES = {"t": (1, 12), "n": (1, 4)}
+
+
+def recurrent(name: str, op: str, h: int = 11, features: int = 5, n: int | str = 3,
+    t: int | str = 6, lens: Any = None, states: bool = False, bias: bool = True,
+    peephole: bool = False, **more: Any) -> None:
+    """Adds a case of RNN, GRU or LSTM; weights are scaled so that states neither die nor
+    saturate.
+    """
+    d, g = 2 if more.get("direction") == "bidirectional" else 1, _GATES[op]
+    batch_first = more.get("layout", 0)
+    s = h**-0.5
+    state = X(n, d, h, lo=-1, hi=1) if batch_first else X(d, n, h, lo=-1, hi=1)
+    operands = [
+        X(n, t, features) if batch_first else X(t, n, features),
+        W(d, g * h, features), W(d, g * h, h, lo=-2 * s, hi=2 * s),
+        W(d, 2 * g * h) if bias else None, lens, *([state if states else None] * (1 + (g == 4))),
+        *([W(d, 3 * h)] if peephole else []),
+    ]  # fmt: skip
+    row(name, op, *operands, outputs=3 if op == "LSTM" else 2, hidden_size=h, **more)
+
+
+for _op in _GATES:
+    _name, _i32 = _op.lower(), "int32"
+    _lens = given([6, 2, 4], _i32)
+    recurrent(_name, _op)
+    recurrent(f"{_name}_states", _op, states=True, bias=False)
+    recurrent(f"{_name}_reverse", _op, direction="reverse", states=True)
+    recurrent(f"{_name}_bidirectional", _op, direction="bidirectional", h=6, states=True)
+    recurrent(f"{_name}_lengths", _op, lens=_lens, states=True)
+    recurrent(f"{_name}_lengths_reverse", _op, lens=_lens, direction="reverse")
+    recurrent(f"{_name}_lengths_bidirectional", _op, lens=_lens, direction="bidirectional", h=8)
+    recurrent(f"{_name}_constant_lengths", _op, lens=np.array([5, 6, 1], np.int32))
+    recurrent(f"{_name}_batch_first", _op, layout=1, states=True, n=1, oracle="reference")
+    recurrent(f"{_name}_clip", _op, clip=0.4)
+    recurrent(f"{_name}_symbolic", _op, n="n", t="t", direction="bidirectional", dims=_SIZES,
+        sizes=({"t": 5, "n": 2}, {"t": 1, "n": 1}, {"t": 12, "n": 4}))
+    recurrent(f"{_name}_large", _op, h=270, features=12, n=1, t=3, tol=5e-5)
+    recurrent(f"{_name}_one_unit", _op, h=1, features=1, n=2, t=4)
+
+for _k, (_act, _more) in enumerate((
+    ("Relu", {}), ("Softsign", {}), ("Softplus", {}), ("Affine", {"alpha": 0.7, "beta": 0.1}),
+    ("LeakyRelu", {"alpha": 0.3}), ("ThresholdedRelu", {"alpha": 0.2}),
+    ("ScaledTanh", {"alpha": 0.8, "beta": 1.2}), ("HardSigmoid", {"alpha": 0.3, "beta": 0.4}),
+    ("Elu", {"alpha": 0.5}),
+)):  # fmt: skip
+    recurrent(f"rnn_{_act.lower()}", "RNN", n=2, activations=[_act],
+        **{f"activation_{k}": [v] for k, v in _more.items()})
+
+recurrent("gru_activations", "GRU", direction="bidirectional",
+    activations=["HardSigmoid", "Softsign", "Sigmoid", "LeakyRelu"],
+    activation_alpha=[0.2, 0.1], activation_beta=[0.5])
+recurrent("gru_linear_before_reset", "GRU", linear_before_reset=1, states=True)
+recurrent("gru_linear_before_reset_reverse", "GRU", linear_before_reset=1, direction="reverse",
+    lens=given([3, 6, 1], "int32"))
+recurrent("gru_linear_before_reset_large", "GRU", h=515, features=9, n=1, t=2,
+    linear_before_reset=1, tol=5e-5)
+recurrent("lstm_activations", "LSTM", activations=["HardSigmoid", "ScaledTanh", "Softsign"],
+    activation_alpha=[0.2, 0.9], activation_beta=[0.5, 1.1])
+recurrent("lstm_peephole", "LSTM", peephole=True, states=True)
+recurrent("lstm_peephole_bidirectional", "LSTM", peephole=True, direction="bidirectional",
+    lens=given([3, 6, 1], "int32"), clip=1.5)
+recurrent("lstm_input_forget", "LSTM", input_forget=1, peephole=True)
+recurrent("lstm_very_large", "LSTM", h=1024, features=4, n=1, t=2, tol=5e-5)
+
+
+@case(dims={"t": (2, 40)}, sizes=({"t": 7}, {"t": 40}))
+def lstm_of_lstm_then_last_step(n: Net) -> Any:
+    x = n.x("t", 2, 9)
+    for h in (12, 7):
+        x, *_ = n.LSTM(x, W(1, 4 * h, 9 if h == 12 else 12), W(1, 4 * h, h), W(1, 8 * h),
+            hidden_size=h, outputs=3)
+        x = n.Squeeze(x, i64(1))
+    return n.Softmax(n.Gemm(n.Gather(x, np.int64(-1), axis=0), W(7, 5)), axis=1)
+
+
+@case
+def recurrent_weights_that_are_computed(n: Net) -> Any:
+    """Weights that no one knows before the run are packed in the page."""
+    h, _ = n.GRU(n.x(4, 2, 3), n.x(1, 15, 3), n.Tanh(n.x(1, 15, 5)), hidden_size=5, outputs=2)
+    return h

@@ -685,6 +685,8 @@ class _Importer:
         value = onnx.helper.get_attribute_value(a)
         if isinstance(value, bytes):
             return value.decode("utf-8", "replace")
+        if a.type == onnx.AttributeProto.STRINGS:
+            return tuple(text.decode("utf-8", "replace") for text in value)
         return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
     def branch(self, node: Any, scope: Scope, opsets: Mapping[str, int]) -> Sequence[Value | None]:
