@@ -25,7 +25,12 @@ from .signature import Imported
 HEAD = 65536  # bytes that are enough to tell the formats apart
 
 # In the order in which they are asked; ONNX, the last, explains what it is not.
-FORMATS: Mapping[str, str] = {"pytorch": "PyTorch", "caffe": "Caffe", "onnx": "ONNX"}
+FORMATS: Mapping[str, str] = {
+    "chainer": "Chainer",
+    "pytorch": "PyTorch",
+    "caffe": "Caffe",
+    "onnx": "ONNX",
+}
 
 
 def load(
