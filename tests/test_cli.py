@@ -57,12 +57,35 @@ def test_bad_dims(text: str) -> None:
     ],
 )
 def test_sizes_may_follow_as_bare_words(words: list[str], dims: list[str]) -> None:
-    assert cli.model_and_dims(words, dims) == (Path("m.onnx"), {"h": 256, "w": 256})
+    assert cli.source_of(words, None, dims) == cli.Source(
+        Path("m.onnx"), None, {"h": 256, "w": 256}
+    )
+
+
+def test_two_files_are_the_model_and_its_weights(tmp_path: Path) -> None:
+    text, binary = tmp_path / "deploy", tmp_path / "net=1"
+    text.write_text('name: "net"\nlayer {\n}\n')
+    binary.write_bytes(b"\n\x03net\x00\xff")
+    wanted = cli.Source(text, binary, {"h": 2})
+    assert cli.source_of([str(text), str(binary), "h=2"], None, []) == wanted
+    assert cli.source_of([str(binary), "h=2", str(text)], None, []) == wanted
+    assert cli.source_of([str(text)], binary, ["h=2"]) == wanted
+    missing = cli.source_of(["a=1.caffemodel", "b.prototxt"], None, [])
+    assert missing == cli.Source(Path("a=1.caffemodel"), Path("b.prototxt"), {})
+
+
+def test_labels_are_files_by_output(tmp_path: Path) -> None:
+    (tmp_path / "a=b").write_text("cat")
+    assert cli.label_files([]) is None
+    assert cli.label_files(["labels.txt"]) == Path("labels.txt")
+    assert cli.label_files([str(tmp_path / "a=b")]) == tmp_path / "a=b"
+    both = cli.label_files(["y=a.txt", "z=b.txt"])
+    assert both == {"y": Path("a.txt"), "z": Path("b.txt")}
 
 
 def test_a_bare_word_that_is_no_size() -> None:
     with pytest.raises(DimensionError, match=r"--dim w=-3: expected NAME=SIZE"):
-        cli.model_and_dims(["m.onnx", "w=-3"], ["h=256"])
+        cli.source_of(["m.onnx", "w=-3"], None, ["h=256"])
 
 
 @pytest.mark.parametrize(
@@ -71,7 +94,14 @@ def test_a_bare_word_that_is_no_size() -> None:
         ([], "Usage"),
         (["transpile"], "MODEL"),
         (["transpile", "a.onnx"], "--output"),
-        (["transpile", "a.onnx", "b.onnx", "-o", "x"], "expected one MODEL, found a.onnx, b.onnx"),
+        (
+            ["transpile", "a.onnx", "b.onnx", "c.onnx", "-o", "x"],
+            "expected one MODEL, or MODEL and WEIGHTS, found a.onnx, b.onnx, c.onnx",
+        ),
+        (
+            ["transpile", "a.onnx", "b.onnx", "--weights", "c", "-o", "x"],
+            "expected one MODEL, found a.onnx, b.onnx",
+        ),
         (
             ["transpile", "a.onnx", "-o", "x", "--target", "cuda"],
             "'cuda' is not one of webgpu, wasm",
@@ -98,6 +128,22 @@ def test_usage_errors(
         (["check", "/no/such.onnx", "--dim", "h=9..2"], "--dim h=9..2: expected sizes"),
         (["check", "/no/such.onnx", "--input", "x"], "--input x: expected NAME=FILE.npy"),
         (
+            ["transpile", "/no/such.onnx", "-o", "x", "--input", "image=a.npy"],
+            "--input image=a.npy: expected NAME:rgb|bgr|gray|rgba",
+        ),
+        (
+            ["transpile", "/no/such.onnx", "-o", "x", "--input", "image:rgb,size=3"],
+            "input 'image': unknown option 'size'",
+        ),
+        (
+            ["transpile", "/no/such.onnx", "-o", "x", "--input", "a:rgb", "--input", "a:bgr"],
+            "--input a:bgr: this input is given twice",
+        ),
+        (
+            ["transpile", "x", "-o", "x", "--labels", "a", "--labels", "y=b"],
+            "--labels a: of several, expected each as OUTPUT=FILE",
+        ),
+        (
             ["check", "/no/such.onnx", "--size", "h=1..2"],
             "--size h=1..2: expected sizes, not ranges",
         ),
@@ -121,7 +167,7 @@ def test_mistakes_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "model_and_dims", lambda *_: 1 / 0)
+    monkeypatch.setattr(cli, "source_of", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         cli.main(["check", "a.onnx"])
 

@@ -30,8 +30,8 @@ Dims = dict[str, "int | tuple[int, int]"]
 class Report:
     """What `transpile` did: where the descriptor is, what was decided, and model.json's content."""
 
-    output: Path
     imported: Any  # frontend.Imported: the graph as it was imported, and what the model held
+    output: Path = Path()
     descriptor: dict[str, Any] = field(default_factory=dict)
     programs: dict[str, Any] = field(default_factory=dict)  # target -> kernel.Program
     pictures: dict[str, Any] = field(default_factory=dict)  # image input -> image.Picture
@@ -43,13 +43,49 @@ class Report:
         return list(self.imported.notes)
 
 
+def imported(
+    model: Any,
+    *,
+    weights: str | Path | None = None,
+    example: Any = None,
+    inputs: str | ImageInput | Mapping[Any, str | ImageInput] | None = None,
+    labels: Any = None,
+    dims: Mapping[str, int | tuple[int, int]] | None = None,
+) -> Report:
+    """The first step of `transpile`, whose parameters these are: nothing is compiled or written."""
+    from .errors import DimensionError
+    from .frontend import load
+    from .image import compile_images, read_specs
+    from .labels import labels_of
+
+    specs = read_specs(inputs)
+    sizes: Dims = dict(dims or {})
+    try:
+        found = load(model, sizes, weights=weights, example=example)
+    except DimensionError as missing:
+        # Sides that the model leaves open are those of its pictures, where these have one size.
+        fixed = {spec.size for spec in specs.values()}
+        (size,) = fixed if len(fixed) == 1 else (None,)
+        further: Dims = {} if size is None else {"w": size[0], "h": size[1]}
+        if not further.keys() - sizes.keys():
+            raise
+        try:
+            found = load(model, further | sizes, weights=weights, example=example)
+        except DimensionError:
+            raise missing from None
+    graph, pictures = compile_images(found.graph, specs)
+    names, notes = labels_of(graph.outputs, labels)
+    found = replace(found, graph=graph, notes=[*found.notes, *notes])
+    return Report(found, pictures=pictures, labels=names)
+
+
 def transpile(
     model: Any,
     output: str | Path,
     *,
     weights: str | Path | None = None,
     example: Any = None,
-    inputs: str | ImageInput | Mapping[str, str | ImageInput] | None = None,
+    inputs: str | ImageInput | Mapping[Any, str | ImageInput] | None = None,
     labels: Any = None,
     targets: Sequence[str] = TARGETS,
     dims: Mapping[str, int | tuple[int, int]] | None = None,
@@ -80,11 +116,8 @@ def transpile(
     from .descriptor import write
     from .dump import dump as dump_program
     from .dump import kernel_table, sources
-    from .errors import DimensionError, WebDNNError
-    from .frontend import load
+    from .errors import WebDNNError
     from .fuse import fuse
-    from .image import compile_images, read_specs
-    from .labels import labels_of
     from .passes import run
 
     unknown = [t for t in targets if t not in TARGETS]
@@ -94,29 +127,11 @@ def transpile(
         )
     tell = progress or (lambda stage, done, total: None)
     tell("import", 0, 1)
-    specs = read_specs(inputs)
-    sizes: Dims = dict(dims or {})
-
-    def imported_at(dims: Dims) -> Any:
-        return load(model, dims, weights=weights, example=example)
-
-    try:
-        imported = imported_at(sizes)
-    except DimensionError as missing:
-        # Sides that the model leaves open are those of its pictures, where these have one size.
-        fixed = {spec.size for spec in specs.values()}
-        (size,) = fixed if len(fixed) == 1 else (None,)
-        further: Dims = {} if size is None else {"w": size[0], "h": size[1]}
-        if not further.keys() - sizes.keys():
-            raise
-        try:
-            imported = imported_at(further | sizes)
-        except DimensionError:
-            raise missing from None
+    read = imported(
+        model, weights=weights, example=example, inputs=inputs, labels=labels, dims=dims
+    )
     tell("import", 1, 1)
-    graph, pictures = compile_images(imported.graph, specs)
-    names, notes = labels_of(graph.outputs, labels)
-    imported = replace(imported, graph=graph, notes=[*imported.notes, *notes])
+    graph = read.imported.graph
     if name is None:
         name = Path(model).stem if isinstance(model, (str, Path)) else graph.name or "model"
     debug = int(os.environ.get("WEBDNN_DEBUG") or 0)
@@ -146,12 +161,13 @@ def transpile(
         programs,
         Path(output),
         name,
-        images={name: picture.signature() for name, picture in pictures.items()},
-        labels=names,
+        images={name: picture.signature() for name, picture in read.pictures.items()},
+        labels=read.labels,
         keep=keep_values,
         progress=tell,
     )
-    return Report(Path(output), imported, document, programs, pictures, names)
+    read.output, read.descriptor, read.programs = Path(output), document, programs
+    return read
 
 
-__all__ = ["TARGETS", "ImageInput", "Report", "transpile"]
+__all__ = ["TARGETS", "ImageInput", "Report", "imported", "transpile"]

@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -33,6 +33,7 @@ from onnx import numpy_helper
 import webdnn
 from webdnn.browser import BrowserError, Engine, Page, PageError, open_page
 from webdnn.errors import DimensionError, ModelError, WebDNNError
+from webdnn.image import ImageInput, Picture, load_raster, random_words
 
 Target = Literal["wasm", "webgpu"]
 Array = NDArray[Any]
@@ -118,15 +119,18 @@ class _Case:
     """Inputs at one choice of dimensions, and what the reference makes of them."""
 
     sizes: Mapping[str, int]
-    inputs: dict[str, Array]
+    inputs: dict[str, Array]  # as the page gets them
     expected: dict[str, Array]
     other: dict[str, Array]  # of other inputs: does the output move?
     layers: dict[str, Array] | None  # the model's inner values
+    rasters: frozenset[str] = frozenset()  # the inputs that are RGBA bytes [h, w, 4]
 
 
 def check(
     model: Path,
     *,
+    weights: Path | None = None,
+    images: Mapping[Any, str | ImageInput] | None = None,
     targets: Sequence[Target] | None = None,
     variants: Sequence[str] | None = None,
     browser: Engine = "chromium",
@@ -145,11 +149,12 @@ def check(
     `targets` and `variants` default to all that `browser` can run. `dims` are as for `transpile`;
     `sizes` lists at which values of the symbolic ones to run (default: their minimum, and the
     middle of their range). `inputs` maps input names to .npy files; the others are random from
-    `seed`. `layers` also compares every value of the model that is still stored after a run, and
-    lists those that were fused away. `save` receives inputs, expected and actual outputs as .npy
-    files. `timeout` is in seconds per run. Raises WebDNNError when there is nothing to compare: no
-    onnxruntime, no browser, a model that cannot be transpiled. A target that fails in the browser
-    is a Run with its `error`.
+    `seed`. `weights` and `images` (inputs that take pictures) are those of `transpile`; the page
+    then gets pictures, and the reference what `webdnn.image` reads in them. `layers` also compares
+    every value of the model that is still stored after a run, and lists those that were fused away.
+    `save` receives inputs, expected and actual outputs as .npy files. `timeout` is in seconds per
+    run. Raises WebDNNError when there is nothing to compare: no onnxruntime, no browser, a model
+    that cannot be transpiled. A target that fails in the browser is a Run with its `error`.
     """
     tell = progress or (lambda stage, done, total: None)
     able_targets, able_variants = ABLE[browser]
@@ -174,15 +179,21 @@ def check(
             report = webdnn.transpile(
                 model,
                 folder,
+                weights=weights,
+                inputs=images,
                 targets=targets,
                 dims=dims or {},
                 keep_values=layers,
                 progress=progress,
             )
             notices = tuple(report.notices)
+        elif images:
+            report = webdnn.imported(model, weights=weights, inputs=images, dims=dims)
+        pictures = report.pictures if images else {}
         signature = signature_of(folder)
+        _check_pictures(signature, pictures, folder)
         cases = [
-            _case(session, inner, model, signature, chosen, inputs or {}, seed)
+            _case(session, inner, model, signature, pictures, chosen, inputs or {}, seed)
             for chosen in (sizes or default_sizes(signature))
         ]
         plan: list[tuple[Target, str | None]] = []
@@ -201,6 +212,20 @@ def check(
                 runs += _run(page, target, wasm, cases, save, timeout)
             tell("done", len(plan), len(plan))
     return CheckReport(model.name, browser, tuple(runs), notices)
+
+
+def _check_pictures(
+    signature: Mapping[str, Any], pictures: Mapping[str, Picture], folder: Path
+) -> None:
+    """Raises WebDNNError where the descriptor's pictures are not those that are specified."""
+    for entry in signature["inputs"]:
+        expected = pictures[entry["name"]].signature() if entry["name"] in pictures else None
+        if entry.get("image") != expected:
+            raise WebDNNError(
+                f"{folder}: input {entry['name']!r} was transpiled "
+                f"{'to take pictures' if entry.get('image') else 'without --input'}; "
+                "give the same --input NAME:SPECIFICATION as to transpile"
+            )
 
 
 def label(target: Target, variant: str | None) -> str:
@@ -266,15 +291,24 @@ def still(expected: Array, other: Array, tolerance: float) -> bool:
     return bool(moved.max() <= 10 * tolerance * np.abs(a[finite]).max())
 
 
-def wire(inputs: Mapping[str, Array], prefix: str, arrays: dict[str, bytes]) -> list[object]:
-    """Describes inputs for `pages/execute.js`; their bytes are added to `arrays` under `prefix`."""
+def wire(
+    inputs: Mapping[str, Array],
+    prefix: str,
+    arrays: dict[str, bytes],
+    rasters: Container[str] = (),
+) -> list[object]:
+    """Describes inputs for `pages/execute.js`; their bytes are added to `arrays` under `prefix`.
+
+    `rasters` are the inputs that are given as RGBA bytes [h, w, 4].
+    """
     feeds: list[object] = []
     for position, (name, array) in enumerate(inputs.items()):
         # float16 crosses to the page as float32 (docs/descriptor.md).
         sent = array.astype(np.float32) if array.dtype == np.float16 else array
         key = f"{prefix}{position}"
         arrays[key] = np.ascontiguousarray(sent).tobytes()
-        feeds.append({"name": name, "dtype": str(array.dtype), "shape": array.shape, "array": key})
+        dtype = "raster" if name in rasters else str(array.dtype)
+        feeds.append({"name": name, "dtype": dtype, "shape": array.shape, "array": key})
     return feeds
 
 
@@ -292,7 +326,8 @@ def _run(
         options |= {"variant": variant, "threads": THREADS if variant.endswith("threads") else 1}
     arrays: dict[str, bytes] = {}
     feeds = [
-        {"inputs": wire(case.inputs, f"in/{index}/", arrays)} for index, case in enumerate(cases)
+        {"inputs": wire(case.inputs, f"in/{index}/", arrays, case.rasters)}
+        for index, case in enumerate(cases)
     ]
     argument = {
         "descriptor": "/descriptor/",
@@ -456,9 +491,9 @@ def random_inputs(
                 f"found {'none' if size is None else size}"
             )
     return {
-        entry["name"]: _random(
+        entry["name"]: _random_input(
+            entry,
             np.random.default_rng([seed, position]),
-            entry["dtype"],
             tuple(_evaluate(size, sizes) for size in entry["shape"]),
             bounds.get(entry["name"]),
             other,
@@ -472,6 +507,7 @@ def _case(
     inner: Any | None,
     model: Path,
     signature: Mapping[str, Any],
+    pictures: Mapping[str, Picture],
     sizes: Mapping[str, int],
     given: Mapping[str, Path],
     seed: int,
@@ -484,7 +520,16 @@ def _case(
     random = random_inputs(signature, sizes, bounds, seed)
     other = random_inputs(signature, sizes, bounds, seed + 1, other=True)
     inputs = dict(random)
+    for name, picture in pictures.items():
+        if name in given:
+            inputs[name] = load_raster(given[name])
+        elif picture.fixed:
+            # Of another size than the model's: the runner's resizing is compared, too.
+            inputs[name] = picture.example(seed)
+    rasters = frozenset(name for name in pictures if inputs[name].ndim == 3)
     for name, file in given.items():
+        if name in pictures:
+            continue
         loaded = _load(file)
         if (loaded.dtype, loaded.shape) != (random[name].dtype, random[name].shape):
             raise WebDNNError(
@@ -492,12 +537,14 @@ def _case(
                 f"found {loaded.dtype}{list(loaded.shape)}"
             )
         inputs[name] = loaded
-    expected, moved = _evaluate_reference(session, inputs), _evaluate_reference(session, other)
+    seen = {k: pictures[k].read(v) if k in pictures else v for k, v in inputs.items()}
+    others = {k: pictures[k].read(v) if k in pictures else v for k, v in other.items()}
+    expected, moved = _evaluate_reference(session, seen), _evaluate_reference(session, others)
     layers = None
     if inner is not None:
-        values = _evaluate_reference(inner, inputs)
+        values = _evaluate_reference(inner, seen)
         layers = {k: v for k, v in values.items() if k not in expected and _is_tensor(v)}
-    return _Case(sizes, inputs, expected, moved, layers)
+    return _Case(sizes, inputs, expected, moved, layers, rasters)
 
 
 def _is_tensor(value: object) -> bool:
@@ -552,6 +599,18 @@ _INT_OPS: Mapping[str, Callable[[int, int], int]] = {
     "&&": lambda x, y: bool(x) and bool(y),
     "||": lambda x, y: bool(x) or bool(y),
 }
+
+
+def _random_input(
+    entry: Mapping[str, Any],
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    bound: int | None,
+    other: bool,
+) -> Array:
+    if "image" in entry:
+        return random_words(rng, shape, entry["image"]["channels"], other)
+    return _random(rng, entry["dtype"], shape, bound, other)
 
 
 def _random(

@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,6 +38,7 @@ from rich.progress import (
 
 import webdnn
 from webdnn.errors import DimensionError, WebDNNError
+from webdnn.image import CHANNELS, named
 from webdnn.tables import (
     describe,
     out,
@@ -96,14 +98,82 @@ class Words(click.ParamType[tuple[str, ...]]):
         return words
 
 
-def model_and_dims(words: Sequence[str], dims: Sequence[str]) -> tuple[Path, Dims]:
-    """`--dim h=1 w=2 MODEL` and `MODEL --dim h=1 w=2`: further sizes come as bare words."""
-    sizes = [w for w in words if "=" in w and not w.endswith(".onnx") and not Path(w).exists()]
-    models = [word for word in words if word not in sizes]
-    if len(models) != 1:
-        found = "none" if not models else ", ".join(models)
-        raise click.UsageError(f"expected one MODEL, found {found}")
-    return Path(models[0]), parse_dims([*dims, *sizes])
+@dataclass(frozen=True)
+class Source:
+    """The model that a command is about: its file, that of its weights, sizes of dimensions."""
+
+    model: Path
+    weights: Path | None
+    dims: Dims
+
+
+_FILE = re.compile(r".*\.[A-Za-z][^/\\]*")  # a name with a suffix, which sizes have not
+
+
+def source_of(words: Sequence[str], weights: Path | None, dims: Sequence[str]) -> Source:
+    """`--dim h=1 w=2 MODEL` and `MODEL WEIGHTS --dim h=1 w=2`: further sizes come as bare words.
+
+    Of two files, the one that is text is the model, which its weights follow.
+    """
+    sizes = [w for w in words if "=" in w and not _FILE.fullmatch(w) and not Path(w).exists()]
+    files = [Path(word) for word in words if word not in sizes]
+    if not 1 <= len(files) <= (2 if weights is None else 1):
+        found = ", ".join(map(str, files)) or "none"
+        expected = "one MODEL, or MODEL and WEIGHTS" if weights is None else "one MODEL"
+        raise click.UsageError(f"expected {expected}, found {found}")
+    if len(files) == 2 and _is_text(files[1]) and not _is_text(files[0]):
+        files.reverse()
+    model, *rest = files
+    return Source(model, rest[0] if rest else weights, parse_dims([*dims, *sizes]))
+
+
+def _is_text(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        head = opened.read(1024)
+    return b"\0" not in head and head.decode("utf-8", "ignore").isprintable() | (b"\n" in head)
+
+
+def image_inputs(texts: Sequence[str]) -> tuple[dict[str | None, str], list[str]]:
+    """`--input NAME:rgb,…` by name, and the other `--input`s, which are NAME=FILE."""
+    images: dict[str | None, str] = {}
+    files = []
+    for text in texts:
+        found = named(text)
+        if found is None:
+            files.append(text)
+        elif found[0] in images:
+            raise WebDNNError(f"--input {text}: this input is given twice")
+        else:
+            images[found[0]] = found[1]
+    return images, files
+
+
+def only_images(texts: Sequence[str]) -> dict[str | None, str]:
+    """`--input` where it has the one meaning of pictures."""
+    images, others = image_inputs(texts)
+    if others:
+        raise WebDNNError(
+            f"--input {others[0]}: expected NAME:{'|'.join(CHANNELS)}[,OPTION=VALUE…], as in "
+            "image:rgb,resize=224,mean=0.5,std=0.5"
+        )
+    return images
+
+
+def label_files(texts: Sequence[str]) -> Path | dict[str, Path] | None:
+    """`--labels FILE`, or several `--labels OUTPUT=FILE`."""
+    if not texts:
+        return None
+    if len(texts) == 1 and ("=" not in texts[0] or Path(texts[0]).exists()):
+        return Path(texts[0])
+    files = {}
+    for text in texts:
+        name, equals, file = text.rpartition("=")
+        if not equals:
+            raise WebDNNError(f"--labels {text}: of several, expected each as OUTPUT=FILE")
+        files[name] = Path(file)
+    return files
 
 
 @contextmanager
@@ -172,7 +242,20 @@ _dim = click.option(
     help="Fix a symbolic dimension (h=256) or give its range (h=64..512).",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-_words = click.argument("words", nargs=-1, required=True, metavar="MODEL")
+_words = click.argument("words", nargs=-1, required=True, metavar="MODEL [WEIGHTS]")
+_weights = click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The weights, where MODEL holds only the architecture.",
+)
+_images = click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    metavar="NAME:rgb,…",
+    help="This input takes pictures: what becomes of them, as in image:rgb,resize=224.",
+)
 
 
 @cli.command(name="transpile")
@@ -185,7 +268,15 @@ _words = click.argument("words", nargs=-1, required=True, metavar="MODEL")
     metavar="webgpu,wasm",
     show_default=True,
 )
+@_weights
 @_dim
+@_images
+@click.option(
+    "--labels",
+    multiple=True,
+    metavar="[OUTPUT=]FILE",
+    help="Names of the classes of an output, one a line.",
+)
 @click.option("--name", help="The descriptor's name [default: the model file's].")
 @click.option(
     "--dump",
@@ -198,21 +289,33 @@ def transpile_command(
     words: tuple[str, ...],
     output: Path,
     target: tuple[str, ...],
+    weights: Path | None,
     dims: tuple[str, ...],
+    inputs: tuple[str, ...],
+    labels: tuple[str, ...],
     name: str | None,
     dump: Path | None,
     as_json: bool,
 ) -> None:
-    """Compile MODEL (ONNX) into a graph descriptor in DIR.
+    """Compile MODEL into a graph descriptor in DIR.
 
     The folder is written as a whole or not at all: whatever goes wrong, an older descriptor in DIR
     stays as it is.
     """
-    model, sizes = model_and_dims(words, dims)
+    source = source_of(words, weights, dims)
     begin = time.monotonic()
-    with progress(f"Transpiling {model.name}", as_json) as tell:
+    with progress(f"Transpiling {source.model.name}", as_json) as tell:
         report = webdnn.transpile(
-            model, output, targets=target, dims=sizes, name=name, dump=dump, progress=tell
+            source.model,
+            output,
+            weights=source.weights,
+            inputs=only_images(inputs),
+            labels=label_files(labels),
+            targets=target,
+            dims=source.dims,
+            name=name,
+            dump=dump,
+            progress=tell,
         )
     summary = describe(output)
     summary |= {"seconds": time.monotonic() - begin, "notices": list(report.notices)}
@@ -244,6 +347,7 @@ def transpile_command(
     help=f"Of {', '.join(VARIANTS)} [default: all that the browser runs].",
 )
 @click.option("--browser", default="chromium", type=click.Choice(ENGINES), show_default=True)
+@_weights
 @_dim
 @click.option(
     "--size",
@@ -257,8 +361,8 @@ def transpile_command(
     "--input",
     "inputs",
     multiple=True,
-    metavar="NAME=FILE.npy",
-    help="An input's value [default: random].",
+    metavar="NAME=FILE|NAME:rgb,…",
+    help="An input's value (.npy, or a picture) [default: random]; or how it takes pictures.",
 )
 @click.option("--seed", default=0, show_default=True, help="Of the random inputs.")
 @click.option("--layers", is_flag=True, help="Also compare every inner value that is still stored.")
@@ -281,6 +385,7 @@ def check_command(
     target: tuple[str, ...] | None,
     variant: tuple[str, ...] | None,
     browser: str,
+    weights: Path | None,
     dims: tuple[str, ...],
     sizes: tuple[str, ...],
     inputs: tuple[str, ...],
@@ -300,16 +405,19 @@ def check_command(
     """
     from webdnn.check import check
 
-    model, ranges = model_and_dims(words, dims)
-    with progress(f"Checking {model.name}", as_json) as tell:
+    source = source_of(words, weights, dims)
+    images, files = image_inputs(inputs)
+    with progress(f"Checking {source.model.name}", as_json) as tell:
         report = check(
-            model,
+            source.model,
+            weights=source.weights,
+            images=images,
             targets=cast(Any, target),
             variants=variant,
             browser=cast(Any, browser),
-            dims=ranges,
+            dims=source.dims,
             sizes=[_fixed(text) for text in sizes] or None,
-            inputs=dict(_named_file(text) for text in inputs),
+            inputs=dict(_named_file(text) for text in files),
             seed=seed,
             layers=layers,
             descriptor=descriptor,
@@ -336,7 +444,7 @@ def _named_file(text: str) -> tuple[str, Path]:
     # The name may hold "=" or ":"; the file, being the last part, decides.
     name, separator, file = text.rpartition("=")
     if not separator:
-        raise WebDNNError(f"--input {text}: expected NAME=FILE.npy")
+        raise WebDNNError(f"--input {text}: expected NAME=FILE.npy, or NAME:rgb,…")
     return name, Path(file)
 
 
@@ -406,10 +514,17 @@ def bench_command(
 @_words
 @click.option("--target", default=",".join(TARGETS), type=Words(TARGETS), metavar="webgpu,wasm",
               show_default=True)  # fmt: skip
+@_weights
 @_dim
+@_images
 @_json
 def inspect_command(
-    words: tuple[str, ...], target: tuple[str, ...], dims: tuple[str, ...], as_json: bool
+    words: tuple[str, ...],
+    target: tuple[str, ...],
+    weights: Path | None,
+    dims: tuple[str, ...],
+    inputs: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Show what MODEL is made of and what it becomes.
 
@@ -418,9 +533,16 @@ def inspect_command(
     """
     from webdnn.inspect import inspect
 
-    model, sizes = model_and_dims(words, dims)
-    with progress(f"Inspecting {model.name}", as_json) as tell:
-        seen = inspect(model, sizes, targets=target, progress=tell)
+    source = source_of(words, weights, dims)
+    with progress(f"Inspecting {source.model.name}", as_json) as tell:
+        seen = inspect(
+            source.model,
+            source.dims,
+            weights=source.weights,
+            images=only_images(inputs),
+            targets=target,
+            progress=tell,
+        )
     if as_json:
         emit(dataclasses.asdict(seen))
         return

@@ -23,6 +23,7 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -272,7 +273,7 @@ class Picture:
             out["shorter"] = spec.shorter
         elif spec.resize is not None:
             out["resize"] = list(_pair(spec.resize))
-        elif spec.crop is None and isinstance(self.width, int) and isinstance(self.height, int):
+        elif spec.crop is None and self.fixed:
             out["resize"] = [self.width, self.height]
         if spec.crop is not None:
             out["crop"] = list(cast(Size, spec.crop))
@@ -328,7 +329,30 @@ class Picture:
         scale = 1 / 255 if self.spec.scale is None else self.spec.scale
         return scale / std, -mean / std
 
+    @property
+    def fixed(self) -> bool:
+        """Whether every picture ends with one size."""
+        return isinstance(self.width, int) and isinstance(self.height, int)
+
     # The numpy reading, for references.
+
+    def read(self, given: NDArray[Any]) -> NDArray[Any]:
+        """The model's own input for what a page gives: a picture [h, w, 4], or words [H, W]."""
+        if given.ndim == 2:
+            pixels = np.ascontiguousarray(given, "<u4").view(np.uint8)
+            return self.values(pixels.reshape(*given.shape, 4))
+        return self.values(self.pixels(given))
+
+    def example(self, seed: int) -> Pixels:
+        """A random picture [h, w, 4] of another size than the model's, coarse and fine."""
+        rng = np.random.default_rng([seed, *map(ord, self.name)])
+        height, width = (cast(int, d) for d in (self.height, self.width))
+        h, w = height * 5 // 4 + 2, width * 4 // 3 + 3
+        coarse = rng.random((h // 8 + 1, w // 8 + 1, 4)).repeat(8, 0).repeat(8, 1)[:h, :w]
+        out = ((0.8 * coarse + 0.2 * rng.random((h, w, 4))) * 255).astype(np.uint8)
+        if self.spec.channels != "rgba":
+            out[..., 3] = 255
+        return out
 
     def values(self, pixels: Pixels) -> NDArray[Any]:
         """The model's own input for RGBA pixels [H, W, 4], in the model's shape and dtype."""
@@ -425,6 +449,44 @@ def _shared(values: NDArray[np.float64]) -> NDArray[np.float32]:
     """One number for all channels where they are equal, else [C]."""
     single = values.astype(np.float32)
     return single[:1].reshape(()) if (single == single[0]).all() else single
+
+
+def random_words(
+    rng: np.random.Generator, shape: tuple[int, ...], channels: str, other: bool = False
+) -> NDArray[np.uint32]:
+    """Random pixels, one word each; `other` from another distribution, so that averages differ."""
+    values = rng.random((*shape, 4), np.float32)
+    pixels = ((values**3 if other else values) * 255.99).astype(np.uint8)
+    if channels != "rgba":
+        pixels[..., 3] = 255
+    return pixels.view(np.dtype("<u4"))[..., 0]
+
+
+def load_raster(file: Path) -> Pixels:
+    """A picture [h, w, 4] of a file: .npy of bytes [h, w, 3 or 4], or whatever Pillow reads.
+
+    Raises WebDNNError for what is none, and where Pillow is needed and not installed.
+    """
+    try:
+        if file.suffix == ".npy":
+            found = np.load(file, allow_pickle=False)
+        else:
+            from PIL import Image, ImageOps
+
+            with Image.open(file) as image:
+                found = np.asarray(ImageOps.exif_transpose(image).convert("RGBA"))
+    except ImportError:
+        raise WebDNNError(f"{file}: reading pictures needs Pillow: pip install pillow") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise WebDNNError(f"{file}: expected a picture or an .npy file: {error}") from None
+    if found.dtype != np.uint8 or found.ndim != 3 or found.shape[2] not in (3, 4):
+        raise WebDNNError(
+            f"{file}: expected uint8 of shape [h, w, 3] or [h, w, 4], "
+            f"found {found.dtype} {list(found.shape)}"
+        )
+    if found.shape[2] == 3:
+        found = np.concatenate([found, np.full_like(found[..., :1], 255)], -1)
+    return cast(Pixels, np.ascontiguousarray(found))
 
 
 def settle(spec: ImageInput, value: Value) -> Picture:

@@ -81,17 +81,26 @@ def inspect(
     model: Path,
     dims: Mapping[str, int | tuple[int, int]] | None = None,
     *,
+    weights: Path | None = None,
+    images: Mapping[Any, str] | None = None,
     targets: Sequence[str] = ("webgpu", "wasm"),
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Inspection:
     """Compiles `model` for `targets` and reports what became of it.
 
-    Raises what `transpile` raises.
+    `weights` and `images` (inputs that take pictures) are those of `transpile`; so is what it
+    raises.
     """
     with tempfile.TemporaryDirectory(prefix="webdnn-inspect-") as scratch:
         folder = Path(scratch) / "model"
         report = webdnn.transpile(
-            model, folder, targets=targets, dims=dict(dims or {}), progress=progress
+            model,
+            folder,
+            weights=weights,
+            inputs=images,
+            targets=targets,
+            dims=dict(dims or {}),
+            progress=progress,
         )
         download = describe(folder)
         pools = _pools(report.descriptor, folder)
@@ -112,13 +121,13 @@ def inspect(
             )
             for kernel, same in uses.items()
         )
-        weights = report.descriptor["weights"]["bytes"]
+        stored = report.descriptor["weights"]["bytes"]
         tensors = {tensor.buffer for tensor in (*program.inputs, *program.outputs)}
         io = sum(nbytes(program.buffers[buffer]) for buffer in tensors)
         memory = {
-            "weights": weights,
+            "weights": stored,
             "inputs and outputs": io,
-            "temporaries": max(0, pools[target] - weights - io),
+            "temporaries": max(0, pools[target] - stored - io),
         }
         compiled[target] = Compiled(
             kernels,

@@ -3,7 +3,7 @@
  * `webdnn check`.
  *
  * @typedef {{ name: string, dtype: string, shape: number[], array: string }} Feed
- *   `array` names the bytes to read
+ *   `array` names the bytes to read; the dtype `raster` is a picture, RGBA
  * @typedef {{ descriptor: string, options: object, runs: { inputs: Feed[] }[], layers: boolean }} Argument
  *   `layers` asks for the imported values that are still in memory after a run
  * @typedef {import('./boot.js').Io} Io
@@ -21,7 +21,11 @@ export async function tensors(feeds, io) {
   /** @type {Record<string, object>} */
   const inputs = {};
   for (const { name, dtype, shape, array } of feeds) {
-    inputs[name] = { dtype, shape, data: new ARRAYS[dtype](await io.read(array)) };
+    const bytes = await io.read(array);
+    inputs[name] =
+      dtype === 'raster'
+        ? { data: new Uint8ClampedArray(bytes), width: shape[1], height: shape[0] }
+        : { dtype, shape, data: new ARRAYS[dtype](bytes) };
   }
   return inputs;
 }
