@@ -55,7 +55,7 @@ _COMMENTS = re.compile(rb"(?m)^\s*#.*$")
 
 # What of a layer's parameters does not matter at test time.
 _FOR_TRAINING = re.compile(r".*filler|engine|force_nd_im2col|moving_average_fraction|momentum|"
-                           r"debug_info|frozen|.*decay.*|cudnn.*|slope_.*|update_.*")  # fmt: skip
+                           r"debug_info|frozen|dropout_ratio|scale_train|.*decay.*|cudnn.*|slope_.*|update_.*")  # fmt: skip
 
 
 def recognises(model: Any, head: bytes) -> bool:

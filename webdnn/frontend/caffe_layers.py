@@ -546,7 +546,9 @@ def _top(x: Value, k: int, axis: int) -> tuple[Value, Value]:
     """The k largest elements along an axis, in order, and their positions."""
     if k == 1:
         return ops.reduce_max(x, [axis]), ops.reduce(x, "argmax_last", [axis])
-    raise UnsupportedError(f"top_k {k} is not supported")
+    values, at = ops.top_k(ops.flip(x, [axis]), k, axis)
+    last = ops.ints(as_dim(lift(x.shape[axis]) - 1), "i64")
+    return values, ops.sub(last, at)
 
 
 # ---- the registry --------------------------------------------------------------------------------
