@@ -32,7 +32,7 @@ from ..errors import ModelError, UnsupportedError, WebDNNError
 from ..graph import Graph, Value, constant
 from .keras_config import Entry, Plan, Ref, changed, leaves, plan_of
 from .keras_files import Saved, is_keras, read
-from .keras_layers import LAYERS, OPERATIONS, PASS_MASK
+from .keras_layers import LAYERS, OPERATIONS, PASS_MASK, REFUSED
 from .keras_model import Call, Layer, Nested, Source
 from .signature import Declared, Imported, finished, settle_inputs
 
@@ -139,7 +139,7 @@ class _Walker:
         done: dict[tuple[str, int], list[Tensor]] = {
             (ref.layer, ref.node): [t] for ref, t in zip(plan.inputs, given, strict=True)
         }
-        stack = [(r.layer, r.node) for r in _refs(plan.outputs)]
+        stack = [(r.layer, r.node) for r in reversed(_refs(plan.outputs))]
         waiting: set[tuple[str, int]] = set()
         while stack:
             at = stack[-1]
@@ -153,7 +153,7 @@ class _Walker:
                 if at in waiting:
                     raise ModelError(f"layer {at[0]!r}: its input depends on its own output")
                 waiting.add(at)
-                stack += missing
+                stack += reversed(missing)
                 continue
             entry = plan.layers[at[0]]
             layer = Layer(
@@ -194,7 +194,7 @@ class _Walker:
             return _values(found)
         handler = _handler(layer.class_name, layer.name.rpartition("/")[2], operation)
         if handler is None:
-            raise _unknown([(layer.name, layer.class_name)])
+            raise _unknown([(layer.name, layer.class_name, operation)])
         if layer.class_name in PASS_MASK and not operation:
             call.output_mask = call.mask
         try:
@@ -218,7 +218,7 @@ def _handler(class_name: str, name: str, operation: bool) -> Handler | None:
 def _check_known(entries: Sequence[Entry]) -> None:
     """All layers that are not known, at once."""
     unknown = [
-        (e.name, e.class_name)
+        (e.name, e.class_name, e.operation)
         for e in entries
         if not e.model
         and e.class_name != "InputLayer"
@@ -228,17 +228,20 @@ def _check_known(entries: Sequence[Entry]) -> None:
         raise _unknown(unknown)
 
 
-def _unknown(layers: Sequence[tuple[str, str]]) -> UnsupportedError:
-    lines = "\n".join(f"  {name!r}: {cls}" for name, cls in dict.fromkeys(layers))
-    first = layers[0][1] if layers[0][1] != "Lambda" else layers[0][0]
+def _unknown(layers: Sequence[tuple[str, str, bool]]) -> UnsupportedError:
+    lines = []
+    for name, cls, operation in dict.fromkeys(layers):
+        why = "" if operation or cls not in REFUSED else f" ({REFUSED[cls]})"
+        lines.append(f"  {name!r}: {'keras.ops ' if operation else ''}{cls}{why}")
+    name, cls, _ = layers[0]
     return UnsupportedError(
-        f"the model has layers that WebDNN does not know:\n{lines}\n"
-        "Say what each computes, before the model is transpiled; here is one to begin with:\n"
+        "the model has layers that WebDNN does not know:\n" + "\n".join(lines) + "\n"
+        "Register what each computes before the model is transpiled, in this way:\n"
         "  from webdnn import ops\n"
         "  from webdnn.frontend import keras\n"
-        f"  @keras.register({first!r})\n"
-        "  def build(layer, inputs):\n"
-        "      (x,) = inputs  # layer.config and layer.weight(0) are at hand\n"
+        f"  @keras.register({name if cls == 'Lambda' else cls!r})\n"
+        "  def build(layer, inputs):  # layer.config, layer.weight(0) ... are at hand\n"
+        "      (x,) = inputs\n"
         "      return ops.mul(x, 2.0)"
     )
 

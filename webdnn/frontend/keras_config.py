@@ -258,9 +258,9 @@ def _input_of(first: Entry, config: Config, version: int) -> Config:
                 "dtype": dtype,
             }
     if first.model:
-        inner = plan_of({"class_name": first.class_name, "config": first.config}, version)
-        if len(inner.inputs) == 1:
-            return inner.layers[inner.inputs[0].layer].config
+        plan = plan_of({"class_name": first.class_name, "config": first.config}, version)
+        if len(plan.inputs) == 1:
+            return plan.layers[plan.inputs[0].layer].config
     inner = first.config.get("layer")  # a wrapper's
     shape = config.get("build_input_shape")
     if shape is None and isinstance(inner, Mapping) and isinstance(inner.get("config"), Mapping):
@@ -339,7 +339,7 @@ def _marked(data: Any) -> Any:
         return [_marked(d) for d in data]
     if not isinstance(data, Mapping):
         return data
-    config = data.get("config")
+    config: Any = data.get("config")
     match data.get("class_name"):
         case "__keras_tensor__":
             layer, node, tensor = config["keras_history"]

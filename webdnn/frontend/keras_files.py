@@ -29,10 +29,11 @@ import numpy as np
 
 from ..errors import ModelError, UnsupportedError
 from ..graph import FROM_NUMPY, Value, constant, lazy_constant
+from . import keras_tfjs
 from .keras_config import Config, Entry, subclassed
 from .keras_model import Source
-from .keras_old import weights_as_now
-from .keras_weights import Groups, Live, Named, Tree
+from .keras_old import weights_as_now, with_order
+from .keras_weights import Groups, Live, Named, Tree, array_constant, in_order
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
 EAGER = 65536  # bytes; larger weights stay in the file until they are needed
@@ -357,8 +358,7 @@ class _Hdf5:
         if path not in self.found:
             group = self._at(path, "vars")
             keys = self.groups(group) if group else []
-            order = sorted(keys, key=lambda k: (not k.isdigit(), int(k) if k.isdigit() else 0, k))
-            self.found[path] = [self.value(f"{group}/{k}") for k in order]
+            self.found[path] = [self.value(f"{group}/{k}") for k in in_order(keys)]
         return self.found[path]
 
     def label(self, path: str) -> str | None:
@@ -396,13 +396,11 @@ class _Hdf5:
         found = self.attribute(path, attribute)
         if found is None:
             parts: list[str] = []
-            while (part := self.attribute(path, f"{attribute}{len(parts) and ''}0")) is None:
-                return None
             k = 0
             while (part := self.attribute(path, f"{attribute}{k}")) is not None:
                 parts += [_decoded(p) for p in np.atleast_1d(part)]
                 k += 1
-            return parts
+            return parts if k else None
         return [_decoded(p) for p in np.atleast_1d(found)]
 
     def value(self, path: str) -> Value:
@@ -496,10 +494,20 @@ def _whole_hdf5(store: _Hdf5, weights: Any) -> Saved:
         raise ModelError(f"{name}: has no model_weights: the weights are missing")
     backend = store.text("", "backend") or store.text("model_weights", "backend")
     old = generation(version or "1.0")
-    return Saved(config, old, _groups(store, "model_weights", old, backend), held=store.held)
+    notes = [] if old > 1 or backend else [_BACKEND.format(name)]
+    groups = _groups(store, "model_weights", old, backend)
+    return Saved(with_order(config) if old == 1 else config, old, groups, notes, store.held)
 
 
-def _groups(store: _Hdf5, path: str, version: int, backend: str | None) -> Groups:
+_BACKEND = (
+    "{0}: Keras 1 did not say which backend it used: taken to be TensorFlow. If it was Theano, "
+    "whose filters are turned around, set the attribute `backend` of the file to 'theano' with h5py"
+)
+
+
+def _groups(
+    store: _Hdf5, path: str, version: int, backend: str | None, whole: bool = True
+) -> Groups:
     """The lists of weights of an older file, by layer."""
 
     def lists(layer: str) -> Callable[[], list[Named]]:
@@ -519,7 +527,7 @@ def _groups(store: _Hdf5, path: str, version: int, backend: str | None) -> Group
     def convert(entry: Entry, found: list[Value]) -> list[Value]:
         return weights_as_now(entry.class_name, entry.config, found, version, backend)
 
-    return Groups({n: lists(n) for n in names}, convert, store.file.name)
+    return Groups({n: lists(n) for n in names}, convert, store.file.name, whole)
 
 
 # ---- JSON ----------------------------------------------------------------------------------------
@@ -535,7 +543,12 @@ def _json(file: _File, name: str, weights: Any) -> Saved:
         raise ModelError(f"{name}: lists shards of weights. Give the architecture as the model")
     if "modelTopology" in data or "weightsManifest" in data:
         _no_weights(weights, "a TensorFlow.js model")
-        raise UnsupportedError("TensorFlow.js")
+        config = keras_tfjs.topology(data, name)
+        if file.folder is None:
+            raise ModelError("a model.json needs its shards: give its path, not its bytes")
+        whole = Entry(str(config["class_name"]), "model", {})
+        flat, held = keras_tfjs.weights(data, Path(name), beside, whole)
+        return Saved(config, 2, flat, held=held)
     if "class_name" not in data or "config" not in data:
         raise ModelError(f"{name}: is JSON, but not a Keras model (no class_name and config)")
     if weights is None:
@@ -543,12 +556,72 @@ def _json(file: _File, name: str, weights: Any) -> Saved:
             f"{name}: is an architecture without weights. Give the file of the weights too: "
             "--weights model.weights.h5, or weights= in Python"
         )
-    version = generation(data.get("keras_version") or ("" if "module" in data else "1.0"))
-    store = _hdf5(_opened(Path(weights)))
+    version = generation(data.get("keras_version") or ("3." if "module" in data else "1.0"))
+    data = with_order(data) if version == 1 else data
+    path = Path(weights)
+    if path.suffix == ".json":
+        shards = _Shards(path)
+        return Saved(data, version, Tree(shards, named=False), held=shards.held)
+    store = _hdf5(_opened(path))
     source: Source = Tree(store, named=False)
-    if store.attribute("", "layer_names") is not None:
-        source = _groups(store, "", version, store.text("", "backend"))
+    if store.attribute("", "layer_names") is not None or store.attribute("", "layer_names0"):
+        backend = store.text("", "backend") or data.get("backend")
+        source = _groups(store, "", version, backend, whole=False)
+    elif store.item("model_weights") is not None:
+        backend = store.text("", "backend") or store.text("model_weights", "backend")
+        source = _groups(store, "model_weights", version, backend, whole=False)
+    elif not store.below("layers"):
+        raise ModelError(f"{path}: an HDF5 file, but not weights that Keras wrote")
     return Saved(data, version, source, held=store.held)
+
+
+class _Shards:
+    """Keras 3's sharded weights: a JSON file says which of the HDF5 files beside it holds what."""
+
+    def __init__(self, path: Path):
+        data = parsed(_limited(path), str(path))
+        found = data.get("weight_map") if isinstance(data, Mapping) else None
+        if not isinstance(found, Mapping):
+            raise ModelError(f"{path}: is JSON, but not a list of Keras' shards (no weight_map)")
+        self.path = path
+        self.held: dict[Any, tuple[int, int]] = {}
+        self.files: dict[str, _Hdf5] = {}
+        self.map: dict[str, list[str]] = {
+            str(k).strip("/"): [str(f) for f in (v if isinstance(v, list) else [v])]
+            for k, v in found.items()
+        }
+
+    def _stores(self, path: str) -> list[_Hdf5]:
+        out = []
+        for name in self.map.get(f"{path}/vars".strip("/"), []):
+            if name not in self.files:
+                self.files[name] = _hdf5(_opened(beside(self.path, name)))
+                self.files[name].held = self.held
+            out.append(self.files[name])
+        return out
+
+    def variables(self, path: str) -> list[Value]:
+        found = {}
+        for store in self._stores(path):
+            for key in store.groups(f"{path}/vars"):
+                found[key] = store.value(f"{path}/vars/{key}")
+        return [found[k] for k in in_order(found)]
+
+    def label(self, path: str) -> str | None:
+        return next((x for s in self._stores(path) if (x := s.label(path))), None)
+
+    def below(self, path: str) -> list[str]:
+        start = f"{path}/".lstrip("/")
+        parts = (p[len(start) :].partition("/")[0] for p in self.map if p.startswith(start))
+        return list(dict.fromkeys(parts))
+
+
+def beside(path: Path, name: str) -> Path:
+    """A file that another one names, in the same folder or below it."""
+    parts = name.replace("\\", "/").split("/")
+    if not name or ".." in parts or parts[0] in ("", "~") or ":" in name or "\0" in name:
+        raise ModelError(f"{path}: names the file {name!r}, which is not beside it: refused")
+    return path.parent.joinpath(*parts)
 
 
 # ---- models in memory ----------------------------------------------------------------------------
@@ -570,10 +643,25 @@ def _live(model: Any) -> Saved:
         config = _configuration(model)
     if not _lists_layers(config):
         raise UnsupportedError(subclassed(type(model).__name__))
-    read: dict[Any, tuple[int, int]] = {}
+    held: dict[Any, tuple[int, int]] = {}
     if modern:
-        return Saved(config, 3, Live(model, []), held=read)
-    raise UnsupportedError("old live models")
+        return Saved(config, 3, Live(model, held), held=held)
+
+    def lists(layer: Any) -> Callable[[], list[Named]]:
+        def load() -> list[Named]:
+            out = []
+            for weight, array in zip(layer.weights, layer.get_weights(), strict=True):
+                held[id(layer), weight.name] = array.size, array.nbytes
+                out.append((weight.name, array_constant(array)))
+            return out
+
+        return load
+
+    def convert(entry: Entry, found: list[Value]) -> list[Value]:
+        return weights_as_now(entry.class_name, entry.config, found, 2, config.get("backend"))
+
+    groups = Groups({layer.name: lists(layer) for layer in model.layers}, convert, model.name)
+    return Saved(config, 2, groups, held=held)
 
 
 def _lists_layers(config: Any) -> bool:

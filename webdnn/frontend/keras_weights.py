@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -75,21 +75,27 @@ class Tree:
             group = name + (f"_{seen[name]}" if seen[name] else "")
             seen[name] += 1
             found = self.child(f"layers/{labels.get(entry.name, group)}")
-            if entry.shared is not None:  # a layer that other parts of the model have too
-                there = found.path in ("", *labels) or self.store.below(found.path)
-                found = self.shared.setdefault(entry.shared, found) if not there else found
-                self.shared.setdefault(entry.shared, found)
+            if entry.shared is not None:  # it may be listed in several models: saved once
+                if self.store.below(found.path):
+                    self.shared.setdefault(entry.shared, found)
+                else:
+                    found = self.shared.get(entry.shared, found)
             out.append(found)
         return out
 
 
 @dataclass
 class Groups:
-    """Weights of an older file: a list for each layer, by name."""
+    """Weights of an older file: a list for each layer, by name.
+
+    whole: the file holds the architecture too, so that the names are its own. Where they are
+    not, layers that have weights are taken in their order, as Keras does.
+    """
 
     lists: Mapping[str, Callable[[], list[Named]]]
     convert: Convert
     where: str
+    whole: bool = True
 
     def own(self) -> list[Value]:
         return []
@@ -98,15 +104,34 @@ class Groups:
         return Nothing()
 
     def layers(self, entries: Sequence[Entry]) -> list[Source]:
+        lists = self.lists if self.whole else self._in_order(entries)
         out: list[Source] = []
         for e in entries:
-            if e.name in self.lists:
-                out.append(Flat(self.lists[e.name](), e, self.convert))
-            elif e.model:  # Keras 1 lists the layers of a Merge's models beside the others
+            if e.name in lists:
+                out.append(Flat(lists[e.name](), e, self.convert))
+            elif e.model and self.whole:  # Keras 1 lists the layers of a Merge's models too
                 out.append(self)
             else:
                 out.append(Nothing())
         return out
+
+    def _in_order(self, entries: Sequence[Entry]) -> Mapping[str, Callable[[], list[Named]]]:
+        """The lists by the names of the architecture's layers."""
+        filled = [name for name, read in self.lists.items() if read()]
+        if set(filled) <= {e.name for e in entries}:
+            return self.lists
+        needing = [e for e in entries if not e.operation and _counts(e) != (0, 0)]
+        if len(filled) != len(needing):
+            raise ModelError(
+                f"{self.where}: has weights for {len(filled)} layers ({_few(filled)}), but the "
+                f"architecture has {len(needing)} layers with weights "
+                f"({_few([e.name for e in needing])}): they belong to different models"
+            )
+        return {e.name: self.lists[name] for e, name in zip(needing, filled, strict=True)}
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (", ..." if len(names) > 4 else "")
 
 
 @dataclass
@@ -116,6 +141,7 @@ class Flat:
     named: list[Named]
     entry: Entry
     convert: Convert
+    ordered: bool = True  # if names fail, the order is that of Keras: what is trained comes first
 
     def own(self) -> list[Value]:
         return self.convert(self.entry, [v for _, v in self.named])
@@ -137,9 +163,14 @@ class Flat:
 
     def layers(self, entries: Sequence[Entry]) -> list[Source]:
         parts = _by_name(self.named, entries)
+        if parts is None and not self.ordered:
+            raise ModelError(
+                f"the weights ({_few([n for n, _ in self.named])}) do not bear the names of the "
+                f"model's layers ({_few([e.name for e in entries if _counts(e) != (0, 0)])})"
+            )
         if parts is None:
             parts = _by_order(self.named, entries, self.entry.name)
-        return [Flat(p, e, self.convert) for p, e in zip(parts, entries, strict=True)]
+        return [Flat(p, e, self.convert, self.ordered) for p, e in zip(parts, entries, strict=True)]
 
 
 @dataclass
@@ -158,15 +189,20 @@ class Nothing:
 
 @dataclass
 class Live:
-    """Weights of a layer in memory, of Keras 3 or older."""
+    """Weights of a layer of Keras 3 in memory. held: the elements and bytes of all that is read."""
 
     layer: Any
-    read: list[Value]  # all that were asked for
+    held: dict[Any, tuple[int, int]]
 
     def own(self) -> list[Value]:
-        found = [array_constant(a) for a in arrays(self.layer)]
-        self.read += found
-        return found
+        stored: dict[str, Any] = {}
+        self.layer.save_own_variables(stored)
+        out = []
+        for key in in_order(stored):
+            array = as_array(stored[key])
+            self.held[id(self.layer), key] = array.size, array.nbytes
+            out.append(array_constant(array))
+        return out
 
     def child(self, path: str, first: int = 0, count: int | None = None) -> Source:
         at: Any = self.layer
@@ -177,11 +213,11 @@ class Live:
                 at = getattr(at, part, None)
             if at is None:
                 return Nothing()
-        return Live(at, self.read)
+        return Live(at, self.held)
 
     def layers(self, entries: Sequence[Entry]) -> list[Source]:
         have = {layer.name: layer for layer in self.layer.layers}
-        return [Live(have[e.name], self.read) if e.name in have else Nothing() for e in entries]
+        return [Live(have[e.name], self.held) if e.name in have else Nothing() for e in entries]
 
 
 def inside(outer: Entry, inner: Mapping[str, Any]) -> Entry:
@@ -208,12 +244,9 @@ def _numbered(layers: Sequence[Any]) -> Iterator[tuple[str, Any]]:
         seen[name] += 1
 
 
-def arrays(layer: Any) -> list[np.ndarray]:
-    """The layer's own variables, in the order in which Keras 3 saves them."""
-    stored: dict[str, Any] = {}
-    layer.save_own_variables(stored)
-    order = sorted(stored, key=lambda k: (not k.isdigit(), int(k) if k.isdigit() else 0, k))
-    return [as_array(stored[k]) for k in order]
+def in_order(keys: Iterable[str]) -> list[str]:
+    """The keys of a layer's variables in creation order: 0, 1, ... 10; others behind."""
+    return sorted(keys, key=lambda k: (not k.isdigit(), int(k) if k.isdigit() else 0, k))
 
 
 def as_array(variable: Any) -> np.ndarray:
@@ -328,6 +361,6 @@ _WEIGHTLESS = frozenset((
 
 
 __all__ = [
-    "Flat", "Groups", "Live", "Nothing", "Store", "Tree", "array_constant", "as_array", "inside",
-    "snake_case",
+    "Flat", "Groups", "Live", "Named", "Nothing", "Store", "Tree", "array_constant", "as_array",
+    "in_order", "inside", "snake_case",
 ]  # fmt: skip
