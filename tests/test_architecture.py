@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "codegen": {"expr", "kernel", "errors"},
     "plan": {"graph", "expr", "kernel", "errors"},
 }
-ENTRIES = {"__init__", "cli", "inspect"}
+ENTRIES = {"__init__", "cli", "inspect", "reference"}
 
 # Hand-written text of a target: what computes products, convolutions, recurrences, the mathematics
 # that a target lacks, the frame of a module, and what never fuses. Everything else is printed from
@@ -36,7 +36,8 @@ ENTRIES = {"__init__", "cli", "inspect"}
 TEMPLATES = {
     "columns.c", "conv.c", "depthwise.c", "matmul.c", "recurrent.c", "tile.c", "module.c", "prelude.h",
     "gemm_register.wgsl", "gemm_tile.wgsl", "maths.wgsl", "recurrent.wgsl",
-    "arg_top_k.c", "arg_top_k.wgsl",
+    "arg_top_k.c", "arg_top_k.wgsl", "suppress.c", "suppress.wgsl",
+    "roi_align.c", "roi_align.wgsl", "roi_pool.c", "roi_pool.wgsl",
 }  # fmt: skip
 TARGET_TEXT = ("@workgroup_size", "@compute", "var<storage", "__builtin_wasm", "vector_size(")
 

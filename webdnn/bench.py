@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from webdnn.browser import Engine, open_page
-from webdnn.check import TOLERANCE, Target, default_sizes, random_inputs, signature_of, wire
+from webdnn.check import TOLERANCE, Target, wire
 from webdnn.errors import WebDNNError
+from webdnn.inputs import default_sizes, random_inputs, signature_of
 
 
 @dataclass(frozen=True)

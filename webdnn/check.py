@@ -1,4 +1,4 @@
-"""Runs a model's descriptor in a real browser and compares every output with onnxruntime.
+"""Runs a model's descriptor in a real browser and compares every output with its framework's.
 
 >>> report = check(Path("style.onnx"), dims={"h": (64, 512), "w": (64, 512)})  # doctest: +SKIP
 >>> report.right
@@ -10,14 +10,13 @@ of the reference (`TOLERANCE`); integers and bools must be equal. A comparison t
 proves nothing, so it is reported as *empty* and counts as a failure: a reference that is nearly
 constant, or that hardly changes when the input does.
 
-The limits: the reference is onnxruntime, so the model must be ONNX and within what it runs. Random
-floats lie in 0..1; a model that wants other inputs (token ids, say) gets them with `inputs`, though
-an integer that indexes a table is drawn from that table's range.
+The reference is the model's own framework (`webdnn.reference`), or values that were recorded where
+it runs. Random floats lie in 0..1; a model that wants other inputs gets them with `inputs`, though
+an integer that indexes a table (token ids, say) is drawn from that table's range.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
@@ -26,14 +25,14 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 import webdnn
 from webdnn.browser import BrowserError, Engine, Page, PageError, open_page
-from webdnn.errors import DimensionError, ModelError, WebDNNError
-from webdnn.image import ImageInput, Picture, load_raster, random_words
+from webdnn.errors import WebDNNError
+from webdnn.image import ImageInput, Picture, load_raster
+from webdnn.inputs import default_sizes, random_inputs, signature_of, table_sizes
+from webdnn.reference import Reference, recorded, reference
 
 Target = Literal["wasm", "webgpu"]
 Array = NDArray[Any]
@@ -107,6 +106,7 @@ class CheckReport:
     browser: Engine
     runs: tuple[Run, ...]
     notices: tuple[str, ...] = ()
+    reference: str = ""  # what the outputs were compared with
 
     @property
     def right(self) -> bool:
@@ -121,15 +121,16 @@ class _Case:
     sizes: Mapping[str, int]
     inputs: dict[str, Array]  # as the page gets them
     expected: dict[str, Array]
-    other: dict[str, Array]  # of other inputs: does the output move?
+    other: dict[str, Array]  # of other inputs: does the output move? Empty if it is not known
     layers: dict[str, Array] | None  # the model's inner values
     rasters: frozenset[str] = frozenset()  # the inputs that are RGBA bytes [h, w, 4]
 
 
 def check(
-    model: Path,
+    model: Any,
     *,
     weights: Path | None = None,
+    example: Any = None,
     images: Mapping[Any, str | ImageInput] | None = None,
     targets: Sequence[Target] | None = None,
     variants: Sequence[str] | None = None,
@@ -137,6 +138,7 @@ def check(
     dims: Mapping[str, int | tuple[int, int]] | None = None,
     sizes: Sequence[Mapping[str, int]] | None = None,
     inputs: Mapping[str, Path] | None = None,
+    expected: Mapping[str, Path] | None = None,
     seed: int = 0,
     layers: bool = False,
     descriptor: Path | None = None,
@@ -144,17 +146,19 @@ def check(
     timeout: float = 600,
     progress: Progress | None = None,
 ) -> CheckReport:
-    """Transpiles `model` (or takes `descriptor`, made from it) and compares it with onnxruntime.
+    """Transpiles `model` (or takes `descriptor`, made from it) and compares it with its framework.
 
+    `model`, `weights`, `example` and `images` (inputs that take pictures) are those of `transpile`.
     `targets` and `variants` default to all that `browser` can run. `dims` are as for `transpile`;
     `sizes` lists at which values of the symbolic ones to run (default: their minimum, and the
     middle of their range). `inputs` maps input names to .npy files; the others are random from
-    `seed`. `weights` and `images` (inputs that take pictures) are those of `transpile`; the page
-    then gets pictures, and the reference what `webdnn.image` reads in them. `layers` also compares
-    every value of the model that is still stored after a run, and lists those that were fused away.
-    `save` receives inputs, expected and actual outputs as .npy files. `timeout` is in seconds per
-    run. Raises WebDNNError when there is nothing to compare: no onnxruntime, no browser, a model
-    that cannot be transpiled. A target that fails in the browser is a Run with its `error`.
+    `seed`. Where an input takes pictures, the page gets one and the reference what `webdnn.image`
+    reads in it. `expected` maps output names to .npy files, recorded for these `inputs`: they take
+    the framework's place. `layers` also compares every value of the model that is still stored
+    after a run, and lists those that were fused away. `save` receives inputs, expected and actual
+    outputs as .npy files. `timeout` is in seconds per run. Raises WebDNNError when there is nothing
+    to compare: no framework, no browser, a model that cannot be transpiled. A target that fails in
+    the browser is a Run with its `error`.
     """
     tell = progress or (lambda stage, done, total: None)
     able_targets, able_variants = ABLE[browser]
@@ -169,8 +173,6 @@ def check(
             )
     targets = tuple(targets or able_targets)
     variants = tuple(variants or able_variants)
-    session = _reference(model)
-    inner = _reference(model, layers=True) if layers else None
     with tempfile.TemporaryDirectory(prefix="webdnn-check-") as scratch:
         folder = descriptor
         notices: tuple[str, ...] = ()
@@ -180,6 +182,7 @@ def check(
                 model,
                 folder,
                 weights=weights,
+                example=example,
                 inputs=images,
                 targets=targets,
                 dims=dims or {},
@@ -187,14 +190,27 @@ def check(
                 progress=progress,
             )
             notices = tuple(report.notices)
-        elif images:
-            report = webdnn.imported(model, weights=weights, inputs=images, dims=dims)
-        pictures = report.pictures if images else {}
-        signature = signature_of(folder)
+            signature = signature_of(folder)
+        else:
+            signature = signature_of(folder)
+            ranges = {d["name"]: (d["min"], d["max"]) for d in signature["dims"]}
+            report = webdnn.imported(
+                model, weights=weights, example=example, inputs=images, dims=dims or ranges
+            )
+        pictures = report.pictures
         _check_pictures(signature, pictures, folder)
+        names = [[entry["name"] for entry in signature[k]] for k in ("inputs", "outputs")]
+        fed = _given(signature, inputs or {}, pictures)
+        if expected:
+            against = recorded(_recorded(expected, names, inputs or {}))
+        else:
+            against = reference(model, *names, weights=weights, example=example)
+        if layers and against.layers is None:
+            raise WebDNNError(f"--layers: {against.name} does not give inner values")
+        bounds = table_sizes(report.imported.graph)
         cases = [
-            _case(session, inner, model, signature, pictures, chosen, inputs or {}, seed)
-            for chosen in (sizes or default_sizes(signature))
+            _case(against, layers, signature, pictures, bounds, chosen, fed, seed)
+            for chosen in (sizes or default_sizes(signature, fed))
         ]
         plan: list[tuple[Target, str | None]] = []
         for target in targets:
@@ -211,7 +227,8 @@ def check(
                 tell(f"running {label(target, wasm)}", index, len(plan))
                 runs += _run(page, target, wasm, cases, save, timeout)
             tell("done", len(plan), len(plan))
-    return CheckReport(model.name, browser, tuple(runs), notices)
+    name = Path(model).name if isinstance(model, (str, Path)) else type(model).__name__
+    return CheckReport(name, browser, tuple(runs), notices, against.name)
 
 
 def _check_pictures(
@@ -357,7 +374,7 @@ def _run(
             name
             for other in cases
             for name, expected in other.expected.items()
-            if not still(expected, other.other[name], tolerance)
+            if not other.other or not still(expected, other.other[name], tolerance)
         }
         outputs = tuple(
             compare(
@@ -414,152 +431,73 @@ _ELEMENTS: Mapping[str, str] = {
 }
 
 
-def _reference(model: Path, layers: bool = False) -> Any:
-    """An onnxruntime session; with `layers`, every node's outputs are the graph's outputs."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise WebDNNError(
-            "webdnn check compares with onnxruntime, which is not installed: "
-            "pip install 'webdnn[check]'"
-        ) from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # its warnings about the model's optimisation are not ours
-    try:
-        source = _with_layers(model) if layers else str(model)
-        return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's own types are many, undocumented and change
-        if not model.is_file():
-            raise ModelError(f"{model}: no such file") from error
-        raise ModelError(f"{model}: onnxruntime cannot load it: {error}") from error
-
-
-def _with_layers(model: Path) -> bytes:
-    proto = onnx.load(str(model))
-    known = {entry.name for entry in proto.graph.output}
-    for node in proto.graph.node:
-        for name in node.output:
-            if name and name not in known:
-                proto.graph.output.append(onnx.ValueInfoProto(name=name))
-    return bytes(proto.SerializeToString())
-
-
-def signature_of(descriptor: Path) -> dict[str, Any]:
-    """A descriptor's model.json; raises WebDNNError when the folder holds none."""
-    file = descriptor / "model.json"
-    try:
-        return cast("dict[str, Any]", json.loads(file.read_text()))
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise WebDNNError(
-            f"{descriptor}: no model.json here; expected the folder that webdnn transpile wrote"
-        ) from error
-    except ValueError as error:
-        raise WebDNNError(f"{file}: not a graph descriptor: {error}") from error
-
-
-def default_sizes(signature: Mapping[str, Any]) -> list[dict[str, int]]:
-    """Where to run symbolic dimensions when nobody says: at their minimum and at an odd middle."""
-    ranges = {dim["name"]: (dim["min"], dim["max"]) for dim in signature["dims"]}
-    if not ranges:
-        return [{}]
-    # An odd middle: sizes that are no multiple of a tile are where kernels go wrong.
-    middle = {name: low + (high - low) // 2 | 1 for name, (low, high) in ranges.items()}
-    return [
-        {name: low for name, (low, _) in ranges.items()},
-        {name: min(size, ranges[name][1]) for name, size in middle.items()},
-    ]
-
-
-def random_inputs(
-    signature: Mapping[str, Any],
-    sizes: Mapping[str, int],
-    bounds: Mapping[str, int],
-    seed: int,
-    other: bool = False,
+def _given(
+    signature: Mapping[str, Any], files: Mapping[str, Path], pictures: Mapping[str, Picture]
 ) -> dict[str, Array]:
-    """Inputs for a descriptor's signature at given sizes of its symbolic dimensions.
+    """The inputs that the user gives; those that take pictures as RGBA bytes [h, w, 4]."""
+    names = [entry["name"] for entry in signature["inputs"]]
+    for name in files:
+        if name not in names:
+            raise WebDNNError(f"--input {name}: the model's inputs are {', '.join(names)}")
+    return {k: load_raster(v) if k in pictures else _load(v) for k, v in files.items()}
 
-    `bounds` limits integer inputs, by name. `other` draws floats from another distribution, so that
-    even an average over all of them differs. Raises DimensionError for a size that is missing or
-    out of range.
-    """
-    for dim in signature["dims"]:
-        size = sizes.get(dim["name"])
-        if size is None or not dim["min"] <= size <= dim["max"]:
-            raise DimensionError(
-                f"size of dimension {dim['name']}: expected {dim['min']}..{dim['max']}, "
-                f"found {'none' if size is None else size}"
-            )
-    return {
-        entry["name"]: _random_input(
-            entry,
-            np.random.default_rng([seed, position]),
-            tuple(_evaluate(size, sizes) for size in entry["shape"]),
-            bounds.get(entry["name"]),
-            other,
+
+def _recorded(
+    expected: Mapping[str, Path], names: Sequence[Sequence[str]], inputs: Mapping[str, Path]
+) -> dict[str, Array]:
+    """Outputs from files. Raises WebDNNError if it is not known what they belong to."""
+    wanted, known = names
+    for name in expected:
+        if name not in known:
+            raise WebDNNError(f"--expected {name}: the model's outputs are {', '.join(known)}")
+    missing = [name for name in wanted if name not in inputs]
+    if missing:
+        raise WebDNNError(
+            "--expected: the outputs belong to certain inputs; give them too: "
+            + " ".join(f"--input {name}=FILE.npy" for name in missing)
         )
-        for position, entry in enumerate(signature["inputs"])
-    }
+    return {name: _load(file) for name, file in expected.items()}
 
 
 def _case(
-    session: Any,
-    inner: Any | None,
-    model: Path,
+    against: Reference,
+    layers: bool,
     signature: Mapping[str, Any],
     pictures: Mapping[str, Picture],
+    bounds: Mapping[str, int],
     sizes: Mapping[str, int],
-    given: Mapping[str, Path],
+    given: Mapping[str, Array],
     seed: int,
 ) -> _Case:
-    names = [entry["name"] for entry in signature["inputs"]]
-    for name in given:
-        if name not in names:
-            raise WebDNNError(f"--input {name}: the model's inputs are {', '.join(names)}")
-    bounds = _table_sizes(model)
     random = random_inputs(signature, sizes, bounds, seed)
     other = random_inputs(signature, sizes, bounds, seed + 1, other=True)
     inputs = dict(random)
     for name, picture in pictures.items():
-        if name in given:
-            inputs[name] = load_raster(given[name])
-        elif picture.fixed:
+        if picture.fixed and name not in given:
             # Of another size than the model's: the runner's resizing is compared, too.
             inputs[name] = picture.example(seed)
-    rasters = frozenset(name for name in pictures if inputs[name].ndim == 3)
-    for name, file in given.items():
-        if name in pictures:
-            continue
-        loaded = _load(file)
-        if (loaded.dtype, loaded.shape) != (random[name].dtype, random[name].shape):
+    for name, array in given.items():
+        wanted = random[name]
+        if name not in pictures and (array.dtype, array.shape) != (wanted.dtype, wanted.shape):
             raise WebDNNError(
-                f"--input {name}={file}: expected {random[name].dtype}{list(random[name].shape)}, "
-                f"found {loaded.dtype}{list(loaded.shape)}"
+                f"--input {name}: expected {wanted.dtype}{list(wanted.shape)}, "
+                f"found {array.dtype}{list(array.shape)}"
             )
-        inputs[name] = loaded
+        inputs[name] = array
+    rasters = frozenset(name for name in pictures if inputs[name].ndim == 3)
     seen = {k: pictures[k].read(v) if k in pictures else v for k, v in inputs.items()}
     others = {k: pictures[k].read(v) if k in pictures else v for k, v in other.items()}
-    expected, moved = _evaluate_reference(session, seen), _evaluate_reference(session, others)
-    layers = None
-    if inner is not None:
-        values = _evaluate_reference(inner, seen)
-        layers = {k: v for k, v in values.items() if k not in expected and _is_tensor(v)}
-    return _Case(sizes, inputs, expected, moved, layers, rasters)
+    expected = against.run(seen)
+    moved = {} if against.name == "recorded values" else against.run(others)
+    inner = None
+    if layers and against.layers is not None:
+        values = against.layers(seen)
+        inner = {k: v for k, v in values.items() if k not in expected and _is_tensor(v)}
+    return _Case(sizes, inputs, expected, moved, inner, rasters)
 
 
 def _is_tensor(value: object) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
-
-
-def _evaluate_reference(session: Any, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    # Initialisers may be listed as inputs too; only true inputs are fed.
-    wanted = {entry.name for entry in session.get_inputs()}
-    names = [entry.name for entry in session.get_outputs()]
-    try:
-        values = session.run(None, {k: v for k, v in inputs.items() if k in wanted})
-    except Exception as error:  # as above
-        raise WebDNNError(f"onnxruntime cannot run the model on these inputs: {error}") from error
-    return dict(zip(names, values, strict=True))
 
 
 def _load(file: Path) -> Array:
@@ -567,103 +505,6 @@ def _load(file: Path) -> Array:
         return cast(Array, np.load(file, allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:
         raise WebDNNError(f"{file}: expected an .npy file: {error}") from error
-
-
-def _evaluate(size: Any, sizes: Mapping[str, int]) -> int:
-    """A descriptor's Int (docs/descriptor.md) at given dimensions."""
-    match size:
-        case int():
-            return size
-        case str():
-            return sizes[size]
-        case ["select", condition, a, b]:
-            return _evaluate(a if _evaluate(condition, sizes) else b, sizes)
-        case [op, a, b]:
-            x, y = _evaluate(a, sizes), _evaluate(b, sizes)
-            return _INT_OPS[op](x, y)
-    raise WebDNNError(f"model.json: expected a size, found {size!r}")
-
-
-_INT_OPS: Mapping[str, Callable[[int, int], int]] = {
-    "+": lambda x, y: x + y,
-    "-": lambda x, y: x - y,
-    "*": lambda x, y: x * y,
-    "//": lambda x, y: x // y,
-    "%": lambda x, y: x % y,
-    "min": min,
-    "max": max,
-    "<": lambda x, y: x < y,
-    "<=": lambda x, y: x <= y,
-    "==": lambda x, y: x == y,
-    "!=": lambda x, y: x != y,
-    "&&": lambda x, y: bool(x) and bool(y),
-    "||": lambda x, y: bool(x) or bool(y),
-}
-
-
-def _random_input(
-    entry: Mapping[str, Any],
-    rng: np.random.Generator,
-    shape: tuple[int, ...],
-    bound: int | None,
-    other: bool,
-) -> Array:
-    if "image" in entry:
-        return random_words(rng, shape, entry["image"]["channels"], other)
-    return _random(rng, entry["dtype"], shape, bound, other)
-
-
-def _random(
-    rng: np.random.Generator, dtype: str, shape: tuple[int, ...], bound: int | None, other: bool
-) -> Array:
-    if dtype.startswith("float"):
-        values = rng.random(shape, np.float32)
-        return (values**3 if other else values).astype(dtype)
-    if dtype == "bool":
-        return rng.random(shape) < 0.5
-    limits = np.iinfo(dtype)
-    if bound is not None:
-        return rng.integers(0, bound, shape).astype(dtype)
-    if limits.bits == 8:
-        return rng.integers(limits.min, limits.max + 1, shape).astype(dtype)
-    # An integer of unknown meaning, most often a mask: 0 or 1, the first one set.
-    values = rng.integers(0, 2, shape).astype(dtype)
-    values.reshape(-1)[:1] = 1
-    return values
-
-
-# What an index passes through between a graph's input and the table that it indexes.
-_CARRIERS = {
-    "Cast", "Expand", "Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze",
-}  # fmt: skip
-
-
-def _table_sizes(model: Path) -> dict[str, int]:
-    """For each integer input that indexes a constant table (an embedding, a one-hot code, spelled
-    out or not), its number of rows."""
-    graph = onnx.load(str(model), load_external_data=False).graph
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    for node in graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            constants[node.output[0]] = node.attribute[0].t
-    origin = {entry.name: entry.name for entry in graph.input if entry.name not in constants}
-    found: dict[str, int] = {}
-    for node in graph.node:
-        rows, index = 0, ""
-        match node.op_type, list(node.input):
-            case kind, [first, *_] if kind in _CARRIERS and first in origin:
-                origin[node.output[0]] = origin[first]
-            case "Gather", [table, index] if table in constants:
-                axis = next((a.i for a in node.attribute if a.name == "axis"), 0)
-                rows = constants[table].dims[axis]
-            case "OneHot", [index, depth, _] if depth in constants:
-                rows = int(numpy_helper.to_array(constants[depth]).max())
-            case "Equal", [index, codes] if codes in constants and len(constants[codes].dims):
-                rows = int(numpy_helper.to_array(constants[codes]).max()) + 1
-        if rows > 1 and index in origin:
-            name = origin[index]
-            found[name] = min(found.get(name, rows), rows)
-    return found
 
 
 def _save(

@@ -364,6 +364,12 @@ def transpile_command(
     metavar="NAME=FILE|NAME:rgb,…",
     help="An input's value (.npy, or a picture) [default: random]; or how it takes pictures.",
 )
+@click.option(
+    "--expected",
+    multiple=True,
+    metavar="NAME=FILE.npy",
+    help="An output as recorded for these inputs, where the model's framework cannot be had.",
+)
 @click.option("--seed", default=0, show_default=True, help="Of the random inputs.")
 @click.option("--layers", is_flag=True, help="Also compare every inner value that is still stored.")
 @click.option(
@@ -389,6 +395,7 @@ def check_command(
     dims: tuple[str, ...],
     sizes: tuple[str, ...],
     inputs: tuple[str, ...],
+    expected: tuple[str, ...],
     seed: int,
     layers: bool,
     descriptor: Path | None,
@@ -396,7 +403,9 @@ def check_command(
     timeout: float,
     as_json: bool,
 ) -> None:
-    """Run MODEL's descriptor in a browser and compare it with onnxruntime.
+    """Run MODEL's descriptor in a browser and compare it with MODEL in its own framework.
+
+    That is onnxruntime for ONNX, Keras for Keras, OpenCV for Caffe, PyTorch for .pt2 files.
 
     Runs every target and wasm variant that the browser has, on the same inputs. An output is right
     within 1e-4 (wasm) or 1e-3 (webgpu) of the reference's largest magnitude; a comparison that
@@ -417,7 +426,8 @@ def check_command(
             browser=cast(Any, browser),
             dims=source.dims,
             sizes=[_fixed(text) for text in sizes] or None,
-            inputs=dict(_named_file(text) for text in files),
+            inputs=dict(_named_file("--input", text) for text in files),
+            expected=dict(_named_file("--expected", text) for text in expected),
             seed=seed,
             layers=layers,
             descriptor=descriptor,
@@ -440,11 +450,12 @@ def _fixed(text: str) -> dict[str, int]:
     return cast("dict[str, int]", sizes)
 
 
-def _named_file(text: str) -> tuple[str, Path]:
+def _named_file(option: str, text: str) -> tuple[str, Path]:
     # The name may hold "=" or ":"; the file, being the last part, decides.
     name, separator, file = text.rpartition("=")
     if not separator:
-        raise WebDNNError(f"--input {text}: expected NAME=FILE.npy, or NAME:rgb,…")
+        pictures = ", or NAME:rgb,…" if option == "--input" else ""
+        raise WebDNNError(f"{option} {text}: expected NAME=FILE.npy{pictures}")
     return name, Path(file)
 
 

@@ -150,7 +150,8 @@ _COLOURS = {"right": "green", "wrong": "bold red", "empty": "bold yellow"}
 
 
 def show_check(report: CheckReport) -> None:
-    table = _table(escape(f"{report.model} in {report.browser}"))
+    against = f", compared with {report.reference}" if report.reference else ""
+    table = _table(escape(f"{report.model} in {report.browser}{against}"))
     table.add_column("target", no_wrap=True)
     table.add_column("sizes")
     table.add_column("output", overflow="fold", min_width=8)
