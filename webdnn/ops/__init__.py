@@ -9,6 +9,7 @@ build graphs from these names alone: each file lists its own in `__all__`.
 """
 
 from .einsum import *
+from .detection import *
 from .elementwise import *
 from .indexing import *
 from .known import *

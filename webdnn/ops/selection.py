@@ -1,4 +1,4 @@
-"""Choosing elements: sorting, the greatest k, the positions of what is true, and how many there are.
+"""Choosing elements: sorting, the greatest k, what is true, and lengths that only a run finds.
 
     >>> from webdnn.graph import placeholder
     >>> top_k(placeholder("x", (4, 1000), "f32"), 5, axis=1)
@@ -51,10 +51,10 @@ from ..graph import (
     upper,
 )
 from . import elementwise
-from .elementwise import add, cast, div, less, mod, not_equal, sub, where
+from .elementwise import add, cast, div, mod, not_equal
 from .indexing import gather_elements
 from .known import ints
-from .movement import concat, expand, iota, product, reshape, transpose, unsqueeze
+from .movement import concat, expand, iota, product, reshape, transpose
 from .reduce import cumsum, reduce_sum
 
 # ---- the greatest k ------------------------------------------------------------------------------
@@ -75,12 +75,18 @@ def order_keys(x: np.ndarray, largest: bool) -> np.ndarray:
     return np.uint64(2**40) - keys if largest else keys
 
 
-def _arg_top_k_numpy(x: np.ndarray, *, k: int, largest: bool) -> np.ndarray:
-    return np.argsort(order_keys(x, largest), axis=1, kind="stable")[:, :k]
+def _arg_top_k_numpy(
+    x: np.ndarray, above: np.ndarray | None = None, *, k: int, largest: bool
+) -> np.ndarray:
+    keys = order_keys(x, largest)
+    if above is not None:
+        keys[~(x > above)] = 2**62
+    found = np.argsort(keys, axis=1, kind="stable")[:, :k]
+    return np.where(np.take_along_axis(keys, found, 1) == 2**62, -1, found)
 
 
 def _arg_top_k_kernel(node: Node, read: Any) -> dict[str, Any]:
-    (x,) = node.inputs
+    x = node.inputs[0]
     rows, n = x.shape
     k = node.attrs["k"]
     return {
@@ -90,25 +96,32 @@ def _arg_top_k_kernel(node: Node, read: Any) -> dict[str, Any]:
         "kind": storage(x.dtype),
         "local": upper(k) <= LOCAL,
         "most": upper(k),
+        "above": len(node.inputs) > 1,
     }
 
 
 ARG_TOP_K = Op(
     "arg_top_k",
     "opaque",
-    lambda x, *, k, largest: [((x.shape[0], k), "i64")],
+    lambda x, *above, k, largest: [((x.shape[0], k), "i64")],
     None,
     _arg_top_k_numpy,
     kernel=_arg_top_k_kernel,
 )
 
 
-def arg_top_k(x: Value, k: Any, axis: int = -1, largest: bool = True) -> Value:
+def arg_top_k(
+    x: Value, k: Any, axis: int = -1, largest: bool = True, above: Value | None = None
+) -> Value:
     """The indices (i64) of the k greatest elements along an axis, greatest first.
 
     Not `largest`: the k least, least first. Of equal elements the lower index goes first; NaN is
-    greater than every number. Raises UnsupportedError if there are fewer than k elements.
+    greater than every number. `above` (f32 of one element): only elements of x (f32, `largest`)
+    that are greater than it, so no NaN; where these are fewer than k, -1 follows. Raises
+    UnsupportedError if there are fewer than k elements.
     """
+    if above is not None and (storage(x.dtype) != "f32" or not largest or above.size != 1):
+        raise UnsupportedError(f"top_k of {type_text(x)} above {type_text(above)}")
     axis %= x.rank
     k = as_dim(k)
     n = x.shape[axis]
@@ -117,7 +130,9 @@ def arg_top_k(x: Value, k: Any, axis: int = -1, largest: bool = True) -> Value:
     perm = [d for d in range(x.rank) if d != axis] + [axis]
     moved = transpose(x, perm)
     rows = product(moved.shape[:-1])
-    found = ARG_TOP_K(reshape(moved, (rows, n)), k=k, largest=bool(largest))
+    flat = reshape(moved, (rows, n))
+    operands = (flat,) if above is None else (flat, reshape(above, (1,)))
+    found = ARG_TOP_K(*operands, k=k, largest=bool(largest))
     found = reshape(found, (*moved.shape[:-1], k))
     return transpose(found, [perm.index(d) for d in range(x.rank)])
 
@@ -186,16 +201,16 @@ def first_true(mask: Value, k: Dim) -> Value:
     return search_sorted(cumsum(cast(mask, "i32"), 1), expand(wanted, (rows, k)))
 
 
-def non_zero(x: Value) -> tuple[Value, Value]:
-    """(positions i64 [rank, x.size], count i64 []): where x is not 0, in row-major order.
+def non_zero(x: Value, limit: Dim | None = None) -> tuple[Value, Value]:
+    """(positions i64 [rank, limit], count i64 []): where x is not 0, in row-major order.
 
-    The first `count` columns are valid.
+    The first `count` columns are valid; the others hold positions beyond x. limit: an upper bound
+    of the count that the caller knows (x.size).
     """
     zero = constant(0, x.dtype) if x.dtype != "bool" else None
     mask = reshape(x if zero is None else not_equal(x, zero), (1, x.size))
-    at = first_true(mask, x.size)
-    rows = []
-    rest = at
+    rest = first_true(mask, x.size if limit is None else limit)
+    rows: list[Value] = []
     for d in reversed(x.shape):
         size = ints(d, "i64")
         rows.append(mod(rest, size) if len(rows) < x.rank - 1 else rest)
@@ -281,7 +296,7 @@ def settled(graph: Graph) -> Graph:
         shapes[name] = tuple(as_dim(substitute(lift(d), names)) for d in v.shape)
     named = {k: new[v] for k, v in graph.names.items() if v in new}
     kept = {k: v for k, v in named.items() if not any(map(is_counted, graph.names[k].shape))}
-    return Graph(graph.inputs, outputs, kept, graph.dims, graph.name, shapes)
+    return Graph(graph.inputs, outputs, kept, graph.dims, graph.name, shapes, graph.states)
 
 
 def _bounded(a: Any, bounds: Mapping[Expr, Dim]) -> Any:

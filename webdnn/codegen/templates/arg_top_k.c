@@ -1,5 +1,6 @@
 $# The indices of the K first of the N elements of each row, in order: keys are unsigned, their order ascending,
-$# and of equal keys the lower index goes first. A heap holds the first K so far, its root the last of these.
+$# and of equal keys the lower index goes first. A heap holds the first K so far, its root the last of these. With
+$# `above`, only what is greater than input 1 takes part, and -1 follows where that is too little.
 unsigned* const keys = (unsigned*)scratch;
 int* const at = (int*)(scratch + 4 * ${k});
 #define AFTER(i, j) (keys[i] > keys[j] || (keys[i] == keys[j] && at[i] > at[j]))
@@ -9,6 +10,8 @@ for (int row = begin; row < end; row++) {
     $if kind == "f32":
       const float x = ${read(0, f"row * {x0_1} + i")} + 0.0f;
       const int bits = BITS_I(x);
+      $if above:
+        if (!(x > ${read(1, 0)})) continue;
       unsigned key = x != x ? 0xffffffffu : (unsigned)(bits ^ (bits >> 31 | (int)0x80000000));
     $elif kind == "i32":
       unsigned key = (unsigned)${read(0, f"row * {x0_1} + i")} ^ 0x80000000u;
@@ -34,6 +37,8 @@ for (int row = begin; row < end; row++) {
     }
     keys[hole] = key, at[hole] = i;
   }
+  $if above:
+    for (int i = size; i < ${k}; i++) ${out0}[row * ${k} + i] = -1;
   // The root is the last in order: it leaves, and the hole that it leaves takes the last of the heap.
   while (size > 0) {
     ${out0}[row * ${k} + --size] = at[0];

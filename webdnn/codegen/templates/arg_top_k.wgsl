@@ -1,6 +1,7 @@
 // The indices of the K first of the N elements of each row, in order: keys are unsigned, their order ascending, and
 // of equal keys the lower index goes first. One workgroup a row: it finds the K-th pair of key and index digit by
 // digit, collects the pairs up to it, and sorts these by a bitonic network, as if they were followed by infinities.
+// With `above`, only what is greater than input 1 takes part, and -1 follows where that is too little.
 $let N = x0_1
 $let K = k
 var<workgroup> digits: array<atomic<u32>, 256>;
@@ -12,7 +13,10 @@ $if local:
 
 fn key(at: i32) -> u32 {
   $if kind == "f32":
-    let bits = bitcast<u32>(${read(0, "at")});
+    let x = ${read(0, "at")};
+    $if above:
+      if (!(x > ${read(1, 0)})) { return 0xffffffffu; }
+    let bits = bitcast<u32>(x);
     let magnitude = bits & 0x7fffffffu;
     var key = select(bits | 0x80000000u, ~bits, bits > 0x80000000u);
     key = select(key, 0x80000000u, magnitude == 0u);
@@ -114,6 +118,14 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
       ${barrier}
     }
   }
-  $if local:
+  $if local and above:
+    for (var i = t; i < ${K}; i += 256) {
+      ${out0}[row * ${K} + i] = select(i32(pairs[i].y), -1, pairs[i].x == 0xffffffffu);
+    }
+  $elif local:
     for (var i = t; i < ${K}; i += 256) { ${out0}[row * ${K} + i] = i32(pairs[i].y); }
+  $elif above:
+    for (var i = t; i < ${K}; i += 256) {
+      if (key(row * ${N} + ${out0}[row * ${K} + i]) == 0xffffffffu) { ${out0}[row * ${K} + i] = -1; }
+    }
 }
