@@ -207,11 +207,14 @@ class Arguments:
         """The example's own batch sizes."""
         return {len(leaf.array) for leaf in self.batch}
 
-    def call(self, model: Any, arrays: Sequence[np.ndarray]) -> Any:
-        """What the chain returns for these arrays."""
+    def call(self, model: Any, arrays: Sequence[np.ndarray], variables: bool = True) -> Any:
+        """What the chain returns for these arrays, as Variables or as they are."""
+        import chainer
+
+        given = [chainer.Variable(a) if variables else a for a in arrays]
         return model(
-            *(spec(arrays) for spec in self.positional),
-            **{name: spec(arrays) for name, spec in self.named.items()},
+            *(spec(given) for spec in self.positional),
+            **{name: spec(given) for name, spec in self.named.items()},
         )
 
     def declared(self, dims: Mapping[str, Any], batch: bool) -> list[Declared]:
@@ -304,12 +307,14 @@ def _runs(
 ) -> Runs:
     """Run the chain at the settled sizes on two inputs, and at others if sizes are open."""
 
+    variables = True  # arithmetic of Variables is chainer's, of arrays numpy's
+
     def trace(sizes: Mapping[str, int], seed: int = 0) -> Trace:
         shapes = [[size_at(d, sizes) for d in v.shape] for v in values]
         arrays = [_resized(leaf.array, s) for leaf, s in zip(arguments.leaves, shapes)]
         if seed:
             arrays = [_varied(a, seed) for a in arrays]
-        return record(model, lambda: arguments.call(model, arrays), arrays, seed)
+        return record(model, lambda: arguments.call(model, arrays, variables), arrays, seed)
 
     base = {}
     for s in symbols:
@@ -321,9 +326,16 @@ def _runs(
             if d is s
         )
         base[name] = min(max(found, low, 2), high)
-    traces, sizes = [trace(base)], [base]
+    try:
+        traces, sizes = [trace(base)], [base]
+    except ChainError as error:
+        variables = False  # a chain may want arrays
+        try:
+            traces, sizes = [trace(base)], [base]
+        except ChainError:
+            raise error from None
     for candidate in _other_sizes(symbols, base, upper):
-        if len(traces) == 3 + upper:
+        if len(traces) == 4 + upper:
             break
         try:
             traces.append(trace(candidate))
@@ -348,20 +360,20 @@ def _runs(
 def _other_sizes(
     symbols: Sequence[Expr], base: Mapping[str, int], upper: bool
 ) -> Iterator[dict[str, int]]:
-    """Sizes to try beside `base`, no two dimensions by the same amount."""
+    """Sizes to try beside `base`, each dimension moved by amounts of its own."""
     if not symbols:
         return
     seen = [dict(base)]
     if upper:
-        yield {str(s.args[0]): s.args[2] for s in symbols}
-    for step in (1, 3, 8, 32, 64, 16, 2, 4):
+        seen.append({str(s.args[0]): s.args[2] for s in symbols})
+        yield seen[-1]
+    for step in (1, 3, 2, 8, 32, 64, 16, 4, 5):
         out = {}
         for k, s in enumerate(symbols):
             name, low, high = s.args
-            size = base[name] + step * (k + 1)
-            if size > high:
-                size = base[name] - step * (k + 1)
-            out[name] = min(max(size, low), high)
+            move = step * (1, 3, 2, 5, 4)[(k * len(seen)) % 5]
+            size = base[name] + move
+            out[name] = min(max(size if size <= high else base[name] - move, low), high)
         if out not in seen:
             seen.append(out)
             yield out

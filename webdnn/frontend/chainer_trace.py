@@ -19,12 +19,13 @@ on the values or the sizes makes the runs differ, and is an error.
 
 from __future__ import annotations
 
-import functools
+import importlib
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -259,15 +260,17 @@ def _hooked(recorder: Recorder) -> Iterator[None]:
         recorder.record(function_name(type(function)), attrs, inputs, [*outputs, *indices])
         return outputs
 
-    def plain(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-        @functools.wraps(function)
+    def by_numpy(name: str) -> Any:
+        """What such a function's module asks for numpy: its one function, which is recorded."""
+        compute = getattr(np, name)
+
         def call(x: Any) -> Any:
-            y = function(x)
+            y = np.asarray(compute(x))
             if not recorder.depth:
                 recorder.record(name, {}, [x], [y])
             return y
 
-        return call
+        return SimpleNamespace(get_array_module=lambda *_: SimpleNamespace(**{name: call}))
 
     link_call, loop = NStepRNNBase._call, n_step_rnn.n_step_rnn_impl
 
@@ -276,7 +279,8 @@ def _hooked(recorder: Recorder) -> Iterator[None]:
             return link_call(link, hs, xs, **kwargs)
         with recorder.inside():
             hys, ys = link_call(link, hs, xs, **kwargs)
-        kind = {8: "lstm", 6: "gru"}.get(link.n_weights) or f"rnn_{link.activation}"
+        relu = any("ReLU" in c.__name__ for c in type(link).__mro__)
+        kind = {8: "lstm", 6: "gru"}.get(link.n_weights, "rnn_relu" if relu else "rnn_tanh")
         recurrent(kind, link.n_layers, link.direction, hs, link.ws, link.bs, xs, hys, ys, True)
         return hys, ys
 
@@ -329,10 +333,8 @@ def _hooked(recorder: Recorder) -> Iterator[None]:
         stack.enter_context(patch.object(NStepRNNBase, "_call", link_steps))
         stack.enter_context(patch.object(n_step_rnn, "n_step_rnn_impl", loop_steps))
         for name in NUMPY_FUNCTIONS:
-            wrapped = plain(getattr(chainer.functions, name), name)
-            module = getattr(chainer.functions.math, name)
-            stack.enter_context(patch.object(chainer.functions, name, wrapped))
-            stack.enter_context(patch.object(module, name, wrapped))
+            module = importlib.import_module(f"chainer.functions.math.{name}")
+            stack.enter_context(patch.object(module, "backend", by_numpy(name)))
         stack.enter_context(np.errstate(all="ignore"))
         stack.enter_context(Path_())
         yield
@@ -450,58 +452,51 @@ class Runs:
             for f, at in zip(found, self.sizes)
         )
 
+    def _sources(self, inputs: Sequence[Value]) -> list[tuple[Any, list[int]]]:
+        """What sizes may be computed from, simplest first, and its value in each run: the open
+        dimensions, the sizes of the inputs, and products of neighbouring sizes."""
+        found: set[Any] = set()
+        for v in inputs:
+            for i in range(v.rank):
+                found |= {ops.product(v.shape[i:j]) for j in range(i + 1, v.rank + 1)}
+        sizes = sorted(
+            (d for d in found if isinstance(d, Expr)), key=lambda d: (len(str(d)), str(d))
+        )
+        dims = [*self.symbols.values()]
+        pairs = [ops.product([a, b]) for k, a in enumerate(dims) for b in dims[k + 1 :]]
+        every = dict.fromkeys([*dims, *sizes, *pairs])
+        tables = ((d, [size_at(d, at) for at in self.sizes]) for d in every)
+        return [(d, at) for d, at in tables if len(set(at)) > 1]
+
     def solve(self, found: Sequence[int], inputs: Sequence[Value], what: str) -> Dim:
         """The simplest expression that has these values at the sizes of the runs."""
         if len(set(found)) == 1:
             return int(found[0])
-        sources: list[Any] = []
-        for v in inputs:
-            dims = v.shape
-            runs = [dims[i:j] for i in range(len(dims)) for j in range(i + 1, len(dims) + 1)]
-            sources += sorted((ops.product(run) for run in runs if run), key=str)
-        sources = sorted({d for d in sources if isinstance(d, Expr)}, key=lambda d: len(str(d)))
-        sources = [*self.symbols.values(), *sources]
-        tables = [(d, [size_at(d, at) for at in self.sizes]) for d in dict.fromkeys(sources)]
+        sources = self._sources(inputs)
+        for guess in _guesses(sources, found):
+            if all(size_at(as_dim(guess), at) == f for f, at in zip(found, self.sizes)):
+                return as_dim(guess)
+        raise UnsupportedError(self._not_understood(what, found))
 
-        def fits(e: Any) -> bool:
-            return all(size_at(as_dim(e), at) == f for f, at in zip(found, self.sizes))
-
-        def guesses(d: Any, at: Sequence[int]) -> Iterator[Any]:
-            yield d
-            steps = [(f - found[0], n - at[0]) for f, n in zip(found, at) if n != at[0]]
-            if steps and all(up % over == 0 for up, over in steps):
-                slope = steps[0][0] // steps[0][1]
-                yield lift(d) * slope + (found[0] - slope * at[0])
-            for k in range(2, 65):
-                yield lift(d) // k
-                yield (lift(d) + (k - 1)) // k
-
-        for d, at in tables:
-            if len(set(at)) > 1:
-                for guess in guesses(d, at):
-                    if fits(guess):
-                        return as_dim(guess)
-        raise UnsupportedError(
+    def _not_understood(self, what: str, found: Sequence[Any]) -> str:
+        return (
             f"{what} depends on the open sizes in a way that is not understood: "
             f"{self._table(found)}. Fix the dimensions"
         )
 
     def _solve_float(self, found: Sequence[float], inputs: Sequence[Value], what: str) -> Value:
-        """A number that is proportional to a size, or to one over it."""
-        for inverse in (False, True):
-            scaled = [1 / f if inverse and f else f for f in found]
-            dims = {d for v in inputs for d in v.shape if isinstance(d, Expr)}
-            for d in [*self.symbols.values(), *sorted(dims, key=str)]:
-                at = [size_at(d, sizes) for sizes in self.sizes]
+        """A number that is proportional to a size, to one over it, or to their square roots."""
+        for power in (1.0, -1.0, 0.5, -0.5):
+            if any(f <= 0 for f in found) and power != 1:
+                continue
+            scaled = [f ** (1 / power) for f in found]
+            for d, at in self._sources(inputs):
                 ratio = scaled[0] / at[0]
                 if all(abs(s - ratio * n) <= 1e-6 * abs(s) for s, n in zip(scaled, at)):
-                    size = ops.cast(ops.ints(d, "i64"), "f32")
-                    times = ops.mul(size, ratio)
-                    return ops.reciprocal(times) if inverse else times
-        raise UnsupportedError(
-            f"{what} depends on the open sizes in a way that is not understood: "
-            f"{self._table(found)}. Fix the dimensions"
-        )
+                    times = ops.mul(ops.cast(ops.ints(d, "i64"), "f32"), ratio)
+                    times = ops.sqrt_(times) if abs(power) < 1 else times
+                    return ops.reciprocal(times) if power < 0 else times
+        raise UnsupportedError(self._not_understood(what, found))
 
     def constant(self, k: int, inputs: Sequence[Value]) -> Value:
         """Constant k, which may grow with open sizes: one number everywhere, or a table of which
@@ -510,25 +505,45 @@ class Runs:
         one = arrays[0]
         if all(a.shape == one.shape and _equal(a, one) for a in arrays):
             return constant_of(one, self._user(k))
-        what = f"{self._user(k)}: the size of an array that it takes"
+        user = self._user(k)
+        what = f"{user}: the size of an array that it takes"
         if len({a.ndim for a in arrays}) > 1:
             raise UnsupportedError(f"{what} depends on the open sizes; fix the dimensions")
         shape = [self.solve(sizes, inputs, what) for sizes in zip(*(a.shape for a in arrays))]
-        if all(a.size and np.all(a == one.flat[0]) for a in arrays):
-            return ops.expand(constant_of(one.flat[0], self._user(k)), shape)
+        for axis, d in enumerate(shape):  # repeated along the axis: one of them is enough
+            first = [np.take(a, [0], axis) if a.shape[axis] else a for a in arrays]
+            if isinstance(d, Expr) and all(map(_equal, arrays, first)):
+                arrays = first
         largest = max(arrays, key=lambda a: a.size)
-        for a in arrays:
-            if any(n > m for n, m in zip(a.shape, largest.shape)) or not _equal(
-                a, largest[tuple(slice(0, n) for n in a.shape)]
-            ):
-                raise UnsupportedError(
-                    f"{self._user(k)}: an array that it takes is computed anew for each size, "
-                    "outside of chainer's functions; fix the dimensions"
-                )
-        highest = {name: int(s.args[2]) for name, s in self.symbols.items()}
-        if any(size_at(d, highest) > n for d, n in zip(shape, largest.shape)):
+        if any(n > m for a in arrays for n, m in zip(a.shape, largest.shape)):
             raise NeedsUpper
-        return ops.slice_(constant_of(largest, self._user(k)), [0] * one.ndim, shape)
+        if any(not _equal(a, largest[tuple(slice(0, n) for n in a.shape)]) for a in arrays):
+            raise UnsupportedError(
+                f"{user}: an array that it takes is computed anew for each size, outside of "
+                "chainer's functions; fix the dimensions"
+            )
+        part = [d if largest.shape[a] != 1 else 1 for a, d in enumerate(shape)]
+        highest = {name: int(s.args[2]) for name, s in self.symbols.items()}
+        if any(size_at(d, highest) > n for d, n in zip(part, largest.shape)):
+            raise NeedsUpper
+        table = constant_of(largest, user)
+        return ops.expand(ops.slice_(table, [0] * largest.ndim, part), shape)
+
+
+def _guesses(sources: Sequence[tuple[Any, list[int]]], found: Sequence[int]) -> Iterator[Any]:
+    """Expressions that may have these values, simplest first."""
+    for d, _ in sources:
+        yield d
+    for d, at in sources:
+        steps = [(f - found[0], n - at[0]) for f, n in zip(found, at) if n != at[0]]
+        if all(up % over == 0 for up, over in steps):
+            slope = steps[0][0] // steps[0][1]
+            if slope:
+                yield lift(d) * slope + (found[0] - slope * at[0])
+    for d, _ in sources:
+        for k in range(2, 65):
+            yield lift(d) // k
+            yield (lift(d) + (k - 1)) // k
 
 
 def constant_of(array: Any, what: str) -> Value:
