@@ -32,7 +32,7 @@ def relu(
     negative_slope: float | None = 0.0,
     threshold: float | None = 0.0,
 ) -> Value:
-    """x between threshold and max_value, max_value above, negative_slope * (x - threshold) below."""
+    """x within threshold and max_value, below negative_slope * (x - threshold), at most max_value."""
     slope, low = negative_slope or 0.0, threshold or 0.0
     if not low:
         y = ops.leaky_relu(x, alpha=slope) if slope else ops.relu(x)
@@ -52,17 +52,23 @@ def softmax(x: Value, axis: Any = -1) -> Value:
 
 
 def sparsemax(x: Value, axis: int = -1) -> Value:
-    """The projection onto the simplex (Martins and Astudillo, arXiv 1602.02068), without sorting.
+    """As Keras computes it, without sorting: relu(x - t), where t = (sum of s_i - 1) / k.
 
-    z_i is in the support where 1 + sum over z_j >= z_i of (z_i - z_j) is positive.
+    s_i sums x over what is not below x_i, and i runs over the k elements of the support: those with
+    x_i > (s_i - 1) / rank of i. (Martins and Astudillo, arXiv 1602.02068, take only the last s_i.)
     """
     axis %= x.rank
-    rows, columns = ops.unsqueeze(x, [axis + 1]), ops.unsqueeze(x, [axis])
-    margin = ops.reduce_sum(ops.relu(ops.sub(columns, rows)), [axis + 1])
-    inside = ops.less(ops.reshape(margin, x.shape), 1.0)
+    one, other = ops.unsqueeze(x, [axis + 1]), ops.unsqueeze(x, [axis])
+    shape = [x.shape[axis] if k in (axis, axis + 1) else 1 for k in range(x.rank + 1)]
+    earlier = ops.less_equal(ops.iota(shape, axis + 1), ops.iota(shape, axis))
+    tie = ops.logical_and(ops.equal(other, one), earlier)
+    above = ops.logical_or(ops.greater(other, one), tie)
     zero = constant(0, x.dtype)
-    total = ops.reduce_sum(ops.where(inside, x, zero), [axis])
+    sums = ops.squeeze(ops.reduce_sum(ops.where(above, other, zero), [axis + 1]), [axis + 1])
+    rank = ops.squeeze(ops.reduce_sum(ops.cast(above, x.dtype), [axis + 1]), [axis + 1])
+    inside = ops.greater(x, ops.div(ops.sub(sums, 1.0), rank))
     size = ops.reduce_sum(ops.cast(inside, x.dtype), [axis])
+    total = ops.reduce_sum(ops.where(inside, sums, zero), [axis])
     return ops.relu(ops.sub(x, ops.div(ops.sub(total, 1.0), size)))
 
 

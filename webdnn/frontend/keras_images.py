@@ -3,27 +3,24 @@
     >>> scale_matrix(4, 2, "bilinear", False).tolist()
     [[0.0, 0.5, 0.5, 0.0], [0.0, 0.0, 0.0, 1.0]]
 
-The random layers do nothing at inference (`keras_layers` lists them). Resizing samples at half-pixel
-centres. Bicubic interpolation is the one layer whose numbers depend on Keras' own backend: TensorFlow
-and JAX use Keys' kernel with -0.5 and forget what lies outside the image, PyTorch uses -0.75 and
-repeats the edge; `bicubic_backend` says which is taken here.
+The random layers do nothing at inference (`keras_layers` lists them). Resizing samples at
+half-pixel centres; bicubic interpolation follows Keras' backend (`keras_spatial.backend`):
+TensorFlow and JAX use Keys' kernel with -0.5 and forget what lies outside the image, PyTorch uses
+-0.75 and repeats the edge.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import ops
-from ..errors import UnsupportedError
 from ..expr import Dim, lift
 from ..graph import FLOATS, Value, as_dim, constant, type_text
 from .keras_model import Call, Layer, Nested
-from .keras_spatial import channels, floating, from_last, sizes, tensor, to_last
+from .keras_spatial import backend, floating, from_last, sizes, tensor, to_last
 
 Function = Callable[[Layer, Sequence[Nested], Call], Nested]
 
@@ -37,20 +34,6 @@ def numbers(given: Any) -> np.ndarray:
 
 
 # ---- resizing ------------------------------------------------------------------------------------
-
-
-def bicubic_backend(layer: Layer) -> str:
-    """The backend whose bicubic interpolation is meant: the one that runs Keras here.
-
-    A model says nothing about it before Keras 3, where only TensorFlow had bicubic interpolation;
-    later it is the running Keras' backend, else the environment's KERAS_BACKEND, else TensorFlow.
-    """
-    if layer.version < 3:
-        return "tensorflow"
-    keras = sys.modules.get("keras")
-    if keras is not None and hasattr(keras, "backend"):
-        return str(keras.backend.backend())
-    return os.environ.get("KERAS_BACKEND", "tensorflow")
 
 
 def _kernel(mode: str) -> tuple[Callable[[np.ndarray], np.ndarray], float]:
@@ -97,7 +80,7 @@ def resized(
         elif mode == "bilinear" and not antialias:
             x = ops.resize(x, axis, size, mode="linear", coordinates="half_pixel")
         elif mode == "bicubic" and not antialias:
-            torch = bicubic_backend(layer) == "torch"
+            torch = backend(layer) == "torch"
             x = ops.resize(
                 x,
                 axis,
@@ -120,6 +103,21 @@ def resized(
                 "lanczos3, lanczos5"
             )
     return x
+
+
+def _up_sampling(rank: int) -> Function:
+    def build(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
+        x = to_last(layer, tensor(layer, inputs, rank + 2))
+        factors = sizes(layer.config.get("size", 2), rank)
+        mode = str(layer.config.get("interpolation") or "nearest").lower()
+        if mode == "nearest":
+            for k, factor in enumerate(factors):
+                x = ops.repeat(x, factor, k + 1)
+            return from_last(layer, x)
+        out = [as_dim(lift(d) * f) for d, f in zip(x.shape[1:-1], factors)]
+        return from_last(layer, resized(layer, floating(x), (1, 2), out, mode))
+
+    return build
 
 
 def _image(layer: Layer, inputs: Sequence[Nested]) -> Value:
@@ -343,5 +341,6 @@ LAYERS: dict[str, Function] = {
         RandomCrop, Rescaling, Resizing,
     )
 }  # fmt: skip
+LAYERS |= {f"UpSampling{rank}D": _up_sampling(rank) for rank in (1, 2, 3)}
 
 __all__ = ["LAYERS", "one_hot", "resized"]

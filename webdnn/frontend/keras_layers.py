@@ -146,9 +146,9 @@ def LeakyReLU(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
 
 def PReLU(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     x = floating(tensor(layer, inputs))
-    given = layer.config.get("shared_axes") or []
-    shared = [a - 1 if a > 0 else a % x.rank - 1 for a in sizes(given, 1)] if given else []
-    shape = [1 if k in shared else d for k, d in enumerate(x.shape[1:])]
+    shape: list[Any] = list(x.shape[1:])
+    for a in layer.config.get("shared_axes") or []:
+        shape[int(a) - 1] = 1
     return ops.prelu(x, weight(layer, 0, shape, x))
 
 

@@ -261,32 +261,26 @@ def _cells(layer: Layer) -> list[Layer]:
     if isinstance(given, (list, tuple)):
         given = {"class_name": "StackedRNNCells", "config": {"cells": given}}
     outer = layer.sublayer(given, "cell")
-    if outer.class_name != "StackedRNNCells":
-        return [outer]
+    return _stacked(outer) if outer.class_name == "StackedRNNCells" else [outer]
+
+
+_PATHS = {"GRUCell": "gru_cell", "LSTMCell": "lstm_cell", "SimpleRNNCell": "simple_rnn_cell"}
+
+
+def _stacked(outer: Layer) -> list[Layer]:
+    """The cells of a stack; Keras 3 counts those of a class in the paths of their weights."""
     cells: list[Layer] = []
     first = 0
-    seen: dict[str, int] = {}
-    for inner in outer.config["cells"]:
-        name = "".join(
-            "_" + ch.lower() if ch.isupper() and k and not s[k - 1].isupper() else ch.lower()
-            for s in [str(inner["class_name"])]
-            for k, ch in enumerate(s)
-        )
-        name = {"simplernncell": "simple_rnn_cell", "simple_rnncell": "simple_rnn_cell",
-                "lstmcell": "lstm_cell", "grucell": "gru_cell"}.get(name, name)  # fmt: skip
-        k = seen.get(name, 0)
-        seen[name] = k + 1
+    for k, inner in enumerate(outer.config["cells"]):
+        kind = str(inner.get("class_name"))
+        if kind not in _PATHS:
+            raise outer.lacks(f"a stack with {kind}; known are {', '.join(_PATHS)}")
+        before = sum(c["class_name"] == kind for c in outer.config["cells"][:k])
+        path = f"cells/{_PATHS[kind]}" + (f"_{before}" if before else "")
         count = 2 + bool(inner.get("config", {}).get("use_bias", True))
-        path = f"cells/{name}" + (f"_{k}" if k else "")
-        cells += _nested(outer.sublayer(inner, path, first, count))
+        cells.append(outer.sublayer(inner, path, first, count))
         first += count
     return cells
-
-
-def _nested(cell: Layer) -> list[Layer]:
-    if cell.class_name != "StackedRNNCells":
-        return [cell]
-    raise cell.lacks("stacked cells inside of stacked cells; give one list of cells")
 
 
 def _stack(
@@ -394,8 +388,11 @@ def _images_first(x: Value, first: int) -> Value:
     return ops.transpose(x, (*range(first), x.rank - 1, *range(first, x.rank - 1)))
 
 
-def _sequence_mask(call: Call) -> Value | None:
+def _sequence_mask(layer: Layer, states: Sequence[Value], call: Call) -> Value | None:
+    """The mask of the steps. Keras 3 hands a carried mask only to layers called with one tensor."""
     mask = call.mask
+    if layer.version >= 3 and states and not isinstance(call.get("mask"), Value):
+        mask = None
     return None if mask is None else ops.cast(mask, "bool")
 
 
@@ -416,7 +413,7 @@ def Recurrent(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
     c = layer.config
     x, states = _operands(layer, inputs, call)
     x, states, time_major, conv = _prepared(layer, x, states)
-    mask = _sequence_mask(call)
+    mask = _sequence_mask(layer, states, call)
     if c.get("stateful") and not states:
         states = kept_states(layer, x)
     done = pass_of(layer, x, states, mask)
@@ -463,7 +460,7 @@ def Bidirectional(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
     backward = layer.sublayer(given, "backward_layer")
     x, states = _operands(layer, inputs, call)
     half = len(states) // 2
-    mask = _sequence_mask(call)
+    mask = _sequence_mask(layer, states, call)
     x, states, time_major, conv = _prepared(forward, x, states)
     sequences = bool(forward.config.get("return_sequences"))
     # Keras itself blanks masked outputs since it moved into TensorFlow, whose files bear time_major
@@ -525,7 +522,21 @@ def TimeDistributed(layer: Layer, inputs: Sequence[Nested], call: Call) -> Neste
     return [parted(y) for y in _flat_values(found)]
 
 
+def CellStep(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
+    """A cell by itself: one step from x [N, D] and its states to the output and the states."""
+    x, states = _operands(layer, inputs, call)
+    states = states or _flat_values(call.get("states"))
+    step = ops.unsqueeze(x, [1])
+    if layer.class_name == "StackedRNNCells":
+        done = _stack(layer, _stacked(layer), step, states, None, False)
+    else:
+        cell = cell_of(layer, x.shape[-1], x.dtype)
+        done = run_cell(layer, cell, step, states, None, False)
+    return [done.last(), *done.states]
+
+
 LAYERS: dict[str, Function] = {
+    **dict.fromkeys(("GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells"), CellStep),
     "Bidirectional": Bidirectional,
     "TimeDistributed": TimeDistributed,
     **dict.fromkeys(

@@ -1,4 +1,4 @@
-"""Keras' layers over space: convolutions, pooling, padding, cropping and upsampling in 1 to 3 axes.
+"""Keras' layers over space: convolutions, pooling, padding and cropping along 1 to 3 axes.
 
 Each function is named as its layer and builds it, as `keras_model` says. Everything is computed
 channels last, which is Keras' own default; a layer in channels_first is put between transposes,
@@ -6,12 +6,17 @@ which the passes remove. Padding "same" puts the odd element after, as TensorFlo
 convolution crops by Keras' own rule: it is the adjoint of the convolution that would produce its
 input, so that "same" gives `size * stride` elements.
 
+Two things differ between Keras' own backends, none of which a file names: what lies beyond the edge
+for average pooling with uneven padding, and bicubic interpolation. `backend` says which is meant.
+
     >>> transposed_crop(kernel=3, stride=2, dilation=1, padding="same", extra=None)
     (0, 1)
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -99,6 +104,20 @@ def finish(layer: Layer, y: Value, k: int, size: int) -> Value:
     if layer.config.get("use_bias", True):
         y = ops.add(y, weight(layer, k, (size,), y))
     return activation(layer.config.get("activation"), layer.version)(from_last(layer, y))
+
+
+def backend(layer: Layer) -> str:
+    """The backend that the model's numbers follow: that of the Keras which would run it here.
+
+    Before Keras 3 it is TensorFlow's way. Later it is the backend of a Keras that is already
+    imported, else that of KERAS_BACKEND, which Keras itself obeys, else TensorFlow.
+    """
+    if layer.version < 3:
+        return "tensorflow"
+    keras = sys.modules.get("keras")
+    if keras is not None and hasattr(keras, "backend"):
+        return str(keras.backend.backend())
+    return os.environ.get("KERAS_BACKEND", "tensorflow")
 
 
 # ---- convolutions --------------------------------------------------------------------------------
@@ -260,9 +279,15 @@ def _pool(rank: int, mode: str) -> Function:
         size = sizes(c.get("pool_size", 2), rank)
         strides = size if c.get("strides") is None else sizes(c["strides"], rank)
         pads = windowed(x, size, strides, [1] * rank, c.get("padding", "valid"))
-        pool = ops.max_pool if mode == "max" else ops.average_pool
-        x = x if mode == "max" else floating(x)
-        return from_last(layer, pool(x, size, strides, pads, [1] * rank))
+        if mode == "max":
+            return from_last(layer, ops.max_pool(x, size, strides, pads, [1] * rank))
+        x = floating(x)
+        if backend(layer) == "torch" and any(before != after for before, after in pads):
+            # where the two sides differ, PyTorch averages over the repeated edge
+            before, after = [b for b, _ in pads], [a for _, a in pads]
+            x = ops.pad(x, [0, *before, 0], [0, *after, 0], "edge")
+            pads = [(0, 0)] * rank
+        return from_last(layer, ops.average_pool(x, size, strides, pads, [1] * rank))
 
     return build
 
@@ -322,7 +347,7 @@ def _adaptive_pool(rank: int, mode: str) -> Function:
     return build
 
 
-# ---- padding, cropping, upsampling ---------------------------------------------------------------
+# ---- padding, cropping ---------------------------------------------------------------
 
 
 def _zero_padding(rank: int) -> Function:
@@ -353,23 +378,6 @@ def _cropping(rank: int) -> Function:
     return build
 
 
-def _up_sampling(rank: int) -> Function:
-    def build(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
-        from .keras_images import resized
-
-        x = to_last(layer, tensor(layer, inputs, rank + 2))
-        factors = sizes(layer.config.get("size", 2), rank)
-        mode = str(layer.config.get("interpolation") or "nearest").lower()
-        if mode == "nearest":
-            for k, factor in enumerate(factors):
-                x = ops.repeat(x, factor, k + 1)
-            return from_last(layer, x)
-        out = [as_dim(lift(d) * f) for d, f in zip(x.shape[1:-1], factors)]
-        return from_last(layer, resized(layer, floating(x), (1, 2), out, mode))
-
-    return build
-
-
 LAYERS: dict[str, Function] = {}
 for _rank in (1, 2, 3):
     _build = {
@@ -385,7 +393,6 @@ for _rank in (1, 2, 3):
         "AdaptiveAveragePooling{}D": _adaptive_pool(_rank, "average"),
         "ZeroPadding{}D": _zero_padding(_rank),
         "Cropping{}D": _cropping(_rank),
-        "UpSampling{}D": _up_sampling(_rank),
         "LocallyConnected{}D": _locally_connected(_rank),
     }
     LAYERS |= {name.format(_rank): build for name, build in _build.items()}
