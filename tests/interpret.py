@@ -60,9 +60,15 @@ def interpret(
     reading: str = "element",
     keep: Callable[[Value], bool] | None = None,
 ) -> dict[str, np.ndarray]:
-    """The outputs by name; `dims` are the sizes of the symbolic dimensions."""
+    """The outputs by name; `dims` are the sizes of the symbolic dimensions. States that are not fed
+    are zero.
+    """
     sizes = dict(dims or {})
     leaves = {d: sizes[d.args[0]] for d in graph.dims}
+    zeros = {
+        v.attrs["name"]: np.zeros(v.shape, DTYPES[v.dtype]) for v, _ in graph.states.values()
+    }
+    feeds = zeros | dict(feeds)
     done: dict[Value, np.ndarray] = {}
     remaining = {v: len(users) for v, users in graph.uses().items()}
     with np.errstate(all="ignore"):
@@ -70,7 +76,7 @@ def interpret(
             done[v] = _compute(v, done, feeds, sizes, leaves, reading)
             for i in v.inputs:
                 remaining[i] -= 1
-                if not remaining[i] and i not in graph.outputs.values() and not (keep and keep(i)):
+                if not remaining[i] and i not in graph.results and not (keep and keep(i)):
                     del done[i]
     if keep:
         return {str(k): done[v] for k, v in graph.names.items() if v in done}

@@ -95,6 +95,7 @@ def _run(jobs: Sequence[Job]) -> dict[str, str]:
     outputs: dict[str, Value] = {}
     sizes: dict[str, int] = {}
     feeds: dict[str, np.ndarray] = {}
+    states: dict[str, tuple[Value, Value]] = {}
     symbols = []
     for k, job in enumerate(jobs):
         clash = [d for d, n in job.sizes.items() if sizes.setdefault(d, n) != n]
@@ -102,9 +103,11 @@ def _run(jobs: Sequence[Job]) -> dict[str, str]:
         graph = _renamed(job.graph, lambda name, k=k: f"{k}:{name}")
         inputs += graph.inputs
         outputs |= graph.outputs
+        states |= graph.states
         symbols += [d for d in graph.dims if d not in symbols]
         feeds |= {f"{k}:{name}": array for name, array in job.feeds.items()}
-    program = fuse(passes.run(Graph(tuple(inputs), outputs, {}, tuple(symbols), "jobs"), 0), "wasm")
+    merged = Graph(tuple(inputs), outputs, {}, tuple(symbols), "jobs", states=states)
+    program = fuse(passes.run(merged, 0), "wasm")
     result = run_program(program, values(program, feeds), sizes)
     found: dict[str, dict[str, np.ndarray]] = {}
     for tensor in program.outputs:
@@ -132,4 +135,5 @@ def _renamed(graph: Graph, name: Callable[[str], str]) -> Graph:
         {},
         graph.dims,
         graph.name,
+        states={name(k): (new[a], new[b]) for k, (a, b) in graph.states.items()},
     )

@@ -29,8 +29,9 @@ pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="needs node
 
 
 def values(program: Program, feeds: dict[str, np.ndarray]) -> dict[int, np.ndarray]:
-    """The contents of input and weight buffers."""
+    """The contents of input, state and weight buffers."""
     out = {b: weight_array(v) for b, v in program.weights.items()}
+    out |= {t.buffer: np.zeros(t.shape) for t in program.states}
     return out | {
         t.buffer: stored(feeds[t.name], program.buffers[t.buffer].dtype) for t in program.inputs
     }

@@ -27,7 +27,7 @@ from .graph import DTYPES, Value
 from .kernel import Program, Tensor
 from .lower import weight_array
 from .module_js import PACKAGE, model_dts, model_js, runner_files
-from .plan import ALIGN, align, chunks, plan_arena, plan_slots
+from .plan import ALIGN, align, chunks, nbytes, plan_arena, plan_slots
 from .report import report_html
 
 FORMAT = 1
@@ -190,6 +190,11 @@ def wasm_target(
         "outputs": io(program.outputs),
         "steps": [{"name": s.kernel.name, "origin": s.kernel.origin} for s in program.steps],
     }
+    if program.states:
+        entry["states"] = [
+            {"offset": arena.address[t.buffer], "bytes": nbytes(program.buffers[t.buffer])}
+            for t in program.states
+        ]
     if keep:
         entry["stored"] = _stored(program, lambda b: ("offset", arena.address[b]))
         entry["fused"] = program.fused_away
@@ -226,6 +231,8 @@ def webgpu_target(program: Program, weights: Weights, folder: Folder, keep: bool
             for t in program.outputs
         ],
     }
+    if program.states:
+        document["states"] = [{"buffer": slots.of[t.buffer]} for t in program.states]
     if keep:
         document["stored"] = _stored(program, lambda b: ("buffer", slots.of[b]))
         document["fused"] = program.fused_away
@@ -286,6 +293,7 @@ def write(
                 first.outputs,
                 {name: {"labels": [*names]} for name, names in (labels or {}).items()},
             ),
+            **({"states": _signature(first.states, {})} if first.states else {}),
             "runner": write_runner(folder),
             "files": folder.files,
             "weights": {"bytes": len(blob), "shards": shards},

@@ -23,14 +23,15 @@ Three decisions, in this order:
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import UnsupportedError
+from .errors import DimensionError, UnsupportedError
 from .expr import Expr, cost, evaluate, free, lift, load, var
-from .graph import Graph, Op, Value, as_dim, dims_of, scalar_dtype, upper
+from .graph import Graph, Op, Value, as_dim, dims_of, scalar_dtype, type_text, upper
 from .kernel import Program
 from .ops.movement import product, reshape_index
 
@@ -61,10 +62,15 @@ class Fusion:
     def __init__(self, graph: Graph, target: str, forced: Iterable[Value] = ()):
         self.target = target
         self.forced = set(forced)
-        outputs = {
-            k: COPY(v) if v.constant or v.op == "input" else v for k, v in graph.outputs.items()
-        }
-        self.graph = Graph(graph.inputs, outputs, graph.names, graph.dims, graph.name)
+
+        def computed(v: Value) -> Value:
+            return COPY(v) if v.constant or v.op == "input" else v
+
+        self.graph = dataclasses.replace(
+            graph,
+            outputs={k: computed(v) for k, v in graph.outputs.items()},
+            states={k: (before, computed(v)) for k, (before, v) in graph.states.items()},
+        )
         self.order = [v for v in self.graph.values() if not v.constant]
         live = set(self.order)
         self.users: dict[Value, list[Value]] = {v: [] for v in self.order}
@@ -73,7 +79,7 @@ class Fusion:
                 if i in live:
                     self.users[i].append(v)
         self.rank = {v: k for k, v in enumerate(self.order)}
-        self.outputs = set(self.graph.outputs.values())
+        self.outputs = set(self.graph.results)
         self.regions: dict[Value, Region] = {}  # by sink
         self.region_of: dict[Value, Region] = {}
         self.stored: set[Value] = set()
@@ -315,7 +321,8 @@ class Fusion:
         users = self.users[v]
         reader = next((u for u in users if u.node.op.kind in ("template", "opaque")), None)
         if v in self.outputs:
-            return "an output of the model"
+            own = v in self.graph.outputs.values()
+            return "an output of the model" if own else "what a state is after the run"
         if v in self.forced:
             return f"its users would read more buffers than {self.target} allows"
         if any(u.op == "concat" for u in users):
@@ -384,7 +391,14 @@ def _check_sizes(fusion: Fusion) -> None:
     graph = fusion.graph
     names = {v: str(name) for name, v in (*graph.names.items(), *graph.outputs.items())}
     largest = {str(d.args[0]): d.args[2] for d in graph.dims}
-    for v in dict.fromkeys((*graph.inputs, *graph.outputs.values(), *fusion.stored)):
+    for name, (state, _) in graph.states.items():
+        if not state.static:
+            symbols = " or ".join(map(str, dims_of([state.shape])))
+            raise DimensionError(
+                f"the state {name!r} is {type_text(state)}: what outlives a run must have one "
+                f"size; fix {symbols} with --dim"
+            )
+    for v in dict.fromkeys((*graph.sources, *graph.results, *fusion.stored)):
         count = math.prod(evaluate(d, largest) for d in v.shape)
         if count < ELEMENTS:
             continue

@@ -292,6 +292,10 @@ class Graph:
     exists); `dims` are the symbolic dimensions in the order of their declaration. An output whose
     length only a run finds has its largest shape, and in `counts` the true one, over dimensions
     that are named as the scalar outputs which hold them (`ops.selection.settled`).
+
+    `states` outlive a run: by name an input that is not the caller's, and the value that it has in
+    the next run. All are zero at first; a run reads what it began with throughout. Their shapes are
+    numbers.
     """
 
     inputs: tuple[Value, ...]
@@ -300,12 +304,23 @@ class Graph:
     dims: tuple[Expr, ...] = ()
     name: str = "model"
     counts: dict[str, Shape] = field(default_factory=dict)
+    states: dict[str, tuple[Value, Value]] = field(default_factory=dict)
+
+    @property
+    def sources(self) -> tuple[Value, ...]:
+        """What a run is given: the inputs, and the states before it."""
+        return (*self.inputs, *(before for before, _ in self.states.values()))
+
+    @property
+    def results(self) -> tuple[Value, ...]:
+        """What a run must compute: the outputs, and the states after it."""
+        return (*self.outputs.values(), *(after for _, after in self.states.values()))
 
     def values(self) -> list[Value]:
-        """Every value that the outputs need, inputs before users; graph inputs first."""
+        """Every value that the results need, inputs before users; graph inputs first."""
         order: list[Value] = []
         seen: set[Value] = set()
-        stack = [(v, False) for v in reversed((*self.inputs, *self.outputs.values()))]
+        stack = [(v, False) for v in reversed((*self.sources, *self.results))]
         while stack:
             v, done = stack.pop()
             if done:
@@ -325,8 +340,9 @@ class Graph:
         return out
 
     def __str__(self) -> str:
-        ids: dict[Value, str] = {v: v.attrs["name"] for v in self.inputs}
+        ids: dict[Value, str] = {v: v.attrs["name"] for v in self.sources}
         ids |= {v: k for k, v in self.outputs.items() if v not in ids}
+        ids |= {v: f"{k}'" for k, (_, v) in self.states.items() if v not in ids}
         lines: list[str] = []
         for v in self.values():
             ids.setdefault(v, f"%{len(lines)}")
@@ -366,7 +382,7 @@ def rewrite(
     for v in graph.values():
         for i in v.inputs:
             uses[i] = uses.get(i, 0) + 1
-    for v in graph.outputs.values():
+    for v in graph.results:
         uses[v] = uses.get(v, 0) + 1
     memo: dict[Value, Value] = {}
     fired: dict[str, int] = {} if hits is None else hits
@@ -418,7 +434,8 @@ def rewrite(
 
     inputs = tuple(run(v) for v in graph.inputs)
     outputs = {k: run(v) for k, v in graph.outputs.items()}
-    result = Graph(inputs, outputs, {}, graph.dims, graph.name, graph.counts)
+    states = {k: (run(before), run(after)) for k, (before, after) in graph.states.items()}
+    result = Graph(inputs, outputs, {}, graph.dims, graph.name, graph.counts, states)
     live = set(result.values())
 
     def computed(v: Value, among: Container[Value]) -> bool:
@@ -434,7 +451,10 @@ def rewrite(
 
 def verify(graph: Graph) -> None:
     """Raise AssertionError if a value contradicts its operator's inference or leaves the graph."""
-    inputs = set(graph.inputs)
+    inputs = set(graph.sources)
+    for name, (before, after) in graph.states.items():
+        if (before.shape, before.dtype) != (after.shape, after.dtype):
+            raise AssertionError(f"state {name!r}: {before} before a run, {after} after it")
     for v in graph.values():
         if v.op == "input" and v not in inputs:
             raise AssertionError(f"{v} is used but is not an input of the graph")

@@ -192,11 +192,11 @@ Kernel = Loop | Instance | Opaque
 
 @dataclass(frozen=True)
 class Buffer:
-    """Storage for values: a graph input or output, a weight, a temporary that `plan` places, or
-    what `Program.prepare` makes of a weight."""
+    """Storage for values: a graph input or output, a state that outlives the run, a weight, a
+    temporary that `plan` places, or what `Program.prepare` makes of a weight."""
 
     id: int
-    kind: str  # "input", "output", "weight", "temp", "prepared"
+    kind: str  # "input", "output", "state", "weight", "temp", "prepared"
     dtype: str  # storage dtype
     size: Dim  # elements; where symbolic, `upper` of it is allocated
     name: str = ""  # inputs and outputs: the tensor's name; weights: a readable origin
@@ -239,6 +239,7 @@ class Program:
     stored: dict[str, Any] = field(default_factory=dict)
     fused_away: list[str] = field(default_factory=list)
     prepare: list[Step] = field(default_factory=list)  # once, when the weights have arrived
+    states: list[Tensor] = field(default_factory=list)  # zero at first; the last steps update them
 
     def __str__(self) -> str:
         return "\n".join(

@@ -220,10 +220,14 @@ class Lowering:
         return place
 
     def place(self) -> None:
-        """Placements of all stored values: inputs and outputs, then concats from the outside in."""
+        """Placements of all stored values: inputs, states and outputs, then concats from the
+        outside in.
+        """
         f = self.fusion
         for v in f.graph.inputs:
             self.placed[v] = self.buffer("input", v.dtype, v.shape, v.attrs["name"])
+        for name, (v, _) in f.graph.states.items():
+            self.placed[v] = self.buffer("state", v.dtype, v.shape, name)
         for name, v in f.graph.outputs.items():
             if v not in self.placed:
                 self.placed[v] = self.buffer("output", v.dtype, v.shape, name)
@@ -274,6 +278,8 @@ class Lowering:
                 self.concat(v)
             elif v.size != 0:
                 self.map(v)
+        for name, (before, after) in f.graph.states.items():
+            self.keep(name, before, after)
 
         def signature(name: str, v: Value) -> Tensor:
             return Tensor(name, v.dtype, v.shape, self.placed[v].buffer)
@@ -289,10 +295,22 @@ class Lowering:
             self.steps,
             {b: v for b, v in self.downloaded.items() if b in used},
             prepare=prepare,
+            states=[signature(name, v) for name, (v, _) in f.graph.states.items()],
         )
         if keep:
             self.named(program)
         return program
+
+    def keep(self, name: str, before: Value, after: Value) -> None:
+        """A state's value for the next run: a copy of its own, made when nothing reads the old one
+        any more.
+        """
+        if before.size == 0:
+            return
+        b = Builder(self)
+        axes = tuple(var(f"i{k}", d) for k, d in enumerate(before.shape))
+        store = b.store(self.placed[before], axes, b.pull(after, axes))
+        self.emit(Loop("state", axes, (), (), (store,), b.finish(), name), b, after)
 
     def origin(self, values: Sequence[Value]) -> str:
         """The source's names of what a kernel computes."""

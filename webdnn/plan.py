@@ -1,13 +1,13 @@
 """Memory: where the buffers of a program lie.
 
-    wasm     one arena: weights | inputs | outputs | widened weights | temporaries packed by
-             lifetime
-    WebGPU   one GPUBuffer an input, output and slot; temporaries that do not live at once share a
-             slot (a dispatch may not read and write one GPUBuffer through two bindings)
+    wasm     one arena: weights | inputs | outputs | states | widened weights | temporaries packed
+             by lifetime
+    WebGPU   one GPUBuffer an input, output, state and slot; temporaries that do not live at once
+             share a slot (a dispatch may not read and write one GPUBuffer through two bindings)
 
 Weights of all targets lie in one blob, in order of first use. Inputs and outputs are never reused,
-so a second run without refilling gives the same result. Sizes are upper bounds where they are
-symbolic: the plan is static.
+so a second run without refilling gives the same result; states keep theirs from run to run. Sizes
+are upper bounds where they are symbolic: the plan is static.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def plan_arena(
     """
     address = dict(weights)
     top = align(weight_bytes, PACK)
-    for tensor in (*program.inputs, *program.outputs):
+    for tensor in (*program.inputs, *program.outputs, *program.states):
         if tensor.buffer not in address:
             address[tensor.buffer] = top
             top = align(top + nbytes(program.buffers[tensor.buffer]), PACK)
@@ -98,7 +98,7 @@ def plan_slots(program: Program, keep: bool = False) -> Slots:
     """GPUBuffers for the WebGPU target; a temporary takes the best fitting slot that is free."""
     sizes: list[int] = []
     of: dict[int, int] = {}
-    for tensor in (*program.inputs, *program.outputs):
+    for tensor in (*program.inputs, *program.outputs, *program.states):
         if tensor.buffer not in of:
             of[tensor.buffer] = len(sizes)
             sizes.append(nbytes(program.buffers[tensor.buffer]))

@@ -19,7 +19,7 @@
  * @typedef {{ name: string, file: string, relaxed: boolean, threads: boolean }} WasmVariant
  * @typedef {{
  *   variants: WasmVariant[], memory: { weights: number, bytes: number },
- *   inputs: WasmTensor[], outputs: WasmTensor[],
+ *   inputs: WasmTensor[], outputs: WasmTensor[], states?: { offset: number, bytes: number }[],
  *   steps?: { name: string, origin?: string }[],
  *   stored?: Record<string, Layout & { offset: number }>,
  * }} WasmTarget
@@ -34,13 +34,14 @@
  * @typedef {{
  *   kernels: Kernel[], buffers: { bytes: Int, max: number }[],
  *   weights: { offset: number, bytes: number }[],
- *   inputs: GpuTensor[], outputs: GpuTensor[], prepare: Step[], steps: Step[],
+ *   inputs: GpuTensor[], outputs: GpuTensor[], states?: { buffer: number }[],
+ *   prepare: Step[], steps: Step[],
  *   stored?: Record<string, Layout & { buffer: number }>,
  * }} Program
  *
  * @typedef {{
  *   format: number, generator: string, name: string, dims: Dimension[],
- *   inputs: Signature[], outputs: Signature[],
+ *   inputs: Signature[], outputs: Signature[], states?: Signature[],
  *   files: Record<string, { bytes: number, sha256: string }>,
  *   weights: { bytes: number, shards: string[] },
  *   targets: { webgpu?: GpuTarget, wasm?: WasmTarget },

@@ -2,7 +2,7 @@
  * A wasm module of a descriptor at work: its memory, and the engine that runs it in the calling
  * thread.
  *
- *     memory: [static data | arena: weights, inputs, outputs, temporaries | stacks | scratch]
+ *     memory: [static data | arena: weights, inputs, outputs, states, temporaries | stacks | scratch]
  *
  * Synchronous, and built on WebAssembly and typed arrays alone, so that it also works in worklets,
  * which have no URL, fetch, performance or timers. Memory is made with initial = maximum: no view
@@ -178,6 +178,11 @@ export function access(model, memory, layout) {
         const array = /** @type {Elements} */ (data);
         if (array.buffer !== memory.buffer) self.view('inputs', i, array.length).set(array);
       });
+    },
+    /** All states are zero again. */
+    reset() {
+      for (const { offset, bytes } of wasm.states ?? [])
+        new Uint8Array(memory.buffer, layout.arena + offset, bytes).fill(0);
     },
     /** Copies of the outputs, never on shared memory. @param {Job} job @returns {Elements[]} */
     results: (job) =>

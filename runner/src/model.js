@@ -24,6 +24,7 @@
  *   runSync?(job: Job): Elements[],
  *   run(job: Job): Promise<(Elements | GPUBuffer)[]>,
  *   profile(job: Job): Promise<StepTime[]>,
+ *   reset(): void | Promise<void>,
  *   read(entry: Layout, first: number, count: number): Promise<Elements>,
  *   cancel(): void,
  *   dispose(): void,
@@ -31,7 +32,7 @@
  * }} Engine  `take` gives the array to fill for an input; a direct
  *   engine's `view` is its memory, a staging one's a new array
  * @typedef {{
- *   job: Job | Promise<Inputs>, options: RunOptions, profile: boolean, aborted: boolean,
+ *   job: Job | Promise<Inputs> | 'reset', options: RunOptions, profile: boolean, aborted: boolean,
  *   resolve(value: any): void, reject(error: unknown): void,
  * }} Pending
  */
@@ -80,6 +81,7 @@ export class Model {
     this.backend = backend;
     this.inputs = info(descriptor.inputs);
     this.outputs = info(descriptor.outputs);
+    this.states = info(descriptor.states ?? []);
     this.dims = Object.fromEntries(
       descriptor.dims.map(({ name, min, max }) => [name, { min, max }]),
     );
@@ -146,6 +148,20 @@ export class Model {
         .map((spec) => `"${spec.name}"`)
         .join(', ')}`,
     );
+  }
+
+  /** @returns {Promise<void>} */
+  async reset() {
+    if (this.#ended) throw this.#ended;
+    if (this.#engine.runSync && !this.#running && !this.#queue.length) {
+      this.#engine.reset(); // at once: a runSync may follow
+      return;
+    }
+    await new Promise((resolve, reject) => {
+      const rest = { options: {}, profile: false, aborted: false };
+      this.#queue.push({ job: 'reset', ...rest, resolve, reject });
+      this.#next();
+    });
   }
 
   /** @returns {Promise<any>} */
@@ -333,18 +349,22 @@ export class Model {
     if (!pending) return;
     const { options, profile } = pending;
     try {
-      const job =
-        pending.job instanceof Promise
-          ? this.#job(await pending.job, options, true)
-          : pending.job;
-      if (profile) {
-        pending.resolve(await this.#engine.profile(job));
+      if (pending.job === 'reset') {
+        pending.resolve(await this.#engine.reset());
       } else {
-        const raw = await this.#engine.run(job);
-        if (!pending.aborted && !this.#ended) pending.resolve(this.#publish(job, raw));
-        else for (const data of raw) if (isGpuBuffer(data)) data.destroy(); // nobody will
+        const job =
+          pending.job instanceof Promise
+            ? this.#job(await pending.job, options, true)
+            : pending.job;
+        if (profile) {
+          pending.resolve(await this.#engine.profile(job));
+        } else {
+          const raw = await this.#engine.run(job);
+          if (!pending.aborted && !this.#ended) pending.resolve(this.#publish(job, raw));
+          else for (const data of raw) if (isGpuBuffer(data)) data.destroy(); // nobody will
+        }
+        this.#last = job.dims;
       }
-      this.#last = job.dims;
     } catch (error) {
       if (!this.#ended && error instanceof WebDNNError && error.code === 'kernel') this.#end(error);
       pending.reject(error);

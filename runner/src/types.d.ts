@@ -214,6 +214,8 @@ export interface Model<I extends Specs = Specs, O extends Specs = Specs> {
   readonly backend: Backend;
   readonly inputs: readonly TensorInfo[];
   readonly outputs: readonly TensorInfo[];
+  /** What the model remembers from run to run, such as the state of a recurrent layer. */
+  readonly states: readonly TensorInfo[];
   /** The range of each symbolic dimension. */
   readonly dims: Readonly<Record<string, { readonly min: number; readonly max: number }>>;
   /** Runs on one model are queued in order. Arrays are copied when `run` is called. */
@@ -224,6 +226,12 @@ export interface Model<I extends Specs = Specs, O extends Specs = Specs> {
    * `instantiate`.
    */
   runSync(inputs: Inputs<I>): Outputs<O>;
+  /**
+   * Makes all states zero, as they are after `load`, when the runs queued before it are done; with
+   * `worker: false` at once. What an aborted run leaves of the states is undefined: reset them. A
+   * model loaded anew after a lost device begins with zeros too.
+   */
+  reset(): Promise<void>;
   /**
    * The memory of an input or output, at its largest size, valid until `dispose`. Fill an input's
    * view and pass it (or `{data: view.subarray(0, n), shape}`) to `run`; read an output's after a

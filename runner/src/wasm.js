@@ -301,6 +301,7 @@ async function worker(model, module, crew) {
     /** @param {number} offset @param {Uint8Array<ArrayBuffer>} bytes */
     load: (offset, bytes) => call('load', [offset, bytes], [bytes.buffer]),
     prepare: () => call('prepare'),
+    reset: () => call('reset'),
     /** @param {number} i @param {number} length @returns {Elements} */
     take(i, length) {
       const buffer =

@@ -517,6 +517,13 @@ export async function build(model, { device, own }, files, options) {
           device.queue.submit([encode(device.createCommandEncoder(), 0, prologue.length).finish()]);
           await device.queue.onSubmittedWorkDone();
         }),
+      /** All states are zero again. */
+      reset: () =>
+        scoped(() => {
+          const encoder = device.createCommandEncoder();
+          for (const { buffer } of program.states ?? []) encoder.clearBuffer(buffers[buffer]);
+          device.queue.submit([encoder.finish()]);
+        }),
       /** @param {'inputs' | 'outputs'} kind @param {number} i */
       view: (kind, i) =>
         elements(program[kind][i].dtype, program.buffers[program[kind][i].buffer].max / 4),

@@ -33,6 +33,7 @@ function own({ model, module }) {
     /** The input buffers go back with the outputs, to be used again. @param {Job} job */
     run: (job) => ({ outputs: engine.runSync(job), inputs: job.inputs }),
     profile: engine.profile,
+    reset: engine.reset,
     read: engine.read,
   };
 }

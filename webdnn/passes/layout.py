@@ -300,7 +300,7 @@ def cancel(graph: Graph, hits: dict[str, int]) -> Graph:
                 "perm"
             ]
     users = graph.uses()
-    outputs = set(graph.outputs.values())
+    outputs = set(graph.results)
 
     def find(x: Value, p: Perm) -> Value | None:
         q = wanted.get(origin.get(x, x), {}).get(_longer(x, p))
@@ -330,7 +330,7 @@ def settle(graph: Graph, hits: dict[str, int]) -> Graph:
     moved = rewrite(graph, (*SINK, *VIEWS), hits)
     for _ in range(ROUNDS):
         before, moved = moved, cancel(moved, hits)
-        if before.outputs == moved.outputs:
+        if before.results == moved.results:
             break
     return moved if count_transposes(moved) <= count_transposes(graph) else graph
 

@@ -73,7 +73,7 @@ def siblings(graph: Graph, hits: dict[str, int]) -> Graph:
     """Products of one value with several weights -> slices of one product."""
     origin: dict[Value, Value] = {}
     users = graph.uses()
-    outputs = set(graph.outputs.values())
+    outputs = set(graph.results)
     groups_: dict[Value, list[tuple[Value, Value, Value | None]]] = {}  # x -> end, weights, bias
     for m in graph.values():
         if m.op != "matmul" or not m.inputs[1].constant or m.inputs[1].rank != 2 or m.constant:
