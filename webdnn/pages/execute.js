@@ -50,6 +50,7 @@ export default async function ({ descriptor, options, runs, layers }, io) {
     const results = [];
     for (const [index, run] of runs.entries()) {
       const inputs = await tensors(run.inputs, io);
+      await model.reset(); // what a run remembers must not reach the next one
       const start = performance.now();
       const outputs = await model.run(inputs);
       const ms = performance.now() - start;
