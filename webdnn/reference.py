@@ -19,6 +19,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -236,20 +237,23 @@ def _keras(model: _Model) -> Reference:
         if isinstance(structure, Mapping):
             given: Any = dict(zip(structure, fed))
         else:
-            given = fed if len(fed) > 1 else fed[0]
-        found = net(given, training=False)
+            given = fed
+        with warnings.catch_warnings():  # of one structure of inputs instead of another
+            warnings.simplefilter("ignore")
+            found = net(given, training=False)
         values = [_numpy(v) for v in _leaves(found)]
         return dict(zip(names, values, strict=True))
 
     def layers(arrays: Arrays) -> dict[str, Array]:
-        inner = [
-            layer
-            for layer in net.layers
-            if len(getattr(layer, "_inbound_nodes", ())) == 1
-            and hasattr(getattr(layer, "output", None), "shape")
-        ]
-        whole = keras.Model(net.inputs, [layer.output for layer in inner])
-        return outputs(whole, [layer.name for layer in inner], arrays)
+        inner = {}
+        for layer in net.layers:
+            try:  # a layer that is called several times, or in a nested model only, has no output
+                one = layer.output
+            except (AttributeError, RuntimeError, ValueError):
+                continue
+            if hasattr(one, "shape"):
+                inner[layer.name] = one
+        return outputs(keras.Model(net.inputs, list(inner.values())), list(inner), arrays)
 
     return Reference(name, lambda arrays: outputs(net, model.outputs, arrays), layers)
 
