@@ -2,6 +2,7 @@
 #
 #   make demo              transpile the style-transfer net and serve its page on loopback
 #   make demo HEADLESS=1   the same in headless Chromium: screenshot, error against onnxruntime
+#   make examples          every example into one gallery: webdnn serve build/examples
 #   make test              units, operators and small nets, in every browser engine found
 #   make test-models       the trained networks (minutes)
 #   make models            fetch those networks first (about 4 GB with what exports two of them)
@@ -19,7 +20,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help demo test test-models models lint types bench wheel clean env browsers
+.PHONY: help demo examples test test-models models lint types bench wheel clean env browsers
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -50,7 +51,10 @@ demo: env
 ifdef HEADLESS
 	@tools/browsers.sh chromium
 endif
-	$(BIN)/python examples/style_transfer/demo.py $(if $(PORT),--port $(PORT)) $(if $(HEADLESS),--headless)
+	$(BIN)/python -m examples.onnx.build $(if $(PORT),--port $(PORT)) $(if $(HEADLESS),--headless)
+
+examples: env browsers
+	$(BIN)/python -m examples.gallery $(ARGS)
 
 test: env browsers runner/node_modules/.ready
 	cd runner && node --test test/

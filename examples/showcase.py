@@ -161,13 +161,15 @@ def _reader(archive: Path) -> Callable[[str], bytes]:
     """
     if archive.suffix == ".whl":
         return zipfile.ZipFile(archive).read
-    opened = tarfile.open(archive)
-    members = {member.name.partition("/")[2]: member for member in opened if member.isfile()}
 
     def read(name: str) -> bytes:
-        file = opened.extractfile(members[name])
-        assert file is not None
-        return file.read()
+        with tarfile.open(archive) as opened:
+            for member in opened:
+                if member.isfile() and member.name.partition("/")[2] == name:
+                    file = opened.extractfile(member)
+                    assert file is not None
+                    return file.read()
+        raise KeyError(name)
 
     return read
 
@@ -198,7 +200,11 @@ def new_site(example: Example, *pictures: str) -> Path:
     """
     site = example.site
     site.mkdir(parents=True, exist_ok=True)
-    for part in (*(HERE / example.folder / "page").iterdir(), HERE / "style.css", HERE / "frame.js"):
+    for part in (
+        *(HERE / example.folder / "page").iterdir(),
+        HERE / "style.css",
+        HERE / "frame.js",
+    ):
         shutil.copyfile(part, site / part.name)
     if pictures:
         (site / "photos").mkdir(exist_ok=True)
@@ -218,7 +224,7 @@ def transpile(model: Any, folder: Path, **options: Any) -> webdnn.Report:
 # ---- looking at it -------------------------------------------------------------------------------
 
 
-def visit(url: str, screenshot: Path | None = None, size: tuple[int, int] = (1200, 820)) -> Visit:
+def visit(url: str, screenshot: Path | None = None, size: tuple[int, int] = (1200, 900)) -> Visit:
     """Opens a page in headless Chromium, waits for its result, and returns its last run.
 
     Raises WebDNNError with the page's message and console where it fails.
@@ -238,6 +244,8 @@ def visit(url: str, screenshot: Path | None = None, size: tuple[int, int] = (120
             page.on("pageerror", lambda error: said.append(f"uncaught: {error}"))
             page.goto(url)
             page.wait_for_selector("[data-state=ready], [data-state=failed]", timeout=240_000)
+            if screenshot is not None:  # what comes later is part of the picture
+                page.wait_for_selector("html:not([data-later])", timeout=240_000)
             if page.get_attribute("html", "data-state") == "failed":
                 raise WebDNNError(f"{url}: {page.inner_text('#message')}{_console(said)}")
             found: dict[str, Any] = page.evaluate("() => example.lastRun()")
@@ -326,7 +334,8 @@ def main(build: Callable[[], None], pages: Mapping[Example, Expected]) -> int:
     try:
         build()
         if options.headless:
-            return 0 if all([verify(example, expected) for example, expected in pages.items()]) else 1
+            right = [verify(example, expected) for example, expected in pages.items()]
+            return 0 if all(right) else 1
         if not options.build:
             first = next(iter(pages))
             show(first.site, options.port, "" if first.page == "index.html" else first.page)
