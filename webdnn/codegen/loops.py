@@ -176,7 +176,7 @@ class _LoopPrinter(Lanes):
         self.chosen = _choose_lane(loop)
         self.across = self.chosen in loop.reduce  # lanes along the reduction
         for k, v in enumerate(loop.axes):
-            self.names[v] = f"i{k}"
+            self.names[v] = f"i{k}" if k < 4 else f"i{k}_"  # i4 is a type of the prelude
             self.level[v] = 1
         for k, v in enumerate(loop.reduce):
             self.names[v] = f"r{k}"
