@@ -26,8 +26,8 @@ HEAD = 65536  # bytes that are enough to tell the formats apart
 
 # In the order in which they are asked; ONNX, the last, explains what it is not.
 FORMATS: Mapping[str, str] = {
-    "keras": "Keras",
     "chainer": "Chainer",
+    "keras": "Keras",
     "pytorch": "PyTorch",
     "caffe": "Caffe",
     "onnx": "ONNX",
