@@ -103,7 +103,12 @@ def load(
         name: t.value for name, t in zip(_unique(plan.output_names), leaves(found), strict=True)
     }
     graph = Graph(
-        tuple(inputs.values()), outputs, walker.names | inputs, tuple(symbols), plan.name or "model"
+        tuple(inputs.values()),
+        outputs,
+        walker.names | inputs,
+        tuple(symbols),
+        plan.name or "model",
+        states=walker.states,
     )
     contents = [e.class_name for e in known if e.class_name != "InputLayer"]
     return finished(graph, notes, contents, saved.sizes)
@@ -126,6 +131,7 @@ class _Walker:
 
     saved: Saved
     names: dict[str, Value] = field(default_factory=dict)
+    states: dict[str, tuple[Value, Value]] = field(default_factory=dict)
 
     def run(self, plan: Plan, source: Source, given: Sequence[Tensor], prefix: str) -> Nested:
         """The outputs of a model, in its own structure, for tensors given to its inputs."""
@@ -158,7 +164,7 @@ class _Walker:
             entry = plan.layers[at[0]]
             layer = Layer(
                 entry.class_name, prefix + entry.name, entry.config, self.saved.version,
-                sources[at[0]], self.build,
+                sources[at[0]], self.build, self.states,
             )  # fmt: skip
             positional, keywords = _filled(args, plan, done), _filled(kwargs, plan, done)
             done[at] = self._called(layer, positional, keywords, entry)
@@ -229,10 +235,11 @@ def _check_known(entries: Sequence[Entry]) -> None:
 
 
 def _unknown(layers: Sequence[tuple[str, str, bool]]) -> UnsupportedError:
-    lines = []
+    found: dict[str, list[str]] = {}
     for name, cls, operation in dict.fromkeys(layers):
         why = "" if operation or cls not in REFUSED else f" ({REFUSED[cls]})"
-        lines.append(f"  {name!r}: {'keras.ops ' if operation else ''}{cls}{why}")
+        found.setdefault(f"{'keras.ops ' if operation else ''}{cls}{why}", []).append(repr(name))
+    lines = [f"  {cls}: {', '.join(names)}" for cls, names in found.items()]
     name, cls, _ = layers[0]
     return UnsupportedError(
         "the model has layers that WebDNN does not know:\n" + "\n".join(lines) + "\n"

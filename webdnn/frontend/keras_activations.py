@@ -212,12 +212,18 @@ def scalar(spec: Any, version: int) -> Scalar | None:
     return None
 
 
-def masked_softmax(scores: Value, mask: Value | None, axes: Sequence[int]) -> Value:
-    """Softmax where positions whose mask is False get next to nothing, as keras.layers.Softmax."""
-    if mask is not None:
-        keep = mask if mask.dtype == "bool" else ops.greater(mask, 0.5)
-        scores = ops.where(keep, scores, constant(-1e9, scores.dtype))
-    return softmax(scores, list(axes))
+def masked_softmax(
+    scores: Value, mask: Value | None, axes: Sequence[int], blank: bool = False
+) -> Value:
+    """Softmax where positions whose mask is False get a score of -1e9, next to nothing.
+
+    A row without any other position attends to all equally or, with `blank`, to none.
+    """
+    if mask is None:
+        return softmax(scores, list(axes))
+    keep = mask if mask.dtype == "bool" else ops.greater(mask, 0.5)
+    shares = softmax(ops.where(keep, scores, constant(-1e9, scores.dtype)), list(axes))
+    return ops.where(keep, shares, constant(0, shares.dtype)) if blank else shares
 
 
 __all__ = ["FUNCTIONS", "LAYERS", "activation", "masked_softmax", "scalar"]

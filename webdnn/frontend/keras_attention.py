@@ -3,7 +3,8 @@
     q [N, T, H, D], k, v [N, S, K, D] -> softmax(q k / sqrt(D)) v [N, T, H, D]
 
 A mask that a query brings blanks no row of the attention but its keys' positions do, as in Keras:
-what is masked gets a score of -1e9, so that a row without any key attends to all equally. Scores
+what is masked gets a score of -1e9, so that a row without any key attends to all equally (or to
+none, where Keras 3 takes the path of its Softmax layer: `explicit`). Scores
 are computed by matrix products with the heads as a batch axis; in grouped-query attention each key
 head serves the query heads next to it, without being copied.
 
@@ -180,19 +181,28 @@ def MultiHeadAttention(layer: Layer, inputs: Sequence[Nested], call: Call) -> Ne
     axes = [a % (q.rank - 1) for a in sizes(given, 1)] if given else list(range(1, q.rank - 2))
     if q.rank == 4 and axes == [1]:
         scores = ops.matmul(_heads_first(q), _heads_first(k, True))
-        weights = masked_softmax(scores, _broadcast(mask, 4, 1), [-1])
+        weights = masked_softmax(scores, _broadcast(mask, 4, 1), [-1], explicit(layer, q, call))
         y = _heads_first(ops.matmul(weights, _heads_first(v)))
     else:
         first, second = equations(q.rank, axes)
         scores = ops.einsum(first, q, k)
         last = range(scores.rank - len(axes), scores.rank)
-        weights = masked_softmax(scores, _broadcast(mask, scores.rank, len(axes)), list(last))
+        weights = masked_softmax(
+            scores, _broadcast(mask, scores.rank, len(axes)), list(last), explicit(layer, q, call)
+        )
         y = ops.einsum(second, weights, v)
     if gate is not None:
         y = ops.mul(y, ops.sigmoid(gate))
     out = _output(layer, y, at, bias)
     call.output_mask = q_mask
     return [out, weights] if call.get("return_attention_scores") else out
+
+
+def explicit(layer: Layer, q: Value, call: Call) -> bool:
+    """Whether Keras computes the scores itself, and not by its backend's attention."""
+    scores = bool(call.get("return_attention_scores"))
+    dropout = float(layer.config.get("dropout") or 0)
+    return layer.version >= 3 and (q.rank != 4 or scores or dropout > 0)
 
 
 def _broadcast(mask: Value | None, rank: int, count: int) -> Value | None:
@@ -227,7 +237,7 @@ def GroupedQueryAttention(layer: Layer, inputs: Sequence[Nested], call: Call) ->
     # the query heads of one key head are rows of one product: [N, G, share * T, D]
     rows = ops.reshape(q, (n, groups, ops.product([share, t]), size))
     scores = ops.reshape(ops.matmul(rows, _heads_first(k, True)), (n, heads, t, s))
-    weights = masked_softmax(scores, _broadcast(mask, 4, 1), [-1])
+    weights = masked_softmax(scores, _broadcast(mask, 4, 1), [-1], explicit(layer, q, call))
     rows = ops.reshape(weights, (n, groups, ops.product([share, t]), s))
     y = ops.reshape(ops.matmul(rows, _heads_first(v)), (n, heads, t, size))
     y = _heads_first(y)

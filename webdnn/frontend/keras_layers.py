@@ -17,6 +17,7 @@ input's mask on.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -170,7 +171,7 @@ def Softmax(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
         mask = call.mask
     if mask is None:
         return softmax(x, layer.config.get("axis", -1))
-    return masked_softmax(x, mask, sizes(layer.config.get("axis", -1), 1))
+    return masked_softmax(x, mask, sizes(layer.config.get("axis", -1), 1), layer.version >= 3)
 
 
 # ---- merging -------------------------------------------------------------------------------------
@@ -342,10 +343,7 @@ def Merge(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
 
 
 def _with(layer: Layer, **config: Any) -> Layer:
-    return Layer(
-        layer.class_name, layer.name, {**layer.config, **config}, layer.version, layer.source,
-        layer.build,
-    )  # fmt: skip
+    return replace(layer, config={**layer.config, **config})
 
 
 # ---- normalisation -------------------------------------------------------------------------------
@@ -438,6 +436,12 @@ def GroupNormalization(layer: Layer, inputs: Sequence[Nested], call: Call) -> Va
 def UnitNormalization(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     x = floating(tensor(layer, inputs))
     return unit(x, _axes(layer.config.get("axis", -1), x))
+
+
+def LayerScale(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
+    """ConvNeXt's: each channel by its own factor."""
+    x = floating(tensor(layer, inputs))
+    return ops.mul(x, weight(layer, 0, (x.shape[-1],), x))
 
 
 # ---- reshaping -----------------------------------------------------------------------------------
@@ -550,8 +554,8 @@ LAYERS: dict[str, Function] = {
         f.__name__: f
         for f in (
             Activation, BatchNormalization, Concatenate, Dense, Dot, ELU, EinsumDense, Embedding,
-            Flatten, GroupNormalization, Highway, LayerNormalization, LeakyReLU, Masking,
-            MaxoutDense, Merge, PReLU, Permute, Pipeline, RMSNormalization, ReLU, RepeatVector,
+            Flatten, GroupNormalization, Highway, LayerNormalization, LayerScale, LeakyReLU,
+            Masking, MaxoutDense, Merge, PReLU, Permute, Pipeline, RMSNormalization, ReLU, RepeatVector,
             Reshape, ReversibleEmbedding, Softmax, SpectralNormalization, ThresholdedReLU,
             UnitNormalization,
         )

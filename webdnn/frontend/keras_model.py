@@ -90,7 +90,8 @@ class Layer:
     """A layer (or operation) of a model.
 
     class_name: Keras' class. config: its configuration. version: the generation of Keras that
-    wrote the model: 1, 2 or 3.
+    wrote the model: 1, 2 or 3. states: what outlives a run of the model, as in `Graph.states`; a
+    stateful layer adds its own.
     """
 
     class_name: str
@@ -99,6 +100,7 @@ class Layer:
     version: int
     source: Source
     build: Callable[[Layer, Sequence[Nested], Call], Nested] = field(repr=False)
+    states: dict[str, tuple[Value, Value]] = field(default_factory=dict, repr=False)
 
     @property
     def data_format(self) -> str:
@@ -152,6 +154,7 @@ class Layer:
             self.version,
             self.source.child(path, first, count),
             self.build,
+            self.states,
         )
 
     def apply(

@@ -12,6 +12,8 @@ number (softmax), and ConvLSTM, are unrolled: their number of steps must be know
 Where a mask is False the states stay; the output repeats the last one, which is zero before the
 first step that counts, or is zero there (`zero_output_for_mask`, and in Bidirectional).
 
+A stateful layer begins with the states that the run before left (`Graph.states`).
+
 Limits: constants of cells (Keras 2's `constants`) and cells of one's own are refused.
 """
 
@@ -23,7 +25,7 @@ from typing import Any
 
 from .. import ops
 from ..expr import Dim, lift
-from ..graph import Value, as_dim, constant, type_text
+from ..graph import Value, as_dim, constant, placeholder, type_text
 from .keras_activations import Function as Activation
 from .keras_activations import Scalar, activation, scalar
 from .keras_model import Call, Layer, Nested
@@ -418,7 +420,7 @@ def Recurrent(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
         states = kept_states(layer, x)
     done = pass_of(layer, x, states, mask)
     if c.get("stateful"):
-        keep_states(layer, states, done.states)
+        keep_states(layer, done.states)
     outputs = _masked(done, mask, bool(c.get("zero_output_for_mask")), bool(states))
     done = replace(done, outputs=outputs)
     if c.get("return_sequences"):
@@ -439,14 +441,30 @@ def Recurrent(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
 
 
 def kept_states(layer: Layer, x: Value) -> list[Value]:
-    """What a stateful layer begins with: the states that the last run left."""
-    raise layer.lacks(
-        "stateful layers; set stateful=False, and give and take the states as tensors"
-    )
+    """What a stateful layer begins with: what its last call left, in this run or the one before."""
+    shapes = [s.shape for s in pass_of(layer, x, [], None).states]
+    out = []
+    for k, shape in enumerate(shapes):
+        name = f"{layer.name}.state{k}"
+        if name not in layer.states:
+            if not all(isinstance(d, int) for d in shape):
+                raise layer.lacks(
+                    f"it is stateful, so the size of its batch must be a number, but its state has "
+                    f"shape [{', '.join(map(str, shape))}]: fix it with --dim"
+                )
+            before = placeholder(name, shape, x.dtype)
+            layer.states[name] = before, before
+        out.append(layer.states[name][1])
+    return out
 
 
-def keep_states(layer: Layer, before: Sequence[Value], after: Sequence[Value]) -> None:
-    """The states that the next run shall begin with."""
+def keep_states(layer: Layer, after: Sequence[Value]) -> None:
+    """What the next call shall begin with."""
+    for k, state in enumerate(after):
+        name = f"{layer.name}.state{k}"
+        if name not in layer.states:
+            raise layer.lacks("a stateful layer that is given its states by the model")
+        layer.states[name] = layer.states[name][0], state
 
 
 def Bidirectional(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
@@ -470,6 +488,8 @@ def Bidirectional(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
         if inner.config.get("stateful") and not begin:
             begin = kept_states(inner, x)
         done = pass_of(inner, x, begin, mask)
+        if inner.config.get("stateful"):
+            keep_states(inner, done.states)
         done = replace(done, outputs=_masked(done, mask, zero, bool(begin)))
         y = done.outputs if sequences else done.last()
         outs.append(y)
