@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         entry = enter(name, size)
         for threads in map(int, given.threads.split(",")):
             print(f"{entry.label}, {threads} thread(s) …", file=sys.stderr, flush=True)
-            rows += _measure(entry, threads, given)
+            rows += measure(entry, threads, given, models.fetch_tflite(name))
     print(table(rows))
     if given.json:
         given.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
@@ -122,8 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if bad else 0
 
 
-def _measure(entry: Entry, threads: int, given: argparse.Namespace) -> list[Row]:
-    tflite = models.fetch_tflite(entry.name)
+def measure(
+    entry: Entry, threads: int, given: argparse.Namespace, tflite: Path | None = None
+) -> list[Row]:
+    """Every engine on one network, taking turns; `tflite` is the same network for LiteRT.js."""
     engines = [e for e in given.engines.split(",") if e != "litert" or tflite]
     served = {**mounts(), "/bench/": HERE, "/peak/": _peak(), "/onnx/": entry.onnx.parent}
     rows: list[Row] = []
