@@ -54,8 +54,10 @@ _SOLVER = re.compile(rb"(?m)^\s*(?:base_lr|lr_policy|solver_mode|max_iter|train_
 _COMMENTS = re.compile(rb"(?m)^\s*#.*$")
 
 # What of a layer's parameters does not matter at test time.
-_FOR_TRAINING = re.compile(r".*filler|engine|force_nd_im2col|moving_average_fraction|momentum|"
-                           r"debug_info|frozen|dropout_ratio|scale_train|.*decay.*|cudnn.*|slope_.*|update_.*")  # fmt: skip
+_FOR_TRAINING = re.compile(
+    r".*filler|engine|force_nd_im2col|moving_average_fraction|momentum|debug_info|frozen|"
+    r"dropout_ratio|scale_train|.*decay.*|cudnn.*|slope_.*|update_.*"
+)
 
 
 def recognises(model: Any, head: bytes) -> bool:
@@ -183,7 +185,7 @@ class _Input:
 
     name: str
     shape: list[int | None]
-    step: Step | None = None
+    declared: bool = True  # by name, not by a layer that reads data
 
 
 @dataclass
@@ -208,7 +210,7 @@ class _Net:
         steps = self.needed(rest, outputs)
         inputs, constants = self.inputs(data, steps)
         used = {b for s in steps for b in s.takes}
-        unused = [i.name for i in inputs if i.name not in used and i.step is None]
+        unused = [i.name for i in inputs if i.name not in used and i.declared]
         if unused:
             self.notes.append(f"not used, hence left out: input {', '.join(unused)}")
         inputs = [i for i in inputs if i.name in used]
@@ -313,7 +315,8 @@ class _Net:
                 dummies.append(s)
                 continue
             shapes = self.data_shapes(s)
-            out += [_Input(top, list(shape), s) for top, shape in zip(s.tops, shapes)]
+            named = s.type == "Input"
+            out += [_Input(top, list(shape), named) for top, shape in zip(s.tops, shapes)]
         for s in dummies:
             shapes = self.data_shapes(s)
             fillers = s.message.child("dummy_data_param").children("data_filler")
@@ -322,7 +325,7 @@ class _Net:
                 kind = filler.string("type", "constant") if filler else "constant"
                 # A net that is fed by nothing else is fed by these, as in a benchmark of it.
                 if kind != "constant" or not any(i.name not in constants for i in out):
-                    out.append(_Input(top, list(shape), s))
+                    out.append(_Input(top, list(shape), declared=False))
                     continue
                 if math.prod(d or 1 for d in shape) > LARGEST_CONSTANT:
                     raise self.wrong(s, f"constant data of the shape {shape}")

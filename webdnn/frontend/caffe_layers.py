@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from .. import ops
-from ..errors import ModelError, UnsupportedError
+from ..errors import ModelError
 from ..expr import Dim, lift
 from ..graph import Value, as_dim, constant, type_text
 from . import caffe_boxes, caffe_recurrent, caffe_spatial

@@ -10,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import ops
-from ..errors import ModelError
+from ..errors import ModelError, UnsupportedError
 from ..graph import Value, type_text
 from .caffe_layer import (
     Layer,
 )
 from .caffe_text import Message
+
+MOST_STEPS = 2048
 
 
 def LSTM(layer: Layer, *xs: Value) -> Value | list[Value]:
@@ -96,6 +98,11 @@ def _sequence(
             f"[T, N, ...] and markers [T, N] expected, found {type_text(x)}, {type_text(marker)}"
         )
     steps, n = ops.static(x.shape[0], "the number of steps"), x.shape[1]
+    if steps > MOST_STEPS:
+        raise UnsupportedError(
+            f"{steps} steps, which are written out one by one; at most {MOST_STEPS} are supported. "
+            "Declare fewer in the prototxt"
+        )
     static = xs[2] if len(xs) - exposed == 3 else None
     d = _units(p)
     first: list[Value | None] = [None] * states

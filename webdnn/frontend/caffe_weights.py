@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -339,11 +339,14 @@ def _read_hdf5(path: Path) -> dict[str, list[Blob]]:
             for layer, datasets in _groups(group):
                 blobs = []
                 for index in range(len(datasets)):
-                    data = datasets.get(str(index))
-                    if not isinstance(data, h5py.Dataset) or data.dtype.kind != "f":
+                    if str(index) not in datasets:
                         break
-                    if data.external or data.is_virtual:
-                        raise ModelError(f"{path}: {data.name} refers to another file")
+                    link = datasets.get(str(index), getlink=True)
+                    data = datasets[str(index)] if isinstance(link, h5py.HardLink) else None
+                    if data is None or data.external or data.is_virtual:
+                        raise ModelError(f"{path}: weights of {layer!r} refer to another file")
+                    if data.dtype.kind != "f":
+                        raise ModelError(f"{path}: weights of {layer!r} are {data.dtype}")
                     key = (str(path.resolve()), stat.st_mtime_ns, data.name)
                     blobs.append(Blob(data.shape, data.nbytes, key, reading(data.name)))
                 if blobs:
@@ -353,19 +356,21 @@ def _read_hdf5(path: Path) -> dict[str, list[Blob]]:
     return out
 
 
-def _groups(group: Any, prefix: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The groups that hold datasets; a layer's name may contain slashes."""
+def _groups(group: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The groups that hold blobs; a layer's name may contain slashes. Links are not followed."""
     import h5py
 
     for name in group:
-        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-            continue  # a link out of the file
-        inner = group[name]
-        if isinstance(inner, h5py.Group):
-            if "0" in inner and isinstance(inner["0"], h5py.Dataset):
-                yield prefix + name, inner
-            elif prefix.count("/") < 16:
-                yield from _groups(inner, f"{prefix}{name}/")
+        inner = group[name] if isinstance(group.get(name, getlink=True), h5py.HardLink) else None
+        if not isinstance(inner, h5py.Group):
+            continue
+        first = inner.get("0", getlink=True)
+        if (first is not None and not isinstance(first, h5py.HardLink)) or (
+            first is not None and isinstance(inner["0"], h5py.Dataset)
+        ):
+            yield prefix + name, inner
+        elif prefix.count("/") < 16:
+            yield from _groups(inner, f"{prefix}{name}/")
 
 
 def parameters(blobs: Sequence[Blob]) -> Iterator[tuple[int, int]]:
