@@ -157,14 +157,19 @@ class Arguments:
         plain = [
             p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
         ]
-        rest = next((p.name for p in parameters if p.kind == p.VAR_POSITIONAL), "x")
+        rest = next((p.name for p in parameters if p.kind == p.VAR_POSITIONAL), None)
         given = example if isinstance(example, tuple) else (example,)
         if isinstance(example, Mapping):
             self.positional: list[Any] = []
             self.named = {str(k): self._spec(str(k), v, False) for k, v in example.items()}
+        elif rest is None and len(given) > len(plain):
+            raise ModelError(
+                f"the example gives {len(given)} arguments, {type(model).__name__} takes "
+                f"{', '.join(plain) or 'none'}; a list of arrays is one argument, a tuple several"
+            )
         else:
             many = len(given) > len(plain) + 1
-            labels = plain + [f"{rest}_{k}" if many else rest for k in range(len(given))]
+            labels = plain + [f"{rest}_{k}" if many else str(rest) for k in range(len(given))]
             self.positional = [self._spec(n, v, False) for n, v in zip(labels, given)]
             self.named = {}
         if not self.leaves:
@@ -334,6 +339,7 @@ def _runs(
             traces, sizes = [trace(base)], [base]
         except ChainError:
             raise error from None
+    failed = ""
     for candidate in _other_sizes(symbols, base, upper):
         if len(traces) == 4 + upper:
             break
@@ -341,9 +347,11 @@ def _runs(
             traces.append(trace(candidate))
             sizes.append(candidate)
         except ChainError as error:
-            failed = error
+            at = ", ".join(f"{k}={v}" for k, v in candidate.items())
+            failed = failed or f"\nAt {at} {error}"
     if symbols and len(traces) == 1:
-        raise UnsupportedError(f"the chain runs at one size only, {base}: {failed}")
+        at = ", ".join(f"{k}={v}" for k, v in base.items())
+        raise UnsupportedError(f"the chain was run at {at}, but not at other sizes:{failed}")
     try:
         other = trace(base, 1)
     except ChainError:
@@ -352,7 +360,7 @@ def _runs(
             "the chain could not be run on another input of this size: whether its constants "
             "depend on the input was not checked"
         )
-    runs = Runs(traces, sizes, other, {str(s.args[0]): s for s in symbols})
+    runs = Runs(traces, sizes, other, {str(s.args[0]): s for s in symbols}, failed)
     runs.check()
     return runs
 
@@ -493,9 +501,9 @@ class Builder:
         try:
             out = function(*inputs, **keywords)
         except (ModelError, UnsupportedError, DimensionError) as error:
-            raise type(error)(f"{call.label}: {error}") from None
+            raise type(error)(f"{call.label}: {error}{self.runs.failed}") from None
         except ValueError as error:
-            raise UnsupportedError(f"{call.label}: {error}") from None
+            raise UnsupportedError(f"{call.label}: {error}{self.runs.failed}") from None
         results = [out] if isinstance(out, Value) else list(out)
         for j, value in enumerate(results[: len(call.results)]):
             if value is not None:

@@ -193,10 +193,22 @@ def Im2Col(
 # ---- pooling ------------------------------------------------------------------------------------
 
 
+def _whole(x: Value, ksize: Sequence[Dim], pad: Sequence[int]) -> bool:
+    """Whether the one window is the picture: its size may be open then."""
+    return not any(pad) and all(ops.same(k, d) for k, d in zip(ksize, x.shape[2:]))
+
+
+def _window(ksize: Sequence[Dim]) -> list[int]:
+    return [ops.static(k, "the size of a pooling window") for k in ksize]
+
+
 def MaxPoolingND(
     x: Value, *, ksize: Sequence[int], stride: Sequence[int], pad: Sequence[int], cover_all: bool,
     return_indices: bool = False,
 ) -> Value | list[Value]:  # fmt: skip
+    if _whole(x, ksize, pad) and not return_indices:
+        return ops.reduce_max(x, range(2, x.rank))
+    ksize, stride = _window(ksize), _window(stride)
     pads = around(pad, stride, cover_all)
     y = channels_first(ops.max_pool(channels_last(x), ksize, stride, pads, [1] * len(ksize)))
     if not return_indices:
@@ -226,6 +238,9 @@ def AveragePoolingND(
     x: Value, *, ksize: Sequence[int], stride: Sequence[int], pad: Sequence[int],
     cover_all: bool = False, pad_value: Attr = 0,
 ) -> Value:  # fmt: skip
+    if _whole(x, ksize, pad):
+        return ops.reduce_mean(x, range(2, x.rank))
+    ksize, stride = _window(ksize), _window(stride)
     pads = around(pad, stride, cover_all)
     return channels_first(
         ops.average_pool(

@@ -375,6 +375,7 @@ class Runs:
     sizes: Sequence[Sizes]
     other: Trace | None
     symbols: Mapping[str, Expr]
+    failed: str = ""  # where the chain itself did not run
 
     @property
     def first(self) -> Trace:

@@ -1,0 +1,427 @@
+"""Chains through the importer: every function and link against chainer itself.
+
+The configurations are in `chainer_cases`. Each is imported, read by numpy, and run on wasm in Node;
+both must agree with what the chain returns for another input. The vision models run in Chromium on
+both targets.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+if importlib.util.find_spec("chainer") is None:
+    pytest.skip("chainer is not installed: docs/frameworks/chainer.md", allow_module_level=True)
+
+from tests.chainer_cases import CASES, Case, F, L, Of, chainer
+from tests.interpret import interpret
+from tests.jobs import Job, interpreted, run_jobs
+from webdnn import frontend
+from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNError
+from webdnn.expr import evaluate
+from webdnn.frontend.chainer import Arguments
+from webdnn.frontend.chainer_functions import FUNCTIONS, REFUSED, ErfcInv, ErfInv, Ndtri
+from webdnn.frontend.chainer_trace import flat_outputs
+from webdnn.frontend.signature import Imported
+from webdnn.graph import Graph, placeholder
+
+ImportedJob = tuple[Imported, Job]
+X = np.random.default_rng(3).standard_normal((2, 6)).astype("f")
+
+
+def imported_job(case: Case) -> ImportedJob:
+    """The import of a case, and what it should compute on inputs other than the example."""
+    chain = case.chain()
+    dims = dict(case.dims)
+    first = case.inputs[0]
+    if not isinstance(first, list) and first.ndim > 1 and "batch" not in dims:
+        dims["batch"] = len(first)
+    imported = frontend.load(chain, dims, example=case.inputs)
+    arguments = Arguments(chain, case.inputs)
+    rng = np.random.default_rng(11)
+    arrays = []
+    for leaf, value in zip(arguments.leaves, imported.graph.inputs, strict=True):
+        shape = [evaluate(d, case.sizes) for d in value.shape]
+        array = leaf.array
+        for axis, size in enumerate(shape):
+            array = np.take(array, np.arange(size) % array.shape[axis], axis)
+        if array.dtype.kind == "f" and not case.name.startswith("roi"):
+            moved = array + 0.1 * rng.standard_normal(array.shape).astype("f")
+            array = np.clip(moved, leaf.array.min(), leaf.array.max())
+        elif array.dtype.kind == "i" and not case.name.startswith("permutate"):
+            array = rng.permutation(array.ravel()).reshape(array.shape)
+        arrays.append(np.ascontiguousarray(array))
+    with chainer.using_config("train", False), np.errstate(all="ignore"):
+        expected = dict(flat_outputs(arguments.call(chain, arrays)))
+    feeds = {leaf.name: a for leaf, a in zip(arguments.leaves, arrays, strict=True)}
+    wanted = {k: np.asarray(v.array) for k, v in expected.items()}
+    return imported, Job(
+        case.name, imported.graph, feeds, wanted, case.tol, case.sizes, case.constant
+    )
+
+
+@pytest.fixture(scope="module")
+def jobs() -> Sequence[ImportedJob]:
+    return [imported_job(case) for case in CASES]
+
+
+def load(function: Any, *example: Any, dims: Any = None, **parameters: Any) -> Imported:
+    """The import of a function of arrays."""
+    return frontend.load(Of(function, **parameters), dims or {}, example=example or (X,))
+
+
+# ---- every function -----------------------------------------------------------------------------
+
+
+def test_every_function_is_read_as_chainer_computes_it(jobs: Sequence[ImportedJob]) -> None:
+    assert interpreted([job for _, job in jobs]) == {}
+
+
+def test_every_function_runs_on_wasm(jobs: Sequence[ImportedJob]) -> None:
+    """The first configuration of each, and all whose sizes are open."""
+    some = [job for _, job in jobs if job.name.endswith("-0") or job.sizes]
+    assert len(some) > 190
+    assert run_jobs(some) == {}
+
+
+def test_every_function_has_a_configuration(jobs: Sequence[ImportedJob]) -> None:
+    used = {name for imported, _ in jobs for name in imported.contents}
+    older = {"MaxPooling2D", "DilatedConvolution2DFunction"}  # what these were called before 7.8
+    inverse = {"ErfInv", "ErfcInv", "Ndtri"}  # chainer needs SciPy for them: tested below
+    assert used == set(FUNCTIONS) - older - inverse
+
+
+def test_sizes_are_open_where_they_were_asked_for(jobs: Sequence[ImportedJob]) -> None:
+    opened = [(i, job) for i, job in jobs if job.sizes]
+    assert len(opened) > 25
+    for imported, job in opened:
+        assert {str(d) for d in imported.graph.dims} == set(job.sizes), job.name
+
+
+def test_inverses_of_distributions() -> None:
+    """Against the functions that they invert, which Python has itself."""
+    y = np.linspace(-2.5, 2.5, 41)
+    for function, x in (
+        (ErfInv, [math.erf(v) for v in y]),
+        (ErfcInv, [math.erfc(v) for v in y]),
+        (Ndtri, [math.erfc(-v / math.sqrt(2)) / 2 for v in y]),
+    ):
+        p = placeholder("x", (41,), "f32")
+        out = interpret(Graph((p,), {"y": function(p)}), {"x": np.array(x, "f")})["y"]
+        np.testing.assert_allclose(out, y, rtol=2e-3, atol=2e-4)
+
+
+def test_every_name_of_chainer_is_a_function_or_refused_for_a_reason() -> None:
+    from chainer import functions
+
+    classes = {
+        cls.__name__
+        for module in (m for name, m in sys.modules.items() if name.startswith("chainer.functions"))
+        for cls in vars(module).values()
+        if isinstance(cls, type)
+        and cls.__module__.startswith("chainer.functions")
+        and cls.__module__.split(".")[2] not in ("loss", "evaluation")
+        and issubclass(cls, (chainer.FunctionNode, chainer.Function))
+        and not cls.__name__.startswith("_")
+        and "Grad" not in cls.__name__
+    }
+    assert functions and len(classes) > 130
+    inner = {
+        # what only backward passes, GPUs and base classes use
+        "Assign", "BaseNStepRNN", "Convolution2DGradW", "CudnnRNNWeightConcat", "Cumprodsum",
+        "DiagEinSum", "Forget", "IndexSelectorBase", "MaxPoolingNDWithIndexes", "NStepBiGRU",
+        "NStepBiLSTM", "NStepBiRNNReLU", "NStepBiRNNTanh", "NStepGRU", "NStepLSTM",
+        "NStepRNNReLU", "NStepRNNTanh", "Pooling2D", "RsqrtGPU", "SelectorBase",
+    }  # fmt: skip
+    assert classes - set(FUNCTIONS) - set(REFUSED) - inner == set()
+
+
+# ---- names, sizes, state ------------------------------------------------------------------------
+
+
+class Net(chainer.Chain):  # type: ignore[misc]
+    """Two layers, one within a list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with self.init_scope():
+            self.first = L.Linear(6, 5)
+            self.rest = chainer.ChainList(L.BatchNormalization(5), L.Linear(5, 4))
+
+    def forward(self, image: Any, scale: float = 1.0) -> Any:
+        h = F.relu(self.first(image))
+        return {"logits": self.rest[1](self.rest[0](h)) * scale, "hidden": h}
+
+
+def test_inputs_outputs_and_parameters_keep_their_names() -> None:
+    graph = frontend.load(Net(), example=X).graph
+    assert [v.attrs["name"] for v in graph.inputs] == ["image"]
+    assert list(graph.outputs) == ["logits", "hidden"]
+    assert {"first/W", "first/b", "rest/0/avg_mean", "rest/0/gamma", "rest/1/W"} <= set(graph.names)
+    assert graph.names["rest/1/LinearFunction"].shape == (1, 4)
+
+
+def test_arguments_are_positional_named_or_options() -> None:
+    net = Net()
+    by_name = frontend.load(net, example={"image": X, "scale": 2.0}).graph
+    by_place = frontend.load(net, example=(X, 2.0)).graph
+    assert by_name.outputs == by_place.outputs
+    assert by_name.outputs["logits"] is not frontend.load(net, example=X).graph.outputs["logits"]
+    pairs = load(lambda x: (x[0] + x[1][:, :1], x[0]), [X, X + 1]).graph
+    assert [v.attrs["name"] for v in pairs.inputs] == ["x_0", "x_1"]
+    assert list(pairs.outputs) == ["output_0", "output_1"]
+
+
+def test_sequential_and_lists_of_links() -> None:
+    model = chainer.Sequential(L.Linear(6, 5), F.relu, L.Linear(5, 2))
+    imported = frontend.load(model, {"batch": (1, 9)}, example=X)
+    job = Job("s", imported.graph, {"x": X}, {"output": model(X).array}, sizes={"batch": 2})
+    assert interpreted([job]) == {}
+
+
+def test_batch_is_one_unless_it_is_given() -> None:
+    imported = frontend.load(Net(), example=X)
+    assert imported.graph.inputs[0].shape == (1, 6)
+    assert any("batch = 1" in note for note in imported.notes)
+    assert frontend.load(Net(), {"batch": 7}, example=X).graph.inputs[0].shape == (7, 6)
+    (d,) = frontend.load(Net(), {"batch": (1, 7)}, example=X).graph.dims
+    assert str(d) == "batch"
+
+
+def test_a_batch_that_a_chain_insists_on_stays() -> None:
+    imported = load(lambda x: F.reshape(F.relu(x), (3, 4)))
+    assert imported.graph.inputs[0].shape == (2, 6)
+    assert any("the batch is 2" in note for note in imported.notes)
+    with pytest.raises(ModelError, match="chain raised"):
+        load(lambda x: F.reshape(F.relu(x), (3, 4)), dims={"batch": 5})
+
+
+def test_a_chain_is_left_as_it_was() -> None:
+    cell = L.LSTM(6, 3)
+    cell(X)
+    before = cell.h.array.copy()
+    state = np.random.get_state()[1].copy()
+    imported = frontend.load(cell, {"batch": 2}, example=X)
+    assert np.array_equal(cell.h.array, before)
+    assert np.array_equal(np.random.get_state()[1], state)
+    found = interpret(imported.graph, {"x": X})["output"]
+    np.testing.assert_allclose(found, cell(X).array, atol=1e-5)  # from the state that it had
+
+
+def test_arrays_handed_on_and_no_backprop_hide_nothing() -> None:
+    def hidden(x: Any) -> Any:
+        with chainer.no_backprop_mode():
+            h = F.relu(x).array
+        return F.sum(chainer.Variable(h) * F.sigmoid(h), axis=1)
+
+    found = interpret(load(hidden, dims={"batch": 2}).graph, {"x": X})["output"]
+    np.testing.assert_allclose(found, hidden(X).array, atol=1e-5)
+
+
+def test_parameters_without_values_are_noted() -> None:
+    imported = frontend.load(L.Linear(None, 3), example=X)
+    assert any("got random" in note and "W" in note for note in imported.notes)
+
+
+def test_training_functions_are_as_at_test_time() -> None:
+    def noisy(x: Any) -> Any:
+        return F.dropout(F.zoneout(x, F.rrelu(x)), 0.9)
+
+    found = interpret(load(noisy, dims={"batch": 2}).graph, {"x": X})["output"]
+    np.testing.assert_allclose(found, np.where(X < 0, X * (1 / 8 + 1 / 3) / 2, X), rtol=1e-5)
+
+
+# ---- what a trace cannot hold -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda x: F.relu(x) * np.tanh(x.array), "Mul: an array that it takes was computed"),
+        (lambda x: F.relu(x) * float(x.array.mean()), "MulConstant: its argument 'value' depends"),
+        (lambda x: F.where(x.array > 0, x, x * 2), "Where: an array that it takes was computed"),
+        (lambda x: F.get_item(x, slice(0, int((x.array > 0).sum()))), "depends on the values"),
+        (lambda x: F.relu(x) if x.array[0, 0] > 0.1 else F.tanh(x), "depends on the values"),
+        (lambda x: F.gumbel_softmax(x), "or is random"),
+        (lambda x: F.gaussian(x, x), "Gaussian.*draws random numbers"),
+        (lambda x: chainer.Variable(np.tanh(x.array)), "computed from the inputs outside"),
+        (lambda x: {"a": 3}, "returns a int as a"),
+        (lambda x: None, "returns nothing"),
+        (lambda x: F.softmax_cross_entropy(x, np.zeros(len(x), "i")), "SoftmaxCross.*is a loss"),
+        (lambda x: F.inv(F.matmul(x, x, transa=True) + np.eye(6, dtype="f")), "Inv: decompos"),
+        (lambda x: F.matmul(x, x), "chain raised InvalidType"),
+        (lambda x: x[x.array > 0], "its argument 'slices'|outside|fixed size"),
+    ],
+)
+def test_what_would_be_frozen_or_lacks_is_named(function: Any, message: str) -> None:
+    with pytest.raises((ModelError, UnsupportedError), match=message):
+        load(function, dims={"batch": 2})
+
+
+class Strange(chainer.FunctionNode):  # type: ignore[misc]
+    """A function that is not chainer's."""
+
+    def forward(self, inputs: Any) -> Any:
+        return (inputs[0] * 2,)
+
+
+def test_all_unknown_functions_are_listed_and_can_be_given_a_meaning(monkeypatch: Any) -> None:
+    def twice(x: Any) -> Any:
+        (y,) = Strange().apply((x,))
+        return F.cholesky(F.matmul(y, y, transa=True) + 9 * np.eye(6, dtype="f"))
+
+    with pytest.raises(UnsupportedError) as caught:
+        load(twice)
+    assert "Strange" in str(caught.value) and "Cholesky" in str(caught.value)
+    assert "FUNCTIONS['module.Class']" in str(caught.value)
+    monkeypatch.setitem(FUNCTIONS, f"{__name__}.Strange", FUNCTIONS["MultiAdd"])
+    assert load(lambda x: Strange().apply((x,))[0]).graph.outputs
+
+
+def test_functions_that_no_output_needs_are_not_asked_for() -> None:
+    def unused(x: Any) -> Any:
+        Strange().apply((x,))
+        return F.relu(x)
+
+    assert load(unused).contents == {"ReLU": 1}
+
+
+def test_what_depends_on_an_open_size_is_named() -> None:
+    with pytest.raises(UnsupportedError, match="depends on the sizes of the inputs"):
+        load(lambda x: F.relu(x) if len(x) % 2 else F.tanh(x), dims={"batch": (1, 8)})
+    with pytest.raises(UnsupportedError, match="computed anew for each size"):
+        load(lambda x: x + np.linspace(0, 1, x.shape[1], dtype="f"), dims={"x.1": (2, 9)})
+    with pytest.raises(UnsupportedError, match=r"in a way that is not understood: 4 at batch=2"):
+        load(lambda x: F.tile(x, (len(x) ** 2, 1)), dims={"batch": (1, 8)})
+    with pytest.raises(DimensionError, match="no such open dimension"):
+        load(F.relu, dims={"width": 3})
+
+
+@pytest.mark.parametrize(
+    ("example", "message"),
+    [
+        (None, "needs an example"),
+        ("abc", "holds no array"),
+        (object(), "is a object; expected a numpy array"),
+        (np.zeros((0, 3), "f"), "is empty"),
+        (np.array(["a"]), "dtype <U1"),
+        ((X, X, X), "gives 3 arguments, Linear takes x, n_batch_axes"),
+        ((X[:, :5],), "chain raised InvalidType"),
+    ],
+)
+def test_examples_that_are_none(example: Any, message: str) -> None:
+    with pytest.raises(WebDNNError, match=message):
+        frontend.load(L.Linear(6, 3), example=example)
+
+
+def test_objects_of_chainer_that_are_no_models() -> None:
+    with pytest.raises(ModelError, match=r"expected a chainer\.Link.*found a Variable"):
+        frontend.load(chainer.Variable(X), example=X)
+
+
+def test_without_chainer_the_error_says_how_to_install_it(monkeypatch: Any) -> None:
+    model = type("Link", (), {"__module__": "chainer.link"})()
+    monkeypatch.setitem(sys.modules, "chainer", None)
+    with pytest.raises(WebDNNError, match=r"pip install.*webdnn\[chainer\]"):
+        frontend.load(model, example=X)
+
+
+# ---- files of parameters ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> tuple[Net, Path, Path]:
+    net = Net()
+    net.rest[0].avg_mean[:] = 3
+    chainer.serializers.save_npz(tmp_path / "net.npz", net)
+    chainer.serializers.save_hdf5(str(tmp_path / "net.h5"), net)
+    return net, tmp_path / "net.npz", tmp_path / "net.h5"
+
+
+def test_parameters_are_loaded_from_both_formats(saved: tuple[Net, Path, Path]) -> None:
+    net, *paths = saved
+    wanted = net(X)["hidden"].array
+    for path in paths:
+        other = Net()
+        graph = frontend.load(other, {"batch": 2}, example=X, weights=path).graph
+        np.testing.assert_allclose(interpret(graph, {"image": X})["hidden"], wanted, atol=1e-6)
+        assert np.all(other.rest[0].avg_mean == 3)
+
+
+def test_parameters_give_a_size_to_those_that_had_none(tmp_path: Path) -> None:
+    chainer.serializers.save_npz(tmp_path / "a.npz", L.Linear(6, 3))
+    imported = frontend.load(L.Linear(None, 3), example=X, weights=tmp_path / "a.npz")
+    assert imported.parameters == 21 and not any("random" in n for n in imported.notes)
+
+
+def test_parameters_alone_say_what_is_needed(saved: tuple[Net, Path, Path]) -> None:
+    for path in saved[1:]:
+        with pytest.raises(ModelError) as caught:
+            frontend.load(path)
+        assert path.name in str(caught.value) and "weights=" in str(caught.value)
+        assert len(str(caught.value).splitlines()) == 4
+
+
+def test_parameters_that_do_not_fit_are_listed(saved: tuple[Net, Path, Path]) -> None:
+    net = chainer.Chain(first=L.Linear(6, 9), other=L.Linear(2, 2))
+    for path in saved[1:]:
+        with pytest.raises(ModelError) as caught:
+            frontend.load(net, example=X, weights=path)
+        text = str(caught.value)
+        assert "first/W: expected shape [9, 6], found [5, 6]" in text
+        assert "other/W is missing (expected shape [2, 2])" in text
+        assert "Not used of the file: rest/0/N" in text or "rest/0" in text
+    predictor = L.Classifier(Net())
+    chainer.serializers.save_npz(saved[1], predictor)
+    with pytest.raises(ModelError, match="Perhaps it is of a Classifier"):
+        frontend.load(Net(), example=X, weights=saved[1])
+
+
+def test_parameters_from_strangers(tmp_path: Path, saved: tuple[Net, Path, Path]) -> None:
+    net, npz, h5 = saved
+    damaged = tmp_path / "damaged"
+    for path in (npz, h5):
+        damaged.write_bytes(path.read_bytes()[:-200])
+        with pytest.raises(ModelError, match="damaged"):
+            frontend.load(net, example=X, weights=damaged)
+    damaged.write_bytes(b"nothing of the kind")
+    with pytest.raises(ModelError, match="expected parameters"):
+        frontend.load(net, example=X, weights=damaged)
+    with pytest.raises(ModelError, match="cannot be read"):
+        frontend.load(net, example=X, weights=tmp_path / "none.npz")
+    np.savez(tmp_path / "pickled.npz", W=np.array([print], dtype=object), b=np.zeros(3))
+    with pytest.raises(ModelError, match="W holds object, expected numbers"):
+        frontend.load(L.Linear(6, 3), example=X, weights=tmp_path / "pickled.npz")
+    with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        header = b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, "
+        header += b"'shape': (4000000000, 6)}"
+        archive.writestr("W.npy", header.ljust(127) + b"\n" + b"\0" * (1 << 22))
+    for out, message in ((6, "expected shape"), (None, "too many")):
+        with pytest.raises(ModelError, match=message):
+            frontend.load(L.Linear(out, 3), example=X, weights=tmp_path / "bomb.npz")
+
+
+# ---- the vision models --------------------------------------------------------------------------
+
+
+def vision(name: str) -> Any:
+    """A vision model of chainer with seeded weights, scaled so that its outputs discriminate."""
+    np.random.seed(1)
+    model = getattr(L, name)(None)
+    for part in model.links():
+        if isinstance(part, L.BatchNormalization):
+            part.avg_mean[...] = np.random.normal(0, 0.2, part.avg_mean.shape)
+            part.avg_var[...] = np.random.uniform(0.5, 2, part.avg_var.shape)
+            part.gamma.array[...] = np.random.uniform(0.3, 0.8, part.gamma.shape)
+        elif isinstance(part, (L.Convolution2D, L.Linear)):
+            fan = part.W.size / part.W.shape[0]
+            part.W.array[...] = np.random.normal(0, (2 / fan) ** 0.5, part.W.shape)
+    return model
