@@ -12,15 +12,20 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tests.test_wasm_templates import conv, depthwise, matmul
+from webdnn import ops
 from webdnn.browser import open_page
 from webdnn.codegen.wasm import compile_program
 from webdnn.codegen.zig import Source, build
 from webdnn.expr import bounds
+from webdnn.fuse import fuse
+from webdnn.graph import Graph, constant, placeholder
 from webdnn.kernel import Instance, Program
+from webdnn.ops.recurrent import GATES
 
 PEAK = """
 __attribute__((export_name("peak"))) float peak(int rounds, float x) {
@@ -35,6 +40,20 @@ __attribute__((export_name("peak"))) float peak(int rounds, float x) {
   return a[0][0] + a[0][1] + a[0][2] + a[0][3];
 }
 """
+
+
+def recurrent(cell: str, units: int, steps: int = 100, batch: int = 1, **more: Any) -> Instance:
+    """The kernel of a recurrent layer: lstm, gru or rnn, without its input's product."""
+    define = {"lstm": ops.lstm, "gru": ops.gru, "rnn": ops.rnn}[cell]
+    gates = GATES[cell]
+    x = placeholder("x", (batch, steps, gates * units), "f32")
+    r = constant(np.zeros((units, gates * units), np.float32))
+    found = define(x, r, **more)
+    y = found[0] if isinstance(found, tuple) else found
+    (step,) = fuse(Graph((x,), {"y": y}), "wasm").steps
+    assert isinstance(step.kernel, Instance)
+    return step.kernel
+
 
 SAME3, SAME5 = (1, 1, 1, 1), (2, 2, 2, 2)
 SHAPES: dict[str, Instance] = {
@@ -75,6 +94,14 @@ SHAPES: dict[str, Instance] = {
     "depthwise 3×3 14² 576": depthwise(14, 14, 576, pads=SAME3),
     "depthwise 3×3 7² 960": depthwise(7, 7, 960, pads=SAME3),
     "depthwise 5×5 28² 240": depthwise(28, 28, 240, (5, 5), pads=SAME5),
+    "lstm 100×64": recurrent("lstm", 64),
+    "lstm 100×128": recurrent("lstm", 128),
+    "lstm 100×256": recurrent("lstm", 256),
+    "lstm 8×100×128": recurrent("lstm", 128, batch=8),
+    "gru 100×128": recurrent("gru", 128, reset_after=True),
+    "gru 100×128, reset before": recurrent("gru", 128, reset_after=False),
+    "gru 8×100×256, reset before": recurrent("gru", 256, batch=8, reset_after=False),
+    "rnn 100×128": recurrent("rnn", 128),
 }
 
 
