@@ -261,7 +261,8 @@ def merged(nets: Sequence[Net]) -> Graph:
     return Graph(
         tuple(v for g in graphs for v in g.inputs),
         {k: v for g in graphs for k, v in g.outputs.items()},
-        {}, tuple(d for g in graphs for d in g.dims), "cases")
+        {}, tuple(d for g in graphs for d in g.dims), "cases",
+        {k: shape for g in graphs for k, shape in g.counts.items()})
 
 
 CASES: dict[str, Case] = {}
@@ -1398,3 +1399,166 @@ def recurrent_weights_that_are_computed(n: Net) -> Any:
     """Weights that no one knows before the run are packed in the page."""
     h, _ = n.GRU(n.x(4, 2, 3), n.x(1, 15, 3), n.Tanh(n.x(1, 15, 5)), hidden_size=5, outputs=2)
     return h
+
+
+# ---- choosing elements, and pooling of regions: lengths that only a run finds -------------------
+
+
+def _graded(*shape: int, step: float = 1.0) -> Array:
+    """Numbers with many equal ones among them, in no order, negative zero included."""
+    count = int(np.prod(shape))
+    values = np.random.default_rng(count).integers(-4, 5, shape) * np.float32(step)
+    values.ravel()[:: 7] *= -1
+    return values.astype(np.float32)
+
+
+row("topk", "TopK", X(5, 37), i64(6), outputs=2)
+row("topk_least", "TopK", X(5, 37), i64(6), largest=0, outputs=2)
+row("topk_axis", "TopK", X(3, 29, 5), i64(4), axis=1, outputs=2)
+row("topk_equals", "TopK", given(_graded(3, 301)), i64(70), outputs=2)
+row("topk_equals_least", "TopK", given(_graded(2, 301)), i64(301), largest=0, outputs=2)
+row("topk_all", "TopK", X(2, 300), i64(300), outputs=2)
+row("topk_one", "TopK", X(70, 9), i64(1), outputs=2)
+row("topk_long", "TopK", X(1, 9001), i64(200), outputs=2)
+row("topk_beyond_workgroup_memory", "TopK", X(2, 3001), i64(1500), outputs=2)
+row("topk_int32", "TopK", X(4, 50, dtype="int32", lo=-9, hi=9), i64(11), outputs=2)
+row("topk_int64", "TopK", X(4, 50, dtype="int64", lo=-(2**31), hi=2**31 - 1), i64(11), outputs=2)
+row("topk_infinite", "TopK", given([[1, -np.inf, np.inf, -0.0, 0.0, np.inf, -1]], "float32"),
+    i64(6), outputs=2)  # fmt: skip
+row("topk_opset_9", "TopK", X(3, 20), k=5, axis=1, outputs=2, opset=9)
+row("topk_symbolic", "TopK", X("n", "p"), i64(3), outputs=2,
+    dims={"n": (1, 6), "p": (3, 500)}, sizes=({"n": 2, "p": 3}, {"n": 6, "p": 500}))
+
+
+@case(dims={"p": (4, 400)}, sizes=({"p": 4}, {"p": 399}))
+def topk_of_all(n: Net) -> Any:
+    """k is the size of an axis: sorting."""
+    x = n.x(2, "p")
+    return n.TopK(x, n.Gather(n.Shape(x), i64(1)), outputs=2)
+
+
+_SOME = given((np.random.default_rng(3).random((3, 5, 7)) < 0.3).astype(np.float32))
+row("nonzero", "NonZero", _SOME)
+row("nonzero_vector", "NonZero", given([0, 3, 0, 0, -1, 2], "int64"))
+row("nonzero_bool", "NonZero", given(np.eye(9, 4, 2, bool)))
+row("nonzero_none", "NonZero", given(np.zeros((4, 3), np.float32)))
+row("nonzero_all", "NonZero", given(np.ones((4, 3), np.float32)))
+row("nonzero_long", "NonZero", X(1, 5000, lo=-1, hi=1, dtype="int32"))
+row("nonzero_symbolic", "NonZero", X("h", 3, lo=-1, hi=1, dtype="int32"),
+    dims={"h": (1, 50)}, sizes=({"h": 1}, {"h": 50}))
+row("nonzero_of_a_constant", "NonZero", np.float32([[0, 1], [2, 0]]))
+
+
+@case
+def nonzero_then_gather(n: Net) -> Any:
+    """The rows where something holds, and what is computed of them."""
+    x = n.x(40, 6)
+    at = n.Squeeze(n.NonZero(n.Greater(n.ReduceMax(x, axes=[1], keepdims=0), f32(1.4))), i64(0))
+    rows = n.Gather(x, at, axis=0)
+    return rows, n.MatMul(n.Sigmoid(rows), W(6, 3)), n.Shape(rows), n.Transpose(rows, perm=[1, 0])
+
+
+@case
+def nonzero_then_reductions(n: Net) -> Any:
+    """Sums, extremes and sorting along the axis whose length a run finds."""
+    x = n.x(40, 6)
+    at = n.Squeeze(n.NonZero(n.Less(n.ReduceMax(x, axes=[1], keepdims=0), f32(1.7))), i64(0))
+    rows = n.Gather(x, at, axis=0)
+    best, where = n.TopK(n.Slice(rows, i64(0), i64(1), i64(1)), i64(3), axis=0, outputs=2)
+    return (n.ReduceSum(rows, i64(0)), n.ReduceMax(rows, axes=[0]), n.ReduceMin(rows, axes=[0]),
+        n.ReduceMean(rows, axes=[0]), n.ArgMin(rows, axis=0), n.Softmax(rows, axis=0), best, where)
+
+
+@case
+def nonzero_of_two(n: Net) -> Any:
+    """Two lengths in one model, and one that limits another's axis."""
+    a = n.Transpose(n.NonZero(n.x(4, 9, lo=-1, hi=1, dtype="int32")), perm=[1, 0])
+    b = n.NonZero(n.x(30, lo=-1, hi=1, dtype="int32"))
+    return a, b, n.Slice(a, i64(0), i64(5), i64(0)), n.Concat(a, n.Neg(a), axis=1)
+
+
+def _boxes(count: int, batch: int = 1, seed: int = 0) -> Array:
+    """Corners of boxes that overlap one another often, given in either order."""
+    rng = np.random.default_rng(seed)
+    centre, size = rng.random((batch, count, 2)), 0.1 + 0.3 * rng.random((batch, count, 2))
+    boxes = np.concatenate([centre - size / 2, centre + size / 2], 2)
+    swapped = np.concatenate([boxes[..., 2:], boxes[..., :2]], 2)
+    return np.where(rng.random((batch, count, 1)) < 0.2, swapped, boxes).astype(np.float32)
+
+
+_B, _T = given(_boxes(60)), f32([0.4])
+_FEW, _LEAST = i64(7), f32([0.3])
+row("nms", "NonMaxSuppression", _B, X(1, 3, 60, lo=0, hi=1), _FEW, _T, _LEAST)
+row("nms_batch", "NonMaxSuppression", given(_boxes(60, 2)), X(2, 3, 60, lo=0, hi=1), _FEW, _T,
+    _LEAST)
+row("nms_equal_scores", "NonMaxSuppression", _B,
+    given(np.abs(_graded(1, 2, 60, step=0.25))), _FEW, _T, _LEAST)
+row("nms_all", "NonMaxSuppression", _B, X(1, 2, 60, lo=0, hi=1), i64(2**31), f32([0.6]))
+row("nms_centered", "NonMaxSuppression", X(1, 60, 4, lo=0.1, hi=0.5), X(1, 2, 60, lo=-1, hi=1),
+    _FEW, _T, _LEAST, center_point_box=1)
+row("nms_none_selected", "NonMaxSuppression", _B, X(1, 2, 60, lo=0, hi=1), _FEW, _T, f32([2]))
+row("nms_no_limit_given", "NonMaxSuppression", _B, X(1, 2, 60, lo=0, hi=1))
+row("nms_touching_only", "NonMaxSuppression", _B, X(1, 1, 60, lo=0, hi=1), i64(60))
+row("nms_many", "NonMaxSuppression", given(_boxes(1300, seed=5)), X(1, 2, 1300, lo=0, hi=1),
+    i64(400), f32([0.7]), f32([0.05]))
+row("nms_thresholds_as_inputs", "NonMaxSuppression", _B, X(1, 3, 60, lo=0, hi=1), _FEW,
+    given([0.35], "float32"), given([0.4], "float32"))
+row("nms_symbolic", "NonMaxSuppression", X(1, "p", 4, lo=0, hi=1), X(1, 2, "p", lo=0, hi=1), _FEW,
+    _T, _LEAST, dims={"p": (1, 300)}, sizes=({"p": 1}, {"p": 290}))
+
+
+@case
+def nms_then_boxes_and_scores(n: Net) -> Any:
+    """The tail of a detector: boxes, classes and scores of what was selected."""
+    boxes, scores = n.add_input(given(_boxes(80, seed=2))), n.x(1, 4, 80, lo=0, hi=1)
+    found = n.NonMaxSuppression(boxes, scores, i64(20), _T, f32([0.5]))
+    box = n.Squeeze(n.Gather(found, i64(2), axis=1), i64(1))
+    label = n.Squeeze(n.Slice(found, i64(1), i64(2), i64(1)), i64(1))
+    rows = n.Gather(n.Squeeze(boxes, i64(0)), box, axis=0)
+    score = n.GatherND(scores, found)
+    return n.Mul(rows, f32(640)), n.Cast(label, to=1), n.Unsqueeze(score, i64(0)), n.Concat(
+        rows, n.Unsqueeze(score, i64(1)), n.Cast(n.Unsqueeze(label, i64(1)), to=1), axis=1)
+
+
+@case
+def nms_then_the_best(n: Net) -> Any:
+    """At most ten of all classes, by their scores."""
+    boxes, scores = n.add_input(given(_boxes(80, seed=2))), n.x(1, 4, 80, lo=0, hi=1)
+    found = n.NonMaxSuppression(boxes, scores, i64(20), _T, f32([0.5]))
+    score = n.GatherND(scores, found)
+    count = n.Min(n.Shape(score), i64(10))
+    best, at = n.TopK(score, count, outputs=2)
+    return best, n.Gather(n.Squeeze(boxes, i64(0)), n.Gather(n.Slice(found, i64(2), i64(3), i64(1)),
+        at, axis=0), axis=0)  # fmt: skip
+
+
+_ROIS = f32(*([x, y, x + w, y + h] for x, y, w, h in (
+    (0.5, 1.25, 9.0, 7.5), (3.0, 2.0, 4.0, 11.0), (-3.0, -2.0, 8.0, 9.0), (9.5, 8.25, 20.0, 20.0),
+    (4.0, 4.0, 0.25, 0.5))))  # fmt: skip
+_AT = given([0, 1, 1, 0, 1], "int64")
+_WHOLE = given(np.column_stack([[0, 1, 1, 0, 1], np.rint(_ROIS * 2)]).astype(np.float32))
+_PICTURE = X(2, 5, 13, 15)
+row("roi_align", "RoiAlign", _PICTURE, given(_ROIS), _AT, output_height=3, output_width=4,
+    sampling_ratio=2, opset=16)
+row("roi_align_adaptive", "RoiAlign", _PICTURE, given(_ROIS), _AT, output_height=3, output_width=2,
+    spatial_scale=0.75, opset=16)
+row("roi_align_opset_10", "RoiAlign", _PICTURE, given(_ROIS), _AT, output_height=2, output_width=2,
+    sampling_ratio=3, spatial_scale=0.5, opset=10)
+row("roi_align_max", "RoiAlign", _PICTURE, given(_ROIS), _AT, output_height=3, output_width=4,
+    sampling_ratio=2, mode="max", coordinate_transformation_mode="output_half_pixel", opset=16,
+    oracle="reference")
+row("max_roi_pool", "MaxRoiPool", _PICTURE, _WHOLE, pooled_shape=[3, 4], spatial_scale=0.5)
+row("max_roi_pool_whole", "MaxRoiPool", _PICTURE, _WHOLE, pooled_shape=[7, 6])
+
+
+@case(opset=16)
+def nms_then_roi_align(n: Net) -> Any:
+    """The second stage of a two-stage detector works on what the first has found."""
+    boxes = _boxes(30, seed=4) * 12
+    found = n.NonMaxSuppression(n.add_input(given(boxes)), n.x(1, 1, 30, lo=0, hi=1), i64(8), _T)
+    rois = n.Gather(np.sort(boxes[0].reshape(-1, 2, 2), 1).reshape(-1, 4),
+        n.Squeeze(n.Gather(found, i64(2), axis=1), i64(1)), axis=0)  # fmt: skip
+    at = n.Squeeze(n.Gather(found, i64(0), axis=1), i64(1))
+    y = n.RoiAlign(n.x(1, 4, 13, 15), rois, at, output_height=4, output_width=4, sampling_ratio=2)
+    y = n.Relu(n.Conv(y, W(6, 4, 3, 3), W(6)))
+    return n.Softmax(n.Gemm(n.Flatten(y), W(24, 5)), axis=1)

@@ -18,7 +18,7 @@ import numpy as np
 
 from webdnn import expr
 from webdnn.expr import Expr, lift, walk
-from webdnn.graph import DTYPES, Graph, Value, scalar_dtype
+from webdnn.graph import DTYPES, Graph, Value, dims_of, scalar_dtype
 
 _DTYPE = {"f32": np.float32, "f16": np.float16, "i32": np.int32, "u32": np.uint32, "bool": np.bool_}
 _POISON = {"f32": np.nan, "i32": 0x5BADF00D, "u32": 0x5BADF00D, "bool": True}
@@ -80,7 +80,20 @@ def interpret(
                     del done[i]
     if keep:
         return {str(k): done[v] for k, v in graph.names.items() if v in done}
-    return {name: done[v] for name, v in graph.outputs.items()}
+    return shown(graph.counts, {name: done[v] for name, v in graph.outputs.items()}, sizes)
+
+
+def shown(
+    counts: Mapping[str, tuple[Any, ...]], outputs: dict[str, np.ndarray], sizes: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    """Outputs as a page sees them: cut to the lengths that the run has found (`Graph.counts`)."""
+    hidden = {d.args[0] for d in dims_of(counts.values())} & outputs.keys()
+    dims = {**sizes, **{name: int(outputs[name]) for name in hidden}}
+    return {
+        name: a[tuple(slice(_settled(d, dims)) for d in counts[name])] if name in counts else a
+        for name, a in outputs.items()
+        if name not in hidden
+    }
 
 
 def _settled(a: Any, sizes: Mapping[str, int]) -> Any:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tests.interpret import interpret
+from tests.interpret import interpret, shown
 from tests.test_cases_wasm import evaluate, values
 from tests.wasm_harness import run as run_program
 from webdnn import passes
@@ -115,7 +115,10 @@ def _run(jobs: Sequence[Job]) -> dict[str, str]:
         shape = [d if isinstance(d, int) else evaluate(d, sizes) for d in tensor.shape]
         flat = result[tensor.buffer][: int(np.prod(shape))]
         found.setdefault(index, {})[name] = flat.reshape(shape).astype(DTYPES[tensor.dtype])
-    return {job.name: job.problem(found.get(str(k), {})) for k, job in enumerate(jobs)}
+    return {
+        job.name: job.problem(shown(job.graph.counts, found.get(str(k), {}), job.sizes))
+        for k, job in enumerate(jobs)
+    }
 
 
 def _renamed(graph: Graph, name: Callable[[str], str]) -> Graph:

@@ -240,6 +240,8 @@ class Program:
     fused_away: list[str] = field(default_factory=list)
     prepare: list[Step] = field(default_factory=list)  # once, when the weights have arrived
     states: list[Tensor] = field(default_factory=list)  # zero at first; the last steps update them
+    # outputs of which a run finds the true shape, over dims named as the scalar outputs that say it
+    counts: Mapping[str, tuple[Dim, ...]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return "\n".join(

@@ -296,6 +296,7 @@ class Lowering:
             {b: v for b, v in self.downloaded.items() if b in used},
             prepare=prepare,
             states=[signature(name, v) for name, (v, _) in f.graph.states.items()],
+            counts=f.graph.counts,
         )
         if keep:
             self.named(program)

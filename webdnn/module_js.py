@@ -63,7 +63,7 @@ def model_dts(model: Mapping[str, Any]) -> str:
         f"export type {{ ImageSource, Scored }} from {types};\n"
         f"export {{ WebDNNError }} from {types};\n"
         f"{_type('Inputs', model['inputs'], model['dims'])}\n"
-        f"{_type('Outputs', model['outputs'], model['dims'])}\n"
+        f"{_type('Outputs', _shown(model['outputs']), model['dims'])}\n"
         "export type Model = AnyModel<Inputs, Outputs>;\n\n"
         "/** Loads the model from the files beside this module. */\n"
         "export declare function load(options?: LoadOptions): Promise<Model>;\n\n"
@@ -78,6 +78,11 @@ def model_dts(model: Mapping[str, Any]) -> str:
         "  options?: Pick<LoadOptions, 'fetch' | 'signal'>,\n"
         "): Promise<Requirements>;\n"
     )
+
+
+def _shown(outputs: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The outputs that a page sees: those that count others are the runner's own."""
+    return [t for t in outputs if not t.get("hidden")]
 
 
 def _comment(text: str) -> str:

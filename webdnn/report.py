@@ -63,6 +63,7 @@ def report_html(document: Mapping[str, Any], programs: Mapping[str, Program]) ->
         [kind, t["name"], t["dtype"], shape_text(t["shape"])]
         for kind in ("inputs", "outputs")
         for t in document[kind]
+        if not t.get("hidden")
     ]
     parts += [
         "<h2>Signature</h2>",

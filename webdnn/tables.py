@@ -110,7 +110,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "name": document["name"],
         "dims": document["dims"],
         "inputs": document["inputs"],
-        "outputs": document["outputs"],
+        "outputs": [t for t in document["outputs"] if not t.get("hidden")],
         "weights_bytes": document["weights"]["bytes"],
         "shards": len(document["weights"]["shards"]),
         "targets": targets,

@@ -12,7 +12,9 @@
  * @typedef {import('./types.d.ts').ImageSpec} ImageSpec
  * @typedef {{
  *   name: string, dtype: DType, shape: Int[], image?: ImageSpec, labels?: string[],
- * }} Signature  image: of inputs, labels: of outputs
+ *   largest?: Int[], hidden?: boolean,
+ * }} Signature  image: of inputs, the others of outputs. largest: its shape in memory, where `shape`
+ *   has dimensions that are named as the hidden outputs which say them
  * @typedef {{ dtype: Storage, shape: Int[], strides: Int[], start: Int }} Layout
  *
  * @typedef {{ offset: number, dtype: Storage, elements: Int }} WasmTensor  offset in the arena

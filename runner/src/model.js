@@ -15,7 +15,8 @@
  * @typedef {Record<string, unknown>} Inputs
  * @typedef {{
  *   dims: Record<string, number>, inputs: (Elements | GPUBuffer)[], counts: number[], gpu: boolean,
- * }} Job  `counts`: elements of each output; `gpu`: outputs stay on the device
+ *   hidden: boolean[],
+ * }} Job  `counts`: elements of each output; `gpu`: outputs stay on the device, but for the `hidden`
  * @typedef {{
  *   viewKind: 'direct' | 'direct-shared' | 'staging',
  *   stored?: Record<string, Layout>,
@@ -39,7 +40,7 @@
 import { WebDNNError } from './errors.js';
 import { evaluate, show } from './int.js';
 import { Pictures, decode, isBlob, isTensor } from './pixels.js';
-import { bind, fill, gather, isGpuBuffer, publish } from './tensors.js';
+import { bind, corner, fill, gather, isGpuBuffer, publish } from './tensors.js';
 import { top } from './top.js';
 
 /** @param {import('./descriptor.js').Signature[]} signature */
@@ -80,7 +81,7 @@ export class Model {
     this.name = descriptor.name;
     this.backend = backend;
     this.inputs = info(descriptor.inputs);
-    this.outputs = info(descriptor.outputs);
+    this.outputs = info(descriptor.outputs.filter(({ hidden }) => !hidden));
     this.states = info(descriptor.states ?? []);
     this.dims = Object.fromEntries(
       descriptor.dims.map(({ name, min, max }) => [name, { min, max }]),
@@ -298,7 +299,8 @@ export class Model {
         fill(target, data, dtype, name);
         return target;
       }),
-      counts: outputs.map(({ shape }) => product(sizes(shape, dims))),
+      counts: outputs.map(({ shape, largest }) => product(sizes(largest ?? shape, dims))),
+      hidden: outputs.map(({ hidden }) => !!hidden),
       gpu: options.outputs === 'gpu',
     };
   }
@@ -375,13 +377,20 @@ export class Model {
 
   /** @param {Job} job @param {(Elements | GPUBuffer)[]} raw */
   #publish(job, raw) {
-    return Object.fromEntries(
-      this.#descriptor.outputs.map(({ name, dtype, shape }, i) => {
-        const data = raw[i];
-        if (isGpuBuffer(data)) return [name, { dtype, shape: sizes(shape, job.dims), data }];
-        if (this.viewKind === 'staging') this.#views.get(name)?.set(data);
-        return [name, { dtype, shape: sizes(shape, job.dims), data: publish(data, dtype) }];
-      }),
-    );
+    const { outputs } = this.#descriptor;
+    const dims = { ...job.dims }; // and what the run found: the hidden outputs are such sizes
+    outputs.forEach(({ name, hidden }, i) => {
+      if (hidden) dims[name] = Number(/** @type {Elements} */ (raw[i])[0]);
+    });
+    const shown = outputs.flatMap(({ name, dtype, shape, largest, hidden }, i) => {
+      const data = raw[i];
+      if (hidden) return [];
+      const found = sizes(shape, dims);
+      if (isGpuBuffer(data)) return [[name, { dtype, shape: found, data }]];
+      if (this.viewKind === 'staging') this.#views.get(name)?.set(data);
+      const part = largest ? corner(data, sizes(largest, job.dims), found) : data;
+      return [[name, { dtype, shape: found, data: publish(part, dtype) }]];
+    });
+    return Object.fromEntries(shown);
   }
 }

@@ -315,3 +315,22 @@ export function gather(source, shape, strides, start) {
   }
   return out;
 }
+
+/**
+ * The first elements along each axis of a compact value.
+ * @template {Elements} T
+ * @param {T} source
+ * @param {readonly number[]} shape
+ * @param {readonly number[]} part
+ * @returns {T}
+ */
+export function corner(source, shape, part) {
+  /** @type {number[]} */
+  const strides = [];
+  let stride = 1;
+  for (let axis = shape.length - 1; axis >= 0; axis--) {
+    strides[axis] = stride;
+    stride *= shape[axis];
+  }
+  return gather(source, part, strides, 0);
+}

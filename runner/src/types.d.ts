@@ -167,7 +167,8 @@ export interface RunOptions {
   signal?: AbortSignal;
   /**
    * Where the results are wanted. 'gpu' gives buffers (STORAGE, COPY_SRC, COPY_DST) that you
-   * destroy.
+   * destroy. Of an output whose length the run finds, `shape` is the true one, but the buffer holds
+   * the largest: its axes keep the strides of that.
    */
   outputs?: 'cpu' | 'gpu';
 }

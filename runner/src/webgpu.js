@@ -544,7 +544,8 @@ export async function build(model, { device, own }, files, options) {
             dtype,
           }));
           if (job.gpu) {
-            const out = parts.map(({ buffer, count }) => {
+            const out = parts.map(({ buffer, count }, i) => {
+              if (job.hidden[i]) return undefined;
               const copy = device.createBuffer({
                 size: Math.max(4 * count, 4),
                 usage: STORAGE | COPY_SRC | COPY_DST,
@@ -552,8 +553,11 @@ export async function build(model, { device, own }, files, options) {
               if (count) encoder.copyBufferToBuffer(buffer, 0, copy, 0, 4 * count);
               return copy;
             });
-            device.queue.submit([encoder.finish()]);
-            return out;
+            // What only counts is fetched, and tells the shapes of the others.
+            const hidden = parts.filter((_, i) => job.hidden[i]);
+            if (!hidden.length) device.queue.submit([encoder.finish()]);
+            const counted = hidden.length ? await fetchBack(encoder, readback, hidden) : [];
+            return out.map((copy) => copy ?? /** @type {Elements} */ (counted.shift()));
           }
           const out = await fetchBack(encoder, readback, parts);
           const flops = plan.slice(prologue.length).reduce((sum, step) => sum + step.flops, 0);

@@ -29,6 +29,7 @@ from ..errors import DimensionError, UnsupportedError
 from ..expr import Dim, Expr, dim
 from ..expr import evaluate as size_at
 from ..graph import DTYPES, Graph, Value, dims_of, evaluate, placeholder, storage
+from ..ops import settled
 
 BATCH = re.compile(r"(?i)n|b|bs|batch([_ .-]?(size|dim|axis))?|batchsize|unk__\d+")
 # What each integer dtype may hold here: 64-bit integers are computed in 32 bits.
@@ -222,8 +223,10 @@ def finished(
     elements and the bytes of each.
 
     Raises DimensionError where a size would be negative at the smallest symbolic dimensions,
-    UnsupportedError for 64-bit constants that do not fit into 32 bits.
+    UnsupportedError for 64-bit constants that do not fit into 32 bits, and where what is computed
+    depends on a number of elements that only a run finds.
     """
+    graph = settled(graph)
     _check_sizes(graph)
     _check_ranges(graph)
     for dtype in sorted({v.dtype for v in graph.values()} & {"f64"}):

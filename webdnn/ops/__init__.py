@@ -8,8 +8,8 @@ composed of them), `linear` (matrix products and convolutions, computed by templ
 build graphs from these names alone: each file lists its own in `__all__`.
 """
 
-from .einsum import *
 from .detection import *
+from .einsum import *
 from .elementwise import *
 from .indexing import *
 from .known import *

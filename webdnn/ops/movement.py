@@ -88,9 +88,11 @@ def reshape_index(idx: Index, shape: Shape, to: Shape) -> Index:
             continue
         inner: Any = 1
         part: list[Any] = []
-        for n, k in enumerate(reversed(right)):
-            last = n == len(right) - 1
-            part.append(lift(0) if to[k] == 1 else flat // inner if last else flat // inner % to[k])
+        outer = next((k for k in right if to[k] != 1), -1)  # its index needs no remainder
+        for k in reversed(right):
+            part.append(
+                lift(0) if to[k] == 1 else flat // inner if k == outer else flat // inner % to[k]
+            )
             inner = as_dim(inner * to[k])
         out += reversed(part)
     return tuple(out)

@@ -15,6 +15,7 @@ that number as a further output (`Graph.counts`).
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -38,6 +39,8 @@ from ..expr import (
     walk,
 )
 from ..graph import (
+    DTYPES,
+    FLOATS,
     Graph,
     Node,
     Op,
@@ -51,7 +54,7 @@ from ..graph import (
     upper,
 )
 from . import elementwise
-from .elementwise import add, cast, div, mod, not_equal
+from .elementwise import add, cast, div, less, mod, not_equal, where
 from .indexing import gather_elements
 from .known import ints
 from .movement import concat, expand, iota, product, reshape, transpose
@@ -253,8 +256,9 @@ def settled(graph: Graph) -> Graph:
     """The graph with every `counted` axis at its upper bound, and what was counted as outputs.
 
     What is computed from the elements beyond the count is never seen, as long as no operator mixes
-    them with those before: anything element by element, or along other axes, goes; sums over what
-    was counted, or a reshape that changes its stride, raise UnsupportedError.
+    them with those before: anything element by element, or along other axes, goes. Reductions and
+    sorting along a counted axis see what changes nothing there; a concat along it, or a reshape
+    that changes its stride, raises UnsupportedError.
     """
     marks = [v for v in graph.values() if v.op == "counted"]
     if not marks:
@@ -276,10 +280,22 @@ def settled(graph: Graph) -> Graph:
             flat = concat([reshape(p, (1,)) for p in parts], 0)
             new[v] = reshape(cast(flat, v.dtype), v.shape)
         else:
-            if any(is_counted(d) for i in v.inputs for d in i.shape):
-                _check_rows(v)
+            inputs = [new[i] for i in v.inputs]
+            along = _combined(v)
+            if along:
+                x, filler = v.inputs[0], _filler(v)
+                for axis in along:
+                    inputs[0] = _masked(inputs[0], axis, _value_of(x.shape[axis], counts), filler)
+            elif v.op in ("gather", "gather_elements") and is_counted(
+                size := v.inputs[0].shape[v.attrs["axis"]]
+            ):
+                at = inputs[1]  # negative ones count from the end that the run finds
+                end = cast(_value_of(size, counts), at.dtype)
+                inputs[1] = where(less(at, 0), add(at, end), at)
+            elif any(is_counted(d) for i in v.inputs for d in i.shape):
+                _check_rows(v, next((k for k, n in graph.names.items() if n is v), ""))
             attrs = {k: _bounded(a, bounds) for k, a in v.attrs.items()}
-            new[v] = v.node.op.node(tuple(new[i] for i in v.inputs), attrs).outputs[v.index]
+            new[v] = v.node.op.node(tuple(inputs), attrs, v.node.regions).outputs[v.index]
     outputs = {name: new[v] for name, v in graph.outputs.items()}
     shapes: dict[str, Shape] = {}
     names: dict[Expr, Expr] = {}
@@ -296,7 +312,36 @@ def settled(graph: Graph) -> Graph:
         shapes[name] = tuple(as_dim(substitute(lift(d), names)) for d in v.shape)
     named = {k: new[v] for k, v in graph.names.items() if v in new}
     kept = {k: v for k, v in named.items() if not any(map(is_counted, graph.names[k].shape))}
-    return Graph(graph.inputs, outputs, kept, graph.dims, graph.name, shapes, graph.states)
+    states = {k: (before, new[after]) for k, (before, after) in graph.states.items()}
+    return dataclasses.replace(graph, outputs=outputs, names=kept, counts=shapes, states=states)
+
+
+def _combined(v: Value) -> list[int]:
+    """The counted axes along which a reduction or a choice combines the elements of input 0."""
+    if v.node.op.kind == "reduce" and v.op != "scan":
+        return [k for k in v.attrs["axes"] if is_counted(v.inputs[0].shape[k])]
+    return [1] if v.op == "arg_top_k" and is_counted(v.inputs[0].shape[1]) else []
+
+
+def _filler(v: Value) -> Any:
+    """What an operator that combines elements of input 0 takes no notice of."""
+    dtype = v.inputs[0].dtype
+    monoid = v.attrs.get("monoid") or ("max" if v.attrs["largest"] else "min")
+    neutral = {"sum": 0, "prod": 1, "any": False, "all": True}
+    if monoid in neutral:
+        return neutral[monoid]
+    top = "max" not in monoid
+    if dtype in FLOATS:
+        return float("inf" if top else "-inf")
+    kind = np.iinfo(DTYPES[dtype if np.dtype(DTYPES[dtype]).itemsize < 4 else storage(dtype)])
+    return kind.max if top else kind.min
+
+
+def _masked(x: Value, axis: int, count: Value, filler: Any) -> Value:
+    """x with `filler` from element `count` of an axis on."""
+    shape = tuple(d if k == axis else 1 for k, d in enumerate(x.shape))
+    exists = less(iota(shape, axis, "i64"), count)
+    return where(exists, x, constant(filler, x.dtype))
 
 
 def _bounded(a: Any, bounds: Mapping[Expr, Dim]) -> Any:
@@ -329,10 +374,14 @@ def _value_of(e: Any, counts: Mapping[Expr, Value]) -> Value:
     return done[e]
 
 
-def _check_rows(v: Value) -> None:
+# Opaque operators whose rows are independent: which inputs may have how many rows a run finds.
+_ROWS: Mapping[str, tuple[int, ...]] = {"arg_top_k": (0,), "roi_pool": (1,), "roi_align": (1, 2)}
+
+
+def _check_rows(v: Value, name: str) -> None:
     """Raises UnsupportedError where an operator mixes what exists with what lies beyond it."""
     op = v.node.op
-    where_ = [k for i in v.inputs for k, d in enumerate(i.shape) if is_counted(d)]
+    axes = [(n, k) for n, i in enumerate(v.inputs) for k, d in enumerate(i.shape) if is_counted(d)]
     problem = ""
     if op.kind == "map":
         for e in _indices(v):
@@ -340,21 +389,22 @@ def _check_rows(v: Value) -> None:
                 problem = "reads positions that depend on the length"
     elif op.kind == "reduce":
         x = v.inputs[0]
-        if any(is_counted(x.shape[k]) for k in v.attrs["axes"]):
+        if v.op != "scan" and any(is_counted(x.shape[k]) for k in v.attrs["axes"]):
             problem = "combines elements along the counted axis"
     elif op.kind == "template":
         a, b = v.inputs
         rows = a.shape[:1] if v.op != "matmul" else a.shape[:-1]
         if any(map(is_counted, b.shape)) or any(map(is_counted, a.shape[len(rows) :])):
             problem = "combines elements along the counted axis"
-    elif any(is_counted(d) for i in v.inputs for d in i.shape[1:]) or where_ != [0]:
+    elif any(k > 0 or n not in _ROWS.get(v.op, ()) for n, k in axes):
         problem = "needs to know how many there are"
     if problem:
         shapes = re.sub(rf"{_MARK}[\d.]+", "?", ", ".join(map(type_text, v.inputs)))
         raise UnsupportedError(
-            f"{v.op} of ({shapes}) {problem}, which only a run finds out. Supported after "
-            "NonMaxSuppression, NonZero and the like is what goes element by element or along "
-            "other axes; cut the model before this operator and do the rest in the page"
+            f"{f'{name!r}: ' if name else ''}{v.op} of ({shapes}) {problem}, which only a run "
+            "finds out. Supported after NonMaxSuppression, NonZero and the like is what goes "
+            "element by element, along other axes, or is a reduction or a choice; cut the model "
+            "before this operator and do the rest in the page"
         )
 
 
@@ -370,7 +420,7 @@ def _indices(v: Value) -> list[Expr]:
             flat = flat * upper(d) + e
         return load(k, flat, scalar_dtype(i.dtype))
 
-    axes = tuple(var(f"i{k}", d) for k, d in enumerate(v.shape))
+    axes = tuple(lift(0) if d == 1 else var(f"i{k}", d) for k, d in enumerate(v.shape))
     assert v.node.op.element is not None
     seen.append(v.node.op.element(v.node, read, axes))
     return seen

@@ -1,0 +1,123 @@
+"""ONNX operators that choose elements or pool regions: detectors end with these.
+
+One function per operator, as in `onnx_ops`. Where ONNX leaves an order open (unsorted TopK, equal
+scores), the lower index goes first, as onnxruntime has it. The number of rows that
+NonMaxSuppression and NonZero give is only known after a run: see `ops.counted`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from .. import ops
+from ..errors import ModelError
+from ..expr import Dim
+from ..graph import Value, constant, evaluate, type_text
+
+
+def TopK(
+    x: Value,
+    count: Value | None = None,
+    *,
+    k: int | None = None,
+    axis: int = -1,
+    largest: int = 1,
+    sorted: int = 1,
+) -> list[Value]:
+    found = k if count is None else _number(count, "k")
+    if found is None:
+        raise ModelError("k is missing")
+    if not -x.rank <= axis < x.rank:
+        raise ModelError(f"axis {axis} of {type_text(x)}")
+    return list(ops.top_k(x, found, axis, bool(largest), bool(sorted)))
+
+
+def NonZero(x: Value) -> Value:
+    if x.constant:
+        return constant(np.array(np.nonzero(evaluate(x))), "i64")
+    found, count = ops.non_zero(x)
+    return ops.counted(found, 1, count)
+
+
+def NonMaxSuppression(
+    boxes: Value,
+    scores: Value,
+    limit: Value | None = None,
+    iou: Value | None = None,
+    least: Value | None = None,
+    *,
+    center_point_box: int = 0,
+) -> Value:
+    for name, v in (("boxes", boxes), ("scores", scores)):
+        if v.rank != 3:
+            raise ModelError(f"{name} {type_text(v)}: three axes expected")
+    if not (ops.same(boxes.shape[1], scores.shape[2]) and ops.same(boxes.shape[2], 4)):
+        raise ModelError(
+            f"boxes {type_text(boxes)} and scores {type_text(scores)}: "
+            "[N, P, 4] and [N, classes, P] expected"
+        )
+    most = 0 if limit is None else _number(limit, "max_output_boxes_per_class")
+    if isinstance(most, int) and most <= 0:
+        return constant(np.zeros((0, 3)), "i64")
+    found = ops.non_maximum_suppression(
+        boxes, scores, most, 0.0 if iou is None else iou, least, bool(center_point_box)
+    )
+    rows, count = ops.rows_of(ops.greater_equal(found, 0))
+    box = ops.reshape(ops.gather_nd(found, rows), (rows.shape[0], 1))
+    return ops.counted(ops.concat([ops.slice_axis(rows, 1, 0, 2), box], 1), 0, count)
+
+
+def RoiAlign(
+    x: Value,
+    rois: Value,
+    images: Value,
+    *,
+    mode: str = "avg",
+    output_height: int = 1,
+    output_width: int = 1,
+    sampling_ratio: int = 0,
+    spatial_scale: float = 1.0,
+    coordinate_transformation_mode: str | None = None,
+    opset: int,
+) -> Value:
+    transformation = coordinate_transformation_mode or (
+        "half_pixel" if opset >= 16 else "output_half_pixel"
+    )
+    if transformation not in ("half_pixel", "output_half_pixel"):
+        raise ModelError(f"unknown coordinate_transformation_mode {transformation!r}")
+    y = ops.roi_align(
+        ops.transpose(x, (0, 2, 3, 1)),
+        rois,
+        images,
+        output_height,
+        output_width,
+        spatial_scale,
+        sampling_ratio,
+        transformation == "half_pixel",
+        mode,
+    )
+    return ops.transpose(y, (0, 3, 1, 2))
+
+
+def MaxRoiPool(
+    x: Value, rois: Value, *, pooled_shape: Sequence[int], spatial_scale: float = 1.0
+) -> Value:
+    height, width = pooled_shape
+    y = ops.roi_pool(ops.transpose(x, (0, 2, 3, 1)), rois, height, width, spatial_scale)
+    return ops.transpose(y, (0, 3, 1, 2))
+
+
+def _number(v: Value, what: str) -> Dim:
+    found = ops.known(v)
+    if found is None or found.size != 1:
+        raise ModelError(
+            f"{what} ({type_text(v)}) is computed when the model runs, but memory needs an upper "
+            "bound: make it a constant in the model"
+        )
+    size: Dim = found.ravel()[0]
+    return size
+
+
+__all__ = ["MaxRoiPool", "NonMaxSuppression", "NonZero", "RoiAlign", "TopK"]
