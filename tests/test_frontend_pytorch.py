@@ -80,7 +80,8 @@ class Classic(nn.Module):
         self.features = nn.Sequential(
             nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.PReLU(8),
             nn.MaxPool2d(3, 2, ceil_mode=True),
-            nn.Conv2d(8, 12, 5, padding="same", dilation=2, groups=4), nn.ELU(0.7), nn.LocalResponseNorm(3),
+            nn.Conv2d(8, 12, 5, padding="same", dilation=2, groups=4), nn.ELU(0.7),
+            nn.LocalResponseNorm(3),
             nn.AvgPool2d(2, 2, padding=1, count_include_pad=False),
             nn.Conv2d(12, 12, 3, 2, padding=1, padding_mode="reflect"), nn.Hardswish(),
             nn.LPPool2d(2, 2, 1), nn.InstanceNorm2d(12, affine=True), nn.LeakyReLU(0.2),
@@ -355,7 +356,7 @@ CASES: dict[str, tuple[Callable[[], Any], Any, Dims]] = {
     "vit": (ViT, randn(1, 3, 32, 32), {"batch": HALF}),
     "translator": (
         Translator,
-        (randn(2, 7, 16), randn(2, 5, 16, seed=2), torch.arange(7)[None] >= torch.tensor([[7], [4]])),
+        (randn(2, 7, 16), randn(2, 5, 16, seed=2), torch.arange(7) >= torch.tensor([[7], [4]])),
         {"source.1": (3, 9), "target.1": (2, 8), "padding.1": (3, 9)},
     ),
     "tagger": (Tagger, randint(40, 2, 7), {"batch": HALF, "seq": (1, 20)}),
@@ -396,3 +397,388 @@ def jobs(name: str) -> list[Job]:
         label = name + "".join(f",{k}={v}" for k, v in sizes.items())
         out.append(Job(label, graph, arrays, expected, sizes={k: symbols[k] for k in named}))
     return out
+
+
+@pytest.fixture(scope="module")
+def built() -> dict[str, list[Job] | Exception]:
+    """Every case as jobs, or what went wrong with it."""
+    out: dict[str, list[Job] | Exception] = {}
+    for name in CASES:
+        try:
+            out[name] = jobs(name)
+        except Exception as error:
+            out[name] = error
+    return out
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_module(name: str, built: dict[str, list[Job] | Exception]) -> None:
+    found = built[name]
+    if isinstance(found, Exception):
+        raise found
+    assert not interpreted(found)
+
+
+def test_modules_on_wasm(built: dict[str, list[Job] | Exception]) -> None:
+    every = [job for found in built.values() if isinstance(found, list) for job in found]
+    assert len(every) >= len(CASES)
+    assert not run_jobs(every)
+
+
+# ---- arguments and results ----------------------------------------------------------------------
+
+
+class Nested(nn.Module):
+    """Containers of tensors, numbers and None in and out."""
+
+    def forward(self, x: Any, states: Any, *, scale: float = 1.0, mask: Any = None) -> Any:
+        x = x * scale + states["h"][0]
+        x = x if mask is None else x * mask
+        return {"y": x, "states": {"h": [x + 1, states["h"][1] * 2]}, "none": None, "n": 3}
+
+
+def test_containers_and_numbers() -> None:
+    example = (
+        np.ones((2, 3), np.float32),
+        {"h": [randn(2, 3), randn(3)]},
+        {"scale": 2.5, "mask": torch.tensor([True, False, True])},
+    )
+    imported = frontend.load(Nested(), {}, example=example)
+    graph = imported.graph
+    names = [v.attrs["name"] for v in graph.inputs]
+    assert names == ["x", "states_h_0", "states_h_1", "mask"]
+    assert list(graph.outputs) == ["y", "states_h_0_out", "states_h_1_out"]
+    assert any("n is no tensor" in note for note in imported.notes)
+    called = pytorch.function(Nested(), example)
+    feeds = {
+        "x": randn(2, 3, seed=5).numpy(), "states_h_0": randn(2, 3, seed=6).numpy(),
+        "states_h_1": randn(3, seed=7).numpy(), "mask": np.array([True, True, False]),
+    }  # fmt: skip
+    assert not interpreted([Job("nested", graph, feeds, called(feeds))])
+    np.testing.assert_allclose(
+        called(feeds)["y"], (feeds["x"] * 2.5 + feeds["states_h_0"]) * feeds["mask"], rtol=1e-5
+    )
+
+
+def test_the_module_is_left_as_it_was() -> None:
+    module = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout(0.9)).train()
+    module[2].eval()
+    before = {k: v.clone() for k, v in module.state_dict().items()}
+    example = randn(2, 4)
+    called = pytorch.function(module, example)
+    imported = frontend.load(module, {"batch": (1, 4)}, example=example)
+    assert [m.training for m in module.modules()] == [True, True, True, False]
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+    # In evaluation mode a row does not depend on the others.
+    x = randn(3, 4, seed=9).numpy()
+    rows = [called({"input": x[k : k + 1]})["output"] for k in range(3)]
+    job = Job(
+        "eval", imported.graph, {"input": x}, {"output": np.concatenate(rows)}, sizes={"batch": 3}
+    )
+    assert not interpreted([job])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_weights_of_16_bits(dtype: str) -> None:
+    module = seeded(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)))
+    exact = pytorch.function(module, randn(2, 8))
+    halved = seeded(nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Linear(16, 4)))
+    halved = halved.to(getattr(torch, dtype))
+    imported = frontend.load(halved, {}, example=randn(2, 8))
+    assert next(halved.parameters()).dtype == getattr(torch, dtype)
+    kind = "f16" if dtype == "float16" else "f32"
+    assert imported.graph.inputs[0].dtype == kind
+    x = randn(2, 8, seed=3).numpy()
+    feeds = {"input": x.astype(np.float16) if kind == "f16" else x}
+    expected = {"output": exact({"input": x})["output"].astype(feeds["input"].dtype)}
+    assert not interpreted([Job(dtype, imported.graph, feeds, expected, tol=2e-2)])
+
+
+def test_parameters_keep_their_names() -> None:
+    module = seeded(GPT())
+    imported = frontend.load(module, {}, example=randint(50, 1, 6))
+    assert "embed.weight" in imported.graph.names
+    assert imported.parameters >= 50 * 32 + 64 * 32
+    assert imported.contents["Attention"] == 1
+
+
+# ---- dimensions ---------------------------------------------------------------------------------
+
+
+def sizes_of(dims: Dims, *example: Any) -> list[list[str]]:
+    module = Run(lambda self, *a: sum(t.float().sum() for t in a) * a[0].float())
+    graph = frontend.load(module, dims, example=example).graph
+    return [[str(d) for d in v.shape] for v in graph.inputs]
+
+
+def test_which_axes_a_key_means() -> None:
+    image, ids = randn(2, 3, 8, 9), randint(9, 2, 5)
+    assert sizes_of({"batch": (1, 4)}, image, ids) == [["batch", "3", "8", "9"], ["batch", "5"]]
+    assert sizes_of({"h": (2, 9), "w": 6}, image) == [["2", "3", "h", "6"]]
+    assert sizes_of({"seq": (1, 9)}, ids, ids) == [["2", "seq"], ["2", "seq"]]
+    assert sizes_of({"input_1.1": 7}, ids, randn(2, 6)) == [["2", "5"], ["2", "7"]]
+    assert sizes_of({"d": (2, 4)}, randn(1, 2, 3, 4, 5)) == [["1", "2", "d", "4", "5"]]
+
+
+@pytest.mark.parametrize(
+    ("dims", "message"),
+    [
+        ({"x.7": 3}, r"--dim x\.7: no axis of the inputs.*x: float32\[2, 24\]"),
+        ({"h": (1, 4)}, r"--dim h: no axis of the inputs has this name"),
+        ({"x.1": (5, 2)}, r"--dim x\.1=5\.\.2: expected 1 <= low <= high"),
+        ({"x.1": 24, "seq": 12}, r"both mean axis 1 of input 'x', but differ"),
+    ],
+)
+def test_dimensions_that_do_not_fit(dims: Dims, message: str) -> None:
+    class Doubled(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x * 2
+
+    with pytest.raises(DimensionError, match=message):
+        frontend.load(Doubled(), dims, example=randn(2, 24))
+
+
+def test_a_size_that_the_module_fixes() -> None:
+    class Fixed(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x.view(2, 24) * torch.arange(24)
+
+    with pytest.raises(DimensionError, match=r"itself does not run at two sizes.*x\.1=9"):
+        frontend.load(Fixed(), {"x.1": (9, 40)}, example=randn(2, 24))
+
+
+def test_sizes_that_the_module_refuses_are_passed_over() -> None:
+    class Halves(nn.Module):
+        def forward(self, x: Any) -> Any:
+            a, b = x.reshape(x.shape[0], -1, 8).mean(-1), x.reshape(x.shape[0], 8, -1).mean(1)
+            return a + b
+
+    try:
+        imported = frontend.load(Halves(), {"x.1": (5, 64)}, example=randn(2, 16))
+    except DimensionError as error:
+        assert "x_1" in str(error)  # must hold at every size, says the import itself
+    else:
+        assert any("does not run at x.1=5" in note for note in imported.notes)
+
+
+# ---- exporters that are wrong -------------------------------------------------------------------
+
+
+def test_a_wrong_export_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnx import numpy_helper
+
+    right = pytorch._exported
+
+    def wrong(called: Any, route: pytorch.Route, *rest: Any) -> Any:
+        proto = right(called, route, *rest)
+        if route.capture == "dynamo":
+            for t in proto.graph.initializer:
+                t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(t) * 1.01, t.name))
+        return proto
+
+    monkeypatch.setattr(pytorch, "_exported", wrong)
+    module = seeded(nn.Linear(6, 5))
+    imported = frontend.load(module, {}, example=randn(2, 6))
+    assert sum("not used: torch.onnx.export (dynamo, opset" in n for n in imported.notes) == 2
+    assert any("exported by torch.onnx.export (dynamo, strict" in n for n in imported.notes)
+    monkeypatch.setattr(pytorch, "ROUTES", pytorch.ROUTES[:2])
+    with pytest.raises(UnsupportedError, match="none of PyTorch's exporters") as raised:
+        frontend.load(module, {}, example=randn(2, 6))
+    assert "opset 23): output 'output' on the example differs" in str(raised.value)
+    assert "opset 18): output 'output' on the example differs" in str(raised.value)
+
+
+def test_a_baked_size_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = pytorch._exported
+
+    def baked(called: Any, route: pytorch.Route, feeds: Any, at: Any, ranges: Any, t: Any) -> Any:
+        proto = right(called, route, feeds, at, {}, t)
+        for axis, d in enumerate(proto.graph.input[0].type.tensor_type.shape.dim):
+            if (0, axis) in at:
+                d.dim_param = "s"
+        return proto
+
+    class Steps(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return x + torch.arange(x.shape[1])
+
+    monkeypatch.setattr(pytorch, "_exported", baked)
+    monkeypatch.setattr(pytorch, "ROUTES", pytorch.ROUTES[:1])
+    with pytest.raises((DimensionError, UnsupportedError), match="opset 23"):
+        frontend.load(Steps(), {"x.1": (2, 30)}, example=randn(2, 24))
+
+
+def test_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    imported = frontend.load(seeded(nn.Linear(6, 5)), {}, example=randn(2, 6))
+    assert any("through onnx.reference" in n for n in imported.notes)
+
+
+# ---- exported programs and files ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What PyTorch writes of one small network."""
+    folder = tmp_path_factory.mktemp("files")
+    module = seeded(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(2)))
+    x = randn(2, 3, 6, 7)
+    fixed = torch.export.export(module, (x,))
+    torch.export.save(fixed, folder / "fixed.pt2")
+    batch = torch.export.Dim("batch", min=1, max=16)
+    width = torch.export.Dim("width", min=4, max=64)
+    opened = torch.export.export(module, (x,), dynamic_shapes=({0: batch, 3: width},))
+    torch.export.save(opened, folder / "open.pt2")
+    torch.save(module, folder / "module.pt")
+    torch.save(module.state_dict(), folder / "state.pth")
+    torch.save(module.state_dict(), folder / "old.pth", _use_new_zipfile_serialization=False)
+    torch.jit.trace(module, x).save(folder / "script.pt")
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
+    (folder / "w.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    return folder
+
+
+def convolved(x: np.ndarray) -> np.ndarray:
+    module = seeded(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(2)))
+    with torch.no_grad():
+        return np.asarray(module(torch.from_numpy(x)))
+
+
+def test_program_files(files: Path) -> None:
+    assert frontend.format_of(files / "fixed.pt2") == "pytorch"
+    assert frontend.format_of((files / "fixed.pt2").read_bytes()) == "pytorch"
+    fixed = frontend.load(files / "fixed.pt2").graph
+    x = randn(2, 3, 6, 7, seed=8).numpy()
+    job = Job("fixed", fixed, {"input": x}, {"output": convolved(x)})
+    opened = frontend.load(files / "open.pt2", {"batch": (1, 4), "w": (4, 20)}).graph
+    y = randn(3, 3, 6, 11, seed=8).numpy()
+    sizes = {"batch": 3, "w": 11}
+    other = Job("open", opened, {"input": y}, {"output": convolved(y)}, sizes=sizes)
+    assert not interpreted([job, other])
+    program = torch.export.load(files / "open.pt2")
+    assert frontend.load(program, {"w": 9}).graph.inputs[0].shape == (1, 3, 6, 9)
+    with pytest.raises(DimensionError, match=r"axis 2 of input 'input' is fixed at 6"):
+        frontend.load(files / "open.pt2", {"h": (4, 8), "w": 8})
+    with pytest.raises(DimensionError, match="must be given"):
+        frontend.load(files / "open.pt2", {})
+
+
+@pytest.mark.parametrize(
+    "name", ["module.pt", "state.pth", "old.pth", "script.pt", "w.safetensors"]
+)
+def test_files_that_hold_no_program(name: str, files: Path) -> None:
+    assert frontend.format_of(files / name) == "pytorch"
+    kind = {"script.pt": "TorchScript", "w.safetensors": "weights alone"}.get(name, "torch.save")
+    with pytest.raises(
+        UnsupportedError, match=rf"{kind}.*\n?.*webdnn\.transpile\(module"
+    ) as raised:
+        frontend.load(files / name)
+    assert str(files / name) in str(raised.value)
+
+
+def rewritten(path: Path, change: Callable[[str, bytes], tuple[str, bytes]]) -> bytes:
+    """The archive with changed members."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(out, "w") as new:
+        for info in old.infolist():
+            new.writestr(*change(info.filename, old.read(info)))
+    return out.getvalue()
+
+
+class Trap:
+    """Unpickling this calls `mkdir`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (Path.mkdir, (self.path,))
+
+
+def test_program_files_run_nothing(files: Path, tmp_path: Path) -> None:
+    import pickle
+
+    trap = pickle.dumps(Trap(tmp_path / "sprung"))
+    pickle.loads(trap)
+    (tmp_path / "sprung").rmdir()  # it does spring
+    buffer = io.BytesIO()
+    torch.save(((Trap(tmp_path / "sprung"),), {}), buffer)
+    call = b"__import__('pathlib').Path('sprung').mkdir()"
+
+    def member(suffix: str, data: bytes) -> Callable[[str, bytes], tuple[str, bytes]]:
+        return lambda name, old: (name, data if name.endswith(suffix) else old)
+
+    def text(old: bytes, new: bytes) -> Callable[[str, bytes], tuple[str, bytes]]:
+        return lambda name, data: (name, data.replace(old, new) if name.endswith(".json") else data)
+
+    source = files / "open.pt2"
+    with zipfile.ZipFile(source) as archive:
+        model = next(n for n in archive.namelist() if n.endswith("models/model.json"))
+        content = archive.read(model)
+    assert b'"expr_str": "' in content
+    before, after = b'"expr_str": "', b'"expr_str": "' + call + b"+"
+    for data, what in (
+        (rewritten(source, member("sample_inputs/model.pt", trap)), "pickled objects"),
+        (rewritten(source, member("sample_inputs/model.pt", buffer.getvalue())), "pickled objects"),
+        (rewritten(source, text(b'"use_pickle": false', b'"use_pickle": true')), "pickled objects"),
+        (rewritten(source, text(before, after)), "the expression"),
+        (rewritten(source, text(b"torch.ops.aten.relu.default", b"torch.hub.load")), "a call of"),
+        (
+            rewritten(source, lambda n, d: (n.replace("byteorder", "aotinductor/x.so"), d)),
+            "machine",
+        ),
+    ):
+        with pytest.raises(ModelError, match=f"contains {what}.*torch.export.load"):
+            frontend.load(data, {"w": 8})
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_program_files_that_are_damaged(files: Path) -> None:
+    data = (files / "fixed.pt2").read_bytes()
+    with pytest.raises(ModelError, match="damaged or truncated"):
+        frontend.load(data[: len(data) // 2])
+    with pytest.raises(ModelError, match="damaged"):
+        frontend.load(data.replace(b'"graph_module"', b'"graph_modulo"'))
+    inner = rewritten(
+        files / "fixed.pt2", lambda n, d: (n, b"{" if n.endswith("model.json") else d)
+    )
+    with pytest.raises(ModelError, match="damaged"):
+        frontend.load(inner)
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as bomb:
+        bomb.writestr("a/archive_format", "pt2")
+        bomb.writestr("a/data/weights/weight_0", bytes(2**24))
+    with pytest.raises(ModelError, match="that unpack to"):
+        frontend.load(out.getvalue())
+
+
+# ---- what bad input gets ------------------------------------------------------------------------
+
+
+def test_what_is_no_module_or_has_no_example() -> None:
+    module = nn.Linear(3, 2)
+    with pytest.raises(ModelError, match=r"example=torch\.zeros"):
+        frontend.load(module)
+    with pytest.raises(UnsupportedError, match="state dict holds weights alone"):
+        frontend.load(module.state_dict())
+    with pytest.raises(ModelError, match=r"input: float32\[2, 4\].*RuntimeError: mat1 and mat2"):
+        frontend.load(module, example=randn(2, 4))
+    with pytest.raises(ModelError, match="the example has no tensor"):
+        frontend.load(module, example=3)
+    with pytest.raises(ModelError, match="device 'meta'"):
+        frontend.load(nn.Linear(3, 2, device="meta"), example=randn(2, 3))
+    with pytest.raises(UnsupportedError, match="complex"):
+        frontend.load(Run(lambda self, x: torch.fft.fft(x)), example=randn(2, 8))
+
+
+@pytest.mark.parametrize("package", ["torch", "onnxscript"])
+def test_a_missing_package(package: str, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(WebDNNError, match=rf"need {package}.*pip install 'webdnn\[pytorch\]'"):
+        frontend.load(files / "fixed.pt2")
+
+
+def test_scripted_modules() -> None:
+    scripted = torch.jit.script(seeded(nn.Sequential(nn.Linear(6, 5), nn.Tanh())))
+    with pytest.raises(UnsupportedError, match=r"TorchScript.*the module from which it was made"):
+        frontend.load(scripted, {}, example=randn(2, 6))

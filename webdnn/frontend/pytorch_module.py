@@ -88,6 +88,11 @@ def function(model: Any, example: Any = None) -> Function:
         raise UnsupportedError(
             f"{type(model).__name__} is not a module; wrap it in a torch.nn.Module"
         )
+    if isinstance(model, torch.jit.ScriptModule):
+        raise UnsupportedError(
+            f"{type(model).__name__} is TorchScript, which PyTorch itself no longer exports; pass "
+            "the module from which it was made"
+        )
     for inner in ("_orig_mod", "module"):  # of torch.compile; of DataParallel
         if type(model).__name__ in ("OptimizedModule", "DataParallel", "DistributedDataParallel"):
             model = getattr(model, inner, model)
