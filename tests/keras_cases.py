@@ -20,7 +20,7 @@ import numpy as np
 from keras import layers as L
 
 Draw = Callable[[random.Random], Any]
-DRAWS = 4  # configurations of each layer
+DRAWS = 3  # configurations of each layer
 
 # Layers of which one configuration says everything.
 ONCE = {"Identity", "Flatten", "RepeatVector"}
@@ -329,7 +329,7 @@ def masked(r: random.Random, layer: Any, shape: tuple, states: list[tuple] = ())
     x = keras.Input(shape)
     given = [keras.Input(s) for s in states] if states and r.random() < 0.4 else []
     # PyTorch's Keras fails on masks where time is unrolled backwards
-    inner = getattr(layer, "layer", layer)
+    inner = getattr(layer, "forward_layer", layer)
     backwards = inner.unroll and (inner.go_backwards or inner is not layer)
     y = L.Masking()(x) if r.random() < 0.5 and not backwards else x
     out = layer(y, initial_state=given) if given else layer(y)

@@ -1,8 +1,7 @@
-"""The operations of keras.ops, and TensorFlow's functions, which stand as layers in models.
+"""The operations of keras.ops, which stand as layers in functional models of Keras 3.
 
     y = keras.ops.einsum("btc,bsc->bts", x, x)     # Einsum
     y = x[:, :2] * 2                                # GetItem, Multiply
-    y = tf.nn.relu(x)                               # tf.keras: TFOpLambda
 
 Each function takes what Keras' own does, by position or by name; `_built` gathers that from the
 node's arguments and from the operation's configuration. Operands may be numbers and lists. Types
@@ -10,7 +9,7 @@ are promoted as in Keras: numbers take the type of the tensor beside them, save 
 integers float32. Shapes that the model computes from shapes are known when it is transpiled.
 
 Limits: what draws random numbers, sorts with options, decomposes matrices or takes Python functions.
-`OPERATIONS` is the registry of Keras 3, `TENSORFLOW` that of tf.keras.
+`OPERATIONS` is the registry; `keras_tensorflow` has the functions of tf.keras.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ def dtype_of(given: Any) -> str:
 def value(x: Tensor, like: str | None = None) -> Value:
     """An operand as a value; numbers become f32, i32 or bool, or take the dtype `like`."""
     if isinstance(x, Value):
-        return x
+        return ops.cast(x, "f32") if x.dtype == "f64" else x
     if isinstance(x, (list, tuple)) and any(isinstance(part, Value) for part in x):
         parts = promoted(*x)
         return ops.concat([ops.unsqueeze(p, [0]) for p in parts], 0)
@@ -68,6 +67,7 @@ _RANK = ("bool", "u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f16", "f
 
 def promoted(*xs: Tensor) -> list[Value]:
     """The operands with one dtype."""
+    xs = tuple(value(x) if isinstance(x, Value) else x for x in xs)
     tensors = [x for x in xs if isinstance(x, Value)]
     widest = max((x.dtype for x in tensors), key=_RANK.index, default=None)
     plain = [np.asarray(x).dtype.kind for x in xs if not isinstance(x, (Value, list, tuple))]
@@ -303,7 +303,7 @@ def moments(x: Tensor, axes: Any, keepdims: bool = False) -> list[Value]:
     return [mean(x, axes, keepdims), var(x, axes, keepdims)]
 
 
-def average(x: Tensor, axis: Any = None, weights: Tensor = None) -> Value:
+def average(x: Tensor, weights: Tensor = None, axis: Any = None) -> Value:
     if weights is None:
         return mean(x, axis)
     v, w = (floats(t) for t in (x, weights))
@@ -525,7 +525,9 @@ def unstack(x: Tensor, num: int | None = None, axis: int = 0) -> list[Value]:
     return [ops.squeeze(p, [at]) for p in ops.split(v, [1] * count, at)]
 
 
-def pad(x: Tensor, pad_width: Any, mode: str = "constant", constant_values: Tensor = None) -> Value:
+def pad(
+    x: Tensor, constant_values: Tensor = None, *, pad_width: Any, mode: str = "constant"
+) -> Value:
     v = value(x)
     if isinstance(pad_width, Value):
         pad_width = np.array(dims(pad_width), object).reshape(-1, 2).tolist()
@@ -701,6 +703,15 @@ def top_k(x: Tensor, k: int, sorted: bool = True) -> list[Value]:
     return list(ops.top_k(value(x), int(number(k, "k")), -1))
 
 
+def trace(x: Tensor, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Value:
+    v = moveaxis(x, [axis1, axis2], [0, 1])
+    rows, columns = (ops.static(d, "an axis of a trace") for d in v.shape[:2])
+    first = (max(-offset, 0), max(offset, 0))
+    count = min(rows - first[0], columns - first[1])
+    square_ = ops.slice_axis(ops.slice_axis(v, 0, first[0], count), 1, first[1], count)
+    return ops.einsum("ii...->...", square_)
+
+
 def digitize(x: Tensor, bins: Tensor) -> Value:
     v, edges = floats(x), floats(bins)
     above = ops.cast(ops.greater_equal(ops.unsqueeze(v, [v.rank]), edges), "i32")
@@ -849,9 +860,9 @@ def batch_normalization(
     x: Tensor,
     mean: Tensor,
     variance: Tensor,
-    axis: int = -1,
     offset: Tensor = None,
     scale: Tensor = None,
+    axis: int = -1,
     epsilon: float = 1e-3,
 ) -> Value:
     v = floats(x)
@@ -1021,7 +1032,7 @@ _ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Ceil": _floating(ops.ceil_), "Cos": _floating(ops.cos_), "Cosh": _floating(ops.cosh_),
     "Deg2rad": lambda x: ops.mul(floats(x), math.pi / 180), "Divide": divide,
     "DivideNoNan": divide_no_nan, "Equal": _binary(ops.equal), "Erf": _floating(ops.erf_),
-    "Erfc": lambda x: ops.sub(constant(1.0), ops.erf_(floats(x))), "Exp": _floating(ops.exp_),
+    "Erfc": lambda x: ops.sub(1.0, ops.erf_(floats(x))), "Exp": _floating(ops.exp_),
     "Exp2": lambda x: ops.exp_(ops.mul(floats(x), math.log(2))), "Expm1": _floating(expm1),
     "Fabs": _floating(ops.abs_), "Floor": _floating(ops.floor_), "FloorDivide": floor_divide,
     "Fmax": _binary(ops.max_), "Fmin": _binary(ops.min_), "Fmod": _binary(ops.fmod),
@@ -1048,8 +1059,7 @@ _ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Tan": _floating(ops.tan_), "Tanh": _floating(ops.tanh_), "TrueDivide": divide,
     "Trunc": _floating(ops.trunc_), "Clip": clip, "Where": where, "Cast": cast,
     "SaturateCast": saturate_cast, "ConvertToTensor": convert_to_tensor,
-    "Copy": value, "StopGradient": value, "Array": convert_to_tensor, "Conj": value,
-    "Conjugate": value, "Real": value,
+    "Copy": value, "StopGradient": value, "Array": convert_to_tensor, "Conjugate": value, "Real": value,
 }  # fmt: skip
 
 _SHAPED: dict[str, Callable[..., Any]] = {
@@ -1061,7 +1071,6 @@ _SHAPED: dict[str, Callable[..., Any]] = {
     "Normalize": normalize, "Cumsum": cumsum, "Diff": diff, "Matmul": matmul, "Dot": dot,
     "Tensordot": tensordot, "Einsum": einsum, "Outer": outer,
     "Inner": lambda x1, x2: tensordot(x1, x2, [[-1], [-1]]),
-    "Vdot": lambda x1, x2: matmul(ops.reshape(value(x1), (-1,)), ops.reshape(value(x2), (-1,))),
     "Reshape": reshape, "Transpose": transpose, "Moveaxis": moveaxis, "Swapaxes": swapaxes,
     "ExpandDims": expand_dims, "Squeeze": squeeze, "Concatenate": concatenate, "Stack": stack,
     "Append": lambda x1, x2, axis=None: concatenate([along(value(x1), axis)[0],
@@ -1078,8 +1087,7 @@ _SHAPED: dict[str, Callable[..., Any]] = {
     "Ravel": lambda x: ops.reshape(value(x), (value(x).size,)), "Shape": shape_of,
     "Size": lambda x: ops.ints(value(x).size, "i32"),
     "Ndim": lambda x: constant(value(x).rank, "i32"),
-    "Trace": lambda x, offset=0, axis1=0, axis2=1: ops.einsum("ii...->...", moveaxis(
-        x, [axis1, axis2], [0, 1])),
+    "Trace": trace,
 }  # fmt: skip
 
 _NETWORK: dict[str, Callable[..., Any]] = {
