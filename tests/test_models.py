@@ -1,4 +1,5 @@
-"""The trained networks through the real descriptor in headless Chromium, against onnxruntime.
+"""The trained networks through the real descriptor in headless Chromium, against onnxruntime (or,
+for models of other formats, against the program that `run` in tests/models.py names).
 
 Each network runs on all four wasm variants and on WebGPU (SwiftShader: right, and slow, so some run
 at smaller sizes there: `gpu_inputs`, `gpu_sizes` in tests/models.py), at every size of its symbolic
@@ -69,11 +70,15 @@ def verify(
     assert moved, f"{name}: no output changes with the input"
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", [*models.MODELS, *models.OTHER])
 def test_wasm(name: str, pages: tuple[Page, Path]) -> None:
     page, folder = pages
     webdnn.transpile(
-        models.fetch(name), folder / name, targets=["wasm"], dims=models.dim_options(name)
+        models.fetch(name),
+        folder / name,
+        weights=models.fetch_weights(name),
+        targets=["wasm"],
+        dims=models.dim_options(name),
     )
     sizes = list(models.model(name).sizes)
     feeds = [models.feeds(name, size) for size in sizes]
@@ -90,12 +95,16 @@ def test_wasm(name: str, pages: tuple[Page, Path]) -> None:
                 np.testing.assert_array_equal(a[key], b[key])
 
 
-@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("name", [*models.MODELS, *models.OTHER])
 def test_webgpu(name: str, pages: tuple[Page, Path]) -> None:
     page, folder = pages
     where = folder / f"{name}-gpu"
     webdnn.transpile(
-        models.fetch(name), where, targets=["webgpu"], dims=models.dim_options(name, gpu=True)
+        models.fetch(name),
+        where,
+        weights=models.fetch_weights(name),
+        targets=["webgpu"],
+        dims=models.dim_options(name, gpu=True),
     )
     model = models.model(name)
     sizes = list(model.gpu_sizes or model.sizes)
