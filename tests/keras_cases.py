@@ -1,7 +1,8 @@
-"""Every layer of keras.layers in random configurations: what the tests of the Keras frontend build.
+"""Every layer of keras.layers in random configurations: what the Keras frontend's tests build.
 
-`CASES` has a function for each layer: it draws a configuration and returns the layer with the shapes
-of its inputs. A draw is settled by the layer's name and a number, so that a failure can be repeated:
+`CASES` has a function for each layer: it draws a configuration and returns the layer with the
+shapes of its inputs. A draw is settled by the layer's name and a number, so that a failure can be
+repeated:
 
     layer, inputs, call = drawn("Conv2D", 3)
 """
@@ -177,7 +178,7 @@ def up_sampling(rank: int) -> Draw:
     return draw
 
 
-# ---- core, merging, normalising, reshaping --------------------------------------------------------
+# ---- core, merging, normalising, reshaping -------------------------------------------------------
 
 
 def dense(r: random.Random) -> Any:
@@ -300,7 +301,7 @@ def embedding(r: random.Random) -> Any:
     return L.Embedding(10, r.choice([3, 8])), Integers((5,))
 
 
-# ---- recurrent layers ------------------------------------------------------------------------------
+# ---- recurrent layers ----------------------------------------------------------------------------
 
 
 def cell_options(r: random.Random, name: str) -> dict[str, Any]:
@@ -401,7 +402,7 @@ def conv_lstm(rank: int) -> Draw:
     return draw
 
 
-# ---- attention -------------------------------------------------------------------------------------
+# ---- attention -----------------------------------------------------------------------------------
 
 
 def attended(name: str) -> Draw:
@@ -465,7 +466,7 @@ def grouped(r: random.Random) -> Any:
     return _heads(r, layer, x, t, s)
 
 
-# ---- preprocessing ---------------------------------------------------------------------------------
+# ---- preprocessing -------------------------------------------------------------------------------
 
 
 def resizing(r: random.Random) -> Any:

@@ -1,4 +1,4 @@
-"""Every layer of Keras against Keras itself: random configurations, read in numpy and run on wasm."""
+"""Every layer of Keras against Keras: random configurations, read in numpy and run on wasm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.keras_cases import CASES, DRAWS, ONCE, drawn, keras
 from webdnn.frontend import keras as frontend
 from webdnn.frontend import keras_layers
 
-# What says nothing about a single layer: containers, cells (tested within RNN) and abstract classes.
+# What is no layer by itself: containers, cells (tested within RNN) and abstract classes.
 PARTS = {
     "GRUCell", "InputLayer", "InputSpec", "LSTMCell", "Layer", "SimpleRNNCell", "Wrapper",
 }  # fmt: skip

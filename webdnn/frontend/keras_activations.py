@@ -32,7 +32,7 @@ def relu(
     negative_slope: float | None = 0.0,
     threshold: float | None = 0.0,
 ) -> Value:
-    """x within threshold and max_value, below negative_slope * (x - threshold), at most max_value."""
+    """x above `threshold`, at most max_value; below it negative_slope * (x - threshold)."""
     slope, low = negative_slope or 0.0, threshold or 0.0
     if not low:
         y = ops.leaky_relu(x, alpha=slope) if slope else ops.relu(x)

@@ -60,7 +60,7 @@ def scale_matrix(size: int, out: int, mode: str, antialias: bool) -> np.ndarray:
     centre = (np.arange(out) + 0.5) * inverse - 0.5
     kernel, _ = _kernel(mode)
     shares = kernel(np.abs(centre[:, None] - np.arange(size)[None, :]) / width)
-    return shares / shares.sum(1, keepdims=True)
+    return np.asarray(shares / shares.sum(1, keepdims=True))
 
 
 def resized(

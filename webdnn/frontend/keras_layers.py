@@ -549,14 +549,14 @@ _ALIASES = {
 }  # fmt: skip
 
 LAYERS: dict[str, Function] = {
-    **{name: _identity for name in IDENTITIES},
+    **dict.fromkeys(IDENTITIES, _identity),
     **{
         f.__name__: f
         for f in (
             Activation, BatchNormalization, Concatenate, Dense, Dot, ELU, EinsumDense, Embedding,
             Flatten, GroupNormalization, Highway, LayerNormalization, LayerScale, LeakyReLU,
-            Masking, MaxoutDense, Merge, PReLU, Permute, Pipeline, RMSNormalization, ReLU, RepeatVector,
-            Reshape, ReversibleEmbedding, Softmax, SpectralNormalization, ThresholdedReLU,
+            Masking, MaxoutDense, Merge, PReLU, Permute, Pipeline, RMSNormalization, ReLU,
+            RepeatVector, Reshape, ReversibleEmbedding, Softmax, SpectralNormalization, ThresholdedReLU,
             UnitNormalization,
         )
     },

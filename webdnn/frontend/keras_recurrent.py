@@ -246,7 +246,7 @@ def _unrolled_cell(
 
 
 def pass_of(layer: Layer, x: Value, states: Sequence[Value], mask: Value | None) -> Pass:
-    """The pass of a recurrent layer over its input; states are those before it, if any are given."""
+    """The pass of a recurrent layer over its input; states: those given to begin with."""
     reverse = bool(layer.config.get("go_backwards"))
     if layer.class_name.startswith("ConvLSTM"):
         return _conv_lstm(layer, x, states, mask, reverse)

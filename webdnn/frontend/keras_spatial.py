@@ -347,7 +347,7 @@ def _adaptive_pool(rank: int, mode: str) -> Function:
     return build
 
 
-# ---- padding, cropping ---------------------------------------------------------------
+# ---- padding, cropping ---------------------------------------------------------------------------
 
 
 def _zero_padding(rank: int) -> Function:
@@ -369,7 +369,7 @@ def _cropping(rank: int) -> Function:
             left = as_dim(lift(x.shape[k + 1]) - before - after)
             if isinstance(left, int) and left < 1:
                 raise layer.error(
-                    f"nothing is left of axis {k + 1} of {type_text(x)} without {before} and {after}"
+                    f"nothing is left of axis {k + 1} of {type_text(x)} without {before}, {after}"
                 )
             out.append(left)
         starts = [0, *(before for before, _ in amounts), 0]
