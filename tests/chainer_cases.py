@@ -15,15 +15,14 @@ from typing import Any
 
 import numpy as np
 
-import webdnn.chainer_compat
+import webdnn.chainer_compat  # noqa: F401 - before chainer: what NumPy took away
+
+# isort: split
+import chainer
+import chainer.functions as F
+import chainer.links as L
 
 warnings.filterwarnings("ignore", category=DeprecationWarning)
-
-import chainer  # noqa: E402
-import chainer.functions as F  # noqa: E402
-import chainer.links as L  # noqa: E402
-
-assert webdnn.chainer_compat
 
 
 @dataclass
@@ -140,6 +139,9 @@ add("arithmetic", lambda x: (2 - x) ** 2 + abs(x) ** 1.7 + 2.0**x + (x + 0.25), 
 add("arithmetic", lambda x, y: abs(x) ** y + (x // 0.5) + (3 // (abs(y) + 1)), n(3, 4), n(3, 4))
 add("arithmetic", lambda x, y: x + y, n(3, 4), n(4))
 add("add", F.add, n(3, 4), n(3, 4), n(3, 4))
+add("bias", lambda x, y: F.bias(x, y, axis=1), n(2, 3, 4), n(3))
+add("scale", lambda x, y: F.scale(x, y, axis=0), n(2, 3, 4), n(2, 3))
+add("squared_error", F.squared_error, n(3, 4), n(3, 4))
 add("clip", lambda x: F.clip(x, -0.3, 0.8), n(4, 5))
 add("clip", lambda x: F.clip(x, None, 0.8), n(4, 5))
 add("linear_interpolate", F.linear_interpolate, u(3, 4), n(3, 4), n(3, 4))
@@ -446,8 +448,8 @@ for kind in ("LSTM", "StatefulGRU", "StatefulPeepholeLSTM", "StatefulMGU", "Stat
 link("LSTM", lambda: Loop(perturbed(L.LSTM(3, 4))), n(2, 4, 3), dims={"batch": (1, 5)},
      sizes={"batch": 4})  # fmt: skip
 link("LSTM", lambda: perturbed(L.LSTM(3, 4)), n(2, 3))
-link("GRU", lambda: perturbed(L.StatelessGRU(3, 4)), n(2, 4), n(2, 3))
-link("MGU", lambda: perturbed(L.StatelessMGU(3, 4)), n(2, 4), n(2, 3))
+link("StatelessGRU", lambda: perturbed(L.StatelessGRU(3, 4)), n(2, 4), n(2, 3))
+link("StatelessMGU", lambda: perturbed(L.StatelessMGU(3, 4)), n(2, 4), n(2, 3))
 link("StatelessLSTM", lambda: perturbed(L.StatelessLSTM(3, 4)), n(2, 4), n(2, 4), n(2, 3))
 link("NaryTreeLSTM", lambda: perturbed(L.NaryTreeLSTM(3, 4, 2)), n(2, 4), n(2, 4), n(2, 4),
      n(2, 4), n(2, 3))  # fmt: skip
@@ -457,6 +459,27 @@ link("ChildSumTreeLSTM", lambda: perturbed(L.ChildSumTreeLSTM(3, 4)), n(2, 4), n
 # ---- links --------------------------------------------------------------------------------------
 
 IMAGE = n(2, 4, 6, 7)
+
+
+class Rows(chainer.Chain):  # type: ignore[misc]
+    """A link over the first plane of a picture, its rows as channels."""
+
+    def __init__(self, made: Any):
+        super().__init__()
+        with self.init_scope():
+            self.made = made
+
+    def forward(self, x: Any) -> Any:
+        return self.made(x[:, 0])
+
+
+class Deep(Rows):
+    """A link over the planes of a picture as a volume."""
+
+    def forward(self, x: Any) -> Any:
+        return self.made(F.expand_dims(x, 1))
+
+
 for name, made in {
     "BatchNormalization": lambda: L.BatchNormalization(4),
     "BatchRenormalization": lambda: L.BatchRenormalization(4),
@@ -468,6 +491,10 @@ for name, made in {
     "Swish": lambda: L.Swish((4,)),
     "Convolution2D": lambda: L.Convolution2D(4, 5, 3, stride=2, pad=1),
     "ConvolutionND": lambda: L.ConvolutionND(2, 4, 5, 3),
+    "Convolution1D": lambda: Rows(L.Convolution1D(6, 5, 3)),
+    "Deconvolution1D": lambda: Rows(L.Deconvolution1D(6, 5, 3)),
+    "Convolution3D": lambda: Deep(L.Convolution3D(1, 2, 3)),
+    "Deconvolution3D": lambda: Deep(L.Deconvolution3D(1, 2, 3)),
     "Deconvolution2D": lambda: L.Deconvolution2D(4, 5, 4, stride=2, pad=1),
     "DeconvolutionND": lambda: L.DeconvolutionND(2, 4, 5, 3),
     "DeformableConvolution2D": lambda: L.DeformableConvolution2D(4, 5, 3, pad=1),
@@ -482,6 +509,16 @@ for name, made in {
 }.items():
     link(name, lambda m=made: perturbed(m()), IMAGE)
     link(name, lambda m=made: perturbed(m()), IMAGE, dims={"batch": (1, 6)}, sizes={"batch": 3})
+
+
+class Undropped(Rows):
+    """A link that asks for training unless it is told."""
+
+    def forward(self, x: Any) -> Any:
+        return self.made(x, train=False)
+
+
+link("SimplifiedDropconnect", lambda: Undropped(perturbed(L.SimplifiedDropconnect(6, 5))), n(3, 6))
 link("LayerNormalization", lambda: perturbed(L.LayerNormalization(6)), n(3, 6))
 link("Highway", lambda: perturbed(L.Highway(6)), n(3, 6))
 link("Bilinear", lambda: perturbed(L.Bilinear(4, 5, 3)), n(2, 4), n(2, 5))

@@ -24,6 +24,7 @@ if importlib.util.find_spec("chainer") is None:
 from tests.chainer_cases import CASES, Case, F, L, Of, chainer
 from tests.interpret import interpret
 from tests.jobs import Job, interpreted, run_jobs
+from tools import framework_tables
 from webdnn import frontend
 from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from webdnn.expr import evaluate
@@ -117,6 +118,11 @@ def test_inverses_of_distributions() -> None:
         p = placeholder("x", (41,), "f32")
         out = interpret(Graph((p,), {"y": function(p)}), {"x": np.array(x, "f")})["y"]
         np.testing.assert_allclose(out, y, rtol=2e-3, atol=2e-4)
+
+
+def test_the_page_lists_what_is_taken() -> None:
+    text = (framework_tables.FOLDER / "chainer.md").read_text()
+    assert text == framework_tables.page("chainer"), "run python -m tools.framework_tables"
 
 
 def test_every_name_of_chainer_is_a_function_or_refused_for_a_reason() -> None:

@@ -49,7 +49,9 @@ from .chainer_trace import (
 )
 from .signature import BATCH, Declared, Imported, finished, settle_inputs
 
-INSTALL = "pip install 'setuptools<80' wheel && pip install --no-build-isolation 'webdnn[chainer]'"
+INSTALL = (
+    "pip install 'setuptools<80' wheel numpy && pip install --no-build-isolation 'webdnn[chainer]'"
+)
 HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
@@ -123,7 +125,7 @@ def _check_model(model: Any) -> None:
     except ImportError as error:
         raise WebDNNError(
             f"Chainer is needed for this model, but cannot be imported ({error}). Install it with "
-            f"{INSTALL}; with NumPy 2, import webdnn.chainer_compat before chainer"
+            f"{INSTALL}, and import webdnn.chainer_compat before chainer"
         ) from None
     if not isinstance(model, chainer.Link):
         raise ModelError(
