@@ -29,6 +29,7 @@ from tests.caffe_nets import (
 )
 from tests.interpret import interpret
 from tests.jobs import Job, interpreted, run_jobs
+from tools import framework_tables
 from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from webdnn.frontend import Imported, format_of, load
 from webdnn.frontend.caffe_layers import LAYERS
@@ -811,3 +812,8 @@ def test_every_layer_is_tested() -> None:
     assert not [
         name for name in LAYERS if name not in elsewhere and not re.search(rf"\b{name}\b", text)
     ]
+
+
+def test_the_page_lists_every_layer() -> None:
+    found = (framework_tables.FOLDER / "caffe.md").read_text()
+    assert found == framework_tables.page("caffe"), "run python -m tools.framework_tables caffe"

@@ -205,6 +205,7 @@ def Normalize(layer: Layer, x: Value) -> Value:
 
 
 def ReLU(layer: Layer, x: Value) -> Value:
+    """With `negative_slope`."""
     slope = layer.param("relu_param").number("negative_slope")
     return ops.leaky_relu(x, alpha=slope) if slope else ops.relu(x)
 
@@ -215,6 +216,7 @@ def ReLU6(layer: Layer, x: Value) -> Value:
 
 
 def PReLU(layer: Layer, x: Value) -> Value:
+    """A slope for each channel, or one."""
     if layer.param("prelu_param").flag("channel_shared"):
         return ops.prelu(x, ops.reshape(layer.blob(0, (1,), "the slope"), ()))
     if x.rank < 2:
@@ -223,18 +225,22 @@ def PReLU(layer: Layer, x: Value) -> Value:
 
 
 def ELU(layer: Layer, x: Value) -> Value:
+    """With `alpha`."""
     return ops.elu(x, alpha=layer.param("elu_param").number("alpha", 1))
 
 
 def Sigmoid(layer: Layer, x: Value) -> Value:
+    """1 / (1 + exp(-x))."""
     return ops.sigmoid(x)
 
 
 def TanH(layer: Layer, x: Value) -> Value:
+    """tanh x."""
     return ops.tanh_(x)
 
 
 def Swish(layer: Layer, x: Value) -> Value:
+    """x / (1 + exp(-beta x))."""
     return ops.swish(x, alpha=layer.param("swish_param").number("beta", 1))
 
 
@@ -254,6 +260,7 @@ def HSwish(layer: Layer, x: Value) -> Value:
 
 
 def Clip(layer: Layer, x: Value) -> Value:
+    """From `min` to `max`."""
     p = layer.param("clip_param")
     if "min" not in p or "max" not in p:
         raise ModelError("min and max expected")
@@ -261,14 +268,17 @@ def Clip(layer: Layer, x: Value) -> Value:
 
 
 def AbsVal(layer: Layer, x: Value) -> Value:
+    """Without the sign."""
     return ops.abs_(x)
 
 
 def BNLL(layer: Layer, x: Value) -> Value:
+    """log(1 + exp(x))."""
     return ops.softplus(x)
 
 
 def Threshold(layer: Layer, x: Value) -> Value:
+    """1 above the threshold, else 0."""
     above = ops.greater(x, layer.param("threshold_param").number("threshold"))
     return ops.cast(above, "f32")
 
@@ -362,10 +372,12 @@ def Dropout(layer: Layer, x: Value) -> Value:
 
 
 def Split(layer: Layer, x: Value) -> list[Value]:
+    """The same to each top."""
     return [x] * len(layer.tops)
 
 
 def Concat(layer: Layer, *xs: Value) -> Value:
+    """Along `axis` (or `concat_dim`)."""
     p = layer.param("concat_param")
     if not xs:
         raise ModelError("a bottom expected")
@@ -418,6 +430,7 @@ def Crop(layer: Layer, *xs: Value) -> Value:
 
 
 def Permute(layer: Layer, x: Value) -> Value:
+    """The axes in another order (SSD)."""
     order = layer.param("permute_param").integers("order", 0, x.rank - 1)
     if len(set(order)) != len(order):
         raise ModelError(f"order {order} names an axis twice")
@@ -425,6 +438,7 @@ def Permute(layer: Layer, x: Value) -> Value:
 
 
 def Flatten(layer: Layer, x: Value) -> Value:
+    """The axes from `axis` to `end_axis` as one."""
     p = layer.param("flatten_param")
     axis, end = axis_of(p, "axis", 1, x.rank), axis_of(p, "end_axis", -1, x.rank)
     if end < axis:
@@ -454,6 +468,7 @@ def Reshape(layer: Layer, x: Value) -> Value:
 
 
 def Tile(layer: Layer, x: Value) -> Value:
+    """`tiles` times along an axis."""
     p = layer.param("tile_param")
     times = p.integer("tiles", 0, 1)
     if not times:
@@ -505,19 +520,24 @@ def Reduction(layer: Layer, x: Value) -> Value:
     return ops.reshape(y, x.shape[:axis])
 
 
-def Softmax(layer: Layer, *xs: Value) -> Value:
-    """A loss with softmax is its softmax at test time: labels are not looked at."""
-    return ops.softmax(xs[0], axis_of(layer.param("softmax_param"), "axis", 1, xs[0].rank))
+def Softmax(layer: Layer, x: Value) -> Value:
+    """Along `axis`."""
+    return ops.softmax(x, axis_of(layer.param("softmax_param"), "axis", 1, x.rank))
 
 
-def SigmoidCrossEntropyLoss(layer: Layer, *xs: Value) -> Value:
+def SoftmaxWithLoss(layer: Layer, x: Value) -> Value:
+    """Its softmax at test time: labels are not looked at."""
+    return Softmax(layer, x)
+
+
+def SigmoidCrossEntropyLoss(layer: Layer, x: Value) -> Value:
     """Its sigmoid at test time."""
-    return ops.sigmoid(xs[0])
+    return ops.sigmoid(x)
 
 
-def InfogainLoss(layer: Layer, *xs: Value) -> Value:
+def InfogainLoss(layer: Layer, x: Value) -> Value:
     """Its softmax at test time."""
-    return ops.softmax(xs[0], axis_of(layer.param("infogain_loss_param"), "axis", 1, xs[0].rank))
+    return ops.softmax(x, axis_of(layer.param("infogain_loss_param"), "axis", 1, x.rank))
 
 
 def ArgMax(layer: Layer, x: Value) -> Value:
@@ -569,8 +589,7 @@ LAYERS: Mapping[str, Callable[..., Value | list[Value]]] = _functions(
 ) | {
     "ConvolutionDepthwise": caffe_spatial.DepthwiseConvolution,
     "DepthwiseConv": caffe_spatial.DepthwiseConvolution,
-    "SoftmaxWithLoss": Softmax,
-    "SoftmaxWithLossV2": Softmax,
+    "SoftmaxWithLossV2": SoftmaxWithLoss,
 }
 
 # Layers that are nothing without weights.
