@@ -25,6 +25,7 @@ import numpy as np
 from ..errors import ModelError, UnsupportedError
 from ..graph import constant
 from .keras_old import modern
+from .keras_ops import OPERATIONS
 
 Config = Mapping[str, Any]
 Node = tuple[list[Any], dict[str, Any]]
@@ -41,16 +42,12 @@ class Ref:
 
 @dataclass(frozen=True)
 class Entry:
-    """A layer as the configuration lists it. operation: it is an operation of keras.ops.
-
-    shared: the number of the object in Keras 3, equal where one layer is listed twice.
-    """
+    """A layer as the configuration lists it. operation: it is an operation of keras.ops."""
 
     class_name: str
     name: str
     config: Config
     operation: bool = False
-    shared: int | None = None
 
     @property
     def model(self) -> bool:
@@ -238,7 +235,7 @@ def _sequential(class_name: str, config: Config, version: int) -> Plan:
     last: Any = tails[0] if len(tails) == 1 else tails
     for entry in listed[1:] if first.class_name == "InputLayer" else listed:
         while entry.name in plan.layers and plan.layers[entry.name] != entry:
-            entry = Entry(entry.class_name, entry.name + "_", entry.config, False, entry.shared)
+            entry = Entry(entry.class_name, entry.name + "_", entry.config)
         calls = plan.calls.setdefault(entry.name, [])
         plan.layers[entry.name] = entry
         calls.append(([last], {}))
@@ -277,9 +274,11 @@ def _entry(layer: Config, name: str, version: int) -> Entry:
     name = str(layer.get("name") or config.get("name") or name)
     if version == 1:
         class_name, config = modern(class_name, config)
-    operation = str(layer.get("module") or "").startswith(("keras.src.ops", "keras.ops"))
-    shared = layer.get("shared_object_id")
-    return Entry(class_name, name, config, operation, shared if isinstance(shared, int) else None)
+    module = layer.get("module")
+    operation = str(module or "").startswith(("keras.src.ops", "keras.ops"))
+    if not module and version == 3 and not config.keys() & {"trainable", "dtype", "layers"}:
+        operation = class_name in OPERATIONS  # an .h5 of Keras 3 does not say it
+    return Entry(class_name, name, config, operation)
 
 
 # ---- the notations -------------------------------------------------------------------------------

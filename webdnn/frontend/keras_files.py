@@ -366,7 +366,8 @@ class _Hdf5:
         return self.text(group, "name") if group else None
 
     def below(self, path: str) -> list[str]:
-        return self.groups(self._at(path, "") or "")
+        here = self._at(path, "")
+        return self.groups(here) if here else []
 
     def _at(self, path: str, end: str) -> str | None:
         """The path as the file has it: tf.keras 2.12 said _layer_checkpoint_dependencies."""

@@ -45,10 +45,13 @@ class Source(Protocol):
     def own(self) -> list[Value]:
         """The layer's own weights in creation order."""
 
-    def child(self, path: str, first: int = 0, count: int | None = None) -> Source:
+    def child(
+        self, path: str, first: int = 0, count: int | None = None, name: str | None = None
+    ) -> Source:
         """The weights of an inner layer.
 
-        path: its attribute in Keras 3 (`forward_layer`, `cell/cells/lstm_cell`). Where the file
+        path: its attribute in Keras 3 (`forward_layer`, `cell/cells/lstm_cell`), name: its name
+        there, by which it is found if it is another model's too. Where the file
         holds one flat list for the outer layer, they are the `count` weights from `first` on.
         """
 
@@ -152,7 +155,7 @@ class Layer:
             f"{self.name}/{inner.get('name') or path}",
             inner,
             self.version,
-            self.source.child(path, first, count),
+            self.source.child(path, first, count, inner.get("name")),
             self.build,
             self.states,
         )

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ModelError, UnsupportedError
-from ..graph import FROM_NUMPY, Value, constant, lazy_constant
+from ..graph import FROM_NUMPY, Value, constant, evaluate, lazy_constant
 from .keras_config import Entry
 from .keras_old import weights_as_now
 from .keras_weights import Flat, Named
@@ -97,7 +97,19 @@ def weights(
     def convert(entry: Entry, found: list[Value]) -> list[Value]:
         return weights_as_now(entry.class_name, entry.config, found, 2, None)
 
-    return Flat(named, model, convert, ordered=False), held
+    return Flat(_distinct(named, path), model, convert, ordered=False), held
+
+
+def _distinct(named: Sequence[Named], path: Path) -> list[Named]:
+    """Each weight once: what several models have is listed for each of them."""
+    out: dict[str, Value] = {}
+    for name, value in named:
+        first = out.setdefault(name, value)
+        if first is not value and (
+            first.shape != value.shape or not np.array_equal(evaluate(first), evaluate(value))
+        ):
+            raise ModelError(f"{path}: two weights are named {name!r}, and differ")
+    return list(out.items())
 
 
 def _checked(weight: Mapping[str, Any]) -> tuple[str, tuple[int, ...], str, str, Any, int]:

@@ -45,27 +45,41 @@ class Store(Protocol):
 
 @dataclass
 class Tree:
-    """Weights by their path in a Keras 3 file. named: layers bear the architecture's names."""
+    """Weights by their path in a Keras 3 file. named: layers bear the architecture's names.
+
+    A layer that several models (or a wrapper) have is saved where it comes first: elsewhere it is
+    found by its name. labels: the paths at which each name lies, once they were needed.
+    """
 
     store: Store
     path: str = ""
     named: bool = True
-    shared: dict[int, Tree] = field(default_factory=dict)
+    labels: dict[str, list[str]] = field(default_factory=dict)
 
     def own(self) -> list[Value]:
         return self.store.variables(self.path)
 
-    def child(self, path: str, first: int = 0, count: int | None = None) -> Tree:
-        return Tree(self.store, f"{self.path}/{path}".strip("/"), self.named, self.shared)
+    def child(
+        self, path: str, first: int = 0, count: int | None = None, name: str | None = None
+    ) -> Tree:
+        found = Tree(self.store, f"{self.path}/{path}".strip("/"), self.named, self.labels)
+        if name is None or self.store.below(found.path):
+            return found
+        if not self.labels:
+            self._label("layers")
+        elsewhere = self.labels.get(name, [])
+        if len(elsewhere) == 1:
+            found.path = elsewhere[0]
+        return found
 
     def layers(self, entries: Sequence[Entry]) -> list[Source]:
         seen: Counter[str] = Counter()
-        labels: dict[str, str] = {}
+        here: dict[str, str] = {}
         if self.named:
             level = f"{self.path}/layers".strip("/")
             for group in self.store.below(level):
                 if label := self.store.label(f"{level}/{group}"):
-                    labels[label] = group
+                    here[label] = group
         out: list[Source] = []
         for entry in entries:
             if entry.operation:
@@ -74,14 +88,19 @@ class Tree:
             name = snake_case(entry.class_name)
             group = name + (f"_{seen[name]}" if seen[name] else "")
             seen[name] += 1
-            found = self.child(f"layers/{labels.get(entry.name, group)}")
-            if entry.shared is not None:  # it may be listed in several models: saved once
-                if self.store.below(found.path):
-                    self.shared.setdefault(entry.shared, found)
-                else:
-                    found = self.shared.get(entry.shared, found)
-            out.append(found)
+            path = f"layers/{here.get(entry.name, group)}"
+            if here and entry.name not in here:
+                path = f"layers/{entry.name}?"  # saved elsewhere
+            out.append(self.child(path, name=entry.name))
         return out
+
+    def _label(self, path: str) -> None:
+        for group in self.store.below(path):
+            at = f"{path}/{group}"
+            if group != "vars":
+                if label := self.store.label(at):
+                    self.labels.setdefault(label, []).append(at)
+                self._label(at)
 
 
 @dataclass
@@ -100,7 +119,9 @@ class Groups:
     def own(self) -> list[Value]:
         return []
 
-    def child(self, path: str, first: int = 0, count: int | None = None) -> Source:
+    def child(
+        self, path: str, first: int = 0, count: int | None = None, name: str | None = None
+    ) -> Source:
         return Nothing()
 
     def layers(self, entries: Sequence[Entry]) -> list[Source]:
@@ -146,7 +167,9 @@ class Flat:
     def own(self) -> list[Value]:
         return self.convert(self.entry, [v for _, v in self.named])
 
-    def child(self, path: str, first: int = 0, count: int | None = None) -> Source:
+    def child(
+        self, path: str, first: int = 0, count: int | None = None, name: str | None = None
+    ) -> Source:
         half = len(self.named) // 2
         part = self.named[first : None if count is None else first + count]
         if path == "forward_layer":
@@ -180,7 +203,9 @@ class Nothing:
     def own(self) -> list[Value]:
         return []
 
-    def child(self, path: str, first: int = 0, count: int | None = None) -> Nothing:
+    def child(
+        self, path: str, first: int = 0, count: int | None = None, name: str | None = None
+    ) -> Nothing:
         return self
 
     def layers(self, entries: Sequence[Entry]) -> list[Source]:
@@ -204,7 +229,9 @@ class Live:
             out.append(array_constant(array))
         return out
 
-    def child(self, path: str, first: int = 0, count: int | None = None) -> Source:
+    def child(
+        self, path: str, first: int = 0, count: int | None = None, name: str | None = None
+    ) -> Source:
         at: Any = self.layer
         for part in path.split("/"):
             if isinstance(at, (list, tuple)):
@@ -265,33 +292,46 @@ def array_constant(array: np.ndarray) -> Value:
 
 
 def _by_name(named: Sequence[Named], entries: Sequence[Entry]) -> list[list[Named]] | None:
-    """The weights of each layer by their names, or None if there are some that fit no layer."""
-    parts: list[list[Named]] = [[] for _ in entries]
+    """The weights of each layer by their names, or None if there are some that fit no layer.
+
+    A wrapper or a model whose own name they do not bear has those of the layers inside of it, be
+    they another one's too.
+    """
     names = {e.name: k for k, e in enumerate(entries)}
-    for weight, value in named:
-        pieces = [p for p in re.split(r"[/:]", weight) if p]
-        fits = [names[p] for p in pieces if p in names]
-        if not fits:  # Keras 1: dense_1_W
-            fits = [
-                names[n]
-                for n in sorted(names, key=len, reverse=True)
-                if any(p.startswith(n + "_") for p in pieces)
-            ]
-        if not fits:
-            fits = [k for k, e in enumerate(entries) if e.model and _mentions(e, pieces)]
-        if not fits:
-            return None
-        parts[fits[0]].append((weight, value))
-    return parts
+    owner = [_owner(weight, names) for weight, _ in named]
+    parts = [[w for w, k in zip(named, owner) if k == place] for place in range(len(entries))]
+    claimed = {weight for (weight, _), k in zip(named, owner) if k is not None}
+    for place, entry in enumerate(entries):
+        inner = {e.name: 0 for e in _insides(entry)}
+        if parts[place] or not inner:
+            continue
+        fits = [w for w in named if _owner(w[0], inner) is not None]
+        parts[place] = [w for w in fits if w[0] not in claimed] or fits
+    claimed |= {weight for part in parts for weight, _ in part}
+    return parts if all(weight in claimed for weight, _ in named) else None
 
 
-def _mentions(model: Entry, pieces: Sequence[str]) -> bool:
-    """Whether one of these is a layer of a nested model."""
-    for layer in model.config["layers"]:
-        inner = inside(model, layer)
-        if inner.name in pieces or (inner.model and _mentions(inner, pieces)):
-            return True
-    return False
+def _owner(weight: str, names: Mapping[str, int]) -> int | None:
+    """Which of the layers a weight belongs to by its name: dense_1/kernel:0, or dense_1_W."""
+    pieces = [p for p in re.split(r"[/:]", weight) if p]
+    for piece in pieces:
+        if piece in names:
+            return names[piece]
+    if len(pieces) == 1:  # Keras 1
+        for name in sorted(names, key=len, reverse=True):
+            if pieces[0].startswith(name + "_"):
+                return names[name]
+    return None
+
+
+def _insides(entry: Entry) -> Iterator[Entry]:
+    """The layers inside of a model or a wrapper."""
+    listed = entry.config["layers"] if entry.model else [entry.config.get("layer")]
+    for layer in listed:
+        if isinstance(layer, Mapping) and "class_name" in layer:
+            inner = inside(entry, layer)
+            yield inner
+            yield from _insides(inner)
 
 
 def _by_order(named: Sequence[Named], entries: Sequence[Entry], model: str) -> list[list[Named]]:
