@@ -8,7 +8,7 @@
  *
  * A page holds `<p id="message">`, `<progress id="progress">` and `<section id="frame">`, which is
  * filled here: what runs, how fast, and the choice between the targets (`?backend=wasm` presets it).
- * `html[data-state]` is loading, running, ready or failed.
+ * `html[data-state]` is loading, running, ready (after a run) or failed.
  *
  * `example.lastRun()` is for the examples' tests: what went in and came out, as base64.
  */
@@ -49,8 +49,7 @@ export const milliseconds = (ms) =>
  * Loads the model for the chosen target and keeps the figures.
  * @template {{ backend: any, run(inputs: any): Promise<any>, dispose(): void }} Model
  * @param {(options: any) => Promise<Model>} load  of the descriptor's model.js
- * @param {(model: Model) => Promise<void>} ready  called with each model that is loaded; its end is
- *   the state `ready`
+ * @param {(model: Model) => Promise<void>} ready  called with each model that is loaded
  * @param {object} [options]  further ones for `load`
  */
 export function frame(load, ready, options = {}) {
@@ -98,8 +97,7 @@ export function frame(load, ready, options = {}) {
       loaded.textContent = milliseconds(performance.now() - begin);
       describe(fresh.backend);
       show('running', 'Running …');
-      await ready(fresh);
-      if (mine === turn) show('ready');
+      await ready(fresh); // runs it, if there is something to run it on by now
     } catch (error) {
       if (mine === turn) fail(error);
     }
@@ -132,6 +130,7 @@ export function frame(load, ready, options = {}) {
     first = false;
     latency.textContent = milliseconds(ms);
     last = { inputs, outputs, ms };
+    show('ready');
     return outputs;
   }
 

@@ -222,18 +222,21 @@ def transpile(model: Any, folder: Path, **options: Any) -> webdnn.Report:
     return report
 
 
-def by_framework(model: Callable[[], Any], **options: Any) -> Expected:
+def by_framework(
+    model: Callable[[], Any], weights: Callable[[], Any] = lambda: None, **options: Any
+) -> Expected:
     """What the model's own framework makes of a page's inputs; `options` are those of `transpile`.
 
-    Pictures are read as docs/preprocessing.md says.
+    Model and weights are fetched when they are needed. Pictures are read as docs/preprocessing.md
+    says.
     """
 
     def expected(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
-        source = model()
-        read = webdnn.imported(source, **options)
+        source, stored = model(), weights()
+        read = webdnn.imported(source, weights=stored, **options)
         graph = read.imported.graph
         names = [value.attrs["name"] for value in graph.inputs]
-        theirs = reference(source, names, list(graph.outputs), weights=options.get("weights"))
+        theirs = reference(source, names, list(graph.outputs), weights=stored)
         feeds = {
             name: read.pictures[name].read(value) if name in read.pictures else value
             for name, value in inputs.items()
