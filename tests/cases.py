@@ -1344,19 +1344,14 @@ for _op in _GATES:
     _name, _i32 = _op.lower(), "int32"
     _lens = given([6, 2, 4], _i32)
     recurrent(_name, _op)
-    recurrent(f"{_name}_states", _op, states=True, bias=False)
     recurrent(f"{_name}_reverse", _op, direction="reverse", states=True)
     recurrent(f"{_name}_bidirectional", _op, direction="bidirectional", h=6, states=True)
     recurrent(f"{_name}_lengths", _op, lens=_lens, states=True)
-    recurrent(f"{_name}_lengths_reverse", _op, lens=_lens, direction="reverse")
     recurrent(f"{_name}_lengths_bidirectional", _op, lens=_lens, direction="bidirectional", h=8)
-    recurrent(f"{_name}_constant_lengths", _op, lens=np.array([5, 6, 1], np.int32))
     recurrent(f"{_name}_batch_first", _op, layout=1, states=True, n=1, oracle="reference")
-    recurrent(f"{_name}_clip", _op, clip=0.4)
     recurrent(f"{_name}_symbolic", _op, n="n", t="t", direction="bidirectional", dims=_SIZES,
         sizes=({"t": 5, "n": 2}, {"t": 1, "n": 1}, {"t": 12, "n": 4}))
     recurrent(f"{_name}_large", _op, h=270, features=12, n=1, t=3, tol=5e-5)
-    recurrent(f"{_name}_one_unit", _op, h=1, features=1, n=2, t=4)
 
 for _k, (_act, _more) in enumerate((
     ("Relu", {}), ("Softsign", {}), ("Softplus", {}), ("Affine", {"alpha": 0.7, "beta": 0.1}),
@@ -1370,6 +1365,7 @@ for _k, (_act, _more) in enumerate((
 recurrent("gru_activations", "GRU", direction="bidirectional",
     activations=["HardSigmoid", "Softsign", "Sigmoid", "LeakyRelu"],
     activation_alpha=[0.2, 0.1], activation_beta=[0.5])
+recurrent("gru_clip", "GRU", clip=0.4)
 recurrent("gru_linear_before_reset", "GRU", linear_before_reset=1, states=True)
 recurrent("gru_linear_before_reset_reverse", "GRU", linear_before_reset=1, direction="reverse",
     lens=given([3, 6, 1], "int32"))
@@ -1377,6 +1373,9 @@ recurrent("gru_linear_before_reset_large", "GRU", h=515, features=9, n=1, t=2,
     linear_before_reset=1, tol=5e-5)
 recurrent("lstm_activations", "LSTM", activations=["HardSigmoid", "ScaledTanh", "Softsign"],
     activation_alpha=[0.2, 0.9], activation_beta=[0.5, 1.1])
+recurrent("lstm_clip", "LSTM", clip=0.4, states=True, bias=False)
+recurrent("lstm_constant_lengths", "LSTM", lens=np.array([5, 6, 1], np.int32))
+recurrent("lstm_one_unit", "LSTM", h=1, features=1, n=2, t=4)
 recurrent("lstm_peephole", "LSTM", peephole=True, states=True)
 recurrent("lstm_peephole_bidirectional", "LSTM", peephole=True, direction="bidirectional",
     lens=given([3, 6, 1], "int32"), clip=1.5)
