@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from tests.jobs import Job, interpreted, run_jobs
-from webdnn import ops
+from webdnn import ops, passes
 from webdnn.errors import WebDNNError
 from webdnn.expr import dim
-from webdnn.graph import Graph, placeholder
+from webdnn.fuse import fuse
+from webdnn.graph import Graph, constant, placeholder
 from webdnn.image import (
     ImageInput,
     Pixels,
@@ -260,6 +261,27 @@ def test_names_that_the_model_lacks() -> None:
 def test_integers_take_pixels_as_they_are() -> None:
     with pytest.raises(WebDNNError, match="integers take pixels as they are"):
         compile_images(graph_of((1, 3, 8, 8), "u8"), read_specs("rgb,mean=.5"))
+
+
+@pytest.mark.parametrize("target", ["wasm", "webgpu"])
+def test_preprocessing_costs_no_launch(target: str) -> None:
+    """Where the net's planes were turned into pixels before, the words are unpacked instead; a net
+    of pixels has one kernel more."""
+
+    def launches(layout: str, text: str | None) -> list[str]:
+        shape = {"nchw": (1, 3, 32, 48), "nhwc": (1, 32, 48, 3)}[layout]
+        x = placeholder("image", shape, "f32")
+        y = ops.transpose(x, (0, 2, 3, 1)) if layout == "nchw" else x
+        w = constant(np.random.default_rng(0).standard_normal((3, 3, 3, 8)).astype("f"))
+        y = ops.relu(ops.conv(y, w, stride=(2, 2), pads=(1, 1, 1, 1)))
+        graph = Graph((x,), {"y": ops.reduce_sum(y, (1, 2))})
+        if text:
+            graph, _ = compile_images(graph, read_specs(text))
+        return [step.kernel.name for step in fuse(passes.run(graph), target).steps]
+
+    spec = "bgr,mean=.5,.4,.3,std=.2"
+    assert len(launches("nchw", spec)) == len(launches("nchw", None))
+    assert len(launches("nhwc", spec)) == len(launches("nhwc", None)) + 1
 
 
 # ---- the runner's half, bit for bit --------------------------------------------------------------

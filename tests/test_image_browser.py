@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from PIL import Image, ImageOps
 import webdnn
 from tests.test_browser import need
 from tests.test_image import picture
+from webdnn import cli
 from webdnn.browser import Engine, open_page
 from webdnn.image import load_raster
 from webdnn.server import running
@@ -161,6 +163,45 @@ def test_every_source_gives_the_same_pixels(folder: Path, engine: Engine, backen
         }
     ]
     assert reply["outputs"][1]["labels"] == ["red", "green", "blue"]
+
+
+def test_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`--input` and `--labels`, from end to end."""
+    need("chromium")
+
+    def run(*arguments: str) -> tuple[int, str]:
+        with pytest.raises(SystemExit) as caught:
+            cli.main([str(argument) for argument in arguments])
+            raise SystemExit(0)
+        said = capsys.readouterr()
+        return int(caught.value.code or 0), said.out + said.err
+
+    model, photo = str(folder / "echo.onnx"), str(folder / "files" / "photo.png")
+    (tmp_path / "labels.txt").write_text("red\ngreen\nblue\n")
+    image = ["--input", "photo:rgb,fit=contain,pad=9"]
+    target = ["--target", "wasm"]
+    output, labels = str(tmp_path / "out"), str(tmp_path / "labels.txt")
+    status, said = run("transpile", model, "-o", output, *image, "--labels", labels, *target)
+    assert status == 2 and "fit none" not in said and "say which: --labels NAME=FILE" in said
+    assert not (tmp_path / "out").exists()
+    labels = f"scores={labels}"
+    status, said = run("transpile", model, "-o", output, *image, "--labels", labels, *target)
+    assert status == 0, said
+    written = json.loads((tmp_path / "out" / "model.json").read_text())
+    assert written["inputs"][0]["image"]["pad"] == [9, 9, 9]
+    assert written["outputs"][1]["labels"] == ["red", "green", "blue"]
+    check = ["check", model, "--variant", "plain", "--descriptor", output, *target]
+    status, said = run(*check, *image)
+    assert status == 0 and "right: 1 run" in said, said
+    status, said = run(*check, *image, "--input", f"photo={photo}", "--save", str(tmp_path / "s"))
+    assert status == 0, said
+    assert np.load(tmp_path / "s" / "input" / "photo.npy").shape == (41, 53, 4)
+    status, said = run(*check)
+    assert status == 2 and "was transpiled to take pictures; give the same --input" in said
+    status, said = run(*check, *image, "--input", f"photo={model}")
+    assert status == 2 and "expected a picture or an .npy file" in said
+    status, said = run("inspect", model, "--target", "wasm", *image)
+    assert status == 0 and "24, 32" in said
 
 
 @pytest.fixture
