@@ -13,140 +13,41 @@ import pytest
 
 from tests.jobs import Job, interpreted, run_jobs
 from tests.keras_cases import keras
+from webdnn.errors import UnsupportedError
 from webdnn.frontend import keras as frontend
-from webdnn.frontend import keras_ops
+from webdnn.frontend import keras_layers, keras_model, keras_ops
+from webdnn.graph import constant, evaluate
 
 K = keras.ops
 Compute = Callable[..., Any]
 
 # Operations of one tensor that take nothing else, by the numbers that they are given.
 ANY = [
-    "abs",
-    "absolute",
-    "ceil",
-    "cos",
-    "cosh",
-    "deg2rad",
-    "erf",
-    "erfc",
-    "exp",
-    "exp2",
-    "expm1",
-    "fabs",
-    "floor",
-    "negative",
-    "rad2deg",
-    "round",
-    "sign",
-    "sin",
-    "sinh",
-    "square",
-    "tan",
-    "tanh",
-    "trunc",
-    "isfinite",
-    "isinf",
-    "isnan",
-    "isneginf",
-    "isposinf",
-    "relu",
-    "relu6",
-    "selu",
-    "sigmoid",
-    "silu",
-    "softplus",
-    "softsign",
-    "softmax",
-    "log_softmax",
-    "log_sigmoid",
-    "leaky_relu",
-    "hard_sigmoid",
-    "hard_silu",
-    "hard_tanh",
-    "hard_shrink",
-    "soft_shrink",
-    "sparse_plus",
-    "sparse_sigmoid",
-    "sparsemax",
-    "squareplus",
-    "tanh_shrink",
-    "celu",
-    "elu",
-    "gelu",
-    "arctan",
-    "arcsinh",
-    "logical_not",
-    "all",
-    "any",
-    "amax",
-    "amin",
-    "max",
-    "min",
-    "prod",
-    "sum",
-    "mean",
-    "var",
-    "std",
-    "logsumexp",
-    "argmax",
-    "argmin",
-    "count_nonzero",
-    "ptp",
-    "norm",
-    "normalize",
-    "cumsum",
-    "diff",
-    "flip",
-    "transpose",
-    "ravel",
-    "ones_like",
-    "zeros_like",
-    "sort",
-    "argsort",
-    "tril",
-    "triu",
-    "fliplr",
-    "flipud",
-    "cbrt",
-    "nan_to_num",
-    "copy",
-    "stop_gradient",
-    "layer_normalization",
-    "rms_normalization",
-    "conjugate",
-    "real",
+    "abs", "absolute", "ceil", "cos", "cosh", "deg2rad", "erf", "erfc", "exp", "exp2", "expm1",
+    "fabs", "floor", "negative", "rad2deg", "round", "sign", "sin", "sinh", "square", "tan",
+    "tanh", "trunc", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "relu", "relu6",
+    "selu", "sigmoid", "silu", "softplus", "softsign", "softmax", "log_softmax", "log_sigmoid",
+    "leaky_relu", "hard_sigmoid", "hard_silu", "hard_tanh", "hard_shrink", "soft_shrink",
+    "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus", "tanh_shrink", "celu", "elu",
+    "gelu", "arctan", "arcsinh", "logical_not", "all", "any", "amax", "amin", "max", "min",
+    "prod", "sum", "mean", "var", "std", "logsumexp", "argmax", "argmin", "count_nonzero",
+    "ptp", "norm", "normalize", "cumsum", "diff", "flip", "transpose", "ravel", "ones_like",
+    "zeros_like", "sort", "argsort", "tril", "triu", "fliplr", "flipud", "cbrt", "nan_to_num",
+    "copy", "stop_gradient", "layer_normalization", "rms_normalization", "conjugate", "real",
     "trace",
-]
-POSITIVE = ["log", "log10", "log1p", "log2", "sqrt", "rsqrt", "reciprocal", "arccosh"]
-SMALL = ["arccos", "arcsin", "arctanh"]
+]  # fmt: skip
+POSITIVE = [
+    "log", "log10", "log1p", "log2", "sqrt", "rsqrt", "reciprocal", "arccosh",
+]  # fmt: skip
+SMALL = [
+    "arccos", "arcsin", "arctanh",
+]  # fmt: skip
 BINARY = [
-    "add",
-    "subtract",
-    "multiply",
-    "divide",
-    "true_divide",
-    "divide_no_nan",
-    "maximum",
-    "minimum",
-    "fmax",
-    "fmin",
-    "greater",
-    "greater_equal",
-    "less",
-    "less_equal",
-    "equal",
-    "not_equal",
-    "logical_and",
-    "logical_or",
-    "logical_xor",
-    "arctan2",
-    "hypot",
-    "logaddexp",
-    "isclose",
-    "mod",
-    "fmod",
-    "floor_divide",
-]
+    "add", "subtract", "multiply", "divide", "true_divide", "divide_no_nan", "maximum",
+    "minimum", "fmax", "fmin", "greater", "greater_equal", "less", "less_equal", "equal",
+    "not_equal", "logical_and", "logical_or", "logical_xor", "arctan2", "hypot", "logaddexp",
+    "isclose", "mod", "fmod", "floor_divide",
+]  # fmt: skip
 
 # (shapes of the inputs, function); a shape of integers is a list.
 MORE: dict[str, tuple[list[Any], Compute]] = {
@@ -344,3 +245,118 @@ def test_operations_in_numpy(folder: Path) -> None:
 
 def test_operations_on_wasm(folder: Path) -> None:
     assert not run_jobs(built(folder)[0])
+
+
+# ---- TensorFlow's functions, against numpy -------------------------------------------------------
+
+X = np.random.default_rng(3).normal(size=(2, 4, 6)).astype(np.float32)
+Y = np.random.default_rng(4).normal(size=(2, 4, 6)).astype(np.float32)
+PLAIN = keras_model.Call
+
+
+def softmax(a: np.ndarray) -> np.ndarray:
+    e = np.exp(a - a.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+# (function, positional arguments, keyword arguments as files have them, what it is in numpy)
+TENSORFLOW: list[tuple[str, tuple[Any, ...], dict[str, Any], Callable[..., Any]]] = [
+    ("math.add", ("x",), {"y": 2.0, "name": None}, lambda: X + 2),
+    ("__operators__.add", ("x", "y"), {}, lambda: X + Y),
+    ("math.subtract", (1.0, "x"), {"name": None}, lambda: 1 - X),
+    ("math.truediv", ("x",), {"y": "y"}, lambda: X / Y),
+    ("nn.relu", ("x",), {"name": None}, lambda: np.maximum(X, 0)),
+    ("nn.leaky_relu", ("x",), {"alpha": 0.1}, lambda: np.where(X > 0, X, 0.1 * X)),
+    ("nn.silu", ("x",), {"beta": 2.0}, lambda: X / (1 + np.exp(-2 * X))),
+    ("nn.softmax", ("x",), {"axis": -1}, lambda: softmax(X)),
+    ("math.reduce_mean", ("x",), {"axis": [1], "keepdims": True}, lambda: X.mean(1, keepdims=True)),
+    ("math.reduce_sum", ("x",), {"axis": -1}, lambda: X.sum(-1)),
+    ("math.reduce_std", ("x",), {"axis": 1}, lambda: X.std(1)),
+    ("concat", ("x", "y"), {"axis": -1}, lambda: np.concatenate([X, Y], -1)),
+    ("concat", (["x", "y"],), {"axis": 1}, lambda: np.concatenate([X, Y], 1)),
+    ("stack", (["x", "y"],), {"axis": 1}, lambda: np.stack([X, Y], 1)),
+    ("reshape", ("x",), {"shape": [-1, 3, 8]}, lambda: X.reshape(-1, 3, 8)),
+    ("transpose", ("x",), {"perm": [0, 2, 1]}, lambda: X.transpose(0, 2, 1)),
+    ("compat.v1.transpose", ("x",), {"perm": [1, 0, 2]}, lambda: X.transpose(1, 0, 2)),
+    ("expand_dims", ("x",), {"axis": 1}, lambda: X[:, None]),
+    ("squeeze", ("x",), {"axis": []}, lambda: X),
+    ("linalg.matmul", ("x", "y"), {"transpose_b": True}, lambda: X @ Y.transpose(0, 2, 1)),
+    ("math.l2_normalize", ("x",), {"axis": -1},
+     lambda: X / np.sqrt((X * X).sum(-1, keepdims=True))),
+    ("split", ("x",), {"num_or_size_splits": [2, -1], "axis": 2}, lambda: [X[..., :2], X[..., 2:]]),
+    ("unstack", ("x",), {"axis": 1}, lambda: [X[:, k] for k in range(4)]),
+    ("tile", ("x",), {"multiples": [1, 2, 1]}, lambda: np.tile(X, (1, 2, 1))),
+    ("pad", ("x",), {"paddings": [[0, 0], [1, 2], [0, 1]], "mode": "REFLECT"},
+     lambda: np.pad(X, ((0, 0), (1, 2), (0, 1)), "reflect")),
+    ("gather", ("x",), {"indices": [2, 0], "axis": 1}, lambda: X[:, [2, 0]]),
+    ("clip_by_value", ("x",), {"clip_value_min": -0.5, "clip_value_max": 0.5},
+     lambda: X.clip(-0.5, 0.5)),
+    ("cast", ("x",), {"dtype": "int32"}, lambda: np.trunc(X)),
+    ("math.argmax", ("x",), {"axis": -1}, lambda: X.argmax(-1)),
+    ("math.pow", ("x",), {"y": 2}, lambda: X**2),
+    ("math.squared_difference", ("x", "y"), {}, lambda: (X - Y) ** 2),
+    ("where", (True,), {"x": "x", "y": "y"}, lambda: X),
+    ("one_hot", ("at",), {"depth": 5, "on_value": 2.0, "off_value": -1.0},
+     lambda: np.eye(5)[[1, 3]] * 3 - 1),
+    ("einsum", ("btc,bsc->bts", "x", "y"), {}, lambda: np.einsum("btc,bsc->bts", X, Y)),
+    ("math.cumsum", ("x",), {"axis": 1, "exclusive": True}, lambda: np.cumsum(X, 1) - X),
+    ("strided_slice", ("x", [0, 1, 0], [2, 3, 5]), {"strides": [1, 1, 2], "begin_mask": 4},
+     lambda: X[:2, 1:3, :5:2]),
+    ("add_n", (["x", "y", "x"],), {}, lambda: 2 * X + Y),
+    ("math.sigmoid", ("x",), {}, lambda: 1 / (1 + np.exp(-X))),
+]  # fmt: skip
+
+
+def layer_of(class_name: str, config: dict[str, Any]) -> keras_model.Layer:
+    class Nowhere:
+        def own(self) -> list[Any]:
+            return []
+
+    return keras_model.Layer(class_name, "node", config, 2, Nowhere(), None)  # type: ignore[arg-type]
+
+
+def computed(found: Any) -> list[np.ndarray]:
+    values = found if isinstance(found, list) else [found]
+    return [evaluate(v) for v in values]
+
+
+def test_tensorflow_functions() -> None:
+    values = {"x": constant(X), "y": constant(Y), "at": constant(np.array([1, 3], np.int32))}
+
+    def given(a: Any) -> Any:
+        if isinstance(a, list) and a and a[0] in ("x", "y"):
+            return [values[k] for k in a]
+        return values.get(a, a) if isinstance(a, str) else a
+
+    for name, args, kwargs, wanted in TENSORFLOW:
+        call = PLAIN({k: given(v) for k, v in kwargs.items()}, [given(a) for a in args])
+        layer = layer_of("TFOpLambda", {"name": "node", "dtype": "float32", "function": name})
+        found = computed(keras_layers.LAYERS["TFOpLambda"](layer, call.args, call))
+        expected = wanted()
+        expected = expected if isinstance(expected, list) else [expected]
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6, err_msg=name)
+
+
+def test_tensorflow_slices_and_graph_nodes() -> None:
+    build = keras_layers.LAYERS["SlicingOpLambda"]
+    layer = layer_of("SlicingOpLambda", {"function": "__operators__.getitem"})
+    spec = [slice(None), slice(1, None, 2), 3]
+    found = build(layer, [constant(X)], PLAIN({"slice_spec": spec}, [constant(X)]))
+    np.testing.assert_array_equal(evaluate(found), X[:, 1::2, 3])
+    node = {
+        "op": "Mul", "name": "m", "input": ["a", "m/y"], "attr": {"T": {"type": "DT_FLOAT"}}
+    }  # fmt: skip
+    layer = layer_of("TensorFlowOpLayer", {"node_def": json.dumps(node), "constants": {"1": 2.5}})
+    found = keras_layers.LAYERS["TensorFlowOpLayer"](layer, [constant(X)], PLAIN())
+    np.testing.assert_allclose(evaluate(found), X * 2.5)
+    node = {"op": "Mean", "attr": {"keep_dims": {"b": True}}}
+    layer = layer_of("TensorFlowOpLayer", {"node_def": node, "constants": {"1": [1, 2]}})
+    found = keras_layers.LAYERS["TensorFlowOpLayer"](layer, [constant(X)], PLAIN())
+    np.testing.assert_allclose(evaluate(found), X.mean((1, 2), keepdims=True), rtol=1e-5)
+
+
+def test_unknown_functions_are_named() -> None:
+    layer = layer_of("TFOpLambda", {"function": "signal.stft"})
+    with pytest.raises(UnsupportedError, match=r"signal\.stft"):
+        keras_layers.LAYERS["TFOpLambda"](layer, [constant(X)], PLAIN({}, [constant(X)]))

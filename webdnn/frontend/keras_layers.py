@@ -9,7 +9,8 @@ Each function is named as its layer and builds it from the layer's configuration
 
 `LAYERS`, at the end, holds every layer of Keras that computes something at inference, with those of
 the neighbouring files: `keras_spatial` (convolutions, pooling, padding), `keras_attention`,
-`keras_recurrent` and `keras_images` (preprocessing). Layers of `IDENTITIES` do nothing at
+`keras_recurrent`, `keras_images` (preprocessing) and `keras_tensorflow` (functions of TensorFlow
+that stand as layers). Layers of `IDENTITIES` do nothing at
 inference. `REFUSED` says why others are not taken. `PASS_MASK` are the layers that hand their
 input's mask on.
 """
@@ -26,7 +27,14 @@ from .. import ops
 from ..errors import UnsupportedError
 from ..expr import Dim
 from ..graph import Value, constant, type_text
-from . import keras_attention, keras_images, keras_ops, keras_recurrent, keras_spatial
+from . import (
+    keras_attention,
+    keras_images,
+    keras_ops,
+    keras_recurrent,
+    keras_spatial,
+    keras_tensorflow,
+)
 from .keras_activations import activation, masked_softmax, relu, softmax
 from .keras_model import Call, Layer, Nested
 from .keras_spatial import floating, sizes, tensor, weight
@@ -556,8 +564,8 @@ LAYERS: dict[str, Function] = {
             Activation, BatchNormalization, Concatenate, Dense, Dot, ELU, EinsumDense, Embedding,
             Flatten, GroupNormalization, Highway, LayerNormalization, LayerScale, LeakyReLU,
             Masking, MaxoutDense, Merge, PReLU, Permute, Pipeline, RMSNormalization, ReLU,
-            RepeatVector, Reshape, ReversibleEmbedding, Softmax, SpectralNormalization, ThresholdedReLU,
-            UnitNormalization,
+            RepeatVector, Reshape, ReversibleEmbedding, Softmax, SpectralNormalization,
+            ThresholdedReLU, UnitNormalization,
         )
     },
     "Add": _plain_merge(_total),
@@ -570,6 +578,7 @@ LAYERS: dict[str, Function] = {
     **keras_images.LAYERS,
     **keras_recurrent.LAYERS,
     **keras_spatial.LAYERS,
+    **keras_tensorflow.LAYERS,
 }  # fmt: skip
 LAYERS |= {old: LAYERS[new] for old, new in _ALIASES.items()}
 

@@ -314,7 +314,7 @@ def built(fn: Callable[..., Any], ignored: Sequence[str] = ()) -> Function:
             if k not in taken and (k in parameters or (open_ended and k in _OPTIONS))
         }
         for k, v in call.items():
-            k = "value_" if k == "value" and "value_" in parameters else k
+            k = f"{k}_" if f"{k}_" in parameters else k
             if k in parameters or open_ended:
                 named[k] = v
             elif v is not None and k not in ("name", *ignored):
@@ -353,7 +353,7 @@ _NAMES = {
     "Threshold": "threshold", "ReLU": "relu",
 }  # fmt: skip
 
-_FUNCTIONS = ELEMENTWISE | SHAPED | _NETWORK | {k: _activation(n) for k, n in _NAMES.items()}
-OPERATIONS: dict[str, Function] = {name: built(fn) for name, fn in _FUNCTIONS.items()}
+FUNCTIONS = ELEMENTWISE | SHAPED | _NETWORK | {k: _activation(n) for k, n in _NAMES.items()}
+OPERATIONS: dict[str, Function] = {name: built(fn) for name, fn in FUNCTIONS.items()}
 
-__all__ = ["OPERATIONS", "built"]
+__all__ = ["FUNCTIONS", "OPERATIONS", "built"]
