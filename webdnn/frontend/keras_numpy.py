@@ -215,7 +215,8 @@ def reshape(x: Tensor, newshape: Any) -> Value:
 
 def transpose(x: Tensor, axes: Any = None) -> Value:
     v = value(x)
-    return ops.transpose(v, dims(axes) if axes is not None else range(v.rank)[::-1])
+    order = range(v.rank)[::-1] if axes is None else dims(axes)
+    return ops.transpose(v, [ops.static(k, "an axis") for k in order])
 
 
 def moveaxis(x: Tensor, source: Any, destination: Any) -> Value:
@@ -277,7 +278,7 @@ def split(x: Tensor, indices_or_sections: Any, axis: Any = 0) -> list[Value]:
     if isinstance(indices_or_sections, (list, tuple)):
         ends = [*dims(indices_or_sections), size]
         starts = [0, *ends[:-1]]
-        return [ops.slice_axis(v, at, s, as_dim(e - s)) for s, e in zip(starts, ends)]  # type: ignore[operator]
+        return [ops.slice_axis(v, at, s, as_dim(e - s)) for s, e in zip(starts, ends)]
     count = int(number(indices_or_sections, "the number of parts"))
     if isinstance(size, int) and size % count:
         raise UnsupportedError(f"axis {at} of {type_text(v)} is not divided by {count}")

@@ -117,7 +117,7 @@ def split(value_: Tensor, num_or_size_splits: Any, axis: Any = 0) -> list[Value]
     if isinstance(num_or_size_splits, (list, tuple, Value)):
         sizes = dims(num_or_size_splits)
         known = [d for d in sizes if not (isinstance(d, int) and d < 0)]
-        rest = as_dim(x.shape[at] - sum(known, 0))  # type: ignore[arg-type]
+        rest = as_dim(x.shape[at] - sum(known, 0))
         return ops.split(x, [rest if isinstance(d, int) and d < 0 else d for d in sizes], at)
     return kn.split(x, num_or_size_splits, at)
 
@@ -235,7 +235,8 @@ def batch_normalization(
 
 
 def clip_by_value(t: Tensor, clip_value_min: Tensor, clip_value_max: Tensor) -> Value:
-    return ELEMENTWISE["Clip"](t, clip_value_min, clip_value_max)
+    y: Value = ELEMENTWISE["Clip"](t, clip_value_min, clip_value_max)
+    return y
 
 
 def _pool(name: str) -> Callable[..., Any]:
