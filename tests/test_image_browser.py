@@ -115,7 +115,8 @@ def played(folder: Path, engine: Engine, options: Any, sources: list[str]) -> tu
 
 
 @pytest.mark.parametrize(
-    ("engine", "backend"), [("chromium", "wasm"), ("chromium", "webgpu"), ("firefox", "wasm")]
+    ("engine", "backend"),
+    [("chromium", "wasm"), ("chromium", "webgpu"), ("firefox", "wasm"), ("webkit", "wasm")],
 )
 def test_every_source_gives_the_same_pixels(folder: Path, engine: Engine, backend: str) -> None:
     further = ["transparent image", "turned image", "turned blob", "svg", "pixels", *ERRORS]

@@ -437,4 +437,4 @@ function found(value) {
 }
 
 /** @param {string} type */
-const article = (type) => `${/^[AEIO]/.test(type) ? 'an' : 'a'} ${type}`;
+const article = (type) => `${/^[AEHIO]/.test(type) ? 'an' : 'a'} ${type}`;
