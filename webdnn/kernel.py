@@ -120,9 +120,10 @@ class Instance:
         stores: in terms of b, y, x, c and acc(0, 0)
     `recurrent`:  for each t, in order: the states after step t, by stores
         vars: n (batch), t, j (hidden unit), g (gate), k (hidden unit of the state before)
-        holes: "r" = load of the recurrent weights, packed [ceil(J/8)][k][g][8] in a buffer of their
-               own; "h" ("c") = the states before the first step in n, j; "reset" (may be absent) =
-               what the last gate's product is taken with instead of the state, in n, t, j,
+        holes: "r" = load of the recurrent weights from a buffer of their own, packed [ceil(J/8)][k]
+               [g][8]; with "reset", the last gate's lie apart: [ceil(J/8)]([k][G-1][8] [k][8]);
+               "h" ("c") = the states before the first step in n, j; "reset" (may be absent) = what
+               the last gate's product is taken with instead of the state, in n, t, j,
                acc(0, 0..G-2) and acc(1, 0)
         attrs: "reverse" (bool): t runs downwards
         stores: h (and c) to [n][t][j] of buffers of their own, in terms of n, t, j, acc(0, g): the

@@ -121,11 +121,8 @@ def print_recurrent(kernel: Instance) -> Printed:
         lines += d.stores(done, names(o), mask)
         return "\n".join([*lines, spread("h", o, "new0")])
 
-    row = 2 * gates
-    element = d.element(slot, f"((q / 2) * {hidden} + k) * {row} + gate * 2 + q % 2")
-    function = (
-        f"fn load_r(q: i32, k: i32, gate: i32) -> {vector('f32', True)} {{ return {element}; }}"
-    )
+    element = d.element(slot, f"q / 2 * {2 * gates * hidden} + i + q % 2")
+    function = f"fn load_r(q: i32, i: i32) -> {vector('f32', True)} {{ return {element}; }}"
     items = v["n"].args[1]
     grid, width = linear_grid(items)
     env = {

@@ -33,7 +33,7 @@ from ..errors import UnsupportedError
 from ..expr import Expr, acc, const, lift, maximum, minimum, select, var
 from ..graph import FLOATS, Node, Op, Shape, Value, type_text
 from . import elementwise
-from .movement import expand, pad, reshape, same, transpose
+from .movement import concat, expand, pad, reshape, same, slice_axis, transpose
 
 Activation = str | tuple[str, Mapping[str, float]]
 Function = tuple[str, tuple[tuple[str, float], ...]]  # an activation as an attribute
@@ -135,6 +135,11 @@ def update(
     return (o * gate(f[2], c, None), c)
 
 
+def phases_of(cell: str, reset_after: bool) -> tuple[int, ...]:
+    """How many gates each product of a step serves: a gru that resets before it needs two."""
+    return (2, 1) if cell == "gru" and not reset_after else (GATES[cell],)
+
+
 # ---- the operator --------------------------------------------------------------------------------
 
 
@@ -151,7 +156,7 @@ def _numpy(*arrays: np.ndarray, operands: tuple[str, ...], **attrs: Any) -> Any:
     given = {k: a if a.dtype == bool else a.astype(work) for k, a in given.items()}
     x = given["x"].reshape(*given["x"].shape[:2], count, h_size)
     n, t = x.shape[:2]
-    r = given["r"].transpose(1, 2, 0, 3).reshape(h_size, count, -1)[..., :h_size]
+    r = unpacked(given["r"], h_size, phases_of(cell, attrs["reset_after"]))
     states = [
         np.broadcast_to(given.get(k, np.zeros((1, h_size), work)), (n, h_size))
         for k in ("h0", "c0")[: STATES[cell]]
@@ -199,7 +204,7 @@ def _kernel(node: Node, read: Callable[[int, tuple[Any, ...]], Expr]) -> Mapping
     if "mask" in at:
         keep = read(at["mask"], (n, t))
         new = tuple(select(keep, a, b) for a, b in zip(new, old))
-    holes = {"r": read(at["r"], (j // LANES, k, g, j % LANES))}
+    holes = {"r": read(at["r"], (j // LANES, (k * gates + g) * LANES + j % LANES))}
     for name in ("h", "c")[:count]:
         holes[name] = read(at[name + "0"], (n, j)) if name + "0" in at else const(0.0, "f32")
     if attrs["cell"] == "gru" and not attrs["reset_after"]:
@@ -215,13 +220,31 @@ def _kernel(node: Node, read: Callable[[int, tuple[Any, ...]], Expr]) -> Mapping
 RECURRENT = Op("recurrent", "opaque", _infer, None, _numpy, kernel=_kernel)
 
 
-def pack_recurrent(r: Value, gates: int) -> Value:
-    """[H, G*H] -> [ceil(H/8), H, G, 8], zeros beyond H: what 8 hidden units need lies together."""
+def pack_recurrent(r: Value, phases: Sequence[int]) -> Value:
+    """[H, G*H] -> [ceil(H/8), H*G*8], zeros beyond H: what 8 hidden units need lies together.
+
+    Within them the gates of a phase do, as [H, gates of the phase, 8]: a step reads memory from
+    front to back.
+    """
     h = r.shape[0]
     assert isinstance(h, int)
-    blocks = -(-h // LANES)
-    wide = pad(reshape(r, (h, gates, h)), (0, 0, 0), (0, 0, blocks * LANES - h))
-    return transpose(reshape(wide, (h, gates, blocks, LANES)), (2, 0, 1, 3))
+    blocks, parts, first = -(-h // LANES), [], 0
+    for gates in phases:
+        part = reshape(slice_axis(r, 1, first * h, gates * h), (h, gates, h))
+        wide = reshape(pad(part, (0, 0, 0), (0, 0, blocks * LANES - h)), (h, gates, blocks, LANES))
+        parts.append(reshape(transpose(wide, (2, 0, 1, 3)), (blocks, h * gates * LANES)))
+        first += gates
+    return concat(parts, 1)
+
+
+def unpacked(panels: np.ndarray, h: int, phases: Sequence[int]) -> np.ndarray:
+    """The weights before `pack_recurrent`, as [H, gates, H]."""
+    parts = np.split(panels, np.cumsum(phases)[:-1] * h * LANES, 1)
+    wide = [
+        p.reshape(-1, h, gates, LANES).transpose(1, 2, 0, 3).reshape(h, gates, -1)[..., :h]
+        for p, gates in zip(parts, phases, strict=True)
+    ]
+    return np.concatenate(wide, 1)
 
 
 def _recurrent(
@@ -249,7 +272,7 @@ def _recurrent(
             f"{cell}: {h} hidden units need {gates * h} columns of the projected input and of the "
             f"recurrent weights, found {type_text(x)} and {type_text(r)}"
         )
-    values = {"x": x, "r": pack_recurrent(r, gates)}
+    values = {"x": x, "r": pack_recurrent(r, phases_of(cell, reset_after))}
     shapes: dict[str, Shape] = {
         "h0": (n, h),
         "c0": (n, h),

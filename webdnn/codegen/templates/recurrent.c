@@ -1,7 +1,7 @@
 $# A recurrent cell over a sequence: a work item is one element of the batch with all its time steps.
 $#
-$# R lies in panels [block][k][gate][8], a block being 8 hidden units: the innermost loop reads memory from front to
-$# back and keeps the sums of all gates of a block in registers. The state before a step is the row of the result
+$# R lies in panels [block][phase][k][gate][8], a block being 8 hidden units: the innermost loop reads memory from front
+$# to back and keeps the sums of all gates of a block in registers. The state before a step is the row of the result
 $# that the last step stored. Each phase sums some of the gates over one vector: a gru that resets the state before
 $# the product needs two. A sum of few gates is split into `chains` sums, so that additions need not wait.
 const int H = ${H}, T = ${T}, blocks = (H + 7) / 8;
@@ -23,25 +23,26 @@ for (int n = begin; n < end; n++) {
     const int t = ${"T - 1 - step" if reverse else "step"};
     $for gates, source in phases:
       $let U = chains(gates)
+      $let some = len(gates)
       $let sums = [(g, v, u) for g in gates for v in range(2) for u in range(U)]
       for (int block = 0; block < blocks; block++) {
-        const float* w = ${R} + block * (H * ${8 * G});
+        const float* w = ${R} + block * (H * ${8 * G})${f" + H * {8 * gates[0]}" if gates[0] else ""};
         f4 ${", ".join(f"c{g}{v}{u} = S(0.0f)" for g, v, u in sums)};
         int k = 0;
         for (; k + ${U} <= H; k += ${U}) {
           $for u in range(U):
             { const f4 a = S(${source}[k + ${u}]);
               $for g, v, u in [s for s in sums if s[2] == u]:
-                c${g}${v}${u} = MADD(a, LD(w + ${(u * G + g) * 8 + v * 4}), c${g}${v}${u});
+                c${g}${v}${u} = MADD(a, LD(w + ${(u * some + g - gates[0]) * 8 + v * 4}), c${g}${v}${u});
             }
-          w += ${U * G * 8};
+          w += ${U * some * 8};
         }
         $if U > 1:
           for (; k < H; k++) {
             const f4 a = S(${source}[k]);
             $for g, v, u in [s for s in sums if s[2] == 0]:
-              c${g}${v}0 = MADD(a, LD(w + ${g * 8 + v * 4}), c${g}${v}0);
-            w += ${G * 8};
+              c${g}${v}0 = MADD(a, LD(w + ${(g - gates[0]) * 8 + v * 4}), c${g}${v}0);
+            w += ${some * 8};
           }
         float sums[${G * 8}];
         $for g, v, u in [s for s in sums if s[2] == 0]:

@@ -5,7 +5,7 @@
 // Where there are more units than invocations, each owns OWN groups of four. Every phase sums some of the gates over
 // one vector: a gru that resets the state before the product needs two.
 //
-// Contract: function load_r(q, k, gate): four recurrent weights, towards units 4q.
+// Contract: function load_r(q, i): four recurrent weights towards units 4q, i vectors into their panel.
 $assert threads <= 256 and (PARTS == 1 or OWN == 1) and groups * PARTS <= threads * OWN
 var<workgroup> h: array<f32, ${H}>;
 $if len(phases) > 1:
@@ -39,7 +39,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) i
         let a = ${source}[k];
         $for o in range(OWN):
           $for g in gates:
-            s${o}_${g} += a * load_r(row${o}, k, ${g});
+            s${o}_${g} += a * load_r(row${o}, (k * ${len(gates)} + ${g - gates[0]}) * 2 + ${gates[0] * 2 * H});
       }
       $let some = len(gates)
       $if PARTS > 1:
