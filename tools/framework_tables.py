@@ -58,11 +58,48 @@ def caffe() -> str:
     return "\n".join(lines)
 
 
+def keras() -> str:
+    """Layers by their kind, what only trains, what is refused and why, and functions."""
+    from webdnn.frontend import (
+        keras_attention,
+        keras_images,
+        keras_layers,
+        keras_ops,
+        keras_recurrent,
+        keras_spatial,
+        keras_tensorflow,
+    )
+
+    kinds = {
+        "convolution, pooling, cropping and padding": keras_spatial.LAYERS,
+        "recurrent": keras_recurrent.LAYERS,
+        "attention": keras_attention.LAYERS,
+        "preprocessing": keras_images.LAYERS,
+        "models of tf.keras": keras_tensorflow.LAYERS,
+        "nothing happens at inference": dict.fromkeys(keras_layers.IDENTITIES),
+    }
+    elsewhere = {name for layers in kinds.values() for name in layers}
+    aliases = keras_layers._ALIASES
+    rest = [n for n in keras_layers.LAYERS if n not in elsewhere and n not in aliases]
+    lines = ["| layers | |", "| --- | --- |", f"| general | {_names(rest)} |"]
+    lines += [f"| {kind} | {_names(list(layers))} |" for kind, layers in kinds.items()]
+    lines.append(f"| other names of these | {_names(list(aliases))} |")
+    lines += ["", "| not taken | |", "| --- | --- |"]
+    lines += [f"| {name} | {why} |" for name, why in sorted(keras_layers.REFUSED.items())]
+    lines += [
+        "",
+        f"Operations of `keras.ops`, by their classes: {_names(list(keras_ops.OPERATIONS))}.",
+    ]
+    found = _names(list(keras_tensorflow.FUNCTIONS))
+    lines += ["", f"Functions of TensorFlow in models of tf.keras: {found}."]
+    return "\n".join(lines)
+
+
 def _names(names: list[str]) -> str:
     return ", ".join(sorted(names))
 
 
-TABLES: Mapping[str, Callable[[], str]] = {"caffe": caffe, "chainer": chainer}
+TABLES: Mapping[str, Callable[[], str]] = {"caffe": caffe, "chainer": chainer, "keras": keras}
 
 
 def page(name: str) -> str:
