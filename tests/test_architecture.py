@@ -37,7 +37,8 @@ TEMPLATES = {
     "columns.c", "conv.c", "depthwise.c", "matmul.c", "recurrent.c", "tile.c", "module.c", "prelude.h",
     "gemm_register.wgsl", "gemm_tile.wgsl", "maths.wgsl", "recurrent.wgsl",
     "arg_top_k.c", "arg_top_k.wgsl", "suppress.c", "suppress.wgsl",
-    "roi_align.c", "roi_align.wgsl", "roi_pool.c", "roi_pool.wgsl",
+    "first_true.c", "first_true.wgsl", "roi_align.c", "roi_align.wgsl",
+    "roi_pool.c", "roi_pool.wgsl",
 }  # fmt: skip
 TARGET_TEXT = ("@workgroup_size", "@compute", "var<storage", "__builtin_wasm", "vector_size(")
 

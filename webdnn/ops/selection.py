@@ -5,8 +5,8 @@
     (gather_elements:f32[4,5], arg_top_k:i64[4,5])
 
 Order is total: of equal elements the one with the lower index goes first, -0 equals 0, and NaN is
-greater than every number (as numpy and PyTorch sort). `arg_top_k` is the one kernel; sorting is
-k = n. `first_true` finds positions by binary search in prefix sums, without a kernel of its own.
+greater than every number (as numpy and PyTorch sort). Two kernels do it all: `arg_top_k`, of which
+sorting is k = n, and `first_true`, which finds positions.
 
 A result whose length is only known after a run has the length of its upper bound; `counted` ties
 the number of its valid elements to it, and `settled` turns such a graph into an ordinary one, with
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -30,10 +30,6 @@ from ..expr import (
     free,
     lift,
     load,
-    logical_and,
-    maximum,
-    minimum,
-    select,
     substitute,
     var,
     walk,
@@ -58,7 +54,7 @@ from .elementwise import add, cast, div, less, mod, not_equal, where
 from .indexing import gather_elements
 from .known import ints
 from .movement import concat, expand, iota, product, reshape, transpose
-from .reduce import cumsum, reduce_sum
+from .reduce import reduce_sum
 
 # ---- the greatest k ------------------------------------------------------------------------------
 
@@ -159,39 +155,22 @@ def sort(x: Value, axis: int = -1, descending: bool = False) -> tuple[Value, Val
 # ---- the positions of what is true ---------------------------------------------------------------
 
 
-def _search_element(node: Node, read: Callable[[int, Any], Expr], idx: tuple[Any, ...]) -> Expr:
-    x, _ = node.inputs
-    row, n = idx[0], lift(x.shape[1])
-    value = read(1, idx)
-    low: Any = lift(0)
-    step = 1 << max(0, upper(x.shape[1]).bit_length() - 1)
-    while step:
-        probe = low + step
-        at = maximum(minimum(probe, n) - 1, 0)
-        low = select(logical_and(probe < n + 1, read(0, (row, at)) < value), probe, low)
-        step //= 2
-    return lift(low)
+def _first_true_numpy(mask: np.ndarray, *, k: int) -> np.ndarray:
+    rows, n = mask.shape
+    out = np.full((rows, k), n, np.int64)
+    for row, found in zip(out, map(np.flatnonzero, mask)):
+        row[: len(found)] = found[:k]
+    return out
 
 
-def _search_numpy(x: np.ndarray, values: np.ndarray) -> np.ndarray:
-    rows = [np.searchsorted(a, v) for a, v in zip(x, values)]
-    return np.array(rows, np.int64).reshape(values.shape)
-
-
-SEARCH = Op(
-    "search_sorted",
-    "map",
-    lambda x, values: [(values.shape, "i64")],
-    _search_element,
-    _search_numpy,
+FIRST_TRUE = Op(
+    "first_true",
+    "opaque",
+    lambda mask, *, k: [((mask.shape[0], k), "i64")],
+    None,
+    _first_true_numpy,
+    kernel=lambda node, read: {"items": node.inputs[0].shape[0], "cost": node.inputs[0].shape[1]},
 )
-
-
-def search_sorted(x: Value, values: Value) -> Value:
-    """How many elements of each row of x [R, n] (ascending) are less than values [R, m] -> i64."""
-    if x.rank != 2 or values.rank != 2 or x.shape[0] != values.shape[0] or x.dtype != values.dtype:
-        raise UnsupportedError(f"search_sorted: {type_text(values)} in {type_text(x)}")
-    return SEARCH(x, values)
 
 
 def first_true(mask: Value, k: Dim) -> Value:
@@ -199,9 +178,9 @@ def first_true(mask: Value, k: Dim) -> Value:
 
     Where a row has fewer, the index is n.
     """
-    rows = mask.shape[0]
-    wanted = add(iota((1, k), 1), 1)
-    return search_sorted(cumsum(cast(mask, "i32"), 1), expand(wanted, (rows, k)))
+    if mask.rank != 2 or mask.dtype != "bool":
+        raise UnsupportedError(f"first_true of {type_text(mask)}: bool [rows, n] expected")
+    return FIRST_TRUE(mask, k=as_dim(k))
 
 
 def non_zero(x: Value, limit: Dim | None = None) -> tuple[Value, Value]:
@@ -432,7 +411,6 @@ __all__ = [
     "first_true",
     "is_counted",
     "non_zero",
-    "search_sorted",
     "settled",
     "sort",
     "top_k",
