@@ -22,6 +22,43 @@ import { WebDNNError, say } from './errors.js';
 const BITS = 22; // of a weight's fraction: 8 bits times that fit into 31
 const HALF = 1 << (BITS - 1);
 
+/**
+ * The weighted mean of opaque pixels, `stride` apart.
+ * @param {Uint32Array} words @param {number} from @param {number} stride
+ * @param {Int32Array} weights @param {number} k @param {number} count
+ */
+function mixedOpaque(words, from, stride, weights, k, count) {
+  let r = HALF;
+  let g = HALF;
+  let b = HALF;
+  for (const end = k + count; k < end; k++, from += stride) {
+    const weight = weights[k];
+    const pixel = words[from];
+    r = (r + Math.imul(pixel & 255, weight)) | 0;
+    g = (g + Math.imul((pixel >>> 8) & 255, weight)) | 0;
+    b = (b + Math.imul((pixel >>> 16) & 255, weight)) | 0;
+  }
+  return (r >> BITS) | ((g >> BITS) << 8) | ((b >> BITS) << 16) | 0xff000000;
+}
+
+/** @type {typeof mixedOpaque} */
+function mixed(words, from, stride, weights, k, count) {
+  let a = HALF;
+  for (let i = 0; i < count; i++)
+    a = (a + Math.imul(words[from + i * stride] >>> 24, weights[k + i])) | 0;
+  const colours = mixedOpaque(words, from, stride, weights, k, count);
+  return (colours & 0xffffff) | ((a >> BITS) << 24);
+}
+
+/** Pixels as words; a copy where the bytes do not begin on a word. @param {Uint8Array | Uint8ClampedArray} bytes */
+function wordsOf(bytes) {
+  const { buffer, byteOffset, length } = bytes.byteOffset % 4 ? bytes.slice() : bytes;
+  return new Uint32Array(buffer, byteOffset, length / 4);
+}
+
+/** @param {Uint32Array<ArrayBuffer>} words */
+const bytesOf = ({ buffer }) => new Uint8Array(buffer);
+
 /** @param {unknown} value */
 const typeName = (value) => Object.prototype.toString.call(value).slice(8, -1);
 
@@ -76,7 +113,7 @@ export async function decode(name, blob) {
 export class Pictures {
   /** @type {any} */ #context;
   /** @type {Map<string, Taps>} */ #taps = new Map();
-  /** @type {Map<string, Uint8Array<ArrayBuffer> | Int32Array<ArrayBuffer>>} */ #buffers = new Map();
+  /** @type {Map<string, Uint32Array<ArrayBuffer>>} */ #buffers = new Map();
 
   /**
    * A picture as the model's input takes it: one word a pixel.
@@ -111,7 +148,7 @@ export class Pictures {
       );
     }
     const out = crop ?? size;
-    const data = this.#bytes(`out ${name}`, 4 * out[0] * out[1]);
+    const data = this.#words(`out ${name}`, out[0] * out[1]);
     /** @type {Box} */
     const box = [0, 0, width, height];
     /** @type {Box} where in the resized picture to look, and the place in the result */
@@ -137,21 +174,18 @@ export class Pictures {
       part = [0, 0, inner[0], inner[1]];
       at = [(size[0] - inner[0]) >> 1, (size[1] - inner[1]) >> 1];
       const [r, g, b] = spec.pad ?? [0, 0, 0];
-      new Uint32Array(data.buffer, 0, out[0] * out[1]).fill(
-        (0xff000000 | (b << 16) | (g << 8) | r) >>> 0,
-      );
+      data.fill(0xff000000 | (b << 16) | (g << 8) | r);
     }
-    const pixels = { ...raster, data: alpha ? this.#multiplied(raster) : raster.data };
-    this.#resize(pixels, box, whole, part, data, out[0], at);
-    if (alpha) divided(data);
-    return { data: new Uint32Array(data.buffer, 0, out[0] * out[1]), shape: [out[1], out[0]] };
+    const source = wordsOf(alpha ? this.#multiplied(raster) : raster.data);
+    this.#resize(source, width, height, box, whole, part, data, out[0], at, alpha);
+    if (alpha) divided(bytesOf(data));
+    return { data, shape: [out[1], out[0]] };
   }
 
-  /** A kept buffer of at least so many bytes. @param {string} key @param {number} length */
-  #bytes(key, length) {
-    let found = /** @type {Uint8Array<ArrayBuffer> | undefined} */ (this.#buffers.get(key));
-    if (!found || found.length !== length)
-      this.#buffers.set(key, (found = new Uint8Array(length)));
+  /** A kept buffer of so many pixels. @param {string} key @param {number} length */
+  #words(key, length) {
+    let found = this.#buffers.get(key);
+    if (found?.length !== length) this.#buffers.set(key, (found = new Uint32Array(length)));
     return found;
   }
 
@@ -244,7 +278,7 @@ export class Pictures {
     let opaque = true;
     for (let i = 3; opaque && i < data.length; i += 4) opaque = data[i] === 255;
     if (opaque) return { data, width, height };
-    const out = this.#bytes('white', data.length);
+    const out = bytesOf(this.#words('white', data.length / 4));
     for (let i = 0; i < data.length; i += 4) {
       const a = data[i + 3];
       const white = 255 * (255 - a) + 127;
@@ -258,7 +292,7 @@ export class Pictures {
 
   /** Colours times alpha, so that transparent ones do not bleed. @param {Raster} raster */
   #multiplied({ data }) {
-    const out = this.#bytes('multiplied', data.length);
+    const out = bytesOf(this.#words('multiplied', data.length / 4));
     for (let i = 0; i < data.length; i += 4) {
       const a = (out[i + 3] = data[i + 3]);
       for (let c = i; c < i + 3; c++) {
@@ -271,12 +305,15 @@ export class Pictures {
 
   /**
    * A box of the source as a picture of `size`, of which `part` is written.
-   * @param {Raster} source @param {Box} box
+   * @param {Uint32Array} words @param {number} width @param {number} height  the source
+   * @param {Box} box
    * @param {readonly [number, number]} size @param {Box} part
-   * @param {Uint8Array} out @param {number} pitch  pixels from one row of `out` to the next
+   * @param {Uint32Array} out @param {number} pitch  pixels from one row of `out` to the next
    * @param {number[]} at  where in `out` the part begins
+   * @param {boolean} alpha  false: all is opaque
    */
-  #resize({ data, width, height }, box, size, part, out, pitch, at) {
+  #resize(words, width, height, box, size, part, out, pitch, at, alpha) {
+    const mix = alpha ? mixed : mixedOpaque;
     const across = this.#triangle(width, box[0], box[2], size[0]);
     const down = this.#triangle(height, box[1], box[3], size[1]);
     const [left, top, right, bottom] = part;
@@ -284,61 +321,30 @@ export class Pictures {
     const firstRow = down.first[top];
     const rows = down.first[bottom - 1] + down.count[bottom - 1] - firstRow;
     // Columns first, of the rows that are needed.
-    let between = /** @type {Uint8Array | Uint8ClampedArray} */ (data);
-    let line = 4 * width;
-    let begin = 4 * (width * firstRow + left);
+    let between = words;
+    let line = width;
+    let begin = width * firstRow + left;
     if (size[0] !== width || box[0] !== 0 || box[2] !== width) {
-      between = this.#bytes('between', 4 * columns * rows);
-      line = 4 * columns;
+      between = this.#words('between', columns * rows);
+      line = columns;
       begin = 0;
       const { first, count, weights, widest } = across;
       for (let y = 0, to = 0; y < rows; y++) {
-        const start = 4 * width * (y + firstRow);
-        for (let x = left; x < right; x++, to += 4) {
-          let r = HALF;
-          let g = HALF;
-          let b = HALF;
-          let a = HALF;
-          let from = start + 4 * first[x];
-          for (let k = x * widest, end = k + count[x]; k < end; k++, from += 4) {
-            const weight = weights[k];
-            r = (r + Math.imul(data[from], weight)) | 0;
-            g = (g + Math.imul(data[from + 1], weight)) | 0;
-            b = (b + Math.imul(data[from + 2], weight)) | 0;
-            a = (a + Math.imul(data[from + 3], weight)) | 0;
-          }
-          between[to] = r >> BITS;
-          between[to + 1] = g >> BITS;
-          between[to + 2] = b >> BITS;
-          between[to + 3] = a >> BITS;
-        }
+        const start = width * (y + firstRow);
+        for (let x = left; x < right; x++, to++)
+          between[to] = mix(words, start + first[x], 1, weights, x * widest, count[x]);
       }
     }
     const { first, count, weights, widest } = down;
     const copied = size[1] === height && box[1] === 0 && box[3] === height;
-    const sums = this.#sums(4 * columns);
     for (let y = top; y < bottom; y++) {
-      const to = 4 * (pitch * (y - top + at[1]) + at[0]);
+      const to = pitch * (y - top + at[1]) + at[0];
       const from = begin + line * (first[y] - firstRow);
-      if (copied) {
-        out.set(between.subarray(from, from + 4 * columns), to);
-        continue;
-      }
-      sums.fill(HALF);
-      for (let k = 0; k < count[y]; k++) {
-        const weight = weights[y * widest + k];
-        for (let i = 0, j = from + line * k; i < sums.length; i++, j++)
-          sums[i] += Math.imul(between[j], weight);
-      }
-      for (let i = 0; i < sums.length; i++) out[to + i] = sums[i] >> BITS;
+      if (copied) out.set(between.subarray(from, from + columns), to);
+      else
+        for (let x = 0; x < columns; x++)
+          out[to + x] = mix(between, from + x, line, weights, y * widest, count[y]);
     }
-  }
-
-  /** @param {number} length */
-  #sums(length) {
-    let found = /** @type {Int32Array<ArrayBuffer> | undefined} */ (this.#buffers.get('sums'));
-    if (found?.length !== length) this.#buffers.set('sums', (found = new Int32Array(length)));
-    return found;
   }
 
   /**
