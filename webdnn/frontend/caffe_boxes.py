@@ -1,4 +1,5 @@
-"""Layers of object detectors, as in the SSD fork of Caffe (Liu et al., arXiv 1512.02325)."""
+"""Layers of object detectors, as in the SSD fork of Caffe (Liu et al., arXiv 1512.02325) and Fast
+R-CNN's (Girshick, arXiv 1504.08083)."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ from ..graph import Value, constant, type_text
 from .caffe_layer import (
     LARGEST_CONSTANT,
     Layer,
+    channels_first,
+    channels_last,
     one,
 )
 from .caffe_text import Message
@@ -91,3 +94,65 @@ def _box_sizes(layer: Layer, p: Message) -> list[tuple[float, float]]:
         others = [r for r in ratios if abs(r - 1) >= 1e-6]
         out += [(s * math.sqrt(r), s / math.sqrt(r)) for r in others]
     return out
+
+
+_CODES = {name: k + 1 for k, name in enumerate(ops.CODES)}  # PriorBoxParameter.CodeType
+
+
+def DetectionOutput(layer: Layer, *xs: Value) -> Value:
+    """Rows [1, 1, detections, 7] of image, label, confidence, xmin, ymin, xmax, ymax (SSD).
+
+    By image, label and confidence, best first, as Caffe orders them. There are as many rows as
+    detections, none where nothing is found (where Caffe writes a row of -1).
+    """
+    loc, conf, prior = one(xs, 3)
+    p = layer.param("detection_output_param")
+    suppression = p.child("nms_param")
+    classes = p.integer("num_classes", 0, 1)
+    if not classes:
+        raise ModelError("num_classes is missing")
+    threshold, eta = suppression.number("nms_threshold", 0.3), suppression.number("eta", 1.0)
+    if threshold < 0 or not 0 < eta <= 1:
+        raise ModelError(
+            f"nms_threshold {threshold}, eta {eta}: at least 0, and above 0 and at most 1 expected"
+        )
+    for name, v in (("location", loc), ("confidence", conf), ("prior", prior)):
+        if v.rank < 2:
+            raise ModelError(f"{name} {type_text(v)}: at least two axes expected")
+    if prior.rank != 3 or prior.shape[:2] != (1, 2):
+        raise ModelError(f"priors [1, 2, boxes * 4] expected, found {type_text(prior)}")
+    rows, count = ops.detection_output(
+        loc,
+        conf,
+        prior,
+        num_classes=classes,
+        share_location=p.flag("share_location", True),
+        background_label_id=p.integer("background_label_id", 0),
+        nms_threshold=threshold,
+        top_k=suppression.integer("top_k", -1),
+        eta=eta,
+        code_type=p.choice("code_type", _CODES, "CORNER"),
+        variance_encoded_in_target=p.flag("variance_encoded_in_target"),
+        keep_top_k=p.integer("keep_top_k", -1),
+        confidence_threshold=(
+            p.number("confidence_threshold") if "confidence_threshold" in p else None
+        ),
+        clip=p.flag("clip"),
+        normalized=p.flag("normalized_bbox", True),
+    )
+    return ops.counted(ops.reshape(rows, (1, 1, *rows.shape)), 2, count)
+
+
+def ROIPooling(layer: Layer, *xs: Value) -> Value:
+    """The maximum of each bin of regions [R, 5] of image, x0, y0, x1, y1 (Fast R-CNN)."""
+    x, rois = one(xs, 2)
+    p = layer.param("roi_pooling_param")
+    height, width = p.integer("pooled_h", 0, 1), p.integer("pooled_w", 0, 1)
+    if not height or not width:
+        raise ModelError("pooled_h and pooled_w expected")
+    if x.rank != 4 or not ops.same(ops.product(rois.shape[1:]), 5):
+        found = ", ".join(map(type_text, xs))
+        raise ModelError(f"a blob of four axes and regions [R, 5] expected, found {found}")
+    flat = ops.reshape(rois, (rois.shape[0], 5))
+    y = ops.roi_pool(channels_last(x), flat, height, width, p.number("spatial_scale", 1.0))
+    return channels_first(y)

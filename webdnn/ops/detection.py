@@ -463,6 +463,7 @@ def _check_regions(name: str, x: Value, rois: Value, columns: int) -> None:
 
 
 __all__ = [
+    "CODES",
     "decode_boxes",
     "detection_output",
     "non_maximum_suppression",

@@ -34,7 +34,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
     let pw = i / C;
     let left = edge(floor(f32(pw) * bin_w), x0, ${x0_2});
     let right = edge(ceil(f32(pw + 1) * bin_w), x0, ${x0_2});
-    var best = select(-3.40282347e+38f, 0.0, bottom <= top || right <= left);
+    var best = select(-0x1.fffffep+127f, 0.0, bottom <= top || right <= left);
     for (var y = top; y < bottom; y++) {
       for (var x = left; x < right; x++) {
         let from_ = ((image * ${x0_1} + y) * ${x0_2} + x) * C + i % C;

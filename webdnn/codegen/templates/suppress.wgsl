@@ -25,8 +25,8 @@ fn overlap(a: vec4<f32>, b: vec4<f32>) -> f32 {
   let size = min(a.zw, b.zw) - max(a.xy, b.xy);
   let grown = size + vec2<f32>(${offset});
   if (size.x < 0.0 || size.y < 0.0 || !(grown.x > 0.0 && grown.y > 0.0)) { return -1.0; }
-  let common = grown.x * grown.y;
-  return common / (area(a) + area(b) - common);
+  let inner = grown.x * grown.y;
+  return inner / (area(a) + area(b) - inner);
 }
 
 @compute @workgroup_size(256)
