@@ -79,7 +79,7 @@ def test_pages_fit_their_models_types(built: Any, tmp_path: Path) -> None:
 
 
 @contextmanager
-def opened(address: str, site: Path) -> Iterator[Any]:
+def opened(address: str, site: Path, *flags: str) -> Iterator[Any]:
     """A page of a built site in Chromium."""
     from playwright.sync_api import sync_playwright
 
@@ -88,7 +88,7 @@ def opened(address: str, site: Path) -> Iterator[Any]:
     with server.running({"/": site}, csp=True) as running, sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=browser.find("chromium"),
-            args=["--disable-quic"],
+            args=["--disable-quic", *flags],
             chromium_sandbox=False,
         )
         try:
@@ -137,6 +137,52 @@ def test_style_transfer_controls(tmp_path: Path) -> None:
         page.check("text=best", force=True)
         page.wait_for_selector("[data-state=loading]")
         page.wait_for_selector("[data-state=ready]")
+
+
+@pytest.mark.models
+def test_face_emotion_controls() -> None:
+    """The square moves with pointer and keys, and what is in it is what the network gets."""
+    need("chromium")
+    keras = script("keras")
+    keras.build()
+    face = "() => example.lastRun()?.inputs.input_1.base64"
+    with opened("?backend=wasm", keras.EMOTION_PAGE.site) as page:
+        page.wait_for_selector("[data-state=ready]")
+        assert page.inner_text("#scores dt:first-child") == "happy"
+        seen = [page.evaluate(face)]
+        for act in (
+            lambda: page.mouse.click(600, 600),
+            lambda: page.press("#picture", "ArrowLeft"),
+            lambda: page.locator("#side").fill("60"),
+            lambda: page.click("#photos button:nth-child(2)"),
+        ):
+            act()
+            page.wait_for_function(f"(before) => ({face})() !== before", arg=seen[-1])
+            seen.append(page.evaluate(face))
+        assert len(set(seen)) == 5
+        total = sum(float(text.split()[0]) for text in page.locator("#scores dd").all_inner_texts())
+        assert abs(total - 100) < 4
+
+
+@pytest.mark.models
+def test_face_detection_controls() -> None:
+    """A picture without faces, the threshold, and the webcam."""
+    need("chromium")
+    caffe = script("caffe")
+    caffe.build()
+    fake = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    with opened("?backend=wasm", caffe.PAGE.site, *fake) as page:
+        page.wait_for_selector("[data-state=ready]")
+        assert page.inner_text("#count") == "One face"
+        page.click("#photos button:nth-child(2)")
+        page.wait_for_function("() => document.querySelector('#count').textContent === 'No face'")
+        page.click("#webcam")
+        frame = "() => example.lastRun().inputs.data.shape.join() === '480,640,4'"
+        page.wait_for_function(frame)
+        assert page.get_attribute("#webcam", "aria-pressed") == "true"
+        page.click("#photos button:first-child")
+        page.wait_for_function("() => document.querySelector('#count').textContent === 'One face'")
+        assert page.get_attribute("#webcam", "aria-pressed") == "false"
 
 
 # ---- without a model -----------------------------------------------------------------------------
