@@ -372,6 +372,8 @@ def test_layers_of_forks() -> None:
     slopes = rng.normal(size=4).astype("f")
     text = source("x", 1, 4, 5, 6) + source("y", 1, 4, 5, 6) + source("a", 1, 4)
     text += layer("axpy", "Axpy", "", ["a", "x", "y"])
+    body = "dropout_param { dropout_ratio: 0.25 scale_train: false }"
+    text += layer("dropped", "Dropout", body)
     text += layer("clip", "Clip", "clip_param { min: -0.5 max: 0.25 }")
     text += layer("hsigmoid", "HSigmoid") + layer("hswish", "HSwish")
     text += layer("large", "Upsample", "upsample_param { scale: 3 }")
@@ -408,6 +410,7 @@ def test_layers_of_forks() -> None:
     d = x - x.mean((0, 2, 3), keepdims=True)
     expected = {
         "axpy": a[..., None, None] * x + y,
+        "dropped": x * 0.75,
         "clip": x.clip(-0.5, 0.25),
         "hsigmoid": (x + 3).clip(0, 6) / 6,
         "hswish": x * (x + 3).clip(0, 6) / 6,
@@ -784,9 +787,8 @@ def test_every_constant_is_small() -> None:
         "p", "PriorBox", "prior_box_param { min_size: 3 }", ["x", "x"]
     )
     assert "more than fit in a model" in problem(huge)
-    long = source("x", 100000, 1, 3) + source("c", 100000, 1)
-    long += layer("l", "LSTM", "recurrent_param { num_output: 4 }", ["x", "c"])
-    assert "100000 steps" in problem(long, caffemodel({"l": [np.ones((16, 3))]}))
+    tiled = source("x", 1, 2, 4, 4) + layer("t", "Tile", "tile_param { tiles: 100000000 }")
+    assert "its top 't' would be f32[1,200000000,4,4]: too large" in problem(tiled)
 
 
 def test_command_line(tmp_path: Path) -> None:

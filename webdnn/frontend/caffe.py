@@ -20,6 +20,7 @@ what they compute from the prediction (softmax, sigmoid). Limits: nets of versio
 
 from __future__ import annotations
 
+import codecs
 import inspect
 import math
 import os
@@ -34,7 +35,7 @@ import numpy as np
 
 from .. import ops
 from ..errors import DimensionError, ModelError, UnsupportedError, WebDNNError
-from ..graph import Graph, Value, constant, dims_of
+from ..graph import Graph, Value, constant, dims_of, type_text, upper
 from . import caffe_weights
 from .caffe_layer import LARGEST_CONSTANT, Layer
 from .caffe_layers import LAYERS, WEIGHTED
@@ -44,6 +45,7 @@ from .signature import Declared, Imported, finished, settle_inputs
 
 Dims = Mapping[str, int | tuple[int, int]]
 Source = str | os.PathLike[str] | bytes
+MOST_ELEMENTS = 2**30  # of a blob: what an array of 32-bit numbers may have in a page
 LARGEST_TEXT = 2**26  # bytes: no prototxt is longer, but a file of another kind may be
 
 # What a net in text looks like: fields of NetParameter that no other text format has.
@@ -56,7 +58,7 @@ _COMMENTS = re.compile(rb"(?m)^\s*#.*$")
 # What of a layer's parameters does not matter at test time.
 _FOR_TRAINING = re.compile(
     r".*filler|engine|force_nd_im2col|moving_average_fraction|momentum|debug_info|frozen|"
-    r"dropout_ratio|scale_train|.*decay.*|cudnn.*|slope_.*|update_.*"
+    r".*decay.*|cudnn.*|slope_.*|update_.*"
 )
 
 
@@ -170,6 +172,8 @@ def _text(source: Source) -> str:
             source = path.read_bytes()
         except OSError as error:
             raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    if source.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return source.decode("utf-16", "replace")
     try:
         return source.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -429,7 +433,8 @@ class _Net:
         holder = _keeps_batch(steps)
         notes = []
         batched = [i for i in inputs if len(i.shape) > 1 and i.shape[0] == size]
-        is_open = bool(batched) and (holder is None or bool(asked) or size is None)
+        timed = holder is not None and holder.type in ("LSTM", "RNN")  # the first axis is time
+        is_open = bool(batched) and (holder is None or (bool(asked) and not timed) or size is None)
         if is_open and size is not None and size > 1 and not asked:
             notes.append(f"the prototxt declares a batch of {size}")
         if holder is not None and not asked and size is not None and size > 1:
@@ -512,6 +517,8 @@ class _Net:
             if len(s.tops) > len(tops):
                 raise self.wrong(s, f"it has {len(s.tops)} tops; {len(tops)} expected")
             for top, value in zip(s.tops, tops):
+                if math.prod(map(upper, value.shape)) > MOST_ELEMENTS:
+                    raise self.wrong(s, f"its top {top!r} would be {type_text(value)}: too large")
                 scope[top] = names[top] = value
             layers.setdefault(s.name, tops[0])
             self.tell_unread(s)

@@ -367,8 +367,10 @@ def Axpy(layer: Layer, *xs: Value) -> Value:
 
 
 def Dropout(layer: Layer, x: Value) -> Value:
-    """Nothing happens at test time."""
-    return x
+    """Nothing at test time, unless a fork's `scale_train: false` leaves the scaling to it."""
+    p = layer.param("dropout_param")
+    ratio = p.number("dropout_ratio", 0.5)
+    return x if p.flag("scale_train", True) else ops.mul(x, 1 - ratio)
 
 
 def Split(layer: Layer, x: Value) -> list[Value]:

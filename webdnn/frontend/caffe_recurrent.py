@@ -1,8 +1,8 @@
 """Caffe's recurrent layers: time first, and a marker for each step that says whether it goes on.
 
-The state is multiplied by the marker before each step, so that 0 begins a new sequence; a marker is
-data, known only in the page. The steps are written out one by one, as Caffe does: as many as the
-input declares. A run begins with a state of zeros unless the net exposes it.
+Where the marker is 0, the state is zero before the step: a new sequence begins there. Markers are
+data, known only in the page; Caffe multiplies the state by them, which is the same as long as they
+are 0 or 1, as its documentation says. A run begins with a state of zeros unless the net exposes it.
 """
 
 from __future__ import annotations
@@ -10,17 +10,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .. import ops
-from ..errors import ModelError, UnsupportedError
-from ..graph import Value, type_text
-from .caffe_layer import (
-    Layer,
-)
+from ..errors import ModelError
+from ..expr import lift
+from ..graph import Value, as_dim, type_text
+from .caffe_layer import Layer
 from .caffe_text import Message
 
-MOST_STEPS = 2048
 
-
-def LSTM(layer: Layer, *xs: Value) -> Value | list[Value]:
+def LSTM(layer: Layer, *xs: Value) -> list[Value]:
     """[T, N, ...] and a marker [T, N] that is 0 where a sequence begins -> [T, N, D].
 
     Blobs: weights of x, bias, weights of the static input if there is one, weights of h, each
@@ -28,29 +25,15 @@ def LSTM(layer: Layer, *xs: Value) -> Value | list[Value]:
     """
     p = layer.param("recurrent_param")
     d = _units(p)
-    x, going, static, states = _sequence(layer, p, xs, 2)
+    x, restart, static, (h, c) = _sequence(p, xs, 2)
     gates = _projected(layer, x, static, 4 * d)
     last = 2 + (static is not None)
     w = ops.transpose(layer.blob(last, (4 * d, d), "the recurrent weights"), (1, 0))
-    h, c = states
-    out = []
-    for t, marker in enumerate(going):
-        gate = ops.squeeze(ops.slice_axis(gates, 0, t, 1), [0])
-        if h is not None:
-            gate = ops.add(gate, ops.matmul(ops.mul(h, marker), w))
-        i, f, o, g = ops.split(gate, [d] * 4, 1)
-        new = ops.mul(ops.sigmoid(i), ops.tanh_(g))
-        if c is not None:
-            new = ops.add(ops.mul(ops.mul(ops.sigmoid(f), marker), c), new)
-        c = new
-        h = ops.mul(ops.sigmoid(o), ops.tanh_(c))
-        out.append(ops.unsqueeze(h, [0]))
-    assert h is not None and c is not None
-    exposed = [ops.unsqueeze(h, [0]), ops.unsqueeze(c, [0])] if p.flag("expose_hidden") else []
-    return [ops.concat(out, 0), *exposed]
+    hs, cs = ops.lstm(_turned(gates, d), _turned(w, d), h, c, restart=restart)
+    return [_time_first(hs), *_exposed(p, hs, cs)]
 
 
-def RNN(layer: Layer, *xs: Value) -> Value | list[Value]:
+def RNN(layer: Layer, *xs: Value) -> list[Value]:
     """[T, N, ...] and a marker [T, N] that is 0 where a sequence begins -> outputs [T, N, D].
 
     h = tanh(Wh h + Wx x + b), output tanh(Wo h + bo). Blobs: weights of x, bias, weights of the
@@ -58,21 +41,15 @@ def RNN(layer: Layer, *xs: Value) -> Value | list[Value]:
     """
     p = layer.param("recurrent_param")
     d = _units(p)
-    x, going, static, (h,) = _sequence(layer, p, xs, 1)
+    x, restart, static, (h,) = _sequence(p, xs, 1)
     inputs = _projected(layer, x, static, d)
     last = 2 + (static is not None)
     w = ops.transpose(layer.blob(last, (d, d), "the recurrent weights"), (1, 0))
     w_out = ops.transpose(layer.blob(last + 1, (d, d), "the weights of the output"), (1, 0))
     bias = layer.blob(last + 2, (d,), "the bias of the output")
-    states = []
-    for t, marker in enumerate(going):
-        now = ops.squeeze(ops.slice_axis(inputs, 0, t, 1), [0])
-        if h is not None:
-            now = ops.add(now, ops.matmul(ops.mul(h, marker), w))
-        h = ops.tanh_(now)
-        states.append(ops.unsqueeze(h, [0]))
-    y = ops.tanh_(ops.add(ops.matmul(ops.concat(states, 0), w_out), bias))
-    return [y, *(states[-1:] if p.flag("expose_hidden") else [])]
+    hs = ops.rnn(inputs, w, h, activation="tanh", restart=restart)
+    y = ops.tanh_(ops.add(ops.matmul(hs, w_out), bias))
+    return [_time_first(y), *_exposed(p, hs)]
 
 
 def _units(p: Message) -> int:
@@ -82,10 +59,28 @@ def _units(p: Message) -> int:
     return d
 
 
+def _time_first(x: Value) -> Value:
+    """[N, T, D] as [T, N, D], or the other way round."""
+    return ops.transpose(x, (1, 0, 2))
+
+
+def _turned(x: Value, d: int) -> Value:
+    """The gates along the last axis as our cell wants them: candidate before output."""
+    i, f, o, g = ops.split(x, [d] * 4, x.rank - 1)
+    return ops.concat([i, f, g, o], x.rank - 1)
+
+
+def _exposed(p: Message, *states: Value) -> list[Value]:
+    """The last of each state, [1, N, D], where the net exposes them."""
+    if not p.flag("expose_hidden"):
+        return []
+    return [_time_first(ops.slice_axis(s, 1, as_dim(lift(s.shape[1]) - 1), 1)) for s in states]
+
+
 def _sequence(
-    layer: Layer, p: Message, xs: Sequence[Value], states: int
-) -> tuple[Value, list[Value], Value | None, list[Value | None]]:
-    """x [T, N, K], the marker of each step [N, 1], static input or None, states [N, D] or None."""
+    p: Message, xs: Sequence[Value], states: int
+) -> tuple[Value, Value, Value | None, list[Value | None]]:
+    """x [N, T, K], where sequences begin [N, T], static input or None, states [N, D] or None."""
     exposed = states if p.flag("expose_hidden") else 0
     if not 2 + exposed <= len(xs) <= 3 + exposed:
         raise ModelError(
@@ -97,29 +92,25 @@ def _sequence(
         raise ModelError(
             f"[T, N, ...] and markers [T, N] expected, found {type_text(x)}, {type_text(marker)}"
         )
-    steps, n = ops.static(x.shape[0], "the number of steps"), x.shape[1]
-    if steps > MOST_STEPS:
-        raise UnsupportedError(
-            f"{steps} steps, which are written out one by one; at most {MOST_STEPS} are supported. "
-            "Declare fewer in the prototxt"
-        )
+    steps, n = x.shape[:2]
     static = xs[2] if len(xs) - exposed == 3 else None
-    d = _units(p)
     first: list[Value | None] = [None] * states
     if exposed:
-        first = [ops.reshape(v, (n, d)) for v in xs[len(xs) - exposed :]]
-    flat = ops.reshape(x, (steps, n, ops.product(x.shape[2:])))
-    going = [ops.reshape(ops.slice_axis(marker, 0, t, 1), (n, 1)) for t in range(steps)]
-    return flat, going, static, first
+        first = [ops.reshape(v, (n, _units(p))) for v in xs[len(xs) - exposed :]]
+    flat = _time_first(ops.reshape(x, (steps, n, ops.product(x.shape[2:]))))
+    return flat, ops.equal(ops.transpose(marker, (1, 0)), 0.0), static, first
 
 
 def _projected(layer: Layer, x: Value, static: Value | None, outputs: int) -> Value:
-    """The part of the gates that does not depend on the state, for all steps: [T, N, outputs]."""
+    """The part of the gates that does not depend on the state, for all steps: [N, T, outputs]."""
     w = layer.blob(0, (outputs, x.shape[2]), "the input weights")
     y = ops.add(ops.matmul(x, ops.transpose(w, (1, 0))), layer.blob(1, (outputs,), "the bias"))
     if static is None:
         return y
     size = ops.product(static.shape[1:])
     w = layer.blob(2, (outputs, size), "the weights of the static input")
-    flat = ops.reshape(static, (1, static.shape[0], size))
+    flat = ops.reshape(static, (static.shape[0], 1, size))
     return ops.add(y, ops.matmul(flat, ops.transpose(w, (1, 0))))
+
+
+__all__ = ["LSTM", "RNN"]

@@ -254,10 +254,10 @@ class _Reader:
         data = self.data
 
         def array() -> np.ndarray:
-            pieces = [
-                np.ndarray((p.count,), p.dtype, data, p.at, (p.step,)).astype(np.float32)
-                for p in parts
-            ]
+            pieces = [np.ndarray((p.count,), p.dtype, data, p.at, (p.step,)) for p in parts]
+            if len(pieces) == 1 and pieces[0].dtype == np.float32 and pieces[0].flags.aligned:
+                return pieces[0].reshape(shape)  # as it lies in the file
+            pieces = [p.astype(np.float32) for p in pieces]
             whole = (
                 pieces[0]
                 if len(pieces) == 1
