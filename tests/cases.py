@@ -1323,19 +1323,20 @@ _SIZES = {"t": (1, 12), "n": (1, 4)}
 
 def recurrent(name: str, op: str, h: int = 11, features: int = 5, n: int | str = 3,
     t: int | str = 6, lens: Any = None, states: bool = False, bias: bool = True,
-    peephole: bool = False, **more: Any) -> None:
+    peephole: bool = False, dtype: str = "float32", **more: Any) -> None:
     """Adds a case of RNN, GRU or LSTM; weights are scaled so that states neither die nor
     saturate.
     """
     d, g = 2 if more.get("direction") == "bidirectional" else 1, _GATES[op]
     batch_first = more.get("layout", 0)
     s = h**-0.5
-    state = X(n, d, h, lo=-1, hi=1) if batch_first else X(d, n, h, lo=-1, hi=1)
+    state = X(*((n, d, h) if batch_first else (d, n, h)), lo=-1, hi=1, dtype=dtype)
     operands = [
-        X(n, t, features) if batch_first else X(t, n, features),
-        W(d, g * h, features), W(d, g * h, h, lo=-2 * s, hi=2 * s),
-        W(d, 2 * g * h) if bias else None, lens, *([state if states else None] * (1 + (g == 4))),
-        *([W(d, 3 * h)] if peephole else []),
+        X(*((n, t, features) if batch_first else (t, n, features)), dtype=dtype),
+        W(d, g * h, features, dtype=dtype), W(d, g * h, h, lo=-2 * s, hi=2 * s, dtype=dtype),
+        W(d, 2 * g * h, dtype=dtype) if bias else None, lens,
+        *([state if states else None] * (1 + (g == 4))),
+        *([W(d, 3 * h, dtype=dtype)] if peephole else []),
     ]  # fmt: skip
     row(name, op, *operands, outputs=3 if op == "LSTM" else 2, hidden_size=h, **more)
 
@@ -1380,6 +1381,8 @@ recurrent("lstm_peephole", "LSTM", peephole=True, states=True)
 recurrent("lstm_peephole_bidirectional", "LSTM", peephole=True, direction="bidirectional",
     lens=given([3, 6, 1], "int32"), clip=1.5)
 recurrent("lstm_input_forget", "LSTM", input_forget=1, peephole=True)
+recurrent("lstm_half", "LSTM", dtype="float16", oracle="reference", tol=4e-3, h=13, peephole=True)
+recurrent("gru_half", "GRU", dtype="float16", oracle="reference", tol=4e-3, h=16, states=True)
 recurrent("lstm_very_large", "LSTM", h=1024, features=4, n=1, t=2, tol=5e-5)
 
 
