@@ -517,6 +517,36 @@ def discretization(r: random.Random) -> Any:
     return L.Discretization([-1.0, 0.0, 0.5], output_mode=mode), (7,)
 
 
+def stft(r: random.Random) -> Any:
+    first = r.random() < 0.4
+    layer = L.STFTSpectrogram(
+        mode=r.choice(["log", "magnitude", "psd", "real", "imag", "angle", "stft"]),
+        frame_length=r.choice([16, 20]),
+        frame_step=r.choice([None, 5]),
+        window=None,  # others need scipy
+        padding=r.choice(["same", "valid"]),
+        expand_dims=r.random() < 0.5,
+        data_format="channels_first" if first else "channels_last",
+    )
+    return layer, (2, 70) if first else (70, 2)
+
+
+def mel(r: random.Random) -> Any:
+    layer = L.MelSpectrogram(
+        fft_length=r.choice([64, 48]),
+        sequence_stride=r.choice([16, 20]),
+        sequence_length=r.choice([None, 40]),
+        window=r.choice(["hann", "hamming"]),
+        sampling_rate=4000,
+        num_mel_bins=12,
+        max_freq=r.choice([None, 1500]),
+        power_to_db=r.random() < 0.6,
+        top_db=r.choice([80.0, 20.0]),
+        mag_exp=r.choice([2.0, 1.0]),
+    )
+    return layer, (300,)
+
+
 IMAGES = (4, 6, 3)
 CASES: dict[str, Draw] = {
     "Dense": dense,
@@ -558,6 +588,8 @@ CASES: dict[str, Draw] = {
     "Normalization": normalization,
     "AutoContrast": lambda r: (L.AutoContrast(value_range=r.choice([(0, 255), (0, 1)])), IMAGES),
     "CategoryEncoding": category_encoding,
+    "MelSpectrogram": mel,
+    "STFTSpectrogram": stft,
     "Discretization": discretization,
 }
 for _rank in (1, 2, 3):

@@ -177,9 +177,16 @@ class _Walker:
     def _called(
         self, layer: Layer, args: Sequence[Nested], kwargs: dict[str, Nested], entry: Entry
     ) -> list[Tensor]:
+        if not args:  # the input may be given by name
+            names = [k for k in ("inputs", "sequences", "x") if k in kwargs]
+            args, kwargs = (
+                [kwargs[k] for k in names],
+                {k: v for k, v in kwargs.items() if k not in names},
+            )
         spread = _spread(args)
         masks = [a.mask if isinstance(a, Tensor) else None for a in spread]
-        call = Call(_values(kwargs), _values(list(args)), masks)
+        named = {k: t.mask for k, t in kwargs.items() if isinstance(t, Tensor) and t.mask}
+        call = Call(_values(kwargs), _values(list(args)), masks, named)
         found = self.build(layer, _values(spread), call, operation=entry.operation)
         given = call.output_mask
         flat = list(leaves(found))

@@ -66,7 +66,10 @@ def _multi_mask(
 ) -> tuple[Value | None, Value | None]:
     """What [N, T, S] (or [N, H, T, S]) may be attended to, and the query's own mask."""
     names = ("query", "value", "key")
-    carried = [*call.masks, None, None, None][:3]
+    carried = [
+        m if m is not None else call.named_masks.get(name)
+        for name, m in zip(names, [*call.masks, None, None, None])
+    ]
     given = [call.get(f"{name}_mask") for name in names]
     q_mask, v_mask, k_mask = (
         g if isinstance(g, Value) else c for g, c in zip(given, carried, strict=True)

@@ -9,8 +9,8 @@ Each function is named as its layer and builds it from the layer's configuration
 
 `LAYERS`, at the end, holds every layer of Keras that computes something at inference, with those of
 the neighbouring files: `keras_spatial` (convolutions, pooling, padding), `keras_attention`,
-`keras_recurrent`, `keras_images` (preprocessing) and `keras_tensorflow` (functions of TensorFlow
-that stand as layers). Layers of `IDENTITIES` do nothing at
+`keras_recurrent`, `keras_images` (preprocessing), `keras_audio` and `keras_tensorflow` (functions
+of TensorFlow that stand as layers). Layers of `IDENTITIES` do nothing at
 inference. `REFUSED` says why others are not taken. `PASS_MASK` are the layers that hand their
 input's mask on.
 """
@@ -29,6 +29,7 @@ from ..expr import Dim
 from ..graph import Value, constant, type_text
 from . import (
     keras_attention,
+    keras_audio,
     keras_images,
     keras_ops,
     keras_recurrent,
@@ -575,6 +576,7 @@ LAYERS: dict[str, Function] = {
     "Maximum": _merge(ops.max_),
     "Minimum": _merge(ops.min_),
     **keras_attention.LAYERS,
+    **keras_audio.LAYERS,
     **keras_images.LAYERS,
     **keras_recurrent.LAYERS,
     **keras_spatial.LAYERS,

@@ -64,6 +64,7 @@ class Call(dict[str, Any]):
 
     `args` are the positional arguments as they were given: `inputs` are the same, save that a
     single list or dict of tensors is spread out, so that `Add()([a, b])` has the inputs a and b.
+    `named_masks` are those of tensors that are given by name.
     """
 
     def __init__(
@@ -71,10 +72,12 @@ class Call(dict[str, Any]):
         kwargs: Mapping[str, Any] | None = None,
         args: Sequence[Nested] = (),
         masks: Sequence[Value | None] = (),
+        named_masks: Mapping[str, Value] | None = None,
     ):
         super().__init__(kwargs or {})
         self.args = list(args)
         self.masks = list(masks)
+        self.named_masks = dict(named_masks or {})
         self.output_mask: Value | list[Value | None] | None = None
 
     @property
