@@ -314,15 +314,21 @@ def _caffe(model: _Model) -> Reference:
         raise ModelError(f"{model.label}: OpenCV cannot load it: {error}{_RECORDED}") from error
     net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
     writers: dict[str, str] = {}  # blob -> the last layer that writes it
+    detections: set[str] = set()
     for step in steps_of(parse(prototxt, model.label)):
         if step.type not in DROPPED:
             writers |= dict.fromkeys(step.tops[:1], step.name)
+        if step.type == "DetectionOutput":
+            detections |= {*step.tops[:1]}
 
     def forward(arrays: Arrays, layers: Mapping[str, str]) -> dict[str, Array]:
         for name, array in arrays.items():
             net.setInput(np.ascontiguousarray(array, np.float32), name)
         found = net.forward(list(layers.values()))
-        return {k: np.array(v) for k, v in zip(layers, found, strict=True)}
+        return {
+            k: _detections(v) if k in detections else np.array(v)
+            for k, v in zip(layers, found, strict=True)
+        }
 
     def run(arrays: Arrays) -> dict[str, Array]:
         return forward(arrays, {name: writers[name] for name in model.outputs})
@@ -333,6 +339,13 @@ def _caffe(model: _Model) -> Reference:
         return forward(arrays, {k: v for k, v in writers.items() if v in there})
 
     return Reference(f"OpenCV {cv2.__version__}", run, layers)
+
+
+def _detections(found: Array) -> Array:
+    """OpenCV's rows as Caffe has them: by image, label and confidence, nothing added."""
+    rows = np.reshape(found, (-1, 7))
+    rows = rows[rows.any(1)]
+    return rows[np.lexsort((-rows[:, 2], rows[:, 1], rows[:, 0]))].reshape(1, 1, -1, 7)
 
 
 _REFERENCES: Mapping[str, Callable[[_Model], Reference]] = {
