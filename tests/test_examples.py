@@ -174,8 +174,11 @@ def test_face_detection_controls() -> None:
     with opened("?backend=wasm", caffe.PAGE.site, *fake) as page:
         page.wait_for_selector("[data-state=ready]")
         assert page.inner_text("#count") == "One face"
-        page.click("#photos button:nth-child(2)")
+        page.click("#photos button:nth-child(3)")
         page.wait_for_function("() => document.querySelector('#count').textContent === 'No face'")
+        page.locator("#least").fill("5")
+        assert page.inner_text("#count") != "No face" and page.inner_text("#surely") == "5 %"
+        page.locator("#least").fill("50")
         page.click("#webcam")
         frame = "() => example.lastRun().inputs.data.shape.join() === '480,640,4'"
         page.wait_for_function(frame)
