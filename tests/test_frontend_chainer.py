@@ -21,11 +21,14 @@ import pytest
 if importlib.util.find_spec("chainer") is None:
     pytest.skip("chainer is not installed: docs/frameworks/chainer.md", allow_module_level=True)
 
+import webdnn
 from tests.chainer_cases import CASES, Case, F, L, Of, chainer
 from tests.interpret import interpret
 from tests.jobs import Job, interpreted, run_jobs
 from tools import framework_tables
 from webdnn import frontend
+from webdnn.browser import open_page
+from webdnn.check import TOLERANCE, _arrays, compare, wire
 from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from webdnn.expr import evaluate
 from webdnn.frontend.chainer import Arguments
@@ -418,16 +421,91 @@ def test_parameters_from_strangers(tmp_path: Path, saved: tuple[Net, Path, Path]
 # ---- the vision models --------------------------------------------------------------------------
 
 
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A picture of coarse and fine structure."""
+    random = np.random.default_rng(seed)
+    coarse = random.normal(0, 50, (1, 3, height // 8 + 1, width // 8 + 1))
+    whole = coarse.repeat(8, 2).repeat(8, 3)[:, :, :height, :width]
+    return (whole + random.normal(0, 20, whole.shape)).astype("f")
+
+
+# The layer before softmax, which tells all classes apart.
+LAST = {"GoogLeNet": "loss3_fc", "VGG16Layers": "fc8"}
+
+
+def returned(model: Any, x: np.ndarray, layers: list[str]) -> dict[str, np.ndarray]:
+    with chainer.using_config("train", False), chainer.no_backprop_mode():
+        return {name: y.array for name, y in model(chainer.Variable(x), layers=layers).items()}
+
+
 def vision(name: str) -> Any:
     """A vision model of chainer with seeded weights, scaled so that its outputs discriminate."""
     np.random.seed(1)
     model = getattr(L, name)(None)
+    random = np.random.default_rng(2)
     for part in model.links():
         if isinstance(part, L.BatchNormalization):
-            part.avg_mean[...] = np.random.normal(0, 0.2, part.avg_mean.shape)
-            part.avg_var[...] = np.random.uniform(0.5, 2, part.avg_var.shape)
-            part.gamma.array[...] = np.random.uniform(0.3, 0.8, part.gamma.shape)
+            part.avg_mean[...] = random.normal(0, 0.2, part.avg_mean.shape)
+            part.avg_var[...] = random.uniform(0.5, 2, part.avg_var.shape)
+            part.gamma.array[...] = random.uniform(0.2, 0.7, part.gamma.shape)
         elif isinstance(part, (L.Convolution2D, L.Linear)):
             fan = part.W.size / part.W.shape[0]
-            part.W.array[...] = np.random.normal(0, (2 / fan) ** 0.5, part.W.shape)
+            part.W.array[...] = random.standard_normal(part.W.shape, np.float32) * (2 / fan) ** 0.5
+    # Probabilities of a few classes above the others, not of one alone.
+    last = getattr(model, LAST.get(name, "fc6"))
+    side = 64 if name.startswith("ResNet") else 224
+    (logits,) = returned(model, picture(side, side), [LAST.get(name, "fc6")]).values()
+    last.W.array[...] *= 2 / logits.std()
     return model
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ResNet50Layers",
+        *(
+            pytest.param(name, marks=pytest.mark.models)
+            for name in ("ResNet101Layers", "ResNet152Layers", "GoogLeNet", "VGG16Layers")
+        ),
+    ],
+)
+def test_vision_models_are_read_as_chainer_computes_them(name: str) -> None:
+    model, layers = vision(name), [LAST.get(name, "fc6"), "prob"]
+    side = 64 if name.startswith("ResNet") else 224
+    graph = frontend.load(model, example=(picture(side, side), layers)).graph
+    assert list(graph.outputs) == layers
+    x = picture(side, side, 1)
+    expected = returned(model, x, layers)
+    assert np.ptp(expected[layers[0]]) > 0.1
+    assert interpreted([Job(name, graph, {"x": x}, expected)]) == {}
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("target", ["wasm", "webgpu"])
+@pytest.mark.parametrize(
+    ("name", "dims", "sizes"),
+    [
+        ("ResNet50Layers", {"h": (64, 96), "w": (64, 96)}, [(64, 64), (75, 96)]),
+        ("GoogLeNet", {}, [(224, 224)]),
+    ],
+)
+def test_vision_models_run_in_chromium(
+    name: str, dims: Any, sizes: list[tuple[int, int]], target: Any, tmp_path: Path
+) -> None:
+    """Through the real descriptor, at every size."""
+    model, layers = vision(name), [LAST.get(name, "fc6"), "prob"]
+    example = (picture(*sizes[0]), layers)
+    webdnn.transpile(model, tmp_path / "d", example=example, dims=dims, targets=[target])
+    given = [picture(*size, seed=5) for size in sizes]
+    arrays: dict[str, bytes] = {}
+    runs = [{"inputs": wire({"x": x}, f"in/{k}/", arrays)} for k, x in enumerate(given)]
+    options = {"backend": target}
+    argument = {"descriptor": "/d/", "options": options, "runs": runs, "layers": False}
+    with open_page("chromium", mounts={"/d/": tmp_path / "d"}, webgpu=True) as page:
+        reply = page.call("/__page__/execute.js", argument, arrays, timeout=900)
+    for x, run in zip(given, reply.value["runs"], strict=True):
+        found = _arrays(run["outputs"], reply.arrays)
+        for layer, wanted in returned(model, x, layers).items():
+            result = compare(layer, found[layer], wanted, TOLERANCE[target])
+            print(f"{name} {target} {x.shape}: {layer} {result.relative:.2e} of the largest")
+            assert result.verdict == "right", (layer, x.shape, result)
