@@ -199,7 +199,10 @@ def check(
             )
         pictures = report.pictures
         _check_pictures(signature, pictures, folder)
-        names = [[entry["name"] for entry in signature[k]] for k in ("inputs", "outputs")]
+        names = [
+            [entry["name"] for entry in signature[k] if not entry.get("hidden")]
+            for k in ("inputs", "outputs")
+        ]
         fed = _given(signature, inputs or {}, pictures)
         if expected:
             against = recorded(_recorded(expected, names, inputs or {}))
