@@ -253,7 +253,11 @@ class Fusion:
         for v in self.order:
             kind = v.node.op.kind
             if kind == "opaque":
-                self.stored |= {i for i in v.inputs if not i.constant}
+                for k, i in enumerate(v.inputs):
+                    if k in v.node.op.streams:
+                        self._need_memory(i, v)
+                    elif not i.constant:
+                        self.stored.add(i)
             if kind == "template":
                 a, b = v.inputs
                 self._need_memory(a, v)
@@ -283,7 +287,8 @@ class Fusion:
     def _need_memory(self, a: Value, user: Value) -> None:
         """A template's operand: a view of something stored, which is stored."""
         while not a.constant and a not in self.stored and a.op in ("reshape", "transpose", "slice"):
-            if a in self.region_of or (user.op != "packed_matmul" and a.op != "reshape"):
+            views = user.op == "packed_matmul" or user.node.op.kind == "opaque"
+            if a in self.region_of or not (views or a.op == "reshape"):
                 break
             if user.attrs.get("groups", 1) > 1 and a.shape[-1:] != a.inputs[0].shape[-1:]:
                 break  # its channels, group by group, might not be evenly spaced

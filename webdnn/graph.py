@@ -105,6 +105,7 @@ class Op:
     # opaque: what the kernel has besides the sizes of its operands. (node, read) -> the attributes
     # of a `kernel.Opaque`, or the parts of a `kernel.Instance` (`lower.Lowering.opaque`)
     kernel: Callable[..., Mapping[str, Any]] | None = None
+    streams: tuple[int, ...] = ()  # opaque: operands read once, by `read`: these may be views
 
     def __call__(self, *inputs: Value, **attrs: Any) -> Value:
         """Output 0 of the node."""

@@ -170,10 +170,9 @@ class Opaque:
 
         .c     for (int item = begin; item < end; item++) { ... ${out0}[i] = ${read(0, "i")}; }
                `scratch` is a char*; the functions of prelude.h are at hand
-        .wgsl  a whole entry point; `${item}` is the number of its workgroup, to be compared with
-               `${items}`: @compute @workgroup_size(64) fn main(@builtin(workgroup_id) wg:
-               vec3<u32>, @builtin(local_invocation_index) index: u32) { let item = ${item}; if
-               (item >= ${items}) { return; } ... }; the functions of maths.wgsl are at hand
+        .wgsl  a whole entry point, as recurrent.wgsl's: main, with wg (workgroup_id) among its
+               arguments. `${item}` is the number of its workgroup: let item = ${item}; if (item >=
+               ${items}) { return; }. The functions of maths.wgsl are at hand
 
     A template is listed in tests/test_architecture.py.
     """

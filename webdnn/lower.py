@@ -368,7 +368,6 @@ class Lowering:
             return
         self.launched.add(node)
         b = Builder(self)
-        inputs = [self.weight(i) if i.constant else self.placed[i] for i in node.inputs]
         for o in node.outputs:
             if o not in self.placed:
                 self.placed[o] = self.buffer("temp", o.dtype, o.shape)
@@ -388,6 +387,7 @@ class Lowering:
             sizes = {
                 f"x{k}_{j}": d for k, i in enumerate(node.inputs) for j, d in enumerate(i.shape)
             }
+            inputs = [self.weight(i) if i.constant else self.placed[i] for i in node.inputs]
             slots = {
                 "inputs": tuple(b.slot(place.buffer) for place in inputs),
                 "outputs": tuple(b.slot(place.buffer, write=True) for place in outputs),

@@ -217,7 +217,7 @@ def _kernel(node: Node, read: Callable[[int, tuple[Any, ...]], Expr]) -> Mapping
     }
 
 
-RECURRENT = Op("recurrent", "opaque", _infer, None, _numpy, kernel=_kernel)
+RECURRENT = Op("recurrent", "opaque", _infer, None, _numpy, kernel=_kernel, streams=(0,))
 
 
 def pack_recurrent(r: Value, phases: Sequence[int]) -> Value:
