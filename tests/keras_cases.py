@@ -24,7 +24,7 @@ Draw = Callable[[random.Random], Any]
 DRAWS = 3  # configurations of each layer
 
 # Layers of which one configuration says everything.
-ONCE = {"Identity", "Flatten", "RepeatVector"}
+ONCE = {"Identity", "Pipeline", "RandomCrop", "RepeatVector", "SpectralNormalization"}
 
 
 # ---- convolutions and pooling --------------------------------------------------------------------
@@ -586,6 +586,7 @@ CASES: dict[str, Draw] = {
     "CenterCrop": center_crop,
     "Rescaling": lambda r: (L.Rescaling(r.choice([1 / 255, [1.0, 2.0, 3.0]]), 0.5), IMAGES),
     "Normalization": normalization,
+    "RandomCrop": lambda r: (L.RandomCrop(3, 4), IMAGES),
     "AutoContrast": lambda r: (L.AutoContrast(value_range=r.choice([(0, 255), (0, 1)])), IMAGES),
     "CategoryEncoding": category_encoding,
     "MelSpectrogram": mel,

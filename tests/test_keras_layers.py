@@ -5,18 +5,24 @@ from __future__ import annotations
 import inspect
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.interpret import interpret
 from tests.jobs import Job, interpreted, run_jobs
-from tests.keras_cases import CASES, DRAWS, ONCE, drawn, keras
+from tests.keras_cases import CASES, DRAWS, ONCE, L, drawn, keras, randomise
+from webdnn.errors import ModelError, UnsupportedError
 from webdnn.frontend import keras as frontend
-from webdnn.frontend import keras_layers
+from webdnn.frontend import keras_layers, keras_model
+from webdnn.graph import Graph, Value, constant, evaluate
 
-# What is no layer by itself: containers, cells (tested within RNN) and abstract classes.
+# What is no layer by itself: containers, cells (tested within RNN) and abstract classes. Keras'
+# own IntegerLookup needs TensorFlow: it is tested below, by hand.
 PARTS = {
-    "GRUCell", "InputLayer", "InputSpec", "LSTMCell", "Layer", "SimpleRNNCell", "Wrapper",
+    "GRUCell", "InputLayer", "InputSpec", "IntegerLookup", "LSTMCell", "Layer", "SimpleRNNCell",
+    "Wrapper",
 }  # fmt: skip
 
 
@@ -58,9 +64,25 @@ def test_every_layer_is_covered_or_refused() -> None:
         if inspect.isclass(c := getattr(keras.layers, n)) and n[0].isupper()
     }
     covered = set(CASES) | set(keras_layers.IDENTITIES) | set(keras_layers.REFUSED) | PARTS
-    assert not classes - covered
+    assert sorted(classes - covered) == []
     assert not set(keras_layers.REFUSED) & set(keras_layers.LAYERS)
     assert set(CASES) - {"StackedRNNCells"} <= set(keras_layers.LAYERS)
+
+
+def test_layers_that_only_train_are_identities() -> None:
+    values = {"rate": 0.5, "stddev": 1.0, "factor": 0.5, "height_factor": 0.2}
+    values |= {"width_factor": 0.2, "value_range": (0, 1)}
+    for name in keras_layers.IDENTITIES:
+        cls = getattr(L, name, None)
+        if cls is None:  # RandomHeight, RandomWidth: before Keras 3
+            continue
+        taken = inspect.signature(cls.__init__).parameters
+        given = values | ({"factor": 4} if name == "RandomPosterization" else {})
+        layer = cls(**{k: v for k, v in given.items() if k in taken})
+        shape = {"1D": (4, 3), "3D": (4, 4, 4, 3)}.get(name[-2:], (6, 6, 3))
+        x = np.random.default_rng(1).uniform(size=(2, *shape)).astype(np.float32)
+        found = layer(keras.ops.convert_to_tensor(x), training=False)
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(found), x, err_msg=name)
 
 
 def test_layers_in_numpy(folder: Path) -> None:
@@ -79,3 +101,222 @@ def test_expected_outputs_discriminate(folder: Path) -> None:
         if a.size > 1 and a.dtype.kind == "f" and np.ptp(a) < 1e-3 * np.abs(a).max()
     ]
     assert not flat
+
+
+# ---- what older versions of Keras had, by hand ---------------------------------------------------
+
+R = np.random.default_rng(5)
+
+
+def normal(*shape: int) -> np.ndarray:
+    return R.normal(size=shape).astype(np.float32)
+
+
+class Given:
+    """Weights in a list."""
+
+    def __init__(self, *weights: np.ndarray):
+        self.weights = [constant(w) for w in weights]
+
+    def own(self) -> list[Value]:
+        return self.weights
+
+    def child(self, path: str, *rest: Any) -> Given:
+        return Given()
+
+
+def made(name: str, config: dict[str, Any], x: np.ndarray, *weights: np.ndarray) -> Any:
+    """What an old layer makes of x."""
+    layer = keras_model.Layer(name, "old", config, 2, Given(*weights), None)  # type: ignore[arg-type]
+    values = [constant(x)]
+    found = keras_layers.LAYERS[name](layer, values, keras_model.Call({}, values))
+    return [evaluate(v) for v in found] if isinstance(found, list) else evaluate(found)
+
+
+def sigmoid(a: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-a))
+
+
+def close(found: np.ndarray, wanted: np.ndarray) -> None:
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_dense_layers_of_keras_1() -> None:
+    x, w, v, b, c = normal(3, 4), normal(4, 4), normal(4, 4), normal(4), normal(4)
+    t = sigmoid(x @ v + c)
+    wanted = t * np.tanh(x @ w + b) + (1 - t) * x
+    close(made("Highway", {"activation": "tanh"}, x, w, v, b, c), wanted)
+    w, b = normal(5, 4, 3), normal(5, 3)
+    wanted = (np.einsum("ni,fio->nfo", x, w) + b).max(1)
+    close(made("MaxoutDense", {"units": 3, "nb_feature": 5}, x, w, b), wanted)
+    close(made("ThresholdedReLU", {"theta": 0.3}, x), np.where(x > 0.3, x, 0))
+
+
+@pytest.mark.parametrize("order", ["channels_last", "channels_first"])
+def test_locally_connected(order: str) -> None:
+    x, w, b = normal(2, 5, 6, 3), normal(2 * 5, 3 * 2 * 3, 4), normal(2, 5, 4)
+    first = order == "channels_first"
+    wanted = np.zeros((2, 2, 5, 4))
+    for i in range(2):
+        for j in range(5):
+            patch = x[:, 2 * i : 2 * i + 3, j : j + 2]
+            patch = (patch.transpose(0, 3, 1, 2) if first else patch).reshape(2, -1)
+            wanted[:, i, j] = patch @ w[5 * i + j] + b[i, j]
+    config = {
+        "filters": 4, "kernel_size": [3, 2], "strides": [2, 1], "data_format": order,
+        "padding": "valid", "activation": "linear",
+    }  # fmt: skip
+    if first:
+        found = made("LocallyConnected2D", config, x.transpose(0, 3, 1, 2), w, b.transpose(2, 0, 1))
+        found = found.transpose(0, 2, 3, 1)
+    else:
+        found = made("LocallyConnected2D", config, x, w, b)
+    close(found, wanted)
+
+
+def as_cudnn(kernel: np.ndarray, gates: int, recurrent: bool) -> np.ndarray:
+    """Keras' own rule, the other way round: each gate transposed, of kernels in their old shape."""
+    parts = np.split(kernel, gates, 1)
+    return np.concatenate([p.T if recurrent else p.T.reshape(p.shape) for p in parts], 1)
+
+
+def test_cudnn_layers() -> None:
+    x, k, r, b = normal(2, 5, 3), normal(3, 16), normal(4, 16), normal(32)
+    h = c = np.zeros((2, 4))
+    for t in range(5):
+        i, f, g, o = np.split(x[:, t] @ k + h @ r + b[:16] + b[16:], 4, 1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+    config = {"units": 4, "return_state": True}
+    weights = as_cudnn(k, 4, False), as_cudnn(r, 4, True), b
+    for found, wanted in zip(made("CuDNNLSTM", config, x, *weights), [h, h, c], strict=True):
+        close(found, wanted)
+    k, r, b = normal(3, 12), normal(4, 12), normal(24)
+    h = np.zeros((2, 4))
+    for t in range(5):
+        (xz, xr, xh), (hz, hr, hh) = (
+            np.split(a, 3, 1) for a in (x[:, t] @ k + b[:12], h @ r + b[12:])
+        )
+        z = sigmoid(xz + hz)
+        h = z * h + (1 - z) * np.tanh(xh + sigmoid(xr + hr) * hh)
+    weights = as_cudnn(k, 3, False), as_cudnn(r, 3, True), b
+    close(made("CuDNNGRU", {"units": 4}, x, *weights), h)
+
+
+def test_integer_lookup() -> None:
+    x = np.array([[12, 1138, 42], [42, 7, 9]], np.int32)
+    config: dict[str, Any] = {"vocabulary": [12, 36, 1138, 42], "num_oov_indices": 1}
+    np.testing.assert_array_equal(made("IntegerLookup", config, x), [[1, 3, 4], [4, 0, 0]])
+    config["mask_token"] = 9
+    np.testing.assert_array_equal(made("IntegerLookup", config, x), [[2, 4, 5], [5, 1, 0]])
+    config = {"vocabulary": [12, 36, 1138, 42], "num_oov_indices": 2}
+    np.testing.assert_array_equal(made("IntegerLookup", config, x), [[2, 4, 5], [5, 1, 1]])
+    config = {"vocabulary": [12, 36, 1138, 42], "output_mode": "count"}
+    wanted = [[0, 1, 0, 1, 1], [2, 0, 0, 0, 1]]
+    np.testing.assert_array_equal(made("IntegerLookup", config, x), wanted)
+    config = {"vocabulary": [12, 36, 1138, 42], "invert": True}
+    found = made("IntegerLookup", config, np.array([1, 3, 0], np.int32))
+    np.testing.assert_array_equal(found, [12, 1138, -1])
+
+
+# ---- what outlives a run, open sizes, errors -----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda: L.LSTM(5, stateful=True, return_sequences=True),
+        lambda: L.Bidirectional(L.GRU(4, stateful=True)),
+        lambda: L.RNN([L.LSTMCell(3), L.GRUCell(4)], stateful=True),
+        lambda: L.ConvLSTM1D(3, 3, stateful=True),
+    ],
+)
+def test_stateful_layers_go_on_where_they_were(layer: Any, folder: Path) -> None:
+    made_ = layer()
+    shape = (3, 6, 4) if "Conv" in type(made_).__name__ else (6, 4)
+    x = keras.Input(batch_shape=(2, *shape))
+    model = keras.Model(x, L.Dense(3)(made_(x)))
+    randomise(model, np.random.default_rng(0))
+    for v in model.weights:
+        if "rnn_state" in v.path:
+            v.assign(np.zeros(v.shape))
+    path = folder / f"{made_.name}.keras"
+    model.save(path)
+    graph = frontend.load(str(path)).graph
+    after = {name: state for name, (_, state) in graph.states.items()}
+    once = Graph(graph.sources, {**graph.outputs, **after}, {}, graph.dims)
+    states = {name: np.zeros(v.shape, np.float32) for name, (v, _) in graph.states.items()}
+    assert states
+    for _ in range(3):
+        feed = normal(2, *shape)
+        found = interpret(once, {graph.inputs[0].attrs["name"]: feed, **states})
+        states = {name: found[name] for name in states}
+        close(found[next(iter(graph.outputs))], keras.ops.convert_to_numpy(model(feed)))
+
+
+def open_jobs(folder: Path) -> list[Job]:
+    """Layers whose inputs have sizes that only a run knows."""
+    image, steps = (None, None, 3), (None, 4)
+    rows = {
+        "conv": (image, L.Conv2D(4, 3, strides=2, padding="same")),
+        "transposed": (image, L.Conv2DTranspose(4, 3, strides=2, padding="same")),
+        "separable": (image, L.SeparableConv2D(4, 3, padding="same", depth_multiplier=2)),
+        "pool": (image, L.AveragePooling2D(2)),
+        "max_pool": (image, L.MaxPooling2D(3, strides=2, padding="same")),
+        "global": (image, L.GlobalAveragePooling2D()),
+        "up": (image, L.UpSampling2D(2, interpolation="bilinear")),
+        "padding": (image, L.ZeroPadding2D(2)),
+        "resizing": (image, L.Resizing(5, 7)),
+        "group": (image, L.GroupNormalization(3)),
+        "lstm": (steps, L.Bidirectional(L.LSTM(3, return_sequences=True))),
+        "gru": (steps, L.GRU(3, go_backwards=True)),
+        "conv1d": (steps, L.Conv1D(5, 3, padding="causal")),
+        "distributed": (steps, L.TimeDistributed(L.Dense(3))),
+        "pooled": (steps, L.GlobalMaxPooling1D()),
+    }
+    out = []
+    for name, (shape, layer) in rows.items():
+        x = keras.Input(shape)
+        model = keras.Model(x, layer(x))
+        randomise(model, np.random.default_rng(1))
+        path = folder / f"open_{name}.keras"
+        model.save(path)
+        dims = {"h": (4, 16), "w": (4, 16)} if len(shape) == 3 else {f"{model.layers[0].name}.1": (2, 12)}
+        graph = frontend.load(str(path), dims).graph
+        sizes = {str(d.args[0]): n for d, n in zip(graph.dims, (10, 7))}
+        feed = normal(1, *(n for n, _ in zip((10, 7), range(len(shape) - 1))), shape[-1])
+        wanted = keras.ops.convert_to_numpy(model(feed))
+        given = {graph.inputs[0].attrs["name"]: feed}
+        out.append(Job(name, graph, given, {next(iter(graph.outputs)): wanted}, sizes=sizes))
+    return out
+
+
+def test_open_sizes(folder: Path) -> None:
+    jobs_ = open_jobs(folder)
+    assert not interpreted(jobs_)
+    problems = {}
+    for job_ in jobs_:  # sizes of one program have one value each
+        problems |= run_jobs([job_])
+    assert not problems
+
+
+def test_errors_say_what_is_wrong() -> None:
+    x = normal(2, 5)
+    with pytest.raises(UnsupportedError, match="'swoosh' is none of Keras' own"):
+        made("Activation", {"activation": "swoosh"}, x)
+    with pytest.raises(ModelError, match=r"weight 0 should have the shape \[5, 3\]"):
+        made("Dense", {"units": 3}, x, normal(4, 3), normal(3))
+    with pytest.raises(ModelError, match="0 weights found"):
+        made("Dense", {"units": 3}, x)
+    with pytest.raises(ModelError, match="4 axes expected"):
+        made("Conv2D", {"filters": 3, "kernel_size": 3}, x, normal(3, 3, 5, 3))
+    with pytest.raises(ModelError, match="groups"):
+        config = {"filters": 4, "kernel_size": 1, "groups": 3}
+        made("Conv1D", config, normal(1, 4, 6), normal(1, 2, 4))
+    with pytest.raises(UnsupportedError, match="lanczos9"):
+        config = {"height": 3, "width": 3, "interpolation": "lanczos9"}
+        made("Resizing", config, normal(1, 4, 4, 3))
+    with pytest.raises(UnsupportedError, match="MyCell"):
+        cells = [{"class_name": "MyCell", "config": {}}]
+        stack = {"class_name": "StackedRNNCells", "config": {"cells": cells}}
+        made("RNN", {"cell": stack}, normal(1, 4, 3))
