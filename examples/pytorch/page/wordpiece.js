@@ -6,7 +6,8 @@
  *
  * The text is cleaned, put into small letters without accents, and parted at white space,
  * punctuation and Chinese characters; of each word the longest pieces that the vocabulary has are
- * taken from the left (github.com/google-research/bert, tokenization.py says what is what).
+ * taken from the left (github.com/google-research/bert, tokenization.py says what is what). What looks
+ * like a special token, as [SEP], is text like any other.
  */
 
 const LONGEST_WORD = 100; // characters; a longer one is unknown
@@ -60,9 +61,10 @@ export function wordPiece(vocabulary) {
 /** Words, punctuation and Chinese characters, each alone. @param {string} text */
 function words(text) {
   // Control and format characters, and what could not be decoded, are nothing.
-  const clean = text.replace(/[\t\n\r]/g, ' ').replace(/[\0\ufffd\p{Cc}\p{Cf}\p{Co}\p{Cn}\p{Cs}]/gu, '');
-  const plain = clean.normalize('NFD').replace(/\p{Mn}/gu, '').toLowerCase();
+  const clean = text.replace(/[\t\n\r]/g, ' ').replace(/[\0\ufffd\p{Cc}\p{Cf}\p{Co}\p{Cs}]/gu, '');
+  const plain = clean.normalize('NFD').replace(/\p{Mn}/gu, '');
   let spaced = '';
-  for (const c of plain) spaced += PUNCTUATION.test(c) || CHINESE.test(c) ? ` ${c} ` : c;
+  // Each character for itself: a whole word would get a final sigma.
+  for (const c of plain) spaced += PUNCTUATION.test(c) || CHINESE.test(c) ? ` ${c} ` : c.toLowerCase();
   return spaced.split(/\s+/u).filter(Boolean);
 }
