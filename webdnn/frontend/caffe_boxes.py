@@ -119,8 +119,6 @@ def DetectionOutput(layer: Layer, *xs: Value) -> Value:
     for name, v in (("location", loc), ("confidence", conf), ("prior", prior)):
         if v.rank < 2:
             raise ModelError(f"{name} {type_text(v)}: at least two axes expected")
-    if prior.rank != 3 or prior.shape[:2] != (1, 2):
-        raise ModelError(f"priors [1, 2, boxes * 4] expected, found {type_text(prior)}")
     rows, count = ops.detection_output(
         loc,
         conf,

@@ -230,22 +230,25 @@ def detection_output(
     """Caffe SSD's DetectionOutput: (detections f32 [limit, 7], count i64 []).
 
     loc [N, P*4] (or [N, P*C*4] unless `share_location`), conf [N, P*C], prior [1, 2, P*4]: boxes,
-    then variances. A row is image, label, confidence, xmin, ymin, xmax, ymax, in the order of
-    Caffe: by image, then label, then confidence, best first. The first `count` rows are valid,
-    which may be none: Caffe itself would give one row of -1 then, OpenCV gives no row, and so do
-    we. Of each class only the `top_k` best enter the suppression; of each image the `keep_top_k`
-    best stay (-1: all), of equal confidences those of the lower label and the earlier. A
-    confidence must be greater than the threshold (None: all). `normalized`: coordinates are parts
-    of the image; else pixels, and the last one belongs to the box. Raises UnsupportedError for
-    shapes that do not fit.
+    then variances (which need not be there where offsets have them in themselves). A row is image,
+    label, confidence, xmin, ymin, xmax, ymax, in the order of Caffe: by image, then label, then
+    confidence, best first. The first `count` rows are valid, which may be none: Caffe itself would
+    give one row of -1 then, OpenCV gives no row, and so do we. Of each class only the `top_k` best
+    enter the suppression; of each image the `keep_top_k` best stay (-1: all), of equal confidences
+    those of the lower label and the earlier. A confidence must be greater than the threshold (None:
+    all). `normalized`: coordinates are parts of the image; else pixels, and the last one belongs to
+    the box. Raises UnsupportedError for shapes that do not fit.
     """
+    encoded = variance_encoded_in_target
     n, per_prior = loc.shape[0], num_classes if not share_location else 1
     loc, conf = reshape(loc, (n, -1)), reshape(conf, (n, -1))
-    prior = reshape(prior, (prior.shape[0], 2, -1, 4))
+    if prior.rank != 3 or prior.shape[0] != 1 or prior.shape[1] not in (2 - encoded, 2):
+        raise UnsupportedError(f"priors [1, 2, boxes * 4] expected, found {type_text(prior)}")
+    prior = reshape(prior, (1, prior.shape[1], -1, 4))
     count = prior.shape[2]
     wanted = {"loc": (loc, count * per_prior * 4), "conf": (conf, count * num_classes)}
     for name, (v, size) in wanted.items():
-        if not same(v.shape[1], as_dim(size)) or prior.shape[0] != 1:
+        if not same(v.shape[1], as_dim(size)):
             raise UnsupportedError(
                 f"detection_output: {name} {type_text(v)} does not fit {count} priors and "
                 f"{num_classes} classes: [{n}, {size}] expected"
@@ -263,10 +266,9 @@ def detection_output(
     offsets = transpose(reshape(loc, (n, count, per_prior, 4)), (0, 2, 1, 3))
     if not share_location and classes != num_classes:
         offsets = gather(offsets, at, 1)
-    base, variance = (reshape(slice_axis(prior, 1, k, 1), (count, 4)) for k in (0, 1))
-    boxes = decode_boxes(
-        offsets, base, None if variance_encoded_in_target else variance, code_type, clip
-    )
+    base = reshape(slice_axis(prior, 1, 0, 1), (count, 4))
+    variance = None if encoded else reshape(slice_axis(prior, 1, 1, 1), (count, 4))
+    boxes = decode_boxes(offsets, base, variance, code_type, clip)
     candidates = count if top_k < 0 else as_dim(minimum(lift(count), top_k))
     above = None if confidence_threshold is None else constant(confidence_threshold, "f32")
     order = arg_top_k(scores, candidates, 2, above=above)
