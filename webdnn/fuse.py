@@ -79,13 +79,23 @@ class Fusion:
                 if i in live:
                     self.users[i].append(v)
         self.rank = {v: k for k, v in enumerate(self.order)}
-        self.outputs = set(self.graph.results)
+        self.outputs = set(self.graph.outputs.values())
+        self.outputs |= {self._source(after) for _, after in self.graph.states.values()}
         self.regions: dict[Value, Region] = {}  # by sink
         self.region_of: dict[Value, Region] = {}
         self.stored: set[Value] = set()
         self._post = self._post_dominators()
         self._find_regions()
         self._choose_stored()
+
+    def _source(self, after: Value) -> Value:
+        """What must be stored for a state's value after the run: what it is a view of, if that is
+        stored anyway.
+        """
+        v = after
+        while v.op in ("reshape", "transpose", "slice") and v not in self.outputs:
+            (v,) = v.inputs
+        return v if v in self.outputs or v.node.op.kind == "opaque" else after
 
     # ---- regions ---------------------------------------------------------------------------------
 
@@ -327,7 +337,7 @@ class Fusion:
         reader = next((u for u in users if u.node.op.kind in ("template", "opaque")), None)
         if v in self.outputs:
             own = v in self.graph.outputs.values()
-            return "an output of the model" if own else "what a state is after the run"
+            return "an output of the model" if own else "a state after the run"
         if v in self.forced:
             return f"its users would read more buffers than {self.target} allows"
         if any(u.op == "concat" for u in users):
