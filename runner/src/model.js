@@ -259,7 +259,12 @@ export class Model {
     );
     const taken = Object.entries(this.#pixels(rest)).map(([name, value]) => [name, copied(value)]);
     const decoding = Promise.all(
-      files.map(async ({ name }) => [name, await decode(name, /** @type {Blob} */ (inputs[name]))]),
+      files.map(async (spec) => {
+        const picture = await decode(spec.name, /** @type {Blob} */ (inputs[spec.name]));
+        const pixels = copied(this.#pictures.read(spec, picture, this.#descriptor.dims));
+        picture.close();
+        return [spec.name, pixels];
+      }),
     ).then((pictures) => Object.fromEntries([...taken, ...pictures]));
     decoding.catch(() => {}); // reported when the run's turn comes, if it does
     return decoding;

@@ -195,6 +195,13 @@ export class Pictures {
     const drawable = DRAWABLE[type];
     if (drawable) return this.#draw(name, value, type, drawable);
     const { data, width, height, colorSpace, pixelFormat } = value ?? {};
+    if (isBlob(value)) {
+      throw new WebDNNError(
+        'option',
+        `input "${name}": a ${type} must be decoded first, which takes a moment: pass it to run(), ` +
+          'or what createImageBitmap makes of it to runSync()',
+      );
+    }
     const bytes = data instanceof Uint8Array || data instanceof Uint8ClampedArray;
     if (!['ImageData', 'Object'].includes(type) || width === undefined) {
       throw new WebDNNError('dtype', `input "${name}": expected ${EXPECTED}, found ${found(value)}`);

@@ -66,6 +66,10 @@ test('what is no picture is refused, numbers are none', async () => {
   for (const value of [new Uint32Array(4), { data: new Uint32Array(4), shape: [2, 2] }])
     assert.ok(isTensor(value));
   assert.ok(!isTensor(raster(1, 1, 0)));
+  assert.throws(() => new Pictures().read(input({}), new Blob(['a']), []), {
+    code: 'option',
+    message: /a Blob must be decoded first, .* pass it to run\(\)/,
+  });
   await assert.rejects(decode('x', new Blob(['a'])), { code: 'image', message: /needs a browser/ });
 });
 
