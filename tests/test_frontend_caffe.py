@@ -30,6 +30,7 @@ from tests.caffe_nets import (
 from tests.interpret import interpret
 from tests.jobs import Job, interpreted, run_jobs
 from tools import framework_tables
+from webdnn import passes
 from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from webdnn.frontend import Imported, format_of, load
 from webdnn.frontend.caffe_layers import LAYERS
@@ -363,6 +364,8 @@ def test_architectures(name: str) -> None:
     assert np.ptp(job.expected["prob"]) > 0.01
     found = interpret(job.graph, job.feeds, reading="numpy")
     assert not job.problem(found)
+    values = passes.run(job.graph, 0).values()
+    assert sum(v.op == "transpose" and not v.constant for v in values) == 1  # that of the input
 
 
 def test_layers_of_forks() -> None:
@@ -758,17 +761,23 @@ def test_sizes_can_be_changed() -> None:
         given(text, weights, depth=4)
 
 
-def test_a_batch_that_a_layer_rearranges_stays() -> None:
-    text = source("x", 6, 2, 3) + layer(
-        "r", "Reshape", "reshape_param { shape { dim: 3 dim: 2 dim: -1 } }"
-    )
-    imported = given(text)
+def test_a_batch_that_a_layer_works_along_stays() -> None:
+    x = source("x", 6, 2, 3)
+    body = "reshape_param { shape { dim: 3 dim: 2 dim: -1 } }"
+    imported = given(x + layer("r", "Reshape", body))
     assert imported.graph.outputs["r"].shape == (3, 2, 6)
-    assert any("stays 6 as declared, because layer 'r'" in n for n in imported.notes)
-    flexible = source("x", 6, 2, 3) + layer(
-        "r", "Reshape", "reshape_param { shape { dim: -1 dim: 6 } }"
-    )
-    assert given(flexible).graph.outputs["r"].shape == (1, 6)
+    expected = "the first axis stays 6 as declared, because layer 'r' (Reshape) works along it"
+    assert expected in imported.notes
+    body = "reshape_param { shape { dim: -1 dim: 6 } }"
+    assert given(x + layer("r", "Reshape", body)).graph.outputs["r"].shape == (1, 6)
+    body = "dummy_data_param { shape { dim: 6 dim: 2 dim: 3 } data_filler { value: 2 } }"
+    constant = layer("c", "DummyData", body, [])
+    imported = given(x + constant + layer("p", "Eltwise", "", ["x", "c"]))
+    assert imported.graph.outputs["p"].shape == (6, 2, 3)
+    planes = source("x", 3, 5, 5) + layer("f", "Flatten", "flatten_param { axis: 0 }")
+    assert given(planes).graph.outputs["f"].shape == (75,)
+    asked = given(x + layer("s", "Softmax", "softmax_param { axis: 0 }"), batch=4)
+    assert any("works along the first axis: check its top" in n for n in asked.notes)
 
 
 def test_notes_tell_what_was_not_understood() -> None:
@@ -808,12 +817,11 @@ def test_command_line(tmp_path: Path) -> None:
 
 
 def test_every_layer_is_tested() -> None:
-    """The table of layers and this file name the same types."""
-    text = Path(__file__).read_text() + "".join(p.read_text() for p in FIXTURES.glob("*.prototxt"))
-    elsewhere = {"ConvolutionDepthwise", "DepthwiseConv", "SoftmaxWithLossV2"}
-    assert not [
-        name for name in LAYERS if name not in elsewhere and not re.search(rf"\b{name}\b", text)
-    ]
+    """Each type of the table is named by tests of Caffe nets."""
+    files = [*FIXTURES.glob("*.prototxt"), *Path(__file__).parent.glob("test_*.py")]
+    text = "".join(p.read_text() for p in files if "affe" in p.read_text() or p.suffix != ".py")
+    names = set(LAYERS) - {"ConvolutionDepthwise", "DepthwiseConv", "SoftmaxWithLossV2"}
+    assert not [name for name in names if not re.search(rf"\b{name}\b", text)]
 
 
 def test_the_page_lists_every_layer() -> None:

@@ -201,6 +201,7 @@ class _Net:
     weights: Source | None
     text: Source
     notes: list[str] = field(default_factory=list)
+    fixed: set[str] = field(default_factory=set)  # blobs that are constants of more than one image
 
     def imported(self, dims: Dims) -> Imported:
         """The graph of the net, and what was decided."""
@@ -219,6 +220,7 @@ class _Net:
             self.notes.append(f"not used, hence left out: input {', '.join(unused)}")
         inputs = [i for i in inputs if i.name in used]
         constants = {name: value for name, value in constants.items() if name in used}
+        self.fixed = {name for name, v in constants.items() if v.rank and v.shape[0] != 1}
         self.check_bottoms(steps, {i.name for i in inputs} | set(constants))
         blobs = self.blobs(steps)
         self.guess_channels(inputs, steps, blobs)
@@ -430,7 +432,7 @@ class _Net:
             raise ModelError(f"{self.file}: the outputs need no input")
         size = inputs[0].shape[0] if inputs[0].shape else None
         asked = [k for k in dims if "batch".startswith(k.lower()) or k.lower() == "n"]
-        holder = _keeps_batch(steps)
+        holder = _keeps_batch(steps, self.fixed)
         notes = []
         batched = [i for i in inputs if len(i.shape) > 1 and i.shape[0] == size]
         timed = holder is not None and holder.type in ("LSTM", "RNN")  # the first axis is time
@@ -439,8 +441,10 @@ class _Net:
             notes.append(f"the prototxt declares a batch of {size}")
         if holder is not None and not asked and size is not None and size > 1:
             notes.append(
-                f"the first axis stays {size} as declared, because {holder.label} rearranges it"
+                f"the first axis stays {size} as declared, because {holder.label} works along it"
             )
+        if holder is not None and is_open and asked:
+            notes.append(f"{holder.label} works along the first axis: check its top")
         out = []
         for i in inputs:
             shape: list[int | str | None] = list(i.shape)
@@ -558,12 +562,17 @@ def _open(dims: Sequence[int]) -> list[int | None]:
     return [d if d > 0 else None for d in dims]
 
 
-def _keeps_batch(steps: Sequence[Step]) -> Step | None:
-    """The first layer that works along or rearranges the first axis: the batch is as declared."""
+def _keeps_batch(steps: Sequence[Step], fixed: set[str]) -> Step | None:
+    """The first layer that works along the first axis, so that the batch stays as declared.
+
+    fixed: the constants among the blobs, whose first axis is as it is.
+    """
     for s in steps:
+        if fixed.intersection(s.takes) or s.type == "Parameter":
+            return s
         m = s.message
-        key = {"Convolution": "convolution", "InnerProduct": "inner_product"}.get(
-            s.type, s.type.lower()
+        key = {"Convolution": "convolution", "Deconvolution": "convolution"}.get(
+            s.type, {"InnerProduct": "inner_product"}.get(s.type, s.type.lower())
         )
         p = m.child(f"{key}_param")
         axis = p.values("axis")[-1][0] if p.values("axis") else None
@@ -586,7 +595,10 @@ def _keeps_batch(steps: Sequence[Step]) -> Step | None:
             case "Reduction":
                 if axis in (None, 0):
                     return s
-            case "Tile" | "Softmax" | "ArgMax" | "Flatten" | "InnerProduct" | "Crop" | "Reverse":
+            case (
+                "Tile" | "Softmax" | "ArgMax" | "Flatten" | "InnerProduct" | "Crop" | "Reverse"
+                | "Convolution" | "Deconvolution"
+            ):  # fmt: skip
                 if axis == 0 or (s.type == "Reverse" and axis is None):
                     return s
             case "Scale" | "Bias":
