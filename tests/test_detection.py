@@ -409,7 +409,7 @@ def test_heads_and_regions_in_a_page(
     for k in chosen:
         feeds |= HEADS[k].inputs(k)
         pooled += HEADS[k].layer(k)
-    net = tmp_path / "net.prototxt"
+    net = tmp_path / "heads.prototxt"
     net.write_text(text_of(pooled, feeds))
     regions = opencv(text_of(layers, inputs), inputs, tmp_path)
     expected = {f"out{k}": jobs[k].expected[f"out{k}"] for k in chosen}
