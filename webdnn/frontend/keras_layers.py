@@ -58,10 +58,27 @@ def Dense(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     c = layer.config
     x = floating(tensor(layer, inputs))
     units = int(c["units"])
-    y = ops.matmul(x, weight(layer, 0, (x.shape[-1], units), x))
-    if c.get("use_bias", True):
+    kernel, bias = layer.weight(0), bool(c.get("use_bias", True))
+    if kernel.dtype == "i8":
+        y = _quantized(layer, x, ops.cast(kernel, x.dtype), weight(layer, 1 + bias, (units,), x))
+    else:
+        y = ops.matmul(x, weight(layer, 0, (x.shape[-1], units), x))
+    if bias:
         y = ops.add(y, weight(layer, 1, (units,), x))
     return activation(c.get("activation"), layer.version)(y)
+
+
+def _quantized(layer: Layer, x: Value, kernel: Value, scale: Value) -> Value:
+    """x by a kernel of 8-bit integers; x too is rounded to them, each row by its greatest."""
+    if not ops.same(kernel.shape[0], x.shape[-1]):
+        raise layer.error(f"a quantized kernel of {kernel.shape[0]} rows, but {type_text(x)}")
+    given = layer.config.get("quantization_config")
+    if isinstance(given, Mapping) and not (given.get("config") or {}).get("activation_quantizer"):
+        return ops.div(ops.matmul(x, kernel), scale)
+    top = ops.add(ops.reduce_max(ops.abs_(x), [-1]), 1e-7)
+    own = ops.div(constant(127.0, x.dtype), top)
+    rows = ops.clamp(ops.round_(ops.mul(x, own)), -127.0, 127.0)
+    return ops.div(ops.matmul(rows, kernel), ops.mul(scale, own))
 
 
 def EinsumDense(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
@@ -74,8 +91,8 @@ def EinsumDense(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
 
 def einsum_dense(layer: Layer, x: Value, equation: str, bias_axes: str | None) -> Value:
     """The product and the bias of an EinsumDense layer, whose weights these are."""
-    y = ops.einsum(equation, x, ops.cast(layer.weight(0), x.dtype))
-    return ops.add(y, ops.cast(layer.weight(1), x.dtype)) if bias_axes else y
+    y = ops.einsum(equation, x, weight(layer, 0, None, x))
+    return ops.add(y, weight(layer, 1, None, x)) if bias_axes else y
 
 
 def Embedding(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
@@ -83,7 +100,11 @@ def Embedding(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     at = ops.cast(tensor(layer, inputs), "i32")
     if c.get("mask_zero"):
         call.output_mask = ops.not_equal(at, 0)
-    return ops.gather(layer.weight(0, (int(c["input_dim"]), int(c["output_dim"]))), at, 0)
+    table = layer.weight(0, (int(c["input_dim"]), int(c["output_dim"])))
+    if table.dtype == "i8":
+        scale = layer.weight(1, (int(c["input_dim"]),))
+        table = ops.div(ops.cast(table, scale.dtype), ops.unsqueeze(scale, [1]))
+    return ops.gather(table, at, 0)
 
 
 def ReversibleEmbedding(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:

@@ -94,9 +94,15 @@ def channels(layer: Layer, x: Value) -> int:
     return c
 
 
-def weight(layer: Layer, k: int, shape: Sequence[Any], x: Value) -> Value:
+def weight(layer: Layer, k: int, shape: Sequence[Any] | None, x: Value) -> Value:
     """Weight number k of that shape, in x's dtype."""
-    return ops.cast(layer.weight(k, shape), x.dtype)
+    found = layer.weight(k, shape)
+    if found.dtype not in FLOATS:
+        raise layer.lacks(
+            f"its weights are quantized ({found.dtype}); Dense and Embedding in int8 are "
+            "supported. Save the model before it is quantized"
+        )
+    return ops.cast(found, x.dtype)
 
 
 def finish(layer: Layer, y: Value, k: int, size: int) -> Value:
