@@ -203,6 +203,13 @@ def test_applications(name: str, target: Target, tmp_path: Path) -> None:
     images = keras_models.photos(2, side, keras_models.BRIGHTEST.get(name, 1))
     (wanted,) = predict(model, [images])
     assert np.abs(wanted[0] - wanted[1]).max() > 0.2 * np.abs(wanted).max()
-    (output,) = frontend.load(model).graph.outputs
-    (given,) = (t.name for t in model.inputs)
-    compared(model, {given: images}, tmp_path, target, dims={"batch": 2}, expected={output: wanted})
+    graph = frontend.load(model).graph
+    (given,), (output,) = graph.inputs, graph.outputs
+    compared(
+        model,
+        {given.attrs["name"]: images},
+        tmp_path,
+        target,
+        dims={"batch": 2},
+        expected={output: wanted},
+    )

@@ -39,6 +39,8 @@ from .signature import Declared, Imported, finished, settle_inputs
 Handler = Callable[..., Nested]
 
 _REGISTERED: dict[str, Handler] = {}
+# What comes of a configuration in which things are not what they should be.
+_ODD = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 _PUBLIC = {
     "float32": "f32", "float16": "f16", "float64": "f64", "bfloat16": "f32", "bool": "bool",
     "int8": "i8", "uint8": "u8", "int16": "i16", "uint16": "u16",
@@ -88,20 +90,25 @@ def load(
     known (all are listed), DimensionError for an open dimension that is not given.
     """
     saved = read(model, weights)
-    plan = plan_of(saved.config, saved.version)
-    known = list(plan.everything())
-    _check_known(known)
+    try:
+        plan = plan_of(saved.config, saved.version)
+        known = list(plan.everything())
+        _check_known(known)
+        declared = [_declared(plan.layers[ref.layer]) for ref in plan.inputs]
+        names = _unique(plan.output_names)
+    except (*_ODD, RecursionError) as error:
+        raise ModelError(
+            "the model's configuration is not as Keras writes it "
+            f"({type(error).__name__}: {str(error)[:200]})"
+        ) from error
     notes = list(saved.notes)
-    declared = [_declared(plan.layers[ref.layer]) for ref in plan.inputs]
     inputs, symbols = settle_inputs(declared, dims or {}, notes)
     walker = _Walker(saved)
     given = [
         Tensor(ops.cast(v, "f32") if v.dtype in ("f16", "f64") else v) for v in inputs.values()
     ]
     found = walker.run(plan, saved.source, given, "")
-    outputs = {
-        name: t.value for name, t in zip(_unique(plan.output_names), leaves(found), strict=True)
-    }
+    outputs = {name: t.value for name, t in zip(names, leaves(found), strict=True)}
     graph = Graph(
         tuple(inputs.values()),
         outputs,
@@ -168,6 +175,11 @@ class _Walker:
             )  # fmt: skip
             positional, keywords = _filled(args, plan, done), _filled(kwargs, plan, done)
             done[at] = self._called(layer, positional, keywords, entry)
+            if entry.class_name == "MultiHeadAttention" and self.saved.version >= 3:
+                for r in _refs([args[:3], [kwargs.get(k) for k in ("query", "value", "key")]]):
+                    # Keras 3 takes the masks off the tensors themselves
+                    taken = done[r.layer, r.node]
+                    taken[r.tensor] = Tensor(taken[r.tensor].value)
             waiting.discard(at)
             for k, t in enumerate(done[at]):
                 name = layer.name + (f":{at[1]}" if at[1] else "") + (f".{k}" if k else "")
@@ -218,8 +230,8 @@ class _Walker:
             raise type(error)(f"layer {layer.name!r} ({layer.class_name}): {error}") from None
         except KeyError as error:
             raise layer.error(f"its configuration lacks {error}") from error
-        except (ValueError, TypeError, IndexError) as error:
-            raise layer.error(f"cannot be built: {error}") from error
+        except _ODD as error:
+            raise layer.error(f"cannot be built: {str(error)[:300]}") from error
 
 
 def _handler(class_name: str, name: str, operation: bool) -> Handler | None:

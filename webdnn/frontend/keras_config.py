@@ -52,7 +52,7 @@ class Entry:
     @property
     def model(self) -> bool:
         """Whether it is a model of layers."""
-        return "layers" in self.config
+        return isinstance(self.config.get("layers"), list)
 
 
 @dataclass
@@ -177,6 +177,9 @@ def _functional(class_name: str, config: Config, version: int) -> Plan:
     plan.outputs = _tensors(config["output_layers"], plan.layers)
     _count_from_zero(plan)
     plan.inputs = [r for r in leaves(plan.taken) if isinstance(r, Ref)]
+    lost = [r for r in [*leaves(plan.taken), *leaves(plan.outputs)] if not isinstance(r, Ref)]
+    if lost or not leaves(plan.outputs):
+        raise ModelError(f"model {plan.name!r} has inputs or outputs that are no tensors: {lost}")
     for ref in plan.inputs:
         if ref.layer not in plan.layers:
             raise ModelError(f"model {plan.name!r} lacks its input layer {ref.layer!r}")
@@ -268,6 +271,8 @@ def _input_of(first: Entry, config: Config, version: int) -> Config:
 def _entry(layer: Config, name: str, version: int) -> Entry:
     """A layer's row of a configuration."""
     config = layer["config"]
+    if not isinstance(config, (Mapping, list)):
+        raise ModelError(f"layer {layer.get('name') or name!r} has no configuration")
     if isinstance(config, list):  # a Sequential model of Keras 1 and 2
         config = {"layers": config}
     class_name = str(layer["class_name"]).rpartition(">")[2]  # tf.keras: package>class

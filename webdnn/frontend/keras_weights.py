@@ -65,34 +65,59 @@ class Tree:
         found = Tree(self.store, f"{self.path}/{path}".strip("/"), self.named, self.labels)
         if name is None or self.store.below(found.path):
             return found
-        if not self.labels:
-            self._label("layers")
-        elsewhere = self.labels.get(name, [])
-        if len(elsewhere) == 1:
-            found.path = elsewhere[0]
-        return found
+        return self._elsewhere(found, name)
 
     def layers(self, entries: Sequence[Entry]) -> list[Source]:
+        level = f"{self.path}/layers".strip("/")
+        groups = self.store.below(level)
+        here = {
+            name: g for g in groups if self.named and (name := self.store.label(f"{level}/{g}"))
+        }
+        classes = [snake_case(e.class_name) for e in entries if not e.operation]
+        numbered = {c: _of_class(c, groups) for c in classes}
         seen: Counter[str] = Counter()
-        here: dict[str, str] = {}
-        if self.named:
-            level = f"{self.path}/layers".strip("/")
-            for group in self.store.below(level):
-                if label := self.store.label(f"{level}/{group}"):
-                    here[label] = group
-        out: list[Source] = []
+        out: list[Tree | Nothing] = []
         for entry in entries:
             if entry.operation:
                 out.append(Nothing())
                 continue
             name = snake_case(entry.class_name)
-            group = name + (f"_{seen[name]}" if seen[name] else "")
+            k = seen[name]
             seen[name] += 1
-            path = f"layers/{here.get(entry.name, group)}"
-            if here and entry.name not in here:
-                path = f"layers/{entry.name}?"  # saved elsewhere
-            out.append(self.child(path, name=entry.name))
-        return out
+            if here:
+                group = here.get(entry.name, f"{entry.name}?")  # saved elsewhere
+            elif len(numbered[name]) == classes.count(name):
+                group = numbered[name][k]  # tf.keras leaves numbers out
+            else:
+                group = name + (f"_{k}" if k else "")
+            found = self.child(f"layers/{group}")
+            if not here and self.store.below(found.path):
+                self._remember(entry, found)
+            out.append(found)
+        return [
+            t if isinstance(t, Nothing) or self.store.below(t.path) else self._elsewhere(t, e.name)
+            for t, e in zip(out, entries, strict=True)
+        ]
+
+    def _elsewhere(self, missing: Tree, name: str) -> Tree:
+        """Weights that are saved at another place, where their layer came first."""
+        if not self.labels:
+            self._label("layers")
+        places = self.labels.get(name, [])
+        if len(places) == 1:
+            missing.path = places[0]
+        return missing
+
+    def _remember(self, entry: Entry, found: Tree) -> None:
+        """Where an old file, which does not name them, has a layer and what is inside of it."""
+        places = self.labels.setdefault(entry.name, [])
+        if found.path not in places:
+            places.append(found.path)
+        inner = entry.config.get("layer")
+        if entry.model:
+            found.layers([inside(entry, layer) for layer in entry.config["layers"]])
+        elif isinstance(inner, Mapping) and self.store.below(f"{found.path}/layer"):
+            self._remember(inside(entry, inner), found.child("layer"))
 
     def _label(self, path: str) -> None:
         for group in self.store.below(path):
@@ -262,6 +287,14 @@ def snake_case(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
+def _of_class(name: str, groups: Sequence[str]) -> list[str]:
+    """The groups of a class's layers in their order: dense, dense_1, ... dense_10."""
+    found = {g: re.fullmatch(rf"{re.escape(name)}(?:_(\d+))?", g) for g in groups}
+    return sorted(
+        (g for g, m in found.items() if m), key=lambda g: int((found[g] or [0, 0])[1] or 0)
+    )
+
+
 def _numbered(layers: Sequence[Any]) -> Iterator[tuple[str, Any]]:
     """The layers of a list with the names that Keras 3 gives them in paths."""
     seen: Counter[str] = Counter()
@@ -278,6 +311,8 @@ def in_order(keys: Iterable[str]) -> list[str]:
 
 def as_array(variable: Any) -> np.ndarray:
     """The array of a variable of any backend."""
+    if hasattr(variable, "detach"):  # a tensor of PyTorch
+        variable = variable.detach().cpu()
     return np.asarray(variable.numpy() if hasattr(variable, "numpy") else variable)
 
 
