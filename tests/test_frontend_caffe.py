@@ -780,6 +780,53 @@ def test_a_batch_that_a_layer_works_along_stays() -> None:
     assert any("works along the first axis: check its top" in n for n in asked.notes)
 
 
+def test_sequences_of_any_length() -> None:
+    """Time and batch of a recurrent net can be open: many short sequences or one long."""
+    text = source("ids", 5, 2) + source("going", 5, 2) + source("still", 2, 3)
+    text += source("h0", 1, 2, 4) + source("c0", 1, 2, 4)
+    text += layer("e", "Embed", "embed_param { num_output: 3 input_dim: 7 }", ["ids"])
+    bottoms = ["e", "going", "still", "h0", "c0"]
+    body = "recurrent_param { num_output: 4 expose_hidden: true }"
+    text += layer("l", "LSTM", body, bottoms, ["y", "h", "c"])
+    text += layer("d", "InnerProduct", "inner_product_param { num_output: 2 axis: 2 }", ["y"])
+    rng = np.random.default_rng(0)
+    shapes = {"e": [[7, 3], [3]], "l": [[16, 3], [16], [16, 3], [16, 4]], "d": [[2, 4], [2]]}
+    weights = random_weights(rng, shapes)
+    model = caffemodel(weights)
+    graph = load(text.encode(), {"time": (1, 9), "batch": (1, 3)}, weights=model).graph
+    e, (w, b, ws, r), d = weights["e"], weights["l"], weights["d"]
+
+    def expected(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        x = e[0][feeds["ids"].astype(int)] + e[1]
+        h, c = feeds["h0"][0], feeds["c0"][0]
+        ys = []
+        for t in range(len(x)):
+            going = feeds["going"][t][:, None]
+            gates = x[t] @ w.T + b + feeds["still"] @ ws.T + (h * going) @ r.T
+            i, f, o, g = np.split(gates, 4, 1)
+            i, f, o = (1 / (1 + np.exp(-v)) for v in (i, f, o))
+            c = f * c * going + i * np.tanh(g)
+            h = o * np.tanh(c)
+            ys.append(h)
+        return {"d": np.stack(ys) @ d[0].T + d[1], "h": h[None], "c": c[None]}
+
+    jobs = []
+    for t, n in ((1, 1), (5, 2), (9, 3)):
+        feeds = {
+            "ids": rng.integers(0, 7, (t, n)),
+            "going": rng.integers(0, 2, (t, n)),
+            "still": rng.normal(size=(n, 3)),
+            "h0": rng.normal(size=(1, n, 4)),
+            "c0": rng.normal(size=(1, n, 4)),
+        }
+        feeds = {name: a.astype("f") for name, a in feeds.items()}
+        sizes = {"time": t, "batch": n}
+        jobs.append(Job(f"{t} {n}", graph, feeds, expected(feeds), sizes=sizes))
+    assert not interpreted(jobs)
+    for job in jobs[1:]:
+        assert not run_jobs([job])
+
+
 def test_notes_tell_what_was_not_understood() -> None:
     text = source("x", 1, 2, 4, 4) + source("y", 1, 2)
     text += layer(

@@ -9,9 +9,7 @@ decides which layers are there in the TEST phase, what the inputs are, and walks
 order. Names of layers of version 1 (`layers { type: CONVOLUTION }`) are translated; layers of the
 caffemodel that the prototxt lacks are ignored, as Caffe does.
 
-A deploy file declares a batch (often 10), which a page seldom wants: the first axis of the inputs
-is the open dimension `batch`, 1 unless `dims` says otherwise, wherever no layer rearranges that
-axis. Other axes are as declared; `dims` may give an image another size (`h`, `w`, or INPUT.AXIS).
+Which sizes may be changed is in `caffe_axes`: the batch, which a page wants to be 1, images, time.
 
 Data layers become inputs, layers that only measure (losses, accuracy) are dropped, or replaced by
 what they compute from the prediction (softmax, sigmoid). Limits: nets of version 0 (before
@@ -37,13 +35,13 @@ from .. import ops
 from ..errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from ..graph import Graph, Value, constant, dims_of, type_text, upper
 from . import caffe_weights
+from .caffe_axes import Dims, Input, open_axes
 from .caffe_layer import LARGEST_CONSTANT, Layer
 from .caffe_layers import LAYERS, WEIGHTED
 from .caffe_phase import DATA, DROPPED, Step, steps_of
 from .caffe_text import Message, parse
-from .signature import Declared, Imported, finished, settle_inputs
+from .signature import Imported, finished, settle_inputs
 
-Dims = Mapping[str, int | tuple[int, int]]
 Source = str | os.PathLike[str] | bytes
 MOST_ELEMENTS = 2**30  # of a blob: what an array of 32-bit numbers may have in a page
 LARGEST_TEXT = 2**26  # bytes: no prototxt is longer, but a file of another kind may be
@@ -184,15 +182,6 @@ def _text(source: Source) -> str:
 
 
 @dataclass
-class _Input:
-    """A blob that the page gives, as declared: an axis that the prototxt leaves open is None."""
-
-    name: str
-    shape: list[int | None]
-    declared: bool = True  # by name, not by a layer that reads data
-
-
-@dataclass
 class _Net:
     """A net on its way to a graph."""
 
@@ -224,7 +213,9 @@ class _Net:
         self.check_bottoms(steps, {i.name for i in inputs} | set(constants))
         blobs = self.blobs(steps)
         self.guess_channels(inputs, steps, blobs)
-        declared, notes = self.declared(inputs, steps, dims)
+        if not inputs:
+            raise ModelError(f"{self.file}: the outputs need no input")
+        declared, notes = open_axes(inputs, steps, self.fixed, dims)
         scope, symbols = settle_inputs(declared, dims, self.notes)
         self.notes += notes
         graph_inputs = tuple(scope.values())
@@ -311,9 +302,9 @@ class _Net:
 
     def inputs(
         self, data: Sequence[Step], steps: Sequence[Step]
-    ) -> tuple[list[_Input], dict[str, Value]]:
+    ) -> tuple[list[Input], dict[str, Value]]:
         """The inputs that the file declares, and constants of DummyData layers."""
-        out = [_Input(name, shape) for name, shape in self.legacy_inputs()]
+        out = [Input(name, shape) for name, shape in self.legacy_inputs()]
         constants: dict[str, Value] = {}
         dummies = []
         for s in data:
@@ -322,7 +313,7 @@ class _Net:
                 continue
             shapes = self.data_shapes(s)
             named = s.type == "Input"
-            out += [_Input(top, list(shape), named) for top, shape in zip(s.tops, shapes)]
+            out += [Input(top, list(shape), named) for top, shape in zip(s.tops, shapes)]
         for s in dummies:
             shapes = self.data_shapes(s)
             fillers = s.message.child("dummy_data_param").children("data_filler")
@@ -331,7 +322,7 @@ class _Net:
                 kind = filler.string("type", "constant") if filler else "constant"
                 # A net that is fed by nothing else is fed by these, as in a benchmark of it.
                 if kind != "constant" or not any(i.name not in constants for i in out):
-                    out.append(_Input(top, list(shape), declared=False))
+                    out.append(Input(top, list(shape), declared=False))
                     continue
                 if math.prod(d or 1 for d in shape) > LARGEST_CONSTANT:
                     raise self.wrong(s, f"constant data of the shape {shape}")
@@ -411,7 +402,7 @@ class _Net:
         return [image, *([batch] for _ in s.tops[1:])]
 
     def guess_channels(
-        self, inputs: Sequence[_Input], steps: Sequence[Step], blobs: Mapping[str, Any]
+        self, inputs: Sequence[Input], steps: Sequence[Step], blobs: Mapping[str, Any]
     ) -> None:
         """The channels of a data layer that does not say: those of the filters it is fed to."""
         for i in inputs:
@@ -423,41 +414,6 @@ class _Net:
                         if len(found[0].shape) == 4:
                             i.shape[1] = found[0].shape[1] * groups
                             break
-
-    def declared(
-        self, inputs: Sequence[_Input], steps: Sequence[Step], dims: Dims
-    ) -> tuple[list[Declared], list[str]]:
-        """The inputs with what is open in them, and notes."""
-        if not inputs:
-            raise ModelError(f"{self.file}: the outputs need no input")
-        size = inputs[0].shape[0] if inputs[0].shape else None
-        asked = [k for k in dims if "batch".startswith(k.lower()) or k.lower() == "n"]
-        holder = _keeps_batch(steps, self.fixed)
-        notes = []
-        batched = [i for i in inputs if len(i.shape) > 1 and i.shape[0] == size]
-        timed = holder is not None and holder.type in ("LSTM", "RNN")  # the first axis is time
-        is_open = bool(batched) and (holder is None or (bool(asked) and not timed) or size is None)
-        if is_open and size is not None and size > 1 and not asked:
-            notes.append(f"the prototxt declares a batch of {size}")
-        if holder is not None and not asked and size is not None and size > 1:
-            notes.append(
-                f"the first axis stays {size} as declared, because {holder.label} works along it"
-            )
-        if holder is not None and is_open and asked:
-            notes.append(f"{holder.label} works along the first axis: check its top")
-        out = []
-        for i in inputs:
-            shape: list[int | str | None] = list(i.shape)
-            if is_open and any(i is b for b in batched):
-                shape[0] = "batch"
-            for axis in range(len(shape)):
-                keys = {f"{i.name}.{axis}", f"{i.name}_{axis}"}
-                if len(shape) == 4 and axis > 1:
-                    keys |= {"h", "height"} if axis == 2 else {"w", "width"}
-                if any(k in keys or k.lower() in keys for k in dims) and shape[axis] != "batch":
-                    shape[axis] = None
-            out.append(Declared(i.name, "f32", tuple(shape)))
-        return out, notes
 
     # ---- weights
 
@@ -560,57 +516,6 @@ class _Net:
 def _open(dims: Sequence[int]) -> list[int | None]:
     """A declared shape; a size of 0 or less is open."""
     return [d if d > 0 else None for d in dims]
-
-
-def _keeps_batch(steps: Sequence[Step], fixed: set[str]) -> Step | None:
-    """The first layer that works along the first axis, so that the batch stays as declared.
-
-    fixed: the constants among the blobs, whose first axis is as it is.
-    """
-    for s in steps:
-        if fixed.intersection(s.takes) or s.type == "Parameter":
-            return s
-        m = s.message
-        key = {"Convolution": "convolution", "Deconvolution": "convolution"}.get(
-            s.type, {"InnerProduct": "inner_product"}.get(s.type, s.type.lower())
-        )
-        p = m.child(f"{key}_param")
-        axis = p.values("axis")[-1][0] if p.values("axis") else None
-        match s.type:
-            case "LSTM" | "RNN" | "BatchReindex":
-                return s
-            case "Reshape":
-                dims = p.child("shape").values("dim")
-                whole = axis in (None, 0) and dims and dims[0][0] != 0
-                if whole and not _infers_batch(p):
-                    return s
-            case "Permute":
-                order = p.values("order")
-                if order and order[0][0] != 0:
-                    return s
-            case "Concat" | "Slice":
-                old = p.values("concat_dim" if s.type == "Concat" else "slice_dim")
-                if axis == 0 or (axis is None and old and old[-1][0] == 0):
-                    return s
-            case "Reduction":
-                if axis in (None, 0):
-                    return s
-            case (
-                "Tile" | "Softmax" | "ArgMax" | "Flatten" | "InnerProduct" | "Crop" | "Reverse"
-                | "Convolution" | "Deconvolution"
-            ):  # fmt: skip
-                if axis == 0 or (s.type == "Reverse" and axis is None):
-                    return s
-            case "Scale" | "Bias":
-                if axis == 0 and len(s.bottoms) == 1:
-                    return s
-    return None
-
-
-def _infers_batch(p: Message) -> bool:
-    """Whether a reshape of all axes leaves the number of images to be inferred: [-1, ...]."""
-    dims = [d for d, _ in p.child("shape").values("dim")]
-    return bool(dims) and dims[0] == -1 and not p.values("num_axes")
 
 
 def _needs_weights(s: Step) -> bool:
