@@ -295,12 +295,12 @@ def _caffe(model: _Model) -> Reference:
             f"OpenCV {cv2.__version__} no longer reads Caffe nets: "
             f"pip install 'opencv-python-headless<5'{_RECORDED}"
         )
-    from .frontend.caffe import _sources, _text
+    from .frontend.caffe import sources, text_of
     from .frontend.caffe_phase import DROPPED, steps_of
     from .frontend.caffe_text import parse
 
-    text, weights = _sources(model.source, model.weights)
-    prototxt = _text(text)
+    text, weights = sources(model.source, model.weights)
+    prototxt = text_of(text)
     try:
         net = cv2.dnn.readNetFromCaffe(
             np.frombuffer(prototxt.encode(), np.uint8),

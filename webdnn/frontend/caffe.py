@@ -87,16 +87,16 @@ def load(model: Source, dims: Dims | None = None, *, weights: Source | None = No
     ModelError for damaged files and weights that do not fit, UnsupportedError for layers that we
     lack, DimensionError for a dimension that is missing or unknown.
     """
-    text, blobs = _sources(model, weights)
+    text, blobs = sources(model, weights)
     name = str(text) if isinstance(text, str | os.PathLike) else "the prototxt"
-    net = parse(_text(text), name)
+    net = parse(text_of(text), name)
     return _Net(net, name, blobs, text).imported(dims or {})
 
 
 # ---- the files ----------------------------------------------------------------------------------
 
 
-def _sources(model: Source, weights: Source | None) -> tuple[Source, Source | None]:
+def sources(model: Source, weights: Source | None) -> tuple[Source, Source | None]:
     """(prototxt, weights), whichever way round they were given."""
     first = _kind(_head(model))
     if weights is None:
@@ -160,7 +160,7 @@ def _head(source: Source) -> bytes:
         raise ModelError(f"{source}: cannot be read: {error.strerror}") from None
 
 
-def _text(source: Source) -> str:
+def text_of(source: Source) -> str:
     """The prototxt; comments in other encodings than UTF-8 do no harm."""
     if not isinstance(source, bytes):
         path = Path(source)
@@ -601,4 +601,4 @@ def _check_arity(s: Step, bottoms: int) -> None:
         raise ModelError(f"{wanted} bottom{'' if low == 1 else 's'} expected, {bottoms} found")
 
 
-__all__ = ["load", "recognises"]
+__all__ = ["load", "recognises", "sources", "text_of"]
