@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from webdnn.check import _file_name, check, compare, still
-from webdnn.errors import WebDNNError
+from webdnn.check import _file_name, _recorded, check, compare, still
+from webdnn.errors import ModelError, WebDNNError
 from webdnn.frontend import load
-from webdnn.inputs import _evaluate, _random, table_sizes
+from webdnn.inputs import _evaluate, _random, default_sizes, table_sizes
+from webdnn.reference import Reference, recorded, reference
 
 
 def around(largest: float) -> np.ndarray:
@@ -173,3 +178,138 @@ def test_engine_that_lacks_a_target(tmp_path: Path) -> None:
         check(tmp_path / "any.onnx", targets=["webgpu"], browser="webkit")
     with pytest.raises(WebDNNError, match="variant relaxed: it runs plain"):
         check(tmp_path / "any.onnx", variants=["relaxed"], browser="webkit")
+
+
+# ---- references: every format in its own framework ----------------------------------------------
+
+
+def moved(with_framework: Reference, name: str, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """An input, and the only output that the framework makes of it; another input changes it."""
+    x = np.random.default_rng(0).random(shape, np.float32)
+    (y,), (z,) = (with_framework.run({name: v}).values() for v in (x, 1 - x))
+    assert not np.allclose(y, z)
+    return x, y
+
+
+def test_reference_of_onnx() -> None:
+    nodes = [
+        helper.make_node("Mul", ["x", "x"], ["square"]),
+        helper.make_node("Exp", ["square"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "exp",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [3])],
+    )
+    opset = helper.make_opsetid("", 17)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=8)
+    for source in (model, model.SerializeToString()):
+        found = reference(source, ["x"], ["y"])
+        x, y = moved(found, "x", (3,))
+        np.testing.assert_allclose(y, np.exp(x * x), rtol=1e-6)
+        assert found.name == "onnxruntime" and found.layers is not None
+        np.testing.assert_allclose(found.layers({"x": x})["square"], x * x, rtol=1e-6)
+        with pytest.raises(WebDNNError, match="onnxruntime cannot run the model on these inputs"):
+            found.run({"x": x[:2]})
+
+
+def test_reference_of_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+    table = torch.nn.Embedding(40, 3)
+    found = reference(table, ["input"], ["output"], example=torch.zeros(1, 4, dtype=torch.int64))
+    ids = np.array([[5, 39, 0, 7]])
+    np.testing.assert_array_equal(
+        found.run({"input": ids})["output"], table.weight.detach().numpy()[ids]
+    )
+    graph = load(table, {}, example=torch.zeros(1, 4, dtype=torch.int64)).graph
+    assert table_sizes(graph) == {"input": 40}
+
+
+def test_reference_of_keras(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras")
+    model = keras.Sequential([keras.Input((5,), name="x"), keras.layers.Dense(4, name="d")])
+    model.save(tmp_path / "model.keras")
+    weights, bias = (np.asarray(w) for w in model.get_weights())
+    for source in (tmp_path / "model.keras", model):
+        found = reference(source, ["x"], ["d"])
+        x, y = moved(found, "x", (2, 5))
+        np.testing.assert_allclose(y, x @ weights + bias, rtol=1e-5, atol=1e-6)
+        assert found.layers is not None and found.name.startswith("Keras 3")
+        np.testing.assert_allclose(found.layers({"x": x})["d"], y)
+
+
+def test_a_keras_file_that_keras_cannot_load(tmp_path: Path) -> None:
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    pytest.importorskip("keras")
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "old.h5", "w") as file:
+        config = {"class_name": "Sequential", "config": [{"class_name": "Ancient", "config": {}}]}
+        file.attrs["model_config"] = json.dumps(config)
+        file.attrs["keras_version"] = "1.2.2"
+        file.create_group("model_weights")
+    with pytest.raises(
+        ModelError, match=r"Keras 3.* cannot load this.*--expected OUTPUT=FILE"
+    ):
+        reference(tmp_path / "old.h5", ["x"], ["y"])
+
+
+CAFFE = """
+input: "data" input_shape { dim: 1 dim: 2 dim: 5 dim: 5 }
+layer { name: "pool" type: "Pooling" bottom: "data" top: "pool"
+  pooling_param { pool: MAX kernel_size: 3 stride: 2 } }
+layer { name: "leak" type: "ReLU" bottom: "pool" top: "pool" relu_param { negative_slope: 0.5 } }
+layer { name: "prob" type: "Softmax" bottom: "pool" top: "prob" }
+"""
+
+
+def test_reference_of_caffe(tmp_path: Path) -> None:
+    pytest.importorskip("cv2")
+    (tmp_path / "net.prototxt").write_text(CAFFE)
+    found = reference(tmp_path / "net.prototxt", ["data"], ["prob"])
+    x, _ = moved(found, "data", (1, 2, 5, 5))
+    windows = np.lib.stride_tricks.sliding_window_view(x - 0.5, (3, 3), (2, 3))[:, :, ::2, ::2]
+    pooled = windows.max((4, 5))
+    pooled = np.where(pooled < 0, pooled / 2, pooled)
+    wanted = np.exp(pooled) / np.exp(pooled).sum(1, keepdims=True)
+    np.testing.assert_allclose(found.run({"data": x - np.float32(0.5)})["prob"], wanted, rtol=1e-5)
+    assert found.layers is not None
+    layers = found.layers({"data": x - np.float32(0.5)})
+    np.testing.assert_allclose(layers["pool"], pooled, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("package", "source", "extra"),
+    [("onnxruntime", "net.onnx", "check"), ("cv2", "net.prototxt", "caffe")],
+)
+def test_a_framework_that_is_missing(
+    package: str, source: str, extra: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    (tmp_path / source).write_text(CAFFE if package == "cv2" else "\x08\x07")
+    with pytest.raises(WebDNNError, match=rf"pip install 'webdnn\[{extra}\]'.*--expected"):
+        reference(tmp_path / source, ["data"], ["prob"])
+
+
+def test_recorded_outputs_belong_to_their_inputs(tmp_path: Path) -> None:
+    np.save(tmp_path / "y.npy", around(1))
+    y = {"y": tmp_path / "y.npy"}
+    names = (["a", "b"], ["y", "z"])
+    with pytest.raises(WebDNNError, match=r"give them too: --input b=FILE\.npy$"):
+        _recorded(y, names, {"a": tmp_path / "a.npy"})
+    with pytest.raises(WebDNNError, match="--expected w: the model's outputs are y, z"):
+        _recorded({"w": tmp_path / "y.npy"}, names, {})
+    found = recorded(_recorded(y, names, dict.fromkeys("ab", tmp_path / "y.npy")))
+    np.testing.assert_array_equal(found.run({})["y"], around(1))
+
+
+def test_given_inputs_decide_the_sizes() -> None:
+    dims = [{"name": "h", "min": 4, "max": 40}, {"name": "n", "min": 1, "max": 9}]
+    signature = {"dims": dims, "inputs": [{"name": "x", "dtype": "float32", "shape": [1, "h"]}]}
+    assert default_sizes(signature) == [{"h": 4, "n": 1}, {"h": 23, "n": 5}]
+    x = np.zeros((1, 17), np.float32)
+    assert default_sizes(signature, {"x": x}) == [{"h": 17, "n": 1}, {"h": 17, "n": 5}]
+    assert default_sizes({**signature, "dims": dims[:1]}, {"x": x}) == [{"h": 17}]

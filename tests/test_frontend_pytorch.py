@@ -6,6 +6,7 @@ than the example, at sizes that the exporter has not seen.
 
 from __future__ import annotations
 
+import functools
 import io
 import sys
 import zipfile
@@ -399,28 +400,25 @@ def jobs(name: str) -> list[Job]:
     return out
 
 
-@pytest.fixture(scope="module")
-def built() -> dict[str, list[Job] | Exception]:
-    """Every case as jobs, or what went wrong with it."""
-    out: dict[str, list[Job] | Exception] = {}
-    for name in CASES:
-        try:
-            out[name] = jobs(name)
-        except Exception as error:
-            out[name] = error
-    return out
+@functools.cache
+def built(name: str) -> list[Job] | Exception:
+    """A case as jobs, or what went wrong with it."""
+    try:
+        return jobs(name)
+    except Exception as error:
+        return error
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_module(name: str, built: dict[str, list[Job] | Exception]) -> None:
-    found = built[name]
+def test_module(name: str) -> None:
+    found = built(name)
     if isinstance(found, Exception):
         raise found
     assert not interpreted(found)
 
 
-def test_modules_on_wasm(built: dict[str, list[Job] | Exception]) -> None:
-    every = [job for found in built.values() if isinstance(found, list) for job in found]
+def test_modules_on_wasm() -> None:
+    every = [job for name in CASES if isinstance(found := built(name), list) for job in found]
     assert len(every) >= len(CASES)
     assert not run_jobs(every)
 
