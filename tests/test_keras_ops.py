@@ -244,7 +244,8 @@ def test_operations_in_numpy(folder: Path) -> None:
 
 
 def test_operations_on_wasm(folder: Path) -> None:
-    assert not run_jobs(built(folder)[0])
+    # the plain functions of one or two tensors are compiled for every frontend in test_cases_wasm
+    assert not run_jobs([j for j in built(folder)[0] if j.name in MORE])
 
 
 # ---- TensorFlow's functions, against numpy -------------------------------------------------------

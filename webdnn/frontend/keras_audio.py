@@ -28,7 +28,8 @@ def _mel(hertz: np.ndarray) -> np.ndarray:
 def mel_matrix(bands: int, bins: int, rate: float, low: float, high: float) -> np.ndarray:
     """[bins, bands]: triangles on the mel scale of HTK, each with a peak of 1; no bin at 0 Hz."""
     at = _mel(np.linspace(0.0, rate / 2, bins)[1:])[:, None]
-    edges = np.linspace(_mel(np.float64(low)), _mel(np.float64(high)), bands + 2)
+    first, last = _mel(np.array([low, high]))
+    edges = np.linspace(first, last, bands + 2)
     left, centre, right = edges[:-2], edges[1:-1], edges[2:]
     rising, falling = (at - left) / (centre - left), (right - at) / (right - centre)
     return np.pad(np.maximum(0.0, np.minimum(rising, falling)), ((1, 0), (0, 0)))
