@@ -156,6 +156,50 @@ add("zoneout", lambda h, x: F.zoneout(h, x) * 2, n(3, 4), n(3, 4))
 add("fft", lambda a, b: F.fft((a, b)), n(3, 8), n(3, 8))
 add("ifft", lambda a, b: F.ifft((a, b)), n(3, 7), n(3, 7))
 
+# ---- numpy's functions, of arrays ---------------------------------------------------------------
+
+UNARY = """
+    absolute ceil cos exp floor isinf isnan log negative reciprocal rint sign sin sqrt square tanh
+    trunc
+"""
+BINARY = """
+    add arctan2 divide equal fmod greater greater_equal less less_equal maximum minimum multiply
+    not_equal power remainder subtract
+"""
+LOGIC = "logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor"
+for one in UNARY.split():
+    low = 0.1 if one in ("log", "reciprocal", "sqrt") else -3
+    add(f"numpy.{one}", lambda x, name=one: getattr(np, name)(x.array), u(3, 5, low=low, high=3),
+        constant=one.startswith("is"))  # fmt: skip
+for one in BINARY.split():
+    add(f"numpy.{one}", lambda x, y, name=one: getattr(np, name)(x.array, y.array),
+        u(3, 5, high=3), u(3, 5, high=2), constant=one.endswith("equal"))  # fmt: skip
+    add(f"numpy.{one}", lambda x, name=one: getattr(np, name)(x.array, 2), u(3, 5, high=4),
+        constant=one.endswith("equal"))  # fmt: skip
+for one in LOGIC.split():
+    add(f"numpy.{one}", lambda x, y, name=one: getattr(np, name)(x.array > 0, y.array > 0.2),
+        n(3, 5), n(3, 5))  # fmt: skip
+for one in LOGIC.split()[3:]:
+    add(f"numpy.{one}", lambda x, y, name=one: getattr(np, name)(x.array, y.array), ints(9, 4, 5),
+        ints(9, 4, 5))  # fmt: skip
+add("numpy.logical_not", lambda x: np.logical_not(x.array > 0.2), n(3, 5))
+add("numpy.invert", lambda x: ~(x.array > 0.2), n(3, 5))
+add("numpy.invert", lambda x: ~x.array, ints(9, 3, 5))
+add("numpy.where", lambda x, y: np.where((x.array < 0) | (y.array > 1), 0, x.array), n(3, 4),
+    n(3, 4))  # fmt: skip
+add("where", lambda x: F.where(x.array > 0, x, 0.2 * x), n(3, 4))
+add("arrays", lambda x: F.relu((x.array[:, ::2].astype("d").T.reshape(2, -1) / 3).astype("f")),
+    n(3, 4))  # fmt: skip
+add("arrays", lambda x: np.concatenate([x.array.mean(axis=1), np.max(x.array, 0)]) * 2, n(3, 4))
+add("arrays", lambda x: np.stack([x.array.sum(0), np.argmax(x.array, axis=0)]) * 2, n(3, 4))
+add("arrays", lambda x: ((x.array > 0).sum(1), (x.array > 0).mean(0) * 2, (x.array > 0).sum()),
+    n(4, 9), constant=True)  # fmt: skip
+add("arrays", lambda i, j: i.array == j.array, ints(3, 4, 5),
+    ints(3, 4, 5))  # fmt: skip
+add("arrays", lambda i, w: F.embed_id(np.where(i.array == 3, 0, i.array), w), ints(5, 2, 6),
+    p=[n(5, 3)])  # fmt: skip
+
+
 # ---- reductions and products --------------------------------------------------------------------
 
 for one in ("sum", "mean", "max", "min", "prod"):

@@ -153,6 +153,8 @@ class Arguments:
 
     def __init__(self, model: Any, example: Any):
         self.leaves: list[Leaf] = []
+        self.variables = True  # arithmetic of Variables is chainer's, of arrays numpy's
+        self.settled = False  # whether a run has shown which of them the chain takes
         call = type(model).__dict__.get("__call__") or getattr(type(model), "forward", None)
         call = call or type(model).__call__
         parameters = list(inspect.signature(call).parameters.values())[1:]
@@ -224,6 +226,32 @@ class Arguments:
             **{name: spec(given) for name, spec in self.named.items()},
         )
 
+    def record(
+        self,
+        model: Any,
+        arrays: Sequence[np.ndarray],
+        seed: int = 0,
+        values: dict[Ref, np.ndarray] | None = None,
+    ) -> Trace:
+        """A run of the chain on Variables or, if it does not take them, on arrays."""
+
+        def run(variables: bool) -> Trace:
+            call = lambda given: self.call(model, given, variables)  # noqa: E731
+            return record(model, call, arrays, seed, values)
+
+        try:
+            trace = run(self.variables)
+        except ChainError as error:
+            if self.settled:
+                raise
+            try:
+                trace = run(False)
+            except ChainError:
+                raise error from None
+            self.variables = False
+        self.settled = True
+        return trace
+
     def declared(self, dims: Mapping[str, Any], batch: bool) -> list[Declared]:
         """The inputs; only axes that a key of `dims` can mean are open, and the batch."""
         keys = {str(k) for k in dims}
@@ -274,6 +302,21 @@ def _varied(array: np.ndarray, seed: int) -> np.ndarray:
     return np.ascontiguousarray(other.astype(array.dtype))
 
 
+def computed(
+    model: Any, example: Any, arrays: Mapping[str, np.ndarray]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What the chain itself computes of other inputs than the example's: (outputs, inner values).
+
+    Both by the names that they have in the imported graph. The chain stays as it is.
+    """
+    arguments = Arguments(model, example)
+    values: dict[Ref, np.ndarray] = {}
+    given = [np.asarray(arrays[leaf.name]) for leaf in arguments.leaves]
+    trace = arguments.record(model, given, 0, values)
+    outputs = {name: values[ref] for name, ref in trace.outputs.items()}
+    return outputs, {name: values[ref] for ref, name in trace.names().items() if ref in values}
+
+
 # ---- the import ----------------------------------------------------------------------------------
 
 
@@ -314,14 +357,12 @@ def _runs(
 ) -> Runs:
     """Run the chain at the settled sizes on two inputs, and at others if sizes are open."""
 
-    variables = True  # arithmetic of Variables is chainer's, of arrays numpy's
-
     def trace(sizes: Mapping[str, int], seed: int = 0) -> Trace:
         shapes = [[size_at(d, sizes) for d in v.shape] for v in values]
         arrays = [_resized(leaf.array, s) for leaf, s in zip(arguments.leaves, shapes)]
         if seed:
             arrays = [_varied(a, seed) for a in arrays]
-        return record(model, lambda: arguments.call(model, arrays, variables), arrays, seed)
+        return arguments.record(model, arrays, seed)
 
     base = {}
     for s in symbols:
@@ -333,14 +374,7 @@ def _runs(
             if d is s
         )
         base[name] = min(max(found, low, 2), high)
-    try:
-        traces, sizes = [trace(base)], [base]
-    except ChainError as error:
-        variables = False  # a chain may want arrays
-        try:
-            traces, sizes = [trace(base)], [base]
-        except ChainError:
-            raise error from None
+    traces, sizes = [trace(base)], [base]
     failed = ""
     for candidate in _other_sizes(symbols, base, upper):
         if len(traces) == 4 + upper:
@@ -398,6 +432,7 @@ class Builder:
         self.values: dict[Ref, Value] = {Ref("input", (i,)): v for i, v in enumerate(inputs)}
         self.names: dict[str, Value] = {v.attrs["name"]: v for v in inputs}
         self.contents: list[str] = []
+        self.labels = runs.first.names()
 
     def graph(self, symbols: Sequence[Expr], name: str) -> Graph:
         """The graph of the runs' outputs."""
@@ -406,7 +441,7 @@ class Builder:
             if ref.kind == "const":
                 raise UnsupportedError(
                     f"the chain's output {output!r} is not the result of one of chainer's "
-                    "functions: it is computed by numpy, or from .array"
+                    "functions, or of numpy's that are recorded"
                 )
         needed = self._needed()
         self._check_functions(needed)
@@ -450,7 +485,7 @@ class Builder:
             times = f", {len(calls)} times" if calls[1:] else ""
             why = REFUSED.get(function)
             lines.append(f"  {function}{where}{times}" + (f": {why}" if why else ""))
-            own |= "." in function
+            own |= "." in function and not function.startswith("numpy.")
         text = "functions of the chain that are not supported:\n" + "\n".join(lines)
         if own:
             text += (
@@ -528,11 +563,7 @@ class Builder:
             raise UnsupportedError(f"{call.label}: its result has dtype {call.results[j][1]}")
         value = ops.cast(value, dtype)
         self.values[Ref("call", (k, j))] = value
-        base = f"{call.link}/{call.function}" if call.link else call.function
-        name, n = base, 2
-        while name in self.names:
-            name, n = f"{base}_{n}", n + 1
-        self.names[name] = value
+        self.names.setdefault(self.labels[Ref("call", (k, j))], value)
 
 
-__all__ = ["Imported", "load", "recognises"]
+__all__ = ["Imported", "computed", "load", "recognises"]

@@ -20,7 +20,7 @@ import numpy as np
 
 from .. import ops
 from ..expr import Dim, lift
-from ..graph import FROM_NUMPY, Value, as_dim, constant
+from ..graph import FLOATS, FROM_NUMPY, Value, as_dim, constant
 from . import chainer_arrays, chainer_layers
 from .chainer_arrays import axes_of
 
@@ -227,27 +227,36 @@ def Where(x: Value, y: Value, *, condition: Value) -> Value:
 # ---- reductions ---------------------------------------------------------------------------------
 
 
+def _numbers(x: Value) -> Value:
+    return ops.cast(x, "i32") if x.dtype == "bool" else x
+
+
 def Sum(x: Value, *, axis: Attr, keepdims: bool) -> Value:
+    x = _numbers(x)
     axes = axes_of(x, axis)
     return without(ops.reduce_sum(x, axes) if axes else x, axes, keepdims)
 
 
 def Mean(x: Value, *, axis: Attr, keepdims: bool) -> Value:
+    x = x if x.dtype in FLOATS else ops.cast(x, "f32")
     axes = axes_of(x, axis)
     return without(ops.reduce_mean(x, axes) if axes else x, axes, keepdims)
 
 
 def Max(x: Value, *, axis: Attr, keepdims: bool) -> Value:
+    x = _numbers(x)
     axes = axes_of(x, axis)
     return without(ops.reduce_max(x, axes) if axes else x, axes, keepdims)
 
 
 def Min(x: Value, *, axis: Attr, keepdims: bool) -> Value:
+    x = _numbers(x)
     axes = axes_of(x, axis)
     return without(ops.reduce(x, "min", axes) if axes else x, axes, keepdims)
 
 
 def Prod(x: Value, *, axis: Attr, keepdims: bool) -> Value:
+    x = _numbers(x)
     axes = axes_of(x, axis)
     return without(ops.reduce(x, "prod", axes) if axes else x, axes, keepdims)
 
@@ -266,6 +275,7 @@ def ArgMin(x: Value, *, axis: int | None) -> Value:
 
 
 def _arg(x: Value, axis: int | None, monoid: str) -> Value:
+    x = _numbers(x)
     if axis is None:
         x, axis = ops.reshape(x, (x.size,)), 0
     at = axis % x.rank
@@ -427,6 +437,52 @@ def LocalResponseNormalization(x: Value, *, n: int, k: float, alpha: float, beta
     return ops.transpose(y, (0, x.rank - 1, *range(1, x.rank - 1)))
 
 
+# ---- numpy's functions, where a chain uses arrays -----------------------------------------------
+
+
+def _truths(op: Callable[..., Value]) -> Callable[..., Value]:
+    return lambda *xs: op(*(ops.cast(x, "bool") for x in xs))
+
+
+def _bits(truths: Callable[..., Value], bits: Callable[..., Value]) -> Callable[..., Value]:
+    return lambda *xs: (truths if xs[0].dtype == "bool" else bits)(*xs)
+
+
+# Elementwise functions: operands are cast to the dtype in which numpy computes.
+UFUNCS: Mapping[str, Callable[..., Value]] = {
+    "absolute": ops.abs_, "add": ops.add, "arctan2": ops.atan2_, "bitwise_and":
+    _bits(ops.logical_and, ops.bit_and), "bitwise_or": _bits(ops.logical_or, ops.bit_or),
+    "bitwise_xor": _bits(ops.logical_xor, ops.bit_xor), "ceil": ops.ceil_, "cos": ops.cos_,
+    "divide": ops.div, "equal": ops.equal, "exp": ops.exp_, "floor": ops.floor_, "fmod": ops.fmod,
+    "greater": ops.greater, "greater_equal": ops.greater_equal, "invert":
+    _bits(ops.logical_not, ops.bit_not), "isinf": ops.is_inf, "isnan": ops.is_nan, "less": ops.less,
+    "less_equal": ops.less_equal, "log": ops.log_, "logical_and": _truths(ops.logical_and),
+    "logical_not": _truths(ops.logical_not), "logical_or": _truths(ops.logical_or), "logical_xor":
+    _truths(ops.logical_xor), "maximum": ops.max_, "minimum": ops.min_, "multiply": ops.mul,
+    "negative": ops.neg, "not_equal": ops.not_equal, "power": ops.pow_, "reciprocal":
+    ops.reciprocal, "remainder": ops.mod, "rint": ops.round_, "sign": ops.sign_, "sin": ops.sin_,
+    "sqrt": ops.sqrt_, "square": Square, "subtract": ops.sub, "tanh": ops.tanh_, "trunc":
+    ops.trunc_, "where": ops.where,
+}  # fmt: skip
+
+
+def _ufunc(name: str) -> Callable[..., Value]:
+    def function(*xs: Value, dtype: str) -> Value:
+        to = FROM_NUMPY[dtype]
+        if name == "where":
+            return ops.where(ops.cast(xs[0], "bool"), *(ops.cast(x, to) for x in xs[1:]))
+        return UFUNCS[name](*(ops.cast(x, to) for x in xs))
+
+    return function
+
+
+def _joined(function: Callable[..., Value]) -> Callable[..., Value]:
+    def join(*xs: Value, axis: int, dtype: str) -> Value:
+        return function(*(ops.cast(x, FROM_NUMPY[dtype]) for x in xs), axis=axis)
+
+    return join
+
+
 # ---- the registry -------------------------------------------------------------------------------
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
@@ -438,8 +494,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Mul": ops.mul, "Neg": ops.neg, "PowVarVar": ops.pow_, "ReLU": ops.relu,
     "Sigmoid": ops.sigmoid, "Sin": ops.sin_, "Sinh": ops.sinh_, "Sqrt": ops.sqrt_, "Sub": ops.sub,
     "Tan": ops.tan_, "Tanh": ops.tanh_,
-    "ceil": ops.ceil_, "fix": ops.trunc_, "floor": ops.floor_, "sign": ops.sign_,
-}  # fmt: skip
+    "fix": ops.trunc_, "numpy.concatenate": _joined(chainer_arrays.Concat),
+    "numpy.stack": _joined(chainer_arrays.Stack),
+} | {f"numpy.{name}": _ufunc(name) for name in UFUNCS}  # fmt: skip
 for _module in (globals(), vars(chainer_arrays), vars(chainer_layers)):
     FUNCTIONS |= {
         name: fn

@@ -1,17 +1,17 @@
 """What a chain calls while it runs, and several such runs read as one with open sizes.
 
-    trace = record(chain, lambda: chain(x), [x])
+    trace = record(chain, lambda arrays: chain(*arrays), [x])
     trace.calls[0].function, trace.calls[0].inputs
     ('ReLU', (Ref(kind='input', at=(0,)),))
 
 A trace lists the functions that were called, in order: with what they were constructed with, and
 where each of their arrays came from. Arrays are recognised by identity, so `x.array` handed on, or
-`no_backprop_mode`, hide nothing. What is computed from the inputs by numpy instead is a new array:
-it would be frozen into the model. `merged` finds that out by comparing two runs on different
-inputs, and finds the sizes that follow an open dimension by comparing runs at different sizes.
+`no_backprop_mode`, hide nothing; elementwise arithmetic of numpy's with them is recorded too
+(`chainer_numpy`). What is computed from the inputs in yet another way is a new array: it would be
+frozen into the model. `Runs` finds that out by comparing two runs on different inputs, and finds
+the sizes that follow an open dimension by comparing runs at different sizes.
 
-N-step recurrent networks are one call, `NStep`, where chainer runs a loop over the steps; so are
-`floor`, `ceil`, `fix` and `sign`, which chainer computes without a function.
+N-step recurrent networks are one call, `NStep`, where chainer runs a loop over the steps.
 
 Limits: as in every trace, Python's own decisions are those of the example. A decision that depends
 on the values or the sizes makes the runs differ, and is an error.
@@ -19,13 +19,11 @@ on the values or the sizes makes the runs differ, and is an error.
 
 from __future__ import annotations
 
-import importlib
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -36,9 +34,9 @@ from ..errors import ModelError, UnsupportedError
 from ..expr import Dim, Expr, lift
 from ..expr import evaluate as size_at
 from ..graph import Value, as_dim, constant
+from .chainer_numpy import plain, recorded_arrays
 
 Sizes = Mapping[str, int]
-NUMPY_FUNCTIONS = ("ceil", "fix", "floor", "sign")  # chainer computes them without a function
 
 
 @dataclass(frozen=True)
@@ -84,6 +82,18 @@ class Trace:
     constants: list[np.ndarray]
     outputs: dict[str, Ref]
 
+    def names(self) -> dict[Ref, str]:
+        """A name for each result: link and function, numbered where that is not enough."""
+        found: dict[Ref, str] = {}
+        taken: dict[str, int] = {}
+        for k, call in enumerate(self.calls):
+            base = f"{call.link}/{call.function}" if call.link else call.function
+            for j in range(len(call.results)):
+                taken[base] = taken.get(base, 0) + 1
+                number = f"_{taken[base]}" if taken[base] > 1 else ""
+                found[Ref("call", (k, j))] = f"{base}{number}"
+        return found
+
 
 class ChainError(ModelError):
     """The chain itself raised an error."""
@@ -92,7 +102,7 @@ class ChainError(ModelError):
 class Recorder:
     """What is known while a chain runs."""
 
-    def __init__(self, link: Any, inputs: Sequence[np.ndarray]):
+    def __init__(self, link: Any):
         self.calls: list[Call] = []
         self.constants: list[np.ndarray] = []
         self.known: dict[int, Ref] = {}
@@ -101,8 +111,30 @@ class Recorder:
         self.paths = {id(part): name.strip("/") for name, part in link.namedlinks()}
         self.within: list[str] = []
         self.link = link
-        for i, array in enumerate(inputs):
-            self.learn(array, Ref("input", (i,)))
+        self.arrays = recorded_arrays(self.tell)
+
+    def recorded(self, array: np.ndarray, ref: Ref) -> np.ndarray:
+        """A view of an array that tells what numpy does with it."""
+        view = self.view(array)
+        self.learn(view, ref)
+        return view
+
+    def view(self, array: Any) -> np.ndarray:
+        """The same elements as an array that is recorded and cannot be written to."""
+        view = np.asarray(array).view(self.arrays)
+        view.flags.writeable = False
+        return view
+
+    def tell(
+        self, function: str, attrs: Mapping[str, Any], inputs: Sequence[Any], result: Any
+    ) -> Any:
+        """Note what numpy computed, unless it is part of a function; the result is recorded."""
+        if self.depth:
+            return result
+        view = self.view(result)
+        given = [i if isinstance(i, np.ndarray) else np.asarray(i) for i in inputs]
+        self.record(function, attrs, given, [view])
+        return view
 
     def learn(self, array: Any, ref: Ref) -> None:
         """From now on this array is what `ref` says."""
@@ -124,7 +156,7 @@ class Recorder:
             found = self.known.get(id(array))
         if found is None:
             found = Ref("const", (len(self.constants),))
-            self.constants.append(np.array(array))
+            self.constants.append(np.array(plain(array)))
             self.learn(array, found)
         return found
 
@@ -191,20 +223,31 @@ def named_arrays(link: Any) -> Iterator[tuple[str, np.ndarray]]:
                 yield f"{path}/{name}".strip("/"), value
 
 
-def record(link: Any, run: Callable[[], Any], inputs: Sequence[np.ndarray], seed: int = 0) -> Trace:
+def record(
+    link: Any,
+    run: Callable[[list[np.ndarray]], Any],
+    inputs: Sequence[np.ndarray],
+    seed: int = 0,
+    values: dict[Ref, np.ndarray] | None = None,
+) -> Trace:
     """Run a chain in test mode and note what it calls. The chain's state is as before afterwards.
 
-    inputs: the arrays that `run` hands to the chain. seed: of numpy's random numbers. Raises
-    ChainError with what the chain raised, and ModelError where an output is not computed by it.
+    run: hands arrays to the chain, which stand for `inputs`. seed: of numpy's random numbers.
+    values: is filled with every array. Raises ChainError with what the chain raised, and ModelError
+    where it returns no arrays.
     """
-    recorder = Recorder(link, inputs)
+    recorder = Recorder(link)
+    given = [recorder.recorded(a, Ref("input", (i,))) for i, a in enumerate(inputs)]
     before = [(part, dict(part.__dict__)) for part in link.links()]
     random = np.random.get_state()
     np.random.seed(seed)
     try:
         with _hooked(recorder):
-            returned = run()
+            returned = run(given)
         outputs = {name: recorder.ref(v) for name, v in flat_outputs(returned)}
+        if values is not None:
+            alive = (a for a in recorder.alive if isinstance(a, np.ndarray))
+            values.update((recorder.known[id(a)], plain(a)) for a in alive)
     except ModelError:
         raise
     except Exception as error:
@@ -230,7 +273,7 @@ def flat_outputs(returned: Any, name: str = "") -> Iterator[tuple[str, Any]]:
         single = len(returned) == 1
         for k, value in enumerate(returned):
             yield from flat_outputs(value, name if single else f"{name or 'output'}_{k}")
-    elif isinstance(returned, np.ndarray) or hasattr(returned, "creator_node"):
+    elif isinstance(returned, (np.ndarray, np.generic)) or hasattr(returned, "creator_node"):
         yield name or "output", returned
     elif returned is not None:
         raise ModelError(
@@ -255,22 +298,21 @@ def _hooked(recorder: Recorder) -> Iterator[None]:
             return apply(node, inputs)  # Forget calls a Python function: what that calls counts
         attrs = dict(vars(function))
         with recorder.inside():
-            outputs = apply(node, inputs)
-        indices = [function.indexes] if attrs.get("return_indices") else []
+            outputs = apply(node, tuple(map(unrecorded, inputs)))
+        for y in outputs:
+            y.array = recorder.view(y.array)
+        indices = []
+        if attrs.get("return_indices"):
+            indices = [recorder.view(function.indexes)]
+            function.indexes = indices[0]
         recorder.record(function_name(type(function)), attrs, inputs, [*outputs, *indices])
         return outputs
 
-    def by_numpy(name: str) -> Any:
-        """What such a function's module asks for numpy: its one function, which is recorded."""
-        compute = getattr(np, name)
-
-        def call(x: Any) -> Any:
-            y = np.asarray(compute(x))
-            if not recorder.depth:
-                recorder.record(name, {}, [x], [y])
-            return y
-
-        return SimpleNamespace(get_array_module=lambda *_: SimpleNamespace(**{name: call}))
+    def unrecorded(v: Any) -> Any:
+        """A function's input as it would be without a recorder."""
+        if isinstance(v, chainer.Variable):
+            return chainer.Variable(plain(v.array)) if isinstance(v.array, recorder.arrays) else v
+        return plain(v)
 
     link_call, loop = NStepRNNBase._call, n_step_rnn.n_step_rnn_impl
 
@@ -332,9 +374,6 @@ def _hooked(recorder: Recorder) -> Iterator[None]:
         stack.enter_context(patch.object(chainer.FunctionNode, "apply", recorded_apply))
         stack.enter_context(patch.object(NStepRNNBase, "_call", link_steps))
         stack.enter_context(patch.object(n_step_rnn, "n_step_rnn_impl", loop_steps))
-        for name in NUMPY_FUNCTIONS:
-            module = importlib.import_module(f"chainer.functions.math.{name}")
-            stack.enter_context(patch.object(module, "backend", by_numpy(name)))
         stack.enter_context(np.errstate(all="ignore"))
         stack.enter_context(Path_())
         yield
@@ -390,8 +429,8 @@ class Runs:
                 if a.shape != b.shape or a.dtype != b.dtype or not _equal(a, b):
                     raise UnsupportedError(
                         f"{self._user(k)}: an array that it takes was computed from the inputs "
-                        "outside of chainer's functions (by numpy, or from .array), or is random. "
-                        "It would be frozen to what the example gives; use chainer.functions"
+                        "in a way that is not recorded, or is random. It would be frozen to what "
+                        "the example gives; use chainer.functions"
                     )
             for call, other in zip(self.first.calls, self.other.calls):
                 for name, given in call.attrs.items():
