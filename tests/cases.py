@@ -1589,3 +1589,38 @@ def nms_then_roi_align(n: Net) -> Any:
     y = n.RoiAlign(n.x(1, 4, 13, 15), rois, at, output_height=4, output_width=4, sampling_ratio=2)
     y = n.Relu(n.Conv(y, W(6, 4, 3, 3), W(6)))
     return n.Softmax(n.Gemm(n.Flatten(y), W(24, 5)), axis=1)
+
+
+@case
+def nms_of_what_a_threshold_left(n: Net) -> Any:
+    """As torchvision's detectors end: candidates above a score, suppression, the best of them."""
+    boxes, scores = n.add_input(given(_boxes(80, seed=2)[0])), n.x(80, lo=0, hi=1)
+    some = n.Squeeze(n.NonZero(n.Greater(scores, f32(0.4))), i64(0))
+    box, score = n.Gather(boxes, some, axis=0), n.Gather(scores, some, axis=0)
+    found = n.NonMaxSuppression(n.Unsqueeze(box, i64(0)),
+        n.Unsqueeze(n.Unsqueeze(score, i64(0)), i64(0)), i64(2**31), _T)  # fmt: skip
+    keep = n.Slice(n.Squeeze(n.Gather(found, i64(2), axis=1), i64(1)), i64(0), i64(9), i64(0))
+    wide = n.Squeeze(n.NonZero(n.Greater(n.Gather(score, keep), f32(0.5))), i64(0))
+    return n.Gather(box, keep), n.Gather(score, keep), n.Gather(box, n.Gather(keep, wide))
+
+
+@case
+def nms_then_pad_to_a_fixed_length(n: Net) -> Any:
+    """As TensorFlow's detectors end: zeros, or a cut, make as many rows as were asked for."""
+    boxes, scores = n.add_input(given(_boxes(80, seed=2))), n.x(1, 2, 80, lo=0, hi=1)
+    found = n.NonMaxSuppression(boxes, scores, i64(30), _T, f32([0.6]))
+    rows = n.Gather(n.Squeeze(boxes, i64(0)), n.Squeeze(n.Gather(found, i64(2), axis=1), i64(1)))
+    out = []
+    for size in (5, 90):
+        some = n.Slice(rows, i64(0), i64(size), i64(0))
+        count = n.Slice(n.Shape(some), i64(0), i64(1))
+        lacking = n.Sub(i64(size), count)
+        out.append(n.Pad(some, n.Concat(i64(0, 0), lacking, i64(0), axis=0), f32(-1)))
+    return *out, n.Pad(rows, i64(1, 0, 2, 0)), n.Slice(rows, i64(1), i64(1000), i64(0))
+
+
+@case
+def nonzero_of_nothing_then_more(n: Net) -> Any:
+    """Where nothing is found, sizes do not become negative, and sums are of nothing."""
+    at = n.Transpose(n.NonZero(n.Greater(n.x(7, 5), f32(9))), perm=[1, 0])
+    return n.Slice(at, i64(1), i64(1000), i64(0)), n.ReduceSum(at, i64(0)), n.Shape(at)

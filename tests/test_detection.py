@@ -336,7 +336,7 @@ def test_true_shapes_are_over_what_was_counted() -> None:
         ("concat", lambda rows: ops.concat([rows, rows], 0)),
         ("reshape", lambda rows: ops.reshape(rows, (2, rows.size // 2))),
         ("slice", lambda rows: ops.flip(rows, [0])),
-        ("pad", lambda rows: ops.pad(rows, [0, 0], [1, 0])),
+        ("pad_mode", lambda rows: ops.pad(rows, [0, 0], [1, 0], "edge")),
         ("suppress", lambda rows: ops.suppress(ops.reshape(rows, (1, 1, rows.shape[0], 4)),
             ops.iota((1, 1, 3), 2, "i64"), 0.5)),
     ],

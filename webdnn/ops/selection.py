@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,12 @@ from ..errors import UnsupportedError
 from ..expr import (
     Dim,
     Expr,
+    bounds,
     dim,
     free,
     lift,
     load,
+    maximum,
     substitute,
     var,
     walk,
@@ -53,7 +55,7 @@ from . import elementwise
 from .elementwise import add, cast, div, less, mod, not_equal, where
 from .indexing import gather_elements
 from .known import ints
-from .movement import concat, expand, iota, product, reshape, transpose
+from .movement import concat, expand, iota, pad, product, reshape, transpose
 from .reduce import reduce_sum
 
 # ---- the greatest k ------------------------------------------------------------------------------
@@ -243,7 +245,7 @@ def settled(graph: Graph) -> Graph:
     if not marks:
         return graph
     new: dict[Value, Value] = {}
-    bounds: dict[Expr, Dim] = {}
+    largest: dict[Expr, Dim] = {}
     counts: dict[Expr, Value] = {}
     for v in graph.values():
         if v.op == "input" or v.constant:
@@ -251,29 +253,40 @@ def settled(graph: Graph) -> Graph:
         elif v.op == "counted":
             x, count = (new[i] for i in v.inputs)
             size = v.attrs["size"]
-            bounds[size] = x.shape[v.attrs["axis"]]
+            largest[size] = x.shape[v.attrs["axis"]]
             counts[size] = count
             new[v] = x
         elif v.op == "ints" and any(map(is_counted, v.attrs["values"])):
             parts = [_value_of(e, counts) for e in v.attrs["values"]]
             flat = concat([reshape(p, (1,)) for p in parts], 0)
             new[v] = reshape(cast(flat, v.dtype), v.shape)
+        elif (
+            v.op == "pad"
+            and any(map(is_counted, v.inputs[0].shape))
+            and not any(map(is_counted, v.attrs["before"]))
+        ):
+            new[v] = _padded(v, new[v.inputs[0]], largest, counts)
         else:
+            if not all(map(_grows, v.shape)):
+                raise UnsupportedError(
+                    f"{v.op} {_plain(v)}: the more a run finds, the less there is"
+                )
             inputs = [new[i] for i in v.inputs]
-            along = _combined(v)
+            which, along, filler = _combined(v)
             if along:
-                x, filler = v.inputs[0], _filler(v)
                 for axis in along:
-                    inputs[0] = _masked(inputs[0], axis, _value_of(x.shape[axis], counts), filler)
-            elif v.op in ("gather", "gather_elements") and is_counted(
-                size := v.inputs[0].shape[v.attrs["axis"]]
-            ):
-                at = inputs[1]  # negative ones count from the end that the run finds
-                end = cast(_value_of(size, counts), at.dtype)
-                inputs[1] = where(less(at, 0), add(at, end), at)
+                    end = _value_of(v.inputs[which].shape[axis], counts)
+                    inputs[which] = _masked(inputs[which], axis, end, filler)
+            elif any(map(is_counted, read := _gathered(v))):
+                sizes = [cast(_value_of(d, counts), inputs[1].dtype) for d in read]
+                end = sizes[0]
+                if v.op == "gather_nd":
+                    end = concat([reshape(size, (1,)) for size in sizes], 0)
+                # Negative positions count from the end that the run finds.
+                inputs[1] = where(less(inputs[1], 0), add(inputs[1], end), inputs[1])
             elif any(is_counted(d) for i in v.inputs for d in i.shape):
                 _check_rows(v, next((k for k, n in graph.names.items() if n is v), ""))
-            attrs = {k: _bounded(a, bounds) for k, a in v.attrs.items()}
+            attrs = {k: _bounded(a, largest) for k, a in v.attrs.items()}
             new[v] = v.node.op.node(tuple(inputs), attrs, v.node.regions).outputs[v.index]
     outputs = {name: new[v] for name, v in graph.outputs.items()}
     shapes: dict[str, Shape] = {}
@@ -286,30 +299,83 @@ def settled(graph: Graph) -> Graph:
                 number = f"{name}.count"
                 while number in outputs:
                     number += "_"
-                names[size] = dim(number, 0, upper(bounds[size]))
+                names[size] = dim(number, 0, upper(largest[size]))
                 outputs[number] = counts[size]
-        shapes[name] = tuple(as_dim(substitute(lift(d), names)) for d in v.shape)
+        true = [substitute(lift(d), names) for d in v.shape]
+        shapes[name] = tuple(as_dim(d if bounds(d)[0] >= 0 else maximum(d, 0)) for d in true)
     named = {k: new[v] for k, v in graph.names.items() if v in new}
     kept = {k: v for k, v in named.items() if not any(map(is_counted, graph.names[k].shape))}
     states = {k: (before, new[after]) for k, (before, after) in graph.states.items()}
     return dataclasses.replace(graph, outputs=outputs, names=kept, counts=shapes, states=states)
 
 
-def _combined(v: Value) -> list[int]:
-    """The counted axes along which a reduction or a choice combines the elements of input 0."""
+def _padded(v: Value, x: Value, largest: Mapping[Expr, Dim], counts: Mapping[Expr, Value]) -> Value:
+    """A constant pad around what exists of x, which is not where x ends."""
+    old = v.inputs[0].shape
+    for axis in (k for k, d in enumerate(old) if is_counted(d)):
+        x = _masked(x, axis, _value_of(old[axis], counts), v.attrs["value"])
+    if not all(map(_grows, v.shape)):
+        raise UnsupportedError(f"pad of {_plain(v)}: the more a run finds, the less there is")
+    before = _bounded(v.attrs["before"], largest)
+    sizes = zip(_bounded(v.shape, largest), x.shape, before)
+    return pad(x, before, [as_dim(lift(o) - d - b) for o, d, b in sizes], value=v.attrs["value"])
+
+
+def _grows(d: Dim) -> bool:
+    """Whether a size is at its largest where everything that is counted is."""
+    if not is_counted(d):
+        return True
+    assert isinstance(d, Expr)
+    if d.op in ("add", "min", "max"):
+        return all(map(_grows, d.args))
+    if d.op in ("mul", "floordiv"):
+        left, right = d.args
+        if d.op == "floordiv" and is_counted(right):
+            return False
+        return _grows(left) and _grows(right) and min(bounds(left)[0], bounds(right)[0]) >= 0
+    return d.op == "dim"
+
+
+def _plain(v: Value) -> str:
+    """The type of a value as text, without the names of counted dimensions."""
+    return re.sub(rf"{_MARK}[\d.]+", "?", type_text(v))
+
+
+def _gathered(v: Value) -> Sequence[Dim]:
+    """The sizes of the axes that an operator reads at computed positions."""
+    if v.op in ("gather", "gather_elements"):
+        return (v.inputs[0].shape[v.attrs["axis"]],)
+    if v.op == "gather_nd":
+        first = v.attrs["batch_dims"]
+        depth = v.inputs[1].shape[-1]
+        assert isinstance(depth, int)
+        return v.inputs[0].shape[first : first + depth]
+    return ()
+
+
+def _combined(v: Value) -> tuple[int, list[int], Any]:
+    """What an operator combines or chooses from: the number of the input, the counted axes along
+    which it does, and an element that changes nothing there.
+    """
+    which = 1 if v.op == "suppress" else 0
+    if not v.inputs:
+        return which, [], None
+    axes: Sequence[int] = ()
     if v.node.op.kind == "reduce" and v.op != "scan":
-        return [k for k in v.attrs["axes"] if is_counted(v.inputs[0].shape[k])]
-    return [1] if v.op == "arg_top_k" and is_counted(v.inputs[0].shape[1]) else []
+        axes = v.attrs["axes"]
+    elif v.op in ("arg_top_k", "first_true", "suppress"):
+        axes = (1,)
+    along = [k for k in axes if is_counted(v.inputs[which].shape[k])]
+    return which, along, _filler(v) if along else None
 
 
 def _filler(v: Value) -> Any:
-    """What an operator that combines elements of input 0 takes no notice of."""
     dtype = v.inputs[0].dtype
-    monoid = v.attrs.get("monoid") or ("max" if v.attrs["largest"] else "min")
-    neutral = {"sum": 0, "prod": 1, "any": False, "all": True}
-    if monoid in neutral:
-        return neutral[monoid]
-    top = "max" not in monoid
+    fixed = {"first_true": False, "suppress": -1, "sum": 0, "prod": 1, "any": False, "all": True}
+    monoid = v.attrs.get("monoid", v.op)
+    if monoid in fixed:
+        return fixed[monoid]
+    top = "max" not in monoid if monoid != "arg_top_k" else not v.attrs["largest"]
     if dtype in FLOATS:
         return float("inf" if top else "-inf")
     kind = np.iinfo(DTYPES[dtype if np.dtype(DTYPES[dtype]).itemsize < 4 else storage(dtype)])
@@ -323,11 +389,11 @@ def _masked(x: Value, axis: int, count: Value, filler: Any) -> Value:
     return where(exists, x, constant(filler, x.dtype))
 
 
-def _bounded(a: Any, bounds: Mapping[Expr, Dim]) -> Any:
+def _bounded(a: Any, largest: Mapping[Expr, Dim]) -> Any:
     """An attribute with upper bounds in the place of what was counted."""
     if isinstance(a, Expr):
-        return as_dim(substitute(a, bounds))
-    return tuple(_bounded(x, bounds) for x in a) if isinstance(a, tuple) else a
+        return as_dim(substitute(a, largest))
+    return tuple(_bounded(x, largest) for x in a) if isinstance(a, tuple) else a
 
 
 def _value_of(e: Any, counts: Mapping[Expr, Value]) -> Value:
@@ -378,7 +444,7 @@ def _check_rows(v: Value, name: str) -> None:
     elif any(k > 0 or n not in _ROWS.get(v.op, ()) for n, k in axes):
         problem = "needs to know how many there are"
     if problem:
-        shapes = re.sub(rf"{_MARK}[\d.]+", "?", ", ".join(map(type_text, v.inputs)))
+        shapes = ", ".join(map(_plain, v.inputs))
         raise UnsupportedError(
             f"{f'{name!r}: ' if name else ''}{v.op} of ({shapes}) {problem}, which only a run "
             "finds out. Supported after NonMaxSuppression, NonZero and the like is what goes "
