@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-import tempfile
 import tracemalloc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +34,7 @@ from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNEr
 from webdnn.frontend import Imported, format_of, load
 from webdnn.frontend.caffe_layers import LAYERS
 from webdnn.frontend.caffe_text import parse
+from webdnn.reference import reference
 
 FIXTURES = Path(__file__).parent / "fixtures" / "caffe"
 
@@ -91,11 +91,8 @@ def test_genuine_caffe_on_wasm() -> None:
 def opencv(text: str, weights: bytes, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """What OpenCV computes of a net."""
     cv2 = pytest.importorskip("cv2")
-    with tempfile.TemporaryDirectory() as folder:  # its reading from memory crashes
-        files = Path(folder, "net.prototxt"), Path(folder, "net.caffemodel")
-        files[0].write_text(text)
-        files[1].write_bytes(weights)
-        net = cv2.dnn.readNetFromCaffe(*map(str, files))
+    files = (np.frombuffer(content, np.uint8) for content in (text.encode(), weights))
+    net = cv2.dnn.readNetFromCaffe(*files)
     for name, array in feeds.items():
         net.setInput(array, name)
     names = list(net.getUnconnectedOutLayersNames())
@@ -845,6 +842,27 @@ def test_every_constant_is_small() -> None:
     assert "more than fit in a model" in problem(huge)
     tiled = source("x", 1, 2, 4, 4) + layer("t", "Tile", "tile_param { tiles: 100000000 }")
     assert "its top 't' would be f32[1,200000000,4,4]: too large" in problem(tiled)
+
+
+def test_the_reference_knows_inner_values_after_a_run() -> None:
+    """What `check --layers` compares with: blobs after their in-place layers, as Caffe has them."""
+    text, shapes = ARCHITECTURES["residual"]()
+    rng = np.random.default_rng(0)
+    weights = random_weights(rng, shapes)
+    for layer_name, arrays in weights.items():
+        if layer_name.startswith("bn_"):
+            arrays[1:] = [rng.uniform(0.5, 2, a.shape).astype("f") for a in arrays[1:]]
+    model = caffemodel(weights)
+    graph = load(text.encode(), weights=model).graph
+    feeds = {"data": rng.normal(size=(1, 3, 64, 64)).astype("f")}
+    against = reference(text.encode(), ["data"], ["prob"], weights=model)
+    assert against.run(feeds)["prob"].shape == (1, 50)
+    found = interpret(graph, feeds, keep=lambda v: True, reading="numpy")
+    inner = against.layers(feeds)
+    assert {"res0", "res3", "pool"} <= inner.keys()
+    for name in inner.keys() & found.keys():
+        worst = np.abs(inner[name] - found[name]).max()
+        assert worst < 1e-5 * np.abs(inner[name]).max(), name
 
 
 def test_command_line(tmp_path: Path) -> None:

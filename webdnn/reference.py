@@ -8,8 +8,8 @@ One function for each format, all of one signature: they import the framework wh
 and say what to install if it is missing. Inputs and outputs have the names of the imported graph;
 a framework that has no names for them has them in the same order.
 
-Limits: inner values (`layers`) are known for ONNX, Keras and Caffe. Where no framework of today
-loads a model (some Keras files of 2017, layers of a Caffe fork), values that were recorded
+Limits: inner values (`layers`) are known for ONNX, Keras, Caffe and Chainer. Where no framework of
+today loads a model (some Keras files of 2017, layers of a Caffe fork), values that were recorded
 elsewhere take its place: `recorded`.
 """
 
@@ -182,23 +182,22 @@ def _pytorch(model: _Model) -> Reference:
 
 
 def _chainer(model: _Model) -> Reference:
-    chainer = _package("chainer", "webdnn[chainer]", "Chainer models")
-    from .frontend.chainer import Arguments
+    _package("chainer", "webdnn[chainer]", "Chainer models")
+    from .frontend.chainer import computed
 
     if model.weights is not None:
         from .frontend.chainer_weights import load_weights
 
         load_weights(model.source, Path(model.weights))
-    arguments = Arguments(model.source, model.example)
 
     def run(arrays: Arrays) -> dict[str, Array]:
-        given = [np.asarray(arrays[leaf.name]) for leaf in arguments.leaves]
-        with chainer.using_config("train", False), chainer.no_backprop_mode():
-            found = arguments.call(model.source, given)
-        values = [np.asarray(getattr(v, "array", v)) for v in _leaves(found)]
-        return dict(zip(model.outputs, values, strict=True))
+        outputs, _ = computed(model.source, model.example, arrays)
+        return dict(zip(model.outputs, outputs.values(), strict=True))
 
-    return Reference("Chainer", run)
+    def layers(arrays: Arrays) -> dict[str, Array]:
+        return computed(model.source, model.example, arrays)[1]
+
+    return Reference("Chainer", run, layers)
 
 
 def _leaves(nested: Any) -> list[Any]:
@@ -301,18 +300,25 @@ def _caffe(model: _Model) -> Reference:
 
     text, weights = sources(model.source, model.weights)
     prototxt = text_of(text)
-    try:
-        net = cv2.dnn.readNetFromCaffe(
-            np.frombuffer(prototxt.encode(), np.uint8),
-            np.frombuffer(
-                weights if isinstance(weights, bytes) else Path(weights).read_bytes(), np.uint8
+
+    def loaded(fusion: bool) -> Any:
+        """A net of its own: after a run with fusion, turning that off leaves fused weights."""
+        try:
+            net = cv2.dnn.readNetFromCaffe(
+                np.frombuffer(prototxt.encode(), np.uint8),
+                np.frombuffer(
+                    weights if isinstance(weights, bytes) else Path(weights).read_bytes(), np.uint8
+                )
+                if weights is not None
+                else np.empty(0, np.uint8),
             )
-            if weights is not None
-            else np.empty(0, np.uint8),
-        )
-    except cv2.error as error:
-        raise ModelError(f"{model.label}: OpenCV cannot load it: {error}{_RECORDED}") from error
-    net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
+        except cv2.error as error:
+            raise ModelError(f"{model.label}: OpenCV cannot load it: {error}{_RECORDED}") from error
+        net.setPreferableBackend(cv2.dnn.DNN_BACKEND_OPENCV)
+        net.enableFusion(fusion)
+        return net
+
+    net = loaded(fusion=True)
     writers: dict[str, str] = {}  # blob -> the last layer that writes it
     detections: set[str] = set()
     for step in steps_of(parse(prototxt, model.label)):
@@ -321,7 +327,7 @@ def _caffe(model: _Model) -> Reference:
         if step.type == "DetectionOutput":
             detections |= {*step.tops[:1]}
 
-    def forward(arrays: Arrays, layers: Mapping[str, str]) -> dict[str, Array]:
+    def forward(net: Any, arrays: Arrays, layers: Mapping[str, str]) -> dict[str, Array]:
         for name, array in arrays.items():
             net.setInput(np.ascontiguousarray(array, np.float32), name)
         found = net.forward(list(layers.values()))
@@ -331,12 +337,12 @@ def _caffe(model: _Model) -> Reference:
         }
 
     def run(arrays: Arrays) -> dict[str, Array]:
-        return forward(arrays, {name: writers[name] for name in model.outputs})
+        return forward(net, arrays, {name: writers[name] for name in model.outputs})
 
     def layers(arrays: Arrays) -> dict[str, Array]:
-        net.enableFusion(False)
-        there = set(net.getLayerNames())
-        return forward(arrays, {k: v for k, v in writers.items() if v in there})
+        plain = loaded(fusion=False)
+        there = set(plain.getLayerNames())
+        return forward(plain, arrays, {k: v for k, v in writers.items() if v in there})
 
     return Reference(f"OpenCV {cv2.__version__}", run, layers)
 
