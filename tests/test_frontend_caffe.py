@@ -7,6 +7,7 @@ is installed. Layers run as one wasm program in Node, whole architectures are re
 from __future__ import annotations
 
 import re
+import struct
 import subprocess
 import sys
 import tracemalloc
@@ -525,6 +526,19 @@ def test_blobs_in_every_layout(style: str, version: int, tmp_path: Path) -> None
     x = rng.normal(size=(1, 6)).astype("f")
     np.testing.assert_allclose(interpret(imported.graph, {"x": x})["d"], x @ w.T + b, rtol=1e-5)
     assert imported.parameters == 28 and imported.contents == {"InnerProduct": 1}
+
+
+def test_nets_of_forks_are_recognised() -> None:
+    """NVIDIA's fork writes fields of its own between the net's name and its layers."""
+    rng = np.random.default_rng(0)
+    weights = {"d": [rng.normal(size=(4, 6)), rng.normal(size=4)]}
+    name = entry(1, b"net")
+    own = entry(11, 2) + entry(12, 2) + b"\x7d" + struct.pack("<f", 1.5)
+    model = name + own + caffemodel(weights).removeprefix(name)
+    assert format_of(model) == "caffe"
+    assert load(DENSE.encode(), weights=model).parameters == 28
+    for other in (own + model, b"\x08\x07" + model, name + b"\xff" * 20, name):
+        assert format_of(other) != "caffe"
 
 
 def test_weights_as_hdf5(tmp_path: Path) -> None:

@@ -68,30 +68,34 @@ class _Part:
     step: int
 
 
-def is_net(head: bytes, whole: bool = False) -> bool:
+def is_net(head: bytes) -> bool:
     """Whether this is the beginning of a binary NetParameter with a layer in it."""
-    at, layers = 0, 0
+    at = 0
     try:
         while at < len(head):
+            first = at == 0
             key, at = _varint(head, at, len(head))
             number, wire = key >> 3, key & 7
-            if wire not in NET.get(number, ()):
+            if number in NET:
+                known: tuple[int, ...] = NET[number]
+            else:  # forks have fields of their own before the layers, but never first
+                known = () if first or number > 100 else (VARINT, FIXED64, BYTES, FIXED32)
+            if wire not in known:
                 return False
-            size, at = _varint(head, at, len(head))
-            if wire != BYTES:
+            if wire in (FIXED64, FIXED32):
+                at += 8 if wire == FIXED64 else 4
                 continue
+            size, at = _varint(head, at, len(head))
+            if wire == VARINT:
+                continue
+            if number in LAYER_FIELDS:
+                return _is_layer(head[at : at + size], number)
             if number == 1 and not _printable(head[at : at + size]):
                 return False
-            if number in LAYER_FIELDS:
-                if not _is_layer(head[at : at + size], number):
-                    return False
-                layers += 1
-                if not whole:
-                    return True
             at += size
     except ModelError:
-        return layers > 0
-    return layers > 0
+        return False
+    return False
 
 
 def _printable(text: bytes) -> bool:
