@@ -235,6 +235,14 @@ def test_the_gallery_shows_what_was_built(tmp_path: Path, monkeypatch: pytest.Mo
     )
 
 
+def test_an_example_without_its_framework_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "examples.onnx.build", None)
+    assert gallery.load("onnx") is None
+    assert "examples/onnx is left out" in capsys.readouterr().out
+
+
 def test_scripts_explain_themselves() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "examples.onnx.build", "--help"],
