@@ -623,6 +623,41 @@ class Unet(chainer.Chain):  # type: ignore[misc]
 link("unet", Unet, n(1, 3, 10, 12), dims={"h": (4, 40), "w": (4, 40)}, sizes={"h": 13, "w": 11})
 
 
+class Cropped(chainer.Chain):  # type: ignore[misc]
+    """Down and up again to the very size, by a crop and by `outsize`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with self.init_scope():
+            self.down = L.Convolution2D(3, 4, 3, 2, 1)
+            self.up = L.Deconvolution2D(4, 3, 4, 2, 1)
+            self.same = L.Deconvolution2D(4, 3, 3, 2, 1)
+
+    def forward(self, x: Any) -> Any:
+        h = F.relu(self.down(x))
+        self.same.outsize = x.shape[2:]
+        return self.up(h)[:, :, : x.shape[2], : x.shape[3]] + x, self.same(h) + x
+
+
+link("cropped", Cropped, n(1, 3, 8, 8), dims={"h": (4, 20), "w": (4, 20)}, sizes={"h": 7, "w": 10})
+
+
+class Masked(chainer.Chain):  # type: ignore[misc]
+    """Arithmetic of arrays whose sizes are open."""
+
+    def forward(self, x: Any) -> Any:
+        rows, length = x.shape
+        places = np.broadcast_to(np.arange(length, dtype="f")[None], (rows, length)).copy()
+        low = np.full((rows, length), -9, "f")
+        top = np.exp(x.array - x.array.max(axis=1, keepdims=True))
+        share = top / top.sum(axis=1, keepdims=True)
+        return F.where(share > 1 / length, x * places, low), chainer.Variable(share)
+
+
+link("masked", Masked, n(2, 5), dims={"batch": (1, 4), "x.1": (2, 9)},
+     sizes={"batch": 3, "x_1": 8})  # fmt: skip
+
+
 class Flattened(chainer.Chain):  # type: ignore[misc]
     """Reshapes whose numbers are products and quotients of open sizes."""
 

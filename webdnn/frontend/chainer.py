@@ -21,6 +21,8 @@ loaded into the chain. Such a file alone is no model: it has no architecture.
 from __future__ import annotations
 
 import inspect
+import itertools
+import math
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -32,7 +34,7 @@ import numpy as np
 
 from .. import ops
 from ..errors import DimensionError, ModelError, UnsupportedError, WebDNNError
-from ..expr import Expr
+from ..expr import Dim, Expr, free
 from ..expr import evaluate as size_at
 from ..graph import FROM_NUMPY, Graph, Value, type_text
 from .chainer_trace import (
@@ -384,10 +386,13 @@ def _runs(
             sizes.append(candidate)
         except ChainError as error:
             at = ", ".join(f"{k}={v}" for k, v in candidate.items())
-            failed = failed or f"\nAt {at} {error}"
+            failed = failed or (
+                "\nThe chain itself does not run at every size in the range: at "
+                f"{at} {error}. Fix these dimensions"
+            )
     if symbols and len(traces) == 1:
         at = ", ".join(f"{k}={v}" for k, v in base.items())
-        raise UnsupportedError(f"the chain was run at {at}, but not at other sizes:{failed}")
+        raise UnsupportedError(f"the chain was run at {at}, but not at other sizes.{failed}")
     try:
         other = trace(base, 1)
     except ChainError:
@@ -433,6 +438,8 @@ class Builder:
         self.names: dict[str, Value] = {v.attrs["name"]: v for v in inputs}
         self.contents: list[str] = []
         self.labels = runs.first.names()
+        # sizes that were met, and what each is called
+        self.sizes: dict[Expr, Dim] = {s: s for s in runs.symbols.values()}
 
     def graph(self, symbols: Sequence[Expr], name: str) -> Graph:
         """The graph of the runs' outputs."""
@@ -546,6 +553,29 @@ class Builder:
             if value is not None:
                 self._result(k, j, value)
 
+    def _plainer(self, d: Dim) -> Dim:
+        """The size that this one is wherever it is defined: an earlier one if they are equal.
+
+        min(h, (h + 1) // 2 * 2) is h: that is found out by trying all h, which costs little.
+        """
+        if not isinstance(d, Expr) or d in self.sizes:
+            return self.sizes.get(d, d) if isinstance(d, Expr) else d
+        names = sorted(str(s.args[0]) for s in free(d, "dim"))
+        ranges = [
+            range(s.args[1], s.args[2] + 1) for s in map(self.runs.symbols.__getitem__, names)
+        ]
+        found: Dim = d
+        if math.prod(map(len, ranges)) <= 4096:
+            every = [dict(zip(names, at)) for at in itertools.product(*ranges)]
+            mine = [size_at(d, at) for at in every]
+            for other in self.sizes:
+                same_dims = sorted(str(s.args[0]) for s in free(other, "dim")) == names
+                if same_dims and mine == [size_at(other, at) for at in every]:
+                    found = self.sizes[other]
+                    break
+        self.sizes[d] = found
+        return found
+
     def _result(self, k: int, j: int, value: Value) -> None:
         """Note a result whose shape is as chainer's at every size."""
         call = self.runs.first.calls[k]
@@ -561,7 +591,8 @@ class Builder:
         dtype = FROM_NUMPY.get(call.results[j][1].name)
         if dtype is None:
             raise UnsupportedError(f"{call.label}: its result has dtype {call.results[j][1]}")
-        value = ops.cast(value, dtype)
+        shape = [self._plainer(d) for d in value.shape]
+        value = ops.cast(ops.slice_(value, [0] * value.rank, shape), dtype)
         self.values[Ref("call", (k, j))] = value
         self.names.setdefault(self.labels[Ref("call", (k, j))], value)
 

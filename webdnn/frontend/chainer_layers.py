@@ -115,10 +115,13 @@ def _deconvolution(
     dilate: Sequence[int], groups: int, outs: Sequence[Dim | None],
 ) -> Value:  # fmt: skip
     extra = []
+    sizes: list[Dim | None] = []
     for d, k, s, p, e, out in zip(x.shape[2:], W.shape[2:], stride, pad, dilate, outs):
         plain = (lift(d) - 1) * s + ((lift(k) - 1) * e + 1) - 2 * p
         more = 0 if out is None else as_dim(lift(out) - plain)
-        extra.append(ops.static(more, "the difference of outsize from the plain size"))
+        # a size that is open leaves open how much more: as much as there can be, and cut
+        sizes.append(None if isinstance(more, int) else out)
+        extra.append(more if isinstance(more, int) else s - 1)
     y = ops.convolve_transpose(
         channels_last(x),
         ops.transpose(W, (*range(2, W.rank), 0, 1)),
@@ -128,6 +131,8 @@ def _deconvolution(
         groups,
         extra,
     )
+    for axis, size in enumerate(sizes, 1):
+        y = y if size is None else ops.slice_axis(y, axis, 0, size)
     return channels_first(y if b is None else ops.add(y, b))
 
 

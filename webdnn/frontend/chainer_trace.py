@@ -33,7 +33,7 @@ from .. import ops
 from ..errors import ModelError, UnsupportedError
 from ..expr import Dim, Expr, lift
 from ..expr import evaluate as size_at
-from ..graph import Value, as_dim, constant
+from ..graph import FROM_NUMPY, Value, as_dim, constant
 from .chainer_numpy import plain, recorded_arrays
 
 Sizes = Mapping[str, int]
@@ -554,6 +554,12 @@ class Runs:
             first = [np.take(a, [0], axis) if a.shape[axis] else a for a in arrays]
             if isinstance(d, Expr) and all(map(_equal, arrays, first)):
                 arrays = first
+        if all(a.size and _equal(a, np.full_like(a, a.flat[0])) for a in arrays):
+            numbers = [a.flat[0].item() for a in arrays]
+            if any(n != numbers[0] for n in numbers):  # one number, which follows from the sizes
+                number = self._unified(numbers, inputs, f"{user}: a number that it takes")
+                value = number if isinstance(number, Value) else ops.ints(number, "i64")
+                return ops.expand(ops.cast(value, FROM_NUMPY[one.dtype.name]), shape)
         largest = max(arrays, key=lambda a: a.size)
         if any(n > m for a in arrays for n, m in zip(a.shape, largest.shape)):
             raise NeedsUpper
