@@ -342,8 +342,11 @@ const scenarios = {
       Worker.prototype.terminate.call(worker);
     };
     const silent = new AbortController();
-    setTimeout(() => silent.abort(), 100);
-    const options = { backend: 'wasm', threads: 1, worker: () => worker, signal: silent.signal };
+    const hired = () => {
+      setTimeout(() => silent.abort(), 100);
+      return worker;
+    };
+    const options = { backend: 'wasm', threads: 1, worker: hired, signal: silent.signal };
     await refused(loaded(options), 'aborted');
     ok(ended, 'the worker was ended');
     // A server that never ends its answer.
