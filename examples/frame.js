@@ -183,7 +183,7 @@ export async function pictures({ photos, stage, chosen }) {
   async function choose(blob, button) {
     let picture;
     try {
-      picture = await createImageBitmap(blob, { imageOrientation: 'from-image' });
+      picture = await createImageBitmap(blob);
     } catch {
       return fail(new Error('this file is not a picture that the browser can read'));
     }

@@ -98,7 +98,7 @@ export async function decode(name, blob) {
     );
   }
   try {
-    return await createImageBitmap(blob, { imageOrientation: 'from-image' });
+    return await createImageBitmap(blob); // turned as the photograph says: that is the default
   } catch (error) {
     throw new WebDNNError(
       'image',
