@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import ops
-from ..errors import ModelError
+from ..errors import ModelError, UnsupportedError
 from ..expr import Dim
 from ..graph import Value, constant, evaluate, type_text
 
@@ -112,7 +112,7 @@ def MaxRoiPool(
 def _number(v: Value, what: str) -> Dim:
     found = ops.known(v)
     if found is None or found.size != 1:
-        raise ModelError(
+        raise UnsupportedError(
             f"{what} ({type_text(v)}) is computed when the model runs, but memory needs an upper "
             "bound: make it a constant in the model"
         )
