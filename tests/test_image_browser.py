@@ -187,7 +187,7 @@ def test_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert not (tmp_path / "out").exists()
     labels = f"scores={labels}"
     status, said = run("transpile", model, "-o", output, *image, "--labels", labels, *target)
-    assert status == 0, said
+    assert status == 0 and "rgb pictures" in said and "float32, 3 labels" in said, said
     written = json.loads((tmp_path / "out" / "model.json").read_text())
     assert written["inputs"][0]["image"]["pad"] == [9, 9, 9]
     assert written["outputs"][1]["labels"] == ["red", "green", "blue"]

@@ -8,7 +8,7 @@ from typing import Any
 
 from .kernel import Loop, Program, Step
 from .plan import lifetimes, nbytes
-from .tables import shape_text
+from .tables import kind_text, shape_text
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem;
@@ -60,7 +60,7 @@ def report_html(document: Mapping[str, Any], programs: Mapping[str, Program]) ->
         f"<h1>{name}</h1><p class=muted>{made_by}, descriptor format {document['format']}</p>",
     ]
     tensors = [
-        [kind, t["name"], t["dtype"], shape_text(t["shape"])]
+        [kind, t["name"], kind_text(t), shape_text(t["shape"])]
         for kind in ("inputs", "outputs")
         for t in document[kind]
         if not t.get("hidden")

@@ -77,6 +77,15 @@ _MODULES = {"webgpu": ("index.js", "webgpu.js"), "wasm": ("index.js", "wasm.js",
 _IMPORT = re.compile(r"^(?:import|export)\b[^;]*?\bfrom '\./([\w.-]+)'", re.MULTILINE)
 
 
+def kind_text(entry: Mapping[str, Any]) -> str:
+    """What a tensor of model.json holds: its dtype, or pictures, or named classes."""
+    if "image" in entry:
+        return f"{entry['image']['channels']} pictures"
+    if "labels" in entry:
+        return f"{entry['dtype']}, {len(entry['labels'])} labels"
+    return str(entry["dtype"])
+
+
 def describe(folder: Path) -> dict[str, Any]:
     """What a descriptor's folder holds: signature, targets, and what a page downloads of it.
 
@@ -125,7 +134,7 @@ def show_descriptor(summary: Mapping[str, Any]) -> None:
     for kind in ("inputs", "outputs"):
         for entry in summary[kind]:
             table.add_row(
-                kind[:-1], escape(entry["name"]), entry["dtype"], shape_text(entry["shape"])
+                kind[:-1], escape(entry["name"]), kind_text(entry), shape_text(entry["shape"])
             )
     out.print(table)
     for dim in summary["dims"]:
