@@ -113,8 +113,8 @@ def load(
 def _parameters_alone(model: Any) -> str:
     name = Path(model).name if not isinstance(model, bytes) else "this file"
     return (
-        f"{name} holds the parameters of a Chainer model, but not its architecture, which is "
-        "Python code. Transpile it from Python:\n"
+        f"{name} holds arrays, such as the parameters of a Chainer model, but no architecture: "
+        "that is Python code. Transpile it from Python:\n"
         "    chain = MyChain()  # the class that the parameters belong to\n"
         f"    example = numpy.zeros((1, 3, 224, 224), 'float32')  # an input of its forward\n"
         f"    webdnn.transpile(chain, 'build', example=example, weights={str(name)!r})"
