@@ -346,6 +346,19 @@ def windowed(self: Any, x: Any) -> Any:
     )
 
 
+def spelled(self: Any, x: Any, image: Any) -> Any:
+    """What PyTorch's exporters lack, or get wrong."""
+    edges = torch.tensor([-1.0, 0.0, 1.0])
+    return (
+        x.median(-1)[0] + torch.median(x) + x.kthvalue(2, -1)[0],
+        torch.hypot(x, x + 1) + F.rrelu(x) + torch.searchsorted(edges, x),
+        torch.cdist(x, x * 1.5) + torch.cdist(x, x * 2, p=1),
+        F.adaptive_max_pool2d(image, (5, 4)),
+        F.adaptive_max_pool1d(image[0], 3) + nn.AdaptiveMaxPool2d((None, 3))(image)[0],
+        F.avg_pool2d(image, 3, 2, 1, divisor_override=5),
+    )
+
+
 HALF = (1, 2)  # two sizes of a batch
 
 CASES: dict[str, tuple[Callable[[], Any], Any, Dims]] = {
@@ -371,6 +384,7 @@ CASES: dict[str, tuple[Callable[[], Any], Any, Dims]] = {
     "assigned": (lambda: Run(assigned), randn(2, 4, 6), {"batch": HALF}),
     "strides": (lambda: Run(strides), randn(2, 5, 4, 6), {"h": (2, 8), "w": (2, 8)}),
     "windowed": (lambda: Run(windowed), randn(1, 3, 8, 8), {}),
+    "spelled": (lambda: Run(spelled), (randn(4, 7), randn(1, 2, 12, 11)), {}),
 }  # fmt: skip
 
 

@@ -54,6 +54,7 @@ from .pytorch_module import (
     torch_packages,
     type_text,
 )
+from .pytorch_spelled import spelled_out
 from .signature import Imported
 
 Place = tuple[int, int]  # an input and one of its axes
@@ -521,12 +522,11 @@ def _exporting(torch: Any) -> Iterator[None]:
     """What makes modules exportable: no fused fast paths, and no look at a mask's values.
 
     `nn.Transformer` compares its mask with a causal one to choose a faster kernel; the mask is
-    applied either way, and an exporter cannot know the answer. An embedding bag would become a
-    loop over sequences.
+    applied either way, and an exporter cannot know the answer. `pytorch_spelled` has functions that
+    exporters lack. What they print is in their errors, too.
     """
-    transformer, functional = torch.nn.modules.transformer, torch.nn.functional
+    transformer = torch.nn.modules.transformer
     detect = getattr(transformer, "_detect_is_causal_mask", None)
-    bag = functional.embedding_bag
     fast = torch.backends.mha.get_fastpath_enabled()
 
     def given(mask: Any, is_causal: bool | None = None, size: int | None = None) -> bool:
@@ -536,56 +536,12 @@ def _exporting(torch: Any) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(False)
         if detect is not None:
             transformer._detect_is_causal_mask = given
-        functional.embedding_bag = _embedding_bag
-        with quiet():
+        with quiet(), spelled_out(torch), contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-        functional.embedding_bag = bag
         if detect is not None:
             transformer._detect_is_causal_mask = detect
-
-
-def _embedding_bag(
-    input: Any,
-    weight: Any,
-    offsets: Any = None,
-    max_norm: float | None = None,
-    norm_type: float = 2,
-    scale_grad_by_freq: bool = False,
-    mode: str = "mean",
-    sparse: bool = False,
-    per_sample_weights: Any = None,
-    include_last_offset: bool = False,
-    padding_idx: int | None = None,
-) -> Any:
-    """`torch.nn.functional.embedding_bag` at inference, in terms of simpler functions.
-
-    member[b, l] says whether item l belongs to bag b: all of a row, or what lies between offsets.
-    """
-    torch = import_module("torch")
-    rows = torch.nn.functional.embedding(input, weight)
-    if per_sample_weights is not None:
-        rows = rows * per_sample_weights[..., None]
-    there = (
-        torch.ones_like(input, dtype=torch.bool) if padding_idx is None else input != padding_idx
-    )
-    if input.dim() == 1:
-        place = torch.arange(input.shape[0], device=input.device)
-        begin = offsets[:-1] if include_last_offset else offsets
-        end = offsets[1:] if include_last_offset else None
-        if end is None:
-            last = torch.full_like(offsets[:1], input.shape[0])
-            end = torch.cat([offsets[1:], last])
-        there = there & (place >= begin[:, None]) & (place < end[:, None])
-        rows = rows[None]
-    member = there[..., None]
-    count = member.sum(-2)
-    if mode == "max":
-        most = rows.masked_fill(~member, float("-inf")).amax(-2)
-        return torch.where(count > 0, most, torch.zeros_like(most))
-    total = (rows * member).sum(-2)
-    return total / count.clamp(min=1) if mode == "mean" else total
 
 
 def _clones(tensors: Sequence[Any]) -> list[Any]:
