@@ -28,6 +28,7 @@ from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNEr
 from webdnn.frontend import format_of, load
 from webdnn.frontend import keras as frontend
 from webdnn.frontend.signature import Imported
+from webdnn.graph import DTYPES
 
 keras = keras_models.keras
 L = keras.layers
@@ -46,6 +47,8 @@ def old_job(path: Path, model: Any = None, weights: Path | None = None) -> Job:
         feeds = {graph.inputs[0].attrs["name"]: feeds["x"]}
     elif {"a", "b"} != {v.attrs["name"] for v in graph.inputs}:
         feeds = {v.attrs["name"]: a for v, a in zip(graph.inputs, feeds.values(), strict=True)}
+    for v in graph.inputs:
+        feeds[v.attrs["name"]] = feeds[v.attrs["name"]].astype(DTYPES[v.dtype])
     outputs = [data[k] for k in data if k.startswith("out_")]
     return Job(path.stem, graph, feeds, dict(zip(graph.outputs, outputs, strict=True)))
 
@@ -794,6 +797,15 @@ def test_a_zip_that_lies_about_its_member(small: Path) -> None:
     struct.pack_into("<II", data, at - 46 + 20, 1 << 30, 1 << 30)
     small.write_bytes(data)
     with pytest.raises(ModelError, match="truncated"):
+        load(small)
+
+
+def test_a_damaged_member_is_noticed(small: Path) -> None:
+    data = bytearray(small.read_bytes())
+    at = data.index(b"model.weights.h5") + 1500
+    data[at] ^= 1
+    small.write_bytes(data)
+    with pytest.raises(ModelError, match="checksum"):
         load(small)
 
 

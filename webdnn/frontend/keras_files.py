@@ -20,6 +20,7 @@ import os
 import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +32,7 @@ from ..errors import ModelError, UnsupportedError
 from ..graph import FROM_NUMPY, Value, constant, lazy_constant
 from . import keras_tfjs
 from .keras_config import Config, Entry, subclassed
-from .keras_model import Source
+from .keras_model import Generation, Source
 from .keras_old import weights_as_now, with_order
 from .keras_weights import Groups, Live, Named, Tree, array_constant, in_order
 
@@ -173,12 +174,13 @@ def parsed(data: bytes | str, name: str) -> Any:
         raise ModelError(f"{name}: its JSON is nested too deeply") from None
 
 
-def generation(version: Any) -> int:
+def generation(version: Any) -> Generation:
     """1, 2 or 3 of a version's text; tf.keras and TensorFlow.js are 2, what is unknown is 3."""
     text = str(version or "")
-    if match := re.match(r"([0-9]+)\.", text):
-        return min(max(int(match[1]), 1), 3)
-    return 2 if "tfjs" in text else 3
+    match = re.match(r"([0-9]+)\.", text)
+    out = Generation(min(max(int(match[1]), 1), 3) if match else 2 if "tfjs" in text else 3)
+    out.text = text
+    return out
 
 
 # ---- .keras --------------------------------------------------------------------------------------
@@ -235,6 +237,11 @@ def _zip(file: _File) -> Saved:
             stream: Any = _Window(file.stream, _data_at(file, info), info.file_size)
             if info.header_offset + info.file_size > file.size:
                 raise ModelError(f"{file.name}: is truncated")
+            crc = 0
+            while part := stream.read(1 << 20):
+                crc = zlib.crc32(part, crc)
+            if crc != info.CRC:
+                raise ModelError(f"{where} is damaged: its checksum differs")
         else:
             stream = io.BytesIO(_member(archive, file, WEIGHTS, None))
     except (zipfile.BadZipFile, zipfile.LargeZipFile, struct.error, EOFError, OSError) as error:
