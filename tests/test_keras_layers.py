@@ -158,18 +158,19 @@ def test_dense_layers_of_keras_1() -> None:
 def test_locally_connected(order: str) -> None:
     x, w, b = normal(2, 5, 6, 3), normal(2 * 5, 3 * 2 * 3, 4), normal(2, 5, 4)
     first = order == "channels_first"
+    bias = b.reshape(4, 2, 5).transpose(1, 2, 0) if first else b
     wanted = np.zeros((2, 2, 5, 4))
     for i in range(2):
         for j in range(5):
             patch = x[:, 2 * i : 2 * i + 3, j : j + 2]
             patch = (patch.transpose(0, 3, 1, 2) if first else patch).reshape(2, -1)
-            wanted[:, i, j] = patch @ w[5 * i + j] + b[i, j]
+            wanted[:, i, j] = patch @ w[5 * i + j] + bias[i, j]
     config = {
         "filters": 4, "kernel_size": [3, 2], "strides": [2, 1], "data_format": order,
         "padding": "valid", "activation": "linear",
     }  # fmt: skip
     if first:
-        found = made("LocallyConnected2D", config, x.transpose(0, 3, 1, 2), w, b.transpose(2, 0, 1))
+        found = made("LocallyConnected2D", config, x.transpose(0, 3, 1, 2), w, b)
         found = found.transpose(0, 2, 3, 1)
     else:
         found = made("LocallyConnected2D", config, x, w, b)

@@ -1,7 +1,7 @@
 """Keras' preprocessing layers: scaling and resizing of images, and encodings of categories.
 
     >>> scale_matrix(4, 2, "bilinear", False).tolist()
-    [[0.0, 0.5, 0.5, 0.0], [0.0, 0.0, 0.0, 1.0]]
+    [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
 
 The random layers do nothing at inference (`keras_layers` lists them). Resizing samples at
 half-pixel centres; bicubic interpolation follows Keras' backend (`keras_spatial.backend`):
@@ -11,6 +11,7 @@ TensorFlow and JAX use Keys' kernel with -0.5 and forget what lies outside the i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -78,7 +79,10 @@ def resized(
                 x, axis, size, mode="nearest", coordinates="tf_half_pixel_for_nn", rounding="floor"
             )
         elif mode == "bilinear" and not antialias:
-            x = ops.resize(x, axis, size, mode="linear", coordinates="half_pixel")
+            # Keras by itself, until 2.2, took TensorFlow 1's corners for the centres of pixels
+            corners = re.match(r"2\.([01]\.|2\.\d+$)", getattr(layer.version, "text", ""))
+            coordinates = "asymmetric" if corners else "half_pixel"
+            x = ops.resize(x, axis, size, mode="linear", coordinates=coordinates)
         elif mode == "bicubic" and not antialias:
             torch = backend(layer) == "torch"
             x = ops.resize(
@@ -184,8 +188,13 @@ def CenterCrop(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
 
 
 def RandomCrop(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
-    """The image as it is in Keras 3; before, its centre."""
-    return inputs[0] if layer.version >= 3 else CenterCrop(layer, inputs, call)
+    """The image as it is in Keras 3; before, resized with its sides cut to the aspect ratio."""
+    if layer.version >= 3:
+        return inputs[0]
+    x = floating(_image(layer, inputs))
+    height, width = int(layer.config["height"]), int(layer.config["width"])
+    y = cropped_to_aspect(x, height, width)
+    return from_last(layer, resized(layer, y, (1, 2), (height, width), "bilinear"))
 
 
 # ---- values --------------------------------------------------------------------------------------

@@ -39,6 +39,12 @@ from ..graph import Value, type_text
 Nested = Any  # a Value, a plain Python value, or a list, tuple or dict of these
 
 
+class Generation(int):
+    """1, 2 or 3: the generation of Keras that wrote a model. `text` is its version in full."""
+
+    text: str = ""
+
+
 class Source(Protocol):
     """Where the weights of a layer or a model are."""
 
@@ -193,4 +199,4 @@ def _text(shape: Sequence[Any]) -> str:
     return "[" + ", ".join("?" if d is None else str(d) for d in shape) + "]"
 
 
-__all__ = ["Call", "Layer", "Nested", "Source", "shown"]
+__all__ = ["Call", "Generation", "Layer", "Nested", "Source", "shown"]

@@ -264,11 +264,10 @@ def _locally_connected(rank: int) -> Function:
         y = ops.matmul(flat, weight(layer, 0, (total, flat.shape[-1], filters), x))
         y = ops.reshape(y, (x.shape[0], *places, filters))
         if c.get("use_bias", True):
-            if first:
-                bias = weight(layer, 1, (filters, *places), x)
+            bias = weight(layer, 1, (*places, filters), x)
+            if first:  # Keras reads its elements as if they were channels first
+                bias = ops.reshape(bias, (filters, *places))
                 bias = ops.transpose(bias, (*range(1, rank + 1), 0))
-            else:
-                bias = weight(layer, 1, (*places, filters), x)
             y = ops.add(y, bias)
         return activation(c.get("activation"), layer.version)(from_last(layer, y))
 
