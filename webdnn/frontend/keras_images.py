@@ -5,8 +5,8 @@
 
 The random layers do nothing at inference (`keras_layers` lists them). Resizing samples at
 half-pixel centres; bicubic interpolation follows Keras' backend (`keras_spatial.backend`):
-TensorFlow and JAX use Keys' kernel with -0.5 and forget what lies outside the image, PyTorch uses
--0.75 and repeats the edge.
+TensorFlow and JAX use Keys' kernel with -0.5 and forget what lies outside the image (TensorFlow
+looks the kernel up in steps of 1/1024), PyTorch uses -0.75 and repeats the edge.
 """
 
 from __future__ import annotations
@@ -84,7 +84,8 @@ def resized(
             coordinates = "asymmetric" if corners else "half_pixel"
             x = ops.resize(x, axis, size, mode="linear", coordinates=coordinates)
         elif mode == "bicubic" and not antialias:
-            torch = backend(layer) == "torch"
+            numbers_of = backend(layer)
+            torch = numbers_of == "torch"
             x = ops.resize(
                 x,
                 axis,
@@ -93,6 +94,7 @@ def resized(
                 coordinates="half_pixel",
                 cubic=-0.75 if torch else -0.5,
                 exclude_outside=not torch,
+                table=1024 if numbers_of == "tensorflow" else None,
             )
         elif mode in ("bilinear", "bicubic", "lanczos3", "lanczos5"):
             old = ops.static(x.shape[axis], f"an axis resized by {mode}, antialias={antialias},")

@@ -103,13 +103,15 @@ def resize(
     antialias: bool = False,
     roi: tuple[float, float] = (0.0, 1.0),
     extrapolation: float = 0.0,
+    table: int | None = None,
 ) -> Value:
     """x resized to `out` elements along one axis, by ONNX Resize's definitions.
 
     mode: nearest, linear or cubic. coordinates: the coordinate transformation. rounding: the rule
     of nearest. scale: output/input size where the model gives it (else that of the sizes). cubic:
     the coefficient of the cubic kernel. roi: the part of the axis that tf_crop_and_resize takes;
-    `extrapolation` stands for what lies outside x. Raises UnsupportedError for what is not ONNX's.
+    `extrapolation` stands for what lies outside x. table: the cubic kernel is looked up at multiples
+    of 1/table, as TensorFlow does. Raises UnsupportedError for what is not ONNX's.
     """
     out = as_dim(out)
     if antialias:
@@ -150,6 +152,8 @@ def resize(
     elif mode == "cubic":
         base = floor_(at)
         fraction = sub(at, base)
+        if table:
+            fraction = mul(round_(mul(fraction, float(table))), 1 / table)
         weights = [_cubic(abs_(sub(fraction, float(k))), cubic) for k in (-1, 0, 1, 2)]
         if exclude_outside:
             for k, w in enumerate(weights):
