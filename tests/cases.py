@@ -1624,3 +1624,8 @@ def nonzero_of_nothing_then_more(n: Net) -> Any:
     """Where nothing is found, sizes do not become negative, and sums are of nothing."""
     at = n.Transpose(n.NonZero(n.Greater(n.x(7, 5), f32(9))), perm=[1, 0])
     return n.Slice(at, i64(1), i64(1000), i64(0)), n.ReduceSum(at, i64(0)), n.Shape(at)
+
+
+row("topk_of_as_many_as_an_input_says", "TopK", X(4, 30), given([7], "int64"), outputs=2)
+row("nms_of_as_many_as_an_input_says", "NonMaxSuppression", _B, X(1, 3, 60, lo=0, hi=1),
+    given([3], "int64"), _T, _LEAST)  # fmt: skip

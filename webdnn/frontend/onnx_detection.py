@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .. import ops
-from ..errors import ModelError, UnsupportedError
+from ..errors import ModelError
 from ..expr import Dim
 from ..graph import Value, constant, evaluate, type_text
 
@@ -26,12 +26,17 @@ def TopK(
     largest: int = 1,
     sorted: int = 1,
 ) -> list[Value]:
-    found = k if count is None else _number(count, "k")
-    if found is None:
-        raise ModelError("k is missing")
     if not -x.rank <= axis < x.rank:
         raise ModelError(f"axis {axis} of {type_text(x)}")
-    return list(ops.top_k(x, found, axis, bool(largest), bool(sorted)))
+    found = k if count is None else _number(count, "k")
+    if found is None and count is None:
+        raise ModelError("k is missing")
+    size = x.shape[axis]
+    both = ops.top_k(x, size if found is None else found, axis, bool(largest), bool(sorted))
+    if found is None and count is not None:  # the run says how many
+        most = ops.min_(ops.cast(ops.reshape(count, ()), "i64"), ops.ints(size, "i64"))
+        return [ops.counted(v, axis, most) for v in both]
+    return list(both)
 
 
 def NonZero(x: Value) -> Value:
@@ -64,6 +69,9 @@ def NonMaxSuppression(
     found = ops.non_maximum_suppression(
         boxes, scores, most, 0.0 if iou is None else iou, least, bool(center_point_box)
     )
+    if most is None and limit is not None:  # the run says how many
+        taken = ops.iota((1, 1, found.shape[2]), 2, "i64")
+        found = ops.where(ops.less(taken, ops.reshape(limit, ())), found, constant(-1, "i64"))
     rows, count = ops.rows_of(ops.greater_equal(found, 0))
     box = ops.reshape(ops.gather_nd(found, rows), (rows.shape[0], 1))
     return ops.counted(ops.concat([ops.slice_axis(rows, 1, 0, 2), box], 1), 0, count)
@@ -109,13 +117,13 @@ def MaxRoiPool(
     return ops.transpose(y, (0, 3, 1, 2))
 
 
-def _number(v: Value, what: str) -> Dim:
+def _number(v: Value, what: str) -> Dim | None:
+    """A scalar that is known when the model is transpiled; None if a run computes it."""
     found = ops.known(v)
-    if found is None or found.size != 1:
-        raise UnsupportedError(
-            f"{what} ({type_text(v)}) is computed when the model runs, but memory needs an upper "
-            "bound: make it a constant in the model"
-        )
+    if found is None:
+        return None
+    if found.size != 1:
+        raise ModelError(f"{what} ({type_text(v)}): one number expected")
     size: Dim = found.ravel()[0]
     return size
 
