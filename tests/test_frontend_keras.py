@@ -162,7 +162,32 @@ def as_shards(model: Any, folder: Path) -> tuple[Any, Path | None]:
     return folder / "m.json", folder / "s.weights.json"
 
 
-SAVED = [as_is, as_zip, as_packed_zip, as_bytes, as_folder, as_h5, as_architecture, as_shards]
+def as_nameless(model: Any, folder: Path) -> tuple[Any, Path | None]:
+    """Before Keras 3.6 the weights' groups did not bear the layers' names."""
+
+    def strip(file: Any) -> None:
+        groups: list[Any] = []
+        file.visititems(lambda name, item: groups.append(item))
+        named = [group for group in groups if "name" in group.attrs]
+        assert len(named) > 10
+        for group in named:
+            del group.attrs["name"]
+
+    model.save(folder / "m.keras")
+    return with_weights(folder / "m.keras", strip), None
+
+
+SAVED = [
+    as_nameless,
+    as_is,
+    as_zip,
+    as_packed_zip,
+    as_bytes,
+    as_folder,
+    as_h5,
+    as_architecture,
+    as_shards,
+]
 
 
 @pytest.fixture(scope="module")
