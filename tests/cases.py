@@ -1629,3 +1629,7 @@ def nonzero_of_nothing_then_more(n: Net) -> Any:
 row("topk_of_as_many_as_an_input_says", "TopK", X(4, 30), given([7], "int64"), outputs=2)
 row("nms_of_as_many_as_an_input_says", "NonMaxSuppression", _B, X(1, 3, 60, lo=0, hi=1),
     given([3], "int64"), _T, _LEAST)  # fmt: skip
+row("compress", "Compress", X(6, 5), given([1, 0, 1, 1], "bool"), axis=0)
+row("compress_columns", "Compress", X(6, 5), given([0, 1, 0, 0, 1], "bool"), axis=-1)
+row("compress_all", "Compress", X(3, 4), given([0, 1, 1, 0, 0, 0, 0, 1, 1], "bool"))
+row("compress_constant", "Compress", X(6, 5), np.array([True, False, True]), axis=0)

@@ -46,6 +46,15 @@ def NonZero(x: Value) -> Value:
     return ops.counted(found, 1, count)
 
 
+def Compress(x: Value, condition: Value, *, axis: int | None = None) -> Value:
+    if axis is None:
+        x, axis = ops.reshape(x, (x.size,)), 0
+    if not -x.rank <= axis < x.rank or condition.rank != 1:
+        raise ModelError(f"axis {axis} of {type_text(x)}, condition {type_text(condition)}")
+    at = NonZero(condition)
+    return ops.gather(x, ops.reshape(at, (at.shape[1],)), axis)
+
+
 def NonMaxSuppression(
     boxes: Value,
     scores: Value,
@@ -128,4 +137,4 @@ def _number(v: Value, what: str) -> Dim | None:
     return size
 
 
-__all__ = ["MaxRoiPool", "NonMaxSuppression", "NonZero", "RoiAlign", "TopK"]
+__all__ = ["Compress", "MaxRoiPool", "NonMaxSuppression", "NonZero", "RoiAlign", "TopK"]

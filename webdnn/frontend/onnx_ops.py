@@ -26,7 +26,7 @@ from .. import ops
 from ..errors import ModelError, UnsupportedError
 from ..expr import Dim, Expr, bounds, lift, maximum, minimum, select
 from ..graph import DTYPES, FLOATS, Value, as_dim, constant, evaluate, type_text
-from .onnx_detection import MaxRoiPool, NonMaxSuppression, NonZero, RoiAlign, TopK
+from .onnx_detection import Compress, MaxRoiPool, NonMaxSuppression, NonZero, RoiAlign, TopK
 from .onnx_recurrent import GRU, LSTM, RNN
 from .signature import RANGES
 
@@ -1579,11 +1579,15 @@ def QLinearConv(
 
 # ---- the registry -------------------------------------------------------------------------------
 
-OPERATORS: dict[str, Callable[..., Any]] = SAME | {
-    name: fn
-    for name, fn in list(globals().items())
-    if name[0].isupper() and callable(fn) and getattr(fn, "__module__", "") == __name__
-} | {
-    fn.__name__: fn
-    for fn in (GRU, LSTM, RNN, MaxRoiPool, NonMaxSuppression, NonZero, RoiAlign, TopK)
-}
+OPERATORS: dict[str, Callable[..., Any]] = (
+    SAME
+    | {
+        name: fn
+        for name, fn in list(globals().items())
+        if name[0].isupper() and callable(fn) and getattr(fn, "__module__", "") == __name__
+    }
+    | {
+        fn.__name__: fn
+        for fn in (GRU, LSTM, RNN, Compress, MaxRoiPool, NonMaxSuppression, NonZero, RoiAlign, TopK)
+    }
+)
