@@ -29,6 +29,7 @@ from typing import Any
 
 from .. import ops
 from ..errors import ModelError, UnsupportedError, WebDNNError
+from ..expr import Expr
 from ..graph import Graph, Value, constant
 from .keras_config import Entry, Plan, Ref, changed, leaves, plan_of
 from .keras_files import Saved, is_keras, read
@@ -339,6 +340,8 @@ def _spread(args: Sequence[Nested]) -> list[Nested]:
 def _value(found: Any, layer: Layer) -> Value:
     if isinstance(found, Value):
         return found
+    if isinstance(found, Expr):  # a size
+        return ops.ints(found, "i32")
     try:
         return constant(found)
     except TypeError:
