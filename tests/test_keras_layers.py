@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import io
+import zipfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from webdnn.frontend import keras as frontend
 from webdnn.frontend import keras_layers, keras_model
 from webdnn.graph import Graph, Value, constant, evaluate
 
+FIXTURES = Path(__file__).parent / "fixtures" / "keras"
 COMPILED = 2  # of the configurations of each layer: compiling takes longer than reading
 
 # What is no layer by itself: containers, cells (tested within RNN) and abstract classes. Keras'
@@ -384,3 +387,23 @@ def test_errors_say_what_is_wrong() -> None:
         cells = [{"class_name": "MyCell", "config": {}}]
         stack = {"class_name": "StackedRNNCells", "config": {"cells": cells}}
         made("RNN", {"cell": stack}, normal(1, 4, 3))
+
+
+# ---- layers that genuine old versions saved ------------------------------------------------------
+
+
+@pytest.mark.parametrize("archive", ["layers_tf29.zip", "layers_keras2.zip"])
+def test_layers_of_older_versions(archive: str) -> None:
+    found = []
+    with zipfile.ZipFile(FIXTURES / archive) as files:
+        names = [n[:-3] for n in files.namelist() if n.endswith(".h5")]
+        for name in names:
+            with np.load(io.BytesIO(files.read(f"{name}.npz"))) as arrays:
+                feeds = [arrays[k] for k in arrays.files if k[0] == "x"]
+                wanted = [arrays[k] for k in arrays.files if k[0] == "y"]
+            graph = frontend.load(files.read(f"{name}.h5"), {"batch": 2}).graph
+            given = dict(zip((v.attrs["name"] for v in graph.inputs), feeds, strict=True))
+            outputs = dict(zip(graph.outputs, wanted, strict=True))
+            found.append(Job(name, graph, given, outputs, constant=True))
+    assert len(found) > 30
+    assert not interpreted(found)

@@ -15,6 +15,7 @@ head serves the query heads next to it, without being copied.
 from __future__ import annotations
 
 import math
+import re
 import string
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -66,6 +67,9 @@ def _multi_mask(
 ) -> tuple[Value | None, Value | None]:
     """What [N, T, S] (or [N, H, T, S]) may be attended to, and the query's own mask."""
     names = ("query", "value", "key")
+    old = re.match(r"2\.(\d+)\.", getattr(layer.version, "text", ""))
+    if old and int(old[1]) < 10:  # until Keras 2.9 masks that tensors carry did not count
+        call.masks, call.named_masks = [], {}
     carried = [
         m if m is not None else call.named_masks.get(name)
         for name, m in zip(names, [*call.masks, None, None, None])

@@ -317,7 +317,7 @@ def built(fn: Callable[..., Any], ignored: Sequence[str] = ()) -> Function:
             k = f"{k}_" if f"{k}_" in parameters else k
             if k in parameters or open_ended:
                 named[k] = v
-            elif v is not None and k not in ("name", *ignored):
+            elif v is not None and v is not False and k not in ("name", *ignored):
                 raise layer.lacks(f"the argument {k}={v!r:.60}")
         named.pop("name", None)
         if "layer" in parameters:

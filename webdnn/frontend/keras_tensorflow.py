@@ -349,10 +349,6 @@ _SAME = {
     "linalg.einsum": "einsum", "linalg.tensordot": "tensordot", "image.resize_v2": "image.resize",
     "math.softmax": "nn.softmax", "math.log_softmax": "nn.log_softmax",
     "linalg.transpose": "transpose", "image.resize_images": "image.resize",
-    "compat.v1.nn.softmax": "nn.softmax", "cast_v2": "cast", "saturate_cast": "cast",
-    "compat.v1.image.resize": "image.resize", "compat.v1.gather": "gather",
-    "compat.v1.shape": "shape", "compat.v1.transpose": "transpose",
-    "compat.v1.squeeze": "squeeze", "compat.v1.concat": "concat",
 }  # fmt: skip
 _IGNORED = ("validate_indices", "data_format")  # arguments that change nothing here
 _PLAIN = ("math.", "nn.", "linalg.", "array_ops.", "math_ops.")
@@ -360,7 +356,7 @@ _PLAIN = ("math.", "nn.", "linalg.", "array_ops.", "math_ops.")
 
 def function_of(name: str) -> Callable[..., Any] | None:
     """The function that a file names: math.add, tf.math.add, add, raw_ops.Add ..."""
-    name = name.removeprefix("tf.").removeprefix("tensorflow.")
+    name = name.removeprefix("tf.").removeprefix("tensorflow.").removeprefix("compat.v1.")
     for known in (_SAME.get(name, name), *(f"{p}{name}" for p in _PLAIN)):
         if known in FUNCTIONS:
             return FUNCTIONS[known]

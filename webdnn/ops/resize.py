@@ -110,7 +110,7 @@ def resize(
     mode: nearest, linear or cubic. coordinates: the coordinate transformation. rounding: the rule
     of nearest. scale: output/input size where the model gives it (else that of the sizes). cubic:
     the coefficient of the cubic kernel. roi: the part of the axis that tf_crop_and_resize takes;
-    `extrapolation` stands for what lies outside x. table: the cubic kernel is looked up at multiples
+    `extrapolation` stands for what lies outside x. table: the cubic kernel is looked up at steps
     of 1/table, as TensorFlow does. Raises UnsupportedError for what is not ONNX's.
     """
     out = as_dim(out)
