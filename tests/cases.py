@@ -795,17 +795,21 @@ row("scatter_elements", "ScatterElements", X(7, 6), given([[1, -1, 4, 0], [0, 6,
 row("scatter_elements_constant", "ScatterElements", X(3, 7, 5),
     np.array([[[6], [-5]]] * 3), X(3, 2, 1),
     opset=18, axis=1)
-row("scatter_elements_dynamic", "ScatterElements", X("a", 5), given([[3, 0, -2, 1, 2]] * 2, "int64"),
+row("scatter_elements_dynamic", "ScatterElements", X("a", 5), given([[3, 0, -2, 1, 2]] * 2,
+    "int64"),
     X(2, 5), opset=18, axis=0, dims={"a": (4, 30)}, sizes=({"a": 4}, {"a": 13}))
 for _how in ("add", "mul", "max", "min"):
     row(f"scatter_elements_{_how}", "ScatterElements", X(5, 9), X(4, 9, lo=-5, hi=4, dtype="int64"),
         X(4, 9), opset=18, axis=0, reduction=_how)
-row("scatter_nd", "ScatterND", X(5, 6, 7), given([[1, 2], [-1, 0], [4, -6]], "int64"), X(3, 7), opset=18)
+row("scatter_nd", "ScatterND", X(5, 6, 7), given([[1, 2], [-1, 0], [4, -6]], "int64"), X(3, 7),
+    opset=18)
 row("scatter_nd_rows", "ScatterND", X("a", 7), given([[3], [0], [-1]], "int64"), X(3, 7), opset=18,
     dims={"a": (5, 30)}, sizes=({"a": 5}, {"a": 11}))
-row("scatter_nd_add", "ScatterND", X(5, 6), given([[1, 2], [4, 0], [1, 2]], "int64"), X(3), opset=18,
+row("scatter_nd_add", "ScatterND", X(5, 6), given([[1, 2], [4, 0], [1, 2]], "int64"), X(3),
+    opset=18,
     reduction="add")
-row("col2im", "Col2Im", X(2, 27, 12), i64(7, 9), i64(3, 3), opset=18, strides=[2, 2], pads=[1, 0, 0, 0],
+row("col2im", "Col2Im", X(2, 27, 12), i64(7, 9), i64(3, 3), opset=18, strides=[2, 2], pads=[1, 0,
+    0, 0],
     tol=5e-5)
 row("col2im_dilated", "Col2Im", X(1, 8, 10), i64(6, 8), i64(2, 2), opset=18, strides=[2, 1],
     dilations=[2, 3], pads=[0] * 4)
@@ -884,7 +888,8 @@ row("gridsample_cubic", "GridSample", X(1, 3, 5, 7), X(1, 4, 6, 2, lo=-1.2, hi=1
     mode="cubic", tol=5e-5)
 row("gridsample_cubic_reflection", "GridSample", X(2, 3, 5, 7), X(2, 4, 3, 2, lo=-1.6, hi=1.6),
     opset=20, mode="cubic", padding_mode="reflection", align_corners=1, tol=5e-5)
-row("gridsample_volume", "GridSample", X(1, 2, 3, 5, 4), X(1, 2, 3, 4, 3, lo=-1.2, hi=1.2), opset=20)
+row("gridsample_volume", "GridSample", X(1, 2, 3, 5, 4), X(1, 2, 3, 4, 3, lo=-1.2, hi=1.2),
+    opset=20)
 
 # ---- quantisation -------------------------------------------------------------------------------
 

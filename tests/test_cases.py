@@ -6,7 +6,7 @@ import pytest
 
 from tests.cases import CASES
 from tests.interpret import interpret
-from webdnn.frontend.onnx_ops import OPERATORS
+from webdnn.frontend.onnx.operators import OPERATORS
 from webdnn.graph import verify
 from webdnn.passes import run
 

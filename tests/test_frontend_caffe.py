@@ -33,8 +33,8 @@ from tools import framework_tables
 from webdnn import passes
 from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from webdnn.frontend import Imported, format_of, load
-from webdnn.frontend.caffe_layers import LAYERS
-from webdnn.frontend.caffe_text import parse
+from webdnn.frontend.caffe.layers import LAYERS
+from webdnn.frontend.caffe.text import parse
 from webdnn.reference import reference
 
 FIXTURES = Path(__file__).parent / "fixtures" / "caffe"

@@ -32,8 +32,8 @@ from webdnn.check import TOLERANCE, _arrays, check, compare, wire
 from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from webdnn.expr import evaluate
 from webdnn.frontend.chainer import Arguments, computed
-from webdnn.frontend.chainer_functions import FUNCTIONS, REFUSED, ErfcInv, ErfInv, Ndtri
-from webdnn.frontend.chainer_trace import flat_outputs
+from webdnn.frontend.chainer.functions import FUNCTIONS, REFUSED, ErfcInv, ErfInv, Ndtri
+from webdnn.frontend.chainer.trace import flat_outputs
 from webdnn.frontend.signature import Imported
 from webdnn.graph import Graph, placeholder
 

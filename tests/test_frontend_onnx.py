@@ -19,7 +19,7 @@ from onnx import helper, numpy_helper, parser
 from tests.interpret import interpret
 from webdnn.errors import DimensionError, ModelError, UnsupportedError
 from webdnn.frontend import load
-from webdnn.frontend.onnx_ops import OPERATORS
+from webdnn.frontend.onnx.operators import OPERATORS
 from webdnn.graph import DTYPES, evaluate, verify
 
 # ---- ONNX's node tests --------------------------------------------------------------------------

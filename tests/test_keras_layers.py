@@ -17,7 +17,8 @@ from tests.jobs import Job, interpreted, run_jobs
 from tests.keras_cases import CASES, DRAWS, ONCE, L, drawn, keras, randomise
 from webdnn.errors import ModelError, UnsupportedError
 from webdnn.frontend import keras as frontend
-from webdnn.frontend import keras_layers, keras_model
+from webdnn.frontend.keras import layers as keras_layers
+from webdnn.frontend.keras import model as keras_model
 from webdnn.graph import Graph, Value, constant, evaluate
 
 FIXTURES = Path(__file__).parent / "fixtures" / "keras"

@@ -15,7 +15,9 @@ from tests.jobs import Job, interpreted, run_jobs
 from tests.keras_cases import keras
 from webdnn.errors import UnsupportedError
 from webdnn.frontend import keras as frontend
-from webdnn.frontend import keras_layers, keras_model, keras_ops
+from webdnn.frontend.keras import layers as keras_layers
+from webdnn.frontend.keras import model as keras_model
+from webdnn.frontend.keras import operations as keras_ops
 from webdnn.graph import constant, evaluate
 
 K = keras.ops

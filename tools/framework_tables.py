@@ -45,8 +45,8 @@ def chainer() -> str:
 
 def caffe() -> str:
     """The types of layers, with what their functions say of themselves."""
-    from webdnn.frontend.caffe_layers import LAYERS
-    from webdnn.frontend.caffe_phase import DATA, DROPPED, V1_TYPES
+    from webdnn.frontend.caffe.layers import LAYERS
+    from webdnn.frontend.caffe.phase import DATA, DROPPED, V1_TYPES
 
     old = {name: enumerator for enumerator, (_, name) in V1_TYPES.items()}
     lines = ["| type | | version 1 |", "| --- | --- | --- |"]
@@ -60,15 +60,13 @@ def caffe() -> str:
 
 def keras() -> str:
     """Layers by their kind, what only trains, what is refused and why, and functions."""
-    from webdnn.frontend import (
-        keras_attention,
-        keras_images,
-        keras_layers,
-        keras_ops,
-        keras_recurrent,
-        keras_spatial,
-        keras_tensorflow,
-    )
+    from webdnn.frontend.keras import attention as keras_attention
+    from webdnn.frontend.keras import images as keras_images
+    from webdnn.frontend.keras import layers as keras_layers
+    from webdnn.frontend.keras import operations as keras_ops
+    from webdnn.frontend.keras import recurrent as keras_recurrent
+    from webdnn.frontend.keras import spatial as keras_spatial
+    from webdnn.frontend.keras import tensorflow as keras_tensorflow
 
     kinds = {
         "convolution, pooling, cropping and padding": keras_spatial.LAYERS,

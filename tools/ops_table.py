@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
-from webdnn.frontend.onnx_ops import OPERATORS
+from webdnn.frontend.onnx.operators import OPERATORS
 
 PAGE = Path(__file__).parent.parent / "docs" / "ops.md"
 HEAD = """# Operators

@@ -176,7 +176,7 @@ def _onnx_source(source: Any, inner: bool) -> Any:
 
 
 def _pytorch(model: _Model) -> Reference:
-    from .frontend.pytorch_module import function
+    from .frontend.pytorch.module import function
 
     return Reference("PyTorch", function(model.source, model.example))
 
@@ -186,7 +186,7 @@ def _chainer(model: _Model) -> Reference:
     from .frontend.chainer import computed
 
     if model.weights is not None:
-        from .frontend.chainer_weights import load_weights
+        from .frontend.chainer.weights import load_weights
 
         load_weights(model.source, Path(model.weights))
 
@@ -295,8 +295,8 @@ def _caffe(model: _Model) -> Reference:
             f"pip install 'opencv-python-headless<5'{_RECORDED}"
         )
     from .frontend.caffe import sources, text_of
-    from .frontend.caffe_phase import DROPPED, steps_of
-    from .frontend.caffe_text import parse
+    from .frontend.caffe.phase import DROPPED, steps_of
+    from .frontend.caffe.text import parse
 
     text, weights = sources(model.source, model.weights)
     prototxt = text_of(text)

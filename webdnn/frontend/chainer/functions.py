@@ -1,0 +1,529 @@
+"""Chainer's functions in terms of ours: one plain function each, named as chainer's class is.
+
+    >>> from webdnn.graph import placeholder
+    >>> LeakyReLU(placeholder("x", (2, 3), "f32"), slope=0.1)
+    leaky_relu:f32[2,3]
+
+Inputs are positional; keywords are the attributes of the function's object, by chainer's names.
+What moves elements is in `arrays`; convolutions, pooling, recurrent and region functions
+are in `layers`. `FUNCTIONS` at the end is the registry of all, `REFUSED` says why others
+are not in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ... import ops
+from ...expr import Dim, lift
+from ...graph import FLOATS, FROM_NUMPY, Value, as_dim, constant
+from . import arrays, layers
+from .arrays import axes_of
+
+Attr = Any
+
+
+def scalar(value: Any, x: Value) -> Value:
+    """A number of a function's object as a value of x's dtype."""
+    return ops.cast(value, x.dtype) if isinstance(value, Value) else constant(value, x.dtype)
+
+
+def without(x: Value, axes: Sequence[int], keepdims: bool = False) -> Value:
+    """x without reduced axes, unless they are kept."""
+    return x if keepdims or not axes else ops.squeeze(x, axes)
+
+
+# ---- activations --------------------------------------------------------------------------------
+
+
+def ClippedReLU(x: Value, *, cap: float) -> Value:
+    return ops.clamp(x, 0.0, cap)
+
+
+def CReLU(x: Value, *, axis: int) -> Value:
+    return ops.concat([ops.relu(x), ops.relu(ops.neg(x))], axis % x.rank)
+
+
+def ELU(x: Value, *, alpha: float) -> Value:
+    return ops.elu(x, alpha=float(alpha))
+
+
+def HardSigmoid(x: Value) -> Value:
+    return ops.hard_sigmoid(x, alpha=0.2, beta=0.5)
+
+
+def LeakyReLU(x: Value, *, slope: float) -> Value:
+    return ops.leaky_relu(x, alpha=float(slope))
+
+
+def LogSoftmax(x: Value, *, axis: int = 1) -> Value:
+    return ops.log_softmax(x, axis % x.rank)
+
+
+def _extended(v: Value, x: Value) -> Value:
+    """A parameter of x's axes from the second on."""
+    return ops.reshape(v, (1, *v.shape, *[1] * (x.rank - v.rank - 1)))
+
+
+def PReLUFunction(x: Value, W: Value) -> Value:
+    return ops.prelu(x, _extended(W, x))
+
+
+def RReLU(x: Value, *, lower: float, upper: float) -> Value:
+    return ops.leaky_relu(x, alpha=(lower + upper) / 2)
+
+
+def Softmax(x: Value, *, axis: int = 1) -> Value:
+    return ops.softmax(x, axis % x.rank)
+
+
+def Softplus(x: Value, *, beta: float) -> Value:
+    return ops.mul(ops.softplus(ops.mul(x, float(beta))), 1 / beta)
+
+
+def Swish(x: Value, beta: Value) -> Value:
+    return ops.mul(x, ops.sigmoid(ops.mul(x, _extended(beta, x))))
+
+
+# ---- arithmetic ---------------------------------------------------------------------------------
+
+
+def AddConstant(x: Value, *, value: Attr) -> Value:
+    return ops.add(x, scalar(value, x))
+
+
+def SubFromConstant(x: Value, *, value: Attr) -> Value:
+    return ops.sub(scalar(value, x), x)
+
+
+def MulConstant(x: Value, *, value: Attr) -> Value:
+    return ops.mul(x, scalar(value, x))
+
+
+def DivFromConstant(x: Value, *, value: Attr) -> Value:
+    return ops.div(scalar(value, x), x)
+
+
+def PowVarConst(x: Value, *, value: Attr) -> Value:
+    if isinstance(value, (int, float)) and value == 2:
+        return ops.mul(x, x)
+    if isinstance(value, (int, float)) and value == 0.5:
+        return ops.sqrt_(x)
+    return ops.pow_(x, scalar(value, x))
+
+
+def PowConstVar(x: Value, *, value: Attr) -> Value:
+    return ops.pow_(scalar(value, x), x)
+
+
+def MultiAdd(*xs: Value) -> Value:
+    out = xs[0]
+    for x in xs[1:]:
+        out = ops.add(out, x)
+    return out
+
+
+def BatchL2NormSquared(x: Value) -> Value:
+    axes = list(range(1, x.rank))
+    return without(ops.reduce_sum(ops.mul(x, x), axes), axes)
+
+
+def Clip(x: Value, *, x_min: Attr, x_max: Attr) -> Value:
+    low, high = (None if b is None else scalar(b, x) for b in (x_min, x_max))
+    x = x if low is None else ops.max_(x, low)
+    return x if high is None else ops.min_(x, high)
+
+
+def _constant_times(name: str, factor: float, before: bool = False) -> Callable[[Value], Value]:
+    """log2, log10: a function of ours scaled by a number."""
+    function: Callable[[Value], Value] = getattr(ops, name)
+    return lambda x: ops.mul(function(x), factor)
+
+
+def Erfc(x: Value) -> Value:
+    return ops.sub(constant(1, x.dtype), ops.erf_(x))
+
+
+def ErfInv(x: Value) -> Value:
+    """The inverse of erf, by Giles' approximation for single precision (2010)."""
+    one = constant(1, x.dtype)
+    w = ops.neg(ops.log_(ops.mul(ops.sub(one, x), ops.add(one, x))))
+    near = _polynomial(
+        ops.sub(w, 2.5),
+        (2.81022636e-08, 3.43273939e-07, -3.5233877e-06, -4.39150654e-06, 0.00021858087,
+         -0.00125372503, -0.00417768164, 0.246640727, 1.50140941),
+    )  # fmt: skip
+    far = _polynomial(
+        ops.sub(ops.sqrt_(w), 3.0),
+        (-0.000200214257, 0.000100950558, 0.00134934322, -0.00367342844, 0.00573950773,
+         -0.0076224613, 0.00943887047, 1.00167406, 2.83297682),
+    )  # fmt: skip
+    return ops.mul(ops.where(ops.less(w, 5.0), near, far), x)
+
+
+def _polynomial(x: Value, coefficients: Sequence[float]) -> Value:
+    out = ops.add(ops.mul(x, coefficients[0]), coefficients[1])
+    for c in coefficients[2:]:
+        out = ops.add(ops.mul(out, x), c)
+    return out
+
+
+def ErfcInv(x: Value) -> Value:
+    return ErfInv(ops.sub(constant(1, x.dtype), x))
+
+
+def Ndtr(x: Value) -> Value:
+    return ops.mul(ops.add(ops.erf_(ops.mul(x, math.sqrt(0.5))), 1.0), 0.5)
+
+
+def Ndtri(x: Value) -> Value:
+    return ops.mul(ErfInv(ops.sub(ops.mul(x, 2.0), 1.0)), math.sqrt(2))
+
+
+def Expm1(x: Value) -> Value:
+    return ops.sub(ops.exp_(x), 1.0)
+
+
+def Log1p(x: Value) -> Value:
+    return ops.log_(ops.add(x, 1.0))
+
+
+def LinearInterpolate(p: Value, x: Value, y: Value) -> Value:
+    return ops.add(ops.mul(p, x), ops.mul(ops.sub(constant(1, p.dtype), p), y))
+
+
+def Square(x: Value) -> Value:
+    return ops.mul(x, x)
+
+
+def SquaredError(x0: Value, x1: Value) -> Value:
+    return Square(ops.sub(x0, x1))
+
+
+def AbsoluteError(x0: Value, x1: Value) -> Value:
+    return ops.abs_(ops.sub(x0, x1))
+
+
+def Identity(*xs: Value) -> Sequence[Value]:
+    return xs
+
+
+def Copy(x: Value) -> Value:
+    return x
+
+
+def Cast(x: Value, *, type: str) -> Value:
+    return ops.cast(x, FROM_NUMPY[np.dtype(type).name])
+
+
+def Where(x: Value, y: Value, *, condition: Value) -> Value:
+    return ops.where(ops.cast(condition, "bool"), x, y)
+
+
+# ---- reductions ---------------------------------------------------------------------------------
+
+
+def _numbers(x: Value) -> Value:
+    return ops.cast(x, "i32") if x.dtype == "bool" else x
+
+
+def Sum(x: Value, *, axis: Attr, keepdims: bool) -> Value:
+    x = _numbers(x)
+    axes = axes_of(x, axis)
+    return without(ops.reduce_sum(x, axes) if axes else x, axes, keepdims)
+
+
+def Mean(x: Value, *, axis: Attr, keepdims: bool) -> Value:
+    x = x if x.dtype in FLOATS else ops.cast(x, "f32")
+    axes = axes_of(x, axis)
+    return without(ops.reduce_mean(x, axes) if axes else x, axes, keepdims)
+
+
+def Max(x: Value, *, axis: Attr, keepdims: bool) -> Value:
+    x = _numbers(x)
+    axes = axes_of(x, axis)
+    return without(ops.reduce_max(x, axes) if axes else x, axes, keepdims)
+
+
+def Min(x: Value, *, axis: Attr, keepdims: bool) -> Value:
+    x = _numbers(x)
+    axes = axes_of(x, axis)
+    return without(ops.reduce(x, "min", axes) if axes else x, axes, keepdims)
+
+
+def Prod(x: Value, *, axis: Attr, keepdims: bool) -> Value:
+    x = _numbers(x)
+    axes = axes_of(x, axis)
+    return without(ops.reduce(x, "prod", axes) if axes else x, axes, keepdims)
+
+
+def LogSumExp(x: Value, *, axis: Attr) -> Value:
+    axes = axes_of(x, axis)
+    return without(ops.log_sum_exp(x, axes), axes)
+
+
+def ArgMax(x: Value, *, axis: int | None) -> Value:
+    return _arg(x, axis, "argmax")
+
+
+def ArgMin(x: Value, *, axis: int | None) -> Value:
+    return _arg(x, axis, "argmin")
+
+
+def _arg(x: Value, axis: int | None, monoid: str) -> Value:
+    x = _numbers(x)
+    if axis is None:
+        x, axis = ops.reshape(x, (x.size,)), 0
+    at = axis % x.rank
+    return ops.squeeze(ops.reduce(x, monoid, [at]), [at])
+
+
+def SumTo(x: Value, *, _shape: Sequence[Dim]) -> Value:
+    lead = x.rank - len(_shape)
+    axes = [*range(lead), *(lead + k for k, d in enumerate(_shape) if ops.same(d, 1))]
+    return ops.reshape(ops.reduce_sum(x, axes) if axes else x, _shape)
+
+
+def Cumsum(x: Value, *, axis: int | None) -> Value:
+    if axis is None:
+        return ops.cumsum(ops.reshape(x, (x.size,)), 0)
+    return ops.cumsum(x, axis % x.rank)
+
+
+def Cumprod(x: Value, *, axis: int | None) -> Value:
+    """Products over windows that double in length."""
+    if axis is None:
+        x, axis = ops.reshape(x, (x.size,)), 0
+    at = axis % x.rank
+    size = ops.static(x.shape[at], "the axis of a cumulative product")
+    reach = 1
+    while reach < size:
+        before = [reach if k == at else 0 for k in range(x.rank)]
+        moved = ops.pad(ops.slice_axis(x, at, 0, size - reach), before, [0] * x.rank, value=1.0)
+        x = ops.mul(x, moved)
+        reach *= 2
+    return x
+
+
+# ---- products -----------------------------------------------------------------------------------
+
+
+def _swapped(x: Value) -> Value:
+    return ops.transpose(x, (*range(x.rank - 2), x.rank - 1, x.rank - 2)) if x.rank > 1 else x
+
+
+def MatMul(
+    a: Value, b: Value, *, transa: bool, transb: bool, transc: bool = False, dtype: Attr = None
+) -> Value:
+    if transc:
+        a, b, transa, transb = b, a, not transb, not transa
+    return ops.matmul(_swapped(a) if transa else a, _swapped(b) if transb else b)
+
+
+def BatchMatMul(a: Value, b: Value, *, transa: bool, transb: bool) -> Value:
+    a, b = (ops.reshape(v, (*v.shape[:2], ops.product(v.shape[2:]))) for v in (a, b))
+    return ops.matmul(_swapped(a) if transa else a, _swapped(b) if transb else b)
+
+
+def EinSum(*xs: Value, in_subs: str, out_sub: str) -> Value:
+    dropped = "@" in in_subs and "@" not in out_sub  # chainer allows it where "@" stands for none
+    equation = f"{in_subs}->{out_sub}"
+    return ops.einsum(equation.replace("@", "" if dropped else "..."), *xs)
+
+
+def TensorDot(
+    a: Value, b: Value, *, axes: Attr, a_axes: Attr = None, b_axes: Attr = None, c_axes: Attr = None
+) -> Value:
+    if a_axes is not None and b_axes is not None:
+        left, right = a_axes[1], b_axes[0]
+    elif isinstance(axes, int):
+        left, right = range(a.rank - axes, a.rank), range(axes)
+    else:
+        left, right = ([p] if isinstance(p, int) else p for p in axes)
+    left, right = [p % a.rank for p in left], [p % b.rank for p in right]
+    rows = [p for p in range(a.rank) if p not in left]
+    columns = [p for p in range(b.rank) if p not in right]
+    depth = ops.product([a.shape[p] for p in left])
+    flat = ops.matmul(
+        ops.reshape(ops.transpose(a, [*rows, *left]), (-1 if rows else 1, depth)),
+        ops.reshape(ops.transpose(b, [*right, *columns]), (depth, -1 if columns else 1)),
+    )
+    shape = [*(a.shape[p] for p in rows), *(b.shape[p] for p in columns)]
+    return ops.reshape(flat, shape)
+
+
+def FFT(real: Value, imaginary: Value, *, _method: str) -> list[Value]:
+    """The transform of the last axis as products with its matrix."""
+    n = ops.static(real.shape[-1], "the length of a Fourier transform")
+    angle = np.outer(np.arange(n), np.arange(n)) % n * (2 * np.pi / n)
+    inverse = _method == "ifft"
+    cos, sin = np.cos(angle), np.sin(angle) * (1 if inverse else -1)
+    scale = 1 / n if inverse else 1.0
+    c, s = (constant((m * scale).astype(np.float32)) for m in (cos, sin))
+    return [
+        ops.sub(ops.matmul(real, c), ops.matmul(imaginary, s)),
+        ops.add(ops.matmul(real, s), ops.matmul(imaginary, c)),
+    ]
+
+
+# ---- normalisation ------------------------------------------------------------------------------
+
+
+def FixedBatchNormalization(
+    x: Value, gamma: Value, beta: Value, mean: Value, var: Value, *, eps: float, axis: Attr
+) -> Value:
+    kept = _kept(x, gamma, axis)
+    gamma, beta, mean, var = (_along(v, x, kept) for v in (gamma, beta, mean, var))
+    scale = ops.div(gamma, ops.sqrt_(ops.add(var, float(eps))))
+    return ops.add(ops.mul(x, scale), ops.sub(beta, ops.mul(mean, scale)))
+
+
+def BatchNormalization(x: Value, gamma: Value, beta: Value, *, eps: float, axis: Attr) -> Value:
+    """By the statistics of the batch itself, where a chain asks for that in test mode."""
+    kept = _kept(x, gamma, axis)
+    y = ops.normalize(x, [a for a in range(x.rank) if a not in kept], float(eps))
+    return ops.add(ops.mul(y, _along(gamma, x, kept)), _along(beta, x, kept))
+
+
+def _kept(x: Value, gamma: Value, axis: Attr) -> list[int]:
+    """The axes that statistics do not go over."""
+    if axis is None:
+        return list(range(1, 1 + gamma.rank))
+    over = axes_of(x, axis)
+    return [a for a in range(x.rank) if a not in over]
+
+
+def _along(v: Value, x: Value, axes: Sequence[int]) -> Value:
+    dims = iter(v.shape)
+    return ops.reshape(v, [next(dims) if k in axes else 1 for k in range(x.rank)])
+
+
+def FixedDecorrelatedBatchNormalization(
+    x: Value, mean: Value, projection: Value, *, groups: int
+) -> Value:
+    order = (1, 0, *range(2, x.rank))
+    flat = ops.transpose(x, order)
+    deep = as_dim(lift(x.shape[1]) // groups)
+    columns = ops.reshape(flat, (groups, deep, ops.product([x.shape[0], *x.shape[2:]])))
+    y = ops.matmul(projection, ops.sub(columns, ops.unsqueeze(mean, [mean.rank])))
+    return ops.transpose(ops.reshape(y, flat.shape), order)
+
+
+def GroupNormalization(x: Value, gamma: Value, beta: Value, *, groups: int, eps: float) -> Value:
+    n, c, *space = x.shape
+    each = as_dim(lift(c) // groups)
+    y = ops.reshape(x, (n, groups, each, *space))
+    y = ops.reshape(ops.normalize(y, range(2, y.rank), float(eps)), x.shape)
+    return ops.add(ops.mul(y, _along(gamma, x, [1])), _along(beta, x, [1]))
+
+
+def LayerNormalization(x: Value, gamma: Value, beta: Value, *, eps: float) -> Value:
+    return ops.add(ops.mul(ops.normalize(x, [1], float(eps)), gamma), beta)
+
+
+def NormalizeL2(x: Value, *, eps: float, axis: Attr) -> Value:
+    norm = ops.sqrt_(ops.reduce_sum(ops.mul(x, x), axes_of(x, axis)))
+    return ops.div(x, ops.add(norm, float(eps)))
+
+
+def LocalResponseNormalization(x: Value, *, n: int, k: float, alpha: float, beta: float) -> Value:
+    size = n // 2 * 2 + 1
+    last = ops.transpose(x, (0, *range(2, x.rank), 1))
+    y = ops.lrn(last, size, float(alpha * size), float(beta), float(k))
+    return ops.transpose(y, (0, x.rank - 1, *range(1, x.rank - 1)))
+
+
+# ---- numpy's functions, where a chain uses arrays -----------------------------------------------
+
+
+def _truths(op: Callable[..., Value]) -> Callable[..., Value]:
+    return lambda *xs: op(*(ops.cast(x, "bool") for x in xs))
+
+
+def _bits(truths: Callable[..., Value], bits: Callable[..., Value]) -> Callable[..., Value]:
+    return lambda *xs: (truths if xs[0].dtype == "bool" else bits)(*xs)
+
+
+# Elementwise functions: operands are cast to the dtype in which numpy computes.
+UFUNCS: Mapping[str, Callable[..., Value]] = {
+    "absolute": ops.abs_, "add": ops.add, "arctan2": ops.atan2_, "bitwise_and":
+    _bits(ops.logical_and, ops.bit_and), "bitwise_or": _bits(ops.logical_or, ops.bit_or),
+    "bitwise_xor": _bits(ops.logical_xor, ops.bit_xor), "ceil": ops.ceil_, "cos": ops.cos_,
+    "divide": ops.div, "equal": ops.equal, "exp": ops.exp_, "floor": ops.floor_, "fmod": ops.fmod,
+    "greater": ops.greater, "greater_equal": ops.greater_equal, "invert":
+    _bits(ops.logical_not, ops.bit_not), "isinf": ops.is_inf, "isnan": ops.is_nan, "less": ops.less,
+    "less_equal": ops.less_equal, "log": ops.log_, "logical_and": _truths(ops.logical_and),
+    "logical_not": _truths(ops.logical_not), "logical_or": _truths(ops.logical_or), "logical_xor":
+    _truths(ops.logical_xor), "maximum": ops.max_, "minimum": ops.min_, "multiply": ops.mul,
+    "negative": ops.neg, "not_equal": ops.not_equal, "power": ops.pow_, "reciprocal":
+    ops.reciprocal, "remainder": ops.mod, "rint": ops.round_, "sign": ops.sign_, "sin": ops.sin_,
+    "sqrt": ops.sqrt_, "square": Square, "subtract": ops.sub, "tanh": ops.tanh_, "trunc":
+    ops.trunc_, "where": ops.where,
+}  # fmt: skip
+
+
+def _ufunc(name: str) -> Callable[..., Value]:
+    def function(*xs: Value, dtype: str) -> Value:
+        to = FROM_NUMPY[dtype]
+        if name == "where":
+            return ops.where(ops.cast(xs[0], "bool"), *(ops.cast(x, to) for x in xs[1:]))
+        return UFUNCS[name](*(ops.cast(x, to) for x in xs))
+
+    return function
+
+
+def _joined(function: Callable[..., Value]) -> Callable[..., Value]:
+    def join(*xs: Value, axis: int, dtype: str) -> Value:
+        return function(*(ops.cast(x, FROM_NUMPY[dtype]) for x in xs), axis=axis)
+
+    return join
+
+
+# ---- the registry -------------------------------------------------------------------------------
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "Absolute": ops.abs_, "Add": ops.add, "Arccos": ops.acos_, "Arcsin": ops.asin_,
+    "Arctan": ops.atan_, "Arctan2": ops.atan2_, "Arctanh": ops.atanh_, "Cos": ops.cos_,
+    "Cosh": ops.cosh_, "Div": ops.div, "Erf": ops.erf_, "Exp": ops.exp_, "Fmod": ops.fmod,
+    "Log": ops.log_, "Log10": _constant_times("log_", 1 / math.log(10)),
+    "Log2": _constant_times("log_", 1 / math.log(2)), "Maximum": ops.max_, "Minimum": ops.min_,
+    "Mul": ops.mul, "Neg": ops.neg, "PowVarVar": ops.pow_, "ReLU": ops.relu,
+    "Sigmoid": ops.sigmoid, "Sin": ops.sin_, "Sinh": ops.sinh_, "Sqrt": ops.sqrt_, "Sub": ops.sub,
+    "Tan": ops.tan_, "Tanh": ops.tanh_,
+    "fix": ops.trunc_, "numpy.concatenate": _joined(arrays.Concat),
+    "numpy.stack": _joined(arrays.Stack),
+} | {f"numpy.{name}": _ufunc(name) for name in UFUNCS}  # fmt: skip
+for _module in (globals(), vars(arrays), vars(layers)):
+    FUNCTIONS |= {
+        name: fn
+        for name, fn in _module.items()
+        if name[0].isupper() and getattr(fn, "__module__", "").startswith("webdnn.frontend.chainer")
+        and callable(fn) and not isinstance(fn, type)
+    }  # fmt: skip
+
+_LOSS = "it is a loss: return the prediction instead (of a Classifier, its `predictor`)"
+_RANDOM = "it draws random numbers"
+_SPECIAL = "this special function is not available on the targets"
+_ALGEBRA = "decompositions and inverses of matrices are not available on the targets"
+REFUSED: Mapping[str, str] = {
+    **dict.fromkeys(
+        ( "BernoulliNLL", "BinaryAccuracy", "BlackOut", "Accuracy", "Contrastive",
+         "ConnectionistTemporalClassification", "CrossCovariance", "DeCov", "Hinge", "HuberLoss",
+         "MeanAbsoluteError", "MeanSquaredError", "NegativeSamplingFunction", "Triplet",
+         "SigmoidCrossEntropy", "SoftmaxCrossEntropy",  "BlackOutFunction",
+         "BinaryHierarchicalSoftmaxFunction", "ClassificationSummary", "R2_score"), _LOSS),
+    **dict.fromkeys(("Dropout", "Gaussian", "Zoneout"), _RANDOM),
+    **dict.fromkeys(("DiGamma", "Erfcx", "LGamma", "LogNdtr", "PolyGamma", "Zeta"), _SPECIAL),
+    **dict.fromkeys(
+        ("BatchDet", "BatchInv", "Cholesky", "Inv", "DecorrelatedBatchNormalization"), _ALGEBRA),
+    "AsStrided": "it depends on the layout of chainer's memory: use indexing or im2col",
+    "CooMatMul": "sparse matrices are not supported: use a dense one",
+    "TheanoFunction": "functions of Theano are not supported",
+    "BatchRenormalizationFunction": "it is for training; in test mode it is fixed",
+}  # fmt: skip
+
+__all__ = ["FUNCTIONS", "REFUSED"]

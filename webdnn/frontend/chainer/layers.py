@@ -1,0 +1,642 @@
+"""Chainer's convolutions, pooling, recurrent and region functions in terms of ours.
+
+    >>> from webdnn.graph import placeholder
+    >>> x = placeholder("x", (1, 4, 5, 5), "f32")
+    >>> MaxPoolingND(x, ksize=(2, 2), stride=(2, 2), pad=(0, 0), cover_all=True).shape
+    (1, 4, 3, 3)
+
+Images are [N, C, spatial...] here and channels last in our operators: each function transposes
+there and back. `cover_all` adds windows until every element is in one: that is a padding of
+stride - 1 more behind, of which windows that do not fit are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ... import ops
+from ...errors import UnsupportedError
+from ...expr import Dim, lift
+from ...graph import Value, as_dim, constant
+from ..onnx.operators import GridSample
+
+Attr = Any
+
+
+def channels_last(x: Value) -> Value:
+    """[N, C, spatial...] as [N, spatial..., C]."""
+    return ops.transpose(x, (0, *range(2, x.rank), 1))
+
+
+def channels_first(x: Value) -> Value:
+    """[N, spatial..., C] as [N, C, spatial...]."""
+    return ops.transpose(x, (0, x.rank - 1, *range(1, x.rank - 1)))
+
+
+def around(pad: Sequence[int], stride: Sequence[int], cover_all: bool) -> list[tuple[Dim, Dim]]:
+    """(before, after) of each spatial axis."""
+    return [(p, p + s - 1 if cover_all else p) for p, s in zip(pad, stride)]
+
+
+# ---- products and convolutions ------------------------------------------------------------------
+
+
+def LinearFunction(x: Value, W: Value, b: Value | None = None) -> Value:
+    y = ops.matmul(x, ops.transpose(W, (1, 0)))
+    return y if b is None else ops.add(y, b)
+
+
+def BilinearFunction(e1: Value, e2: Value, W: Value, *rest: Value) -> Value:
+    """sum over j, k of e1[j] e2[k] W[j, k]; and e1 V1 + e2 V2 + b."""
+    left, right = (ops.reshape(e, (e.shape[0], ops.product(e.shape[1:]))) for e in (e1, e2))
+    j, k, m = W.shape
+    pairs = ops.mul(ops.unsqueeze(left, [2]), ops.unsqueeze(right, [1]))
+    depth = ops.product([j, k])
+    y = ops.matmul(ops.reshape(pairs, (left.shape[0], depth)), ops.reshape(W, (depth, m)))
+    if rest:
+        v1, v2, b = rest
+        y = ops.add(ops.add(y, ops.matmul(left, v1)), ops.add(ops.matmul(right, v2), b))
+    return y
+
+
+def SimplifiedDropconnect(
+    x: Value, W: Value, b: Value | None = None, *, ratio: float, mask: Attr = None
+) -> Value:
+    x = ops.reshape(x, (x.shape[0], ops.product(x.shape[1:])))
+    if mask is None:
+        if ratio:
+            raise UnsupportedError("it draws random numbers: call it with train=False")
+        return LinearFunction(x, W, b)
+    weights = ops.mul(ops.mul(W, 1 / (1 - ratio)), ops.cast(mask, W.dtype))
+    if mask.rank == 2:
+        return LinearFunction(x, weights, b)
+    y = ops.squeeze(ops.matmul(weights, ops.unsqueeze(x, [2])), [2])
+    return y if b is None else ops.add(y, b)
+
+
+def _convolution(
+    x: Value, W: Value, b: Value | None, stride: Sequence[int], pads: list[tuple[Dim, Dim]],
+    dilate: Sequence[int], groups: int,
+) -> Value:  # fmt: skip
+    filters = ops.transpose(W, (*range(2, W.rank), 1, 0))
+    y = ops.convolve(channels_last(x), filters, stride, pads, dilate, groups)
+    return channels_first(y if b is None else ops.add(y, b))
+
+
+def Convolution2DFunction(
+    x: Value, W: Value, b: Value | None = None, *, sy: int, sx: int, ph: int, pw: int,
+    cover_all: bool, dy: int = 1, dx: int = 1, groups: int = 1,
+) -> Value:  # fmt: skip
+    pads = around((ph, pw), (sy, sx), cover_all)
+    return _convolution(x, W, b, (sy, sx), pads, (dy, dx), groups)
+
+
+def ConvolutionND(
+    x: Value, W: Value, b: Value | None = None, *, stride: Sequence[int], pad: Sequence[int],
+    cover_all: bool, dilate: Attr = None, groups: int = 1,
+) -> Value:  # fmt: skip
+    pads = around(pad, stride, cover_all)
+    return _convolution(x, W, b, stride, pads, dilate or [1] * len(stride), groups)
+
+
+def DilatedConvolution2DFunction(
+    x: Value, W: Value, b: Value | None = None, *, sy: int, sx: int, ph: int, pw: int, dy: int,
+    dx: int, cover_all: bool = False,
+) -> Value:  # fmt: skip
+    pads = around((ph, pw), (sy, sx), cover_all)
+    return _convolution(x, W, b, (sy, sx), pads, (dy, dx), 1)
+
+
+def _deconvolution(
+    x: Value, W: Value, b: Value | None, stride: Sequence[int], pad: Sequence[int],
+    dilate: Sequence[int], groups: int, outs: Sequence[Dim | None],
+) -> Value:  # fmt: skip
+    extra = []
+    sizes: list[Dim | None] = []
+    for d, k, s, p, e, out in zip(x.shape[2:], W.shape[2:], stride, pad, dilate, outs):
+        plain = (lift(d) - 1) * s + ((lift(k) - 1) * e + 1) - 2 * p
+        more = 0 if out is None else as_dim(lift(out) - plain)
+        # a size that is open leaves open how much more: as much as there can be, and cut
+        sizes.append(None if isinstance(more, int) else out)
+        extra.append(more if isinstance(more, int) else s - 1)
+    y = ops.convolve_transpose(
+        channels_last(x),
+        ops.transpose(W, (*range(2, W.rank), 0, 1)),
+        stride,
+        [(p, p) for p in pad],
+        dilate,
+        groups,
+        extra,
+    )
+    for axis, size in enumerate(sizes, 1):
+        y = y if size is None else ops.slice_axis(y, axis, 0, size)
+    return channels_first(y if b is None else ops.add(y, b))
+
+
+def Deconvolution2DFunction(
+    x: Value, W: Value, b: Value | None = None, *, sy: int, sx: int, ph: int, pw: int,
+    outh: Dim | None, outw: Dim | None, dy: int = 1, dx: int = 1, groups: int = 1,
+) -> Value:  # fmt: skip
+    return _deconvolution(x, W, b, (sy, sx), (ph, pw), (dy, dx), groups, (outh, outw))
+
+
+def DeconvolutionND(
+    x: Value, W: Value, b: Value | None = None, *, stride: Sequence[int], pad: Sequence[int],
+    outs: Attr = None, dilate: Attr = None, groups: int = 1,
+) -> Value:  # fmt: skip
+    n = len(stride)
+    return _deconvolution(x, W, b, stride, pad, dilate or [1] * n, groups, outs or [None] * n)
+
+
+def LocalConvolution2DFunction(
+    x: Value, W: Value, b: Value | None = None, *, sy: int, sx: int
+) -> Value:
+    """Filters of its own for each position: as many matrix products as positions."""
+    m, oh, ow, c, kh, kw = W.shape
+    size = [ops.static(k, "the filter's size") for k in (kh, kw)]
+    patches = ops.windows(x, (2, 3), size, (sy, sx), (1, 1))
+    patches = ops.slice_axis(ops.slice_axis(patches, 2, 0, oh), 3, 0, ow)
+    n, depth, places = x.shape[0], ops.product([c, kh, kw]), ops.product([oh, ow])
+    rows = ops.reshape(ops.transpose(patches, (2, 3, 0, 1, 4, 5)), (places, n, depth))
+    filters = ops.reshape(ops.transpose(W, (1, 2, 3, 4, 5, 0)), (places, depth, m))
+    y = ops.transpose(ops.reshape(ops.matmul(rows, filters), (oh, ow, n, m)), (2, 3, 0, 1))
+    return y if b is None else ops.add(y, b)
+
+
+def Shift(x: Value, *, kh: int, kw: int, dy: int, dx: int) -> Value:
+    """Groups of channels, each moved by a step of its own (Wu et al., arXiv 1711.08141)."""
+    n, c, h, w = x.shape
+    py, px = kh // 2 * abs(dy), kw // 2 * abs(dx)
+    wide = ops.pad(x, (0, 0, py, px), (0, 0, py, px))
+    count = kh * kw
+    middle, last = (count - 1) // 2, count - 1
+    each = ops.static(c, "the number of channels") // count
+    parts = []
+    for k in range(count):
+        place = {middle: last, last: middle}.get(k, k)  # the largest group does not move
+        top = py - (place // kw - py // abs(dy)) * dy
+        left = px - (place % kw - px // abs(dx)) * dx
+        size = as_dim(lift(c) - each * last) if k == last else each
+        parts.append(ops.slice_(wide, (0, each * k, top, left), (n, size, h, w)))
+    return ops.concat(parts, 1)
+
+
+def Im2Col(
+    x: Value, *, kh: int, kw: int, sy: int, sx: int, ph: int, pw: int, cover_all: bool, dy: int,
+    dx: int,
+) -> Value:  # fmt: skip
+    pads = around((ph, pw), (sy, sx), cover_all)
+    x = ops.pad(x, [0, 0, *(b for b, _ in pads)], [0, 0, *(a for _, a in pads)])
+    y = ops.windows(x, (2, 3), (kh, kw), (sy, sx), (dy, dx))  # [N, C, OH, OW, KH, KW]
+    n, c, oh, ow = y.shape[:4]
+    return ops.reshape(ops.transpose(y, (0, 1, 4, 5, 2, 3)), (n, as_dim(lift(c) * kh * kw), oh, ow))
+
+
+# ---- pooling ------------------------------------------------------------------------------------
+
+
+def _whole(x: Value, ksize: Sequence[Dim], pad: Sequence[int]) -> bool:
+    """Whether the one window is the picture: its size may be open then."""
+    return not any(pad) and all(ops.same(k, d) for k, d in zip(ksize, x.shape[2:]))
+
+
+def _window(ksize: Sequence[Dim]) -> list[int]:
+    return [ops.static(k, "the size of a pooling window") for k in ksize]
+
+
+def MaxPoolingND(
+    x: Value, *, ksize: Sequence[int], stride: Sequence[int], pad: Sequence[int], cover_all: bool,
+    return_indices: bool = False,
+) -> Value | list[Value]:  # fmt: skip
+    if _whole(x, ksize, pad) and not return_indices:
+        return ops.reduce_max(x, range(2, x.rank))
+    ksize, stride = _window(ksize), _window(stride)
+    pads = around(pad, stride, cover_all)
+    y = channels_first(ops.max_pool(channels_last(x), ksize, stride, pads, [1] * len(ksize)))
+    if not return_indices:
+        return y
+    before, after = ([0, 0, *side] for side in zip(*pads))
+    wide = ops.pad(x, before, after, value=float("-inf"))
+    places = ops.windows(wide, range(2, x.rank), ksize, stride, [1] * len(ksize))
+    flat = ops.reshape(places, (*places.shape[: x.rank], int(np.prod(ksize))))
+    return [y, ops.squeeze(ops.reduce(flat, "argmax", [x.rank]), [x.rank])]
+
+
+def MaxPooling2D(
+    x: Value, *, kh: int, kw: int, sy: int, sx: int, ph: int, pw: int, cover_all: bool,
+    return_indices: bool = False,
+) -> Value | list[Value]:  # fmt: skip
+    return MaxPoolingND(
+        x,
+        ksize=(kh, kw),
+        stride=(sy, sx),
+        pad=(ph, pw),
+        cover_all=cover_all,
+        return_indices=return_indices,
+    )
+
+
+def AveragePoolingND(
+    x: Value, *, ksize: Sequence[int], stride: Sequence[int], pad: Sequence[int],
+    cover_all: bool = False, pad_value: Attr = 0,
+) -> Value:  # fmt: skip
+    if _whole(x, ksize, pad):
+        return ops.reduce_mean(x, range(2, x.rank))
+    ksize, stride = _window(ksize), _window(stride)
+    pads = around(pad, stride, cover_all)
+    return channels_first(
+        ops.average_pool(
+            channels_last(x), ksize, stride, pads, [1] * len(ksize), pad_value is not None
+        )
+    )
+
+
+def AveragePooling2D(x: Value, *, kh: int, kw: int, sy: int, sx: int, ph: int, pw: int) -> Value:
+    return AveragePoolingND(x, ksize=(kh, kw), stride=(sy, sx), pad=(ph, pw))
+
+
+def _placed(x: Value, axis: int, k: int, stride: int, offset: int) -> Value:
+    """Elements `stride` apart along an axis, where windows of k have their element `offset`."""
+    factors = [stride if a == axis else 1 for a in range(x.rank)]
+    before = [offset if a == axis else 0 for a in range(x.rank)]
+    after = [k - 1 - offset if a == axis else 0 for a in range(x.rank)]
+    return ops.pad(ops.dilate(x, factors), before, after)
+
+
+def _cut(x: Value, axis: int, pad: int, size: Dim) -> Value:
+    """`size` elements from `pad` on, zeros where there are none."""
+    have = x.shape[axis]
+    before = [-pad if a == axis else 0 for a in range(x.rank)]
+    after = [as_dim(lift(size) + pad - have) if a == axis else 0 for a in range(x.rank)]
+    if isinstance(after[axis], int):
+        return ops.pad(x, before, after)
+    return ops.slice_axis(x, axis, pad, size)
+
+
+def _outsize(size: Dim, k: int, s: int, p: int, cover_all: bool) -> Dim:
+    """The size that pooling would have come from, by chainer's rule."""
+    return as_dim((lift(size) - 1) * s + k - 2 * p + (1 - s if cover_all else 0))
+
+
+def UnpoolingND(
+    x: Value, *, ksize: Sequence[int], stride: Sequence[int], pad: Sequence[int], cover_all: bool,
+    outs: Attr = None,
+) -> Value:  # fmt: skip
+    """Each element spread over its window; where windows overlap they add up."""
+    sizes = outs or [None] * len(ksize)
+    for axis, (k, s, p, out) in enumerate(zip(ksize, stride, pad, sizes), 2):
+        size = _outsize(x.shape[axis], k, s, p, cover_all) if out is None else out
+        if k == s:
+            wide = ops.repeat(x, k, axis)
+        else:
+            wide = _placed(x, axis, k, s, 0)
+            for offset in range(1, k):
+                wide = ops.add(wide, _placed(x, axis, k, s, offset))
+        x = _cut(wide, axis, p, size)
+    return x
+
+
+def Unpooling2D(
+    x: Value, *, kh: int, kw: int, sy: int, sx: int, ph: int, pw: int, cover_all: bool,
+    outh: Dim | None, outw: Dim | None,
+) -> Value:  # fmt: skip
+    sizes = [
+        _outsize(d, k, s, p, cover_all) if out is None else out
+        for d, k, s, p, out in zip(x.shape[2:], (kh, kw), (sy, sx), (ph, pw), (outh, outw))
+    ]
+    return UnpoolingND(
+        x, ksize=(kh, kw), stride=(sy, sx), pad=(ph, pw), cover_all=cover_all, outs=sizes
+    )
+
+
+def Upsampling2D(
+    x: Value, *, indexes: Value, kh: int, kw: int, sy: int, sx: int, ph: int, pw: int,
+    cover_all: bool, outh: Dim | None, outw: Dim | None,
+) -> Value:  # fmt: skip
+    """Each element at the place in its window that a maximum had; overlapping windows add up."""
+    sizes = [
+        _outsize(d, k, s, p, cover_all) if out is None else out
+        for d, k, s, p, out in zip(x.shape[2:], (kh, kw), (sy, sx), (ph, pw), (outh, outw))
+    ]
+    at = ops.cast(indexes, "i64")
+    total: Value | None = None
+    for place in range(kh * kw):
+        chosen = ops.where(ops.equal(at, constant(place, "i64")), x, constant(0, x.dtype))
+        part = _placed(chosen, 2, kh, sy, place // kw)
+        part = _placed(part, 3, kw, sx, place % kw)
+        total = part if total is None else ops.add(total, part)
+    assert total is not None
+    return _cut(_cut(total, 2, ph, sizes[0]), 3, pw, sizes[1])
+
+
+# ---- resampling ---------------------------------------------------------------------------------
+
+
+def ResizeImages(
+    x: Value, *, out_H: Dim, out_W: Dim, mode: str = "bilinear", align_corners: bool = True
+) -> Value:
+    y = channels_last(x)
+    for axis, out in ((1, out_H), (2, out_W)):
+        size = y.shape[axis]
+        if mode == "nearest" and isinstance(size, int) and isinstance(out, int):
+            at = np.minimum(np.floor(np.arange(out) * (size / out)), size - 1)
+            y = ops.gather(y, constant(at.astype(np.int64)), axis) if out != size else y
+        elif mode == "nearest":
+            y = ops.resize(y, axis, out, mode="nearest", coordinates="asymmetric", rounding="floor")
+        else:
+            coordinates = "align_corners" if align_corners else "half_pixel"
+            y = ops.resize(y, axis, out, mode="linear", coordinates=coordinates)
+    return channels_first(y)
+
+
+def SpatialTransformerGrid(theta: Value, *, output_shape: Sequence[Dim]) -> Value:
+    h, w = (ops.static(d, "the size of the grid") for d in output_shape)
+    ys, xs = np.meshgrid(np.linspace(-1, 1, h), np.linspace(-1, 1, w), indexing="ij")
+    places = np.stack([xs, ys, np.ones((h, w))]).reshape(3, h * w).astype(np.float32)
+    return ops.reshape(ops.matmul(theta, constant(places)), (theta.shape[0], 2, h, w))
+
+
+def SpatialTransformerSampler(x: Value, grid: Value) -> Value:
+    return GridSample(x, ops.transpose(grid, (0, 2, 3, 1)), padding_mode="zeros", align_corners=1)
+
+
+# ---- regions of interest ------------------------------------------------------------------------
+
+
+def _edges(start: Value, end: Value, out: int, size: Dim, more: float) -> tuple[Value, Value]:
+    """The first and the last-but-one element of each of `out` bins: [R, out] each."""
+    length = ops.max_(ops.add(ops.sub(end, start), more), 1.0)
+    step = ops.unsqueeze(ops.mul(length, 1 / out), [1])
+    k = ops.iota((1, out), 1, "f32")
+    offset = ops.unsqueeze(start, [1])
+    limit = ops.cast(ops.ints(size, "i64"), "f32")
+    # chainer multiplies in double precision: a hair more or less must not reach the next integer
+    low = ops.floor_(ops.add(ops.mul(k, step), 1e-4))
+    high = ops.ceil_(ops.sub(ops.mul(ops.add(k, 1.0), step), 1e-4))
+    clip: Callable[[Value], Value] = lambda v: ops.min_(  # noqa: E731
+        ops.max_(ops.add(v, offset), 0.0), limit
+    )
+    return clip(low), clip(high)
+
+
+def _bins(
+    x: Value, corners: Sequence[Value], index: Value, outs: tuple[int, int], more: float,
+    monoid: str,
+) -> Value:  # fmt: skip
+    """The maximum or the mean over the bins of each region: [R, C, outh, outw].
+
+    corners: (top, left, bottom, right), [R] each, in elements of x. A bin without elements gives
+    minus infinity for the maximum and 0 for the mean.
+    """
+    top, left, bottom, right = corners
+    image = ops.gather(x, ops.cast(index, "i64"), 0)  # [R, C, H, W]
+    h, w = x.shape[2:]
+    counts: list[Value] = []
+    for start, end, out, size, axis in (
+        (left, right, outs[1], w, 3),
+        (top, bottom, outs[0], h, 2),
+    ):
+        low, high = _edges(start, end, out, size, more)
+        place = ops.iota((1, 1, size), 2, "f32")
+        inside = ops.logical_and(
+            ops.greater_equal(place, ops.unsqueeze(low, [2])),
+            ops.less(place, ops.unsqueeze(high, [2])),
+        )  # [R, out, size]
+        counts.append(ops.sub(high, low))
+        # [R, C, .., out, ..] over the elements of the axis, which comes last
+        moved = ops.transpose(image, (0, 1, 2, 3) if axis == 3 else (0, 1, 3, 2))
+        r, c, rest, _ = moved.shape
+        mask = ops.reshape(inside, (r, 1, 1, out, size))
+        none = constant(float("-inf") if monoid == "max" else 0.0, x.dtype)
+        part = ops.where(mask, ops.reshape(moved, (r, c, rest, 1, size)), none)
+        image = ops.squeeze(ops.reduce(part, monoid, [4]), [4])  # [R, C, rest, out]
+        image = ops.transpose(image, (0, 1, 2, 3) if axis == 3 else (0, 1, 3, 2))
+    if monoid == "max":
+        return image
+    wide, high_ = counts
+    area = ops.mul(ops.unsqueeze(high_, [2]), ops.unsqueeze(wide, [1]))
+    return ops.div(image, ops.unsqueeze(ops.max_(area, 1.0), [1]))
+
+
+def _column(rois: Value, k: int) -> Value:
+    return ops.squeeze(ops.slice_axis(rois, 1, k, 1), [1])
+
+
+def _rounded(rois: Value, scale: float, order: Sequence[int]) -> list[Value]:
+    return [ops.round_(ops.mul(_column(rois, k), scale)) for k in order]
+
+
+def ROIPooling2D(x: Value, rois: Value, *, outh: int, outw: int, spatial_scale: float) -> Value:
+    """rois [R, (image, x_min, y_min, x_max, y_max)], both ends inside; empty bins give 0."""
+    corners = _rounded(rois, spatial_scale, (2, 1, 4, 3))
+    y = _bins(x, corners, _column(rois, 0), (outh, outw), 1.0, "max")
+    return ops.where(ops.equal(y, float("-inf")), constant(0, x.dtype), y)
+
+
+def ROIMaxPooling2D(
+    x: Value, rois: Value, index: Value, *, outh: int, outw: int, spatial_scale: float
+) -> Value:
+    """rois [R, (y_min, x_min, y_max, x_max)]."""
+    corners = _rounded(rois, spatial_scale, range(4))
+    return _bins(x, corners, index, (outh, outw), 0.0, "max")
+
+
+def ROIAveragePooling2D(
+    x: Value, rois: Value, index: Value, *, outh: int, outw: int, spatial_scale: float
+) -> Value:
+    """rois [R, (y_min, x_min, y_max, x_max)]."""
+    corners = _rounded(rois, spatial_scale, range(4))
+    return _bins(x, corners, index, (outh, outw), 0.0, "sum")
+
+
+def _samples(
+    x: Value, rois: Value, index: Value, outs: tuple[int, int], scale: float, ratio: Attr
+) -> tuple[Value, Value]:
+    """Bilinear samples [R, C, outh, sh, outw, sw] on a regular grid in each bin, and whether each
+    lies inside the image ([R, 1, outh, sh, outw, sw]); those outside are 0."""
+    if any(r is None for r in ratio):
+        raise UnsupportedError(
+            "without sampling_ratio the number of samples depends on the regions: give one"
+        )
+    image = ops.gather(x, ops.cast(index, "i64"), 0)
+    count = rois.shape[0]
+    tables, inside = [], []
+    for k, (out, n) in enumerate(zip(outs, ratio)):
+        start, end = (ops.mul(_column(rois, k + j), float(scale)) for j in (0, 2))
+        step = ops.mul(ops.max_(ops.sub(end, start), 1.0), 1 / out)
+        places = constant((np.arange(out * n) // n + (np.arange(out * n) % n + 0.5) / n)
+                          .astype(np.float32)[None])  # fmt: skip
+        p = ops.add(ops.unsqueeze(start, [1]), ops.mul(places, ops.unsqueeze(step, [1])))
+        limit = ops.cast(ops.ints(x.shape[2 + k], "i64"), "f32")
+        inside.append(ops.logical_and(ops.greater_equal(p, -1.0), ops.less_equal(p, limit)))
+        p = ops.min_(ops.max_(p, 0.0), ops.sub(limit, 1.0))
+        # [R, samples, size]: the weight of each element of the axis
+        elements = ops.iota((1, 1, x.shape[2 + k]), 2, "f32")
+        distance = ops.abs_(ops.sub(elements, ops.unsqueeze(p, [2])))
+        tables.append(ops.max_(ops.sub(constant(1, "f32"), distance), 0.0))
+    rows, columns = (ops.unsqueeze(t, [1]) for t in tables)
+    wide = ops.matmul(image, ops.transpose(columns, (0, 1, 3, 2)))  # [R, C, H, samples]
+    y = ops.matmul(rows, wide)  # [R, C, samples, samples]
+    valid = ops.logical_and(ops.unsqueeze(inside[0], [2]), ops.unsqueeze(inside[1], [1]))
+    split = (outs[0], ratio[0], outs[1], ratio[1])
+    return (
+        ops.reshape(y, (count, x.shape[1], *split)),
+        ops.reshape(valid, (count, 1, *split)),
+    )
+
+
+def ROIAverageAlign2D(
+    x: Value, rois: Value, index: Value, *, outh: int, outw: int, spatial_scale: float,
+    sampling_ratio: Attr,
+) -> Value:  # fmt: skip
+    y, valid = _samples(x, rois, index, (outh, outw), spatial_scale, sampling_ratio)
+    y = ops.where(valid, y, constant(0, x.dtype))
+    return ops.squeeze(ops.reduce_mean(y, [3, 5]), [3, 5])
+
+
+def ROIMaxAlign2D(
+    x: Value, rois: Value, index: Value, *, outh: int, outw: int, spatial_scale: float,
+    sampling_ratio: Attr,
+) -> Value:  # fmt: skip
+    y, valid = _samples(x, rois, index, (outh, outw), spatial_scale, sampling_ratio)
+    y = ops.where(valid, y, constant(float("-inf"), x.dtype))
+    return ops.squeeze(ops.reduce_max(y, [3, 5]), [3, 5])
+
+
+# ---- recurrent cells ----------------------------------------------------------------------------
+
+
+def _gates(x: Value, count: int, interleaved: bool) -> list[Value]:
+    """The parts of x along its second axis: one of each unit after the other, or of each gate."""
+    n, width, *rest = x.shape
+    units = as_dim(lift(width) // count)
+    shape = (n, units, count, *rest) if interleaved else (n, count, units, *rest)
+    y = ops.reshape(x, shape)
+    axis = 2 if interleaved else 1
+    return [ops.squeeze(ops.slice_axis(y, axis, k, 1), [axis]) for k in range(count)]
+
+
+def LSTM(c_prev: Value, x: Value) -> list[Value]:
+    """Rows of c beyond those of x are carried over."""
+    a, i, f, o = _gates(x, 4, True)
+    batch = x.shape[0]
+    old = ops.slice_axis(c_prev, 0, 0, batch)
+    new = ops.add(ops.mul(ops.tanh_(a), ops.sigmoid(i)), ops.mul(ops.sigmoid(f), old))
+    h = ops.mul(ops.sigmoid(o), ops.tanh_(new))
+    rest = as_dim(lift(c_prev.shape[0]) - batch)
+    if not ops.same(rest, 0):
+        new = ops.concat([new, ops.slice_axis(c_prev, 0, batch, rest)], 0)
+    return [new, h]
+
+
+def SLSTM(c_prev1: Value, c_prev2: Value, x1: Value, x2: Value) -> list[Value]:
+    a1, i1, f1, o1 = _gates(x1, 4, True)
+    a2, i2, f2, o2 = _gates(x2, 4, True)
+    first = ops.add(ops.mul(ops.tanh_(a1), ops.sigmoid(i1)), ops.mul(ops.sigmoid(f1), c_prev1))
+    second = ops.add(ops.mul(ops.tanh_(a2), ops.sigmoid(i2)), ops.mul(ops.sigmoid(f2), c_prev2))
+    c = ops.add(first, second)
+    return [c, ops.mul(ops.sigmoid(ops.add(o1, o2)), ops.tanh_(c))]
+
+
+def TreeLSTM(*inputs: Value) -> list[Value]:
+    *cells, x = inputs
+    a, i, o, *forget = _gates(x, 3 + len(cells), False)
+    c = ops.mul(ops.tanh_(a), ops.sigmoid(i))
+    for f, cell in zip(forget, cells):
+        c = ops.add(c, ops.mul(ops.sigmoid(f), cell))
+    return [c, ops.mul(ops.sigmoid(o), ops.tanh_(c))]
+
+
+# The gates of chainer's weights w0, w1 ... in the order of ours.
+_ORDER = {"lstm": (0, 1, 2, 3), "gru": (1, 0, 2), "rnn_tanh": (0,), "rnn_relu": (0,)}
+
+
+def NStep(
+    *inputs: Value, kind: str, layers: int, directions: int, initial: Sequence[bool],
+    sequences: bool,
+) -> list[Value]:  # fmt: skip
+    """Layers of recurrent cells over sequences of any lengths.
+
+    inputs: the initial states (h, and c of an lstm) that are given, [layers * directions, B, H];
+    the weights and then the biases of each layer; the inputs. `sequences`: these are B sequences
+    [T, I]; else they are T steps [B_t, I], B_t never growing. Results: the last states, then the
+    sequences or the steps.
+    """
+    order = _ORDER[kind]
+    count, runs = len(order), layers * directions
+    rest = list(inputs)
+    states: list[Value | None] = [rest.pop(0) if given else None for given in initial]
+    take = 2 * count * runs
+    weights, biases, xs = rest[:take], rest[take : 2 * take], rest[2 * take :]
+    if sequences:
+        lengths = [x.shape[0] for x in xs]
+        uneven = not all(ops.same(n, lengths[0]) for n in lengths)
+        longest = max(ops.static(n, "a length") for n in lengths) if uneven else lengths[0]
+        rows = [_cut(x, 0, 0, longest) for x in xs]
+        x = ops.concat([ops.unsqueeze(r, [0]) for r in rows], 0)  # [B, T, I]
+    else:
+        sizes = [s.shape[0] for s in xs]
+        uneven = not all(ops.same(n, sizes[0]) for n in sizes)
+        x = ops.concat([ops.unsqueeze(_cut(s, 0, 0, sizes[0]), [1]) for s in xs], 1)
+        lengths = []
+        if uneven:
+            known = [ops.static(n, "the number of sequences") for n in sizes]
+            lengths = [sum(n > b for n in known) for b in range(known[0])]
+    mask = None
+    if uneven:
+        whole = max(ops.static(n, "a length") for n in lengths)
+        mask = constant(np.arange(whole)[None] < np.array(lengths)[:, None])
+    last: list[list[Value]] = [[] for _ in initial]
+    for layer in range(layers):
+        outs = []
+        for way in range(directions):
+            k = layer * directions + way
+            w, b = (v[2 * count * k : 2 * count * (k + 1)] for v in (weights, biases))
+            first = [None if s is None else ops.squeeze(ops.slice_axis(s, 0, k, 1), [0])
+                     for s in states]  # fmt: skip
+            found = _run(kind, x, w, b, first, mask, way == 1)
+            outs.append(found[0])
+            for states_of, hs in zip(last, found):
+                t = hs.shape[1]
+                at = 0 if way == 1 else as_dim(lift(t) - 1)
+                states_of.append(ops.squeeze(ops.slice_axis(hs, 1, at, 1), [1]))
+        x = ops.concat(outs, 2)
+    final = [ops.concat([ops.unsqueeze(h, [0]) for h in hs], 0) for hs in last]
+    if sequences:
+        every = [ops.squeeze(ops.slice_(x, (b, 0, 0), (1, n, x.shape[2])), [0])
+                 for b, n in enumerate(lengths)]  # fmt: skip
+    else:
+        every = [ops.squeeze(ops.slice_(x, (0, t, 0), (n, 1, x.shape[2])), [1])
+                 for t, n in enumerate(sizes)]  # fmt: skip
+    return [*final, *every]
+
+
+def _run(
+    kind: str, x: Value, w: Sequence[Value], b: Sequence[Value], first: Sequence[Value | None],
+    mask: Value | None, reverse: bool,
+) -> Sequence[Value]:  # fmt: skip
+    """One layer in one direction: the states after each step."""
+    order = _ORDER[kind]
+    count = len(order)
+    joined: Callable[[Sequence[Value], int], Value] = lambda vs, start: ops.concat(  # noqa: E731
+        [vs[start + k] for k in order], 0
+    )
+    into, again = (ops.transpose(joined(w, start), (1, 0)) for start in (0, count))
+    bias, inner = joined(b, 0), joined(b, count)
+    h0 = first[0]
+    projected = ops.matmul(x, into)
+    if kind == "gru":
+        return [
+            ops.gru(
+                ops.add(projected, bias), again, h0, recurrent_bias=inner, reset_after=True,
+                mask=mask, reverse=reverse,
+            )
+        ]  # fmt: skip
+    projected = ops.add(projected, ops.add(bias, inner))
+    if kind == "lstm":
+        return ops.lstm(projected, again, h0, first[1], mask=mask, reverse=reverse)
+    activation = kind.removeprefix("rnn_")
+    return [ops.rnn(projected, again, h0, activation=activation, mask=mask, reverse=reverse)]

@@ -1,0 +1,828 @@
+"""ONNX models: reading the file, settling the dimensions, and walking the nodes in order.
+
+    imported = load("model.onnx", {"h": (64, 512), "w": (64, 512), "batch": 1})
+    imported.graph, imported.notes
+
+Operators are in `operators`. An operator that we lack is replaced by its definition where the model
+(model-local functions) or ONNX itself gives one as a function; all that remain are reported in one
+list before anything else is looked at. Only what the outputs need is read.
+
+Limits: opset 7 and newer; tensors only (no sequences, maps, strings, complex numbers); `If` only
+with a condition that is known when the model is transpiled; no Loop and Scan.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import math
+import mmap
+import os
+import re
+from collections import ChainMap, Counter
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import numpy_helper
+
+from ...errors import DimensionError, ModelError, UnsupportedError, WebDNNError
+from ...graph import DTYPES, Graph, Value, constant, dims_of, evaluate, lazy_constant, type_text
+from ..signature import Declared, Imported, finished, settle_inputs
+from .operators import ELEMENT_TYPES, OPERATORS, element_type
+
+OLDEST = 7
+EAGER = 1024  # bytes; smaller constants are read at once and interned by content
+LARGE = 65536  # bytes; larger initialisers stay in the file until they are needed
+
+Scope = MutableMapping[str, Value | None]
+
+
+def recognises(model: Any, head: bytes) -> bool:
+    """Whether this is an ONNX model: anything, since `load` says what else it is."""
+    return True
+
+
+def load(
+    model: str | os.PathLike[str] | bytes | onnx.ModelProto,
+    dims: Mapping[str, int | tuple[int, int]] | None = None,
+) -> Imported:
+    """Import an ONNX model, from a path, the file's bytes or a ModelProto.
+
+    dims: sizes or (lo, hi) ranges of the dimensions that the model leaves open; see `signature`.
+    Raises ModelError for a broken file, UnsupportedError for what we lack, DimensionError for a
+    dimension that is missing, unknown or contradicts another.
+    """
+    proto, folder = read(model)
+    notes: list[str] = []
+    opsets = _opsets(proto.opset_import)
+    version = opsets.get("", 0)
+    if max(opsets.values(), default=0) >= 2**31 or min(opsets.values(), default=0) < 0:
+        raise ModelError("the model's opset numbers are out of range: the file is damaged")
+    if 0 < version < OLDEST:
+        raise UnsupportedError(
+            f"the model uses opset {version}; {OLDEST} and newer are supported. "
+            "Convert it with onnx.version_converter.convert_version(model, 17)"
+        )
+    functions = {(f.domain, f.name): f for f in proto.functions}
+    reader = _Importer(folder, functions, notes)
+    constants = {t.name: t for t in proto.graph.initializer}
+    constants |= {s.values.name: s for s in proto.graph.sparse_initializer}
+    _check_names(proto.graph)
+    declared = [i for i in proto.graph.input if i.name not in constants]
+    wanted = [o.name for o in proto.graph.output]
+    if not wanted:
+        raise ModelError("the model has no outputs: the file is damaged, or not a whole model")
+    given = set(constants) | {i.name for i in declared}
+    order = _ordered(proto.graph.node, given, wanted)
+    reader.check_operators(order, opsets)
+    inputs, symbols = settle_inputs(_declared(declared), dims or {}, notes)
+    scope: dict[str, Value | None] = dict(inputs)
+    reader.constants(
+        constants.values(), scope, {n for node in order for n in _reads(node)} | set(wanted)
+    )
+    reader.run(order, scope, opsets)
+    outputs: dict[str, Value] = {}
+    for o in proto.graph.output:
+        value = scope[o.name]
+        assert value is not None
+        _check_output(o, value)
+        outputs[o.name] = value
+    graph = Graph(
+        tuple(inputs.values()),
+        outputs,
+        reader.names | inputs,
+        tuple(symbols),
+        proto.graph.name or "model",
+    )
+    return finished(graph, notes, *_contents(proto))
+
+
+# ---- the file -----------------------------------------------------------------------------------
+
+_MODEL_FIELDS = {
+    1: 0,
+    2: 2,
+    3: 2,
+    4: 2,
+    5: 0,
+    6: 2,
+    7: 2,
+    8: 2,
+    14: 2,
+    20: 2,
+    25: 2,
+    26: 2,
+}  # number: wire type
+
+
+def read(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> tuple[onnx.ModelProto, Path]:
+    """The model and the folder of its external data."""
+    if isinstance(model, onnx.ModelProto):
+        return model, Path()
+    if isinstance(model, bytes):
+        return _parse(model, "the model"), Path()
+    path = Path(model)
+    try:
+        if path.is_file() and not path.stat().st_size:
+            raise ModelError(f"{path}: the file is empty")
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _parse(data, str(path), path.name), path.resolve().parent
+    except FileNotFoundError:
+        raise ModelError(f"{path}: no such file") from None
+    except IsADirectoryError:
+        raise ModelError(f"{path}: is a folder; expected an ONNX file") from None
+
+
+def _parse(data: bytes | mmap.mmap, name: str, file: str = "") -> onnx.ModelProto:
+    problem = _scan(data)
+    if problem:
+        raise ModelError(f"{name}: {problem}")
+    proto = onnx.ModelProto()
+    try:
+        proto.ParseFromString(_without_weights(data, file) if file else data)
+    except (DecodeError, IndexError) as error:
+        raise ModelError(f"{name}: the ONNX file is damaged or truncated ({error})") from None
+    if not proto.HasField("graph") or not proto.opset_import:
+        raise ModelError(
+            f"{name}: not a whole ONNX model (no graph or no opset): the file is truncated"
+        )
+    return proto
+
+
+def _without_weights(data: bytes | mmap.mmap, file: str) -> bytes:
+    """The model with large initialisers as external data that lie in the file itself.
+
+    So the weights are never held by the protocol buffer: they are mapped when they are read.
+    """
+    out = bytearray()
+    for number, start, body, end in _fields(data, 0, len(data)):
+        if number != 7:  # ModelProto.graph
+            out += data[start:end]
+            continue
+        graph = bytearray()
+        for number, start, inner, end in _fields(data, body, end):  # noqa: B020
+            if number == 5 and end - inner > LARGE:  # GraphProto.initializer
+                tensor = _elsewhere(data, inner, end, file)
+                graph += _encoded(5 << 3 | 2) + _encoded(len(tensor)) + tensor
+            else:
+                graph += data[start:end]
+        out += _encoded(7 << 3 | 2) + _encoded(len(graph)) + graph
+    return bytes(out)
+
+
+def _elsewhere(data: bytes | mmap.mmap, at: int, end: int, file: str) -> bytes:
+    """A TensorProto whose raw_data (field 9), if it has some, is external data of this file."""
+    kept, raw = bytearray(), None
+    for number, start, body, stop in _fields(data, at, end):
+        if number == 9:
+            raw = body, stop - body
+        else:
+            kept += data[start:stop]
+    tensor = onnx.TensorProto.FromString(bytes(kept))
+    if raw is not None:
+        expected = (
+            math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+        )
+        if tensor.data_type not in ELEMENT_TYPES or raw[1] != expected:
+            return data[at:end]  # 4-bit elements, or damaged: the usual way reports it
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in (("location", file), ("offset", raw[0]), ("length", raw[1])):
+            tensor.external_data.add(key=key, value=str(value))
+    return tensor.SerializeToString()
+
+
+def _fields(data: bytes | mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
+    """(number, first byte, first byte of the content, end) of each field of a protocol buffer
+    message.
+    """
+    while at < end:
+        start = at
+        key, at = _varint(data, at)
+        body = at
+        wire = key & 7
+        if wire == 0:
+            _, at = _varint(data, at)
+        elif wire == 2:
+            size, body = _varint(data, at)
+            at = body + size
+        elif wire in (1, 5):
+            at += 8 if wire == 1 else 4
+        else:
+            raise DecodeError(f"wire type {wire} at byte {start}")
+        yield key >> 3, start, body, at
+
+
+def _encoded(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _scan(data: bytes | mmap.mmap) -> str:
+    """What is wrong with the outermost structure of the file, or nothing."""
+    head = data[:32]
+    for magic, what in (
+        (b"PK\x03\x04", "a zip archive (a PyTorch or Keras file?)"),
+        (b"\x89HDF", "an HDF5 file"),
+        (b"version https://git-lfs", "a Git LFS pointer: the file itself was not downloaded"),
+        (b"<", "HTML or XML text"),
+        (b"\x80", "a Python pickle"),
+    ):
+        if head.startswith(magic):
+            return f"not an ONNX file but {what}"
+    if head[4:8] == b"TFL3":
+        return "not an ONNX file but a TensorFlow Lite model"
+    if not head:
+        return "the file is empty"
+    at = fields = 0
+    while at < len(data):
+        try:
+            key, at = _varint(data, at)
+            number, wire = key >> 3, key & 7
+            if _MODEL_FIELDS.get(number) != wire:
+                return (
+                    "not an ONNX file" if fields < 2 else f"the ONNX file is damaged at byte {at}"
+                )
+            size, at = _varint(data, at)
+        except IndexError:
+            return f"the ONNX file is truncated: it ends within a field at byte {len(data)}"
+        if wire == 2:
+            at += size
+            if at > len(data):
+                what = f"the ONNX file is truncated: {at} bytes expected, {len(data)} found"
+                return what if fields or number == 7 else "not an ONNX file"
+        fields += 1
+    return ""
+
+
+def _varint(data: bytes | mmap.mmap, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128 or shift > 63:
+            return value, at
+
+
+def _opsets(imports: Iterable[Any]) -> dict[str, int]:
+    return {"" if o.domain == "ai.onnx" else o.domain: o.version for o in imports}
+
+
+# ---- constants ----------------------------------------------------------------------------------
+
+
+def tensor_value(tensor: Any, folder: Path, where: str) -> Value:
+    """A tensor of the model as a lazy constant; external data is checked to be there, but not
+    read.
+    """
+    if isinstance(tensor, onnx.SparseTensorProto):
+        return constant(_dense(tensor))
+    shape = tuple(int(d) for d in tensor.dims)
+    code = tensor.data_type
+    if code not in ELEMENT_TYPES and code not in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4):
+        try:
+            element_type(code)
+        except UnsupportedError as error:
+            raise UnsupportedError(f"{where}: {error}") from None
+    dtype = {onnx.TensorProto.INT4: "i8", onnx.TensorProto.UINT4: "u8"}.get(code) or ELEMENT_TYPES[
+        code
+    ]
+    if tensor.data_location == onnx.TensorProto.EXTERNAL:
+        return _external(tensor, shape, dtype, folder, where)
+
+    def array() -> np.ndarray:
+        try:
+            return (
+                np.asarray(numpy_helper.to_array(tensor))
+                .astype(DTYPES[dtype], copy=False)
+                .reshape(shape)
+            )
+        except (ValueError, TypeError) as error:
+            raise ModelError(
+                f"{where}: the data do not fit shape {list(shape)} ({error})"
+            ) from None
+
+    raw = tensor.raw_data
+    if len(raw) <= EAGER:
+        return constant(array(), dtype)
+    expected = math.prod(shape) * onnx.helper.tensor_dtype_to_np_dtype(code).itemsize
+    if code in ELEMENT_TYPES and len(raw) != expected:
+        raise ModelError(
+            f"{where}: {expected} bytes expected for shape {list(shape)}, {len(raw)} found"
+        )
+    return lazy_constant((hashlib.blake2b(raw, digest_size=16).digest(), code), shape, dtype, array)
+
+
+def _external(tensor: Any, shape: tuple[int, ...], dtype: str, folder: Path, where: str) -> Value:
+    entries = {e.key: e.value for e in tensor.external_data}
+    location = entries.get("location", "")
+    path = (folder / location).resolve()
+    if not location or not path.is_relative_to(folder.resolve()):
+        raise ModelError(f"{where}: external data at {location!r}, which is not beside the model")
+    if not path.is_file():
+        raise ModelError(
+            f"{where}: its data are in {location!r}, but {path} does not exist; "
+            "put that file beside the model"
+        )
+    stored = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    if tensor.data_type not in ELEMENT_TYPES:
+        raise UnsupportedError(f"{where}: 4-bit external data are not supported")
+    offset, count = int(entries.get("offset", 0)), math.prod(shape)
+    size, end = path.stat().st_size, offset + count * stored.itemsize
+    if end > size:
+        raise ModelError(f"{where}: {location!r} is truncated: {end} bytes expected, {size} found")
+
+    def array() -> np.ndarray:
+        if not count:
+            return np.zeros(shape, DTYPES[dtype])
+        mapped = np.memmap(path, np.uint8, "r", offset, (count * stored.itemsize,))
+        return mapped.view(stored).reshape(shape).astype(DTYPES[dtype], copy=False)
+
+    key = (str(path), path.stat().st_mtime_ns, offset, tensor.data_type)
+    return lazy_constant(key, shape, dtype, array)
+
+
+def _dense(sparse: Any) -> np.ndarray:
+    values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
+    out = np.zeros(tuple(sparse.dims), values.dtype)
+    if indices.ndim == 1:
+        out.ravel()[indices] = values
+    else:
+        out[tuple(indices.T)] = values
+    return out
+
+
+def _contents(model: onnx.ModelProto) -> tuple[list[str], list[tuple[int, int]]]:
+    """The operators of a model by name, and elements and bytes of each of its constants."""
+    nodes = model.graph.node
+    names = [n.op_type if n.domain in ("", "ai.onnx") else f"{n.domain}.{n.op_type}" for n in nodes]
+    tensors = [*model.graph.initializer, *(s.values for s in model.graph.sparse_initializer)]
+    tensors += [
+        a.t for n in nodes if n.op_type == "Constant" for a in n.attribute if a.HasField("t")
+    ]
+    sizes = []
+    for t in tensors:
+        width = onnx.helper.tensor_dtype_to_np_dtype(t.data_type).itemsize
+        sizes.append((math.prod(t.dims), math.prod(t.dims) * width))
+    return names, sizes
+
+
+# ---- inputs and outputs -------------------------------------------------------------------------
+
+
+def _declared(inputs: Iterable[Any]) -> list[Declared]:
+    """The inputs that a model declares."""
+    out: list[Declared] = []
+    for i in inputs:
+        kind = i.type.WhichOneof("value")
+        if kind != "tensor_type":
+            raise UnsupportedError(
+                f"input {i.name!r} has type {(kind or 'none').removesuffix('_type')}; "
+                "only tensors are supported"
+            )
+        try:
+            dtype = element_type(i.type.tensor_type.elem_type)
+        except UnsupportedError as error:
+            raise UnsupportedError(f"input {i.name!r}: {error}") from None
+        if not i.type.tensor_type.HasField("shape"):
+            raise ModelError(
+                f"input {i.name!r} has no shape, not even its number of axes; "
+                "declare it in the model"
+            )
+        shape = tuple(
+            int(d.dim_value)
+            if d.HasField("dim_value") and d.dim_value > 0
+            else (d.dim_param if re.search(r"\w", d.dim_param) else None)  # some write "?"
+            for d in i.type.tensor_type.shape.dim
+        )
+        out.append(Declared(i.name, dtype, shape))
+    return out
+
+
+def _check_output(declared: Any, value: Value) -> None:
+    kind = declared.type.WhichOneof("value")
+    if kind not in (None, "tensor_type"):
+        raise UnsupportedError(
+            f"output {declared.name!r} has type {kind.removesuffix('_type')}; "
+            "only tensors are supported"
+        )
+    if not declared.type.tensor_type.HasField("shape"):
+        return
+    said = [
+        int(d.dim_value) if d.dim_value > 0 else None for d in declared.type.tensor_type.shape.dim
+    ]
+    fits = len(said) == value.rank and all(
+        s is None or not isinstance(d, int) or s == d for s, d in zip(said, value.shape)
+    )
+    if not fits:
+        shown = ", ".join("?" if s is None else str(s) for s in said)
+        raise ModelError(
+            f"output {declared.name!r} is declared as [{shown}], but its computation gives "
+            f"{type_text(value)}: the model contradicts itself, or a --dim does not fit it"
+        )
+
+
+# ---- nodes --------------------------------------------------------------------------------------
+
+
+def _check_names(graph: Any) -> None:
+    """Raises for two inputs, initialisers or outputs of one name."""
+    for what, names in (
+        ("input", [i.name for i in graph.input]),
+        (
+            "initializer",
+            [t.name for t in graph.initializer] + [s.values.name for s in graph.sparse_initializer],
+        ),
+        ("output", [o.name for o in graph.output]),
+    ):
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        if twice:
+            raise ModelError(f"the model has two {what}s of the name {twice[0]!r}")
+
+
+def _reads(node: Any) -> list[str]:
+    """The names that a node reads, those that its subgraphs capture included."""
+    names = [i for i in node.input if i]
+    for a in node.attribute:
+        for g in [a.g] if a.type == onnx.AttributeProto.GRAPH else a.graphs:
+            own = {i.name for i in (*g.input, *g.initializer)} | {
+                o for n in g.node for o in n.output
+            }
+            own |= {s.values.name for s in g.sparse_initializer}
+            names += [r for n in g.node for r in _reads(n) if r not in own]
+            names += [o.name for o in g.output if o.name not in own]
+    return names
+
+
+def _label(node: Any) -> str:
+    return (
+        f"{node.op_type} node {node.name!r}"
+        if node.name
+        else (f"{node.op_type} node of {next((o for o in node.output if o), '?')!r}")
+    )
+
+
+def _ordered(nodes: Sequence[Any], given: Iterable[str], wanted: Sequence[str]) -> list[Any]:
+    """The nodes that the wanted names need, producers first."""
+    known = set(given)
+    producer: dict[str, Any] = {}
+    for node in nodes:
+        for name in node.output:
+            if name:
+                if name in producer or name in known:
+                    raise ModelError(
+                        f"{name!r} is defined twice; the second time by {_label(node)}"
+                    )
+                producer[name] = node
+    order: list[Any] = []
+    state: dict[int, int] = {}  # 1: being visited, 2: done
+    path: list[tuple[Any, Iterator[str]]] = []
+
+    def enter(name: str, reader: str) -> None:
+        if name in known:
+            return
+        node = producer.get(name)
+        if node is None:
+            raise ModelError(f"{reader} {name!r}, which nothing in the model defines")
+        seen = state.get(id(node))
+        if seen == 1:
+            start = next(k for k, (n, _) in enumerate(path) if n is node)
+            cycle = " -> ".join(_label(n) for n, _ in (*path[start:], path[start]))
+            raise ModelError(f"the graph has a cycle: {cycle}")
+        if seen is None:
+            state[id(node)] = 1
+            path.append((node, iter(_reads(node))))
+
+    for root in wanted:
+        enter(root, "the model's outputs include")
+        while path:
+            node, names = path[-1]
+            following = next(names, None)
+            if following is None:
+                path.pop()
+                state[id(node)] = 2
+                order.append(node)
+            else:
+                enter(following, f"{_label(node)} reads")
+    return order
+
+
+@cache
+def _signature(
+    name: str,
+) -> tuple[list[inspect.Parameter], dict[str, inspect.Parameter], bool, bool]:
+    """Of a handler: positional parameters, keyword parameters, and whether each is open-ended."""
+    parameters = inspect.signature(OPERATORS[name]).parameters.values()
+    return (
+        [p for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD],
+        {p.name: p for p in parameters if p.kind == p.KEYWORD_ONLY},
+        any(p.kind == p.VAR_POSITIONAL for p in parameters),
+        any(p.kind == p.VAR_KEYWORD for p in parameters),
+    )
+
+
+class _Importer:
+    """Walks nodes; `names` collects every value name of the model that has been computed."""
+
+    def __init__(self, folder: Path, functions: Mapping[tuple[str, str], Any], notes: list[str]):
+        self.folder, self.functions, self.notes = folder, functions, notes
+        self.names: dict[str, Value] = {}
+        self.depth = 0
+
+    def check_operators(self, nodes: Sequence[Any], opsets: Mapping[str, int]) -> None:
+        """Raise one error that lists every operator that we lack."""
+        lacking = list(dict.fromkeys(self.lacking(nodes, opsets, ())))
+        if lacking:
+            count = f"{len(lacking)} operators" if len(lacking) > 1 else "an operator"
+            lines = "\n".join(f"  {line}" for line in lacking)
+            raise UnsupportedError(
+                f"the model needs {count} that WebDNN does not support:\n{lines}"
+            )
+
+    def lacking(
+        self, nodes: Sequence[Any], opsets: Mapping[str, int], inside: tuple[str, ...]
+    ) -> Iterator[str]:
+        for node in nodes:
+            domain = "" if node.domain == "ai.onnx" else node.domain
+            local = self.functions.get((node.domain, node.op_type))
+            if local is not None and node.op_type not in inside:
+                yield from self.lacking(
+                    local.node, _opsets(local.opset_import), (*inside, node.op_type)
+                )
+            elif domain == "" and (node.op_type in OPERATORS or node.op_type == "If"):
+                continue
+            else:
+                body = _definition(node, opsets)
+                if isinstance(body, onnx.FunctionProto) and not any(
+                    True for _ in self.lacking(body.node, opsets, (*inside, node.op_type))
+                ):
+                    continue
+                if body is True:  # depends on types; tried when they are known
+                    continue
+                version = opsets.get(domain, "?")
+                yield f"{node.op_type} ({domain or 'ai.onnx'}, opset {version}) at {_label(node)}"
+
+    def constants(self, tensors: Iterable[Any], scope: Scope, needed: set[str]) -> None:
+        """Define the initialisers that are needed."""
+        for t in tensors:
+            name = t.values.name if isinstance(t, onnx.SparseTensorProto) else t.name
+            if name in needed:
+                scope[name] = self.names[name] = tensor_value(
+                    t, self.folder, f"initializer {name!r}"
+                )
+
+    def run(
+        self, order: Sequence[Any], scope: Scope, opsets: Mapping[str, int], record: bool = True
+    ) -> None:
+        """Compute the nodes in order and define their outputs in the scope."""
+        for node in order:
+            try:
+                outputs = self.outputs(node, scope, opsets)
+            except (IndexError, ArithmeticError) as error:
+                raise ModelError(
+                    f"{_label(node)}: its attributes or constants do not fit its inputs ({error})"
+                ) from error
+            except (WebDNNError, ValueError) as error:
+                if self.depth or node.op_type == "If":
+                    raise
+                text = f"{_label(node)}: {error}"
+                shapes = [v.shape for i in node.input if i and (v := scope[i]) is not None]
+                symbols = [str(d) for d in dims_of(shapes) if re.search(rf"\b{d}\b", str(error))]
+                kind = type(error) if isinstance(error, WebDNNError) else ModelError
+                if not symbols:
+                    raise kind(text) from error
+                raise DimensionError(
+                    f"{text}. With symbolic dimensions this must hold at every size; it may for "
+                    f"some: fix {' or '.join(symbols)} with --dim"
+                ) from error
+            for name, value in zip(node.output, outputs):
+                if name:
+                    scope[name] = value
+                    if record and value is not None:
+                        self.names.setdefault(name, value)
+            for name in node.output[len(outputs) :]:
+                if name:
+                    raise UnsupportedError(f"{_label(node)}: its output {name!r} is not supported")
+
+    def outputs(self, node: Any, scope: Scope, opsets: Mapping[str, int]) -> Sequence[Value | None]:
+        """The values of a node's outputs."""
+        local = self.functions.get((node.domain, node.op_type))
+        if local is not None:
+            return self.call(local, node, scope, _opsets(local.opset_import))
+        if node.op_type == "If" and node.domain in ("", "ai.onnx"):
+            return self.branch(node, scope, opsets)
+        if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx"):
+            body = _definition(node, opsets, [scope[i] if i else None for i in node.input])
+            if not isinstance(body, onnx.FunctionProto):
+                raise UnsupportedError("this use of the operator is not supported")
+            self.check_operators(body.node, opsets)
+            schema = onnx.defs.get_schema(
+                node.op_type, opsets.get(node.domain, opsets.get("", OLDEST)), node.domain
+            )
+            defaults = [a.default_value for a in schema.attributes.values() if a.default_value.name]
+            return self.call(body, node, scope, _opsets(body.opset_import) or opsets, defaults)
+        return self.apply(
+            node, [scope[i] if i else None for i in node.input], opsets.get("", OLDEST)
+        )
+
+    def apply(self, node: Any, inputs: list[Value | None], opset: int) -> Sequence[Value | None]:
+        """One of our own operators."""
+        fn = OPERATORS[node.op_type]
+        positional, keywords, many, anything = _signature(node.op_type)
+        while inputs and inputs[-1] is None:
+            inputs.pop()
+        needed = sum(p.default is p.empty for p in positional)
+        if len(inputs) < needed or any(i is None for i in inputs[:needed]):
+            raise ModelError(
+                f"{needed} inputs expected, {sum(i is not None for i in inputs)} found"
+            )
+        if not many and len(inputs) > len(positional):
+            raise UnsupportedError(
+                f"at most {len(positional)} inputs are supported, {len(inputs)} found"
+            )
+        _check_types(node, inputs, opset)
+        attrs = {a.name: self.attribute(a, node) for a in node.attribute}
+        for name in list(attrs):
+            if (name not in keywords and not anything) or name in ("opset", "outputs"):
+                if name in _IGNORED:
+                    del attrs[name]
+                    continue
+                raise UnsupportedError(f"attribute {name!r} is not supported")
+        for name, p in keywords.items():
+            if p.default is p.empty and name not in attrs and name not in ("opset", "outputs"):
+                raise ModelError(f"attribute {name!r} is missing")
+        if "opset" in keywords:
+            attrs["opset"] = opset
+        if "outputs" in keywords:
+            attrs["outputs"] = len(node.output)
+        out = fn(*inputs, **attrs)
+        return [out] if isinstance(out, Value) else out
+
+    def attribute(self, a: Any, node: Any) -> Any:
+        """An attribute as a number, text, tuple or constant."""
+        if a.type == onnx.AttributeProto.TENSOR:
+            return tensor_value(a.t, self.folder, _label(node))
+        if a.type == onnx.AttributeProto.SPARSE_TENSOR:
+            raise UnsupportedError(f"attribute {a.name!r}: sparse tensors are not supported here")
+        value = onnx.helper.get_attribute_value(a)
+        if isinstance(value, bytes):
+            return value.decode("utf-8", "replace")
+        if a.type == onnx.AttributeProto.STRINGS:
+            return tuple(text.decode("utf-8", "replace") for text in value)
+        return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+    def branch(self, node: Any, scope: Scope, opsets: Mapping[str, int]) -> Sequence[Value | None]:
+        """If with a condition that is known now: the nodes of the branch that is taken."""
+        condition = scope[node.input[0]]
+        assert condition is not None
+        if not condition.constant:
+            raise UnsupportedError(
+                "an If whose condition depends on the model's inputs is not supported"
+            )
+        name = "then_branch" if bool(np.all(evaluate(condition))) else "else_branch"
+        body = next(a.g for a in node.attribute if a.name == name)
+        inner: Scope = ChainMap({}, scope)
+        wanted = [o.name for o in body.output]
+        tensors = {t.name: t for t in body.initializer} | {
+            s.values.name: s for s in body.sparse_initializer
+        }
+        order = _ordered(body.node, {*scope, *tensors}, wanted)
+        self.check_operators(order, opsets)
+        self.constants(tensors.values(), inner, {n for n in order for n in _reads(n)} | set(wanted))
+        self.run(order, inner, opsets)
+        return [inner[name] for name in wanted]
+
+    def call(
+        self,
+        function: Any,
+        node: Any,
+        scope: Scope,
+        opsets: Mapping[str, int],
+        defaults: Iterable[Any] = (),
+    ) -> Sequence[Value | None]:
+        """A function's body with the node's inputs and attributes."""
+        given = {a.name: a for a in (*defaults, *function.attribute_proto, *node.attribute)}
+        inner: dict[str, Value | None] = dict.fromkeys(function.input)
+        inner.update({name: scope[i] if i else None for name, i in zip(function.input, node.input)})
+        if self.depth > 50:
+            raise ModelError("functions call each other without end")
+        bodies = [_bound(n, given) for n in function.node]
+        order = _ordered(
+            bodies, inner, [o for o, wanted in zip(function.output, node.output) if wanted]
+        )
+        self.depth += 1
+        self.run(order, inner, opsets, record=False)
+        self.depth -= 1
+        return [inner.get(o) for o in function.output[: len(node.output)]]
+
+
+@cache
+def _schema(op_type: str, version: int) -> Any:
+    """ONNX's own definition of an operator, or None."""
+    try:
+        return onnx.defs.get_schema(op_type, version, "")
+    except onnx.defs.SchemaError:
+        return None
+
+
+def _check_types(node: Any, inputs: Sequence[Value | None], opset: int) -> None:
+    """Raises where attributes or inputs have types that ONNX does not give the operator."""
+    schema = _schema(node.op_type, opset)
+    if schema is None:
+        return
+    for a in node.attribute:
+        defined = schema.attributes.get(a.name)
+        if defined is not None and a.type != defined.type.value:
+            kind = onnx.AttributeProto.AttributeType.Name(a.type)
+            raise ModelError(f"attribute {a.name!r} is {kind}, expected {defined.type.name}")
+    for k, value in enumerate(inputs):
+        formal = schema.inputs[min(k, len(schema.inputs) - 1)] if schema.inputs else None
+        if formal is None:
+            continue
+        if value is None:
+            if formal.option == onnx.defs.OpSchema.FormalParameterOption.Variadic:
+                raise ModelError(f"input {k} is omitted; {node.op_type} needs every one")
+            continue
+        taken = [t[7:-1] for t in sorted(formal.types) if t.startswith("tensor(")]
+        dtype = {"float32": "float", "float64": "double"}.get(
+            DTYPES[value.dtype], DTYPES[value.dtype]
+        )
+        if dtype not in taken and not (dtype == "float" and "bfloat16" in taken):
+            raise ModelError(
+                f"input {formal.name} is {dtype}; {node.op_type} of opset {opset} takes "
+                f"{', '.join(taken)}"
+            )
+
+
+# Attributes that say nothing about the result.
+_IGNORED = {"consumed_inputs", "storage_order", "seed"}
+
+
+def _bound(node: Any, given: Mapping[str, Any]) -> Any:
+    """A node of a function's body with references to the function's attributes replaced."""
+    if not any(
+        a.ref_attr_name or a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+        for a in node.attribute
+    ):
+        return node
+    out = onnx.NodeProto()
+    out.CopyFrom(node)
+    del out.attribute[:]
+    for a in node.attribute:
+        if a.ref_attr_name:
+            if a.ref_attr_name not in given:
+                continue
+            b = out.attribute.add()
+            b.CopyFrom(given[a.ref_attr_name])
+            b.name = a.name
+        else:
+            b = out.attribute.add()
+            b.CopyFrom(a)
+            for g in [b.g] if b.type == onnx.AttributeProto.GRAPH else b.graphs:
+                inner = [_bound(n, given) for n in g.node]
+                del g.node[:]
+                g.node.extend(inner)
+    return out
+
+
+def _definition(
+    node: Any, opsets: Mapping[str, int], inputs: Sequence[Value | None] | None = None
+) -> Any:
+    """ONNX's function body for an operator: a FunctionProto, None, or True if types decide it."""
+    domain = "" if node.domain == "ai.onnx" else node.domain
+    version = opsets.get(domain, 0)
+    try:
+        schema: Any = onnx.defs.get_schema(node.op_type, version, domain)
+    except onnx.defs.SchemaError:
+        return None
+    if schema.has_function:
+        at = [v for v in schema.function_opset_versions if v <= version]
+        raw = schema.get_function_with_opset_version(max(at)) if at else schema.function_body
+        return raw if isinstance(raw, onnx.FunctionProto) else onnx.FunctionProto.FromString(raw)
+    if not schema.has_context_dependent_function:
+        return None
+    if inputs is None:
+        return True
+    types = [
+        onnx.helper.make_tensor_type_proto(
+            next(code for code, d in ELEMENT_TYPES.items() if d == v.dtype),
+            [d if isinstance(d, int) else str(d) for d in v.shape],
+        ).SerializeToString()
+        if v is not None
+        else b""
+        for v in inputs
+    ]
+    at = [v for v in schema.context_dependent_function_opset_versions if v <= version]
+    raw = schema.get_context_dependent_function_with_opset_version(
+        max(at), node.SerializeToString(), types
+    )
+    return onnx.FunctionProto.FromString(raw)

@@ -1,0 +1,1593 @@
+"""ONNX's operators in terms of ours: one plain function each, named as ONNX names it.
+
+    >>> from webdnn.graph import placeholder
+    >>> Gemm(placeholder("a", (2, 3), "f32"), placeholder("b", (5, 3), "f32"), transB=1)
+    matmul:f32[2,5]
+
+Inputs are positional (an omitted optional one is None), attributes are keywords with ONNX's names
+and defaults. One function takes every version of its operator from opset 7; where versions differ
+in more than the place of an argument it also asks for `opset`. `outputs` is how many outputs the
+node has. An operator whose meaning is that of one of ours, argument by argument, is a line of SAME.
+
+What must be known when the model is transpiled (axes, sizes, pads ...) is read with `integers` or
+`literal`, which say so if it is not. `OPERATORS` at the end is the registry.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from ... import ops
+from ...errors import ModelError, UnsupportedError
+from ...expr import Dim, Expr, bounds, lift, maximum, minimum, select
+from ...graph import DTYPES, FLOATS, Value, as_dim, constant, evaluate, type_text
+from ..signature import RANGES
+from .detection import Compress, MaxRoiPool, NonMaxSuppression, NonZero, RoiAlign, TopK
+from .recurrent import GRU, LSTM, RNN
+
+Attr = Any
+
+# ONNX's TensorProto.DataType -> our dtype. bfloat16 has no storage of its own: float32 holds it
+# exactly.
+ELEMENT_TYPES = {
+    1: "f32", 2: "u8", 3: "i8", 4: "u16", 5: "i16", 6: "i32", 7: "i64", 9: "bool", 10: "f16",
+    11: "f64", 12: "u32", 13: "u64", 16: "f32",
+}  # fmt: skip
+
+
+def element_type(code: int) -> str:
+    """Our dtype for one of TensorProto.DataType."""
+    if code not in ELEMENT_TYPES:
+        from onnx import TensorProto
+
+        name = (
+            TensorProto.DataType.Name(code).lower()
+            if code in TensorProto.DataType.values()
+            else code
+        )
+        raise UnsupportedError(
+            f"element type {name} is not supported; these are: {', '.join(sorted(DTYPES.values()))}"
+        )
+    return ELEMENT_TYPES[code]
+
+
+# ---- what must be known now ---------------------------------------------------------------------
+
+
+def integers(v: Value | None, what: str) -> list[Dim]:
+    """The elements of a shape-like input: ints, and expressions over symbolic dimensions."""
+    if v is None:
+        raise ModelError(f"{what} are missing")
+    found = ops.known(v)
+    if found is None and v.constant:
+        found = evaluate(v).astype(np.int64).astype(object)
+    if found is None:
+        raise UnsupportedError(
+            f"{what} must be known when the model is transpiled, but depends on the model's inputs "
+            f"({v.op}: {type_text(v)}). If it depends only on an input's shape, fix that with --dim"
+        )
+    return [as_dim(d) for d in found.ravel()]
+
+
+def fixed(v: Value | None, what: str) -> list[int]:
+    """`integers` that may not be symbolic."""
+    out = integers(v, what)
+    for d in out:
+        if not isinstance(d, int):
+            raise UnsupportedError(
+                f"{what} must be a number, but is {d}; fix its dimensions with --dim"
+            )
+    return out  # type: ignore[return-value]
+
+
+def literal(v: Value | None, what: str) -> np.ndarray:
+    """The array of an input that must be a constant."""
+    if v is None:
+        raise ModelError(f"{what} is missing")
+    if not v.constant:
+        raise UnsupportedError(
+            f"{what} must be a constant of the model, but is computed ({v.op}: {type_text(v)})"
+        )
+    return evaluate(v)
+
+
+def axes_of(axes: Value | Sequence[int] | None, rank: int, what: str) -> list[int] | None:
+    """Axes from an attribute or from an input (which it became in later versions), counted from
+    0.
+    """
+    if axes is None:
+        return None
+    found = fixed(axes, what) if isinstance(axes, Value) else list(axes)
+    for a in found:
+        if not -rank <= a < rank:
+            raise ModelError(f"{what}: {a} is out of range for rank {rank}")
+    return [a % rank for a in found]
+
+
+def axis_of(axis: int, x: Value, extra: int = 0) -> int:
+    """An axis counted from 0; `extra` axes beyond the rank are allowed."""
+    rank = x.rank + extra
+    if not -rank <= axis < max(rank, 1):
+        raise ModelError(f"axis {axis} is out of range for {type_text(x)}")
+    return axis % max(rank, 1)
+
+
+def channels_last(x: Value) -> Value:
+    """[N, C, spatial...] as [N, spatial..., C]."""
+    return ops.transpose(x, (0, *range(2, x.rank), 1))
+
+
+def channels_first(x: Value) -> Value:
+    """[N, spatial..., C] as [N, C, spatial...]."""
+    return ops.transpose(x, (0, x.rank - 1, *range(1, x.rank - 1)))
+
+
+def along(v: Value, axis: int, rank: int) -> Value:
+    """A vector that broadcasts along one axis of a tensor of that rank."""
+    return ops.reshape(v, [v.shape[0] if k == axis else 1 for k in range(rank)])
+
+
+def drop_axes(x: Value, axes: Sequence[int], keep: int) -> Value:
+    """Without reduced axes unless `keep`."""
+    return x if keep else ops.squeeze(x, axes) if axes else x
+
+
+# ---- elementwise --------------------------------------------------------------------------------
+
+SAME: dict[str, Callable[..., Value]] = {
+    "Abs": ops.abs_, "Acos": ops.acos_, "Acosh": ops.acosh_, "Add": ops.add, "And": ops.logical_and,
+    "Asin": ops.asin_, "Asinh": ops.asinh_, "Atan": ops.atan_, "Atanh": ops.atanh_,
+    "BitwiseAnd": ops.bit_and, "BitwiseNot": ops.bit_not, "BitwiseOr": ops.bit_or,
+    "BitwiseXor": ops.bit_xor, "Ceil": ops.ceil_, "Cos": ops.cos_, "Cosh": ops.cosh_,
+    "Div": ops.div, "Equal": ops.equal, "Erf": ops.erf_, "Exp": ops.exp_, "Floor": ops.floor_,
+    "Greater": ops.greater, "GreaterOrEqual": ops.greater_equal, "HardSwish": ops.hard_swish,
+    "IsNaN": ops.is_nan, "Less": ops.less, "LessOrEqual": ops.less_equal, "Log": ops.log_,
+    "Mish": ops.mish, "Mul": ops.mul, "Neg": ops.neg, "Not": ops.logical_not,
+    "Or": ops.logical_or, "PRelu": ops.prelu, "Reciprocal": ops.reciprocal, "Relu": ops.relu,
+    "Round": ops.round_, "Sigmoid": ops.sigmoid, "Sign": ops.sign_, "Sin": ops.sin_,
+    "Sinh": ops.sinh_, "Softplus": ops.softplus, "Softsign": ops.softsign, "Sqrt": ops.sqrt_,
+    "Sub": ops.sub, "Tan": ops.tan_, "Tanh": ops.tanh_, "Where": ops.where, "Xor": ops.logical_xor,
+}  # fmt: skip
+
+
+def LeakyRelu(x: Value, *, alpha: float = 0.01) -> Value:
+    return ops.leaky_relu(x, alpha=alpha)
+
+
+def ThresholdedRelu(x: Value, *, alpha: float = 1.0) -> Value:
+    return ops.thresholded_relu(x, alpha=alpha)
+
+
+def Elu(x: Value, *, alpha: float = 1.0) -> Value:
+    return ops.elu(x, alpha=alpha)
+
+
+def Celu(x: Value, *, alpha: float = 1.0) -> Value:
+    return ops.celu(x, alpha=alpha)
+
+
+def Selu(
+    x: Value, *, alpha: float = 1.67326319217681884765625, gamma: float = 1.05070102214813232421875
+) -> Value:
+    return ops.selu(x, alpha=alpha, gamma=gamma)
+
+
+def HardSigmoid(x: Value, *, alpha: float = 0.2, beta: float = 0.5) -> Value:
+    return ops.hard_sigmoid(x, alpha=alpha, beta=beta)
+
+
+def Shrink(x: Value, *, bias: float = 0.0, lambd: float = 0.5) -> Value:
+    if x.dtype in FLOATS:
+        return ops.shrink(x, lambd=lambd, bias=bias)
+    return ops.cast(ops.shrink(ops.cast(x, "f32"), lambd=lambd, bias=bias), x.dtype)
+
+
+def Gelu(x: Value, *, approximate: str = "none") -> Value:
+    return ops.gelu_tanh(x) if approximate == "tanh" else ops.gelu(x)
+
+
+def Swish(x: Value, *, alpha: float = 1.0) -> Value:
+    return ops.silu(x) if alpha == 1 else ops.swish(x, alpha=alpha)
+
+
+def Clip(
+    x: Value,
+    lo: Value | None = None,
+    hi: Value | None = None,
+    *,
+    min: float | None = None,
+    max: float | None = None,
+) -> Value:
+    bounds_given = [lo if lo is not None else min, hi if hi is not None else max]
+    for k, (bound, op) in enumerate(zip(bounds_given, (ops.max_, ops.min_))):
+        if isinstance(bound, Value):
+            bounds_given[k] = bound = _saturated(ops.reshape(bound, ()))
+        if bound is not None and not (
+            isinstance(bound, float) and math.isinf(bound) and (bound > 0) == (k == 1)
+        ):
+            x = op(x, bound)
+    return x
+
+
+def _saturated(v: Value) -> Value:
+    """A constant bound beyond 32 bits bounds nothing that fits into them: the largest one does as
+    well.
+    """
+    if v.constant and v.dtype in ("i64", "u64"):
+        return constant(np.clip(evaluate(v), *RANGES[v.dtype]), v.dtype)
+    return v
+
+
+def Pow(x: Value, y: Value) -> Value:
+    if x.dtype in FLOATS or x.dtype == y.dtype:
+        return ops.pow_(x, ops.cast(y, x.dtype))
+    return ops.cast(ops.pow_(ops.cast(x, "f32"), ops.cast(y, "f32")), x.dtype)
+
+
+def Mod(x: Value, y: Value, *, fmod: int = 0) -> Value:
+    return ops.fmod(x, y) if fmod else ops.mod(x, y)
+
+
+def BitShift(x: Value, y: Value, *, direction: str) -> Value:
+    return ops.shift_left(x, y) if direction == "LEFT" else ops.shift_right(x, y)
+
+
+def IsInf(x: Value, *, detect_negative: int = 1, detect_positive: int = 1) -> Value:
+    if not detect_negative and not detect_positive:
+        return ops.logical_and(ops.is_nan(x), False)
+    return ops.is_inf(x, positive=bool(detect_positive), negative=bool(detect_negative))
+
+
+def Max(*xs: Value) -> Value:
+    return _fold(ops.max_, xs)
+
+
+def Min(*xs: Value) -> Value:
+    return _fold(ops.min_, xs)
+
+
+def Sum(*xs: Value) -> Value:
+    return _fold(ops.add, xs)
+
+
+def Mean(*xs: Value) -> Value:
+    return ops.mul(_fold(ops.add, xs), 1 / len(xs))
+
+
+def _fold(op: Callable[..., Value], xs: Sequence[Value]) -> Value:
+    out = xs[0]
+    for x in xs[1:]:
+        out = op(out, x)
+    return out
+
+
+def Cast(x: Value, *, to: int, saturate: int = 1, round_mode: str = "up") -> Value:
+    return ops.cast(x, element_type(to))
+
+
+def CastLike(x: Value, like: Value, *, saturate: int = 1, round_mode: str = "up") -> Value:
+    return ops.cast(x, like.dtype)
+
+
+def Identity(x: Value) -> Value:
+    return x
+
+
+def Dropout(
+    x: Value,
+    ratio: Value | None = None,
+    training: Value | None = None,
+    *,
+    seed: int = 0,
+    is_test: int = 1,
+    **attrs: Attr,
+) -> list[Value]:
+    if training is not None and not (training.constant and not evaluate(training).any()):
+        raise UnsupportedError("training mode is not supported; export the model for inference")
+    return [x, ops.expand(constant(True), x.shape)]
+
+
+# ---- shapes -------------------------------------------------------------------------------------
+
+
+def Shape(x: Value, *, start: int = 0, end: int | None = None) -> Value:
+    return ops.ints(np.array(x.shape[slice(start, end)], dtype=object), "i64")
+
+
+def Size(x: Value) -> Value:
+    return ops.ints(ops.product(x.shape), "i64")
+
+
+def Reshape(x: Value, shape: Value, *, allowzero: int = 0) -> Value:
+    to = integers(shape, "the shape")
+    if not allowzero:
+        to = [
+            x.shape[k] if isinstance(d, int) and d == 0 and k < x.rank else d
+            for k, d in enumerate(to)
+        ]
+    if not any(isinstance(d, int) and d == -1 for d in to) and not ops.same(
+        ops.product(to), x.size
+    ):
+        found, wanted = x.size, ops.product(to)
+        raise ModelError(f"{type_text(x)} has {found} elements, the shape {to} has {wanted}")
+    return ops.reshape(x, to)
+
+
+def Flatten(x: Value, *, axis: int = 1) -> Value:
+    axis = axis + x.rank if axis < 0 else axis
+    return ops.reshape(x, (ops.product(x.shape[:axis]), ops.product(x.shape[axis:])))
+
+
+def Squeeze(
+    x: Value, axes_input: Value | None = None, *, axes: Sequence[int] | None = None
+) -> Value:
+    found = axes_of(axes_input if axes_input is not None else axes, x.rank, "axes")
+    for a in found or ():
+        if not ops.same(x.shape[a], 1):
+            raise ModelError(f"axis {a} of {type_text(x)} has not size 1")
+    return ops.squeeze(x, found)
+
+
+def Unsqueeze(x: Value, axes_input: Value | None = None, *, axes: Sequence[int] = ()) -> Value:
+    given = axes_input if axes_input is not None else axes
+    count = len(fixed(given, "axes")) if isinstance(given, Value) else len(given)
+    return ops.unsqueeze(x, axes_of(given, x.rank + count, "axes") or [])
+
+
+def Transpose(x: Value, *, perm: Sequence[int] | None = None) -> Value:
+    return ops.transpose(x, range(x.rank)[::-1] if perm is None else perm)
+
+
+def Expand(x: Value, shape: Value) -> Value:
+    return ops.expand(x, integers(shape, "the shape"))
+
+
+def Tile(x: Value, repeats: Value) -> Value:
+    return ops.tile(x, integers(repeats, "repeats"))  # type: ignore[arg-type]
+
+
+def Concat(*xs: Value, axis: int) -> Value:
+    return ops.concat(xs, axis_of(axis, xs[0]))
+
+
+def Split(
+    x: Value,
+    sizes: Value | None = None,
+    *,
+    axis: int = 0,
+    split: Sequence[int] | None = None,
+    num_outputs: int | None = None,
+    outputs: int,
+) -> list[Value]:
+    axis = axis_of(axis, x)
+    given: Sequence[Dim] | None = integers(sizes, "the split") if sizes is not None else split
+    if given is None:
+        size, parts = x.shape[axis], num_outputs or outputs
+        if isinstance(size, int):
+            each = -(-size // parts)
+            given = [each] * (parts - 1) + [size - each * (parts - 1)]
+        else:
+            each_dim = as_dim(lift(size) // parts)
+            if not ops.same(as_dim(lift(each_dim) * parts), size):
+                raise UnsupportedError(
+                    f"{parts} equal parts of {size} elements; fix the dimension with --dim"
+                )
+            given = [each_dim] * parts
+    if not ops.same(as_dim(sum((lift(g) for g in given), lift(0))), x.shape[axis]):
+        raise ModelError(f"the parts {list(given)} do not add up to axis {axis} of {type_text(x)}")
+    return ops.split(x, given, axis)
+
+
+def Slice(
+    x: Value,
+    starts_input: Value | None = None,
+    ends_input: Value | None = None,
+    axes_input: Value | None = None,
+    steps_input: Value | None = None,
+    *,
+    starts: Sequence[Dim] = (),
+    ends: Sequence[Dim] = (),
+    axes: Sequence[int] | None = None,
+) -> Value:
+    if starts_input is not None or ends_input is not None:
+        starts, ends = integers(starts_input, "starts"), integers(ends_input, "ends")
+    at = axes_of(axes_input if axes_input is not None else axes, x.rank, "axes") or list(
+        range(len(starts))
+    )
+    steps = fixed(steps_input, "steps") if steps_input is not None else [1] * len(starts)
+    if not len(at) == len(starts) == len(ends) == len(steps):
+        raise ModelError(
+            f"{len(starts)} starts, {len(ends)} ends, {len(at)} axes and {len(steps)} steps; "
+            "expected one of each for every axis"
+        )
+    begin: list[Dim] = [0] * x.rank
+    size, step = list(x.shape), [1] * x.rank
+    for a, s, e, t in zip(at, starts, ends, steps):
+        begin[a], size[a], step[a] = slice_range(s, e, t, x.shape[a])
+    return ops.slice_(x, begin, size, step)
+
+
+def slice_range(start: Dim, end: Dim, step: int, size: Dim) -> tuple[Dim, Dim, int]:
+    """ONNX's clamping of a slice: (first element, number of elements, step)."""
+    if step == 0:
+        raise ModelError("a slice's step must not be 0")
+    low, high = (0, size) if step > 0 else (-1, as_dim(lift(size) - 1))
+    s, e = (_clamp(_from_end(p, size), lo, high) for p, lo in ((start, 0), (end, low)))
+    count = (e - s + step - 1) // step if step > 0 else (s - e - step - 1) // -step
+    return as_dim(s), as_dim(maximum(lift(count), 0)), step
+
+
+def _from_end(position: Dim, size: Dim) -> Dim:
+    """A position that counts from the end if negative."""
+    if isinstance(position, int):
+        position = max(min(position, 2**31 - 1), -(2**31))
+        return as_dim(lift(size) + position) if position < 0 else position
+    if bounds(position)[0] >= 0:
+        return position
+    if bounds(position)[1] < 0:
+        return as_dim(position + size)
+    return as_dim(select(position < 0, position + size, position))
+
+
+def _clamp(position: Dim, low: Dim, high: Dim) -> Expr:
+    return minimum(maximum(lift(position), low), high)
+
+
+def Gather(x: Value, indices: Value, *, axis: int = 0) -> Value:
+    return ops.gather(x, indices, axis_of(axis, x))
+
+
+def GatherElements(x: Value, indices: Value, *, axis: int = 0) -> Value:
+    return ops.gather_elements(x, indices, axis_of(axis, x))
+
+
+def GatherND(x: Value, indices: Value, *, batch_dims: int = 0) -> Value:
+    return ops.gather_nd(x, indices, batch_dims)
+
+
+def ScatterElements(
+    x: Value, indices: Value, updates: Value, *, axis: int = 0, reduction: str = "none"
+) -> Value:
+    return ops.scatter_elements(x, indices, updates, axis_of(axis, x), reduction)
+
+
+def Scatter(x: Value, indices: Value, updates: Value, *, axis: int = 0) -> Value:
+    return ScatterElements(x, indices, updates, axis=axis)
+
+
+def ScatterND(x: Value, indices: Value, updates: Value, *, reduction: str = "none") -> Value:
+    return ops.scatter_nd(x, indices, updates, reduction)
+
+
+def Pad(
+    x: Value,
+    pads_input: Value | None = None,
+    fill: Value | None = None,
+    axes_input: Value | None = None,
+    *,
+    mode: str = "constant",
+    pads: Sequence[Dim] = (),
+    value: float = 0.0,
+) -> Value:
+    amounts = integers(pads_input, "pads") if pads_input is not None else list(pads)
+    axes = axes_of(axes_input, x.rank, "axes") if axes_input is not None else list(range(x.rank))
+    assert axes is not None
+    if len(amounts) != 2 * len(axes):
+        raise ModelError(f"{len(amounts)} pads for {len(axes)} axes; expected {2 * len(axes)}")
+    before: list[Dim] = [0] * x.rank
+    after: list[Dim] = [0] * x.rank
+    for k, a in enumerate(axes):
+        before[a], after[a] = amounts[k], amounts[len(axes) + k]
+    if mode not in ("constant", "edge", "reflect", "wrap"):
+        raise UnsupportedError(
+            f"padding mode {mode!r}; constant, edge, reflect and wrap are supported"
+        )
+    if fill is not None and fill.size != 0:
+        if not fill.constant:
+            return (
+                _pad_with(x, before, after, ops.reshape(fill, ()))
+                if mode == "constant"
+                else ops.pad(x, before, after, mode)
+            )
+        value = evaluate(fill).ravel()[0].item()
+    return ops.pad(x, before, after, mode, value)
+
+
+def _pad_with(x: Value, before: Sequence[Dim], after: Sequence[Dim], fill: Value) -> Value:
+    """Constant padding by a computed number."""
+    inside = ops.pad(ops.expand(constant(True), x.shape), before, after, "constant", 0)
+    return ops.where(inside, ops.pad(x, before, after), ops.cast(fill, x.dtype))
+
+
+def DepthToSpace(x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
+    n, c, h, w = x.shape
+    b = blocksize
+    deep = as_dim(lift(c) // (b * b))
+    if mode == "DCR":
+        y = ops.transpose(ops.reshape(x, (n, b, b, deep, h, w)), (0, 3, 4, 1, 5, 2))
+    else:
+        y = ops.transpose(ops.reshape(x, (n, deep, b, b, h, w)), (0, 1, 4, 2, 5, 3))
+    return ops.reshape(y, (n, deep, lift(h) * b, lift(w) * b))
+
+
+def SpaceToDepth(x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
+    n, c, h, w = x.shape
+    b = blocksize
+    y = ops.reshape(x, (n, c, as_dim(lift(h) // b), b, as_dim(lift(w) // b), b))
+    y = ops.transpose(y, (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4))
+    return ops.reshape(y, (n, lift(c) * (b * b), y.shape[4], y.shape[5]))
+
+
+# ---- constants and generated tensors ------------------------------------------------------------
+
+
+def Constant(
+    *,
+    value: Value | None = None,
+    value_float: float | None = None,
+    value_floats: Sequence[float] | None = None,
+    value_int: int | None = None,
+    value_ints: Sequence[int] | None = None,
+) -> Value:
+    if value is not None:
+        return value
+    for given, dtype in (
+        (value_float, "f32"),
+        (value_floats, "f32"),
+        (value_int, "i64"),
+        (value_ints, "i64"),
+    ):
+        if given is not None:
+            return constant(np.array(given, dtype=DTYPES[dtype]))
+    raise UnsupportedError("a Constant of strings or a sparse tensor is not supported")
+
+
+def ConstantOfShape(shape: Value, *, value: Value | None = None) -> Value:
+    fill = ops.reshape(value, ()) if value is not None else constant(0.0, "f32")
+    return ops.expand(fill, integers(shape, "the shape"))
+
+
+def Range(start: Value, limit: Value, delta: Value) -> Value:
+    if all(v.constant for v in (start, limit, delta)):
+        first, end, step = (evaluate(v).item() for v in (start, limit, delta))
+        count = max(math.ceil((end - first) / step), 0)
+        return constant((np.arange(count) * step + first).astype(DTYPES[start.dtype]))
+    if start.dtype in FLOATS:
+        raise UnsupportedError("a Range of floats must have constant limits")
+    (s,), (e,), (d,) = (
+        integers(v, name) for v, name in ((start, "start"), (limit, "limit"), (delta, "delta"))
+    )
+    if not isinstance(d, int):
+        raise UnsupportedError(f"the step of a Range must be a number, but is {d}")
+    size = (lift(e) - s + d - 1) // d if d > 0 else (lift(s) - e - d - 1) // -d
+    i = ops.iota((as_dim(maximum(size, 0)),), 0, start.dtype)
+    return (
+        ops.add(ops.mul(i, d) if d != 1 else i, start)
+        if not (start.constant and evaluate(start) == 0)
+        else (ops.mul(i, d) if d != 1 else i)
+    )
+
+
+def EyeLike(x: Value, *, dtype: int | None = None, k: int = 0) -> Value:
+    rows, cols = x.shape
+    on = ops.equal(ops.iota((1, cols), 1), ops.add(ops.iota((rows, 1), 0), k))
+    return ops.cast(on, x.dtype if dtype is None else element_type(dtype))
+
+
+def Trilu(x: Value, k: Value | None = None, *, upper: int = 1) -> Value:
+    diagonal: Any = 0 if k is None else ops.reshape(ops.cast(_saturated(k), "i32"), ())
+    return ops.trilu(x, diagonal, bool(upper))
+
+
+def OneHot(indices: Value, depth: Value, values: Value, *, axis: int = -1) -> Value:
+    (size,) = integers(depth, "the depth")
+    axis = axis_of(axis, indices, 1)
+    if indices.dtype in FLOATS:
+        indices = ops.cast(indices, "i64")
+    indices = ops.where(
+        ops.less(indices, 0), ops.add(indices, ops.ints(size, indices.dtype)), indices
+    )
+    at = ops.unsqueeze(indices, [axis])
+    line = ops.iota([size if j == axis else 1 for j in range(at.rank)], axis, indices.dtype)
+    off, on = (ops.reshape(ops.slice_axis(values, 0, j, 1), ()) for j in (0, 1))
+    return ops.where(ops.equal(at, line), on, off)
+
+
+# ---- reductions ---------------------------------------------------------------------------------
+
+
+def _reduction(compute: Callable[[Value, list[int]], Value]) -> Callable[..., Value]:
+    def reduction(
+        x: Value,
+        axes_input: Value | None = None,
+        *,
+        axes: Sequence[int] | None = None,
+        keepdims: int = 1,
+        noop_with_empty_axes: int = 0,
+    ) -> Value:
+        found = axes_of(axes_input if axes_input is not None else axes, x.rank, "axes")
+        if not found:
+            if noop_with_empty_axes:
+                return compute(x, [])
+            found = list(range(x.rank))
+        return drop_axes(compute(x, found), found, keepdims)
+
+    return reduction
+
+
+ReduceSum = _reduction(ops.reduce_sum)
+ReduceMean = _reduction(ops.reduce_mean)
+ReduceMax = _reduction(lambda x, axes: _reduce_bool(x, "max", "any", axes))
+ReduceMin = _reduction(lambda x, axes: _reduce_bool(x, "min", "all", axes))
+ReduceProd = _reduction(lambda x, axes: ops.reduce(x, "prod", axes))
+ReduceL1 = _reduction(lambda x, axes: ops.lp_norm(x, 1, axes))
+ReduceL2 = _reduction(lambda x, axes: _float_op(ops.sqrt_, _sum_square(x, axes)))
+ReduceLogSum = _reduction(lambda x, axes: _float_op(ops.log_, ops.reduce_sum(x, axes)))
+ReduceLogSumExp = _reduction(lambda x, axes: _log_sum_exp(x, axes))
+ReduceSumSquare = _reduction(lambda x, axes: _sum_square(x, axes))
+
+
+def _sum_square(x: Value, axes: list[int]) -> Value:
+    return ops.reduce_sum(ops.mul(x, x), axes)
+
+
+def _reduce_bool(x: Value, monoid: str, of_bool: str, axes: list[int]) -> Value:
+    return ops.reduce(x, of_bool if x.dtype == "bool" else monoid, axes)
+
+
+def _float_op(op: Callable[[Value], Value], x: Value) -> Value:
+    return op(x) if x.dtype in FLOATS else ops.cast(op(ops.cast(x, "f32")), x.dtype)
+
+
+def _log_sum_exp(x: Value, axes: list[int]) -> Value:
+    if x.dtype in FLOATS:
+        return ops.log_sum_exp(x, axes)
+    return ops.cast(ops.log_sum_exp(ops.cast(x, "f32"), axes), x.dtype)
+
+
+def ArgMax(x: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Value:
+    return _arg("argmax", x, axis, keepdims, select_last_index)
+
+
+def ArgMin(x: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Value:
+    return _arg("argmin", x, axis, keepdims, select_last_index)
+
+
+def _arg(monoid: str, x: Value, axis: int, keep: int, last: int) -> Value:
+    axis = axis_of(axis, x)
+    return drop_axes(ops.reduce(x, monoid + "_last" * bool(last), [axis]), [axis], keep)
+
+
+def Hardmax(x: Value, *, axis: int | None = None, opset: int) -> Value:
+    def hardmax(y: Value) -> Value:
+        line = ops.iota([1] * (y.rank - 1) + [y.shape[-1]], y.rank - 1, "i64")
+        return ops.cast(ops.equal(ops.reduce(y, "argmax", [y.rank - 1]), line), y.dtype)
+
+    return _last_axis(x, axis, opset, hardmax)
+
+
+def CumSum(x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) -> Value:
+    (a,) = fixed(axis, "the axis")
+    return ops.cumsum(x, axis_of(a, x), bool(exclusive), bool(reverse))
+
+
+def Softmax(x: Value, *, axis: int | None = None, opset: int) -> Value:
+    return _last_axis(x, axis, opset, lambda y: ops.softmax(y, -1), lambda y, a: ops.softmax(y, a))
+
+
+def LogSoftmax(x: Value, *, axis: int | None = None, opset: int) -> Value:
+    return _last_axis(
+        x, axis, opset, lambda y: ops.log_softmax(y, -1), lambda y, a: ops.log_softmax(y, a)
+    )
+
+
+def _last_axis(
+    x: Value,
+    axis: int | None,
+    opset: int,
+    last: Callable[[Value], Value],
+    any_axis: Callable[[Value, int], Value] | None = None,
+) -> Value:
+    """The softmax family: along one axis since opset 13, over all axes from `axis` on before."""
+    at = axis_of((-1 if opset >= 13 else 1) if axis is None else axis, x)
+    if opset < 13:
+        wide = [k for k in range(at, x.rank) if not ops.same(x.shape[k], 1)]
+        if len(wide) > 1:
+            rows = ops.reshape(x, (*x.shape[:at], ops.product(x.shape[at:])))
+            return ops.reshape(last(rows), x.shape)
+        at = wide[0] if wide else at
+    if any_axis is not None:
+        return any_axis(x, at)
+    perm = [k for k in range(x.rank) if k != at] + [at]
+    return ops.transpose(last(ops.transpose(x, perm)), [perm.index(k) for k in range(x.rank)])
+
+
+# ---- normalisations -----------------------------------------------------------------------------
+
+
+def BatchNormalization(
+    x: Value,
+    scale: Value,
+    bias: Value,
+    mean: Value,
+    var: Value,
+    *,
+    epsilon: float = 1e-5,
+    momentum: float = 0.9,
+    training_mode: int = 0,
+    spatial: int = 1,
+    outputs: int,
+) -> Value:
+    if training_mode or outputs > 1:
+        raise UnsupportedError("training mode is not supported; export the model for inference")
+    if not spatial:
+        raise UnsupportedError("spatial=0 is not supported; export the model with opset 9 or newer")
+    dtype = x.dtype
+    factor = ops.mul(scale, ops.cast(ops.rsqrt_(ops.add(var, epsilon)), scale.dtype))
+    offset = ops.sub(bias, ops.cast(ops.mul(mean, ops.cast(factor, mean.dtype)), bias.dtype))
+    factor, offset = (
+        along(ops.cast(v, dtype), 1 if x.rank > 1 else 0, x.rank) for v in (factor, offset)
+    )
+    return ops.add(ops.mul(x, factor), offset)
+
+
+def InstanceNormalization(x: Value, scale: Value, bias: Value, *, epsilon: float = 1e-5) -> Value:
+    y = ops.normalize(x, range(2, x.rank), epsilon)
+    return ops.add(ops.mul(y, along(scale, 1, x.rank)), along(bias, 1, x.rank))
+
+
+def LayerNormalization(
+    x: Value,
+    scale: Value,
+    bias: Value | None = None,
+    *,
+    axis: int = -1,
+    epsilon: float = 1e-5,
+    stash_type: int = 1,
+    outputs: int,
+) -> list[Value]:
+    axes = range(axis_of(axis, x), x.rank)
+    wide = ops.cast(x, element_type(stash_type)) if x.dtype == "f16" else x
+    y = ops.mul(ops.cast(ops.normalize(wide, axes, epsilon), x.dtype), scale)
+    y = ops.add(y, bias) if bias is not None else y
+    if outputs == 1:
+        return [y]
+    mean = ops.reduce_mean(wide, axes)
+    d = ops.sub(wide, mean)
+    return [y, mean, ops.rsqrt_(ops.add(ops.reduce_mean(ops.mul(d, d), axes), epsilon))]
+
+
+def SimplifiedLayerNormalization(
+    x: Value, scale: Value, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
+) -> Value:
+    return RMSNormalization(x, scale, axis=axis, epsilon=epsilon, stash_type=stash_type)
+
+
+def RMSNormalization(
+    x: Value, scale: Value, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
+) -> Value:
+    return ops.mul(ops.rms_normalize(x, range(axis_of(axis, x), x.rank), epsilon), scale)
+
+
+def GroupNormalization(
+    x: Value,
+    scale: Value,
+    bias: Value,
+    *,
+    num_groups: int,
+    epsilon: float = 1e-5,
+    stash_type: int = 1,
+    opset: int,
+) -> Value:
+    n, c, *rest = x.shape
+    each = as_dim(lift(c) // num_groups)
+    grouped = ops.reshape(x, (n, num_groups, each, *rest))
+    y = ops.normalize(grouped, range(2, grouped.rank), epsilon)
+    if opset < 21:  # one scale for each group, not for each channel
+        return ops.reshape(
+            ops.add(ops.mul(y, along(scale, 1, y.rank)), along(bias, 1, y.rank)), x.shape
+        )
+    return ops.add(
+        ops.mul(ops.reshape(y, x.shape), along(scale, 1, x.rank)), along(bias, 1, x.rank)
+    )
+
+
+def LpNormalization(x: Value, *, axis: int = -1, p: int = 2) -> Value:
+    norm = ops.lp_norm(x, p, [axis_of(axis, x)])
+    zero = ops.equal(norm, 0.0)
+    return ops.where(zero, 0.0, ops.div(x, ops.where(zero, 1.0, norm)))
+
+
+def MeanVarianceNormalization(x: Value, *, axes: Sequence[int] = (0, 2, 3)) -> Value:
+    found = axes_of(axes, x.rank, "axes") or []
+    d = ops.sub(x, ops.reduce_mean(x, found))
+    return ops.div(d, ops.add(ops.sqrt_(ops.reduce_mean(ops.mul(d, d), found)), 1e-9))
+
+
+def LRN(
+    x: Value, *, size: int, alpha: float = 1e-4, beta: float = 0.75, bias: float = 1.0
+) -> Value:
+    return channels_first(ops.lrn(channels_last(x), size, alpha, beta, bias))
+
+
+# ---- matrix products ----------------------------------------------------------------------------
+
+
+def MatMul(a: Value, b: Value) -> Value:
+    if a.dtype in FLOATS:
+        return ops.matmul(a, b)
+    return _integer_matmul(a, b)
+
+
+def _integer_matmul(a: Value, b: Value) -> Value:
+    """Exact products of integers: float templates would round beyond 2**24."""
+    left, right = (
+        ops.unsqueeze(a, [a.rank]) if b.rank > 1 else a,
+        b if b.rank == 1 else ops.unsqueeze(b, [b.rank - 2]),
+    )
+    if a.rank == 1 and b.rank > 1:
+        left = ops.reshape(a, (1, a.shape[0], 1))
+    axis = -2 if b.rank > 1 else -1
+    product = ops.mul(left, right)
+    total = ops.squeeze(ops.reduce_sum(product, [axis]), [product.rank + axis])
+    return ops.squeeze(total, [total.rank - 2]) if a.rank == 1 and b.rank > 1 else total
+
+
+def Gemm(
+    a: Value,
+    b: Value,
+    c: Value | None = None,
+    *,
+    alpha: float = 1.0,
+    beta: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+) -> Value:
+    y = MatMul(ops.transpose(a, (1, 0)) if transA else a, ops.transpose(b, (1, 0)) if transB else b)
+    y = y if alpha == 1 else _scaled(y, alpha)
+    if c is None or beta == 0:
+        return y
+    return ops.add(y, c if beta == 1 else _scaled(c, beta))
+
+
+def _scaled(x: Value, factor: float) -> Value:
+    if x.dtype in FLOATS:
+        return ops.mul(x, factor)
+    return ops.cast(ops.mul(ops.cast(x, "f32"), factor), x.dtype)
+
+
+def Einsum(*xs: Value, equation: str) -> Value:
+    if len(equation.partition("->")[0].split(",")) != len(xs):
+        raise ModelError(
+            f"the equation {equation!r} has {len(equation.partition('->')[0].split(','))} "
+            f"operands, the node {len(xs)}"
+        )
+    return ops.einsum(equation, *xs)
+
+
+# ---- Fourier transforms -------------------------------------------------------------------------
+
+
+def _fourier(parts: int, length: int, bins: int, inverse: bool) -> Value:
+    """[length * parts, bins * 2]: the transform of [length, parts], parts being re (and im)."""
+    angle = np.outer(np.arange(length), np.arange(bins)) % length * (2 * np.pi / length)
+    cos, sin = np.cos(angle), (1 if inverse else -1) * np.sin(angle)
+    rows = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)][:parts], 1)
+    scale = 1 / length if inverse else 1.0
+    return constant((rows * scale).reshape(length * parts, bins * 2).astype(np.float32))
+
+
+def _real_fourier(bins: int, length: int) -> Value:
+    """The real signal of one side of its spectrum: [bins * 2, length]."""
+    angle = np.outer(np.arange(bins), np.arange(length)) % length * (2 * np.pi / length)
+    twice = (
+        np.where((np.arange(bins) == 0) | (2 * np.arange(bins) == length), 1, 2)[:, None] / length
+    )
+    rows = np.stack([np.cos(angle) * twice, -np.sin(angle) * twice], 1)
+    return constant(rows.reshape(bins * 2, length).astype(np.float32))
+
+
+def _transformed(x: Value, bins: int, inverse: bool) -> Value:
+    """[..., length, parts] -> [..., bins, 2]"""
+    *outer, length, parts = x.shape
+    size = ops.static(length, "the length of a Fourier transform")
+    matrix = _fourier(ops.static(parts, "the last axis"), size, bins, inverse)
+    flat = ops.reshape(ops.cast(x, "f32"), (*outer, as_dim(lift(length) * parts)))
+    return ops.cast(ops.reshape(ops.matmul(flat, matrix), (*outer, bins, 2)), x.dtype)
+
+
+def DFT(
+    x: Value,
+    dft_length: Value | None = None,
+    axis_input: Value | None = None,
+    *,
+    axis: int | None = None,
+    inverse: int = 0,
+    onesided: int = 0,
+    opset: int,
+) -> Value:
+    """As a product with the transform's matrix; the last axis of x is (re, im) or re alone."""
+    if axis_input is not None:
+        (axis,) = fixed(axis_input, "the axis")
+    at = axis_of((1 if opset < 20 else -2) if axis is None else axis, x)
+    perm = [k for k in range(x.rank - 1) if k != at] + [at, x.rank - 1]
+    y = ops.transpose(x, perm)
+    given = ops.static(x.shape[at], "the length of a Fourier transform")
+    one_side_back = inverse and onesided
+    length = 2 * (given - 1) if one_side_back else given
+    if dft_length is not None:
+        (length,) = fixed(dft_length, "the length of a Fourier transform")
+    bins = length // 2 + 1 if onesided else length
+    y = ops.pad(y, [0] * y.rank, [0] * (y.rank - 2) + [(bins if inverse else length) - given, 0])
+    if one_side_back:
+        y = ops.matmul(ops.reshape(y, (*y.shape[:-2], bins * 2)), _real_fourier(bins, length))
+        y = ops.unsqueeze(y, [y.rank])
+    else:
+        y = _transformed(y, bins, bool(inverse))
+    return ops.transpose(y, [perm.index(k) for k in range(x.rank)])
+
+
+def STFT(
+    x: Value,
+    frame_step: Value,
+    window: Value | None = None,
+    frame_length: Value | None = None,
+    *,
+    onesided: int = 1,
+) -> Value:
+    """[batch, samples, parts] -> [batch, frames, bins, 2]"""
+    (step,) = fixed(frame_step, "the frame step")
+    if frame_length is not None:
+        (length,) = fixed(frame_length, "the frame length")
+    elif window is not None:
+        length = ops.static(window.shape[0], "the window's length")
+    else:
+        raise ModelError("neither a window nor a frame length is given")
+    x = ops.unsqueeze(x, [2]) if x.rank == 2 else x  # some exporters leave the last axis out
+    frames = ops.transpose(ops.windows(x, [1], [length], [step], [1]), (0, 1, 3, 2))
+    if window is not None:
+        frames = ops.mul(frames, along(window, 2, 4))
+    return _transformed(frames, length // 2 + 1 if onesided else length, inverse=False)
+
+
+# ---- convolution --------------------------------------------------------------------------------
+
+Pads = list[tuple[Dim, Dim]]
+
+
+def _pads(
+    sizes: Sequence[Dim],
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    auto_pad: str,
+    pads: Sequence[int],
+) -> Pads:
+    """(before, after) of each spatial axis, auto_pad resolved."""
+    rank = len(kernel)
+    if auto_pad in ("NOTSET", ""):
+        flat = list(pads) or [0] * (2 * rank)
+        if len(flat) != 2 * rank:
+            raise ModelError(f"{len(flat)} pads for {rank} spatial axes; expected {2 * rank}")
+        return list(zip(flat[:rank], flat[rank:]))
+    if auto_pad == "VALID":
+        return [(0, 0)] * rank
+    return ops.same_pads(sizes, kernel, strides, dilations, upper=auto_pad == "SAME_UPPER")
+
+
+def _window(
+    x: Value, kernel_shape: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    rank = x.rank - 2
+    for name, given in (
+        ("kernel_shape", kernel_shape),
+        ("strides", strides),
+        ("dilations", dilations),
+    ):
+        if given and len(given) != rank:
+            raise ModelError(
+                f"{name} {list(given)} does not fit {type_text(x)}: expected {rank} numbers"
+            )
+    return list(strides) or [1] * rank, list(dilations) or [1] * rank
+
+
+def Conv(
+    x: Value,
+    w: Value,
+    b: Value | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Sequence[int] = (),
+    group: int = 1,
+    kernel_shape: Sequence[int] = (),
+    pads: Sequence[int] = (),
+    strides: Sequence[int] = (),
+) -> Value:
+    if x.rank != w.rank or x.rank < 3:
+        raise ModelError(f"filters {type_text(w)} do not fit {type_text(x)}")
+    strides, dilations = _window(x, kernel_shape, strides, dilations)
+    kernel = [ops.static(d, "the filter's size") for d in w.shape[2:]]
+    around = _pads(x.shape[2:], kernel, strides, dilations, auto_pad, pads)
+    filters = ops.transpose(w, (*range(2, w.rank), 1, 0))
+    y = ops.convolve(channels_last(x), filters, strides, around, dilations, group)
+    return channels_first(ops.add(y, b) if b is not None else y)
+
+
+def ConvTranspose(
+    x: Value,
+    w: Value,
+    b: Value | None = None,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Sequence[int] = (),
+    group: int = 1,
+    kernel_shape: Sequence[int] = (),
+    output_padding: Sequence[int] = (),
+    output_shape: Sequence[int] = (),
+    pads: Sequence[int] = (),
+    strides: Sequence[int] = (),
+) -> Value:
+    strides, dilations = _window(x, kernel_shape, strides, dilations)
+    rank = x.rank - 2
+    kernel = [ops.static(d, "the filter's size") for d in w.shape[2:]]
+    extra = list(output_padding) or [0] * rank
+    around: list[tuple[int, int]] = []
+    if output_shape or auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        for k in range(rank):
+            size = lift(x.shape[2 + k])
+            wanted = output_shape[-rank + k] if output_shape else size * strides[k]
+            full = (size - 1) * strides[k] + extra[k] + (kernel[k] - 1) * dilations[k] + 1
+            total = ops.static(as_dim(full - wanted), "the padding for the given output size")
+            small, large = total // 2, total - total // 2
+            around.append((small, large) if auto_pad == "SAME_UPPER" else (large, small))
+    else:
+        around = _pads(x.shape[2:], kernel, strides, dilations, auto_pad, pads)  # type: ignore[assignment]
+    y = ops.convolve_transpose(
+        channels_last(x),
+        ops.transpose(w, (*range(2, w.rank), 0, 1)),
+        strides,
+        around,
+        dilations,
+        group,
+        extra,
+    )
+    return channels_first(ops.add(y, b) if b is not None else y)
+
+
+def Col2Im(
+    x: Value,
+    image_shape: Value,
+    block_shape: Value,
+    *,
+    dilations: Sequence[int] = (),
+    pads: Sequence[int] = (),
+    strides: Sequence[int] = (),
+) -> Value:
+    """Overlapping blocks added up: the transposed convolution by filters of a single one each."""
+    image, block = integers(image_shape, "the image's shape"), fixed(block_shape, "the block")
+    rank = len(block)
+    strides, dilations = list(strides) or [1] * rank, list(dilations) or [1] * rank
+    flat = list(pads) or [0] * (2 * rank)
+    around = list(zip(flat[:rank], flat[rank:]))
+    many = math.prod(block)
+    channels = ops.static(x.shape[1], "the number of channels") // many
+    counts: list[Dim] = []
+    extra: list[int] = []
+    for size, (before, after), k, s, d in zip(image, around, block, strides, dilations):
+        span = lift(size) + before + after - ((k - 1) * d + 1)
+        counts.append(as_dim(span // s + 1))
+        extra.append(ops.static(as_dim(span % s), "what the blocks leave of the image"))
+    y = channels_last(ops.reshape(x, (x.shape[0], x.shape[1], *counts)))
+    one = np.eye(many, dtype=np.float32).reshape(many, 1, *block)
+    filters = np.tile(one, (channels, *[1] * (rank + 1))).transpose(*range(2, rank + 2), 0, 1)
+    y = ops.convolve_transpose(
+        y, constant(filters, x.dtype), strides, around, dilations, channels, extra
+    )
+    return channels_first(y)
+
+
+# ---- pooling ------------------------------------------------------------------------------------
+
+
+def _pool_pads(
+    x: Value,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    auto_pad: str,
+    pads: Sequence[int],
+    ceil_mode: int,
+) -> tuple[Pads, list[Dim]]:
+    """(before, after) of each spatial axis with what ceil mode adds at the end, and that
+    addition.
+    """
+    around = _pads(x.shape[2:], kernel, strides, dilations, auto_pad, pads)
+    extra: list[Dim] = [0] * len(kernel)
+    if ceil_mode and auto_pad in ("NOTSET", "", "VALID"):
+        for k, (size, (before, after), n, s, d) in enumerate(
+            zip(x.shape[2:], around, kernel, strides, dilations)
+        ):
+            reach = (n - 1) * d + 1
+            padded = lift(size) + before + after
+            # As many windows as it takes, as long as the last one begins inside x or before it.
+            count = minimum((padded - reach + (s - 1)) // s, (lift(size) + before - 1) // s) + 1
+            extra[k] = as_dim(maximum((count - 1) * s + reach - padded, 0))
+            around[k] = (before, as_dim(lift(after) + extra[k]))
+    return around, extra
+
+
+def MaxPool(
+    x: Value,
+    *,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: Sequence[int] = (),
+    kernel_shape: Sequence[int],
+    pads: Sequence[int] = (),
+    storage_order: int = 0,
+    strides: Sequence[int] = (),
+    outputs: int,
+) -> Value:
+    if outputs > 1:
+        raise UnsupportedError("its second output (Indices) is not supported")
+    strides, dilations = _window(x, kernel_shape, strides, dilations)
+    around, _ = _pool_pads(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
+    return channels_first(ops.max_pool(channels_last(x), kernel_shape, strides, around, dilations))
+
+
+def AveragePool(
+    x: Value,
+    *,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    count_include_pad: int = 0,
+    dilations: Sequence[int] = (),
+    kernel_shape: Sequence[int],
+    pads: Sequence[int] = (),
+    strides: Sequence[int] = (),
+) -> Value:
+    strides, dilations = _window(x, kernel_shape, strides, dilations)
+    around, extra = _pool_pads(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
+    return channels_first(
+        ops.average_pool(
+            channels_last(x),
+            kernel_shape,
+            strides,
+            around,
+            dilations,
+            bool(count_include_pad),
+            extra,
+        )
+    )
+
+
+def LpPool(
+    x: Value,
+    *,
+    auto_pad: str = "NOTSET",
+    ceil_mode: int = 0,
+    dilations: Sequence[int] = (),
+    kernel_shape: Sequence[int],
+    p: int = 2,
+    pads: Sequence[int] = (),
+    strides: Sequence[int] = (),
+) -> Value:
+    strides, dilations = _window(x, kernel_shape, strides, dilations)
+    around, _ = _pool_pads(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
+    y = ops.pad(_raised(x, p), [0, 0, *(b for b, _ in around)], [0, 0, *(a for _, a in around)])
+    y = ops.windows(y, range(2, x.rank), kernel_shape, strides, dilations)
+    y = ops.reduce_sum(y, range(x.rank, y.rank))
+    return _rooted(ops.reshape(y, y.shape[: x.rank]), p)
+
+
+def _raised(x: Value, p: int) -> Value:
+    return ops.abs_(x) if p == 1 else ops.mul(x, x) if p == 2 else ops.pow_(ops.abs_(x), float(p))
+
+
+def _rooted(x: Value, p: int) -> Value:
+    return x if p == 1 else ops.sqrt_(x) if p == 2 else ops.pow_(x, 1 / p)
+
+
+def GlobalAveragePool(x: Value) -> Value:
+    return ops.reduce_mean(x, range(2, x.rank))
+
+
+def GlobalMaxPool(x: Value) -> Value:
+    return ops.reduce_max(x, range(2, x.rank))
+
+
+def GlobalLpPool(x: Value, *, p: int = 2) -> Value:
+    return _rooted(ops.reduce_sum(_raised(x, p), range(2, x.rank)), p)
+
+
+# ---- resizing -----------------------------------------------------------------------------------
+
+
+def Resize(
+    x: Value,
+    *inputs: Value | None,
+    opset: int,
+    antialias: int = 0,
+    axes: Sequence[int] | None = None,
+    coordinate_transformation_mode: str = "half_pixel",
+    cubic_coeff_a: float = -0.75,
+    exclude_outside: int = 0,
+    extrapolation_value: float = 0.0,
+    keep_aspect_ratio_policy: str = "stretch",
+    mode: str = "nearest",
+    nearest_mode: str = "round_prefer_floor",
+) -> Value:
+    if opset < 11:  # Resize-10 took (x, scales), and one definition of coordinates
+        return Upsample(x, inputs[0], mode=mode)
+    roi, scales, sizes = (*inputs, None, None, None)[:3]
+    at = axes_of(axes, x.rank, "axes") if axes is not None else list(range(x.rank))
+    assert at is not None
+    out: list[Dim]
+    factor: list[float | None]
+    if sizes is not None and sizes.size != 0:
+        out, factor = integers(sizes, "sizes"), [None] * len(at)
+        if keep_aspect_ratio_policy != "stretch":
+            ratios = [
+                ops.static(o, "a size") / ops.static(x.shape[a], "a dimension")
+                for o, a in zip(out, at)
+            ]
+            ratio = min(ratios) if keep_aspect_ratio_policy == "not_larger" else max(ratios)
+            out = [math.floor(ratio * ops.static(x.shape[a], "a dimension") + 0.5) for a in at]
+            factor = [ratio] * len(at)
+    else:
+        given = [float(s) for s in literal(scales, "scales").ravel()]
+        out, factor = [_scaled_size(x.shape[a], s) for a, s in zip(at, given)], [*given]
+    if len(out) != len(at):
+        raise ModelError(f"{len(out)} sizes or scales for {len(at)} axes of {type_text(x)}")
+    region = [0.0] * len(at) + [1.0] * len(at)
+    if coordinate_transformation_mode == "tf_crop_and_resize":
+        region = [float(r) for r in literal(roi, "roi").ravel()]
+
+    def along_axis(y: Value, axis: int, k: int) -> Value:
+        return ops.resize(
+            y,
+            axis,
+            out[k],
+            mode=mode,
+            coordinates=coordinate_transformation_mode,
+            rounding=nearest_mode,
+            scale=factor[k],
+            cubic=cubic_coeff_a,
+            exclude_outside=bool(exclude_outside),
+            antialias=bool(antialias),
+            roi=(region[k], region[len(at) + k]),
+            extrapolation=extrapolation_value,
+        )
+
+    def unchanged(k: int) -> bool:
+        whole = (region[k], region[len(at) + k]) == (0.0, 1.0)
+        return whole and factor[k] in (None, 1.0) and ops.same(out[k], x.shape[at[k]])
+
+    return _resized(x, {a: k for k, a in enumerate(at) if not unchanged(k)}, along_axis)
+
+
+def _resized(
+    x: Value, axes: dict[int, int], along_axis: Callable[[Value, int, int], Value]
+) -> Value:
+    """Spatial axes are resized channels last."""
+    if x.rank > 2 and all(a >= 2 for a in axes):
+        y = channels_last(x)
+        for a, k in axes.items():
+            y = along_axis(y, a - 1, k)
+        return channels_first(y)
+    for a, k in axes.items():
+        x = along_axis(x, a, k)
+    return x
+
+
+def _scaled_size(size: Dim, scale: float) -> Dim:
+    """floor(size * scale)"""
+    if isinstance(size, int):
+        return math.floor(size * scale)
+    ratio = Fraction(scale).limit_denominator(1024)
+    return as_dim(lift(size) * ratio.numerator // ratio.denominator)
+
+
+def Upsample(
+    x: Value,
+    scales_input: Value | None = None,
+    *,
+    mode: str = "nearest",
+    scales: Sequence[float] = (),
+) -> Value:
+    factor = (
+        [float(s) for s in literal(scales_input, "scales").ravel()]
+        if scales_input is not None
+        else list(scales)
+    )
+    mode = {"bilinear": "linear"}.get(mode, mode)
+
+    def along_axis(y: Value, axis: int, k: int) -> Value:
+        return ops.resize(
+            y,
+            axis,
+            _scaled_size(y.shape[axis], factor[k]),
+            mode=mode,
+            coordinates="asymmetric",
+            rounding="floor",
+            scale=factor[k],
+        )
+
+    return _resized(x, {k: k for k, s in enumerate(factor) if s != 1}, along_axis)
+
+
+def GridSample(
+    x: Value,
+    grid: Value,
+    *,
+    mode: str = "linear",
+    padding_mode: str = "zeros",
+    align_corners: int = 0,
+) -> Value:
+    """Sampling of [N, C, S...] at grid[N, S'..., (..., y, x reversed)] in -1..1."""
+    mode = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
+    if mode not in ("linear", "nearest", "cubic") or x.rank < 4:
+        raise UnsupportedError(
+            f"mode {mode!r} on {type_text(x)}; linear, nearest and cubic are supported"
+        )
+    rank, corners = x.rank - 2, bool(align_corners)
+    pixels = channels_last(x)
+    sizes = [ops.cast(ops.ints(d, "i64"), "f32") for d in x.shape[2:]]
+    at = []
+    for k, size in enumerate(sizes):
+        g = ops.squeeze(ops.slice_axis(grid, rank + 1, rank - 1 - k, 1), [rank + 1])
+        if corners:
+            p = ops.mul(ops.add(g, 1.0), ops.mul(ops.sub(size, 1.0), 0.5))
+        else:
+            p = ops.sub(ops.mul(ops.add(g, 1.0), ops.mul(size, 0.5)), 0.5)
+        # A cubic's neighbours are brought inside one by one, other positions before they are used.
+        at.append(p if mode == "cubic" else _sample_position(p, size, padding_mode, corners))
+
+    def pick(where: Sequence[Value]) -> Value:
+        columns = [
+            ops.cast(ops.min_(ops.max_(p, 0.0), ops.sub(n, 1.0)), "i32")
+            for p, n in zip(where, sizes)
+        ]
+        index = ops.concat([ops.unsqueeze(c, [rank + 1]) for c in columns], rank + 1)
+        value = ops.gather_nd(pixels, index, 1)
+        if padding_mode != "zeros":
+            return value
+        inside: Value | None = None
+        for p, n in zip(where, sizes):
+            ok = ops.logical_and(ops.greater_equal(p, 0.0), ops.less_equal(p, ops.sub(n, 1.0)))
+            inside = ok if inside is None else ops.logical_and(inside, ok)
+        assert inside is not None
+        return ops.where(ops.unsqueeze(inside, [rank + 1]), value, constant(0.0, x.dtype))
+
+    if mode == "nearest":
+        return channels_first(pick([ops.round_(p) for p in at]))
+    low = [ops.floor_(p) for p in at]
+    part = [ops.sub(p, q) for p, q in zip(at, low)]
+    steps = (-1.0, 0.0, 1.0, 2.0) if mode == "cubic" else (0.0, 1.0)
+
+    def interpolated(where: list[Value]) -> Value:
+        """The sum over the steps along the axes that `where` has no position for."""
+        axis = len(where)
+        if axis == rank:
+            return pick(where)
+        total: Value | None = None
+        for step in steps:
+            p = ops.add(low[axis], step)
+            if mode == "cubic":
+                p = _sample_position(p, sizes[axis], padding_mode, corners)
+                weight = _cubic_weight(ops.abs_(ops.sub(part[axis], step)))
+            else:
+                weight = part[axis] if step else ops.sub(constant(1.0, "f32"), part[axis])
+            term = ops.mul(interpolated([*where, p]), ops.unsqueeze(weight, [rank + 1]))
+            total = term if total is None else ops.add(total, term)
+        assert total is not None
+        return total
+
+    return channels_first(interpolated([]))
+
+
+def _cubic_weight(distance: Value, a: float = -0.75) -> Value:
+    """The weight of a pixel at a distance below 2: Keys's kernel."""
+    d = distance
+    near = ops.add(ops.mul(ops.mul(ops.sub(ops.mul(d, a + 2), a + 3), d), d), 1.0)
+    far = ops.sub(ops.mul(ops.add(ops.mul(ops.sub(ops.mul(d, a), 5 * a), d), 8 * a), d), 4 * a)
+    return ops.where(ops.less_equal(d, 1.0), near, far)
+
+
+def _sample_position(p: Value, size: Value, padding: str, corners: bool) -> Value:
+    if padding == "border":
+        return ops.min_(ops.max_(p, 0.0), ops.sub(size, 1.0))
+    if padding == "reflection":
+        low = 0.0 if corners else -0.5
+        span = ops.sub(size, 1.0) if corners else size
+        distance = ops.abs_(ops.sub(p, low))
+        turns = ops.floor_(ops.div(distance, ops.max_(span, 1.0)))  # the span of one element is 0
+        rest = ops.sub(distance, ops.mul(turns, span))
+        odd = ops.greater(ops.sub(turns, ops.mul(ops.floor_(ops.mul(turns, 0.5)), 2.0)), 0.5)
+        p = ops.add(ops.where(odd, ops.sub(span, rest), rest), low)
+        return ops.min_(ops.max_(p, 0.0), ops.sub(size, 1.0))
+    return p
+
+
+# ---- quantisation, as arithmetic ----------------------------------------------------------------
+
+
+def _quantisation(v: Value, x: Value, axis: int, block_size: int) -> Value:
+    """A scale or zero point that broadcasts against x: one for all, for each index of an axis, or
+    by blocks.
+    """
+    if v.size == 1:
+        return ops.reshape(v, ())
+    if block_size and v.rank == x.rank:
+        at = axis_of(axis, x)
+        whole = ops.repeat(v, block_size, at)
+        return ops.slice_axis(whole, at, 0, x.shape[at])
+    return along(v, axis_of(axis, x), x.rank)
+
+
+def QuantizeLinear(
+    x: Value,
+    scale: Value,
+    zero: Value | None = None,
+    *,
+    axis: int = 1,
+    block_size: int = 0,
+    output_dtype: int = 0,
+    saturate: int = 1,
+    precision: int = 0,
+) -> Value:
+    dtype = zero.dtype if zero is not None else element_type(output_dtype) if output_dtype else "u8"
+    if dtype in FLOATS:
+        raise UnsupportedError("quantisation to 8-bit floats is not supported")
+    wide = ops.cast(x, "f32")
+    y = ops.round_(ops.div(wide, ops.cast(_quantisation(scale, x, axis, block_size), "f32")))
+    if zero is not None:
+        y = ops.add(y, ops.cast(_quantisation(zero, x, axis, block_size), "f32"))
+    return ops.cast(ops.clamp(y, *map(float, RANGES[dtype])), dtype)
+
+
+def DequantizeLinear(
+    x: Value,
+    scale: Value,
+    zero: Value | None = None,
+    *,
+    axis: int = 1,
+    block_size: int = 0,
+    output_dtype: int = 0,
+) -> Value:
+    wide = ops.cast(x, "i32")
+    if zero is not None:
+        wide = ops.sub(wide, ops.cast(_quantisation(zero, x, axis, block_size), "i32"))
+    y = ops.mul(ops.cast(wide, "f32"), ops.cast(_quantisation(scale, x, axis, block_size), "f32"))
+    return ops.cast(y, element_type(output_dtype) if output_dtype else scale.dtype)
+
+
+def DynamicQuantizeLinear(x: Value) -> list[Value]:
+    axes = range(x.rank)
+    high = ops.max_(ops.reshape(ops.reduce_max(x, axes), ()), 0.0)
+    low = ops.min_(ops.reshape(ops.reduce(x, "min", axes), ()), 0.0)
+    scale = ops.div(ops.sub(high, low), 255.0)
+    zero = ops.cast(ops.clamp(ops.round_(ops.neg(ops.div(low, scale))), 0.0, 255.0), "u8")
+    return [QuantizeLinear(x, scale, zero), scale, zero]
+
+
+def MatMulInteger(
+    a: Value, b: Value, a_zero: Value | None = None, b_zero: Value | None = None
+) -> Value:
+    left, right = ops.cast(a, "i32"), ops.cast(b, "i32")
+    if a_zero is not None:
+        zero = ops.cast(a_zero, "i32")
+        left = ops.sub(
+            left,
+            ops.unsqueeze(zero, [1])
+            if zero.rank == 1 and zero.size != 1
+            else ops.reshape(zero, ())
+            if zero.size == 1
+            else zero,
+        )
+    if b_zero is not None:
+        right = ops.sub(right, ops.cast(b_zero, "i32"))
+    return _integer_matmul(left, right)
+
+
+def QLinearMatMul(
+    a: Value,
+    a_scale: Value,
+    a_zero: Value,
+    b: Value,
+    b_scale: Value,
+    b_zero: Value,
+    y_scale: Value,
+    y_zero: Value,
+) -> Value:
+    total = ops.cast(MatMulInteger(a, b, a_zero, b_zero), "f32")
+
+    def rows(v: Value) -> Value:
+        return ops.unsqueeze(v, [1]) if v.rank == 1 and v.size != 1 else v
+
+    scale = ops.mul(rows(ops.cast(a_scale, "f32")), ops.cast(b_scale, "f32"))
+    y = ops.add(
+        ops.round_(ops.mul(total, ops.div(scale, ops.cast(y_scale, "f32")))),
+        ops.cast(y_zero, "f32"),
+    )
+    return ops.cast(ops.clamp(y, *map(float, RANGES[y_zero.dtype])), y_zero.dtype)
+
+
+def ConvInteger(
+    x: Value,
+    w: Value,
+    x_zero: Value | None = None,
+    w_zero: Value | None = None,
+    *,
+    group: int = 1,
+    auto_pad: str = "NOTSET",
+    dilations: Sequence[int] = (),
+    kernel_shape: Sequence[int] = (),
+    pads: Sequence[int] = (),
+    strides: Sequence[int] = (),
+) -> Value:
+    """Exact sums of integer products: windows of x by the filters, reduced in 32-bit integers."""
+    left, right = ops.cast(x, "i32"), ops.cast(w, "i32")
+    left = ops.sub(left, ops.reshape(ops.cast(x_zero, "i32"), ())) if x_zero is not None else left
+    if w_zero is not None:
+        zero = ops.cast(w_zero, "i32")
+        right = ops.sub(right, ops.reshape(zero, ()) if zero.size == 1 else along(zero, 0, w.rank))
+    strides, dilations = _window(x, kernel_shape, strides, dilations)
+    kernel = [ops.static(d, "the filter's size") for d in w.shape[2:]]
+    around = _pads(x.shape[2:], kernel, strides, dilations, auto_pad, pads)
+    left = ops.pad(left, [0, 0, *(b for b, _ in around)], [0, 0, *(a for _, a in around)])
+    n = x.shape[0]
+    m, each = w.shape[:2]
+    patches = ops.windows(left, range(2, x.rank), kernel, strides, dilations)  # [N, C, O..., K...]
+    space = patches.shape[2 : x.rank]
+    patches = ops.reshape(patches, (n, group, 1, each, *space, *kernel))
+    filters = ops.reshape(
+        right, (1, group, as_dim(lift(m) // group), each, *[1] * len(space), *kernel)
+    )
+    product = ops.mul(patches, filters)
+    total = ops.reduce_sum(product, [3, *range(4 + len(space), product.rank)])
+    return ops.reshape(total, (n, m, *space))
+
+
+def QLinearConv(
+    x: Value,
+    x_scale: Value,
+    x_zero: Value,
+    w: Value,
+    w_scale: Value,
+    w_zero: Value,
+    y_scale: Value,
+    y_zero: Value,
+    b: Value | None = None,
+    **attrs: Attr,
+) -> Value:
+    total = ConvInteger(x, w, x_zero, w_zero, **attrs)
+    total = ops.add(total, along(b, 1, x.rank)) if b is not None else total
+    scale = ops.mul(ops.cast(x_scale, "f32"), ops.cast(w_scale, "f32"))
+    scale = ops.div(scale, ops.cast(y_scale, "f32"))
+    scale = ops.reshape(scale, ()) if scale.size == 1 else along(scale, 1, x.rank)
+    y = ops.add(
+        ops.round_(ops.mul(ops.cast(total, "f32"), scale)), ops.reshape(ops.cast(y_zero, "f32"), ())
+    )
+    return ops.cast(ops.clamp(y, *map(float, RANGES[y_zero.dtype])), y_zero.dtype)
+
+
+# ---- the registry -------------------------------------------------------------------------------
+
+OPERATORS: dict[str, Callable[..., Any]] = (
+    SAME
+    | {
+        name: fn
+        for name, fn in list(globals().items())
+        if name[0].isupper() and callable(fn) and getattr(fn, "__module__", "") == __name__
+    }
+    | {
+        fn.__name__: fn
+        for fn in (GRU, LSTM, RNN, Compress, MaxRoiPool, NonMaxSuppression, NonZero, RoiAlign, TopK)
+    }
+)

@@ -1,0 +1,558 @@
+"""PyTorch: modules with example inputs, exported programs and .pt2 files.
+
+    imported = load(module, {"batch": (1, 8), "h": (64, 512), "w": (64, 512)},
+                    example=torch.zeros(1, 3, 224, 224))
+
+PyTorch's own exporter (`torch.onnx.export`) writes ONNX, `onnx.load` reads it. Exporters bake sizes
+and make mistakes, so nothing is believed: the ONNX model must give what the module itself gives, at
+two choices of the open sizes (or for two inputs where all sizes are fixed), or the next of `ROUTES`
+is tried. What was compared, and how well it agreed, is in the notes.
+
+The example is a tensor, a tuple of arguments, or a dict of keyword arguments; numpy arrays will do,
+and lists, tuples and dicts of tensors. An argument that is no tensor stays what it is. All sizes
+are the example's, except those that `dims` names:
+
+* INPUT.AXIS, as `x.2`: one axis;
+* `batch` (or `n`): the first axis of every input that has the first one's batch size;
+* `h`, `w` (height, width): the last two axes of four-dimensional float inputs [N, C, H, W], and
+  `d`, `h`, `w` the last three of five-dimensional ones;
+* any other name, as `seq`: axis 1 of the first input of shape [N, T] or [N, T, features], and of
+  every other such input that is equally long.
+
+A number fixes an axis at that size; a range leaves it open. An exported program says by itself
+which of its axes are open; there `dims` gives their ranges.
+
+Limits: torch and onnxscript must be installed (`pip install 'webdnn[pytorch]'`). Pickled files are
+never read, since reading one runs the code in it. Python control flow is frozen as the example
+takes it. Less than 2 GB of weights.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from ...errors import DimensionError, UnsupportedError, WebDNNError
+from .. import onnx
+from ..signature import Imported
+from . import files as files
+from .module import (
+    Array,
+    Function,
+    Outputs,
+    as_array,
+    evaluating,
+    first_line,
+    function,
+    quiet,
+    torch_packages,
+    type_text,
+)
+from .spelled import spelled_out
+
+Place = tuple[int, int]  # an input and one of its axes
+
+# How far an exported model may be from the module, as a part of the output's largest magnitude.
+TOLERANCE = 1e-4
+HALF_TOLERANCE = 2e-2  # where the module computes in 16 bits
+
+
+@dataclass(frozen=True)
+class Route:
+    """One way of exporting: `capture` is how the module's operations are recorded."""
+
+    capture: str
+    opset: int
+
+    def __str__(self) -> str:
+        return f"torch.onnx.export ({self.capture}, opset {self.opset})"
+
+
+# In the order in which they are tried.
+ROUTES = (
+    Route("dynamo", 23),
+    Route("dynamo", 18),
+    Route("dynamo, strict", 23),
+    Route("TorchScript", 18),
+)
+
+
+def recognises(model: Any, head: bytes) -> bool:
+    """Whether this is PyTorch's: a module, an exported program, or a file that torch wrote."""
+    if head:
+        return files.kind(model, head) is not None
+    names = {(c.__module__.partition(".")[0], c.__name__) for c in type(model).__mro__}
+    return bool(
+        names & {("torch", "Module"), ("torch", "ExportedProgram"), ("torch", "ScriptFunction")}
+    ) or files.is_state(model)
+
+
+def load(
+    model: Any,
+    dims: Mapping[str, int | tuple[int, int]] | None = None,
+    *,
+    example: Any = None,
+) -> Imported:
+    """Import a module (with an example), an exported program or a .pt2 file.
+
+    dims: the sizes that are to differ from the example's, as the module's text says.
+
+    Raises ModelError for a module that does not run on its example and for files that hold no
+    program, UnsupportedError where no exporter gets it right, DimensionError for a dimension that
+    is missing or cannot vary.
+    """
+    return import_function(function(model, example), dims or {})
+
+
+# ---- which axes are open ------------------------------------------------------------------------
+
+
+def places(
+    dims: Mapping[str, int | tuple[int, int]], names: Sequence[str], example: Sequence[Any]
+) -> dict[Place, str]:
+    """The axes that the keys of `dims` mean, by the rules of the module's text."""
+    ranks = [t.dim() for t in example]
+    found: dict[Place, str] = {}
+    for key, wanted in dims.items():
+        lo, hi = (wanted, wanted) if isinstance(wanted, int) else wanted
+        if not 1 <= lo <= hi < 2**31:
+            raise DimensionError(f"--dim {key}={lo}..{hi}: expected 1 <= low <= high")
+        short = {"height": "h", "width": "w", "depth": "d", "n": "batch"}.get(
+            key.lower(), key.lower()
+        )
+        at: list[Place] = [
+            (k, axis)
+            for k, name in enumerate(names)
+            for axis in range(ranks[k])
+            if key in (f"{name}.{axis}", f"{name}_{axis}")
+        ]
+        images = [k for k, t in enumerate(example) if ranks[k] in (4, 5) and t.is_floating_point()]
+        if not at and short == "batch":
+            first = next((t.shape[0] for t in example if t.dim()), None)
+            at = [(k, 0) for k, t in enumerate(example) if t.dim() and t.shape[0] == first]
+        elif not at and short in ("h", "w"):
+            at = [(k, ranks[k] - 2 + "hw".index(short)) for k in images]
+        elif not at and short == "d":
+            at = [(k, 2) for k in images if ranks[k] == 5]
+        if not at and not re.search(r"[._]\d+$", key) and short not in ("batch", "h", "w"):
+            rows = [k for k, rank in enumerate(ranks) if rank in (2, 3)]
+            at = [(k, 1) for k in rows if example[k].shape[1] == example[rows[0]].shape[1]]
+        if not at:
+            have = ", ".join(f"{n}: {type_text(t)}" for n, t in zip(names, example))
+            raise DimensionError(
+                f"--dim {key}: no axis of the inputs has this name. The inputs are {have}; name an "
+                f"axis as {names[0]}.0"
+            )
+        for place in at:
+            if found.get(place, key) != key and dims[found[place]] != wanted:
+                raise DimensionError(
+                    f"--dim {found[place]} and --dim {key} both mean axis {place[1]} of input "
+                    f"{names[place[0]]!r}, but differ"
+                )
+            found.setdefault(place, key)
+    return found
+
+
+def resized(
+    example: Sequence[Any], at: Mapping[Place, str], sizes: Mapping[str, int], seed: int = 0
+) -> list[Any]:
+    """The example at other sizes, cut off or repeated; with a seed, other inputs of its kind.
+
+    Those hold the example's own integers in another order, since they may be indices of tables.
+    """
+    torch = torch_packages()
+    generator = torch.Generator().manual_seed(seed)
+    out = []
+    for k, tensor in enumerate(example):
+        for axis in range(tensor.dim()):
+            size = sizes.get(at.get((k, axis), ""), tensor.shape[axis])
+            if size != tensor.shape[axis] and tensor.shape[axis]:
+                tensor = tensor.index_select(axis, torch.arange(size) % tensor.shape[axis])
+        if seed and tensor.numel():
+            if tensor.dtype.is_floating_point:
+                wide = tensor.float()
+                spread = (wide.max() - wide.min()).nan_to_num(0.0, 0.0, 0.0)
+                noise = torch.rand(tensor.shape, generator=generator)
+                if spread == 0:  # zeros or ones: only a shape was meant
+                    tensor = noise.to(tensor.dtype)
+                else:
+                    tensor = torch.where(noise < 0.5, wide, wide.flip(-1) if wide.dim() else wide)
+                    tensor = (tensor * (0.5 + noise)).to(example[k].dtype)
+            elif tensor.dim():
+                order = torch.randperm(tensor.shape[-1], generator=generator)
+                tensor = tensor.index_select(tensor.dim() - 1, order)
+        out.append(tensor.contiguous())
+    return out
+
+
+# ---- exporting ----------------------------------------------------------------------------------
+
+
+def import_function(called: Function, dims: Mapping[str, int | tuple[int, int]]) -> Imported:
+    """The graph of a function by the first of ROUTES whose result agrees with the function."""
+    torch = torch_packages()
+    at = places(dims, called.inputs, called.example)
+    fixed = {k: v if isinstance(v, int) else v[0] for k, v in dims.items()}
+    ranges = {k: v for k, v in dims.items() if not isinstance(v, int) and v[0] < v[1]}
+    fixed = {k: v for k, v in fixed.items() if k not in ranges}
+    if called.program is not None:
+        ranges = _program_ranges(called, at, ranges, fixed)
+    cases, remarks = _cases(called, at, ranges, fixed)
+    problems: list[str] = []
+    errors: list[WebDNNError] = []
+    unexported = False
+    routes = list(ROUTES)
+    if any(isinstance(m, torch.nn.RNN) for m in called.call.modules()):
+        routes.sort(key=lambda r: r.capture != "TorchScript")  # dynamo writes every step out
+    for route in routes:
+        if unexported and route.capture != "TorchScript":
+            continue
+        if called.program is not None and (
+            route.capture == "dynamo, strict" or (route.capture == "TorchScript" and ranges)
+        ):
+            continue
+        try:
+            with torch.no_grad(), evaluating(called.call), _exporting(torch):
+                proto = _exported(called, route, cases[0][1], at, ranges, torch)
+        except Exception as error:  # any: exporters raise whatever they meet
+            problems.append(f"{route}: {_reason(error)}")
+            unexported = "TorchExportError" in type(error).__name__
+            continue
+        try:
+            _name_dimensions(proto, called, at, ranges, fixed)
+            imported = onnx.load(proto, _named_sizes(proto, called, at, dims))
+            worst, through = _compared(proto, called, cases[1:])
+        except WebDNNError as error:
+            problems.append(f"{route}: {error}")
+            errors.append(error)
+            continue
+        names = {re.sub(r"^m\.", "", k): v for k, v in imported.graph.names.items()}
+        graph = replace(imported.graph, names=names)
+        where = " and ".join(label for label, *_ in cases[1:])
+        said = (
+            f"exported by {route}; compared with the module through {through} {where}: "
+            f"largest error {worst:.1e} of the output's largest magnitude"
+        )
+        passed_over = [f"not used: {p}" for p in problems]
+        notes = [*called.notes, *remarks, *passed_over, said, *imported.notes]
+        return replace(imported, graph=graph, notes=notes)
+    lines = "\n".join(f"  {p}" for p in problems)
+    kind: type[WebDNNError] = UnsupportedError
+    if errors and all(isinstance(e, DimensionError) for e in errors):
+        kind = DimensionError
+    remedy = (
+        " A size that cannot vary can be fixed: --dim "
+        + ", --dim ".join(f"{k}=SIZE" for k in ranges)
+        if ranges
+        else ""
+    )
+    raise kind(f"none of PyTorch's exporters gets this module right:\n{lines}\n{remedy}".rstrip())
+
+
+def _program_ranges(
+    called: Function,
+    at: Mapping[Place, str],
+    ranges: Mapping[str, tuple[int, int]],
+    fixed: Mapping[str, int],
+) -> dict[str, tuple[int, int]]:
+    """Ranges for axes that an exported program leaves open; a fixed axis cannot change."""
+    nodes = {n.name: n for n in called.program.graph.nodes if n.op == "placeholder"}
+    user = [
+        nodes[s.arg.name].meta.get("val")
+        for s in called.program.graph_signature.input_specs
+        if s.kind.name == "USER_INPUT" and s.arg.name in nodes
+    ]
+    shapes = [v.shape for v in user if hasattr(v, "shape")]
+    for (k, axis), key in at.items():
+        size = shapes[k][axis] if k < len(shapes) else None
+        if isinstance(size, int) and (key in ranges or fixed.get(key, size) != size):
+            raise DimensionError(
+                f"--dim {key}: axis {axis} of input {called.inputs[k]!r} is fixed at {size} in the "
+                "exported program; export it with dynamic_shapes that leave it open, or pass the "
+                "module"
+            )
+    return dict(ranges)
+
+
+Case = tuple[str, list[Any], Outputs]
+
+
+def _cases(
+    called: Function,
+    at: Mapping[Place, str],
+    ranges: Mapping[str, tuple[int, int]],
+    fixed: Mapping[str, int],
+) -> tuple[list[Case], list[str]]:
+    """Inputs to trace with, then two to compare at, each with what the module makes of them."""
+    remarks: list[str] = []
+    if not ranges:
+        cases = []
+        for seed in (0, 0, 1):
+            feeds = resized(called.example, at, fixed, seed)
+            label = ("on the example", "on another input")[seed]
+            try:
+                cases.append((label, feeds, called.run(_clones(feeds))))
+            except Exception as error:
+                if seed:  # it may accept no other than its example
+                    continue
+                text = ", ".join(f"{k}={v}" for k, v in fixed.items())
+                raise DimensionError(
+                    f"the module does not run at {text}: {first_line(error)}"
+                ) from error
+        return cases, remarks
+    own = {key: called.example[k].shape[axis] for (k, axis), key in at.items()}
+    low = {k: lo for k, (lo, _) in ranges.items()}
+    # An odd size between, another for each axis, and not much larger than it must be.
+    middle = {
+        k: min(hi, (lo + min((hi - lo) // 2, max(lo, 32)) | 1) + 2 * j)
+        for j, (k, (lo, hi)) in enumerate(ranges.items())
+    }
+    usual = {k: min(max(own[k], lo, 2), hi) for k, (lo, hi) in ranges.items()}
+    choices = [low, middle, usual, {k: hi for k, (_, hi) in ranges.items() if hi <= 1024}]
+    for unit in (8, 16, 32, 64):
+        for n in (1, 2, 3):
+            choices.append(
+                {k: min(-(-lo // unit) * unit + (n - 1) * unit, hi // unit * unit)
+                 for k, (lo, hi) in ranges.items()}
+            )  # fmt: skip
+    accepted: list[Case] = []
+    seen: list[dict[str, int]] = []
+    refused = ""
+    first: Case | None = None
+    for choice in choices:
+        good = len(choice) == len(ranges) and all(
+            lo <= choice[k] <= hi for k, (lo, hi) in ranges.items()
+        )
+        if not good or choice in seen:
+            continue
+        seen.append(choice)
+        label = "at " + ", ".join(f"{k}={v}" for k, v in choice.items())
+        feeds = resized(called.example, at, {**fixed, **choice}, len(seen))
+        try:
+            case = (label, feeds, called.run(_clones(feeds)))
+        except Exception as error:
+            refused = refused or f"{label}: {first_line(error)}"
+            continue
+        # One element is a special case to exporters: what it shows must not be generalised.
+        if min(choice.values()) > 1 and (first is None or choice == usual):
+            first = case
+        if len(accepted) < 2:
+            accepted.append(case)
+        if len(accepted) == 2 and first is not None and usual in seen:
+            break
+    if first is None or len(accepted) < 2:
+        raise DimensionError(
+            f"the module itself does not run at two sizes within the given ranges; {refused}"
+        )
+    if refused:
+        remarks.append(f"the module itself does not run {refused}")
+    return [first, *accepted], remarks
+
+
+def _exported(
+    called: Function,
+    route: Route,
+    feeds: Sequence[Any],
+    at: Mapping[Place, str],
+    ranges: Mapping[str, Any],
+    torch: Any,
+) -> Any:
+    """A ModelProto by one route."""
+    names: dict[str, Any] = {
+        "input_names": list(called.inputs),
+        "output_names": list(called.outputs),
+        "opset_version": route.opset,
+    }
+    opened = {place: key for place, key in at.items() if key in ranges}
+    if route.capture == "TorchScript":
+        axes: dict[str, dict[int, str]] = {}
+        for (k, axis), key in opened.items():
+            axes.setdefault(called.inputs[k], {})[axis] = re.sub(r"\W", "_", key)
+        out = io.BytesIO()
+        torch.onnx.export(
+            called.call, tuple(_clones(feeds)), out, dynamo=False, dynamic_axes=axes, **names
+        )
+        return onnx.read(out.getvalue())[0]
+    if called.program is not None:
+        program = torch.onnx.export(called.program, dynamo=True, verbose=False, **names)
+    else:
+        shapes = tuple(
+            {axis: torch.export.Dim.DYNAMIC for (j, axis) in opened if j == k} or None
+            for k in range(len(feeds))
+        )
+        options = {"dynamic_shapes": (shapes,)} if opened else {}
+        what, args = called.call, tuple(_clones(feeds))
+        if route.capture == "dynamo, strict":
+            what = torch.export.export(what, args, strict=True, **options)
+            options, args = {}, ()
+        program = torch.onnx.export(what, args, dynamo=True, verbose=False, **options, **names)
+    return program.model_proto
+
+
+def _name_dimensions(
+    proto: Any,
+    called: Function,
+    at: Mapping[Place, str],
+    ranges: Mapping[str, Any],
+    fixed: Mapping[str, int],
+) -> None:
+    """Calls the open axes what the user calls them. Raises for an axis that the exporter fixed."""
+    inputs = {i.name: i for i in proto.graph.input}
+    lost = [n for n in called.inputs if n not in inputs]
+    if lost:
+        raise UnsupportedError(f"the exporter dropped the inputs {', '.join(lost)}")
+    renamed: dict[str, str] = {}
+    for (k, axis), key in at.items():
+        size = inputs[called.inputs[k]].type.tensor_type.shape.dim[axis]
+        if key in ranges and not size.dim_param:
+            raise DimensionError(
+                f"axis {axis} of input {called.inputs[k]!r} was fixed at {size.dim_value}"
+            )
+        if size.dim_param:
+            renamed.setdefault(size.dim_param, key)
+    for i in proto.graph.input:
+        for size in i.type.tensor_type.shape.dim:
+            if size.dim_param in renamed:
+                size.dim_param = renamed[size.dim_param]
+    # What an exporter says of inner and output shapes may be wrong, and is not needed.
+    del proto.graph.value_info[:]
+    for o in proto.graph.output:
+        o.type.tensor_type.ClearField("shape")
+
+
+def _named_sizes(
+    proto: Any,
+    called: Function,
+    at: Mapping[Place, str],
+    dims: Mapping[str, int | tuple[int, int]],
+) -> dict[str, int | tuple[int, int]]:
+    """`dims` without what the exported model no longer leaves open."""
+    inputs = {i.name: i for i in proto.graph.input}
+    still = {
+        key
+        for (k, axis), key in at.items()
+        if inputs[called.inputs[k]].type.tensor_type.shape.dim[axis].dim_param
+    }
+    return {k: v for k, v in dims.items() if k in still}
+
+
+# ---- comparing ----------------------------------------------------------------------------------
+
+
+def _compared(proto: Any, called: Function, cases: Sequence[Case]) -> tuple[float, str]:
+    """The largest relative error of the exported model, and what ran it."""
+    failed: Exception | None = None
+    for through, make in (("onnxruntime", _with_onnxruntime), ("onnx.reference", _with_onnx)):
+        try:
+            run = make(proto)
+            found = [
+                run({n: as_array(t) for n, t in zip(called.inputs, feeds)}) for _, feeds, _ in cases
+            ]
+        except Exception as error:  # not installed, or an operator or a type that it lacks
+            failed = failed if isinstance(error, ImportError) else failed or error
+            continue
+        return _worst(found, called, cases), through
+    raise UnsupportedError(f"the exported model does not run ({_reason(failed or Exception())})")
+
+
+def _worst(found: Sequence[Mapping[str, Any]], called: Function, cases: Sequence[Case]) -> float:
+    """The largest relative error in all outputs. Raises for one that is wrong."""
+    tolerance = HALF_TOLERANCE if called.half else TOLERANCE
+    worst = 0.0
+    for outputs, (label, _, expected) in zip(found, cases):
+        for name, wanted in expected.items():
+            got = np.asarray(outputs[name])
+            if got.shape != wanted.shape:
+                raise DimensionError(
+                    f"output {name!r} {label} has shape {list(got.shape)}, the module's has "
+                    f"{list(wanted.shape)}: the exporter fixed a size"
+                )
+            apart = difference(got, wanted)
+            if not apart <= (0 if wanted.dtype.kind in "biu" else tolerance):
+                raise UnsupportedError(
+                    f"output {name!r} {label} differs from the module's by {apart:.2g} of its "
+                    "largest magnitude"
+                )
+            worst = max(worst, apart)
+    return worst
+
+
+def difference(found: Array, wanted: Array) -> float:
+    """The largest difference as a part of the largest magnitude; NaN and infinities must agree."""
+    a, b = wanted.astype(np.float64), found.astype(np.float64)
+    same = (a == b) | (np.isnan(a) & np.isnan(b))
+    largest = np.abs(a[np.isfinite(a)]).max(initial=0)
+    with np.errstate(invalid="ignore"):
+        apart = float(np.abs(np.where(same, 0, a - b)).max(initial=0))
+    return apart / float(largest) if largest else (np.inf if apart else 0.0)
+
+
+Running = Callable[[Mapping[str, Array]], Mapping[str, Any]]
+
+
+def _with_onnxruntime(proto: Any) -> Running:
+    runtime = import_module("onnxruntime")
+    options = runtime.SessionOptions()
+    options.log_severity_level = 4
+    session = runtime.InferenceSession(
+        proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    names = [o.name for o in proto.graph.output]
+    return lambda feeds: dict(zip(names, session.run(names, dict(feeds))))
+
+
+def _with_onnx(proto: Any) -> Running:
+    evaluator = import_module("onnx.reference").ReferenceEvaluator(proto)
+    names = [o.name for o in proto.graph.output]
+    return lambda feeds: dict(zip(names, evaluator.run(names, dict(feeds))))
+
+
+# ---- PyTorch ------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _exporting(torch: Any) -> Iterator[None]:
+    """What makes modules exportable: no fused fast paths, and no look at a mask's values.
+
+    `nn.Transformer` compares its mask with a causal one to choose a faster kernel; the mask is
+    applied either way, and an exporter cannot know the answer. `spelled` has functions that
+    exporters lack. What they print is in their errors, too.
+    """
+    transformer = torch.nn.modules.transformer
+    detect = getattr(transformer, "_detect_is_causal_mask", None)
+    fast = torch.backends.mha.get_fastpath_enabled()
+
+    def given(mask: Any, is_causal: bool | None = None, size: int | None = None) -> bool:
+        return is_causal is True
+
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        if detect is not None:
+            transformer._detect_is_causal_mask = given
+        with quiet(), spelled_out(torch), contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        if detect is not None:
+            transformer._detect_is_causal_mask = detect
+
+
+def _clones(tensors: Sequence[Any]) -> list[Any]:
+    return [t.clone() for t in tensors]
+
+
+def _reason(error: BaseException) -> str:
+    """What the innermost error of an exporter says."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = first_line(error)
+    if "[ONNXRuntimeError]" in text:
+        return text.split("Status Message:")[-1].split(" : ")[-1].strip()
+    return f"{type(error).__name__}: {text}"

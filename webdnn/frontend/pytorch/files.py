@@ -1,0 +1,172 @@
+"""What PyTorch writes into files, and reading the one kind that holds a program: .pt2.
+
+    >>> kind("weights.pt", b"PK")  # doctest: +SKIP
+    'pickle'
+
+torch.load and torch.export.load run code that a file contains: pickles, names of functions and
+formulas that are evaluated. So other files than .pt2 are never read, and a .pt2 file is vetted
+first: all that it consists of must be tensors, calls of operators and plain arithmetic.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...errors import ModelError, UnsupportedError
+
+# The beginning of files that torch.save wrote before version 1.6: its magic number, pickled.
+OLD_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
+REMEDY = (
+    "reading it would run the code in it. Load it in Python, where you know its source, and pass "
+    "the module: webdnn.transpile(module, 'build', example=...)"
+)
+
+
+def kind(model: Any, head: bytes) -> str | None:
+    """program, script, pickle or weights; None for a file that is not PyTorch's."""
+    if head.startswith(OLD_MAGIC):
+        return "pickle"
+    if head[8:10] == b'{"' and 2 < int.from_bytes(head[:8], "little") < 2**27:
+        return "weights"  # safetensors: the length of a JSON header, and the header
+    if not head.startswith(b"PK\x03\x04"):
+        return None
+    inner = [name.partition("/")[2] for name in _zip_names(model, head)]
+    if any(
+        n in ("archive_format", "models/model.json") or n.startswith("data/weights/weight_")
+        for n in inner
+    ) or "serialized_exported_program.json" in _zip_names(model, head):
+        return "program"
+    if any(n.startswith("code/") for n in inner):
+        return "script"
+    if "data.pkl" in inner or any(re.fullmatch(r"data/\d+", n) for n in inner):
+        return "pickle"
+    return None
+
+
+def _zip_names(model: Any, head: bytes) -> list[str]:
+    """The names in an archive; those at its beginning if its end is missing."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(model) if isinstance(model, bytes) else model) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, OSError):
+        found, at = [], head.find(b"PK\x03\x04")
+        while at >= 0:
+            size = int.from_bytes(head[at + 26 : at + 28], "little")
+            found.append(head[at + 30 : at + 30 + size].decode("utf-8", "replace"))
+            at = head.find(b"PK\x03\x04", at + 30)
+        return found
+
+
+def is_state(model: Any) -> bool:
+    """Whether this is a state dict: names and tensors, without the computation."""
+    return (
+        isinstance(model, Mapping)
+        and bool(model)
+        and all(type(v).__module__.partition(".")[0] == "torch" for v in model.values())
+    )
+
+
+def read(model: Any, packages: Callable[[], Any]) -> Any:
+    """The exported program in a .pt2 file; nothing in the file is run. `packages` gives torch.
+
+    Raises ModelError for a damaged or dangerous file, UnsupportedError for the other kinds.
+    """
+    name = "the model" if isinstance(model, bytes) else str(model)
+    data = model if isinstance(model, bytes) else Path(model).read_bytes()
+    match kind(data, data[:65536]):
+        case "script":
+            raise UnsupportedError(f"{name} is a TorchScript file: {REMEDY}")
+        case "pickle":
+            raise UnsupportedError(
+                f"{name} was written by torch.save (a state dict, or a pickled module): {REMEDY}"
+            )
+        case "weights":
+            raise UnsupportedError(
+                f"{name} holds weights alone (safetensors); the computation is in Python. Load "
+                "them into the module and pass it: webdnn.transpile(module, 'build', example=...)"
+            )
+    torch = packages()
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            _vet(archive, name, torch)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        raise ModelError(f"{name}: the .pt2 file is damaged or truncated ({error})") from None
+    try:
+        return torch.export.load(io.BytesIO(data))
+    except Exception as error:  # torch raises whatever its readers meet
+        raise ModelError(
+            f"{name}: torch {torch.__version__} cannot read this .pt2 file: {str(error)[:300]}"
+        ) from error
+
+
+# What the parts of a program that torch evaluates as Python may consist of.
+_TARGET = re.compile(
+    r"torch\.ops\.\w+(\.\w+)*|_operator\.[a-z_]+|math\.[a-z]+|torch\._?sym_\w+|torch\.\w+_mode"
+)
+# Arithmetic over names, numbers and constructors (`Max(Symbol('s0', positive=True), 1)`).
+_EXPRESSION = re.compile(
+    r"(\s|\d+(\.\d+)?|'\w+'|(?!\w*__)[A-Z]\w*|(?!\w*__)[a-z]\w*(?!\s*\(|\w)|[()+\-*/%,<>=&|~!])*"
+)
+
+
+def _vet(archive: zipfile.ZipFile, name: str, torch: Any) -> None:
+    """Raises for whatever in a .pt2 file would run code, or grow, when torch reads it."""
+    infos = archive.infolist()
+    stored, unpacked = (
+        sum(i.compress_size for i in infos),
+        sum(i.file_size for i in infos),
+    )
+    if unpacked > 4 * stored + 2**20:
+        raise ModelError(
+            f"{name}: {stored} bytes that unpack to {unpacked}: not as torch.export.save writes"
+        )
+    broken = archive.testzip()
+    if broken is not None:
+        raise ModelError(f"{name}: the .pt2 file is damaged: {broken} has a wrong checksum")
+
+    def refuse(what: str) -> ModelError:
+        return ModelError(
+            f"{name} contains {what}, which would run code when it is read. If you know its "
+            "source, load it with torch.export.load and pass the program to webdnn.transpile"
+        )
+
+    for info in infos:
+        inner = info.filename
+        if "aotinductor" in inner or inner.endswith((".so", ".pyd", ".dll", ".py")):
+            raise refuse(f"machine code or scripts ({inner})")
+        if inner.endswith(".pt") and info.file_size:
+            try:
+                torch.load(io.BytesIO(archive.read(inner)), weights_only=True)
+            except Exception:
+                raise refuse(f"pickled objects ({inner})") from None
+        if inner.endswith(".json"):
+            try:
+                document = json.loads(archive.read(inner))
+            except (ValueError, RecursionError):
+                raise ModelError(f"{name}: the .pt2 file is damaged: {inner}") from None
+            for key, value in _entries(document):
+                if key == "use_pickle" and value:
+                    raise refuse(f"pickled objects ({inner})")
+                if key == "target" and not (isinstance(value, str) and _TARGET.fullmatch(value)):
+                    raise refuse(f"a call of {str(value)[:80]!r}")
+                if key == "expr_str" and not _EXPRESSION.fullmatch(str(value)):
+                    raise refuse(f"the expression {str(value)[:80]!r}")
+
+
+def _entries(document: Any) -> Iterator[tuple[str, Any]]:
+    """Every key and value of a JSON document, at any depth."""
+    rest = [document]
+    while rest:
+        here = rest.pop()
+        if isinstance(here, dict):
+            yield from here.items()
+            rest += here.values()
+        elif isinstance(here, list):
+            rest += here
