@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from webdnn import cli, tables
-from webdnn.errors import DimensionError
+from webdnn.errors import DimensionError, WebDNNError
 
 
 def run(*arguments: str) -> int:
@@ -81,6 +81,8 @@ def test_labels_are_files_by_output(tmp_path: Path) -> None:
     assert cli.label_files([str(tmp_path / "a=b")]) == tmp_path / "a=b"
     both = cli.label_files(["y=a.txt", "z=b.txt"])
     assert both == {"y": Path("a.txt"), "z": Path("b.txt")}
+    with pytest.raises(WebDNNError, match=r"--labels y=b.txt: output 'y' is given labels twice"):
+        cli.label_files(["y=a.txt", "y=b.txt"])
 
 
 def test_a_bare_word_that_is_no_size() -> None:

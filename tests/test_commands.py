@@ -16,9 +16,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+import webdnn
 from tests.test_browser import need
 from tests.test_cli import run
 from webdnn.browser import Engine
+from webdnn.errors import WebDNNError
 
 
 def small_net(path: Path, seed: int = 0, constant: bool = False) -> Path:
@@ -93,6 +95,13 @@ def test_dump_shows_every_stage(net: Path, tmp_path: Path) -> None:
     assert "conv(" in (folder / names[0]).read_text()
     texts = [p.read_text() for p in (folder / "kernels").iterdir()]
     assert texts and all(text.startswith("// ") and "@compute" in text for text in texts)
+
+
+def test_dump_to_where_nothing_can_be_written(net: Path, tmp_path: Path) -> None:
+    dims: dict[str, int | tuple[int, int]] = {"h": 8, "w": 8}
+    with pytest.raises(WebDNNError, match=r"cannot write to .*: Not a directory"):
+        webdnn.transpile(net, tmp_path / "m", dims=dims, dump=net / "stages")
+    assert not (tmp_path / "m").exists()
 
 
 def test_debug_levels(

@@ -122,6 +122,8 @@ def test_files_are_refused(tmp_path: Path) -> None:
         written(tmp_path / "f", "new")
     with pytest.raises(WebDNNError, match="it is a file"):
         written(tmp_path / "f/d", "new")
+    with pytest.raises(WebDNNError, match=r"cannot write to .*name too long"):
+        written(tmp_path / ("d" * 300), "new")
 
 
 def test_a_link_is_followed(tmp_path: Path) -> None:

@@ -149,10 +149,16 @@ def transpile(
     debug = int(os.environ.get("WEBDNN_DEBUG") or 0)
     folder = Path(dump) if dump else None
     written: list[str] = []
+    if folder is not None:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WebDNNError(
+                f"cannot write to {folder}: {error.strerror}; choose another folder to dump to"
+            ) from error
 
     def save(stage: str, g: Any) -> None:
         if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
             written.append(stage)
             (folder / f"{len(written):02}_{stage}.txt").write_text(f"{g}\n")
 

@@ -172,6 +172,8 @@ def label_files(texts: Sequence[str]) -> Path | dict[str, Path] | None:
         name, equals, file = text.rpartition("=")
         if not equals:
             raise WebDNNError(f"--labels {text}: of several, expected each as OUTPUT=FILE")
+        if name in files:
+            raise WebDNNError(f"--labels {text}: output {name!r} is given labels twice")
         files[name] = Path(file)
     return files
 

@@ -328,8 +328,13 @@ def replacing(output: Path) -> Iterator[Path]:
     Raises WebDNNError where `output` cannot be written or holds what is not a descriptor's.
     """
     output = Path(output).resolve()  # a link stays, and where it leads is written
-    _refuse_foreign(output)
     parent = output.parent
+    try:
+        _refuse_foreign(output)
+    except OSError as error:
+        raise WebDNNError(
+            f"cannot write to {output}: {error.strerror}; choose another folder with -o"
+        ) from error
     if Path.cwd().is_relative_to(output):
         raise WebDNNError(
             f"{output} is the current folder, which cannot be replaced as a whole; "

@@ -114,7 +114,8 @@ def _package(name: str, extra: str, what: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        missing = "which is not installed" if error.name == name.split(".")[0] else str(error)
+        alone = error.name == name.split(".")[0]
+        missing = "which is not installed" if alone else f"which cannot be imported ({error})"
         raise WebDNNError(
             f"webdnn check compares {what} with {name}, {missing}: pip install '{extra}'{_RECORDED}"
         ) from error
