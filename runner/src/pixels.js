@@ -445,6 +445,7 @@ function halfEven(x) {
 
 /** @param {any} value */
 function found(value) {
+  if (typeof value === 'string') return `the text ${JSON.stringify(value.slice(0, 40))}`;
   if (value === null || typeof value !== 'object') return String(value);
   return typeName(value) === 'Object' ? `an object with ${Object.keys(value).join(', ')}` : typeName(value);
 }

@@ -131,9 +131,10 @@ const showShape = (shape) => `[${shape.map(show).join(', ')}]`;
  * @param {Elements | undefined} ownView
  * @returns {Given}
  */
-function normalise({ name, dtype }, value, ownView) {
+function normalise({ name, dtype, image }, value, ownView) {
   const [Public, ...others] = /** @type {[any, ...string[]]} */ (PUBLIC[dtype]);
-  const expected = [Public.name, ...others].join(' or ');
+  const arrays = [Public.name, ...others].join(' or ');
+  const expected = image ? `a picture, or its pixels as ${arrays}` : arrays;
   const tensor = ArrayBuffer.isView(value) || isGpuBuffer(value) ? { data: value } : value;
   const data = tensor?.data;
   const found = typeName(data);
@@ -180,7 +181,13 @@ function normalise({ name, dtype }, value, ownView) {
 export function bind(signature, dimensions, inputs, ownView) {
   const names = signature.map((spec) => spec.name);
   const listed = names.map((name) => `"${name}"`).join(', ');
-  if (inputs === null || typeof inputs !== 'object' || ArrayBuffer.isView(inputs)) {
+  const bare = names.length > 0 && names.every((name) => inputs?.[name] === undefined);
+  if (
+    inputs === null ||
+    typeof inputs !== 'object' ||
+    ArrayBuffer.isView(inputs) ||
+    (bare && typeName(inputs) !== 'Object') // an image, say, as run(image)
+  ) {
     throw new WebDNNError(
       'input',
       `expected an object with the inputs ${listed}, found ${typeName(inputs)}`,

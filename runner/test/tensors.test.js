@@ -144,10 +144,17 @@ test('what cannot be, says what was expected and found', () => {
       },
     );
   }
-  assert.throws(() => bind(signature, dims, new Float32Array(3), none), {
-    code: 'input',
-    message: /an object with the inputs/,
-  });
+  class Picture {
+    get [Symbol.toStringTag]() {
+      return 'HTMLImageElement';
+    }
+  }
+  for (const inputs of [new Float32Array(3), new Picture(), null]) {
+    assert.throws(() => bind(signature, dims, inputs, none), {
+      code: 'input',
+      message: /an object with the inputs "ids", "mask", "image", found \w+/,
+    });
+  }
 });
 
 test('strided values are gathered in order', () => {
