@@ -197,6 +197,13 @@ def show_check(report: CheckReport) -> None:
             out.print(f"[bold red]{name}:[/] {escape(run.error)}", highlight=False, soft_wrap=True)
     for reason in reasons:
         out.print(reason, highlight=False, soft_wrap=True)
+    if any(output.verdict == "empty" for run in report.runs for output in run.outputs):
+        out.print(
+            "[yellow]note[/] empty: on these inputs a wrong descriptor could look right; "
+            "give real ones (--input NAME=FILE, and NAME:rgb,… for pictures), or another --seed",
+            highlight=False,
+            soft_wrap=True,
+        )
     print_notices(report.notices)
     wrong = sum(not run.right for run in report.runs)
     if wrong:
