@@ -231,6 +231,17 @@ def test_what_an_import_says_of_the_model(imported: Mapping[str, Imported], netw
         assert imported[name].parameter_bytes == 4 * network.count_params(), name
 
 
+def test_operations_with_a_dtype_in_an_hdf5_file(tmp_path: Path) -> None:
+    """Such a file does not say what is an operation of keras.ops, which may have a dtype too."""
+    x = keras.Input((4,), name="x")
+    y = x * keras.ops.cast(x > 0, "float32") + keras.ops.ones_like(x, dtype="float32")
+    keras.Model(x, y).save(tmp_path / "m.h5")
+    found = load(tmp_path / "m.h5")
+    a = RNG.normal(0, 1, (1, 4)).astype("float32")
+    (output,) = found.graph.outputs
+    assert interpreted([Job("cast", found.graph, {"x": a}, {output: np.maximum(a, 0) + 1})]) == {}
+
+
 def test_open_dimensions() -> None:
     image = keras.Input((None, None, 3), name="image")
     model = keras.Model(image, L.Conv2D(4, 3, padding="same", strides=2)(image))

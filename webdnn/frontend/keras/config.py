@@ -142,7 +142,7 @@ def plan_of(model: Config, version: int) -> Plan:
         raise UnsupportedError(subclassed(class_name))
     try:
         if "input_layers" in config:
-            return _functional(class_name, config, version)
+            return _functional(config, version)
         return _sequential(class_name, config, version)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ModelError(
@@ -163,7 +163,7 @@ def subclassed(class_name: str) -> str:
     )
 
 
-def _functional(class_name: str, config: Config, version: int) -> Plan:
+def _functional(config: Config, version: int) -> Plan:
     plan = Plan(str(config.get("name") or ""), version=version)
     entries = [_entry(layer, f"layer_{k}", version) for k, layer in enumerate(config["layers"])]
     for entry in entries:
@@ -281,7 +281,7 @@ def _entry(layer: Config, name: str, version: int) -> Entry:
         class_name, config = modern(class_name, config)
     module = layer.get("module")
     operation = str(module or "").startswith(("keras.src.ops", "keras.ops"))
-    if not module and version == 3 and not config.keys() & {"trainable", "dtype", "layers"}:
+    if not module and version == 3 and not config.keys() & {"trainable", "layers"}:
         operation = class_name in OPERATIONS  # an .h5 of Keras 3 does not say it
     return Entry(class_name, name, config, operation)
 
