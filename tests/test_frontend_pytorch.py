@@ -783,6 +783,14 @@ def test_what_is_no_module_or_has_no_example() -> None:
         frontend.load(Run(lambda self, x: torch.fft.fft(x)), example=randn(2, 8))
 
 
+def test_an_exporter_that_fails_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """TorchScript's would print its whole graph, whatever else then exports the module."""
+    module, inputs = nn.Bilinear(3, 2, 4), (randn(2, 3), randn(2, 2))
+    with pytest.raises(Exception, match="bilinear"), pytorch._exporting(torch):
+        torch.onnx.export(module, inputs, io.BytesIO(), dynamo=False)
+    assert capfd.readouterr().out == ""
+
+
 @pytest.mark.parametrize("package", ["torch", "onnxscript"])
 def test_a_missing_package(package: str, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)

@@ -528,6 +528,7 @@ def _exporting(torch: Any) -> Iterator[None]:
     transformer = torch.nn.modules.transformer
     detect = getattr(transformer, "_detect_is_causal_mask", None)
     fast = torch.backends.mha.get_fastpath_enabled()
+    log = getattr(torch._C, "_jit_onnx_log", None)  # prints whole graphs, past sys.stdout
 
     def given(mask: Any, is_causal: bool | None = None, size: int | None = None) -> bool:
         return is_causal is True
@@ -536,12 +537,16 @@ def _exporting(torch: Any) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(False)
         if detect is not None:
             transformer._detect_is_causal_mask = given
+        if log is not None:
+            torch._C._jit_onnx_log = lambda *said: None
         with quiet(), spelled_out(torch), contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         if detect is not None:
             transformer._detect_is_causal_mask = detect
+        if log is not None:
+            torch._C._jit_onnx_log = log
 
 
 def _clones(tensors: Sequence[Any]) -> list[Any]:
