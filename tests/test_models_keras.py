@@ -19,7 +19,7 @@ from tests import keras_models, models
 from tests.keras_models import application, predict
 from tests.packages import Package, Pinned, fetch_file
 from webdnn import ops
-from webdnn.check import Target, check
+from webdnn.check import check
 from webdnn.frontend import keras as frontend
 
 keras = keras_models.keras
@@ -54,28 +54,32 @@ SHARDS = {
 
 
 def compared(
-    model: Any, feeds: Mapping[str, np.ndarray], folder: Path, target: Target, **options: Any
+    model: Any,
+    feeds: Mapping[str, np.ndarray],
+    folder: Path,
+    expected: Mapping[str, np.ndarray],
+    **options: Any,
 ) -> None:
-    """Run the model in Chromium; Keras, or the outputs given as `expected`, must agree."""
+    """Run the model in Chromium on both targets; the outputs must be those of Keras."""
     inputs = {name: folder / f"in_{k}.npy" for k, name in enumerate(feeds)}
     for name, path in inputs.items():
         np.save(path, feeds[name])
-    expected = {}
-    for k, (name, array) in enumerate(options.pop("expected", {}).items()):
-        expected[name] = folder / f"out_{k}.npy"
-        np.save(expected[name], array)
+    outputs = {name: folder / f"out_{k}.npy" for k, name in enumerate(expected)}
+    for name, path in outputs.items():
+        np.save(path, expected[name])
     report = check(
         model,
-        targets=[target],
+        targets=["wasm", "webgpu"],
         variants=["relaxed-threads"],
         inputs=inputs,
-        expected=expected or None,
+        expected=outputs,
         **options,
     )
     for run in report.runs:
         for o in run.outputs:
             print(f"{run.label} {o.name}: {o.relative:.1e} of the largest, {o.verdict}")
-    assert report.right, [(run.error, run.outputs) for run in report.runs]
+    assert report.right, [(run.target, run.error, run.outputs) for run in report.runs]
+    assert {run.target for run in report.runs} == {"wasm", "webgpu"}
 
 
 def face(variant: int) -> np.ndarray:
@@ -88,13 +92,12 @@ def face(variant: int) -> np.ndarray:
     return (grey[at][:, at] - 0.5)[None, :, :, None].astype("float32") * 2
 
 
-@pytest.mark.parametrize("target", ["wasm", "webgpu"])
-def test_emotions(target: Target, tmp_path: Path) -> None:
+def test_emotions(tmp_path: Path) -> None:
     path = fetch_file(EMOTION)
     net = keras.models.load_model(path, compile=False)
     (happy,), (other,) = predict(net, [face(0)]), predict(net, [face(1)])
     assert np.abs(happy - other).max() > 0.1  # it looks at the picture
-    compared(path, {"input_1": face(0)}, tmp_path, target, expected={"predictions": happy})
+    compared(path, {"input_1": face(0)}, tmp_path, {"predictions": happy})
 
 
 class MultiplyBeta(keras.layers.Layer):
@@ -169,11 +172,8 @@ def esrgan(name: str) -> tuple[Path, Any]:
     return path, net
 
 
-@pytest.mark.parametrize("target", ["wasm", "webgpu"])
 @pytest.mark.parametrize("name", ESRGAN)
-def test_super_resolution(
-    name: str, target: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_super_resolution(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frontend, "_REGISTERED", {})
     frontend.register("MultiplyBeta", multiply_beta)
     frontend.register("PixelShuffle4x", pixel_shuffle)
@@ -188,16 +188,14 @@ def test_super_resolution(
         path,
         {graph.inputs[0].attrs["name"]: photo},
         tmp_path,
-        target,
+        {next(iter(graph.outputs)): large},
         dims={"h": (8, 64), "w": (8, 64)},
         sizes=[{"h": side, "w": side}],
-        expected={next(iter(graph.outputs)): large},
     )
 
 
-@pytest.mark.parametrize("target", ["wasm", "webgpu"])
 @pytest.mark.parametrize("name", keras_models.APPLICATIONS)
-def test_applications(name: str, target: Target, tmp_path: Path) -> None:
+def test_applications(name: str, tmp_path: Path) -> None:
     side = keras_models.APPLICATIONS[name]
     model = application(name, side, classes=100)
     images = keras_models.photos(2, side, keras_models.BRIGHTEST.get(name, 1))
@@ -205,11 +203,5 @@ def test_applications(name: str, target: Target, tmp_path: Path) -> None:
     assert np.abs(wanted[0] - wanted[1]).max() > 0.2 * np.abs(wanted).max()
     graph = frontend.load(model).graph
     (given,), (output,) = graph.inputs, graph.outputs
-    compared(
-        model,
-        {given.attrs["name"]: images},
-        tmp_path,
-        target,
-        dims={"batch": 2},
-        expected={output: wanted},
-    )
+    feeds = {given.attrs["name"]: images}
+    compared(model, feeds, tmp_path, {output: wanted}, dims={"batch": 2})
