@@ -138,7 +138,7 @@ def Clip(x: Value, *, x_min: Attr, x_max: Attr) -> Value:
     return x if high is None else ops.min_(x, high)
 
 
-def _constant_times(name: str, factor: float, before: bool = False) -> Callable[[Value], Value]:
+def _constant_times(name: str, factor: float) -> Callable[[Value], Value]:
     """log2, log10: a function of ours scaled by a number."""
     function: Callable[[Value], Value] = getattr(ops, name)
     return lambda x: ops.mul(function(x), factor)

@@ -174,7 +174,7 @@ class _Walker:
                 entry.class_name, prefix + entry.name, entry.config, self.saved.version,
                 sources[at[0]], self.build, self.states,
             )  # fmt: skip
-            positional, keywords = _filled(args, plan, done), _filled(kwargs, plan, done)
+            positional, keywords = _filled(args, done), _filled(kwargs, done)
             done[at] = self._called(layer, positional, keywords, entry)
             if entry.class_name == "MultiHeadAttention" and self.saved.version >= 3:
                 for r in _refs([args[:3], [kwargs.get(k) for k in ("query", "value", "key")]]):
@@ -185,7 +185,7 @@ class _Walker:
             for k, t in enumerate(done[at]):
                 name = layer.name + (f":{at[1]}" if at[1] else "") + (f".{k}" if k else "")
                 self.names.setdefault(name, t.value)
-        return _filled(plan.outputs, plan, done)
+        return _filled(plan.outputs, done)
 
     def _called(
         self, layer: Layer, args: Sequence[Nested], kwargs: dict[str, Nested], entry: Entry
@@ -308,7 +308,7 @@ def _refs(nested: Nested) -> list[Ref]:
     return [leaf for leaf in leaves(nested) if isinstance(leaf, Ref)]
 
 
-def _filled(nested: Nested, plan: Plan, done: Mapping[tuple[str, int], Sequence[Tensor]]) -> Nested:
+def _filled(nested: Nested, done: Mapping[tuple[str, int], Sequence[Tensor]]) -> Nested:
     """The structure with tensors in place of references to them."""
 
     def fill(leaf: Any) -> Any:

@@ -287,7 +287,7 @@ def _attention(score: Callable[[Layer, Value, Value], Value]) -> Function:
     return build
 
 
-def _sums(layer: Layer, query: Value, key: Value, scale: Value | None) -> Value:
+def _sums(query: Value, key: Value, scale: Value | None) -> Value:
     """tanh of the sums of every query with every key, [N, T, S, D]."""
     pairs = ops.add(ops.unsqueeze(query, [query.rank - 1]), ops.unsqueeze(key, [key.rank - 2]))
     return ops.tanh_(pairs if scale is None else ops.mul(pairs, scale))
@@ -298,7 +298,7 @@ def _dot_score(layer: Layer, query: Value, key: Value) -> Value:
     scaled = bool(c.get("use_scale"))
     scale = weight(layer, 0, (), query) if scaled else None
     if c.get("score_mode", "dot") == "concat":
-        total = ops.reduce_sum(_sums(layer, query, key, scale), [-1])
+        total = ops.reduce_sum(_sums(query, key, scale), [-1])
         return ops.mul(ops.squeeze(total, [-1]), weight(layer, int(scaled), (), query))
     r = key.rank
     scores = ops.matmul(query, ops.transpose(key, (*range(r - 2), r - 1, r - 2)))
@@ -306,7 +306,7 @@ def _dot_score(layer: Layer, query: Value, key: Value) -> Value:
 
 
 def _additive_score(layer: Layer, query: Value, key: Value) -> Value:
-    y = _sums(layer, query, key, None)
+    y = _sums(query, key, None)
     if layer.config.get("use_scale", True):
         y = ops.mul(y, weight(layer, 0, (query.shape[-1],), query))
     return ops.squeeze(ops.reduce_sum(y, [-1]), [-1])
