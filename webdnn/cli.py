@@ -301,6 +301,10 @@ def transpile_command(
 ) -> None:
     """Compile MODEL into a graph descriptor in DIR.
 
+    MODEL is a file of ONNX, Keras (.keras, .h5, TensorFlow.js layers), Caffe (.prototxt, with a
+    .caffemodel) or PyTorch (.pt2), recognised by its content. Modules of PyTorch and chains of
+    Chainer are transpiled from Python: webdnn.transpile.
+
     The folder is written as a whole or not at all: whatever goes wrong, an older descriptor in DIR
     stays as it is.
     """
@@ -472,7 +476,10 @@ def serve_command(folder: Path, port: int, no_isolation: bool) -> None:
 
     def announce(url: str) -> None:
         threads = "without isolation: one thread" if no_isolation else "isolated: threads"
-        out.print(f"Serving {escape(str(folder))} on [bold]{url}[/] ({threads}). Ctrl-C ends it.")
+        out.print(
+            f"Serving {escape(str(folder))} on [bold]{url}[/] ({threads}). Ctrl-C ends it.",
+            soft_wrap=True,
+        )
 
     serve(folder, isolation=not no_isolation, port=port, announce=announce)
 

@@ -104,6 +104,10 @@ def load(
 
 # ---- the file -----------------------------------------------------------------------------------
 
+_FOREIGN = (  # what is recognised as no other format comes here
+    "not an ONNX file, nor one of Keras (.keras, .h5, model.json), Caffe (.prototxt) or "
+    "PyTorch (.pt2)"
+)
 _MODEL_FIELDS = {
     1: 0,
     2: 2,
@@ -248,9 +252,7 @@ def _scan(data: bytes | mmap.mmap) -> str:
             key, at = _varint(data, at)
             number, wire = key >> 3, key & 7
             if _MODEL_FIELDS.get(number) != wire:
-                return (
-                    "not an ONNX file" if fields < 2 else f"the ONNX file is damaged at byte {at}"
-                )
+                return _FOREIGN if fields < 2 else f"the ONNX file is damaged at byte {at}"
             size, at = _varint(data, at)
         except IndexError:
             return f"the ONNX file is truncated: it ends within a field at byte {len(data)}"
@@ -258,7 +260,7 @@ def _scan(data: bytes | mmap.mmap) -> str:
             at += size
             if at > len(data):
                 what = f"the ONNX file is truncated: {at} bytes expected, {len(data)} found"
-                return what if fields or number == 7 else "not an ONNX file"
+                return what if fields or number == 7 else _FOREIGN
         fields += 1
     return ""
 
