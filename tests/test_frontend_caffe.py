@@ -557,6 +557,10 @@ def test_weights_as_hdf5(tmp_path: Path) -> None:
         file["data/d/0"] = h5py.ExternalLink("net.caffemodel.h5", "data/d/0")
     with pytest.raises(ModelError, match="refer to another file"):
         load(DENSE.encode(), weights=tmp_path / "linked.h5")
+    with h5py.File(tmp_path / "unwritten.h5", "w") as file:
+        file.create_dataset("data/d/0", w.shape, "f")  # read as zeros
+    with pytest.raises(ModelError, match="blob 0 of 'd' is declared, but its numbers are missing"):
+        load(DENSE.encode(), weights=tmp_path / "unwritten.h5")
 
 
 def test_large_weights_stay_in_the_file(tmp_path: Path) -> None:

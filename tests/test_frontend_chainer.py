@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -394,6 +395,17 @@ def test_parameters_are_loaded_from_both_formats(saved: tuple[Net, Path, Path]) 
         graph = frontend.load(other, {"batch": 2}, example=X, weights=path).graph
         np.testing.assert_allclose(interpret(graph, {"image": X})["hidden"], wanted, atol=1e-6)
         assert np.all(other.rest[0].avg_mean == 3)
+
+
+def test_parameters_that_were_never_written(saved: tuple[Net, Path, Path]) -> None:
+    net, _, path = saved
+    with h5py.File(path, "r+") as file:
+        name = "rest/0/avg_mean"
+        shape = file[name].shape
+        del file[name]
+        file.create_dataset(name, shape, "f")  # read as zeros
+    with pytest.raises(ModelError, match="avg_mean is declared, but its numbers are missing"):
+        frontend.load(net, {"batch": 2}, example=X, weights=path)
 
 
 def test_parameters_give_a_size_to_those_that_had_none(tmp_path: Path) -> None:

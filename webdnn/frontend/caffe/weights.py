@@ -26,6 +26,7 @@ import numpy as np
 
 from ...errors import ModelError
 from ...graph import Value, lazy_constant
+from ..hdf5 import check_array, check_size
 
 Buffer = bytes | mmap.mmap
 Field = tuple[int, int, int, int]  # number, wire type, first byte of the content (or value), end
@@ -347,10 +348,12 @@ def _read_hdf5(path: Path) -> dict[str, list[Blob]]:
                         break
                     link = datasets.get(str(index), getlink=True)
                     data = datasets[str(index)] if isinstance(link, h5py.HardLink) else None
-                    if data is None or data.external or data.is_virtual:
+                    if data is None:
                         raise ModelError(f"{path}: weights of {layer!r} refer to another file")
+                    check_array(data, f"{path}: blob {index} of {layer!r}")
                     if data.dtype.kind != "f":
                         raise ModelError(f"{path}: weights of {layer!r} are {data.dtype}")
+                    check_size(data, f"{path}: blob {index} of {layer!r}", stat.st_size)
                     key = (str(path.resolve()), stat.st_mtime_ns, data.name)
                     blobs.append(Blob(data.shape, data.nbytes, key, reading(data.name)))
                 if blobs:

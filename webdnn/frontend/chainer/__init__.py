@@ -37,6 +37,7 @@ from ...errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from ...expr import Dim, Expr, free
 from ...expr import evaluate as size_at
 from ...graph import FROM_NUMPY, Graph, Value, type_text
+from ..hdf5 import is_hdf5
 from ..signature import BATCH, Declared, Imported, finished, settle_inputs
 from .trace import (
     Call,
@@ -54,7 +55,6 @@ from .trace import (
 INSTALL = (
     "pip install 'setuptools<80' wheel numpy && pip install --no-build-isolation 'webdnn[chainer]'"
 )
-HDF5 = b"\x89HDF\r\n\x1a\n"
 
 
 def recognises(model: Any, head: bytes) -> bool:
@@ -64,7 +64,7 @@ def recognises(model: Any, head: bytes) -> bool:
     if head[:4] == b"PK\x03\x04":
         length = int.from_bytes(head[26:28], "little")
         return head[30 : 30 + length].endswith(b".npy")
-    if head.startswith(HDF5) and isinstance(model, (str, os.PathLike)):
+    if is_hdf5(head) and isinstance(model, (str, os.PathLike)):
         from .weights import is_chainer_hdf5
 
         return is_chainer_hdf5(Path(model))

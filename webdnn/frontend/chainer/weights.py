@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ModelError, WebDNNError
+from ...errors import ModelError
+from ..hdf5 import check_array, is_hdf5
 
 LARGEST = 1 << 31  # bytes of a parameter whose size the chain leaves to the file
 Entry = tuple[tuple[int, ...], np.dtype[Any], Callable[[], np.ndarray]]
@@ -32,17 +33,17 @@ def load_weights(chain: Any, path: Path) -> None:
     """
     try:
         with path.open("rb") as file:
-            head = file.read(8)
+            head = file.read(8192)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
     if head[:4] == b"PK\x03\x04":
         opened = _npz(path)
-    elif head == b"\x89HDF\r\n\x1a\n":
+    elif is_hdf5(head):
         opened = _hdf5(path)
     else:
         raise ModelError(
             f"{path}: expected parameters as chainer.serializers.save_npz (.npz) or save_hdf5 "
-            f"(.h5) write them; the file begins with {head!r}"
+            f"(.h5) write them; the file begins with {head[:8]!r}"
         )
     with opened as entries:
         plan = _Reader(entries)
@@ -157,7 +158,8 @@ def _npy_reader(
 
 @contextmanager
 def _hdf5(path: Path) -> Iterator[Mapping[str, Entry]]:
-    h5py = _h5py()
+    import h5py
+
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -165,16 +167,16 @@ def _hdf5(path: Path) -> Iterator[Mapping[str, Entry]]:
     with file:
         entries: dict[str, Entry] = {}
         try:
-            _collect(h5py, file, "", entries, path, 0)
+            _collect(file, "", entries, path, 0)
         except (OSError, RuntimeError, KeyError) as error:
             raise ModelError(f"{path}: the file is damaged: {error}") from None
         yield entries
 
 
-def _collect(
-    h5py: Any, group: Any, prefix: str, entries: dict[str, Entry], path: Path, depth: int
-) -> None:
+def _collect(group: Any, prefix: str, entries: dict[str, Entry], path: Path, depth: int) -> None:
     """The datasets of a group and those within; links to other files are not followed."""
+    import h5py
+
     if depth > 64 or len(entries) > 100_000:
         raise ModelError(f"{path}: groups without end")
     for name in group:
@@ -182,8 +184,9 @@ def _collect(
             continue
         item = group[name]
         if isinstance(item, h5py.Group):
-            _collect(h5py, item, f"{prefix}{name}/", entries, path, depth + 1)
-        elif isinstance(item, h5py.Dataset) and not item.is_virtual and not item.external:
+            _collect(item, f"{prefix}{name}/", entries, path, depth + 1)
+        elif isinstance(item, h5py.Dataset):
+            check_array(item, f"{path}: {prefix}{name}")
             shape = item.shape if item.shape is not None else (0,)
             entries[f"{prefix}{name}"] = (shape, item.dtype, _h5_reader(item, path))
 
@@ -198,21 +201,15 @@ def _h5_reader(item: Any, path: Path) -> Callable[[], np.ndarray]:
     return read
 
 
-def _h5py() -> Any:
-    try:
-        import h5py
-    except ImportError:
-        raise WebDNNError("h5py is needed to read HDF5 files: pip install h5py") from None
-    return h5py
-
-
 def is_chainer_hdf5(path: Path) -> bool:
     """Whether an HDF5 file is as chainer writes it: groups and arrays without attributes."""
+    import h5py
+
     try:
-        with _h5py().File(path, "r") as file:
+        with h5py.File(path, "r") as file:
             own = {"layers", "_layer_checkpoint_dependencies", "model_weights", "vars"}
             return not file.attrs.keys() and bool(file.keys()) and not own & set(file.keys())
-    except (OSError, RuntimeError, WebDNNError):
+    except (OSError, RuntimeError):
         return False
 
 

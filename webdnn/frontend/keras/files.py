@@ -8,7 +8,7 @@ arrays are read in place, nothing is unpacked onto a disk or unpickled, no code 
 looked at, and paths inside of files lead nowhere else (no links of HDF5, no shards outside of the
 model's folder). Declared sizes are held against the bytes that are there before memory is taken.
 
-Limits: HDF5 itself is read by h5py, whose own robustness is not ours.
+Limits: those of `hdf5`.
 """
 
 from __future__ import annotations
@@ -30,16 +30,14 @@ import numpy as np
 
 from ...errors import ModelError, UnsupportedError
 from ...graph import FROM_NUMPY, Value, constant, lazy_constant
+from ..hdf5 import BOMB, PACKED, check_array, check_size, is_hdf5
 from . import tfjs
 from .config import Config, Entry, subclassed
 from .model import Generation, Source
 from .old import weights_as_now, with_order
 from .weights import Groups, Live, Named, Tree, array_constant, in_order
 
-HDF5 = b"\x89HDF\r\n\x1a\n"
 EAGER = 65536  # bytes; larger weights stay in the file until they are needed
-BOMB = 1 << 26  # bytes from which on what is packed a hundredfold is refused
-PACKED = 100
 CONFIG = 1 << 28  # bytes of JSON that are read
 ARCHITECTURE = "config.json"
 WEIGHTS = "model.weights.h5"
@@ -71,7 +69,7 @@ def is_keras(model: Any, head: bytes) -> bool:
         if first in (b"metadata.json", ARCHITECTURE.encode(), WEIGHTS.encode()):
             return True
         return _member_names(model) >= {ARCHITECTURE}
-    if _is_hdf5(head):
+    if is_hdf5(head):
         return True
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n")
     if text.startswith(b"{"):
@@ -84,10 +82,6 @@ def is_keras(model: Any, head: bytes) -> bool:
         re.match(r"(keras|tf_keras|tensorflow\.python\.keras)\.", c.__module__ + ".")
         for c in type(model).__mro__
     )
-
-
-def _is_hdf5(head: bytes) -> bool:
-    return any(head[at : at + 8] == HDF5 for at in (0, 512, 1024, 2048, 4096))
 
 
 def _member_names(model: Any) -> set[str]:
@@ -119,7 +113,7 @@ def read(model: Any, weights: str | os.PathLike[str] | None) -> Saved:
     if head.startswith(b"PK\x03\x04"):
         _no_weights(weights, "a .keras file")
         return _zip(file)
-    if _is_hdf5(head):
+    if is_hdf5(head):
         return _whole_hdf5(_hdf5(file), weights)
     return _json(file, name, weights)
 
@@ -418,26 +412,18 @@ class _Hdf5:
         data = self.item(path)
         if not isinstance(data, h5py.Dataset):
             raise ModelError(f"{self.file.name}: {path!r} should be an array, but there is none")
+        where = f"{self.file.name}: {path!r}"
         try:
-            outside = data.is_virtual or bool(data.external)
             shape, dtype = data.shape, data.dtype
-            stored = data.id.get_storage_size()
             half = data.attrs.get("dtype") in ("bfloat16", b"bfloat16")
+            if shape is None or not (half or dtype.kind in "fiub"):
+                raise ModelError(f"{where} holds {dtype}, not numbers")
+            check_size(data, where, self.file.size)
+            check_array(data, where)
         except (OSError, RuntimeError, TypeError, ValueError) as error:
             raise self.damaged(path, error) from None
-        if outside:
-            raise ModelError(f"{self.file.name}: {path!r} is stored in another file: refused")
-        if shape is None or not (half or dtype.kind in "fiub"):
-            raise ModelError(f"{self.file.name}: {path!r} holds {dtype}, not numbers")
         size = math.prod(shape)
         claimed = size * dtype.itemsize
-        if stored > self.file.size or (claimed > BOMB and claimed > PACKED * stored):
-            raise ModelError(
-                f"{self.file.name}: {path!r} claims {claimed} bytes, of which the file holds "
-                f"{min(stored, self.file.size)}: it is truncated, or not what it seems"
-            )
-        if size and not stored:
-            raise ModelError(f"{self.file.name}: {path!r} is declared, but its numbers are missing")
 
         def load() -> np.ndarray:
             try:
@@ -470,11 +456,9 @@ def _decoded(text: Any) -> str:
 
 
 def _hdf5(file: _File) -> _Hdf5:
-    try:
-        import h5py
-    except ImportError:
-        raise UnsupportedError("Keras models need h5py: pip install h5py") from None
-    if not _is_hdf5(file.head()):
+    import h5py
+
+    if not is_hdf5(file.head()):
         raise ModelError(f"{file.name}: is not an HDF5 file")
     try:
         return _Hdf5(h5py.File(file.stream, "r"), file)
