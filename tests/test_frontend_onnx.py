@@ -231,6 +231,29 @@ def test_one_name_is_one_dimension() -> None:
     assert graph.inputs[0].shape[1] is graph.inputs[1].shape[1] is graph.dims[0]
 
 
+@pytest.mark.parametrize("size", ["8", 8.0, None, (8,), (1, 2, 3), ("1", 2)])
+def test_sizes_that_are_no_numbers(size: Any) -> None:
+    with pytest.raises(DimensionError, match=r"dims\['h'\]: expected a size, or a pair of"):
+        load(bytes(9), {"h": size})
+
+
+def test_sizes_of_numpy() -> None:
+    model = parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]>'
+        "f (float[h, w] x) => (float[h, w] y) { y = Relu(x) }"
+    )
+    low, high, w = np.arange(2, 5)
+    graph = load(model, {"h": (low, high), "w": w}).graph
+    assert [str(d.args[0]) for d in graph.dims] == ["h"]
+    assert graph.inputs[0].shape[1] == 4
+
+
+@pytest.mark.parametrize("model", [None, 5, {"weight": np.ones(3)}, np.ones(3), ["model.onnx"]])
+def test_objects_that_are_no_models(model: Any) -> None:
+    with pytest.raises(ModelError, match="expected the path of a model file, its bytes, or a mod"):
+        load(model)
+
+
 def test_a_missing_dimension_says_what_to_add() -> None:
     text = refusal(DimensionError, model(IMAGE), {"height": 8})
     assert (

@@ -107,6 +107,11 @@ def test_what_is_no_specification_is_said(text: str, message: str) -> None:
     assert message in str(error.value)
 
 
+def test_what_are_no_specifications_is_said() -> None:
+    with pytest.raises(WebDNNError, match=r"inputs: expected a text .* found list"):
+        read_specs(["image:rgb"])  # type: ignore[arg-type]
+
+
 # ---- resampling, against Pillow ------------------------------------------------------------------
 
 

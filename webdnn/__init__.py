@@ -132,6 +132,7 @@ def transpile(
     from .fuse import fuse
     from .passes import run
 
+    targets = (targets,) if isinstance(targets, str) else targets
     unknown = [t for t in targets if t not in TARGETS]
     if unknown or not targets:
         raise WebDNNError(

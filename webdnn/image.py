@@ -577,6 +577,11 @@ def read_specs(inputs: str | ImageInput | Mapping[Any, Any] | None) -> dict[str 
     if isinstance(inputs, (str, ImageInput)):
         inputs = {None: inputs}
     out: dict[str | None, ImageInput] = {}
+    if not isinstance(inputs, Mapping | None):
+        raise WebDNNError(
+            f"inputs: expected a text as 'rgb,resize=224', an ImageInput, or these by the names of "
+            f"inputs; found {type(inputs).__name__}"
+        )
     for name, given in (inputs or {}).items():
         label = "--input" if name is None else f"input {name!r}"
         try:

@@ -16,10 +16,11 @@ import inspect
 import os
 from collections.abc import Mapping
 from importlib import import_module
+from operator import index
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError, WebDNNError
+from ..errors import DimensionError, ModelError, WebDNNError
 from .signature import Imported
 
 HEAD = 65536  # bytes that are enough to tell the formats apart
@@ -55,8 +56,26 @@ def load(
     for option in given:
         if option not in taken:
             raise WebDNNError(f"{option!r} was given, but {FORMATS[name]} models take none")
-    loaded: Imported = module.load(model, dims or {}, **given)
+    loaded: Imported = module.load(model, _sizes(dims or {}), **given)
     return loaded
+
+
+def _sizes(dims: Mapping[str, Any]) -> dict[str, int | tuple[int, int]]:
+    """Sizes and ranges as Python's own numbers; numpy's are welcome too."""
+    sizes: dict[str, int | tuple[int, int]] = {}
+    for name, size in dims.items():
+        try:
+            if isinstance(size, (tuple, list)):
+                low, high = map(index, size)
+                sizes[name] = (low, high)
+            else:
+                sizes[name] = index(size)
+        except (TypeError, ValueError):
+            raise DimensionError(
+                f"dims[{name!r}]: expected a size, or a pair of the lowest and the highest, "
+                f"found {size!r}"
+            ) from None
+    return sizes
 
 
 def format_of(model: Any) -> str:
@@ -74,6 +93,14 @@ def format_of(model: Any) -> str:
                 raise ModelError(f"{path}: no such file")
         except OSError as error:
             raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    elif not any(c.__module__.startswith("onnx") for c in type(model).__mro__):
+        for name in FORMATS:
+            if name != "onnx" and import_module(f".{name}", __name__).recognises(model, head):
+                return name
+        raise ModelError(
+            "expected the path of a model file, its bytes, or a model of "
+            f"{', '.join(FORMATS.values())}; found {type(model).__qualname__}"
+        )
     return next(n for n in FORMATS if import_module(f".{n}", __name__).recognises(model, head))
 
 
