@@ -408,6 +408,12 @@ def test_parameters_that_were_never_written(saved: tuple[Net, Path, Path]) -> No
         frontend.load(net, {"batch": 2}, example=X, weights=path)
 
 
+def test_parameters_of_a_chain_that_never_ran(tmp_path: Path) -> None:
+    chainer.serializers.save_hdf5(str(tmp_path / "a.h5"), L.Linear(None, 3))
+    with pytest.raises(ModelError, match="W is missing"):
+        frontend.load(L.Linear(None, 3), example=np.ones((2, 6), "f"), weights=tmp_path / "a.h5")
+
+
 def test_parameters_give_a_size_to_those_that_had_none(tmp_path: Path) -> None:
     chainer.serializers.save_npz(tmp_path / "a.npz", L.Linear(6, 3))
     imported = frontend.load(L.Linear(None, 3), example=X, weights=tmp_path / "a.npz")

@@ -185,10 +185,9 @@ def _collect(group: Any, prefix: str, entries: dict[str, Entry], path: Path, dep
         item = group[name]
         if isinstance(item, h5py.Group):
             _collect(item, f"{prefix}{name}/", entries, path, depth + 1)
-        elif isinstance(item, h5py.Dataset):
+        elif isinstance(item, h5py.Dataset) and item.shape is not None:  # None: not yet made
             check_array(item, f"{path}: {prefix}{name}")
-            shape = item.shape if item.shape is not None else (0,)
-            entries[f"{prefix}{name}"] = (shape, item.dtype, _h5_reader(item, path))
+            entries[f"{prefix}{name}"] = (item.shape, item.dtype, _h5_reader(item, path))
 
 
 def _h5_reader(item: Any, path: Path) -> Callable[[], np.ndarray]:
