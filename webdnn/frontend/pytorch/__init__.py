@@ -42,7 +42,7 @@ import numpy as np
 from ...errors import DimensionError, UnsupportedError, WebDNNError
 from .. import onnx
 from ..signature import Imported
-from . import files as files
+from . import files
 from .module import (
     Array,
     Function,

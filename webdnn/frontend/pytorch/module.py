@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ModelError, UnsupportedError, WebDNNError
-from . import files as files
+from . import files
 
 Array = NDArray[Any]
 Outputs = dict[str, Array]
