@@ -783,6 +783,14 @@ def test_what_is_no_module_or_has_no_example() -> None:
         frontend.load(Run(lambda self, x: torch.fft.fft(x)), example=randn(2, 8))
 
 
+def test_a_module_that_decides_by_values_is_not_frozen_unnoticed() -> None:
+    """TorchScript's exporter would take the way of the example for all inputs."""
+    with pytest.raises(UnsupportedError, match="data-dependent"):
+        frontend.load(
+            Run(lambda m, x: x * 2 if x.sum() > 0 else x), {}, example=1 + randn(1, 4) / 9
+        )
+
+
 def test_an_exporter_that_fails_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     """TorchScript's would print its whole graph, whatever else then exports the module."""
     module, inputs = nn.Bilinear(3, 2, 4), (randn(2, 3), randn(2, 2))

@@ -228,7 +228,11 @@ def import_function(called: Function, dims: Mapping[str, int | tuple[int, int]])
         try:
             _name_dimensions(proto, called, at, ranges, fixed)
             imported = onnx.load(proto, _named_sizes(proto, called, at, dims))
-            worst, through = _compared(proto, called, cases[1:])
+            decides = route.capture == "TorchScript" and any(
+                "data-dependent" in p for p in problems
+            )
+            opposite = _opposite(called, cases[0]) if decides else []
+            worst, through = _compared(proto, called, [*cases[1:], *opposite])
         except WebDNNError as error:
             problems.append(f"{route}: {error}")
             errors.append(error)
@@ -241,6 +245,11 @@ def import_function(called: Function, dims: Mapping[str, int | tuple[int, int]])
             f"largest error {worst:.1e} of the output's largest magnitude"
         )
         passed_over = [f"not used: {p}" for p in problems]
+        if decides:
+            passed_over.append(
+                "the module decides by the values of tensors which way to go; TorchScript exports "
+                "the way of the example alone: make sure that all inputs go it"
+            )
         notes = [*called.notes, *remarks, *passed_over, said, *imported.notes]
         return replace(imported, graph=graph, notes=notes)
     lines = "\n".join(f"  {p}" for p in problems)
@@ -444,6 +453,16 @@ def _named_sizes(
 
 
 # ---- comparing ----------------------------------------------------------------------------------
+
+
+def _opposite(called: Function, case: Case) -> list[Case]:
+    """The case with its numbers negated, which is likely to make a module decide otherwise."""
+    label, feeds, _ = case
+    other = [-t if t.dtype.is_floating_point else t.clone() for t in feeds]
+    try:
+        return [(f"{label} negated", other, called.run(_clones(other)))]
+    except Exception:  # it need not accept this
+        return []
 
 
 def _compared(proto: Any, called: Function, cases: Sequence[Case]) -> tuple[float, str]:
