@@ -183,7 +183,7 @@ def test_ranges_make_symbolic_dimensions() -> None:
 
 def test_batch_becomes_one_and_notes_say_what_was_settled() -> None:
     notes = load(model(IMAGE), {"height": 64, "width": 96}).notes
-    assert any(note.startswith("N = 1 (batch") and "--dim N=SIZE" in note for note in notes), notes
+    assert any(n.startswith("N = 1 (the batch)") and "--dim N=SIZE" in n for n in notes), notes
     assert any(note.startswith("height = 64") for note in notes), notes
     assert load(model(IMAGE), {"N": 4, "height": 8, "width": 8}).graph.inputs[0].shape == (
         4,

@@ -67,6 +67,7 @@ def imported(
     """The first step of `transpile`, whose parameters these are: nothing is compiled or written."""
     from .errors import DimensionError
     from .frontend import load
+    from .graph import dims_of
     from .image import compile_images, read_specs
     from .labels import labels_of
 
@@ -86,7 +87,9 @@ def imported(
         except DimensionError:
             raise missing from None
     graph, pictures = compile_images(found.graph, specs)
-    names, notes = labels_of(graph.outputs, labels)
+    lengths = {str(d.args[0]) for shape in graph.counts.values() for d in dims_of([shape])}
+    shown = {name: v for name, v in graph.outputs.items() if name not in lengths}
+    names, notes = labels_of(shown, labels)
     found = replace(found, graph=graph, notes=[*found.notes, *notes])
     return Report(found, pictures=pictures, labels=names)
 

@@ -138,8 +138,8 @@ def _settle(
         if settled is None:
             out[id(one)] = 1
             notes.append(
-                f"{one.label} = 1 (batch, {_place(one)}); "
-                f"another size: --dim {_argument(one.label)}=SIZE"
+                f"{one.label} = 1 (the batch); another size: --dim {_argument(one.label)}=SIZE, "
+                f"in Python dims={{{one.label!r}: SIZE}}"
             )
             continue
         wanted = dims[settled]
