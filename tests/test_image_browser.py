@@ -33,7 +33,7 @@ ERRORS = {
     "empty canvas": ("image", "an OffscreenCanvas of 0 × 5; give it a width"),
     "text blob": ("image", "expected a file with a picture that this browser can read"),
     "element": ("dtype", "expected an image, canvas, video, ImageBitmap"),
-    "text": ("dtype", "found photo.png"),
+    "text": ("dtype", 'found the text "photo.png"'),
     "nothing": ("dtype", "found null"),
     "object": ("dtype", "found an object with src"),
     "short raster": ("image", "found Uint8ClampedArray of length 60 for 4 × 5 pixels"),
