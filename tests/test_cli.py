@@ -126,6 +126,7 @@ def test_usage_errors(
     ("arguments", "message"),
     [
         (["serve", "/no/such/folder"], "/no/such/folder: expected a folder"),
+        (["inspect", "/dev/null"], "/dev/null: is a device or a pipe"),
         (["check", "/no/such.onnx"], "/no/such.onnx: no such file"),
         (["check", "/no/such.onnx", "--dim", "h=9..2"], "--dim h=9..2: expected sizes"),
         (["check", "/no/such.onnx", "--input", "x"], "--input x: expected NAME=FILE.npy"),

@@ -91,6 +91,8 @@ def format_of(model: Any) -> str:
                     head = file.read(HEAD)
             elif not path.exists():
                 raise ModelError(f"{path}: no such file")
+            elif not path.is_dir():
+                raise ModelError(f"{path}: is a device or a pipe; expected a model's file")
         except OSError as error:
             raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
     elif not any(c.__module__.startswith("onnx") for c in type(model).__mro__):

@@ -558,8 +558,10 @@ def _exporting(torch: Any) -> Iterator[None]:
             transformer._detect_is_causal_mask = given
         if log is not None:
             torch._C._jit_onnx_log = lambda *said: None
-        with quiet(), spelled_out(torch), contextlib.redirect_stdout(io.StringIO()):
-            yield
+        said = io.StringIO()  # code listings, of routes that are then passed over
+        with quiet(), spelled_out(torch):
+            with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+                yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         if detect is not None:
