@@ -18,6 +18,7 @@ import math
 import re
 import string
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ... import ops
@@ -165,44 +166,75 @@ def _heads_first(x: Value, keys: bool = False) -> Value:
     return ops.transpose(x, (0, 2, 3, 1) if keys else (0, 2, 1, 3))
 
 
-def MultiHeadAttention(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
-    c = layer.config
+@dataclass
+class _Projected:
+    """Query, key and value as their dense layers give them, and what is done to the result."""
+
+    q: Value
+    k: Value
+    v: Value
+    gate: Value | None
+    mask: Value | None
+    query_mask: Value | None
+    weights: int  # how many of the layer's weights these projections have
+
+    def finished(self, layer: Layer, y: Value, scores: Value, call: Call) -> Nested:
+        """The layer's result from y, the weighted values, and the attention's weights."""
+        if self.gate is not None:
+            y = ops.mul(y, ops.sigmoid(self.gate))
+        out = _output(layer, y, self.weights, bool(layer.config.get("use_bias", True)))
+        call.output_mask = self.query_mask
+        return [out, scores] if call.get("return_attention_scores") else out
+
+
+def _projections(
+    layer: Layer,
+    inputs: Sequence[Nested],
+    call: Call,
+    heads: int,
+    groups: int,
+    size: int,
+    deep: int,
+) -> _Projected:
+    """Of queries there are `heads`, of keys and values `groups`; queries and keys have `size`
+    numbers each, values `deep`.
+    """
     query, value, key = _operands(inputs, call, ("query", "value", "key"))
     if query is None or value is None:
         raise layer.error("a query and a value expected")
     query, value = floating(query), floating(value)
     key = value if key is None else floating(key)
-    heads, size = int(c["num_heads"]), int(c["key_dim"])
-    deep = int(c.get("value_dim") or size)
-    bias = bool(c.get("use_bias", True))
-    mask, q_mask = _multi_mask(layer, inputs, call, query, value)
-    at = 0
-    q, at = _projected(layer, query, at, "query_dense", (heads, size), bias)
-    k, at = _projected(layer, key, at, "key_dense", (heads, size), bias)
+    bias = bool(layer.config.get("use_bias", True))
+    mask, query_mask = _multi_mask(layer, inputs, call, query, value)
+    q, at = _projected(layer, query, 0, "query_dense", (heads, size), bias)
+    k, at = _projected(layer, key, at, "key_dense", (groups, size), bias)
     gate = None
-    if c.get("use_gate"):
+    if layer.config.get("use_gate"):
         gate, at = _projected(layer, query, at, "gate_dense", (heads, deep), bias)
-    v, at = _projected(layer, value, at, "value_dense", (heads, deep), bias)
-    q = ops.mul(q, 1 / math.sqrt(size))
+    v, at = _projected(layer, value, at, "value_dense", (groups, deep), bias)
+    return _Projected(q, k, v, gate, mask, query_mask, at)
+
+
+def MultiHeadAttention(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
+    c = layer.config
+    heads, size = int(c["num_heads"]), int(c["key_dim"])
+    p = _projections(layer, inputs, call, heads, heads, size, int(c.get("value_dim") or size))
+    q, mask = ops.mul(p.q, 1 / math.sqrt(size)), p.mask
     given = c.get("attention_axes")
     axes = [a % (q.rank - 1) for a in sizes(given, 1)] if given else list(range(1, q.rank - 2))
     if q.rank == 4 and axes == [1]:
-        scores = ops.matmul(_heads_first(q), _heads_first(k, True))
+        scores = ops.matmul(_heads_first(q), _heads_first(p.k, True))
         weights = masked_softmax(scores, _broadcast(mask, 4, 1), [-1], explicit(layer, q, call))
-        y = _heads_first(ops.matmul(weights, _heads_first(v)))
+        y = _heads_first(ops.matmul(weights, _heads_first(p.v)))
     else:
         first, second = equations(q.rank, axes)
-        scores = ops.einsum(first, q, k)
+        scores = ops.einsum(first, q, p.k)
         last = range(scores.rank - len(axes), scores.rank)
         weights = masked_softmax(
             scores, _broadcast(mask, scores.rank, len(axes)), list(last), explicit(layer, q, call)
         )
-        y = ops.einsum(second, weights, v)
-    if gate is not None:
-        y = ops.mul(y, ops.sigmoid(gate))
-    out = _output(layer, y, at, bias)
-    call.output_mask = q_mask
-    return [out, weights] if call.get("return_attention_scores") else out
+        y = ops.einsum(second, weights, p.v)
+    return p.finished(layer, y, weights, call)
 
 
 def explicit(layer: Layer, q: Value, call: Call) -> bool:
@@ -221,38 +253,19 @@ def _broadcast(mask: Value | None, rank: int, count: int) -> Value | None:
 
 
 def GroupedQueryAttention(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
-    c = layer.config
-    query, value, key = _operands(inputs, call, ("query", "value", "key"))
-    if query is None or value is None:
-        raise layer.error("a query and a value expected")
-    query, value = floating(query), floating(value)
-    key = value if key is None else floating(key)
     size, heads, groups = (
-        int(c[name]) for name in ("head_dim", "num_query_heads", "num_key_value_heads")
+        int(layer.config[name]) for name in ("head_dim", "num_query_heads", "num_key_value_heads")
     )
-    bias = bool(c.get("use_bias", True))
-    mask, q_mask = _multi_mask(layer, inputs, call, query, value)
-    at = 0
-    q, at = _projected(layer, query, at, "query_dense", (heads, size), bias)
-    k, at = _projected(layer, key, at, "key_dense", (groups, size), bias)
-    gate = None
-    if c.get("use_gate"):
-        gate, at = _projected(layer, query, at, "gate_dense", (heads, size), bias)
-    v, at = _projected(layer, value, at, "value_dense", (groups, size), bias)
-    n, t, s, share = query.shape[0], query.shape[1], value.shape[1], heads // groups
-    q = ops.mul(_heads_first(q), 1 / math.sqrt(size))
+    p = _projections(layer, inputs, call, heads, groups, size, size)
+    n, t, s, share = p.q.shape[0], p.q.shape[1], p.v.shape[1], heads // groups
+    q = ops.mul(_heads_first(p.q), 1 / math.sqrt(size))
     # the query heads of one key head are rows of one product: [N, G, share * T, D]
     rows = ops.reshape(q, (n, groups, ops.product([share, t]), size))
-    scores = ops.reshape(ops.matmul(rows, _heads_first(k, True)), (n, heads, t, s))
-    weights = masked_softmax(scores, _broadcast(mask, 4, 1), [-1], explicit(layer, q, call))
+    scores = ops.reshape(ops.matmul(rows, _heads_first(p.k, True)), (n, heads, t, s))
+    weights = masked_softmax(scores, _broadcast(p.mask, 4, 1), [-1], explicit(layer, q, call))
     rows = ops.reshape(weights, (n, groups, ops.product([share, t]), s))
-    y = ops.reshape(ops.matmul(rows, _heads_first(v)), (n, heads, t, size))
-    y = _heads_first(y)
-    if gate is not None:
-        y = ops.mul(y, ops.sigmoid(gate))
-    out = _output(layer, y, at, bias)
-    call.output_mask = q_mask
-    return [out, weights] if call.get("return_attention_scores") else out
+    y = ops.reshape(ops.matmul(rows, _heads_first(p.v)), (n, heads, t, size))
+    return p.finished(layer, _heads_first(y), weights, call)
 
 
 # ---- attention without projections ---------------------------------------------------------------
