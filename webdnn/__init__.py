@@ -67,7 +67,7 @@ def imported(
     """The first step of `transpile`, whose parameters these are: nothing is compiled or written."""
     from .errors import DimensionError
     from .frontend import load
-    from .graph import dims_of
+    from .graph import lengths
     from .image import compile_images, read_specs
     from .labels import labels_of
 
@@ -87,8 +87,8 @@ def imported(
         except DimensionError:
             raise missing from None
     graph, pictures = compile_images(found.graph, specs)
-    lengths = {str(d.args[0]) for shape in graph.counts.values() for d in dims_of([shape])}
-    shown = {name: v for name, v in graph.outputs.items() if name not in lengths}
+    hidden = lengths(graph.counts, graph.dims)
+    shown = {name: v for name, v in graph.outputs.items() if name not in hidden}
     names, notes = labels_of(shown, labels)
     found = replace(found, graph=graph, notes=[*found.notes, *notes])
     return Report(found, pictures=pictures, labels=names)

@@ -23,7 +23,7 @@ from . import __version__
 from .codegen import wasm, wgsl
 from .codegen.integers import to_json
 from .errors import UnsupportedError, WebDNNError
-from .graph import DTYPES, Value, dims_of
+from .graph import DTYPES, Value, lengths
 from .kernel import Program, Tensor
 from .lower import weight_array
 from .module_js import PACKAGE, model_dts, model_js, runner_files
@@ -138,14 +138,13 @@ def _signature(
 def _counted(program: Program) -> dict[str, dict[str, Any]]:
     """What model.json says besides of outputs whose length a run finds, and of what counts them."""
     largest = {t.name: t.shape for t in program.outputs}
-    counts = {d.args[0] for d in dims_of(program.counts.values())}
     return {
         name: {
             "shape": [to_json(d) for d in shape],
             "largest": [to_json(d) for d in largest[name]],
         }
         for name, shape in program.counts.items()
-    } | {name: {"hidden": True} for name in counts - {str(d.args[0]) for d in program.dims}}
+    } | {name: {"hidden": True} for name in lengths(program.counts, program.dims)}
 
 
 def _stored(program: Program, where: Callable[[int], tuple[str, int]]) -> dict[str, Any]:

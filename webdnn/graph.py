@@ -464,6 +464,14 @@ def verify(graph: Graph) -> None:
             raise AssertionError(f"{v}: inference now says {again}")
 
 
+def lengths(counts: Mapping[str, Shape], dims: Iterable[Expr]) -> set[str]:
+    """The outputs that only say how long others are: counts' dimensions which are not the model's.
+
+    counts: the true shapes of outputs whose length a run finds. dims: the symbolic dimensions.
+    """
+    return {str(d.args[0]) for d in dims_of(counts.values())} - {str(d.args[0]) for d in dims}
+
+
 def dims_of(shapes: Iterable[Shape]) -> list[Expr]:
     """The symbolic dimensions that occur in shapes, in order of first occurrence."""
     out: list[Expr] = []
@@ -493,6 +501,7 @@ __all__ = [
     "dims_of",
     "evaluate",
     "lazy_constant",
+    "lengths",
     "placeholder",
     "rewrite",
     "scalar_dtype",
