@@ -225,8 +225,8 @@ def _keras(model: _Model) -> Reference:
     else:
         net = model.source
         # An object of keras or of tf_keras: what it came from computes it.
-        keras = importlib.import_module(type(net).__mro__[-2].__module__.partition(".")[0])
-        keras = sys.modules.get("keras", keras)
+        roots = [c.__module__.partition(".")[0] for c in type(net).__mro__]
+        keras = importlib.import_module("tf_keras" if "tf_keras" in roots else "keras")
     name = f"Keras {getattr(keras, '__version__', '')}".strip()
 
     def outputs(net: Any, names: Sequence[str], arrays: Arrays) -> dict[str, Array]:
