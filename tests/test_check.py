@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import onnx
 import pytest
@@ -245,7 +246,6 @@ def test_reference_of_keras(tmp_path: Path) -> None:
 def test_a_keras_file_that_keras_cannot_load(tmp_path: Path) -> None:
     os.environ.setdefault("KERAS_BACKEND", "torch")
     pytest.importorskip("keras")
-    h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "old.h5", "w") as file:
         config = {"class_name": "Sequential", "config": [{"class_name": "Ancient", "config": {}}]}
         file.attrs["model_config"] = json.dumps(config)

@@ -14,6 +14,7 @@ import tracemalloc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -35,6 +36,7 @@ from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNEr
 from webdnn.frontend import Imported, format_of, load
 from webdnn.frontend.caffe.layers import LAYERS
 from webdnn.frontend.caffe.text import parse
+from webdnn.graph import Graph
 from webdnn.reference import reference
 
 FIXTURES = Path(__file__).parent / "fixtures" / "caffe"
@@ -342,8 +344,8 @@ def test_opencv_and_wasm_compute_layers_alike() -> None:
     assert not run_jobs([job for kind in KINDS for job in opencv_jobs(kind, 2, seed=1)])
 
 
-def architecture(name: str) -> Job:
-    """A whole architecture with seeded weights, and what OpenCV makes of it."""
+def seeded(name: str) -> tuple[str, bytes, Graph, dict[str, np.ndarray]]:
+    """A whole architecture with seeded weights: prototxt, caffemodel, its graph and an input."""
     text, shapes = ARCHITECTURES[name]()
     rng = np.random.default_rng(0)
     weights = random_weights(rng, shapes)
@@ -352,7 +354,13 @@ def architecture(name: str) -> Job:
             arrays[1:] = [rng.uniform(0.5, 2, a.shape).astype("f") for a in arrays[1:]]
     model = caffemodel(weights)
     graph = load(text.encode(), weights=model).graph
-    feeds = {"data": rng.normal(size=(1, *graph.inputs[0].shape[1:])).astype("f")}
+    data = rng.normal(size=(1, *graph.inputs[0].shape[1:])).astype("f")
+    return text, model, graph, {"data": data}
+
+
+def architecture(name: str) -> Job:
+    """A whole architecture with seeded weights, and what OpenCV makes of it."""
+    text, model, graph, feeds = seeded(name)
     return Job(name, graph, feeds, opencv(text, model, feeds))
 
 
@@ -542,7 +550,6 @@ def test_nets_of_forks_are_recognised() -> None:
 
 
 def test_weights_as_hdf5(tmp_path: Path) -> None:
-    h5py = pytest.importorskip("h5py")
     w, b = np.arange(24, dtype="f").reshape(4, 6), np.arange(4, dtype="f")
     with h5py.File(tmp_path / "net.caffemodel.h5", "w") as file:
         file["data/d/0"], file["data/d/1"] = w, b
@@ -864,15 +871,7 @@ def test_every_constant_is_small() -> None:
 
 def test_the_reference_knows_inner_values_after_a_run() -> None:
     """What `check --layers` compares with: blobs after their in-place layers, as Caffe has them."""
-    text, shapes = ARCHITECTURES["residual"]()
-    rng = np.random.default_rng(0)
-    weights = random_weights(rng, shapes)
-    for layer_name, arrays in weights.items():
-        if layer_name.startswith("bn_"):
-            arrays[1:] = [rng.uniform(0.5, 2, a.shape).astype("f") for a in arrays[1:]]
-    model = caffemodel(weights)
-    graph = load(text.encode(), weights=model).graph
-    feeds = {"data": rng.normal(size=(1, 3, 64, 64)).astype("f")}
+    text, model, graph, feeds = seeded("residual")
     against = reference(text.encode(), ["data"], ["prob"], weights=model)
     assert against.run(feeds)["prob"].shape == (1, 50)
     found = interpret(graph, feeds, keep=lambda v: True, reading="numpy")

@@ -47,7 +47,7 @@ WEIGHTS = "model.weights.h5"
 class Saved:
     """A model as it was saved: {"class_name", "config"}, its generation, and its weights.
 
-    sizes: the elements and bytes of each weight that was asked for, as the model holds it.
+    held: the elements and bytes of each weight that was asked for, as the model holds it.
     """
 
     config: Config
