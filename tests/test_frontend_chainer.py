@@ -532,7 +532,6 @@ def test_vision_models_are_read_as_chainer_computes_them(name: str) -> None:
 
 
 @pytest.mark.models
-@pytest.mark.parametrize("target", ["wasm", "webgpu"])
 @pytest.mark.parametrize(
     ("name", "dims", "sizes"),
     [
@@ -541,22 +540,28 @@ def test_vision_models_are_read_as_chainer_computes_them(name: str) -> None:
     ],
 )
 def test_vision_models_run_in_chromium(
-    name: str, dims: Any, sizes: list[tuple[int, int]], target: Any, tmp_path: Path
+    name: str, dims: Any, sizes: list[tuple[int, int]], tmp_path: Path
 ) -> None:
-    """Through the real descriptor, at every size."""
+    """Through the real descriptor, on both targets at every size."""
     model, layers = vision(name), [LAST.get(name, "fc6"), "prob"]
-    example = (picture(*sizes[0]), layers)
-    webdnn.transpile(model, tmp_path / "d", example=example, dims=dims, targets=[target])
+    webdnn.transpile(model, tmp_path / "d", example=(picture(*sizes[0]), layers), dims=dims)
     given = [picture(*size, seed=5) for size in sizes]
+    expected = [returned(model, x, layers) for x in given]
     arrays: dict[str, bytes] = {}
     runs = [{"inputs": wire({"x": x}, f"in/{k}/", arrays)} for k, x in enumerate(given)]
-    options = {"backend": target}
-    argument = {"descriptor": "/d/", "options": options, "runs": runs, "layers": False}
     with open_page("chromium", mounts={"/d/": tmp_path / "d"}, webgpu=True) as page:
-        reply = page.call("/__page__/execute.js", argument, arrays, timeout=900)
-    for x, run in zip(given, reply.value["runs"], strict=True):
-        found = _arrays(run["outputs"], reply.arrays)
-        for layer, wanted in returned(model, x, layers).items():
-            result = compare(layer, found[layer], wanted, TOLERANCE[target])
-            print(f"{name} {target} {x.shape}: {layer} {result.relative:.2e} of the largest")
-            assert result.verdict == "right", (layer, x.shape, result)
+        for target in webdnn.TARGETS:
+            argument = {
+                "descriptor": "/d/",
+                "options": {"backend": target},
+                "runs": runs,
+                "layers": False,
+            }
+            reply = page.call("/__page__/execute.js", argument, arrays, timeout=900)
+            assert reply.value["backend"]["name"] == target
+            for x, run, wanted in zip(given, reply.value["runs"], expected, strict=True):
+                found = _arrays(run["outputs"], reply.arrays)
+                for layer in layers:
+                    result = compare(layer, found[layer], wanted[layer], TOLERANCE[target])
+                    print(f"{name} {target} {x.shape}: {layer} {result.relative:.2e}")
+                    assert result.verdict == "right", (target, layer, x.shape, result)
