@@ -1,11 +1,12 @@
-"""ONNX models: reading the file, settling the dimensions, and walking the nodes in order.
+"""ONNX models: settling the dimensions, and walking the nodes in order.
 
     imported = load("model.onnx", {"h": (64, 512), "w": (64, 512), "batch": 1})
     imported.graph, imported.notes
 
-Operators are in `operators`. An operator that we lack is replaced by its definition where the model
-(model-local functions) or ONNX itself gives one as a function; all that remain are reported in one
-list before anything else is looked at. Only what the outputs need is read.
+Files are read in `files`, operators are in `operators`. An operator that we lack is replaced by its
+definition where the model (model-local functions) or ONNX itself gives one as a function; all that
+remain are reported in one list before anything else is looked at. Only what the outputs need is
+read.
 
 Limits: opset 7 and newer; tensors only (no sequences, maps, strings, complex numbers); `If` only
 with a condition that is known when the model is transpiled; no Loop and Scan.
@@ -13,10 +14,8 @@ with a condition that is known when the model is transpiled; no Loop and Scan.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import math
-import mmap
 import os
 import re
 from collections import ChainMap, Counter
@@ -27,17 +26,14 @@ from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
-from onnx import numpy_helper
 
 from ...errors import DimensionError, ModelError, UnsupportedError, WebDNNError
-from ...graph import DTYPES, Graph, Value, constant, dims_of, evaluate, lazy_constant, type_text
+from ...graph import DTYPES, Graph, Value, dims_of, evaluate, type_text
 from ..signature import Declared, Imported, finished, settle_inputs
+from .files import read, tensor_value
 from .operators import ELEMENT_TYPES, OPERATORS, element_type
 
 OLDEST = 7
-EAGER = 1024  # bytes; smaller constants are read at once and interned by content
-LARGE = 65536  # bytes; larger initialisers stay in the file until they are needed
 
 Scope = MutableMapping[str, Value | None]
 
@@ -102,265 +98,8 @@ def load(
     return finished(graph, notes, *_contents(proto))
 
 
-# ---- the file -----------------------------------------------------------------------------------
-
-_FOREIGN = (  # what is recognised as no other format comes here
-    "not an ONNX file, nor one of Keras (.keras, .h5, model.json), Caffe (.prototxt) or "
-    "PyTorch (.pt2)"
-)
-_MODEL_FIELDS = {
-    1: 0,
-    2: 2,
-    3: 2,
-    4: 2,
-    5: 0,
-    6: 2,
-    7: 2,
-    8: 2,
-    14: 2,
-    20: 2,
-    25: 2,
-    26: 2,
-}  # number: wire type
-
-
-def read(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> tuple[onnx.ModelProto, Path]:
-    """The model and the folder of its external data."""
-    if isinstance(model, onnx.ModelProto):
-        return model, Path()
-    if isinstance(model, bytes):
-        return _parse(model, "the model"), Path()
-    path = Path(model)
-    try:
-        if path.is_file() and not path.stat().st_size:
-            raise ModelError(f"{path}: the file is empty")
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _parse(data, str(path), path.name), path.resolve().parent
-    except FileNotFoundError:
-        raise ModelError(f"{path}: no such file") from None
-    except IsADirectoryError:
-        raise ModelError(f"{path}: is a folder; expected an ONNX file") from None
-
-
-def _parse(data: bytes | mmap.mmap, name: str, file: str = "") -> onnx.ModelProto:
-    problem = _scan(data)
-    if problem:
-        raise ModelError(f"{name}: {problem}")
-    proto = onnx.ModelProto()
-    try:
-        proto.ParseFromString(_without_weights(data, file) if file else data)
-    except (DecodeError, IndexError) as error:
-        raise ModelError(f"{name}: the ONNX file is damaged or truncated ({error})") from None
-    if not proto.HasField("graph") or not proto.opset_import:
-        raise ModelError(
-            f"{name}: not a whole ONNX model (no graph or no opset): the file is truncated"
-        )
-    return proto
-
-
-def _without_weights(data: bytes | mmap.mmap, file: str) -> bytes:
-    """The model with large initialisers as external data that lie in the file itself.
-
-    So the weights are never held by the protocol buffer: they are mapped when they are read.
-    """
-    out = bytearray()
-    for number, start, body, end in _fields(data, 0, len(data)):
-        if number != 7:  # ModelProto.graph
-            out += data[start:end]
-            continue
-        graph = bytearray()
-        for number, start, inner, end in _fields(data, body, end):  # noqa: B020
-            if number == 5 and end - inner > LARGE:  # GraphProto.initializer
-                tensor = _elsewhere(data, inner, end, file)
-                graph += _encoded(5 << 3 | 2) + _encoded(len(tensor)) + tensor
-            else:
-                graph += data[start:end]
-        out += _encoded(7 << 3 | 2) + _encoded(len(graph)) + graph
-    return bytes(out)
-
-
-def _elsewhere(data: bytes | mmap.mmap, at: int, end: int, file: str) -> bytes:
-    """A TensorProto whose raw_data (field 9), if it has some, is external data of this file."""
-    kept, raw = bytearray(), None
-    for number, start, body, stop in _fields(data, at, end):
-        if number == 9:
-            raw = body, stop - body
-        else:
-            kept += data[start:stop]
-    tensor = onnx.TensorProto.FromString(bytes(kept))
-    if raw is not None:
-        expected = (
-            math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-        )
-        if tensor.data_type not in ELEMENT_TYPES or raw[1] != expected:
-            return data[at:end]  # 4-bit elements, or damaged: the usual way reports it
-        tensor.data_location = onnx.TensorProto.EXTERNAL
-        for key, value in (("location", file), ("offset", raw[0]), ("length", raw[1])):
-            tensor.external_data.add(key=key, value=str(value))
-    return tensor.SerializeToString()
-
-
-def _fields(data: bytes | mmap.mmap, at: int, end: int) -> Iterator[tuple[int, int, int, int]]:
-    """(number, first byte, first byte of the content, end) of each field of a protocol buffer
-    message.
-    """
-    while at < end:
-        start = at
-        key, at = _varint(data, at)
-        body = at
-        wire = key & 7
-        if wire == 0:
-            _, at = _varint(data, at)
-        elif wire == 2:
-            size, body = _varint(data, at)
-            at = body + size
-        elif wire in (1, 5):
-            at += 8 if wire == 1 else 4
-        else:
-            raise DecodeError(f"wire type {wire} at byte {start}")
-        yield key >> 3, start, body, at
-
-
-def _encoded(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
-def _scan(data: bytes | mmap.mmap) -> str:
-    """What is wrong with the outermost structure of the file, or nothing."""
-    head = data[:32]
-    for magic, what in (
-        (b"PK\x03\x04", "a zip archive (a PyTorch or Keras file?)"),
-        (b"\x89HDF", "an HDF5 file"),
-        (b"version https://git-lfs", "a Git LFS pointer: the file itself was not downloaded"),
-        (b"<", "HTML or XML text"),
-        (b"\x80", "a Python pickle"),
-    ):
-        if head.startswith(magic):
-            return f"not an ONNX file but {what}"
-    if head[4:8] == b"TFL3":
-        return "not an ONNX file but a TensorFlow Lite model"
-    if not head:
-        return "the file is empty"
-    at = fields = 0
-    while at < len(data):
-        try:
-            key, at = _varint(data, at)
-            number, wire = key >> 3, key & 7
-            if _MODEL_FIELDS.get(number) != wire:
-                return _FOREIGN if fields < 2 else f"the ONNX file is damaged at byte {at}"
-            size, at = _varint(data, at)
-        except IndexError:
-            return f"the ONNX file is truncated: it ends within a field at byte {len(data)}"
-        if wire == 2:
-            at += size
-            if at > len(data):
-                what = f"the ONNX file is truncated: {at} bytes expected, {len(data)} found"
-                return what if fields or number == 7 else _FOREIGN
-        fields += 1
-    return ""
-
-
-def _varint(data: bytes | mmap.mmap, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = data[at]
-        value |= (byte & 127) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 128 or shift > 63:
-            return value, at
-
-
 def _opsets(imports: Iterable[Any]) -> dict[str, int]:
     return {"" if o.domain == "ai.onnx" else o.domain: o.version for o in imports}
-
-
-# ---- constants ----------------------------------------------------------------------------------
-
-
-def tensor_value(tensor: Any, folder: Path, where: str) -> Value:
-    """A tensor of the model as a lazy constant; external data is checked to be there, but not
-    read.
-    """
-    if isinstance(tensor, onnx.SparseTensorProto):
-        return constant(_dense(tensor))
-    shape = tuple(int(d) for d in tensor.dims)
-    code = tensor.data_type
-    if code not in ELEMENT_TYPES and code not in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4):
-        try:
-            element_type(code)
-        except UnsupportedError as error:
-            raise UnsupportedError(f"{where}: {error}") from None
-    dtype = {onnx.TensorProto.INT4: "i8", onnx.TensorProto.UINT4: "u8"}.get(code) or ELEMENT_TYPES[
-        code
-    ]
-    if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        return _external(tensor, shape, dtype, folder, where)
-
-    def array() -> np.ndarray:
-        try:
-            return (
-                np.asarray(numpy_helper.to_array(tensor))
-                .astype(DTYPES[dtype], copy=False)
-                .reshape(shape)
-            )
-        except (ValueError, TypeError) as error:
-            raise ModelError(
-                f"{where}: the data do not fit shape {list(shape)} ({error})"
-            ) from None
-
-    raw = tensor.raw_data
-    if len(raw) <= EAGER:
-        return constant(array(), dtype)
-    expected = math.prod(shape) * onnx.helper.tensor_dtype_to_np_dtype(code).itemsize
-    if code in ELEMENT_TYPES and len(raw) != expected:
-        raise ModelError(
-            f"{where}: {expected} bytes expected for shape {list(shape)}, {len(raw)} found"
-        )
-    return lazy_constant((hashlib.blake2b(raw, digest_size=16).digest(), code), shape, dtype, array)
-
-
-def _external(tensor: Any, shape: tuple[int, ...], dtype: str, folder: Path, where: str) -> Value:
-    entries = {e.key: e.value for e in tensor.external_data}
-    location = entries.get("location", "")
-    path = (folder / location).resolve()
-    if not location or not path.is_relative_to(folder.resolve()):
-        raise ModelError(f"{where}: external data at {location!r}, which is not beside the model")
-    if not path.is_file():
-        raise ModelError(
-            f"{where}: its data are in {location!r}, but {path} does not exist; "
-            "put that file beside the model"
-        )
-    stored = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
-    if tensor.data_type not in ELEMENT_TYPES:
-        raise UnsupportedError(f"{where}: 4-bit external data are not supported")
-    offset, count = int(entries.get("offset", 0)), math.prod(shape)
-    size, end = path.stat().st_size, offset + count * stored.itemsize
-    if end > size:
-        raise ModelError(f"{where}: {location!r} is truncated: {end} bytes expected, {size} found")
-
-    def array() -> np.ndarray:
-        if not count:
-            return np.zeros(shape, DTYPES[dtype])
-        mapped = np.memmap(path, np.uint8, "r", offset, (count * stored.itemsize,))
-        return mapped.view(stored).reshape(shape).astype(DTYPES[dtype], copy=False)
-
-    key = (str(path), path.stat().st_mtime_ns, offset, tensor.data_type)
-    return lazy_constant(key, shape, dtype, array)
-
-
-def _dense(sparse: Any) -> np.ndarray:
-    values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
-    out = np.zeros(tuple(sparse.dims), values.dtype)
-    if indices.ndim == 1:
-        out.ravel()[indices] = values
-    else:
-        out[tuple(indices.T)] = values
-    return out
 
 
 def _contents(model: onnx.ModelProto) -> tuple[list[str], list[tuple[int, int]]]:

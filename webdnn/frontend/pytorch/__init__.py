@@ -41,6 +41,7 @@ import numpy as np
 
 from ...errors import DimensionError, UnsupportedError, WebDNNError
 from .. import onnx
+from ..onnx.files import read
 from ..signature import Imported
 from . import files
 from .module import (
@@ -388,7 +389,7 @@ def _exported(
         torch.onnx.export(
             called.call, tuple(_clones(feeds)), out, dynamo=False, dynamic_axes=axes, **names
         )
-        return onnx.read(out.getvalue())[0]
+        return read(out.getvalue())[0]
     if called.program is not None:
         program = torch.onnx.export(called.program, dynamo=True, verbose=False, **names)
     else:
