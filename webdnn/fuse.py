@@ -33,7 +33,8 @@ from .errors import DimensionError, UnsupportedError
 from .expr import Expr, cost, evaluate, free, lift, load, var
 from .graph import Graph, Op, Value, as_dim, dims_of, scalar_dtype, type_text, upper
 from .kernel import Program
-from .ops.movement import product, reshape_index
+from .ops.linear import DEPTHWISE, PACKED_MATMUL
+from .ops.movement import product
 
 SLOTS = {"wasm": 64, "webgpu": 8}  # buffers of one kernel
 ELEMENTS = 2**30  # of one buffer: 4 GiB are what wasm addresses
@@ -64,7 +65,7 @@ class Fusion:
         self.forced = set(forced)
 
         def computed(v: Value) -> Value:
-            return COPY(v) if v.constant or v.op == "input" else v
+            return COPY(v) if v.constant or v.node.op.kind == "input" else v
 
         self.graph = dataclasses.replace(
             graph,
@@ -93,7 +94,7 @@ class Fusion:
         stored anyway.
         """
         v = after
-        while v.op in ("reshape", "transpose", "slice") and v not in self.outputs:
+        while v.node.op.view and v not in self.outputs:
             (v,) = v.inputs
         return v if v in self.outputs or v.node.op.kind == "opaque" else after
 
@@ -147,7 +148,7 @@ class Fusion:
             group, letter = (reduce, "r") if k in over else (axes, "i")
             group.append(var(f"{letter}{len(group)}", d))
             frame.append(group[-1])
-        keep = anchor.op == "scan"
+        keep = anchor.node.op.prefixes
         index = tuple(e if k not in over or keep else lift(0) for k, e in enumerate(frame))
         return tuple(axes), tuple(reduce), index
 
@@ -159,7 +160,7 @@ class Fusion:
             x = anchor.inputs[0]
             over = anchor.attrs["axes"]
             length = upper(product([x.shape[k] for k in over]))
-            if max(over) == x.rank - 1 or length <= STRIDED_ROWS or anchor.op == "scan":
+            if max(over) == x.rank - 1 or length <= STRIDED_ROWS or anchor.node.op.prefixes:
                 it, jt = iter(axes), iter(reduce)
                 frame = (x.shape, tuple(next(jt) if k in over else next(it) for k in range(x.rank)))
         while True:
@@ -211,12 +212,11 @@ class Fusion:
         """The index of `v` at a point of the region's space, or None where it has none."""
         op = v.node.op
         mine = [i for i in v.inputs if i in inside]
-        if v.op == "reshape":
-            return reshape_index(inside[mine[0]], mine[0].shape, v.shape)
-        if v.op == "transpose":
-            return tuple(inside[mine[0]][p] for p in v.attrs["perm"])
+        if op.forward is not None:
+            return op.forward(v.node, inside[mine[0]])
         if op.kind == "reduce":
-            if region.anchor.node.op.kind != "reduce" or "scan" in (v.op, region.anchor.op):
+            first = region.anchor.node.op
+            if first.kind != "reduce" or first.prefixes or op.prefixes:
                 return None
             at = inside[mine[0]]
             over = [at[k] for k in v.attrs["axes"] if v.inputs[0].shape[k] != 1]
@@ -254,7 +254,7 @@ class Fusion:
             kind = v.node.op.kind
             if (
                 kind in ("input", "opaque")
-                or v.op == "concat"
+                or v.node.op.joins
                 or v in self.outputs
                 or v in self.forced
             ):
@@ -296,9 +296,9 @@ class Fusion:
 
     def _need_memory(self, a: Value, user: Value) -> None:
         """A template's operand: a view of something stored, which is stored."""
-        while not a.constant and a not in self.stored and a.op in ("reshape", "transpose", "slice"):
-            views = user.op == "packed_matmul" or user.node.op.kind == "opaque"
-            if a in self.region_of or not (views or a.op == "reshape"):
+        while not a.constant and a not in self.stored and a.node.op.view:
+            views = user.node.op is PACKED_MATMUL or user.node.op.kind == "opaque"
+            if a in self.region_of or not (views or a.node.op.view == "order"):
                 break
             if user.attrs.get("groups", 1) > 1 and a.shape[-1:] != a.inputs[0].shape[-1:]:
                 break  # its channels, group by group, might not be evenly spaced
@@ -340,23 +340,25 @@ class Fusion:
             return "an output of the model" if own else "a state after the run"
         if v in self.forced:
             return f"its users would read more buffers than {self.target} allows"
-        if any(u.op == "concat" for u in users):
+        if any(u.node.op.joins for u in users):
             return "a part of a concat, computed in its place there"
         if reader is not None:
-            return f"an operand of {reader.op.removeprefix('packed_')}, read again and again"
+            return (
+                f"an operand of {reader.node.op.name.removeprefix('packed_')}, read again and again"
+            )
         if v in self.regions and len(users) > 1 and self._post[v] is None:
             return f"{len(users)} users lead to different outputs"
         if v in self.regions and len(users) > 1:
             return f"{len(users)} users, which do not meet again element by element"
         if v in self.regions:
-            return f"{users[0].op} reads other elements of it"
+            return f"{users[0].node.op.name} reads other elements of it"
         return "computing it again in each use costs more than storing it"
 
 
 def body_cost(v: Value) -> float:
     """Flops of one element of a map operator, its operands not counted."""
     if not v.node.op.pointwise:
-        return 2.0 if v.op in ("pad", "dilate", "gather_elements", "gather_nd", "ints") else 0.0
+        return v.node.op.flops
     assert v.node.op.element is not None
     e = v.node.op.element(
         v.node,
@@ -368,12 +370,12 @@ def body_cost(v: Value) -> float:
 
 def template_axes(v: Value) -> tuple[Expr, ...]:
     """Variables for the axes of a template's result (conv: the channel is g * NG + n)."""
-    if v.op == "packed_matmul":
+    if v.node.op is PACKED_MATMUL:
         *batch, m, n = v.shape
         return (*(var(f"b{k}", d) for k, d in enumerate(batch)), var("m", m), var("n", n))
     b, y, x, c = v.shape
     spatial = (var("b", b), var("y", y), var("x", x))
-    if v.op == "depthwise":
+    if v.node.op is DEPTHWISE:
         return (*spatial, var("c", c))
     groups = v.attrs["groups"]
     each = as_dim(lift(c) // groups)
@@ -417,7 +419,7 @@ def _check_sizes(fusion: Fusion) -> None:
         count = math.prod(evaluate(d, largest) for d in v.shape)
         if count < ELEMENTS:
             continue
-        name = v.attrs["name"] if v.op == "input" else names.get(v, f"a {v.op}")
+        name = v.attrs["name"] if v.node.op.kind == "input" else names.get(v, f"a {v.node.op.name}")
         at = ", ".join(f"{d}={largest[str(d)]}" for d in dims_of([v.shape]))
         raise UnsupportedError(
             f"{name!r} has {count:,} elements{' at ' + at if at else ''}; a tensor may have "

@@ -102,6 +102,14 @@ class Op:
     numpy: Callable[..., Any] | None = None  # (*arrays, **attrs) -> array(s); None: never folded
     pointwise: bool = False  # map whose element idx depends on elements idx (broadcast) of inputs
     grows: bool = False  # the output may be much larger than the inputs: folding costs download
+    # map of one input that moves its elements and changes none: "order" (all of them, in the same
+    # row-major order), "axes" (all, the axes in another order), "part" (some, evenly spaced)
+    view: str = ""
+    # views of all elements: (node, idx) -> the index within the result of element idx of the input
+    forward: Callable[..., tuple[Any, ...]] | None = None
+    joins: bool = False  # map: the inputs side by side along attrs["axis"], each may lie in place
+    prefixes: bool = False  # reduce: the result holds what each prefix along the axis combines to
+    flops: float = 0.0  # map that is not pointwise: what one element costs besides its operands
     # opaque: what the kernel has besides the sizes of its operands. (node, read) -> the attributes
     # of a `kernel.Opaque`, or the parts of a `kernel.Instance` (`lower.Lowering.opaque`)
     kernel: Callable[..., Mapping[str, Any]] | None = None

@@ -45,6 +45,7 @@ from .kernel import (
     Tensor,
 )
 from .ops.elementwise import broadcast_index
+from .ops.linear import DEPTHWISE, PACKED_CONV, PACKED_MATMUL
 from .ops.movement import product
 
 Index = tuple[Any, ...]
@@ -143,7 +144,7 @@ class Builder:
                 u
                 for v in self.sources
                 for u in low.fusion.users.get(v, ())
-                if u.node.op.kind == "map" and u not in low.placed and u.op != "concat"
+                if u.node.op.kind == "map" and u not in low.placed and not u.node.op.joins
             }
             deep = sorted(cut, key=lambda v: low.fusion.rank[v])[: max(1, len(cut) // 2)]
             names = ", ".join(type_text(v) for v in self.sources)
@@ -186,7 +187,7 @@ class Lowering:
         for name, v in fusion.graph.names.items():
             self.origins.setdefault(v, name)
             # A value in the model's own layout is only a view of what a kernel computes.
-            while v.op in ("reshape", "transpose"):
+            while v.node.op.forward is not None:
                 (v,) = v.inputs
                 self.origins.setdefault(v, name)
 
@@ -236,7 +237,7 @@ class Lowering:
                 continue
             if v not in self.placed:
                 self.placed[v] = self.buffer("temp", v.dtype, v.shape)
-            if v.op == "concat" and v not in f.region_of:
+            if v.node.op.joins and v not in f.region_of:
                 self._place_parts(v)
 
     def _place_parts(self, v: Value) -> None:
@@ -270,11 +271,11 @@ class Lowering:
         for v in f.order:
             if v in f.regions:
                 self.region(f.regions[v])
-            elif v not in f.stored or v.op == "input":
+            elif v not in f.stored or v.node.op.kind == "input":
                 continue
             elif v.node.op.kind == "opaque":
                 self.opaque(v)
-            elif v.op == "concat":
+            elif v.node.op.joins:
                 self.concat(v)
             elif v.size != 0:
                 self.map(v)
@@ -334,11 +335,11 @@ class Lowering:
         stack = [v]
         while stack and len(out) < 6:
             x = stack.pop()
-            out.append(x.op)
+            out.append(x.node.op.name)
             stack += [
                 i
                 for i in x.inputs
-                if not i.constant and i not in self.fusion.stored and i.op != "input"
+                if not i.constant and i not in self.fusion.stored and i.node.op.kind != "input"
             ]
         return out[::-1]
 
@@ -408,9 +409,9 @@ class Lowering:
             return
         name = "_".join(
             dict.fromkeys(
-                "sum" if v.op == "scan" else v.attrs.get("monoid", v.op).removeprefix("packed_")
+                v.attrs.get("monoid", v.node.op.name).removeprefix("packed_").removeprefix("scan_")
                 for v in r.values
-                if v.op not in ("reshape", "transpose")
+                if v.node.op.forward is None
             )
         )[:80]
         origin = self.origin(r.values)
@@ -443,7 +444,7 @@ class Lowering:
                 return acc(len(stages) - 1, 1, "i32")
             stages.append(Stage(monoid, (e,)))
             return acc(len(stages) - 1, 0, e.dtype)
-        if v.op in ("reshape", "transpose"):
+        if op.forward is not None:
             return b.pushed[v.inputs[0]]
         assert op.element is not None
 
@@ -457,16 +458,16 @@ class Lowering:
         v = r.anchor
         x, w = v.inputs
         weights = self.weight(w) if w.constant else self.placed[w]
-        if v.op == "packed_matmul":
+        if v.node.op is PACKED_MATMUL:
             return self._matmul(r, b, name, store, origin, x, w, weights)
         _, h, wd, c = x.shape
-        kh, kw = v.attrs["kernel"] if v.op == "packed_conv" else w.shape[:2]
+        kh, kw = v.attrs["kernel"] if v.node.op is PACKED_CONV else w.shape[:2]
         iy, ix, ky, kx = var("iy", h), var("ix", wd), var("ky", kh), var("kx", kw)
         bb, y, xx = r.axes[:3]
         top, left, _, _ = v.attrs["pads"]
         attrs = {"stride": v.attrs["stride"], "dilation": v.attrs["dilation"], "pad": (top, left)}
         w_slot = b.slot(weights.buffer)
-        if v.op == "depthwise":
+        if v.node.op is DEPTHWISE:
             ch = r.axes[3]
             a = b.pull(x, (bb, iy, ix, ch))
             hole_w = load(w_slot, weights.flat((ky, kx, ch)), storage(w.dtype))
@@ -559,7 +560,7 @@ class Lowering:
     def named(self, program: Program) -> None:
         """Records where the values of the imported model lie, and which were fused away."""
         for name, v in self.fusion.graph.names.items():
-            if v.constant or v.op == "input":
+            if v.constant or v.node.op.kind == "input":
                 continue
             b = Builder(self)
             axes = tuple(var(f"i{k}", d) for k, d in enumerate(v.shape))

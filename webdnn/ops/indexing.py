@@ -82,6 +82,7 @@ GATHER_ELEMENTS = Op(
         np.where(indices < 0, indices + x.shape[axis], indices).astype(np.int64),
         axis,
     ),
+    flops=2,
 )
 
 
@@ -115,6 +116,7 @@ GATHER_ND = Op(
         ((*indices.shape[:-1], *x.shape[batch_dims + indices.shape[-1] :]), x.dtype)
     ],
     _gather_nd_element,
+    flops=2,
 )
 
 

@@ -33,7 +33,7 @@ def _element(node: Node, read: Callable[[int, Any], Expr], idx: tuple[Any, ...])
     return cast(out, scalar_dtype(dtype))
 
 
-INTS = Op("ints", "map", lambda *, values, shape, dtype: [(shape, dtype)], _element)
+INTS = Op("ints", "map", lambda *, values, shape, dtype: [(shape, dtype)], _element, flops=2)
 
 
 def ints(values: Any, dtype: str = "i64") -> Value:

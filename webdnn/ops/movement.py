@@ -112,6 +112,8 @@ RESHAPE = Op(
     _reshape_infer,
     lambda node, read, idx: read(0, reshape_index(idx, node._types[0][0], node.inputs[0].shape)),
     lambda x, *, shape: np.reshape(x, shape),
+    view="order",
+    forward=lambda node, idx: reshape_index(idx, node.inputs[0].shape, node._types[0][0]),
 )
 
 
@@ -173,6 +175,8 @@ TRANSPOSE = Op(
         0, tuple(idx[node.attrs["perm"].index(k)] for k in range(len(idx)))
     ),
     lambda x, *, perm: np.transpose(x, perm),
+    view="axes",
+    forward=lambda node, idx: tuple(idx[p] for p in node.attrs["perm"]),
 )
 
 
@@ -213,6 +217,7 @@ SLICE = Op(
         ),
     ),
     _slice_numpy,
+    view="part",
 )
 
 
@@ -273,6 +278,7 @@ PAD = Op(
     ],
     _pad_element,
     lambda x, *, before, after, value: np.pad(x, list(zip(before, after)), constant_values=value),
+    flops=2,
 )
 
 
@@ -423,7 +429,12 @@ def _concat_element(node: Node, read: Read, idx: Index) -> Expr:
 
 
 CONCAT = Op(
-    "concat", "map", _concat_infer, _concat_element, lambda *xs, axis: np.concatenate(xs, axis)
+    "concat",
+    "map",
+    _concat_infer,
+    _concat_element,
+    lambda *xs, axis: np.concatenate(xs, axis),
+    joins=True,
 )
 
 
@@ -535,6 +546,7 @@ DILATE = Op(
     ],
     _dilate_element,
     _dilate_numpy,
+    flops=2,
 )
 
 

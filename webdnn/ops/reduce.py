@@ -72,6 +72,7 @@ SCAN = Op(
     lambda x, *, monoid, axes: [(x.shape, x.dtype)],
     None,
     lambda x, *, monoid, axes: np.cumsum(x, axes[0]),
+    prefixes=True,
 )
 
 
