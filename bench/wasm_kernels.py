@@ -18,14 +18,14 @@ import numpy as np
 
 from tests.test_wasm_templates import conv, depthwise, matmul
 from webdnn import ops
-from webdnn.browser import open_page
-from webdnn.codegen.wasm import compile_program
-from webdnn.codegen.zig import Source, build
+from webdnn.browser.engine import open_page
+from webdnn.codegen.wasm.module import compile_program
+from webdnn.codegen.wasm.zig import Source, build
 from webdnn.expr import bounds
-from webdnn.fuse import fuse
 from webdnn.graph import Graph, constant, placeholder
-from webdnn.kernel import Instance, Program
 from webdnn.ops.recurrent import GATES
+from webdnn.schedule.kernel import Instance, Program
+from webdnn.schedule.lower import lower
 
 PEAK = """
 __attribute__((export_name("peak"))) float peak(int rounds, float x) {
@@ -50,7 +50,7 @@ def recurrent(cell: str, units: int, steps: int = 100, batch: int = 1, **more: A
     r = constant(np.zeros((units, gates * units), np.float32))
     found = define(x, r, **more)
     y = found[0] if isinstance(found, tuple) else found
-    (step,) = fuse(Graph((x,), {"y": y}), "wasm").steps
+    (step,) = lower(Graph((x,), {"y": y}), "wasm").steps
     assert isinstance(step.kernel, Instance)
     return step.kernel
 

@@ -37,7 +37,7 @@ from bench.entry import WRONG, Entry, descriptor, enter, errors, sizes
 from bench.peers import mounts
 from tests import models
 from tests.packages import building, cache_dir
-from webdnn.browser import open_page
+from webdnn.browser.engine import open_page
 from webdnn.cli import describe
 
 ENGINES = {"ours": "WebDNN", "ort": "ONNX Runtime Web", "litert": "LiteRT.js"}

@@ -20,12 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import webdnn
-from webdnn.browser import open_page
-from webdnn.codegen.wgsl import print_kernel
-from webdnn.codegen.wgsl_dialect import Printed
-from webdnn.codegen.wgsl_gemm import TILES, Tile, print_gemm
+from webdnn.browser.engine import open_page
+from webdnn.codegen.webgpu.dialect import Printed
+from webdnn.codegen.webgpu.gemm import TILES, Tile, print_gemm
+from webdnn.codegen.webgpu.module import print_kernel
 from webdnn.expr import bounds
-from webdnn.kernel import Instance, Kernel, Opaque, kernel_text
+from webdnn.schedule.kernel import Instance, Kernel, Opaque, kernel_text
 
 PAGE = """import measure from '/bench/webgpu_kernels.mjs';
 export default async (job, io) => {

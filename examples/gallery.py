@@ -21,7 +21,8 @@ from pathlib import Path
 from types import ModuleType
 
 from examples.showcase import BUILD, HERE, Example, show, visit
-from webdnn import browser, server
+from webdnn.browser import engine as browser
+from webdnn.browser import server
 from webdnn.errors import WebDNNError
 
 FOLDERS = ("onnx", "keras", "caffe", "chainer", "pytorch")

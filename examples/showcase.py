@@ -37,13 +37,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import webdnn
-from webdnn import browser, server
-from webdnn.check import TOLERANCE, compare
+from webdnn.browser import engine as browser
+from webdnn.browser import server
+from webdnn.browser.check import TOLERANCE, compare
+from webdnn.browser.reference import reference
 from webdnn.cli import progress
 from webdnn.errors import WebDNNError
 from webdnn.graph import dims_of
-from webdnn.reference import reference
-from webdnn.tables import describe, show_descriptor
+from webdnn.inspect.tables import describe, show_descriptor
 
 Array = NDArray[Any]
 Expected = Callable[[Mapping[str, Array]], Mapping[str, Array]]

@@ -45,14 +45,13 @@ from onnx import helper, numpy_helper
 from tests.interpret import interpret
 from tests.wasm_harness import run as run_program
 from webdnn import passes
-from webdnn.codegen import zig
-from webdnn.codegen.wasm import print_program
+from webdnn.codegen.wasm import zig
+from webdnn.codegen.wasm.module import print_program
 from webdnn.errors import WebDNNError
 from webdnn.frontend import load
-from webdnn.fuse import fuse
 from webdnn.graph import DTYPES, Graph, verify
-from webdnn.kernel import Program
-from webdnn.lower import weight_array
+from webdnn.schedule.kernel import Program
+from webdnn.schedule.lower import lower, weight_array
 
 BATCH = 10
 TARGETS = ("wasm", "webgpu", "graph")
@@ -1107,7 +1106,7 @@ def on_wasm(models: Sequence[Model], work: Path | None = None) -> Results:
     """The plain module, in Node, with guard bytes around buffers; compiled in a hurry."""
     from tests.test_cases_wasm import evaluate, stored
 
-    program = fuse(passes.run(imported(models), 0), "wasm")
+    program = lower(passes.run(imported(models), 0), "wasm")
     weights = {b: weight_array(v) for b, v in program.weights.items()}
     built: dict[str, bytes] = {}
 
@@ -1152,15 +1151,15 @@ class Browser:
         self.count = 0
 
     def __call__(self, models: Sequence[Model], work: Path) -> Results:
-        from webdnn import descriptor
-        from webdnn.browser import open_page
-        from webdnn.check import _ELEMENTS, wire
+        from webdnn.browser.check import _ELEMENTS, wire
+        from webdnn.browser.engine import open_page
+        from webdnn.descriptor import write as descriptor
 
         if self.page is None:
             mounts = {"/d/": work, "/t/": Path(__file__).parent}
             self.page = self.stack.enter_context(open_page("chromium", mounts=mounts, webgpu=True))
         self.count += 1
-        program = fuse(passes.run(imported(models), 0), "webgpu")
+        program = lower(passes.run(imported(models), 0), "webgpu")
         descriptor.write({"webgpu": program}, work / str(self.count), "fuzz")
         arrays: dict[str, bytes] = {}
         runs = [

@@ -20,8 +20,8 @@ from tests.interpret import interpret, shown
 from tests.test_cases_wasm import evaluate, values
 from tests.wasm_harness import run as run_program
 from webdnn import passes
-from webdnn.fuse import fuse
 from webdnn.graph import DTYPES, Graph, Value, placeholder
+from webdnn.schedule.lower import lower
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -107,7 +107,7 @@ def _run(jobs: Sequence[Job]) -> dict[str, str]:
         symbols += [d for d in graph.dims if d not in symbols]
         feeds |= {f"{k}:{name}": array for name, array in job.feeds.items()}
     merged = Graph(tuple(inputs), outputs, {}, tuple(symbols), "jobs", states=states)
-    program = fuse(passes.run(merged, 0), "wasm")
+    program = lower(passes.run(merged, 0), "wasm")
     result = run_program(program, values(program, feeds), sizes)
     found: dict[str, dict[str, np.ndarray]] = {}
     for tensor in program.outputs:

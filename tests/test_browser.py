@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from webdnn import browser
-from webdnn.browser import BrowserError, Engine, Page, PageError, open_page
+from webdnn.browser import engine as browser
+from webdnn.browser.engine import BrowserError, Engine, Page, PageError, open_page
 
 MODULES = {
     "double.js": """

@@ -20,10 +20,12 @@ import numpy as np
 import pytest
 
 from tests.cases import CASES, Net, merged
-from webdnn import browser, descriptor, passes
-from webdnn.browser import BrowserError, Page, PageError, open_page
-from webdnn.check import _ELEMENTS, THREADS, wire
-from webdnn.fuse import fuse
+from webdnn import passes
+from webdnn.browser import engine as browser
+from webdnn.browser.check import _ELEMENTS, THREADS, wire
+from webdnn.browser.engine import BrowserError, Page, PageError, open_page
+from webdnn.descriptor import write as descriptor
+from webdnn.schedule.lower import lower
 
 BATCH = 80
 HERE = Path(__file__).parent
@@ -67,7 +69,7 @@ class Pages:
             programs = {}
             for target in ("wasm", "webgpu"):
                 graph = passes.run(merged([n for n in nets if target not in n.case.skip]), 0)
-                programs[target] = fuse(graph, target)
+                programs[target] = lower(graph, target)
                 descriptor.write({target: programs[target]}, self.folder / f"{target}-{k}", "cases")
             self.batches[k] = nets
         return self.batches[k]
@@ -146,7 +148,7 @@ export default async function ({ features, ...argument }, io) {
 @pytest.mark.parametrize("engine", ["chromium", "firefox"])
 def test_texts_follow_the_features_of_the_device(engine: str, pages: Pages) -> None:
     page, net = pages.page(engine), CASES["softmax_long"].build()
-    program = fuse(passes.run(merged([net]), 0), "webgpu")
+    program = lower(passes.run(merged([net]), 0), "webgpu")
     descriptor.write({"webgpu": program}, pages.folder / "long", "long")
     (pages.folder / "own_device.js").write_text(OWN_DEVICE)
     feeds = net.case.feeds(net, 0)

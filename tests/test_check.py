@@ -14,11 +14,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from webdnn.check import _file_name, _recorded, check, compare, still
+from webdnn.browser.check import _file_name, _recorded, check, compare, still
+from webdnn.browser.inputs import _evaluate, _random, default_sizes, table_sizes
+from webdnn.browser.reference import Reference, recorded, reference
 from webdnn.errors import ModelError, WebDNNError
 from webdnn.frontend import load
-from webdnn.inputs import _evaluate, _random, default_sizes, table_sizes
-from webdnn.reference import Reference, recorded, reference
 
 
 def around(largest: float) -> np.ndarray:

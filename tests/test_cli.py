@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from webdnn import cli, tables
+from webdnn import cli
 from webdnn.errors import DimensionError, WebDNNError
+from webdnn.inspect import tables
 
 
 def run(*arguments: str) -> int:

@@ -19,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 import webdnn
 from tests.test_browser import need
 from tests.test_cli import run
-from webdnn.browser import Engine
+from webdnn.browser.engine import Engine
 from webdnn.errors import WebDNNError
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from webdnn import ops
-from webdnn.descriptor import replacing, write
+from webdnn.descriptor.write import replacing, write
 from webdnn.errors import UnsupportedError, WebDNNError
-from webdnn.fuse import fuse
 from webdnn.graph import Graph, placeholder
+from webdnn.schedule.lower import lower
 
 
 def written(output: Path, text: str) -> None:
@@ -74,7 +74,7 @@ def test_a_killed_transpile_leaves_the_older_descriptor(tmp_path: Path, between:
 import os, signal
 from pathlib import Path
 from webdnn import ops
-from webdnn.descriptor import replacing, write
+from webdnn.descriptor.write import replacing, write
 rename = Path.rename
 def kill(self, target):
     if ".new." in self.name:
@@ -143,7 +143,7 @@ def test_the_current_folder_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_more_memory_than_wasm_has_is_refused(tmp_path: Path) -> None:
     x, y = (placeholder(name, (2**29,), "f32") for name in "xy")
-    program = fuse(Graph((x, y), {"z": ops.add(x, y)}), "wasm")
+    program = lower(Graph((x, y), {"z": ops.add(x, y)}), "wasm")
     with pytest.raises(UnsupportedError, match=r"needs 6\.0 GiB .* --target webgpu"):
         write({"wasm": program}, tmp_path / "d", "large")
     assert names(tmp_path) == set()

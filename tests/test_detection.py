@@ -17,9 +17,10 @@ import pytest
 import webdnn
 from tests.interpret import interpret
 from tests.jobs import Job, interpreted, run_jobs
-from webdnn import browser, ops
-from webdnn.browser import BrowserError, Page, open_page
-from webdnn.check import _ELEMENTS, wire
+from webdnn import ops
+from webdnn.browser import engine as browser
+from webdnn.browser.check import _ELEMENTS, wire
+from webdnn.browser.engine import BrowserError, Page, open_page
 from webdnn.errors import ModelError, UnsupportedError
 from webdnn.frontend import load
 from webdnn.graph import Graph, constant, placeholder

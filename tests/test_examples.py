@@ -83,7 +83,8 @@ def opened(address: str, site: Path, *flags: str) -> Iterator[Any]:
     """A page of a built site in Chromium."""
     from playwright.sync_api import sync_playwright
 
-    from webdnn import browser, server
+    from webdnn.browser import engine as browser
+    from webdnn.browser import server
 
     with server.running({"/": site}, csp=True) as running, sync_playwright() as playwright:
         chromium = playwright.chromium.launch(

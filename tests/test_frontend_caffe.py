@@ -32,12 +32,12 @@ from tests.interpret import interpret
 from tests.jobs import Job, interpreted, run_jobs
 from tools import framework_tables
 from webdnn import passes
+from webdnn.browser.reference import reference
 from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from webdnn.frontend import Imported, format_of, load
 from webdnn.frontend.caffe.layers import LAYERS
 from webdnn.frontend.caffe.text import parse
 from webdnn.graph import Graph
-from webdnn.reference import reference
 
 FIXTURES = Path(__file__).parent / "fixtures" / "caffe"
 

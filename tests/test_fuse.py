@@ -8,18 +8,19 @@ import numpy as np
 import pytest
 
 from webdnn import ops
-from webdnn.codegen import wasm, wgsl
+from webdnn.codegen.wasm import module as wasm
+from webdnn.codegen.webgpu import module as wgsl
 from webdnn.errors import UnsupportedError
 from webdnn.expr import Expr, coefficient, dim
-from webdnn.fuse import fuse
 from webdnn.graph import Graph, Value, constant, placeholder
-from webdnn.kernel import Kernel, Loop, Program
 from webdnn.passes import run
-from webdnn.plan import lifetimes, plan_arena, plan_slots
+from webdnn.schedule.kernel import Kernel, Loop, Program
+from webdnn.schedule.lower import lower
+from webdnn.schedule.plan import lifetimes, plan_arena, plan_slots
 
 
 def program(outputs: dict[str, Value], *inputs: Value, target: str = "wasm") -> Program:
-    return fuse(run(Graph(inputs, outputs, dims=())), target)
+    return lower(run(Graph(inputs, outputs, dims=())), target)
 
 
 def names(p: Program) -> list[str]:
@@ -123,7 +124,7 @@ def test_symbolic_sizes_are_planned_at_their_upper_bound() -> None:
     n = dim("n", 1, 100)
     x = placeholder("x", (n, 4), "f32")
     graph = Graph((x,), {"y": ops.softmax(x, 0)}, dims=(n,))
-    p = fuse(run(graph))
+    p = lower(run(graph))
     assert isinstance(p.buffers[p.outputs[0].buffer].size, Expr)
     assert plan_arena(p, {}, 0).size >= 2 * 4 * 400
 
@@ -133,7 +134,7 @@ def overlaps(p: Program) -> None:
     live = lifetimes(p)
     weights = dict.fromkeys(p.weights, 0)
     arena, slots = plan_arena(p, weights, 0), plan_slots(p)
-    from webdnn.plan import nbytes
+    from webdnn.schedule.plan import nbytes
 
     for a in live:
         for b in live:
@@ -182,7 +183,7 @@ TABLE: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
 
 
 def counts(graph: Graph, target: str) -> tuple[int, int, int]:
-    p = fuse(graph, target)
+    p = lower(graph, target)
     overlaps(p)
     if target == "wasm":
         kernels = len(wasm.print_program(p, {b.id: 0 for b in p.buffers})[0])
@@ -220,4 +221,4 @@ def test_what_32_bits_do_not_address_is_refused() -> None:
     h, w = dim("h", 8, 2**30), dim("w", 8, 2**30)
     x = placeholder("x", (3, h, w), "f32")
     with pytest.raises(UnsupportedError, match=rf"{3 * 2**60:,} elements at h={2**30}, w="):
-        fuse(run(Graph((x,), {"y": ops.relu(x)}, dims=(h, w))), "wasm")
+        lower(run(Graph((x,), {"y": ops.relu(x)}, dims=(h, w))), "wasm")

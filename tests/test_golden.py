@@ -12,8 +12,8 @@ import pytest
 from tests.cases import CASES
 from tools import kernel_diff, ops_table
 from webdnn import passes
-from webdnn.dump import sources
-from webdnn.fuse import fuse
+from webdnn.inspect.dump import sources
+from webdnn.schedule.lower import lower
 
 GOLDEN = Path(__file__).parent / "golden"
 # Elementwise; a reduction with its row; a product with a bias.
@@ -23,7 +23,7 @@ NETS = ("gelu", "softmax_last", "gemm")
 @pytest.mark.parametrize("target", ["wasm", "webgpu"])
 @pytest.mark.parametrize("name", NETS)
 def test_kernels(name: str, target: str, request: pytest.FixtureRequest) -> None:
-    program = fuse(passes.run(CASES[name].build().graph(), 0), target)
+    program = lower(passes.run(CASES[name].build().graph(), 0), target)
     text = "\n".join(sources(program, target).values())
     path = GOLDEN / f"{name}.{'c' if target == 'wasm' else 'wgsl'}"
     if request.config.getoption("--update-golden"):

@@ -37,8 +37,9 @@ Y = placeholder("y", (2, 3), "f32")
 @pytest.mark.parametrize(
     "module",
     [
-        "scalar", "expr", "graph", "kernel", "fuse", "ops.elementwise", "ops.indexing", "ops.known",
-        "ops.linear", "ops.movement", "ops.reduce", "passes", "passes.layout",
+        "scalar", "expr", "graph", "schedule.kernel", "schedule.lower", "ops.elementwise",
+        "ops.indexing", "ops.known", "ops.linear", "ops.movement", "ops.reduce", "passes",
+        "passes.layout",
         "codegen.integers", "codegen.template",
     ],
 )  # fmt: skip

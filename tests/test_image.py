@@ -15,9 +15,8 @@ from tests.jobs import Job, interpreted, run_jobs
 from webdnn import ops, passes
 from webdnn.errors import WebDNNError
 from webdnn.expr import dim
-from webdnn.fuse import fuse
 from webdnn.graph import Graph, constant, placeholder
-from webdnn.image import (
+from webdnn.picture.image import (
     ImageInput,
     Pixels,
     compile_images,
@@ -25,7 +24,8 @@ from webdnn.image import (
     parse,
     read_specs,
 )
-from webdnn.resample import fitted, on_white, resized
+from webdnn.picture.resample import fitted, on_white, resized
+from webdnn.schedule.lower import lower
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -282,7 +282,7 @@ def test_preprocessing_costs_no_launch(target: str) -> None:
         graph = Graph((x,), {"y": ops.reduce_sum(y, (1, 2))})
         if text:
             graph, _ = compile_images(graph, read_specs(text))
-        return [step.kernel.name for step in fuse(passes.run(graph), target).steps]
+        return [step.kernel.name for step in lower(passes.run(graph), target).steps]
 
     spec = "bgr,mean=.5,.4,.3,std=.2"
     assert len(launches("nchw", spec)) == len(launches("nchw", None))

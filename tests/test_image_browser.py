@@ -17,9 +17,9 @@ import webdnn
 from tests.test_browser import need
 from tests.test_image import picture
 from webdnn import cli
-from webdnn.browser import Engine, open_page
-from webdnn.image import load_raster
-from webdnn.server import running
+from webdnn.browser.engine import Engine, open_page
+from webdnn.browser.server import running
+from webdnn.picture.image import load_raster
 
 HERE = Path(__file__).parent
 EXACT = [

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from webdnn.module_js import model_dts
+from webdnn.descriptor.module_js import model_dts
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,7 +10,7 @@ import pytest
 from webdnn.errors import WebDNNError
 from webdnn.expr import dim
 from webdnn.graph import placeholder
-from webdnn.labels import labels_of, read_labels
+from webdnn.picture.labels import labels_of, read_labels
 
 
 def outputs(**shapes: tuple[Any, ...]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import pytest
 
 from tests.wasm_harness import run
 from webdnn.expr import OPS, apply, load, var
-from webdnn.kernel import Buffer, Loop, Program, Slot, Step, Store
+from webdnn.schedule.kernel import Buffer, Loop, Program, Slot, Step, Store
 
 # The bounds that prelude.h states.
 ULP = {

@@ -17,8 +17,8 @@ import pytest
 
 import webdnn
 from tests import models
-from webdnn.browser import Engine, Page, open_page
-from webdnn.check import THREADS, TOLERANCE, Target, compare, wire
+from webdnn.browser.check import THREADS, TOLERANCE, Target, compare, wire
+from webdnn.browser.engine import Engine, Page, open_page
 
 VARIANTS = ("plain", "relaxed", "plain-threads", "relaxed-threads")
 
@@ -43,7 +43,7 @@ def run(
     assert reply.value["backend"]["name"] == options["backend"]
     if "variant" in options:
         assert reply.value["backend"]["variant"] == options["variant"]
-    from webdnn.check import _arrays
+    from webdnn.browser.check import _arrays
 
     return [_arrays(r["outputs"], reply.arrays) for r in reply.value["runs"]]
 

@@ -19,7 +19,7 @@ from tests import keras_models, models
 from tests.keras_models import application, predict
 from tests.packages import Package, Pinned, fetch_file
 from webdnn import ops
-from webdnn.check import check
+from webdnn.browser.check import check
 from webdnn.frontend import keras as frontend
 
 keras = keras_models.keras

@@ -17,7 +17,7 @@ import pytest
 
 from tests import models
 from tests.packages import Package, Pinned, fetch_file
-from webdnn.check import check
+from webdnn.browser.check import check
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from fixtures import tiny_model
 
-from webdnn.browser import BrowserError, Engine, Page, PageError, find, open_page
-from webdnn.server import running
+from webdnn.browser.engine import BrowserError, Engine, Page, PageError, find, open_page
+from webdnn.browser.server import running
 
 ROOT = Path(__file__).resolve().parents[1]
 Mounts = dict[str, Path]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from fixtures import tiny_model
 
-from webdnn.module_js import PACKAGE, lean, model_dts, model_js, runner_files
+from webdnn.descriptor.module_js import PACKAGE, lean, model_dts, model_js, runner_files
 
 RUNNER = Path(__file__).resolve().parents[1] / "runner" / "src"
 

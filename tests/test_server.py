@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from webdnn import server
+from webdnn.browser import server
 from webdnn.errors import WebDNNError
 
 

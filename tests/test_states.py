@@ -19,12 +19,13 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
-from webdnn import descriptor, ops, passes
-from webdnn.browser import Page, open_page
+from webdnn import ops, passes
+from webdnn.browser.engine import Page, open_page
+from webdnn.descriptor import write as descriptor
 from webdnn.errors import DimensionError
 from webdnn.expr import dim
-from webdnn.fuse import fuse
 from webdnn.graph import Graph, constant, placeholder, verify
+from webdnn.schedule.lower import lower
 
 HERE = Path(__file__).parent
 UNITS, FEATURES, STEPS = 11, 5, 3
@@ -89,7 +90,7 @@ def expected(x: np.ndarray) -> list[dict[str, np.ndarray]]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     graph = model()
     verify(graph)
-    programs = {target: fuse(passes.run(graph, 0), target) for target in ("wasm", "webgpu")}
+    programs = {target: lower(passes.run(graph, 0), target) for target in ("wasm", "webgpu")}
     path: Path = tmp_path_factory.mktemp("states") / "model"
     descriptor.write(programs, path, "memory")
     return path
@@ -153,7 +154,7 @@ def test_a_state_has_one_size() -> None:
     x, s = (placeholder(name, (n, 4), "f32") for name in ("x", "s"))
     graph = Graph((x,), {"y": s}, {}, (n,), states={"s": (s, ops.add(s, x))})
     with pytest.raises(DimensionError, match=r"state 's' is f32\[n,4\].*fix n with --dim"):
-        fuse(passes.run(graph, 0), "wasm")
+        lower(passes.run(graph, 0), "wasm")
 
 
 def test_a_graph_prints_its_states() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.wasm_harness import interpret, program, run
 from webdnn import expr
 from webdnn.expr import acc, bounds, cast, const, dim, exp, load, logical_and, maximum, select, var
-from webdnn.kernel import Loop, Slot, Stage, Store
+from webdnn.schedule.kernel import Loop, Slot, Stage, Store
 
 SIZES = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 13, 16, 17, 33])
 F32_BINARY = ["add", "sub", "mul", "min", "max"]
@@ -330,7 +330,7 @@ def test_corner(corners, name):
 
 
 def test_softmax_stores_its_row_once():
-    from webdnn.codegen.wasm import print_kernel
+    from webdnn.codegen.wasm.module import print_kernel
 
     body = print_kernel(softmax(4, 64)).body
     assert "vexp(" not in body[body.rindex("for (; r0 + 4") :], "the last pass evaluates exp again"
@@ -354,7 +354,7 @@ def test_long_sums_keep_their_precision():
 
 
 def test_sizes_do_not_change_the_text():
-    from webdnn.codegen.wasm import print_kernel
+    from webdnn.codegen.wasm.module import print_kernel
 
     assert print_kernel(softmax(40, 640)).symbol == print_kernel(softmax(12, 77)).symbol
 
@@ -380,7 +380,7 @@ def test_symbolic_sizes():
 
 
 def test_a_readable_error_when_the_text_does_not_compile(tmp_path, monkeypatch):
-    from webdnn.codegen.zig import CompilerError, Source, build
+    from webdnn.codegen.wasm.zig import CompilerError, Source, build
 
     monkeypatch.setenv("WEBDNN_CACHE", str(tmp_path))
     with pytest.raises(CompilerError, match="kept at") as caught:

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from tests.wasm_harness import program, run
 from webdnn.expr import acc, const, dim, erf, load, maximum, minimum, var
-from webdnn.kernel import Instance, Loop, Slot, Store
+from webdnn.schedule.kernel import Instance, Loop, Slot, Store
 
 
 def _reads(*sizes: int) -> tuple[Slot, ...]:

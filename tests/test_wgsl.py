@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from tests.wgsl_machine import close, interpret, run
-from webdnn.browser import Page, open_page
-from webdnn.codegen.schedule import collapse, depthwise_loop
-from webdnn.codegen.wgsl import build, print_kernel
-from webdnn.codegen.wgsl_loops import Schedule, schedule
+from webdnn.browser.engine import Page, open_page
+from webdnn.codegen.loops import collapse, depthwise_loop
+from webdnn.codegen.webgpu.loops import Schedule, schedule
+from webdnn.codegen.webgpu.module import build, print_kernel
 from webdnn.errors import WebDNNError
 from webdnn.expr import (
     Dim,
@@ -34,7 +34,7 @@ from webdnn.expr import (
     tanh,
     var,
 )  # fmt: skip
-from webdnn.kernel import Buffer, Instance, Loop, Program, Slot, Stage, Step, Store
+from webdnn.schedule.kernel import Buffer, Instance, Loop, Program, Slot, Stage, Step, Store
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from tests.wgsl_machine import close, quick_engine, run, validate
-from webdnn.browser import Page, open_page
-from webdnn.codegen.wgsl import print_kernel
-from webdnn.codegen.wgsl_gemm import TILES, Tile, print_gemm
+from webdnn.browser.engine import Page, open_page
+from webdnn.codegen.webgpu.gemm import TILES, Tile, print_gemm
+from webdnn.codegen.webgpu.module import print_kernel
 from webdnn.expr import Dim, Expr, acc, dim, erf, evaluate, load, maximum, var
-from webdnn.kernel import Instance, Slot, Step, Store
+from webdnn.schedule.kernel import Instance, Slot, Step, Store
 
 
 @pytest.fixture(scope="module")

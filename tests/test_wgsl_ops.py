@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tests.wgsl_machine import NUMPY, close, run
-from webdnn.browser import Page, open_page
+from webdnn.browser.engine import Page, open_page
 from webdnn.expr import (
     OPS,
     apply,
@@ -23,7 +23,7 @@ from webdnn.expr import (
     var,
     walk,
 )
-from webdnn.kernel import Loop, Slot, Step, Store
+from webdnn.schedule.kernel import Loop, Slot, Step, Store
 
 N = 16384  # enough for the printer to choose vec4; N - 1 is scalar
 INF, NAN = float("inf"), float("nan")

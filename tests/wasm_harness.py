@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from webdnn.codegen.wasm import compile_program
+from webdnn.codegen.wasm.module import compile_program
 from webdnn.expr import OPS, Expr, cast_numpy, evaluate, walk
-from webdnn.kernel import Buffer, Kernel, Loop, Program, Step, is_row
+from webdnn.schedule.kernel import Buffer, Kernel, Loop, Program, Step, is_row
 
 GUARD = 64
 NUMPY = {"f32": np.float32, "i32": np.int32, "u32": np.uint32, "f16": np.float16}

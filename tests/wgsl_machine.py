@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from webdnn.browser import BrowserError, Engine, Page, find
-from webdnn.codegen.wgsl import print_kernel
-from webdnn.codegen.wgsl_dialect import Printed
+from webdnn.browser.engine import BrowserError, Engine, Page, find
+from webdnn.codegen.webgpu.dialect import Printed
+from webdnn.codegen.webgpu.module import print_kernel
 from webdnn.expr import OPS, Expr, cast_numpy, evaluate, walk
-from webdnn.kernel import Loop, Step, is_row
+from webdnn.schedule.kernel import Loop, Step, is_row
 
 NUMPY = {"f32": np.float32, "f16": np.float16, "i32": np.int32, "u32": np.uint32}
 

@@ -19,9 +19,9 @@ from typing import Any
 from tests import models
 from tests.cases import CASES
 from webdnn import passes
-from webdnn.dump import kernel_table, sources
 from webdnn.frontend import load
-from webdnn.fuse import fuse
+from webdnn.inspect.dump import kernel_table, sources
+from webdnn.schedule.lower import lower
 
 
 def graphs(paths: list[str]) -> Iterator[tuple[str, Any]]:
@@ -45,7 +45,7 @@ def save(folder: Path, paths: list[str]) -> None:
     for name, graph in graphs(paths):
         settled = passes.run(graph, 0)
         for target in ("wasm", "webgpu"):
-            program = fuse(settled, target)
+            program = lower(settled, target)
             texts = [kernel_table(program), *sources(program, target).values()]
             (folder / f"{name}.{target}.txt").write_text("\n\n".join(texts) + "\n")
 

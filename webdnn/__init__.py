@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .image import ImageInput
+from .picture.image import ImageInput
 
 __version__ = "0.1.0"
 
@@ -44,7 +44,7 @@ class Report:
 
     def __repr__(self) -> str:
         """What a prompt or a notebook shows: the signature and notes, not every kernel."""
-        from .tables import kind_text, shape_text
+        from .inspect.tables import kind_text, shape_text
 
         lines = [f"Report({str(self.output)!r})" if self.descriptor else "Report()"]
         for kind in ("inputs", "outputs") if self.descriptor else ():
@@ -68,8 +68,8 @@ def imported(
     from .errors import DimensionError
     from .frontend import load
     from .graph import lengths
-    from .image import compile_images, read_specs
-    from .labels import labels_of
+    from .picture.image import compile_images, read_specs
+    from .picture.labels import labels_of
 
     specs = read_specs(inputs)
     sizes: Dims = dict(dims or {})
@@ -128,12 +128,12 @@ def transpile(
     Raises WebDNNError (or a subclass) with one clear message for whatever is wrong with the model,
     the dimensions or the output folder; then nothing has been written.
     """
-    from .descriptor import write
-    from .dump import dump as dump_program
-    from .dump import kernel_table, sources
+    from .descriptor.write import write
     from .errors import WebDNNError
-    from .fuse import fuse
+    from .inspect.dump import dump as dump_program
+    from .inspect.dump import kernel_table, sources
     from .passes import run
+    from .schedule.lower import lower
 
     targets = (targets,) if isinstance(targets, str) else targets
     unknown = [t for t in targets if t not in TARGETS]
@@ -171,7 +171,7 @@ def transpile(
     programs = {}
     for k, target in enumerate(targets):
         tell("fuse", k, len(targets))
-        programs[target] = fuse(graph, target, keep_values)
+        programs[target] = lower(graph, target, keep_values)
         if folder is not None:
             dump_program(programs[target], target, folder)
         if debug >= 2:

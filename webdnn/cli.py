@@ -38,8 +38,7 @@ from rich.progress import (
 
 import webdnn
 from webdnn.errors import DimensionError, WebDNNError
-from webdnn.image import CHANNELS, named
-from webdnn.tables import (
+from webdnn.inspect.tables import (
     describe,
     out,
     print_notices,
@@ -48,6 +47,7 @@ from webdnn.tables import (
     show_inspection,
     show_timings,
 )
+from webdnn.picture.image import CHANNELS, named
 
 TARGETS = ("webgpu", "wasm")
 ENGINES = ("chromium", "firefox", "webkit")
@@ -418,7 +418,7 @@ def check_command(
     could not fail, because the reference is constant, counts as a failure. Exit status 1 says that
     something is wrong, 2 that it could not be checked.
     """
-    from webdnn.check import check
+    from webdnn.browser.check import check
 
     source = source_of(words, weights, dims)
     images, files = image_inputs(inputs)
@@ -472,7 +472,7 @@ def _named_file(option: str, text: str) -> tuple[str, Path]:
 @click.option("--no-isolation", is_flag=True, help="Leave out the headers that give pages threads.")
 def serve_command(folder: Path, port: int, no_isolation: bool) -> None:
     """Serve DIR to this machine's browsers, with the headers that threads need."""
-    from webdnn.server import serve
+    from webdnn.browser.server import serve
 
     def announce(url: str) -> None:
         threads = "without isolation: one thread" if no_isolation else "isolated: threads"
@@ -507,7 +507,7 @@ def bench_command(
     as_json: bool,
 ) -> None:
     """Time the descriptor in DIR in a browser: load, first run, warm runs."""
-    from webdnn.bench import bench
+    from webdnn.browser.bench import bench
 
     counts = [int(count) for count in threads.split(",") if count.isdigit() and int(count) > 0]
     if len(counts) != len(threads.split(",")):
@@ -551,7 +551,7 @@ def inspect_command(
     Operators, parameters, kernels with their floating-point operations, what was fused, memory and
     download size; at the largest sizes where dimensions are symbolic.
     """
-    from webdnn.inspect import inspect
+    from webdnn.inspect.summary import inspect
 
     source = source_of(words, weights, dims)
     with progress(f"Inspecting {source.model.name}", as_json) as tell:

@@ -29,7 +29,7 @@ from typing import Any
 
 from bench.entry import WRONG, Entry, descriptor, enter, errors, sizes
 from bench.peers import ort_mounts
-from webdnn.browser import open_page
+from webdnn.browser.engine import open_page
 
 ENGINES = {"ours": "WebDNN", "ort": "ONNX Runtime Web"}
 USUAL: Mapping[str, Mapping[str, int]] = {

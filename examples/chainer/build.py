@@ -26,7 +26,7 @@ import chainer.links as L
 from examples import showcase
 from examples.showcase import Array, Example, main, new_site, photos, transpile
 from webdnn.graph import Value, placeholder
-from webdnn.image import load_raster, parse, settle
+from webdnn.picture.image import load_raster, parse, settle
 
 LABELS = {
     "astronaut.png": "astronaut",

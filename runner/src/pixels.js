@@ -7,7 +7,7 @@
  * Only reading goes through a canvas. Resizing is done here, in whole numbers, because browsers
  * scale differently: a triangle filter as wide as a pixel of the result, columns before rows, 8
  * bits between, which is what Pillow's BILINEAR does. A result is the same in every browser and in
- * the transpiler's own reading (webdnn/image.py). What is transparent is laid on white, unless the
+ * the transpiler's own reading (webdnn/picture/image.py). What is transparent is laid on white, unless the
  * model takes the alpha channel.
  *
  * @typedef {import('./descriptor.js').ImageSpec} ImageSpec

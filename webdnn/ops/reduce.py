@@ -18,7 +18,7 @@ import numpy as np
 from ..errors import UnsupportedError
 from ..expr import Dim, lift
 from ..graph import FLOATS, Op, Shape, Value, as_dim, constant, type_text
-from ..kernel import MONOIDS
+from ..schedule.kernel import MONOIDS
 from .elementwise import (
     abs_,
     add,

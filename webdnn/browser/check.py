@@ -1,0 +1,544 @@
+"""Runs a model's descriptor in a real browser and compares every output with its framework's.
+
+>>> report = check(Path("style.onnx"), dims={"h": (64, 512), "w": (64, 512)})  # doctest: +SKIP
+>>> report.right
+True
+
+Each target, and each wasm variant, runs on the same inputs: given ones, or random ones from a seed.
+An output is right when its largest difference stays within a tolerance times the largest magnitude
+of the reference (`TOLERANCE`); integers and bools must be equal. A comparison that could not fail
+proves nothing, so it is reported as *empty* and counts as a failure: a reference that is nearly
+constant, or that hardly changes when the input does.
+
+The reference is the model's own framework (`webdnn.browser.reference`), or values that were recorded where
+it runs. Random floats lie in 0..1; a model that wants other inputs gets them with `inputs`, though
+an integer that indexes a table (token ids, say) is drawn from that table's range.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+import webdnn
+from webdnn.browser.engine import BrowserError, Engine, Page, PageError, open_page
+from webdnn.browser.inputs import default_sizes, random_inputs, signature_of, table_sizes
+from webdnn.browser.reference import Reference, recorded, reference
+from webdnn.errors import WebDNNError
+from webdnn.picture.image import ImageInput, Picture, load_raster
+
+Target = Literal["wasm", "webgpu"]
+Array = NDArray[Any]
+Progress = Callable[[str, int, int], None]
+
+TOLERANCE: Mapping[Target, float] = {"wasm": 1e-4, "webgpu": 1e-3}
+# At least, where the reference is of float16: it rounds every step to 11 bits, we compute in f32.
+HALF_TOLERANCE = 2e-3
+VARIANTS = ("plain", "relaxed", "plain-threads", "relaxed-threads")
+THREADS = 2
+
+# What each engine can run: WebKitGTK has neither relaxed SIMD, nor shared memory, nor WebGPU.
+ABLE: Mapping[Engine, tuple[tuple[Target, ...], tuple[str, ...]]] = {
+    "chromium": (("wasm", "webgpu"), VARIANTS),
+    "firefox": (("wasm", "webgpu"), VARIANTS),
+    "webkit": (("wasm",), ("plain",)),
+}
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of one run against the reference; errors are differences, `relative` is scaled by
+    the reference's largest magnitude."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    max_abs: float
+    relative: float
+    tolerance: float
+    verdict: Literal["right", "wrong", "empty"]
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One target (and wasm variant) at one choice of dimensions; `error` when it did not run."""
+
+    target: Target
+    variant: str | None
+    sizes: Mapping[str, int]
+    outputs: tuple[Output, ...] = ()
+    layers: tuple[Output, ...] = ()  # the model's inner values that are stored, in its order
+    fused: tuple[str, ...] = ()  # those that exist no more
+    ms: float = math.nan
+    error: str = ""
+
+    @property
+    def label(self) -> str:
+        """webdnn's name for it: webgpu, or wasm with its variant."""
+        return label(self.target, self.variant)
+
+    @property
+    def right(self) -> bool:
+        """True when it ran, every output is right and no layer is wrong.
+
+        A layer may be empty: inner values that are constant are nothing special.
+        """
+        return (
+            not self.error
+            and all(output.verdict == "right" for output in self.outputs)
+            and all(layer.verdict != "wrong" for layer in self.layers)
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class CheckReport:
+    """What `check` found; `notices` are the transpiler's."""
+
+    model: str
+    browser: Engine
+    runs: tuple[Run, ...]
+    notices: tuple[str, ...] = ()
+    reference: str = ""  # what the outputs were compared with
+
+    @property
+    def right(self) -> bool:
+        """True when everything that was asked for ran and is right."""
+        return bool(self.runs) and all(run.right for run in self.runs)
+
+    def __repr__(self) -> str:
+        """What a prompt, a notebook or a failed assertion shows: a line for each output."""
+        against = f" compared with {self.reference}" if self.reference else ""
+        verdict = "right" if self.right else "wrong"
+        lines = [f"CheckReport({self.model} in {self.browser}{against}: {verdict})"]
+        for run in self.runs:
+            place = " ".join([run.label, *(f"{name}={size}" for name, size in run.sizes.items())])
+            if run.error:
+                lines.append(f"{place}: {run.error}")
+            for output in (*run.outputs, *(x for x in run.layers if x.verdict == "wrong")):
+                relative = f"{output.relative:.1e}, allowed {output.tolerance:.0e}"
+                why = f": {output.why}" if output.why else ""
+                lines.append(f"{place}: {output.name}: {relative}: {output.verdict}{why}")
+        return "\n  ".join([*lines, *(f"note: {note}" for note in self.notices)])
+
+
+@dataclass
+class _Case:
+    """Inputs at one choice of dimensions, and what the reference makes of them."""
+
+    sizes: Mapping[str, int]
+    inputs: dict[str, Array]  # as the page gets them
+    expected: dict[str, Array]
+    other: dict[str, Array]  # of other inputs: does the output move? Empty if it is not known
+    layers: dict[str, Array] | None  # the model's inner values
+    rasters: frozenset[str] = frozenset()  # the inputs that are RGBA bytes [h, w, 4]
+
+
+def check(
+    model: Any,
+    *,
+    weights: Path | None = None,
+    example: Any = None,
+    images: Mapping[Any, str | ImageInput] | None = None,
+    targets: Sequence[Target] | None = None,
+    variants: Sequence[str] | None = None,
+    browser: Engine = "chromium",
+    dims: Mapping[str, int | tuple[int, int]] | None = None,
+    sizes: Sequence[Mapping[str, int]] | None = None,
+    inputs: Mapping[str, Path] | None = None,
+    expected: Mapping[str, Path] | None = None,
+    seed: int = 0,
+    layers: bool = False,
+    descriptor: Path | None = None,
+    save: Path | None = None,
+    timeout: float = 600,
+    progress: Progress | None = None,
+) -> CheckReport:
+    """Transpiles `model` (or takes `descriptor`, made from it) and compares it with its framework.
+
+    `model`, `weights`, `example` and `images` (inputs that take pictures) are those of `transpile`.
+    `targets` and `variants` default to all that `browser` can run. `dims` are as for `transpile`;
+    `sizes` lists at which values of the symbolic ones to run (default: their minimum, and the
+    middle of their range). `inputs` maps input names to .npy files; the others are random from
+    `seed`. Where an input takes pictures, the page gets one and the reference what `webdnn.picture`
+    reads in it. `expected` maps output names to .npy files, recorded for these `inputs`: they take
+    the framework's place. `layers` also compares every value of the model that is still stored
+    after a run, and lists those that were fused away. `save` receives inputs, expected and actual
+    outputs as .npy files. `timeout` is in seconds per run. Raises WebDNNError when there is nothing
+    to compare: no framework, no browser, a model that cannot be transpiled. A target that fails in
+    the browser is a Run with its `error`.
+    """
+    tell = progress or (lambda stage, done, total: None)
+    able_targets, able_variants = ABLE[browser]
+    for wanted in targets or ():
+        if wanted not in able_targets:
+            raise BrowserError(f"{browser} cannot run {wanted}: it runs {', '.join(able_targets)}")
+    for variant in variants or ():
+        if variant not in able_variants:
+            raise BrowserError(
+                f"{browser} cannot run the wasm variant {variant}: "
+                f"it runs {', '.join(able_variants)}"
+            )
+    targets = tuple(targets or able_targets)
+    variants = tuple(variants or able_variants)
+    with tempfile.TemporaryDirectory(prefix="webdnn-check-") as scratch:
+        folder = descriptor
+        notices: tuple[str, ...] = ()
+        if folder is None:
+            folder = Path(scratch) / "model"
+            report = webdnn.transpile(
+                model,
+                folder,
+                weights=weights,
+                example=example,
+                inputs=images,
+                targets=targets,
+                dims=dims or {},
+                keep_values=layers,
+                progress=progress,
+            )
+            notices = tuple(report.notices)
+            signature = signature_of(folder)
+        else:
+            signature = signature_of(folder)
+            ranges = {d["name"]: (d["min"], d["max"]) for d in signature["dims"]}
+            report = webdnn.imported(
+                model, weights=weights, example=example, inputs=images, dims=dims or ranges
+            )
+        pictures = report.pictures
+        _check_pictures(signature, pictures, folder)
+        names = [
+            [entry["name"] for entry in signature[k] if not entry.get("hidden")]
+            for k in ("inputs", "outputs")
+        ]
+        fed = _given(signature, inputs or {}, pictures)
+        if expected:
+            against = recorded(_recorded(expected, names, inputs or {}))
+        else:
+            against = reference(model, *names, weights=weights, example=example)
+        if layers and against.layers is None:
+            raise WebDNNError(f"--layers: {against.name} does not give inner values")
+        bounds = table_sizes(report.imported.graph)
+        cases = [
+            _case(against, layers, signature, pictures, bounds, chosen, fed, seed)
+            for chosen in (sizes or default_sizes(signature, fed))
+        ]
+        plan: list[tuple[Target, str | None]] = []
+        for target in targets:
+            plan += (
+                [(target, variant) for variant in variants]
+                if target == "wasm"
+                else [(target, None)]
+            )
+        runs: list[Run] = []
+        with open_page(
+            browser, mounts={"/descriptor/": folder}, webgpu="webgpu" in targets
+        ) as page:
+            for index, (target, wasm) in enumerate(plan):
+                tell(f"running {label(target, wasm)}", index, len(plan))
+                runs += _run(page, target, wasm, cases, save, timeout)
+            tell("done", len(plan), len(plan))
+    name = Path(model).name if isinstance(model, (str, Path)) else type(model).__name__
+    return CheckReport(name, browser, tuple(runs), notices, against.name)
+
+
+def _check_pictures(
+    signature: Mapping[str, Any], pictures: Mapping[str, Picture], folder: Path
+) -> None:
+    """Raises WebDNNError where the descriptor's pictures are not those that are specified."""
+    for entry in signature["inputs"]:
+        expected = pictures[entry["name"]].signature() if entry["name"] in pictures else None
+        if entry.get("image") != expected:
+            raise WebDNNError(
+                f"{folder}: input {entry['name']!r} was transpiled "
+                f"{'to take pictures' if entry.get('image') else 'without --input'}; "
+                "give the same --input NAME:SPECIFICATION as to transpile"
+            )
+
+
+def label(target: Target, variant: str | None) -> str:
+    """The name of a run: webgpu, or wasm with its variant."""
+    return target if variant is None else f"{target} {variant}"
+
+
+def compare(
+    name: str,
+    actual: Array,
+    expected: Array,
+    tolerance: float,
+    other: Array | None = None,
+) -> Output:
+    """One output against its reference; `other` is the reference for different inputs."""
+    if expected.dtype == np.float16:
+        tolerance = max(tolerance, HALF_TOLERANCE)
+
+    def verdict(
+        kind: Literal["right", "wrong", "empty"], why: str, max_abs: float, relative: float
+    ) -> Output:
+        shape = tuple(expected.shape)
+        return Output(name, shape, str(expected.dtype), max_abs, relative, tolerance, kind, why)
+
+    if actual.shape != expected.shape:
+        why = f"expected shape {list(expected.shape)}, found {list(actual.shape)}"
+        return verdict("wrong", why, math.inf, math.inf)
+    wanted, found = expected.astype(np.float64), actual.astype(np.float64)
+    if wanted.size == 0:
+        return verdict("right", "no elements at these sizes", 0.0, 0.0)
+    # NaN must meet NaN, and an infinity its own sign; all the rest is measured.
+    finite = np.isfinite(wanted)
+    special = np.array_equal(wanted[~finite], found[~finite], equal_nan=True)
+    if not special or not np.isfinite(found[finite]).all():
+        return verdict("wrong", "NaN or infinity in other places", math.inf, math.inf)
+    wanted, found = wanted[finite], found[finite]
+    largest = float(np.abs(wanted).max(initial=0))
+    max_abs = float(np.abs(found - wanted).max(initial=0))
+    relative = max_abs / largest if largest else (math.inf if max_abs else 0.0)
+    exact = expected.dtype.kind in "biu"
+    if (exact and max_abs) or relative > tolerance:
+        why = "integers must be equal" if exact else f"more than {tolerance:g} of {largest:.4g}"
+        return verdict("wrong", why, max_abs, relative)
+    margin = 10 * tolerance * largest
+    if wanted.size == 0:
+        return verdict("empty", "no finite element to compare", max_abs, relative)
+    if wanted.size > 1 and np.ptp(wanted) <= margin:
+        return verdict("empty", "the reference is nearly constant", max_abs, relative)
+    if other is not None and still(expected, other, tolerance):
+        return verdict("empty", "hardly changes with the input", max_abs, relative)
+    return verdict("right", "", max_abs, relative)
+
+
+def still(expected: Array, other: Array, tolerance: float) -> bool:
+    """True when different inputs change a reference by no more than ten times the tolerance."""
+    if expected.shape != other.shape or not expected.size:
+        return False
+    a, b = expected.astype(np.float64), other.astype(np.float64)
+    finite = np.isfinite(a)
+    moved = np.abs(b - a)[finite]
+    if not np.array_equal(finite, np.isfinite(b)) or not moved.size:
+        return False
+    return bool(moved.max() <= 10 * tolerance * np.abs(a[finite]).max())
+
+
+def wire(
+    inputs: Mapping[str, Array],
+    prefix: str,
+    arrays: dict[str, bytes],
+    rasters: Container[str] = (),
+) -> list[object]:
+    """Describes inputs for `pages/execute.js`; their bytes are added to `arrays` under `prefix`.
+
+    `rasters` are the inputs that are given as RGBA bytes [h, w, 4].
+    """
+    feeds: list[object] = []
+    for position, (name, array) in enumerate(inputs.items()):
+        # float16 crosses to the page as float32 (docs/descriptor.md).
+        sent = array.astype(np.float32) if array.dtype == np.float16 else array
+        key = f"{prefix}{position}"
+        arrays[key] = np.ascontiguousarray(sent).tobytes()
+        dtype = "raster" if name in rasters else str(array.dtype)
+        feeds.append({"name": name, "dtype": dtype, "shape": array.shape, "array": key})
+    return feeds
+
+
+def _run(
+    page: Page,
+    target: Target,
+    variant: str | None,
+    cases: Sequence[_Case],
+    save: Path | None,
+    timeout: float,
+) -> Iterator[Run]:
+    """Loads the descriptor once and runs every case on it."""
+    options: dict[str, object] = {"backend": target}
+    if variant is not None:
+        options |= {"variant": variant, "threads": THREADS if variant.endswith("threads") else 1}
+    arrays: dict[str, bytes] = {}
+    feeds = [
+        {"inputs": wire(case.inputs, f"in/{index}/", arrays, case.rasters)}
+        for index, case in enumerate(cases)
+    ]
+    argument = {
+        "descriptor": "/descriptor/",
+        "options": options,
+        "runs": feeds,
+        "layers": any(case.layers is not None for case in cases),
+    }
+    try:
+        reply = page.call("/__page__/execute.js", argument, arrays, timeout=timeout)
+    except PageError as error:
+        yield Run(target, variant, {}, error=str(error))
+        return
+    backend = reply.value["backend"]
+    if (backend["name"], backend.get("variant")) != (target, variant) and target == "wasm":
+        ran = label(backend["name"], backend.get("variant"))
+        yield Run(target, variant, {}, error=f"asked for {label(target, variant)}, ran {ran}")
+        return
+    for case, result in zip(cases, reply.value["runs"], strict=True):
+        actual = _arrays(result["outputs"], reply.arrays)
+        stored = _arrays(result["layers"], reply.arrays)
+        if save is not None:
+            _save(save, target, variant, case, actual | stored)
+        tolerance = TOLERANCE[target]
+        # An output that moves at one choice of sizes need not move at another (one token attends
+        # only to itself): it is empty when it moves at none.
+        moving = {
+            name
+            for other in cases
+            for name, expected in other.expected.items()
+            if not other.other or not still(expected, other.other[name], tolerance)
+        }
+        outputs = tuple(
+            compare(
+                name,
+                actual[name],
+                expected,
+                tolerance,
+                None if name in moving else case.other[name],
+            )
+            if name in actual
+            else _missing(name, expected, tolerance)
+            for name, expected in case.expected.items()
+        )
+        inner = case.layers or {}
+        layers = tuple(
+            # A float16 or int64 value is stored in 32 bits: its numbers are compared, not its type.
+            compare(name, stored[name], expected, tolerance)
+            for name, expected in inner.items()
+            if name in stored
+        )
+        fused = tuple(name for name in inner if name not in stored)
+        yield Run(target, variant, case.sizes, outputs, layers, fused, result["ms"])
+
+
+def _missing(name: str, expected: Array, tolerance: float) -> Output:
+    shape, dtype = tuple(expected.shape), str(expected.dtype)
+    why = "missing from the result"
+    return Output(name, shape, dtype, math.inf, math.inf, tolerance, "wrong", why)
+
+
+def _arrays(described: Sequence[Mapping[str, Any]], data: Mapping[str, bytes]) -> dict[str, Array]:
+    """What `pages/execute.js` wrote, by tensor name."""
+    return {
+        entry["name"]: np.frombuffer(data[entry["array"]], _ELEMENTS[entry["type"]]).reshape(
+            entry["shape"]
+        )
+        for entry in described
+    }
+
+
+_ELEMENTS: Mapping[str, str] = {
+    "Float16Array": "f2",
+    "Float32Array": "f4",
+    "Float64Array": "f8",
+    "Int8Array": "i1",
+    "Uint8Array": "u1",
+    "Uint8ClampedArray": "u1",
+    "Int16Array": "i2",
+    "Uint16Array": "u2",
+    "Int32Array": "i4",
+    "Uint32Array": "u4",
+    "BigInt64Array": "i8",
+    "BigUint64Array": "u8",
+}
+
+
+def _given(
+    signature: Mapping[str, Any], files: Mapping[str, Path], pictures: Mapping[str, Picture]
+) -> dict[str, Array]:
+    """The inputs that the user gives; those that take pictures as RGBA bytes [h, w, 4]."""
+    names = [entry["name"] for entry in signature["inputs"]]
+    for name in files:
+        if name not in names:
+            raise WebDNNError(f"--input {name}: the model's inputs are {', '.join(names)}")
+    return {k: load_raster(v) if k in pictures else _load(v) for k, v in files.items()}
+
+
+def _recorded(
+    expected: Mapping[str, Path], names: Sequence[Sequence[str]], inputs: Mapping[str, Path]
+) -> dict[str, Array]:
+    """Outputs from files. Raises WebDNNError if it is not known what they belong to."""
+    wanted, known = names
+    for name in expected:
+        if name not in known:
+            raise WebDNNError(f"--expected {name}: the model's outputs are {', '.join(known)}")
+    missing = [name for name in wanted if name not in inputs]
+    if missing:
+        raise WebDNNError(
+            "--expected: the outputs belong to certain inputs; give them too: "
+            + " ".join(f"--input {name}=FILE.npy" for name in missing)
+        )
+    return {name: _load(file) for name, file in expected.items()}
+
+
+def _case(
+    against: Reference,
+    layers: bool,
+    signature: Mapping[str, Any],
+    pictures: Mapping[str, Picture],
+    bounds: Mapping[str, int],
+    sizes: Mapping[str, int],
+    given: Mapping[str, Array],
+    seed: int,
+) -> _Case:
+    random = random_inputs(signature, sizes, bounds, seed)
+    other = random_inputs(signature, sizes, bounds, seed + 1, other=True)
+    inputs = dict(random)
+    for name, picture in pictures.items():
+        if picture.fixed and name not in given:
+            # Of another size than the model's: the runner's resizing is compared, too.
+            inputs[name] = picture.example(seed)
+    for name, array in given.items():
+        wanted = random[name]
+        if name not in pictures and (array.dtype, array.shape) != (wanted.dtype, wanted.shape):
+            raise WebDNNError(
+                f"--input {name}: expected {wanted.dtype}{list(wanted.shape)}, "
+                f"found {array.dtype}{list(array.shape)}"
+            )
+        inputs[name] = array
+    rasters = frozenset(name for name in pictures if inputs[name].ndim == 3)
+    seen = {k: pictures[k].read(v) if k in pictures else v for k, v in inputs.items()}
+    others = {k: pictures[k].read(v) if k in pictures else v for k, v in other.items()}
+    expected = against.run(seen)
+    moved = {} if against.name == "recorded values" else against.run(others)
+    inner = None
+    if layers and against.layers is not None:
+        values = against.layers(seen)
+        inner = {k: v for k, v in values.items() if k not in expected and _is_tensor(v)}
+    return _Case(sizes, inputs, expected, moved, inner, rasters)
+
+
+def _is_tensor(value: object) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
+
+
+def _load(file: Path) -> Array:
+    try:
+        return cast(Array, np.load(file, allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise WebDNNError(f"{file}: expected an .npy file: {error}") from error
+
+
+def _save(
+    folder: Path, target: Target, variant: str | None, case: _Case, actual: Mapping[str, Array]
+) -> None:
+    """folder/[h=64,w=64/]{input,expected,wasm-plain,…}/NAME.npy"""
+    place = folder / ",".join(f"{k}={v}" for k, v in case.sizes.items())
+    for kind, arrays in (
+        ("input", case.inputs),
+        ("expected", case.expected),
+        (label(target, variant).replace(" ", "-"), actual),
+    ):
+        (place / kind).mkdir(parents=True, exist_ok=True)
+        for name, array in arrays.items():
+            np.save(place / kind / f"{_file_name(name)}.npy", array)
+
+
+def _file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name).strip(".") or "_"

@@ -1,0 +1,204 @@
+"""What a descriptor is fed when nobody says: sizes of its open dimensions, and random inputs.
+
+>>> signature = signature_of(Path("build"))  # doctest: +SKIP
+>>> random_inputs(signature, default_sizes(signature)[0], {}, seed=0)  # doctest: +SKIP
+{"image": array(...)}
+
+Floats lie in 0..1, integers that index a table within it (`table_sizes` reads that off the imported
+graph, whatever format it came from), other integers are 0 or 1, as in a mask.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from webdnn.errors import DimensionError, WebDNNError
+from webdnn.graph import Graph, Value, evaluate
+from webdnn.picture.image import random_words
+
+Array = NDArray[Any]
+
+
+def signature_of(descriptor: Path) -> dict[str, Any]:
+    """A descriptor's model.json; raises WebDNNError when the folder holds none."""
+    file = descriptor / "model.json"
+    try:
+        return cast("dict[str, Any]", json.loads(file.read_text()))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise WebDNNError(
+            f"{descriptor}: no model.json here; expected the folder that webdnn transpile wrote"
+        ) from error
+    except ValueError as error:
+        raise WebDNNError(f"{file}: not a graph descriptor: {error}") from error
+
+
+def default_sizes(
+    signature: Mapping[str, Any], given: Mapping[str, Array] | None = None
+) -> list[dict[str, int]]:
+    """Where to run symbolic dimensions when nobody says: where the given inputs are, else at their
+    minimum and at an odd middle."""
+    ranges = {dim["name"]: (dim["min"], dim["max"]) for dim in signature["dims"]}
+    if not ranges:
+        return [{}]
+    fixed = {
+        size: array.shape[axis]
+        for entry in signature["inputs"]
+        if (array := (given or {}).get(entry["name"])) is not None
+        and "image" not in entry
+        and array.ndim == len(entry["shape"])
+        for axis, size in enumerate(entry["shape"])
+        if isinstance(size, str)
+    }
+    # An odd middle: sizes that are no multiple of a tile are where kernels go wrong.
+    middle = {name: low + (high - low) // 2 | 1 for name, (low, high) in ranges.items()}
+    choices = [
+        {name: low for name, (low, _) in ranges.items()},
+        {name: min(size, ranges[name][1]) for name, size in middle.items()},
+    ]
+    chosen = [choice | fixed for choice in choices]
+    return chosen if chosen[0] != chosen[1] else chosen[:1]
+
+
+def random_inputs(
+    signature: Mapping[str, Any],
+    sizes: Mapping[str, int],
+    bounds: Mapping[str, int],
+    seed: int,
+    other: bool = False,
+) -> dict[str, Array]:
+    """Inputs for a descriptor's signature at given sizes of its symbolic dimensions.
+
+    `bounds` limits integer inputs, by name. `other` draws floats from another distribution, so that
+    even an average over all of them differs. Raises DimensionError for a size that is missing or
+    out of range.
+    """
+    for dim in signature["dims"]:
+        size = sizes.get(dim["name"])
+        if size is None or not dim["min"] <= size <= dim["max"]:
+            raise DimensionError(
+                f"size of dimension {dim['name']}: expected {dim['min']}..{dim['max']}, "
+                f"found {'none' if size is None else size}"
+            )
+    return {
+        entry["name"]: _random_input(
+            entry,
+            np.random.default_rng([seed, position]),
+            tuple(_evaluate(size, sizes) for size in entry["shape"]),
+            bounds.get(entry["name"]),
+            other,
+        )
+        for position, entry in enumerate(signature["inputs"])
+    }
+
+
+def _evaluate(size: Any, sizes: Mapping[str, int]) -> int:
+    """A descriptor's Int (docs/descriptor.md) at given dimensions."""
+    match size:
+        case int():
+            return size
+        case str():
+            return sizes[size]
+        case ["select", condition, a, b]:
+            return _evaluate(a if _evaluate(condition, sizes) else b, sizes)
+        case [op, a, b]:
+            x, y = _evaluate(a, sizes), _evaluate(b, sizes)
+            return _INT_OPS[op](x, y)
+    raise WebDNNError(f"model.json: expected a size, found {size!r}")
+
+
+_INT_OPS: Mapping[str, Callable[[int, int], int]] = {
+    "+": lambda x, y: x + y,
+    "-": lambda x, y: x - y,
+    "*": lambda x, y: x * y,
+    "//": lambda x, y: x // y,
+    "%": lambda x, y: x % y,
+    "min": min,
+    "max": max,
+    "<": lambda x, y: x < y,
+    "<=": lambda x, y: x <= y,
+    "==": lambda x, y: x == y,
+    "!=": lambda x, y: x != y,
+    "&&": lambda x, y: bool(x) and bool(y),
+    "||": lambda x, y: bool(x) or bool(y),
+}
+
+
+def _random_input(
+    entry: Mapping[str, Any],
+    rng: np.random.Generator,
+    shape: tuple[int, ...],
+    bound: int | None,
+    other: bool,
+) -> Array:
+    if "image" in entry:
+        return random_words(rng, shape, entry["image"]["channels"], other)
+    return _random(rng, entry["dtype"], shape, bound, other)
+
+
+def _random(
+    rng: np.random.Generator, dtype: str, shape: tuple[int, ...], bound: int | None, other: bool
+) -> Array:
+    if dtype.startswith("float"):
+        values = rng.random(shape, np.float32)
+        return (values**3 if other else values).astype(dtype)
+    if dtype == "bool":
+        return rng.random(shape) < 0.5
+    limits = np.iinfo(dtype)
+    if bound is not None:
+        return rng.integers(0, bound, shape).astype(dtype)
+    if limits.bits == 8:
+        return rng.integers(limits.min, limits.max + 1, shape).astype(dtype)
+    # An integer of unknown meaning, most often a mask: 0 or 1, the first one set.
+    values = rng.integers(0, 2, shape).astype(dtype)
+    values.reshape(-1)[:1] = 1
+    return values
+
+
+# What an index passes through between a graph's input and the table that it indexes; `where` and
+# `add` are how a negative one is counted from the end.
+_CARRIERS = {
+    "cast", "expand", "reshape", "transpose", "slice", "concat", "where", "add", "max", "min",
+}  # fmt: skip
+
+
+def table_sizes(graph: Graph) -> dict[str, int]:
+    """For each integer input that indexes a table (an embedding, or a one-hot code), how many rows
+    the smallest of its tables has."""
+    found: dict[str, int] = {}
+    for v in graph.values():
+        rows: Any = 0
+        index: Value | None = None
+        match v.op, v.inputs:
+            case "gather", (table, index):
+                rows = table.shape[v.attrs["axis"]]
+            case "equal", (a, b):
+                index, codes = (b, a) if a.constant or a.op == "iota" else (a, b)
+                if codes.op == "iota":
+                    rows = codes.shape[codes.attrs["axis"]]
+                elif codes.constant and codes.size != 1 and codes.dtype.startswith(("i", "u")):
+                    rows = int(evaluate(codes).max()) + 1
+        if index is None or not isinstance(rows, int) or rows < 2 or index.constant:
+            continue
+        for name in _origins(index):
+            found[name] = min(found.get(name, rows), rows)
+    return found
+
+
+def _origins(index: Value) -> set[str]:
+    """The integer inputs whose elements arrive in a value as they are."""
+    names, seen, rest = set(), {index}, [index]
+    while rest:
+        v = rest.pop()
+        if v.op == "input" and v.dtype.startswith(("i", "u")):
+            names.add(v.attrs["name"])
+        elif v.op in _CARRIERS:
+            new = [i for i in v.inputs if i not in seen]
+            seen.update(new)
+            rest += new
+    return names

@@ -1,0 +1,1 @@
+"""The WebAssembly target: C with vector types, compiled by clang."""

@@ -1,0 +1,403 @@
+"""Matrix products and convolutions as WGSL: the functions that the gemm templates call; tiles.
+
+A convolution is a matrix product whose rows are pixels and whose k runs over (ky, kx, c). Four
+neighbouring k of a row are one vec4 where they are one in memory. The table TILES says how a
+product can be cut up, and how long that takes: `templates/gemm_tile.wgsl` shares tiles in workgroup
+memory, `gemm_register.wgsl` splits k over a workgroup, for few outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ...errors import WebDNNError
+from ...expr import (
+    Dim,
+    Expr,
+    cost,
+    free,
+    lift,
+    logical_and,
+    make,
+    minimum,
+    multiple_of,
+    select,
+    substitute,
+    var,
+    walk,
+)
+from ...schedule.kernel import (
+    Instance,
+    Loop,
+    Stage,
+    Store,
+)
+from ..loops import collapse, padded, product, rejoin
+from ..template import render
+from .dialect import (
+    LANE,
+    MAX_GROUPS,
+    Printed,
+    Wgsl,
+    ceil_div,
+    counter,
+    digits,
+    number,
+    opaque,
+    plus,
+    quotient,
+    template,
+    times,
+    upper,
+    vec_aligned,
+    vector,
+)
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One way to print a sum of products; the fields are the holes of its template."""
+
+    template: str
+    BM: int  # rows of a workgroup
+    BN: int  # columns of a workgroup
+    TM: int  # rows of an invocation
+    BK: int = 0  # gemm_tile: the depth of a tile
+    PARTS: int = 1  # gemm_register: invocations that share out k
+    rate: float = 0  # TFLOP/s when there is work for the whole device, and
+    step: float = 0  # ns for one k of one invocation: both fitted to measurements on one H100
+
+    @property
+    def threads(self) -> int:
+        return self.BM // self.TM * (self.BN // 8) * self.PARTS
+
+    def __str__(self) -> str:
+        k = f"x{self.BK}" if self.BK else f"k{self.PARTS}" if self.PARTS > 1 else ""
+        return f"{self.BM}x{self.BN}{k}_{self.TM}x8"
+
+
+TILES = (
+    Tile("gemm_tile", 128, 64, 8, BK=16, rate=30.9, step=78),
+    Tile("gemm_tile", 64, 64, 8, BK=16, rate=32.6, step=73),
+    Tile("gemm_tile", 64, 32, 4, BK=16, rate=24.8, step=47),
+    Tile("gemm_tile", 32, 64, 4, BK=32, rate=27.7, step=42),
+    Tile("gemm_tile", 32, 32, 4, BK=32, rate=27.7, step=42),
+    Tile("gemm_register", 32, 64, 4, rate=21.1, step=174),
+    Tile("gemm_register", 256, 8, 4, rate=15.0, step=174),
+    Tile("gemm_register", 32, 32, 8, PARTS=4, rate=20.0, step=136),
+    Tile("gemm_register", 16, 32, 8, PARTS=8, rate=16.1, step=128),
+    Tile("gemm_register", 16, 16, 4, PARTS=16, rate=13.0, step=100),
+    Tile("gemm_register", 8, 16, 4, PARTS=32, rate=8.0, step=45),
+    Tile("gemm_register", 4, 8, 4, PARTS=64, rate=3.0, step=10),
+    Tile("gemm_register", 2, 8, 2, PARTS=128, rate=1.8, step=10),
+    Tile("gemm_register", 1, 8, 1, PARTS=128, rate=1.1, step=10),
+)
+
+SMALLER = 2  # devices are assumed this many times slower than the one measured
+
+
+def tile_time(tile: Tile, m: int, n: int, k: int, batch: int) -> float:
+    """Microseconds that a tile takes: the padded work, and the serial steps of one invocation."""
+    work = -(-m // tile.BM) * tile.BM * -(-n // tile.BN) * tile.BN * k * batch
+    return 2 * work / (tile.rate * 1e6) * SMALLER + k / tile.PARTS * tile.step / 1e3
+
+
+def print_gemm(kernel: Instance, tile: Tile | None = None) -> Printed:
+    """A `matmul` or `conv` instance, by the best tile of TILES unless one is given."""
+    kernel = pointwise_as_matmul(kernel)
+    v = kernel.vars
+    conv = kernel.template == "conv"
+    outer = ("g",) if conv else tuple(b for b in ("b0", "b1") if b in v)
+    spatial = tuple(v[name] for name in ("b", "y", "x") if name in v) if conv else (v["m"],)
+    deep = tuple(v[name] for name in ("ky", "kx", "c") if name in v) if conv else (v["k"],)
+    M, K = (product([s.args[1] for s in axes]) for axes in (spatial, deep))
+    N = v["n"].args[1]
+    Z = product([v[name].args[1] for name in outer if name in v])
+    if tile is None:
+        legal = [t for t in TILES if -(-upper(M) // t.BM) <= MAX_GROUPS] or TILES
+        tile = min(legal, key=lambda t: tile_time(t, upper(M), upper(N), upper(K), upper(Z)))
+    return GemmPrinter(kernel, tile, outer, spatial, deep).print(M, N, K, Z)
+
+
+def coordinate(kernel: Instance, name: str) -> Expr:
+    """The variable `name` of an instance, which may only occur in its holes."""
+    if name in kernel.vars:
+        return kernel.vars[name]
+    for hole in kernel.holes.values():
+        for v in free(hole):
+            if v.args[0] == name:
+                return v
+    raise WebDNNError(f"kernel {kernel.name}: template {kernel.template} has no variable {name}")
+
+
+def merged(axes: Sequence[Expr], stores: tuple[Store, ...], others: Sequence[Expr]) -> Loop:
+    """The axes of stores, and of other expressions, merged where all walk them as one."""
+    return collapse(Loop("", tuple(axes), (), (Stage("sum", tuple(others)),), stores, ()))
+
+
+def pointwise_as_matmul(kernel: Instance) -> Instance:
+    """A 1x1 convolution whose pixels lie in a row, as a matmul; any other kernel as it is."""
+    v, attrs = kernel.vars, kernel.attrs
+    if kernel.template != "conv" or attrs["groups"] != 1 or tuple(attrs["stride"]) != (1, 1):
+        return kernel
+    if tuple(attrs["pad"]) != (0, 0) or any(
+        number(v[n].args[1]) != 1 for n in ("ky", "kx") if n in v
+    ):
+        return kernel
+    axes = [v[n] for n in ("b", "y", "x") if n in v]
+    unit = {v["g"]: 0} if "g" in v else {}
+    a = substitute(
+        kernel.holes["a"],
+        {coordinate(kernel, "iy"): v["y"], coordinate(kernel, "ix"): v["x"], **unit},
+    )
+    stores = tuple(
+        Store(s.slot, substitute(s.index, unit), substitute(s.value, unit)) for s in kernel.stores
+    )
+    loop = merged(axes, stores, [a])
+    if len(loop.axes) != 1:
+        return kernel
+    return replace(
+        kernel,
+        template="matmul",
+        vars={"m": loop.axes[0], "n": v["n"], "k": v["c"]},
+        holes={**kernel.holes, "a": loop.stages[0].exprs[0]},
+        attrs={"b_base": substitute(lift(attrs["b_base"]), unit), "b_batched": False},
+        stores=loop.stores,
+    )
+
+
+class GemmPrinter:
+    """Prints the functions that the gemm templates call, and the template around them."""
+
+    def __init__(
+        self,
+        kernel: Instance,
+        tile: Tile,
+        outer: Sequence[str],
+        spatial: Sequence[Expr],
+        deep: Sequence[Expr],
+    ) -> None:
+        self.kernel, self.tile, self.deep = kernel, tile, deep
+        self.outer = [kernel.vars[name] for name in outer if name in kernel.vars]
+        self.K = product([s.args[1] for s in deep])
+        N = kernel.vars["n"].args[1]
+        self.nq = var("nq", ceil_div(N, 4))
+        self.tail = not multiple_of(lift(N), 4)
+        inner = deep[-1].args[1]
+        self.quads = multiple_of(lift(inner), 4)  # no group of four k straddles a pixel
+        self.spatial = list(spatial)
+        stores = tuple(Store(s.slot, rejoin(s.index), rejoin(s.value)) for s in kernel.stores)
+        loop = merged(spatial, stores, [])
+        self.rows = list(loop.axes)
+        self.writes = [
+            Store(
+                s.slot,
+                *(
+                    substitute(e, {kernel.vars["n"]: self.nq * 4 + LANE})
+                    for e in (s.index, s.value)
+                ),
+            )
+            for s in loop.stores
+        ]
+        # How many k are loaded at once: one if four do not lie together, unless a tile shares them.
+        self.kv = 4
+        if tile.template == "gemm_register":
+            together = (vec_aligned(e.args[1]) for e in walk(self.hole_a(4)) if e.op == "load")
+            self.kv = 4 if self.quads and all(together) else 1
+        self.a = self.hole_a(self.kv)
+        b = kernel.holes["b"]
+        if b.op != "load":
+            raise WebDNNError(
+                f"kernel {kernel.name}: B must be a plain load of packed panels, found {b}"
+            )
+        self.b_slot = b.args[0]
+        accesses = [
+            (e.args[0], e.args[1])
+            for e in walk(self.a, *(e for s in self.writes for e in (s.index, s.value)))
+            if e.op == "load"
+        ]
+        accesses += [(s.slot, s.index) for s in self.writes] + [(self.b_slot, self.nq * 4 + LANE)]
+        self.d = Wgsl(kernel.name, kernel.slots, accesses)
+        if self.tail:
+            self.d.vec -= {s.slot for s in self.writes}
+        if self.b_slot not in self.d.vec:
+            raise WebDNNError(
+                f"kernel {kernel.name}: B must be panels of 8 columns, "
+                f"found {kernel.slots[self.b_slot].size} elements"
+            )
+
+    def hole_a(self, kv: int) -> Expr:
+        """An element of A (four, over LANE, if kv is 4): zero in the padding and beyond K."""
+        kernel, v = self.kernel, self.kernel.vars
+        at = opaque("k")
+        if kernel.template == "matmul":
+            k = self.deep[0]
+            if kv == 1:
+                a = substitute(kernel.holes["a"], {})
+            elif self.quads:
+                a = substitute(
+                    kernel.holes["a"], {k: var("kq", number(lift(self.K) // 4)) * 4 + LANE}
+                )
+            else:
+                a = substitute(kernel.holes["a"], {k: var("kb", self.K) + LANE})
+            inside = lift(True)
+        else:
+            C, KX = v["c"].args[1], v["kx"].args[1] if "kx" in v else 1
+            dy, dx = kernel.attrs["dilation"]
+            oy, ox, c = opaque("oy"), opaque("ox"), v["c"]
+            table: dict[Expr, Any] = {}
+            if kv == 4 and self.quads:
+                table[c] = var("cq", number(lift(C) // 4)) * 4 + LANE
+            elif kv == 4:
+                k = var("kb", self.K) + LANE
+                oy, ox = k // product([KX, C]) * dy, k // C % KX * dx
+                table[c] = k % C
+            iy, ix = coordinate(kernel, "iy"), coordinate(kernel, "ix")
+            table[iy], y_inside = padded(iy.args[1], opaque("y0") + oy)
+            table[ix], x_inside = padded(ix.args[1], opaque("x0") + ox)
+            a = substitute(kernel.holes["a"], table)
+            inside = logical_and(y_inside, x_inside)
+        if kv == 4 and not multiple_of(lift(self.K), self.tile.BK or 4):
+            inside = logical_and(inside, (at if self.quads else at + LANE) < lift(self.K))
+        return select(inside, a, 0.0)
+
+    def text(self, e: Dim) -> str:
+        """A size as text."""
+        return self.d.text(e)
+
+    def print(self, M: Dim, N: Dim, K: Dim, Z: Dim) -> Printed:
+        tile, d, kernel = self.tile, self.d, self.kernel
+        grid = (ceil_div(N, tile.BN), ceil_div(M, tile.BM), number(Z))
+        if any(upper(g) > MAX_GROUPS for g in grid):
+            raise WebDNNError(
+                f"kernel {kernel.name}: a grid of {grid} workgroups, "
+                f"WebGPU allows {MAX_GROUPS} per axis"
+            )
+        private, batch, outer = self.batch()
+        functions = "\n".join(
+            [
+                *private,
+                self.row_of(),
+                self.k_of(),
+                self.load_a(outer),
+                self.load_b(),
+                self.finish(outer),
+            ]
+        )
+        holes = {f: getattr(tile, f) for f in ("BM", "BN", "TM", "BK", "PARTS", "threads")}
+        holes |= {"WM": tile.BM // tile.TM, "WN": tile.BN // 8, "KV": self.kv, "batch": batch}
+        holes["HALVES"] = 1 if upper(N) <= 4 else 2
+        holes |= {"M": self.text(M), "K": self.text(K)}
+        holes |= {"panels": self.text(ceil_div(N, 8)), "quads": self.text(ceil_div(N, 4))}
+        main = render(template(tile.template), holes)
+        flops = times(M, N, Z, plus(times(2, K), sum(cost(s.value) for s in self.writes)))
+        return d.printed(f"{kernel.name}__{tile}", main, functions, grid, flops)
+
+    def batch(self) -> tuple[list[str], str, dict[Expr, str]]:
+        """Private variables for the batch axes and the base of B, and the lines that set them."""
+        d, names = self.d, {v: f"z{k}" for k, v in enumerate(self.outer)}
+        private = [f"var<private> {name}: i32;" for name in (*names.values(), "base_b")]
+        z = counter("z")
+        scope, lines = {z: "i32(wg.z)"}, []
+        for v, e in digits(z, self.outer).items():
+            lines += [*d.block([e], scope), f"{names[v]} = {scope[e]};"]
+        base = lift(self.kernel.attrs["b_base"]) // 4
+        scope = dict(names)
+        lines += [*d.block([base], scope), f"base_b = {scope[base]};"]
+        return private, "\n".join(lines), names
+
+    # The functions of the templates' contract.
+
+    def function(self, head: str, roots: list[Expr], names: dict[Expr, str], form: str) -> str:
+        """A function that ends in `form`, with the texts of `roots` in it."""
+        names = dict(names)
+        lines = self.d.block(roots, names)
+        lines.append(form.format(*(names[r] for r in roots)))
+        return "\n".join([head + " {", *("  " + line for line in lines), "}"])
+
+    def row_of(self) -> str:
+        """What load_a needs of a row: (image, top of the window, left of it, row number)."""
+        head = "fn row_of(m: i32) -> vec4<i32>"
+        if self.kernel.template == "matmul":
+            return head + " { return vec4<i32>(0, 0, 0, m); }"
+        m = counter("m")
+        v, attrs = self.kernel.vars, self.kernel.attrs
+        (sy, sx), (top, left) = attrs["stride"], attrs["pad"]
+        pixel = digits(m, self.spatial)
+        b, y, x = (pixel.get(v[n], lift(0)) if n in v else lift(0) for n in ("b", "y", "x"))
+        roots = [b, y * sy - top, x * sx - left]
+        return self.function(head, roots, {m: "m"}, "return vec4<i32>({0}, {1}, {2}, m);")
+
+    def k_of(self) -> str:
+        """What load_a needs of k: (offset in y, in x, channel or group of four, k itself)."""
+        head = "fn k_of(k: i32) -> vec4<i32>"
+        v, k = self.kernel.vars, counter("k")
+        if self.kernel.template == "matmul" or (self.kv == 4 and not self.quads):
+            last = lift(self.K) - (4 if self.quads and self.kv == 4 else 1)
+            root = minimum(k, last)
+            if self.quads and self.kv == 4:
+                root = root // 4
+            return self.function(head, [root], {k: "k"}, "return vec4<i32>(0, 0, {0}, k);")
+        C, KX = v["c"].args[1], v["kx"].args[1] if "kx" in v else 1
+        dy, dx = self.kernel.attrs["dilation"]
+        pixel = quotient("floordiv", k, C)
+        oy = quotient("floordiv", pixel, KX) * dy
+        ox = quotient("mod", pixel, KX) * dx
+        c = quotient("mod", k, C)
+        if self.kv == 4:
+            c = make("floordiv", (c, lift(4)), "i32")
+        return self.function(head, [oy, ox, c], {k: "k"}, "return vec4<i32>({0}, {1}, {2}, k);")
+
+    def load_a(self, outer: Mapping[Expr, str]) -> str:
+        """One element of A, or four along k."""
+        v = self.kernel.vars
+        names = dict(outer)
+        names[opaque("k")] = "at.w"
+        if self.kernel.template == "matmul":
+            names[v["m"]] = "row.w"
+        else:
+            names |= {
+                opaque("y0"): "row.y",
+                opaque("x0"): "row.z",
+                opaque("oy"): "at.x",
+                opaque("ox"): "at.y",
+            }
+            if "b" in v:
+                names[v["b"]] = "row.x"
+        a = self.d.lower(self.a)
+        for leaf in free(a):
+            if leaf.args[0] in ("kq", "kb", "cq") or leaf is self.deep[-1]:
+                names[leaf] = "at.z"
+        T = vector("f32", self.kv == 4)
+        head = f"fn load_a(row: vec4<i32>, at: vec4<i32>) -> {T}"
+        splat = self.kv == 4 and not self.d.wide(a)
+        return self.function(head, [a], names, f"return {T + '({0})' if splat else '{0}'};")
+
+    def load_b(self) -> str:
+        """Four columns of one row of a panel of B."""
+        index = f"base_b + (panel * {self.text(self.K)} + k) * 2 + half"
+        element = self.d.element(self.b_slot, index)
+        return f"fn load_b(panel: i32, k: i32, half: i32) -> vec4<f32> {{ return {element}; }}"
+
+    def finish(self, outer: Mapping[Expr, str]) -> str:
+        """The stores of four finished sums."""
+        d = self.d
+        d.wide_acc = True
+        d._width.clear()
+        m = counter("m")
+        names = {**outer, self.nq: "nq", make("acc", (0, 0), "f32"): "sum", m: "m"}
+        lines: list[str] = []
+        for k, (leaf, e) in enumerate(digits(m, self.rows).items()):
+            lines += d.block([e], names)
+            if e is m:
+                names[leaf] = "m"
+                continue
+            lines.append(f"let i{k} = {names[e]};")
+            names[leaf] = f"i{k}"
+        mask = f"nq * 4 + $ < {self.text(self.kernel.vars['n'].args[1])}" if self.tail else None
+        lines += d.stores(self.writes, names, mask)
+        return "\n".join(
+            ["fn finish(m: i32, nq: i32, sum: vec4<f32>) {", *("  " + x for x in lines), "}"]
+        )

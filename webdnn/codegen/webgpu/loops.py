@@ -1,0 +1,388 @@
+"""Loops as WGSL: elementwise kernels, reductions, and what follows a reduction along its row.
+
+There is one schedule, `Schedule(lanes, threads, wide)`: a workgroup computes `lanes` outputs with
+`threads` invocations each. (64, 1) is elementwise or a short reduction; (1, 256) a row in workgroup
+memory; (8, 32) reduces over pixels with channels side by side. Prefix sums are serial.
+
+A row's reduction is a tree: a barrier for each halving of the workgroup. Devices with subgroups get
+a text that needs one barrier. It supposes nothing of a subgroup's size, nor of which invocations
+are in it; argmax and argmin stay trees.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ...expr import (
+    Dim,
+    Expr,
+    coefficient,
+    cost,
+    lift,
+    make,
+    multiple_of,
+    var,
+)
+from ...schedule.kernel import (
+    Loop,
+    Store,
+    is_row,
+    loads,
+)
+from ..loops import collapse, indices, product, rewrite
+from .dialect import (
+    LANE,
+    TYPE,
+    Printed,
+    Wgsl,
+    ceil_div,
+    counter,
+    digits,
+    linear_grid,
+    number,
+    plus,
+    times,
+    upper,
+    vector,
+)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A workgroup has `threads` invocations for each of `lanes` outputs (of fours, if `wide`)."""
+
+    lanes: int
+    threads: int
+    wide: bool
+    rows: bool = False  # neighbouring invocations differ in the reduction, not in the output
+
+    def __str__(self) -> str:
+        threads = f"x{self.threads}" if self.threads > 1 else ""
+        return f"{self.lanes}{threads}{'v' if self.wide else ''}"
+
+
+def schedule(loop: Loop) -> Schedule:
+    """The schedule of a collapsed loop, by its largest size and by what is contiguous."""
+    outputs = upper(product([v.args[1] for v in loop.axes]))
+    length = upper(product([v.args[1] for v in loop.reduce])) if loop.reduce else 1
+    last = loop.axes[-1] if loop.axes else None
+    wide = (
+        last is not None
+        and multiple_of(lift(last.args[1]), 4)
+        and all(coefficient(s.index, last) == 1 for s in loop.stores)
+        and outputs >= 16384
+    )
+    serial = Schedule(64, 1, wide)
+    if length <= 32 or any(s.monoid == "scan_sum" for s in loop.stages):
+        return serial
+    threads = 32
+    if _along_reduce(loop):
+        while threads < 256 and threads * 8 < length:
+            threads *= 2
+        return Schedule(max(1, 64 // threads), threads, False, True)
+    if outputs >= 32768 and length <= 1024:
+        return serial
+    lanes = 32  # side by side in memory; fewer, for more workgroups, down to a 32-byte sector
+    while lanes > 8 and outputs < lanes * 256:
+        lanes //= 2
+    while threads * 2 > length:
+        threads //= 2
+    return Schedule(lanes, min(threads, 256 // lanes), False)
+
+
+def _along_reduce(loop: Loop) -> bool:
+    """Whether the innermost reduction axis, rather than the last parallel one, is contiguous."""
+    if not loop.axes:
+        return True
+    inner, outer = loop.reduce[-1], loop.axes[-1]
+    score = 0
+    for index in indices(loop):
+        score += (coefficient(index, inner) == 1) - (coefficient(index, outer) == 1)
+    return score >= 0
+
+
+IDENTITY = {
+    "sum": 0, "prod": 1, "any": False, "all": True, "scan_sum": 0,
+    "max": -math.inf, "min": math.inf, "argmax": -math.inf, "argmax_last": -math.inf,
+    "argmin": math.inf, "argmin_last": math.inf,
+}  # fmt: skip
+
+SUBGROUP = {"sum": "Add", "prod": "Mul", "max": "Max", "min": "Min", "any": "Any", "all": "All"}
+
+
+class LoopPrinter:
+    """Prints one collapsed loop by one schedule, with subgroups where it may and can use them."""
+
+    def __init__(self, loop: Loop, plan: Schedule, subgroups: bool = False) -> None:
+        self.plan, self.subgroups = plan, subgroups
+        sizes = [v.args[1] for v in loop.axes]
+        leaves = list(loop.axes)
+        if plan.wide:
+            last = loop.axes[-1]
+            leaves[-1] = var(f"{last.args[0]}4", number(lift(last.args[1]) // 4))
+            sizes[-1] = leaves[-1].args[1]
+            loop = rewrite(loop, {last: leaves[-1] * 4 + LANE})
+        self.loop, self.leaves, self.sizes = loop, leaves, sizes
+        accesses = [(e.args[0], e.args[1]) for e in loads(loop)] + [
+            (s.slot, s.index) for s in loop.stores
+        ]
+        self.d = Wgsl(loop.name, loop.slots, accesses)
+        self.d.wide_acc = plan.wide
+        self.names: dict[Expr, str] = {}
+        self.lines: list[str] = []
+        self.shared: dict[str, str] = {}  # workgroup arrays: name -> element type
+        self.indent = 1
+
+    def put(self, *lines: str) -> None:
+        """Appends lines, indented by their braces."""
+        for line in lines:
+            if line.startswith("}"):
+                self.indent -= 1
+            self.lines.append("  " * self.indent + line)
+            if line.endswith("{"):
+                self.indent += 1
+
+    def print(self) -> Printed:
+        """The kernel's text: coordinates, stages, stores."""
+        loop, plan, d = self.loop, self.plan, self.d
+        outputs = number(product(self.sizes))
+        group = plan.lanes * plan.threads
+        grid, width = linear_grid(ceil_div(outputs, plan.lanes))
+        index = "wg.x" if width is None else f"(wg.y * u32({self.text(width)}) + wg.x)"
+        if plan.threads == 1:
+            self.put(f"let id = i32({index} * {group}u + local);")
+            self.put(f"if (id >= {self.text(outputs)}) {{ return; }}")
+        else:
+            fast, slow = ("thread", "lane") if plan.rows else ("lane", "thread")
+            count = plan.threads if plan.rows else plan.lanes
+            self.put(f"let {fast} = i32(local % {count}u);")
+            self.put(f"let {slow} = i32(local / {count}u);")
+            self.put(f"let slot = thread * {plan.lanes} + lane;")
+            self.put(f"let wanted = i32({index}) * {plan.lanes} + lane;")
+            self.put(f"let live = wanted < {self.text(outputs)};")
+            self.put("let id = select(0, wanted, live);")
+        if self.subgroups:
+            self.put("let mates = i32(subgroupAdd(1u));")
+            self.put("let rank = i32(subgroupExclusiveAdd(1u));")
+        self.split("id", self.leaves, self.names, "i")
+        for k, stage in enumerate(loop.stages):
+            if stage.monoid != "scan_sum" or not self.rows():
+                self.stage(k)
+        self.finish()
+        arrays = (f"var<workgroup> {n}: array<{t}, {group}>;" for n, t in self.shared.items())
+        main = [
+            *arrays,
+            f"@compute @workgroup_size({group})",
+            "fn main(@builtin(workgroup_id) wg: vec3<u32>,",
+            "        @builtin(local_invocation_index) local: u32) {",
+            *self.lines,
+            "}",
+        ]
+        each = sum(cost(e) + 1 for s in loop.stages for e in s.exprs)
+        return d.printed(f"{loop.name}__{plan}", "\n".join(main), "", grid, self.flops(each))
+
+    def flops(self, each: int) -> Any:
+        """Rough floating-point operations of one launch."""
+        length = times(*(v.args[1] for v in self.loop.reduce))
+        rows = sum(cost(s.value) for s in self.loop.stores if is_row(s, self.loop))
+        once = sum(cost(s.value) for s in self.loop.stores if not is_row(s, self.loop))
+        return times(
+            *self.sizes, 4 if self.plan.wide else 1, plus(times(length, each + rows), once)
+        )
+
+    def text(self, e: Dim) -> str:
+        """A size as text: a literal or a parameter."""
+        e = lift(e)
+        names = dict(self.names)
+        self.d.block([e], names)
+        return names[e]
+
+    def rows(self) -> list[Store]:
+        """The stores that run over the reduce axes."""
+        return [s for s in self.loop.stores if is_row(s, self.loop)]
+
+    def split(self, flat: str, leaves: Sequence[Expr], names: dict[Expr, str], letter: str) -> None:
+        """Names the coordinates that the number `flat` stands for, by position: kernels whose axes
+        only have other names are one."""
+        if len(leaves) == 1:
+            names[leaves[0]] = flat
+            return
+        source = counter(flat)
+        scope = {source: flat}
+        for k, (leaf, e) in enumerate(digits(source, leaves).items()):
+            self.d.block([e], scope)
+            names[leaf] = f"{letter}{k}"
+            self.put(f"let {names[leaf]} = {scope[e]};")
+
+    def open_loops(self, names: dict[Expr, str]) -> int:
+        """Opens the loops over the reduce axes; returns how many braces to close."""
+        reduce = self.loop.reduce
+        if self.plan.threads == 1:
+            for k, v in enumerate(reduce):
+                name = f"r{k}"
+                self.put(f"for (var {name} = 0; {name} < {self.text(v.args[1])}; {name}++) {{")
+                names[v] = name
+            return len(reduce)
+        total = product([v.args[1] for v in reduce])
+        self.put(f"for (var r = thread; r < {self.text(total)}; r += {self.plan.threads}) {{")
+        self.split("r", reduce, names, "r")
+        return 1
+
+    def stage(self, k: int) -> None:
+        """A reduction: each invocation's share, then those of the workgroup."""
+        stage, plan = self.loop.stages[k], self.plan
+        dtypes = [TYPE[e.dtype] for e in stage.exprs]
+        accs = [f"a{k}_{j}" for j in range(len(dtypes))]
+        wide = plan.wide
+        for acc, T, e in zip(accs, dtypes, self.identity(stage.monoid, dtypes), strict=True):
+            self.put(f"var {acc} = {vector(T, wide)}({e});")
+        names = dict(self.names)
+        braces = self.open_loops(names)
+        exprs = [self.d.lower(e) for e in stage.exprs]
+        self.put(*self.d.block(exprs, names))
+        values = [self.d.splat(names[e], e, wide) for e in exprs]
+        self.put(*self.combine(stage.monoid, dtypes, accs, values))
+        for _ in range(braces):
+            self.put("}")
+        results = accs
+        if plan.threads > 1:
+            results = [f"r{k}_{j}" for j in range(len(dtypes))]
+            if self.subgroups and stage.monoid in SUBGROUP:
+                self.by_subgroups(k, stage.monoid, dtypes[0])
+            else:
+                self.by_tree(k, stage.monoid, dtypes)
+            if k + 1 < len(self.loop.stages):
+                self.put("workgroupBarrier();")
+        for j, (result, value) in enumerate(zip(results, stage.exprs, strict=True)):
+            self.names[make("acc", (k, j), value.dtype)] = result
+
+    def by_tree(self, k: int, monoid: str, dtypes: Sequence[str]) -> None:
+        """r<k> of the workgroup's a<k>: half of the invocations take over the other half's."""
+        plan, parts = self.plan, self.parts(dtypes)
+        self.put(*(f"{p}[slot] = a{k}_{j};" for j, p in enumerate(parts)))
+        self.put("workgroupBarrier();")
+        self.put(f"for (var half = {plan.threads // 2}; half > 0; half >>= 1u) {{")
+        self.put("if (thread < half) {")
+        mine = [f"{p}[slot]" for p in parts]
+        other = [f"{p}[slot + half * {plan.lanes}]" for p in parts]
+        self.put(*self.combine(monoid, dtypes, mine, other))
+        self.put("}", "workgroupBarrier();", "}")
+        self.put(*(f"let r{k}_{j} = {p}[lane];" for j, p in enumerate(parts)))
+
+    def by_subgroups(self, k: int, monoid: str, T: str) -> None:
+        """r<k> of the workgroup's a<k>: the first of each subgroup leaves its result in workgroup
+        memory and all others the identity, as nobody knows which subgroups there are; then every
+        subgroup combines all of them. Floats are compared as integers, for the sake of NaN."""
+        share, result = f"a{k}_0", "{}"
+        if T == "f32" and monoid in ("max", "min"):
+            nan = "2147483647" if monoid == "max" else "(-2147483648)"
+            T, share, result = "i32", f"order({share}, {nan})", "unorder({})"
+        [part], combine = self.parts([T]), f"subgroup{SUBGROUP[monoid]}"
+        self.put(
+            f"let s{k} = {combine}({share});",
+            f"{part}[thread] = select({self.identity(monoid, [T])[0]}, s{k}, rank == 0);",
+            "workgroupBarrier();",
+            f"var t{k} = {part}[rank];",
+            f"for (var i = rank + mates; i < {self.plan.threads}; i += mates) {{",
+            *self.combine(monoid, [T], [f"t{k}"], [f"{part}[i]"]),
+            "}",
+            f"let r{k}_0 = {result.format(f'{combine}(t{k})')};",
+        )
+
+    def parts(self, dtypes: Sequence[str]) -> list[str]:
+        """Workgroup arrays for one accumulator each; every stage uses the same ones."""
+        out: list[str] = []
+        for T in dtypes:
+            name = f"part_{T}_{sum(o.startswith(f'part_{T}_') for o in out)}"
+            self.shared[name] = T
+            out.append(name)
+        return out
+
+    def identity(self, monoid: str, dtypes: Sequence[str]) -> list[str]:
+        """What the accumulators start with."""
+        value, T = IDENTITY[monoid], dtypes[0]
+        if isinstance(value, float) and math.isinf(value) and T != "f32":
+            info = np.iinfo(np.int32 if T == "i32" else np.uint32)
+            value = int(info.min if value < 0 else info.max)
+        out = [self.d.const(lift(float(value) if T == "f32" else value, T))]
+        if len(dtypes) == 2:
+            out.append("-1" if monoid.endswith("_last") else "2147483647")
+        return out
+
+    def combine(
+        self, monoid: str, dtypes: Sequence[str], a: Sequence[str], b: Sequence[str]
+    ) -> list[str]:
+        """Lines that combine b into a."""
+        v = "4" if self.plan.wide else ""
+        if monoid in ("max", "min"):
+            f = f"{monoid}_{v}" if dtypes[0] == "f32" else monoid
+            return [f"{a[0]} = {f}({a[0]}, {b[0]});"]
+        if len(dtypes) == 1:
+            sign = {"sum": "+", "scan_sum": "+", "prod": "*", "any": "|", "all": "&"}[monoid]
+            return [f"{a[0]} = {a[0]} {sign} {b[0]};"]
+        kind = monoid.removeprefix("arg")
+        if dtypes[0] == "f32":
+            wins = f"wins_{kind}{v}({b[0]}, {b[1]}, {a[0]}, {a[1]})"
+        else:
+            sign, tie = (">" if "max" in kind else "<"), (">" if kind.endswith("last") else "<")
+            wins = f"({b[0]} {sign} {a[0]}) | (({b[0]} == {a[0]}) & ({b[1]} {tie} {a[1]}))"
+        return [
+            "{",
+            f"let wins = {wins};",
+            f"{a[0]} = select({a[0]}, {b[0]}, wins);",
+            f"{a[1]} = select({a[1]}, {b[1]}, wins);",
+            "}",
+        ]
+
+    def finish(self) -> None:
+        """The stores: once per output, then those of the row."""
+        d, plan, loop = self.d, self.plan, self.loop
+        rows = self.rows()
+        once = [s for s in loop.stores if s not in rows]
+        if once:
+            if plan.threads > 1:
+                self.put("if (live && thread == 0) {")
+                self.put(*d.stores(once, self.names))
+                self.put("}")
+            else:
+                self.put(
+                    *(["{"] if rows else []), *d.stores(once, self.names), *(["}"] if rows else [])
+                )
+        if not rows:
+            return
+        if plan.threads > 1:
+            self.put("if (live) {")
+        scans = [(k, s) for k, s in enumerate(loop.stages) if s.monoid == "scan_sum"]
+        for k, s in scans:
+            T = TYPE[s.exprs[0].dtype]
+            self.put(f"var a{k}_0 = {vector(T, plan.wide)}(0);")
+        names = dict(self.names)
+        braces = self.open_loops(names)
+        for k, s in scans:
+            e = d.lower(s.exprs[0])
+            self.put(*d.block([e], names))
+            self.put(f"a{k}_0 += {d.splat(names[e], e, plan.wide)};")
+            names[make("acc", (k, 0), s.exprs[0].dtype)] = f"a{k}_0"
+        self.put(*d.stores(rows, names))
+        for _ in range(braces):
+            self.put("}")
+        if plan.threads > 1:
+            self.put("}")
+
+
+def print_loop(loop: Loop) -> Printed:
+    """A Loop by its schedule, with texts for devices with subgroups where these save barriers."""
+    loop = collapse(loop)
+    plan = schedule(loop)
+    printed = LoopPrinter(loop, plan).print()
+    if plan.threads == 1 or plan.lanes > 1 or all(s.monoid not in SUBGROUP for s in loop.stages):
+        return printed
+    fast = LoopPrinter(loop, plan, subgroups=True).print()
+    texts = {"subgroups": fast.code, **{f"{k}+subgroups": v for k, v in fast.variants.items()}}
+    texts = {features: f"enable subgroups;\n{code}" for features, code in texts.items()}
+    return replace(printed, variants={**printed.variants, **texts})

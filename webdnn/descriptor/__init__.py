@@ -1,0 +1,1 @@
+"""The graph descriptor: the folder that a page loads."""

@@ -1,0 +1,411 @@
+"""Writes the graph descriptor (docs/descriptor.md): weights, kernels, and what a page imports.
+
+Everything is written into a temporary folder beside the output and moved into place at the end, so
+a failed or interrupted transpile leaves nothing behind and an older descriptor untouched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..codegen.integers import to_json
+from ..codegen.wasm import module as wasm
+from ..codegen.webgpu import module as wgsl
+from ..errors import UnsupportedError, WebDNNError
+from ..graph import DTYPES, Value, lengths
+from ..inspect.report import report_html
+from ..schedule.kernel import Program, Tensor
+from ..schedule.lower import weight_array
+from ..schedule.plan import ALIGN, align, chunks, nbytes, plan_arena, plan_slots
+from .module_js import PACKAGE, model_dts, model_js, runner_files
+
+FORMAT = 1
+SHARD = 4 * 2**20
+MEMORY = 2**32 - 2**26  # of a wasm memory, less stacks and scratch
+CHUNK = 128 * 2**20  # the default limit of a storage buffer binding
+ALWAYS = ("model.json", "model.js", "model.d.ts", "package.json", "report.html")
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass
+class Weights:
+    """The blob: where each constant lies in it, by Value."""
+
+    offset: dict[Value, int]
+    size: dict[Value, int]
+    blob: bytearray
+
+
+def gather_weights(programs: Iterable[Program], progress: Progress) -> Weights:
+    """Evaluates each constant that a program reads, in order of first use; equal ones share.
+
+    Raises UnsupportedError for integers that do not fit into 32 bits.
+    """
+    order: dict[Value, None] = {}
+    for program in programs:
+        for step in (*program.prepare, *program.steps):
+            for b in step.buffers:
+                if b in program.weights:
+                    order.setdefault(program.weights[b])
+    out = Weights({}, {}, bytearray())
+    seen: dict[tuple[str, bytes], int] = {}
+    for k, v in enumerate(order):
+        raw = weight_array(v).tobytes() or bytes(4)
+        raw += bytes(-len(raw) % 4)  # an odd number of halves
+        key = (v.dtype, hashlib.sha256(raw).digest())
+        if key not in seen:
+            seen[key] = len(out.blob)
+            out.blob += raw
+            out.blob += bytes(align(len(out.blob), ALIGN) - len(out.blob))
+        out.offset[v], out.size[v] = seen[key], len(raw)
+        progress("weights", k + 1, len(order))
+    return out
+
+
+class Folder:
+    """The folder being written, and the list of its files."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.files: dict[str, dict[str, Any]] = {}
+
+    def write(self, stem: str, suffix: str, data: bytes) -> str:
+        """A file whose name carries the hash of its content; returns the name."""
+        digest = hashlib.sha256(data).hexdigest()
+        name = f"{stem}.{digest[:10]}{suffix}"
+        (self.path / name).write_bytes(data)
+        self.files[name] = {"bytes": len(data), "sha256": digest}
+        return name
+
+
+def runner_source() -> Path:
+    """The folder of the descriptor runner's modules: in the wheel, or beside the package.
+
+    Raises WebDNNError where neither has them.
+    """
+    packaged = Path(str(files("webdnn"))) / "runner"
+    checkout = Path(__file__).resolve().parents[2] / "runner" / "src"
+    for folder in (packaged, checkout):
+        if (folder / "index.js").is_file():
+            return folder
+    raise WebDNNError(
+        f"the descriptor runner is missing: neither {packaged} nor {checkout} has index.js; "
+        "reinstall webdnn"
+    )
+
+
+def write_runner(folder: Folder) -> str:
+    """Copies the runner into a folder named by its content; returns that name."""
+    source = runner_source()
+    modules = runner_files(source)
+    digest = hashlib.sha256(
+        b"".join(name.encode() + data for name, data in modules.items())
+    ).hexdigest()
+    name = f"runner.{digest[:10]}"
+    (folder.path / name).mkdir()
+    for module, data in modules.items():
+        (folder.path / name / module).write_bytes(data)
+    return name
+
+
+def _signature(
+    tensors: Iterable[Tensor], extras: Mapping[str, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The tensors as model.json lists them; `extras` are further fields by tensor name."""
+    return [
+        {
+            "name": t.name,
+            "dtype": DTYPES[t.dtype],
+            "shape": [to_json(d) for d in t.shape],
+            **extras.get(t.name, {}),
+        }
+        for t in tensors
+    ]
+
+
+def _counted(program: Program) -> dict[str, dict[str, Any]]:
+    """What model.json says besides of outputs whose length a run finds, and of what counts them."""
+    largest = {t.name: t.shape for t in program.outputs}
+    return {
+        name: {
+            "shape": [to_json(d) for d in shape],
+            "largest": [to_json(d) for d in largest[name]],
+        }
+        for name, shape in program.counts.items()
+    } | {name: {"hidden": True} for name in lengths(program.counts, program.dims)}
+
+
+def _stored(program: Program, where: Callable[[int], tuple[str, int]]) -> dict[str, Any]:
+    out = {}
+    for name, s in program.stored.items():
+        key, value = where(s["buffer"])
+        out[name] = {
+            key: value,
+            "dtype": s["dtype"],
+            "shape": [to_json(d) for d in s["shape"]],
+            "strides": [to_json(d) for d in s["strides"]],
+            "start": to_json(s["start"]),
+        }
+    return out
+
+
+def wasm_target(
+    program: Program, weights: Weights, folder: Folder, keep: bool, progress: Progress
+) -> dict[str, Any]:
+    """Compiles the wasm variants; the entry of model.json."""
+    offsets = {b: weights.offset[v] for b, v in program.weights.items()}
+    arena = plan_arena(program, offsets, len(weights.blob), keep)
+    if arena.size > MEMORY:
+        raise UnsupportedError(
+            f"on wasm the model needs {arena.size / 2**30:.1f} GiB of memory at its largest sizes; "
+            "4 GiB can be addressed. Choose smaller sizes with --dim, or --target webgpu"
+        )
+    modules = wasm.compile_program(
+        program, arena.address, lambda done, total: progress("wasm", done, total)
+    )
+    variants = [
+        {
+            "name": name,
+            "file": folder.write(name, ".wasm", modules[name]),
+            "relaxed": name.startswith("relaxed"),
+            "threads": name.endswith("threads"),
+        }
+        for name in ("relaxed-threads", "relaxed", "plain-threads", "plain")
+    ]
+
+    def io(tensors: Any) -> list[dict[str, Any]]:
+        return [
+            {
+                "offset": arena.address[t.buffer],
+                "dtype": program.buffers[t.buffer].dtype,
+                "elements": to_json(program.buffers[t.buffer].size),
+            }
+            for t in tensors
+        ]
+
+    entry = {
+        "variants": variants,
+        "memory": {"weights": 0, "bytes": arena.size},
+        "inputs": io(program.inputs),
+        "outputs": io(program.outputs),
+        "steps": [{"name": s.kernel.name, "origin": s.kernel.origin} for s in program.steps],
+    }
+    if program.states:
+        entry["states"] = [
+            {"offset": arena.address[t.buffer], "bytes": nbytes(program.buffers[t.buffer])}
+            for t in program.states
+        ]
+    if keep:
+        entry["stored"] = _stored(program, lambda b: ("offset", arena.address[b]))
+        entry["fused"] = program.fused_away
+    return entry
+
+
+def webgpu_target(program: Program, weights: Weights, folder: Folder, keep: bool) -> dict[str, Any]:
+    """Prints the WebGPU program; the entry of model.json."""
+    slots = plan_slots(program, keep)
+    ranges = {(weights.offset[v], weights.size[v]) for v in program.weights.values()}
+    parts = chunks(ranges, CHUNK)
+    bindings: dict[int, dict[str, Any]] = {b: {"b": s} for b, s in slots.of.items()}
+    for b, v in program.weights.items():
+        offset, size = weights.offset[v], weights.size[v]
+        k = max(i for i, (start, _) in enumerate(parts) if start <= offset)
+        bindings[b] = {"w": k, "offset": offset - parts[k][0], "bytes": size}
+    sizes = {
+        s: to_json(program.buffers[b].size * 4)
+        for b, s in slots.of.items()
+        if program.buffers[b].kind != "temp"
+    }
+    document = wgsl.build(program, bindings)
+    document |= {
+        "buffers": [
+            {"bytes": sizes.get(s, n), "max": align(n, 16)} for s, n in enumerate(slots.sizes)
+        ],
+        "weights": [{"offset": offset, "bytes": align(size, 16)} for offset, size in parts],
+        "inputs": [
+            {"buffer": slots.of[t.buffer], "dtype": program.buffers[t.buffer].dtype}
+            for t in program.inputs
+        ],
+        "outputs": [
+            {"buffer": slots.of[t.buffer], "dtype": program.buffers[t.buffer].dtype}
+            for t in program.outputs
+        ],
+    }
+    if program.states:
+        document["states"] = [{"buffer": slots.of[t.buffer]} for t in program.states]
+    if keep:
+        document["stored"] = _stored(program, lambda b: ("buffer", slots.of[b]))
+        document["fused"] = program.fused_away
+    name = folder.write("webgpu", ".json", json.dumps(document, separators=(",", ":")).encode())
+    largest = max([*slots.sizes, *(size for _, size in ranges), 4])
+    limits = {
+        "maxStorageBufferBindingSize": largest,
+        "maxBufferSize": max([largest, *(size for _, size in parts)]),
+        "maxStorageBuffersPerShaderStage": max((len(s.buffers) for s in program.steps), default=1),
+    }
+    return {"file": name, "features": [], "limits": limits}
+
+
+def write(
+    programs: Mapping[str, Program],
+    output: Path,
+    name: str,
+    *,
+    images: Mapping[str, Mapping[str, Any]] | None = None,
+    labels: Mapping[str, Sequence[str]] | None = None,
+    keep: bool = False,
+    progress: Progress = lambda stage, done, total: None,
+) -> dict[str, Any]:
+    """Writes the descriptor of `programs` (by target) to `output`, atomically.
+
+    `images` says how pictures become inputs, `labels` what the classes of outputs are called, each
+    by the tensor's name.
+
+    Returns the content of model.json. Raises WebDNNError where `output` cannot be written, holds
+    files that are not a descriptor's, or a kernel cannot be compiled; then `output` is as it was.
+    """
+    first = next(iter(programs.values()))
+    with replacing(output) as path:
+        folder = Folder(path)
+        weights = gather_weights(programs.values(), progress)
+        blob = bytes(weights.blob)
+        shards = [
+            folder.write(f"weights-{k}", ".bin", blob[at : at + SHARD])
+            for k, at in enumerate(range(0, len(blob), SHARD))
+        ]
+        targets: dict[str, Any] = {}
+        for target, program in programs.items():
+            if target == "webgpu":
+                progress("webgpu", 0, 1)
+                targets[target] = webgpu_target(program, weights, folder, keep)
+                progress("webgpu", 1, 1)
+            else:
+                targets[target] = wasm_target(program, weights, folder, keep, progress)
+        document: dict[str, Any] = {
+            "format": FORMAT,
+            "generator": f"webdnn {__version__}",
+            "name": name,
+            "dims": [{"name": d.args[0], "min": d.args[1], "max": d.args[2]} for d in first.dims],
+            "inputs": _signature(
+                first.inputs, {name: {"image": image} for name, image in (images or {}).items()}
+            ),
+            "outputs": _signature(
+                first.outputs,
+                {name: {"labels": [*names]} for name, names in (labels or {}).items()}
+                | _counted(first),
+            ),
+            **({"states": _signature(first.states, {})} if first.states else {}),
+            "runner": write_runner(folder),
+            "files": folder.files,
+            "weights": {"bytes": len(blob), "shards": shards},
+            "targets": targets,
+        }
+        (path / "model.json").write_text(json.dumps(document, indent=1))
+        (path / "model.js").write_text(model_js(document))
+        (path / "model.d.ts").write_text(model_dts(document))
+        (path / "package.json").write_text(PACKAGE)
+        (path / "report.html").write_text(report_html(document, programs))
+    return document
+
+
+@contextmanager
+def replacing(output: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `output` when the block succeeds, and else vanishes.
+
+    Raises WebDNNError where `output` cannot be written or holds what is not a descriptor's.
+    """
+    output = Path(output).resolve()  # a link stays, and where it leads is written
+    parent = output.parent
+    try:
+        _refuse_foreign(output)
+    except OSError as error:
+        raise WebDNNError(
+            f"cannot write to {output}: {error.strerror}; choose another folder with -o"
+        ) from error
+    if Path.cwd().is_relative_to(output):
+        raise WebDNNError(
+            f"{output} is the current folder, which cannot be replaced as a whole; "
+            "choose a folder in it with -o, or run from outside"
+        )
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        _tidy(output)
+        path = Path(tempfile.mkdtemp(prefix=f".{output.name}.new.", dir=parent))
+    except OSError as error:
+        why = error.strerror
+        if isinstance(error, FileExistsError | NotADirectoryError):
+            why = "it is a file, or lies in one"
+        raise WebDNNError(
+            f"cannot write to {parent}: {why}; choose another folder with -o"
+        ) from error
+    old: Path | None = None
+    try:
+        path.chmod(0o755)
+        yield path
+        if output.exists():
+            old = Path(tempfile.mkdtemp(prefix=f".{output.name}.old.", dir=parent))
+            output.rename(old / "descriptor")
+        path.rename(output)
+    except OSError as error:
+        raise WebDNNError(
+            f"could not write the descriptor to {output}: {error.strerror or error}"
+        ) from error
+    finally:
+        if old is not None and not output.exists():  # also when interrupted by Ctrl-C
+            (old / "descriptor").rename(output)
+        shutil.rmtree(path, ignore_errors=True)
+        if old is not None:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _tidy(output: Path) -> None:
+    """Removes what transpiles that were killed more than an hour ago left beside `output`.
+
+    One that was killed between its two renames left the older descriptor: that one returns.
+    """
+    pattern = re.compile(rf"\.{re.escape(output.name)}\.(new|old)\.\w+")
+    for left in output.parent.iterdir():
+        if not pattern.fullmatch(left.name):
+            continue
+        if (left / "descriptor").is_dir() and not output.exists():
+            (left / "descriptor").rename(output)
+        elif time.time() - left.stat().st_mtime > 3600:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _refuse_foreign(output: Path) -> None:
+    """Raises if `output` holds anything that is not an older descriptor's."""
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise WebDNNError(f"{output} is a file; -o takes the folder to write the descriptor to")
+    present = {p.name for p in output.iterdir()}
+    if not present:
+        return
+    try:
+        known = json.loads((output / "model.json").read_text())
+        listed = {*known["files"], known["runner"], *ALWAYS}
+    except (OSError, ValueError, KeyError, TypeError):
+        listed = set()
+    foreign = sorted(present - listed)
+    if foreign:
+        raise WebDNNError(
+            f"{output} holds files that are not a descriptor's ({', '.join(foreign[:3])}); "
+            "choose an empty or new folder with -o, or remove them"
+        )
+
+
+__all__ = ["FORMAT", "runner_source", "write"]

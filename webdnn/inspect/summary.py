@@ -1,0 +1,208 @@
+"""What a model is made of, and what it becomes: the facts behind `webdnn inspect`.
+
+>>> seen = inspect(Path("style.onnx"), {"h": (64, 512), "w": (64, 512)})  # doctest: +SKIP
+>>> seen.parameters, seen.targets["wasm"].launches
+(171000, 117)
+
+The model is transpiled into a folder that is thrown away, so sizes are those of the real files.
+Floating-point operations count a multiply-add as two; where dimensions are symbolic, they and the
+memory are those of the largest sizes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import webdnn
+from webdnn import passes
+from webdnn.expr import Dim, cost
+from webdnn.graph import upper
+from webdnn.inspect.tables import describe
+from webdnn.schedule.kernel import Instance, Kernel, Loop, Opaque, is_row
+from webdnn.schedule.lower import lower
+from webdnn.schedule.plan import nbytes
+
+
+@dataclass(frozen=True)
+class KernelUse:
+    """A distinct kernel: how often it is launched, for which nodes, and its work in all."""
+
+    name: str
+    kind: str  # loop, opaque, or the template's name
+    launches: int
+    flops: int
+    origins: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What one target runs. `fused` are values of the model that are computed without being stored;
+    memory is in bytes."""
+
+    kernels: tuple[KernelUse, ...]
+    prepare: int  # launches made once, when the weights have arrived
+    fused: tuple[str, ...]
+    memory: Mapping[str, int]
+
+    @property
+    def launches(self) -> int:
+        """Launches of one run."""
+        return sum(kernel.launches for kernel in self.kernels)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of one run."""
+        return sum(kernel.flops for kernel in self.kernels)
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """A model before and after."""
+
+    model: str
+    operators: Mapping[str, int]  # the file's own, by name
+    parameters: int
+    parameter_bytes: int
+    inputs: Sequence[Mapping[str, Any]]  # name, dtype, shape as in model.json
+    outputs: Sequence[Mapping[str, Any]]
+    dims: Sequence[Mapping[str, Any]]
+    targets: Mapping[str, Compiled]
+    download: Mapping[str, Any]  # as `tables.describe`
+    notices: tuple[str, ...]
+
+
+def inspect(
+    model: Path,
+    dims: Mapping[str, int | tuple[int, int]] | None = None,
+    *,
+    weights: Path | None = None,
+    images: Mapping[Any, str] | None = None,
+    targets: Sequence[str] = ("webgpu", "wasm"),
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Inspection:
+    """Compiles `model` for `targets` and reports what became of it.
+
+    `weights` and `images` (inputs that take pictures) are those of `transpile`; so is what it
+    raises.
+    """
+    with tempfile.TemporaryDirectory(prefix="webdnn-inspect-") as scratch:
+        folder = Path(scratch) / "model"
+        report = webdnn.transpile(
+            model,
+            folder,
+            weights=weights,
+            inputs=images,
+            targets=targets,
+            dims=dict(dims or {}),
+            progress=progress,
+        )
+        download = describe(folder)
+        pools = _pools(report.descriptor, folder)
+    # Which values are fused away is only recorded when the stored ones are kept.
+    graph = passes.run(report.imported.graph)
+    compiled = {}
+    for target, program in report.programs.items():
+        uses: dict[Kernel, list[Kernel]] = {}
+        for step in program.steps:
+            uses.setdefault(step.kernel, []).append(step.kernel)
+        kernels = tuple(
+            KernelUse(
+                kernel.name,
+                _kind(kernel),
+                len(same),
+                sum(flops(one) for one in same),
+                tuple(dict.fromkeys(one.origin for one in same if one.origin)),
+            )
+            for kernel, same in uses.items()
+        )
+        stored = report.descriptor["weights"]["bytes"]
+        tensors = {tensor.buffer for tensor in (*program.inputs, *program.outputs)}
+        io = sum(nbytes(program.buffers[buffer]) for buffer in tensors)
+        memory = {
+            "weights": stored,
+            "inputs and outputs": io,
+            "temporaries": max(0, pools[target] - stored - io),
+        }
+        compiled[target] = Compiled(
+            kernels,
+            len(program.prepare),
+            tuple(lower(graph, target, keep=True).fused_away),
+            memory,
+        )
+    return Inspection(
+        str(model),
+        report.imported.contents,
+        report.imported.parameters,
+        report.imported.parameter_bytes,
+        download["inputs"],
+        download["outputs"],
+        download["dims"],
+        compiled,
+        download,
+        tuple(report.notices),
+    )
+
+
+def flops(kernel: Kernel) -> int:
+    """Floating-point operations of one launch at the largest sizes, index arithmetic left out."""
+    match kernel:
+        case Loop():
+            points = math.prod(_size(axis) for axis in kernel.axes)
+            inner = points * math.prod(_size(axis) for axis in kernel.reduce)
+            # Each stage evaluates its expressions and combines the result once for each element.
+            work = inner * sum(cost(e) + 1 for stage in kernel.stages for e in stage.exprs)
+            for store in kernel.stores:
+                work += (inner if is_row(store, kernel) else points) * cost(store.value)
+            return work
+        case Instance():
+            # iy and ix name input coordinates: they are functions of the other axes.
+            axes = {name: _size(v) for name, v in kernel.vars.items() if name not in ("iy", "ix")}
+            summed = math.prod(axes[name] for name in _SUMMED[kernel.template])
+            every = math.prod(axes.values())
+            return 2 * every + every // summed * sum(cost(store.value) for store in kernel.stores)
+        case Opaque():
+            return upper(kernel.attrs.get("items", 1)) * upper(kernel.attrs.get("cost", 0))
+    return 0
+
+
+def _pools(document: Mapping[str, Any], folder: Path) -> dict[str, int]:
+    """All that each target allocates for weights, inputs, outputs and temporaries, in bytes."""
+    found = {}
+    for target, entry in document["targets"].items():
+        if target == "webgpu":
+            program = json.loads((folder / entry["file"]).read_text())
+            found[target] = sum(buffer["max"] for buffer in program["buffers"])
+            found[target] += document["weights"]["bytes"]
+        else:
+            found[target] = entry["memory"]["bytes"]
+    return found
+
+
+# The axes that a template sums over.
+_SUMMED = {
+    "matmul": ("k",),
+    "conv": ("ky", "kx", "c"),
+    "depthwise": ("ky", "kx"),
+    "recurrent": ("g", "k"),
+}
+
+
+def _size(axis: Any) -> int:
+    size: Dim = axis.args[1]
+    return upper(size)
+
+
+def _kind(kernel: Kernel) -> str:
+    match kernel:
+        case Loop():
+            return "loop"
+        case Instance():
+            return kernel.template
+        case Opaque():
+            return "opaque"

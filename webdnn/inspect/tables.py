@@ -1,0 +1,323 @@
+"""What the command line shows: tables of a descriptor, a check, timings, an inspection.
+
+Each `show_…` function takes what the module of that name returns and prints it on standard output,
+in colour on a terminal. `describe` reads a descriptor's folder.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:  # these import onnx and numpy: not needed to print help
+    from webdnn.browser.bench import Timing
+    from webdnn.browser.check import CheckReport, Run
+    from webdnn.inspect.summary import Compiled, Inspection
+
+out = Console()
+
+
+def amount(count: float) -> str:
+    """Bytes for people: 37 B, 1.2 kB, 4.8 MB."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.2f} GB"
+
+
+def _table(title: str = "") -> Table:
+    # Rules only below the heading: a check's widest row still fits into 80 columns.
+    return Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+
+
+def shape_text(shape: Sequence[Any]) -> str:
+    """A signature's shape, its symbolic sizes as formulas."""
+
+    def size(value: Any) -> str:
+        match value:
+            case ["select", condition, a, b]:
+                return f"({size(a)} if {size(condition)} else {size(b)})"
+            case [op, a, b] if op in ("min", "max"):
+                return f"{op}({size(a)}, {size(b)})"
+            case [op, a, b]:
+                return f"({size(a)} {op} {size(b)})"
+        return str(value)
+
+    def bare(text: str) -> str:
+        # "(h + 8)" as a whole needs no parentheses; "(h + 1) * (w + 1)" keeps its own.
+        depth = 0
+        for position, character in enumerate(text):
+            depth += {"(": 1, ")": -1}.get(character, 0)
+            if depth == 0:
+                return text[1:-1] if text.startswith("(") and position == len(text) - 1 else text
+        return text
+
+    return ", ".join(bare(size(value)) for value in shape) or "scalar"
+
+
+# Which of the runner's modules a page fetches, beside what these import.
+_MODULES = {"webgpu": ("index.js", "webgpu.js"), "wasm": ("index.js", "wasm.js", "worker.js")}
+_IMPORT = re.compile(r"^(?:import|export)\b[^;]*?\bfrom '\./([\w.-]+)'", re.MULTILINE)
+
+
+def kind_text(entry: Mapping[str, Any]) -> str:
+    """What a tensor of model.json holds: its dtype, or pictures, or named classes."""
+    if "image" in entry:
+        return f"{entry['image']['channels']} pictures"
+    if "labels" in entry:
+        return f"{entry['dtype']}, {len(entry['labels'])} labels"
+    return str(entry["dtype"])
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """What a descriptor's folder holds: signature, targets, and what a page downloads of it.
+
+    A page fetches the modules of the runner that its target needs, the target's code, and weights;
+    `code_gzip` counts all but the weights, as a web server would send them.
+    """
+    document = json.loads((folder / "model.json").read_text())
+    runner = document["runner"]
+
+    def gzipped(name: str) -> int:
+        return len(gzip.compress((folder / name).read_bytes(), 9))
+
+    def code(target: str, file: str) -> dict[str, Any]:
+        modules: list[str] = []
+        todo = list(_MODULES[target])
+        while todo:
+            module = todo.pop()
+            if module not in modules:
+                modules.append(module)
+                todo += _IMPORT.findall((folder / runner / module).read_text())
+        names = ["model.json", "model.js", file, *(f"{runner}/{module}" for module in modules)]
+        return {"file": file, "code_gzip": sum(map(gzipped, names))}
+
+    targets: dict[str, Any] = {}
+    if "webgpu" in document["targets"]:
+        targets["webgpu"] = code("webgpu", document["targets"]["webgpu"]["file"])
+    for variant in document["targets"].get("wasm", {}).get("variants", ()):
+        targets[f"wasm {variant['name']}"] = code("wasm", variant["file"])
+    return {
+        "descriptor": str(folder),
+        "name": document["name"],
+        "dims": document["dims"],
+        "inputs": document["inputs"],
+        "outputs": [t for t in document["outputs"] if not t.get("hidden")],
+        "weights_bytes": document["weights"]["bytes"],
+        "shards": len(document["weights"]["shards"]),
+        "targets": targets,
+    }
+
+
+def show_descriptor(summary: Mapping[str, Any]) -> None:
+    """The tables of `describe`."""
+    table = _table(escape(summary["name"]))
+    for heading in ("", "name", "dtype", "shape"):
+        table.add_column(heading)
+    for kind in ("inputs", "outputs"):
+        for entry in summary[kind]:
+            table.add_row(
+                kind[:-1], escape(entry["name"]), kind_text(entry), shape_text(entry["shape"])
+            )
+    out.print(table)
+    for dim in summary["dims"]:
+        out.print(f"  {escape(dim['name'])} = {dim['min']}..{dim['max']}", highlight=False)
+    out.print()
+    table = _table()
+    table.add_column("a page fetches")
+    table.add_column("code (gzip)", justify="right")
+    table.add_column("weights", justify="right")
+    for label, target in summary["targets"].items():
+        table.add_row(label, amount(target["code_gzip"]), amount(summary["weights_bytes"]))
+    out.print(table)
+
+
+def print_notices(notices: Sequence[str]) -> None:
+    """What the transpiler decided and a user may want to know."""
+    for notice in notices:
+        out.print(f"[yellow]note[/] {escape(notice)}", highlight=False, soft_wrap=True)
+
+
+_COLOURS = {"right": "green", "wrong": "bold red", "empty": "bold yellow"}
+
+
+def show_check(report: CheckReport) -> None:
+    against = f", compared with {report.reference}" if report.reference else ""
+    table = _table(escape(f"{report.model} in {report.browser}{against}"))
+    table.add_column("target", no_wrap=True)
+    table.add_column("sizes")
+    table.add_column("output", overflow="fold", min_width=8)
+    # The largest error; that over the reference's largest magnitude; and the bound of the latter.
+    for heading in ("error", "relative", "allowed"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    reasons: dict[str, None] = {}  # in order, each once
+    for run in report.runs:
+        target = run.label
+        sizes = " ".join(f"{name}={size}" for name, size in run.sizes.items())
+        if run.error:
+            table.add_row(target, sizes, "", "", "", "", "[bold red]failed[/]")
+        for output in run.outputs:
+            table.add_row(
+                target,
+                sizes,
+                escape(output.name),
+                f"{output.max_abs:.2e}",
+                f"{output.relative:.2e}",
+                f"{output.tolerance:.0e}",
+                f"[{_COLOURS[output.verdict]}]{output.verdict}[/]",
+            )
+            if output.verdict != "right":
+                reason = f"[{_COLOURS[output.verdict]}]{output.verdict}[/] {escape(output.name)}"
+                reasons[f"{reason}: {escape(output.why)}"] = None
+    out.print(table)
+    for run in report.runs:
+        if run.layers or run.fused:
+            _show_layers(run)
+    for run in report.runs:
+        if run.error:
+            name = run.label
+            out.print(f"[bold red]{name}:[/] {escape(run.error)}", highlight=False, soft_wrap=True)
+    for reason in reasons:
+        out.print(reason, highlight=False, soft_wrap=True)
+    if any(output.verdict == "empty" for run in report.runs for output in run.outputs):
+        out.print(
+            "[yellow]note[/] empty: on these inputs a wrong descriptor could look right; "
+            "give real ones (--input NAME=FILE, and NAME:rgb,… for pictures), or another --seed",
+            highlight=False,
+            soft_wrap=True,
+        )
+    print_notices(report.notices)
+    wrong = sum(not run.right for run in report.runs)
+    if wrong:
+        out.print(f"[bold red]not right: {wrong} of {_runs(len(report.runs))}[/]", highlight=False)
+    else:
+        out.print(f"[green]right: {_runs(len(report.runs))}[/]", highlight=False)
+
+
+def _runs(count: int) -> str:
+    return "1 run" if count == 1 else f"{count} runs"
+
+
+def _show_layers(run: Run) -> None:
+    table = _table(f"{run.label}: stored values")
+    for heading in ("value", "shape", "error", "relative", ""):
+        table.add_column(heading, overflow="fold")
+    for layer in run.layers:
+        # A constant inner value is nothing special, so only "wrong" stands out here.
+        colour = _COLOURS["wrong"] if layer.verdict == "wrong" else "green"
+        table.add_row(
+            escape(layer.name),
+            shape_text(layer.shape),
+            f"{layer.max_abs:.2e}",
+            f"{layer.relative:.2e}",
+            f"[{colour}]{'wrong' if layer.verdict == 'wrong' else 'right'}[/]",
+        )
+    out.print(table)
+    out.print(f"fused away ({len(run.fused)}): {escape(', '.join(run.fused))}", style="dim")
+
+
+def show_timings(timings: Sequence[Timing], name: str, browser: str) -> None:
+    """One row for each target, then the kernels of those that were profiled."""
+    sizes = " ".join(f"{dim}={size}" for dim, size in timings[0].sizes.items())
+    table = _table(escape(f"{name} {sizes} in {browser}, ms".replace("  ", " ")))
+    for heading in ("target", "threads", "load", "first run", "warm min", "median", "runs"):
+        justify: Literal["left", "right"] = "left" if heading == "target" else "right"
+        table.add_column(heading, justify=justify, no_wrap=True)
+    for t in timings:
+        figures = (t.load, t.first, t.minimum, t.median)
+        target = f"{t.target} {t.variant}"
+        table.add_row(target, str(t.threads), *(f"{ms:.2f}" for ms in figures), str(len(t.warm)))
+    out.print(table)
+    for t in timings:
+        if t.kernels:
+            _show_kernels(t)
+
+
+def _show_kernels(timing: Timing) -> None:
+    """The steps of one run, slowest first; those that together take 1 % are one row."""
+    threads = "1 thread" if timing.threads == 1 else f"{timing.threads} threads"
+    table = _table(f"{timing.target} {timing.variant}, {threads}: kernels")
+    table.add_column("kernel", overflow="fold")
+    table.add_column("from")
+    table.add_column("ms", justify="right")
+    table.add_column("share", justify="right")
+    total = sum(kernel.ms for kernel in timing.kernels) or 1.0
+    rest = sorted(timing.kernels, key=lambda kernel: -kernel.ms)
+    left = total
+    while rest and left > total / 100:
+        kernel = rest.pop(0)
+        left -= kernel.ms
+        table.add_row(
+            escape(kernel.name),
+            escape(_tail(kernel.origin.split(", ")[0])),
+            f"{kernel.ms:.3f}",
+            f"{100 * kernel.ms / total:.1f} %",
+        )
+    if rest:
+        table.add_row(f"{len(rest)} more", "", f"{left:.3f}", f"{100 * left / total:.1f} %")
+    out.print(table)
+
+
+def _tail(name: str, width: int = 34) -> str:
+    # Exporters nest names: a/b/c/Conv. What tells two of them apart is the end.
+    return name if len(name) <= width else "…" + name[1 - width :]
+
+
+def show_inspection(seen: Inspection) -> None:
+    """What the model is made of, then one table of kernels for each target."""
+    operators = ", ".join(f"{name} {count}" for name, count in seen.operators.items())
+    out.print(f"[bold]operators[/]  {escape(operators)}", highlight=False)
+    out.print(
+        f"[bold]parameters[/] {seen.parameters:,} ({amount(seen.parameter_bytes)})", highlight=False
+    )
+    show_descriptor(seen.download)
+    for name, compiled in seen.targets.items():
+        _show_compiled(name, compiled)
+    print_notices(seen.notices)
+
+
+def _show_compiled(target: str, compiled: Compiled) -> None:
+    table = _table(
+        f"{target}: {compiled.launches} launches of {len(compiled.kernels)} kernels, "
+        f"{compiled.flops / 1e9:.3f} GFLOP"
+    )
+    table.add_column("kernel", overflow="fold")
+    table.add_column("is")
+    table.add_column("launches", justify="right")
+    table.add_column("MFLOP", justify="right")
+    table.add_column("from", overflow="fold")
+    for kernel in sorted(compiled.kernels, key=lambda kernel: -kernel.flops):
+        first = kernel.origins[:2]
+        more = len(kernel.origins) - len(first)
+        table.add_row(
+            escape(kernel.name),
+            kernel.kind,
+            str(kernel.launches),
+            f"{kernel.flops / 1e6:.2f}",
+            escape(", ".join(map(_tail, first)) + (f" and {more} more" if more else "")),
+        )
+    out.print(table)
+    if compiled.memory:
+        parts = ", ".join(f"{name} {amount(size)}" for name, size in compiled.memory.items())
+        out.print(f"  memory: {parts}", highlight=False)
+    if compiled.prepare:
+        out.print(f"  {compiled.prepare} more launches, once, when the weights have arrived")
+    out.print(f"  {len(compiled.fused)} values of the model are fused away: never stored")

@@ -1,0 +1,1 @@
+"""What is compiled in around a model: pictures as inputs, names of classes."""

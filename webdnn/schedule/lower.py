@@ -1,0 +1,671 @@
+"""Lowering: the kernels, steps and buffers that follow from the decisions of `fuse`.
+
+A value's element is read by *pulling*: from memory if the value is stored, as a literal if it is a
+constant of one element, else through its operator's definition. A region's values are computed by
+*pushing* from its anchor, so that what its template or its reductions leave in registers is used
+there.
+
+    >>> from webdnn import ops
+    >>> from webdnn.graph import Graph, placeholder
+    >>> x = placeholder("x", (2, 8), "f32")
+    >>> for step in lower(Graph((x,), {"y": ops.softmax(ops.relu(x), 1)})).steps:
+    ...     print(step.kernel.name, [stage.monoid for stage in step.kernel.stages])
+    max_sub_exp_sum_div ['max', 'sum']
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import expr
+from ..errors import DimensionError, UnsupportedError
+from ..expr import (
+    Dim,
+    Expr,
+    acc,
+    cast,
+    coefficient,
+    const,
+    free,
+    lift,
+    load,
+    substitute,
+    var,
+    walk,
+)
+from ..graph import (
+    Graph,
+    Node,
+    Value,
+    as_dim,
+    dims_of,
+    evaluate,
+    scalar_dtype,
+    storage,
+    type_text,
+)
+from ..ops.elementwise import broadcast_index
+from ..ops.linear import DEPTHWISE, PACKED_CONV, PACKED_MATMUL
+from ..ops.movement import product
+from .fuse import SLOTS, Fusion, Region
+from .kernel import (
+    Buffer,
+    Instance,
+    Kernel,
+    Loop,
+    Opaque,
+    Program,
+    Slot,
+    Stage,
+    Step,
+    Store,
+    Tensor,
+)
+
+Index = tuple[Any, ...]
+
+ELEMENTS = 2**30  # of one buffer: 4 GiB are what wasm addresses
+
+
+class TooManyBuffers(UnsupportedError):
+    """A kernel reads more buffers than the target allows; storing `cut` first helps."""
+
+    def __init__(self, message: str, cut: set[Value]):
+        super().__init__(message)
+        self.cut = cut
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a stored value lies: element `offset + sum(index * strides)` of a buffer."""
+
+    buffer: int
+    offset: Dim
+    strides: tuple[Dim, ...]
+
+    def flat(self, idx: Index) -> Expr:
+        """The element of the buffer that holds element `idx` of the value."""
+        total = lift(self.offset)
+        for i, s in zip(idx, self.strides):
+            total = total + lift(i) * s
+        return total
+
+
+def compact(shape: Sequence[Dim]) -> tuple[Dim, ...]:
+    """Row-major strides."""
+    out: list[Dim] = []
+    step: Dim = 1
+    for d in reversed(shape):
+        out.append(step)
+        step = as_dim(lift(step) * d)
+    return tuple(reversed(out))
+
+
+class Builder:
+    """One kernel under construction: its slots, and reading and writing through placements."""
+
+    def __init__(self, lowering: Lowering):
+        self.lowering = lowering
+        self.slots: list[int] = []  # buffer ids
+        self.written: set[int] = set()
+        self.read_from: set[int] = set()
+        self.memo: dict[Any, Expr] = {}
+        self.pushed: dict[Value, Expr] = {}  # values that the region has in registers
+        self.sources: set[Value] = set()
+
+    def slot(self, buffer: int, write: bool = False) -> int:
+        """The slot of a buffer, a new one if the kernel has not touched it yet."""
+        (self.written if write else self.read_from).add(buffer)
+        if buffer not in self.slots:
+            self.slots.append(buffer)
+        return self.slots.index(buffer)
+
+    def pull(self, v: Value, idx: Index) -> Expr:
+        """Element `idx` of a value."""
+        if v in self.pushed:
+            return self.pushed[v]
+        idx = tuple(lift(i) for i in idx)
+        key = (v, idx)
+        if key in self.memo:
+            return self.memo[key]
+        dtype = scalar_dtype(v.dtype)
+        if v.constant and v.size == 1:
+            e = const(_literal(v), dtype)
+        elif v.constant or v in self.lowering.placed:
+            place = self.lowering.weight(v) if v.constant else self.lowering.placed[v]
+            self.sources.add(v)
+            slot = self.slot(place.buffer)
+            e = load(slot, place.flat(idx), storage(v.dtype))
+            if dtype == "bool":
+                e = cast(e, "bool")
+        else:
+            assert v.node.op.element is not None, (
+                f"{v} is neither stored nor can it be computed in place"
+            )
+            e = v.node.op.element(v.node, lambda k, at: self.pull(v.inputs[k], at), idx)
+        self.memo[key] = e
+        return e
+
+    def store(self, place: Placement, idx: Index, value: Expr) -> Store:
+        """Writing element `idx` of a placement."""
+        slot = self.slot(place.buffer, write=True)
+        return Store(slot, place.flat(idx), cast(value, "i32") if value.dtype == "bool" else value)
+
+    def finish(self) -> tuple[Slot, ...]:
+        """The slots as the kernel declares them; raises TooManyBuffers."""
+        low = self.lowering
+        limit = SLOTS[low.fusion.target]
+        if len(self.slots) > limit:
+            cut = {
+                u
+                for v in self.sources
+                for u in low.fusion.users.get(v, ())
+                if u.node.op.kind == "map" and u not in low.placed and not u.node.op.joins
+            }
+            deep = sorted(cut, key=lambda v: low.fusion.rank[v])[: max(1, len(cut) // 2)]
+            names = ", ".join(type_text(v) for v in self.sources)
+            raise TooManyBuffers(
+                f"a kernel reads {len(self.slots)} buffers ({names}); "
+                f"{low.fusion.target} allows {limit}",
+                set(deep),
+            )
+        out = []
+        for b in self.slots:
+            buffer = low.buffers[b]
+            access = (
+                "write" if b not in self.read_from else "readwrite" if b in self.written else "read"
+            )
+            out.append(Slot(buffer.dtype, buffer.size, access))
+        return tuple(out)
+
+
+def _literal(v: Value) -> Any:
+    x = evaluate(v).ravel()[0].item()
+    if v.dtype in ("i64", "u64", "u32"):
+        lo, hi = (0, 2**32 - 1) if v.dtype in ("u64", "u32") else (-(2**31), 2**31 - 1)
+        return min(max(int(x), lo), hi)
+    return x
+
+
+class Lowering:
+    """Builds the Program of a Fusion."""
+
+    def __init__(self, fusion: Fusion):
+        self.fusion = fusion
+        self.buffers: list[Buffer] = []
+        self.placed: dict[Value, Placement] = {}
+        self.weights: dict[Value, Placement] = {}
+        self.downloaded: dict[int, Value] = {}  # buffers whose content is a part of the download
+        self.prepare: list[Step] = []
+        self.steps: list[Step] = []
+        self.launched: set[Node] = set()  # opaque nodes, which may have several values
+        self.origins: dict[Value, str] = {}
+        for name, v in fusion.graph.names.items():
+            self.origins.setdefault(v, name)
+            # A value in the model's own layout is only a view of what a kernel computes.
+            while v.node.op.forward is not None:
+                (v,) = v.inputs
+                self.origins.setdefault(v, name)
+
+    # ---- buffers ---------------------------------------------------------------------------------
+
+    def buffer(self, kind: str, dtype: str, shape: Sequence[Dim], name: str = "") -> Placement:
+        """A new buffer that holds a value compactly."""
+        size = product(shape)
+        kept = "f16" if kind == "weight" and dtype == "f16" else storage(dtype)
+        self.buffers.append(Buffer(len(self.buffers), kind, kept, size, name))
+        return Placement(len(self.buffers) - 1, 0, compact(shape))
+
+    def weight(self, v: Value) -> Placement:
+        """Where a constant is read. float16 is downloaded as such; wasm widens it once."""
+        if v not in self.weights:
+            place = self.buffer("weight", v.dtype, v.shape, self.origins.get(v, ""))
+            self.downloaded[place.buffer] = v
+            if v.dtype == "f16" and self.fusion.target == "wasm":
+                place = self._widened(place.buffer, v.shape)
+            self.weights[v] = place
+        return self.weights[v]
+
+    def _widened(self, half: int, shape: Sequence[Dim]) -> Placement:
+        """A buffer of f32 that holds what a buffer of f16 does, when the weights have arrived."""
+        place = self.buffer("prepared", "f32", shape, self.buffers[half].name)
+        size = self.buffers[half].size
+        i = var("i", size)
+        slots = (Slot("f16", size, "read"), Slot("f32", size, "write"))
+        kernel = Loop("widen", (i,), (), (), (Store(1, i, load(0, i, "f32")),), slots)
+        self.prepare.append(Step(kernel, (half, place.buffer)))
+        return place
+
+    def place(self) -> None:
+        """Placements of all stored values: inputs, states and outputs, then concats from the
+        outside in.
+        """
+        f = self.fusion
+        for v in f.graph.inputs:
+            self.placed[v] = self.buffer("input", v.dtype, v.shape, v.attrs["name"])
+        for name, (v, _) in f.graph.states.items():
+            self.placed[v] = self.buffer("state", v.dtype, v.shape, name)
+        for name, v in f.graph.outputs.items():
+            if v not in self.placed:
+                self.placed[v] = self.buffer("output", v.dtype, v.shape, name)
+        for v in reversed(f.order):
+            if v not in f.stored:
+                continue
+            if v not in self.placed:
+                self.placed[v] = self.buffer("temp", v.dtype, v.shape)
+            if v.node.op.joins and v not in f.region_of:
+                self._place_parts(v)
+
+    def _place_parts(self, v: Value) -> None:
+        place = self.placed[v]
+        start: Any = lift(0)
+        for part in v.inputs:
+            inside = Placement(
+                place.buffer,
+                as_dim(lift(place.offset) + start * place.strides[v.attrs["axis"]]),
+                place.strides,
+            )
+            if (
+                part in self.fusion.stored
+                and part not in self.placed
+                and part.node.op.kind != "opaque"
+                and not any(u.node.op.kind == "opaque" for u in self.fusion.users[part])
+            ):
+                self.placed[part] = inside
+            start = start + part.shape[v.attrs["axis"]]
+
+    # ---- kernels ---------------------------------------------------------------------------------
+
+    def emit(self, kernel: Kernel, builder: Builder, value: Value) -> None:
+        """A step for the kernel, which computes `value`, on the builder's buffers."""
+        self.steps.append(Step(kernel, tuple(builder.slots), self.fusion.why_stored(value)))
+
+    def program(self, keep: bool) -> Program:
+        """All steps, in the order of the graph."""
+        f = self.fusion
+        self.place()
+        for v in f.order:
+            if v in f.regions:
+                self.region(f.regions[v])
+            elif v not in f.stored or v.node.op.kind == "input":
+                continue
+            elif v.node.op.kind == "opaque":
+                self.opaque(v)
+            elif v.node.op.joins:
+                self.concat(v)
+            elif v.size != 0:
+                self.map(v)
+        for name, (before, after) in f.graph.states.items():
+            self.keep(name, before, after)
+
+        def signature(name: str, v: Value) -> Tensor:
+            return Tensor(name, v.dtype, v.shape, self.placed[v].buffer)
+
+        used = {b for s in self.steps for b in s.buffers}
+        prepare = [s for s in self.prepare if used & set(s.buffers)]
+        used |= {b for s in prepare for b in s.buffers}
+        program = Program(
+            f.graph.dims,
+            [signature(v.attrs["name"], v) for v in f.graph.inputs],
+            [signature(name, v) for name, v in f.graph.outputs.items()],
+            self.buffers,
+            self.steps,
+            {b: v for b, v in self.downloaded.items() if b in used},
+            prepare=prepare,
+            states=[signature(name, v) for name, (v, _) in f.graph.states.items()],
+            counts=f.graph.counts,
+        )
+        if keep:
+            self.named(program)
+        return program
+
+    def keep(self, name: str, before: Value, after: Value) -> None:
+        """A state's value for the next run: a copy of its own, made when nothing reads the old one
+        any more.
+        """
+        if before.size == 0:
+            return
+        b = Builder(self)
+        axes = tuple(var(f"i{k}", d) for k, d in enumerate(before.shape))
+        store = b.store(self.placed[before], axes, b.pull(after, axes))
+        self.emit(Loop("state", axes, (), (), (store,), b.finish(), name), b, after)
+
+    def origin(self, values: Sequence[Value]) -> str:
+        """The source's names of what a kernel computes."""
+        names = dict.fromkeys(self.origins[v] for v in values if v in self.origins)
+        return ", ".join(list(names)[:4])
+
+    def map(self, v: Value) -> None:
+        """A stored map value: one loop over its elements, in their order in memory."""
+        b = Builder(self)
+        axes = tuple(var(f"i{k}", d) for k, d in enumerate(v.shape))
+        assert v.node.op.element is not None
+        value = v.node.op.element(v.node, lambda k, at: b.pull(v.inputs[k], at), axes)
+        store = b.store(self.placed[v], axes, value)
+        name = "_".join(dict.fromkeys(self._chain(v)))
+        self.emit(Loop(name, axes, (), (), (store,), b.finish(), self.origin([v])), b, v)
+
+    def _chain(self, v: Value) -> list[str]:
+        """Names of the operators computed in place for v, at most six."""
+        out: list[str] = []
+        stack = [v]
+        while stack and len(out) < 6:
+            x = stack.pop()
+            out.append(x.node.op.name)
+            stack += [
+                i
+                for i in x.inputs
+                if not i.constant and i not in self.fusion.stored and i.node.op.kind != "input"
+            ]
+        return out[::-1]
+
+    def concat(self, v: Value) -> None:
+        """Copies of the parts that were not computed in place."""
+        place = self.placed[v]
+        axis = v.attrs["axis"]
+        start: Any = lift(0)
+        for part in v.inputs:
+            at = Placement(
+                place.buffer,
+                as_dim(lift(place.offset) + start * place.strides[axis]),
+                place.strides,
+            )
+            start = start + part.shape[axis]
+            if self.placed.get(part) == at or part.size == 0:
+                continue
+            b = Builder(self)
+            axes = tuple(var(f"i{k}", d) for k, d in enumerate(part.shape))
+            store = b.store(at, axes, b.pull(part, axes))
+            self.emit(Loop("concat", axes, (), (), (store,), b.finish(), self.origin([v])), b, v)
+
+    def opaque(self, v: Value) -> None:
+        """A kernel that never fuses; its outputs are buffers of their own."""
+        node = v.node
+        if node in self.launched:
+            return
+        self.launched.add(node)
+        b = Builder(self)
+        for o in node.outputs:
+            if o not in self.placed:
+                self.placed[o] = self.buffer("temp", o.dtype, o.shape)
+        outputs = [self.placed[o] for o in node.outputs]
+        if all(o.size == 0 for o in node.outputs):
+            return
+        define = node.op.kernel
+        parts = dict(define(node, lambda k, at: b.pull(node.inputs[k], at))) if define else {}
+        name, origin = node.op.name, self.origin(node.outputs)
+        if "stores" in parts:
+            stores = tuple(b.store(outputs[k], at, value) for k, at, value in parts.pop("stores"))
+            template = parts.pop("template", name)
+            kernel: Kernel = Instance(
+                name, template, **parts, stores=stores, slots=b.finish(), origin=origin
+            )
+        else:
+            sizes = {
+                f"x{k}_{j}": d for k, i in enumerate(node.inputs) for j, d in enumerate(i.shape)
+            }
+            inputs = [self.weight(i) if i.constant else self.placed[i] for i in node.inputs]
+            slots = {
+                "inputs": tuple(b.slot(place.buffer) for place in inputs),
+                "outputs": tuple(b.slot(place.buffer, write=True) for place in outputs),
+            }
+            kernel = Opaque(
+                name, name, {**node.attrs, **sizes, **parts, **slots}, b.finish(), origin
+            )
+        self.emit(kernel, b, v)
+
+    def region(self, r: Region) -> None:
+        """A template or a reduction with everything around it."""
+        b = Builder(self)
+        stages: list[Stage] = []
+        for v in r.values:
+            b.pushed[v] = self._push(r, v, b, stages)
+        store = b.store(self.placed[r.sink], r.index[r.sink], b.pushed[r.sink])
+        if r.anchor.size == 0:
+            return
+        name = "_".join(
+            dict.fromkeys(
+                v.attrs.get("monoid", v.node.op.name).removeprefix("packed_").removeprefix("scan_")
+                for v in r.values
+                if v.node.op.forward is None
+            )
+        )[:80]
+        origin = self.origin(r.values)
+        if r.anchor.node.op.kind == "reduce":
+            kernel: Kernel = Loop(
+                name, r.axes, r.reduce, tuple(stages), (store,), b.finish(), origin
+            )
+        else:
+            kernel = self._instance(r, b, name, store, origin)
+        self.emit(kernel, b, r.sink)
+
+    def _push(self, r: Region, v: Value, b: Builder, stages: list[Stage]) -> Expr:
+        op = v.node.op
+        if op.kind == "template":
+            return acc(0, 0, storage(v.dtype))
+        if op.kind == "reduce":
+            x = v.inputs[0]
+            if x in b.pushed:
+                e = b.pushed[x]
+            else:
+                at = list(r.index[v])
+                if v is r.anchor:
+                    it = iter(r.reduce)
+                    for k in v.attrs["axes"]:
+                        at[k] = next(it)
+                e = b.pull(x, tuple(at))
+            monoid = v.attrs["monoid"]
+            if monoid.startswith("arg"):
+                stages.append(Stage(monoid, (e, r.reduce[0])))
+                return acc(len(stages) - 1, 1, "i32")
+            stages.append(Stage(monoid, (e,)))
+            return acc(len(stages) - 1, 0, e.dtype)
+        if op.forward is not None:
+            return b.pushed[v.inputs[0]]
+        assert op.element is not None
+
+        def read(k: int, at: Index) -> Expr:
+            i = v.inputs[k]
+            return b.pushed[i] if i in b.pushed else b.pull(i, broadcast_index(r.index[v], i.shape))
+
+        return op.element(v.node, read, r.index[v])
+
+    def _instance(self, r: Region, b: Builder, name: str, store: Store, origin: str) -> Instance:
+        v = r.anchor
+        x, w = v.inputs
+        weights = self.weight(w) if w.constant else self.placed[w]
+        if v.node.op is PACKED_MATMUL:
+            return self._matmul(r, b, name, store, origin, x, w, weights)
+        _, h, wd, c = x.shape
+        kh, kw = v.attrs["kernel"] if v.node.op is PACKED_CONV else w.shape[:2]
+        iy, ix, ky, kx = var("iy", h), var("ix", wd), var("ky", kh), var("kx", kw)
+        bb, y, xx = r.axes[:3]
+        top, left, _, _ = v.attrs["pads"]
+        attrs = {"stride": v.attrs["stride"], "dilation": v.attrs["dilation"], "pad": (top, left)}
+        w_slot = b.slot(weights.buffer)
+        if v.node.op is DEPTHWISE:
+            ch = r.axes[3]
+            a = b.pull(x, (bb, iy, ix, ch))
+            hole_w = load(w_slot, weights.flat((ky, kx, ch)), storage(w.dtype))
+            variables = {"b": bb, "y": y, "x": xx, "c": ch, "ky": ky, "kx": kx, "iy": iy, "ix": ix}
+            return Instance(
+                name,
+                "depthwise",
+                variables,
+                {"a": a, "w": hole_w},
+                attrs,
+                (store,),
+                b.finish(),
+                origin,
+            )
+        groups = v.attrs["groups"]
+        each = as_dim(lift(c) // groups)
+        g, ch = var("g", groups), var("c", each)
+        a = b.pull(x, (bb, iy, ix, g * each + ch if groups > 1 else ch))
+        out = as_dim(lift(v.attrs["m"]) // groups)
+        nn = var("n", out)
+        panels = (out + 7) // 8
+        depth = as_dim(lift(kh) * kw * each)
+        base = (
+            lift(weights.offset) + g * (panels * depth * 8) if groups > 1 else lift(weights.offset)
+        )
+        k = (ky * kw + kx) * each + ch
+        panel = (nn // 8) * (lift(depth) * 8) + k * 8 + nn % 8
+        hole_b = load(w_slot, base + panel, storage(w.dtype))
+        variables = {
+            "b": bb,
+            "y": y,
+            "x": xx,
+            "n": nn,
+            "ky": ky,
+            "kx": kx,
+            "c": ch,
+            "iy": iy,
+            "ix": ix,
+        }
+        if groups > 1:
+            variables["g"] = g
+        attrs |= {"groups": groups, "b_base": base}
+        return Instance(
+            name, "conv", variables, {"a": a, "b": hole_b}, attrs, (store,), b.finish(), origin
+        )
+
+    def _matmul(
+        self,
+        r: Region,
+        b: Builder,
+        name: str,
+        store: Store,
+        origin: str,
+        x: Value,
+        w: Value,
+        weights: Placement,
+    ) -> Instance:
+        *batch, m, n = r.axes
+        depth = x.shape[-1]
+        k = var("k", depth)
+        a = b.pull(x, broadcast_index((*batch, m, k), x.shape))
+        lead = broadcast_index(tuple(batch), w.shape[:-3])
+        base = weights.flat((*lead, lift(0), lift(0), lift(0)))
+        panel = (n // 8) * (lift(depth) * 8) + k * 8 + n % 8
+        w_slot = b.slot(weights.buffer)
+        variables = {f"b{i}": v for i, v in enumerate(batch)}
+        if len(batch) > 2:  # the outer batch axes become one
+            merged = var("b0", product([v.args[1] for v in batch[:-1]]))
+            last = var("b1", batch[-1].args[1])
+            table = {batch[-1]: last}
+            inner: Dim = 1
+            for v in reversed(batch[:-1]):
+                quotient = merged // inner
+                table[v] = quotient if v is batch[0] else quotient % v.args[1]
+                inner = as_dim(lift(inner) * v.args[1])
+            a, base = substitute(a, table), substitute(base, table)
+            store = Store(
+                store.slot, substitute(store.index, table), substitute(store.value, table)
+            )
+            variables = {"b0": merged, "b1": last}
+        variables |= {"m": m, "n": n, "k": k}
+        hole_b = load(w_slot, base + panel, storage(w.dtype))
+        attrs = {"b_base": base, "b_batched": bool(free(base))}
+        return Instance(
+            name, "matmul", variables, {"a": a, "b": hole_b}, attrs, (store,), b.finish(), origin
+        )
+
+    # ---- looking inside --------------------------------------------------------------------------
+
+    def named(self, program: Program) -> None:
+        """Records where the values of the imported model lie, and which were fused away."""
+        for name, v in self.fusion.graph.names.items():
+            if v.constant or v.node.op.kind == "input":
+                continue
+            b = Builder(self)
+            axes = tuple(var(f"i{k}", d) for k, d in enumerate(v.shape))
+            try:
+                e = b.pull(v, axes)
+            except AssertionError:
+                program.fused_away.append(name)
+                continue
+            if e.op == "cast" and e.args[0].op == "load":
+                e = e.args[0]
+            strides = [coefficient(e.args[1], a) for a in axes] if e.op == "load" else [None]
+            if any(s is None for s in strides) or len([x for x in walk(e) if x.op == "load"]) != 1:
+                program.fused_away.append(name)
+                continue
+            start = substitute(e.args[1], dict.fromkeys(axes, 0))
+            program.stored[name] = {
+                "buffer": b.slots[e.args[0]],
+                "dtype": e.dtype,
+                "shape": v.shape,
+                "strides": tuple(strides),
+                "start": as_dim(start),
+            }
+
+
+def lower(graph: Graph, target: str = "wasm", keep: bool = False) -> Program:
+    """The program of a graph, whose matmuls and convs are packed, for a target.
+
+    `keep`: record where the imported model's named values lie (`Program.stored`). Raises
+    UnsupportedError where a kernel exceeds what the target allows.
+    """
+    forced: set[Value] = set()
+    while True:
+        fusion = Fusion(graph, target, forced)
+        _check_sizes(fusion)
+        try:
+            return Lowering(fusion).program(keep)
+        except TooManyBuffers as error:
+            if not error.cut - forced:
+                raise
+            forced |= error.cut
+
+
+def _check_sizes(fusion: Fusion) -> None:
+    """Raises UnsupportedError for a stored value beyond what 32 bits address."""
+    graph = fusion.graph
+    names = {v: str(name) for name, v in (*graph.names.items(), *graph.outputs.items())}
+    largest = {str(d.args[0]): d.args[2] for d in graph.dims}
+    for name, (state, _) in graph.states.items():
+        if not state.static:
+            symbols = " or ".join(map(str, dims_of([state.shape])))
+            raise DimensionError(
+                f"the state {name!r} is {type_text(state)}: what outlives a run must have one "
+                f"size; fix {symbols} with --dim"
+            )
+    for v in dict.fromkeys((*graph.sources, *graph.results, *fusion.stored)):
+        count = math.prod(expr.evaluate(d, largest) for d in v.shape)
+        if count < ELEMENTS:
+            continue
+        name = v.attrs["name"] if v.node.op.kind == "input" else names.get(v, f"a {v.node.op.name}")
+        at = ", ".join(f"{d}={largest[str(d)]}" for d in dims_of([v.shape]))
+        raise UnsupportedError(
+            f"{name!r} has {count:,} elements{' at ' + at if at else ''}; a tensor may have "
+            f"{ELEMENTS:,} (4 GiB). Choose smaller sizes with --dim, or a smaller model"
+        )
+
+
+def weight_array(v: Value) -> np.ndarray:
+    """A constant as downloaded: f16, f32, i32 or u32.
+
+    Raises UnsupportedError if an integer does not fit into 32 bits.
+    """
+    a = evaluate(v)
+    kind = storage(v.dtype)
+    if v.dtype == "f16":
+        return np.ascontiguousarray(a, np.float16)
+    if kind == "f32":
+        return np.ascontiguousarray(a, np.float32)
+    info = np.iinfo(np.int32 if kind == "i32" else np.uint32)
+    if a.dtype.kind in "iu" and a.size and (a.min() < info.min or a.max() > info.max):
+        raise UnsupportedError(
+            f"a constant {type_text(v)} holds {a.min()}..{a.max()}: integers are 32 bits wide in "
+            "the page; cast it to a float type in the model, or keep its values within 32 bits"
+        )
+    return np.ascontiguousarray(a, info.dtype)
+
+
+__all__ = ["Lowering", "Placement", "TooManyBuffers", "compact", "lower", "weight_array"]
