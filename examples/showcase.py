@@ -44,7 +44,8 @@ from webdnn.browser.reference import reference
 from webdnn.cli import progress
 from webdnn.errors import WebDNNError
 from webdnn.graph import dims_of
-from webdnn.inspect.tables import describe, show_descriptor
+from webdnn.inspect.describe import describe
+from webdnn.inspect.tables import show_descriptor
 
 Array = NDArray[Any]
 Expected = Callable[[Mapping[str, Array]], Mapping[str, Array]]

@@ -5,191 +5,24 @@
     >>> webdnn.transpile("style.onnx", "public/models/style", dims=sizes)  # doctest: +SKIP
 
 `transpile` turns a model into a graph descriptor, a folder of static files; the descriptor runner
-loads it in the page. The command line does the same: `webdnn transpile`.
+loads it in the page. `check` runs a descriptor in a browser beside the model's own framework. The
+command line does the same: `webdnn transpile`, `webdnn check`.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from .picture.image import ImageInput
-
-__version__ = "0.1.0"
-
-TARGETS = ("webgpu", "wasm")
-
-Dims = dict[str, "int | tuple[int, int]"]
+from .transpiler import TARGETS, Report, imported, transpile
+from .version import __version__
 
 
-@dataclass(repr=False)
-class Report:
-    """What `transpile` did: where the descriptor is, what was decided, and model.json's content."""
+def check(model: Any, **options: Any) -> Any:
+    """Runs a model in a browser and compares it with its own framework: `browser.check.check`."""
+    from .browser.check import check as run
 
-    imported: Any  # frontend.Imported: the graph as it was imported, and what the model held
-    output: Path = Path()
-    descriptor: dict[str, Any] = field(default_factory=dict)
-    programs: dict[str, Any] = field(default_factory=dict)  # target -> kernel.Program
-    pictures: dict[str, Any] = field(default_factory=dict)  # image input -> image.Picture
-    labels: dict[str, list[str]] = field(default_factory=dict)  # output -> names of its classes
-
-    @property
-    def notices(self) -> list[str]:
-        """What was decided on the way, in words for the user."""
-        return list(self.imported.notes)
-
-    def __repr__(self) -> str:
-        """What a prompt or a notebook shows: the signature and notes, not every kernel."""
-        from .inspect.tables import kind_text, shape_text
-
-        lines = [f"Report({str(self.output)!r})" if self.descriptor else "Report()"]
-        for kind in ("inputs", "outputs") if self.descriptor else ():
-            for entry in self.descriptor[kind]:
-                if not entry.get("hidden"):
-                    shape = shape_text(entry["shape"])
-                    lines.append(f"{kind[:-1]} {entry['name']}: {kind_text(entry)} [{shape}]")
-        return "\n  ".join([*lines, *(f"note: {note}" for note in self.notices)])
+    return run(model, **options)
 
 
-def imported(
-    model: Any,
-    *,
-    weights: str | Path | None = None,
-    example: Any = None,
-    inputs: str | ImageInput | Mapping[Any, str | ImageInput] | None = None,
-    labels: Any = None,
-    dims: Mapping[str, int | tuple[int, int]] | None = None,
-) -> Report:
-    """The first step of `transpile`, whose parameters these are: nothing is compiled or written."""
-    from .errors import DimensionError
-    from .frontend import load
-    from .graph import lengths
-    from .picture.image import compile_images, read_specs
-    from .picture.labels import labels_of
-
-    specs = read_specs(inputs)
-    sizes: Dims = dict(dims or {})
-    try:
-        found = load(model, sizes, weights=weights, example=example)
-    except DimensionError as missing:
-        # Sides that the model leaves open are those of its pictures, where these have one size.
-        fixed = {spec.size for spec in specs.values()}
-        (size,) = fixed if len(fixed) == 1 else (None,)
-        further: Dims = {} if size is None else {"w": size[0], "h": size[1]}
-        if not further.keys() - sizes.keys():
-            raise
-        try:
-            found = load(model, further | sizes, weights=weights, example=example)
-        except DimensionError:
-            raise missing from None
-    graph, pictures = compile_images(found.graph, specs)
-    hidden = lengths(graph.counts, graph.dims)
-    shown = {name: v for name, v in graph.outputs.items() if name not in hidden}
-    names, notes = labels_of(shown, labels)
-    found = replace(found, graph=graph, notes=[*found.notes, *notes])
-    return Report(found, pictures=pictures, labels=names)
-
-
-def transpile(
-    model: Any,
-    output: str | Path,
-    *,
-    weights: str | Path | None = None,
-    example: Any = None,
-    inputs: str | ImageInput | Mapping[Any, str | ImageInput] | None = None,
-    labels: Any = None,
-    targets: Sequence[str] = TARGETS,
-    dims: Mapping[str, int | tuple[int, int]] | None = None,
-    name: str | None = None,
-    dump: str | Path | None = None,
-    keep_values: bool = False,
-    progress: Callable[[str, int, int], None] | None = None,
-) -> Report:
-    """Transpile a model into a graph descriptor at the folder `output`.
-
-    model: path of a model file, its bytes, or a framework's own object: see `webdnn.frontend`.
-    weights: path of the weights where the model's file holds only its architecture.
-    example: inputs of a model that is traced: an array or a tuple of them.
-    inputs: the inputs that take pictures, by name, each as docs/preprocessing.md says
-    ("rgb,resize=224,mean=0.5,std=0.5") or an ImageInput; one alone for a model of one input.
-    labels: the names of the classes of an output: a list, or the path of a file with one a line;
-    for several outputs a mapping from their names.
-    targets: any of "webgpu" and "wasm".
-    dims: the symbolic dimensions, by name: a number, or (lowest, highest).
-    name: the model's name in the descriptor; default: that of the file.
-    dump: a folder for the graph after each pass, kernels and memory plan.
-    keep_values: keep every stored value readable after a run (for `webdnn check --layers`).
-    progress: called with (stage, done, total).
-
-    Raises WebDNNError (or a subclass) with one clear message for whatever is wrong with the model,
-    the dimensions or the output folder; then nothing has been written.
-    """
-    from .descriptor.write import write
-    from .errors import WebDNNError
-    from .inspect.dump import dump as dump_program
-    from .inspect.dump import kernel_table, sources
-    from .passes import run
-    from .schedule.lower import lower
-
-    targets = (targets,) if isinstance(targets, str) else targets
-    unknown = [t for t in targets if t not in TARGETS]
-    if unknown or not targets:
-        raise WebDNNError(
-            f"unknown target {', '.join(unknown) or '(none)'}; the targets are {', '.join(TARGETS)}"
-        )
-    tell = progress or (lambda stage, done, total: None)
-    tell("import", 0, 1)
-    read = imported(
-        model, weights=weights, example=example, inputs=inputs, labels=labels, dims=dims
-    )
-    tell("import", 1, 1)
-    graph = read.imported.graph
-    if name is None:
-        name = Path(model).stem if isinstance(model, (str, Path)) else graph.name or "model"
-    debug = int(os.environ.get("WEBDNN_DEBUG") or 0)
-    folder = Path(dump) if dump else None
-    written: list[str] = []
-    if folder is not None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise WebDNNError(
-                f"cannot write to {folder}: {error.strerror}; choose another folder to dump to"
-            ) from error
-
-    def save(stage: str, g: Any) -> None:
-        if folder is not None:
-            written.append(stage)
-            (folder / f"{len(written):02}_{stage}.txt").write_text(f"{g}\n")
-
-    save("import", graph)
-    graph = run(graph, dump=save)
-    programs = {}
-    for k, target in enumerate(targets):
-        tell("fuse", k, len(targets))
-        programs[target] = lower(graph, target, keep_values)
-        if folder is not None:
-            dump_program(programs[target], target, folder)
-        if debug >= 2:
-            print(f"kernels for {target}:\n{kernel_table(programs[target])}", file=sys.stderr)
-        if debug >= 4:
-            print(*sources(programs[target], target).values(), sep="\n", file=sys.stderr)
-    tell("fuse", len(targets), len(targets))
-    document = write(
-        programs,
-        Path(output),
-        name,
-        images={name: picture.signature() for name, picture in read.pictures.items()},
-        labels=read.labels,
-        keep=keep_values,
-        progress=tell,
-    )
-    read.output, read.descriptor, read.programs = Path(output), document, programs
-    return read
-
-
-__all__ = ["TARGETS", "ImageInput", "Report", "imported", "transpile"]
+__all__ = ["TARGETS", "ImageInput", "Report", "__version__", "check", "imported", "transpile"]

@@ -38,8 +38,8 @@ from rich.progress import (
 
 import webdnn
 from webdnn.errors import DimensionError, WebDNNError
+from webdnn.inspect.describe import describe
 from webdnn.inspect.tables import (
-    describe,
     out,
     print_notices,
     show_check,

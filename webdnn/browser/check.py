@@ -10,7 +10,7 @@ of the reference (`TOLERANCE`); integers and bools must be equal. A comparison t
 proves nothing, so it is reported as *empty* and counts as a failure: a reference that is nearly
 constant, or that hardly changes when the input does.
 
-The reference is the model's own framework (`webdnn.browser.reference`), or values that were recorded where
+The reference is the model's own framework (`reference.py`), or values that were recorded where
 it runs. Random floats lie in 0..1; a model that wants other inputs gets them with `inputs`, though
 an integer that indexes a table (token ids, say) is drawn from that table's range.
 """
@@ -27,12 +27,12 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-import webdnn
 from webdnn.browser.engine import BrowserError, Engine, Page, PageError, open_page
 from webdnn.browser.inputs import default_sizes, random_inputs, signature_of, table_sizes
 from webdnn.browser.reference import Reference, recorded, reference
 from webdnn.errors import WebDNNError
 from webdnn.picture.image import ImageInput, Picture, load_raster
+from webdnn.transpiler import imported, transpile
 
 Target = Literal["wasm", "webgpu"]
 Array = NDArray[Any]
@@ -193,7 +193,7 @@ def check(
         notices: tuple[str, ...] = ()
         if folder is None:
             folder = Path(scratch) / "model"
-            report = webdnn.transpile(
+            report = transpile(
                 model,
                 folder,
                 weights=weights,
@@ -209,7 +209,7 @@ def check(
         else:
             signature = signature_of(folder)
             ranges = {d["name"]: (d["min"], d["max"]) for d in signature["dims"]}
-            report = webdnn.imported(
+            report = imported(
                 model, weights=weights, example=example, inputs=images, dims=dims or ranges
             )
         pictures = report.pictures

@@ -419,7 +419,7 @@ def open_page(
     """Starts a browser on an empty page that serves `mounts` (URL prefix → folder) beside itself.
 
     `webgpu` turns on the engine's software adapter (SwiftShader, lavapipe); `isolation` and `csp`
-    choose the headers of `webdnn.browser.server`; `flags` are further arguments for the browser. Raises
+    choose the headers of `server.py`; `flags` are further arguments for the browser. Raises
     BrowserError when the engine is missing or does not start.
     """
     executable = find(engine)

@@ -19,16 +19,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..codegen.integers import to_json
 from ..codegen.wasm import module as wasm
 from ..codegen.webgpu import module as wgsl
 from ..errors import UnsupportedError, WebDNNError
 from ..graph import DTYPES, Value, lengths
-from ..inspect.report import report_html
 from ..schedule.kernel import Program, Tensor
 from ..schedule.lower import weight_array
 from ..schedule.plan import ALIGN, align, chunks, nbytes, plan_arena, plan_slots
+from ..version import __version__
 from .module_js import PACKAGE, model_dts, model_js, runner_files
 
 FORMAT = 1
@@ -267,12 +266,14 @@ def write(
     images: Mapping[str, Mapping[str, Any]] | None = None,
     labels: Mapping[str, Sequence[str]] | None = None,
     keep: bool = False,
+    report: Callable[[dict[str, Any], Mapping[str, Program]], str],
     progress: Progress = lambda stage, done, total: None,
 ) -> dict[str, Any]:
     """Writes the descriptor of `programs` (by target) to `output`, atomically.
 
     `images` says how pictures become inputs, `labels` what the classes of outputs are called, each
-    by the tensor's name.
+    by the tensor's name. `report` gives the page for people, `report.html`, from model.json's
+    content and the programs.
 
     Returns the content of model.json. Raises WebDNNError where `output` cannot be written, holds
     files that are not a descriptor's, or a kernel cannot be compiled; then `output` is as it was.
@@ -317,7 +318,7 @@ def write(
         (path / "model.js").write_text(model_js(document))
         (path / "model.d.ts").write_text(model_dts(document))
         (path / "package.json").write_text(PACKAGE)
-        (path / "report.html").write_text(report_html(document, programs))
+        (path / "report.html").write_text(report(document, programs))
     return document
 
 

@@ -16,7 +16,7 @@ from ..codegen.wasm import module as wasm
 from ..codegen.webgpu import module as wgsl
 from ..schedule.kernel import Program, kernel_text
 from ..schedule.plan import nbytes
-from .summary import flops
+from .work import flops
 
 
 def kernel_table(program: Program) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..schedule.kernel import Loop, Program, Step
 from ..schedule.plan import lifetimes, nbytes
-from .tables import kind_text, shape_text
+from .describe import kind_text, shape_text
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2433; --line: #dde2ea; --muted: #677087; --sheet: #fff }

@@ -12,21 +12,19 @@ memory are those of the largest sizes.
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import webdnn
 from webdnn import passes
-from webdnn.expr import Dim, cost
-from webdnn.graph import upper
-from webdnn.inspect.tables import describe
-from webdnn.schedule.kernel import Instance, Kernel, Loop, Opaque, is_row
+from webdnn.inspect.describe import describe
+from webdnn.inspect.work import flops
+from webdnn.schedule.kernel import Instance, Kernel, Loop, Opaque
 from webdnn.schedule.lower import lower
 from webdnn.schedule.plan import nbytes
+from webdnn.transpiler import transpile
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Inspection:
     outputs: Sequence[Mapping[str, Any]]
     dims: Sequence[Mapping[str, Any]]
     targets: Mapping[str, Compiled]
-    download: Mapping[str, Any]  # as `tables.describe`
+    download: Mapping[str, Any]  # as `describe`
     notices: tuple[str, ...]
 
 
@@ -93,7 +91,7 @@ def inspect(
     """
     with tempfile.TemporaryDirectory(prefix="webdnn-inspect-") as scratch:
         folder = Path(scratch) / "model"
-        report = webdnn.transpile(
+        report = transpile(
             model,
             folder,
             weights=weights,
@@ -149,28 +147,6 @@ def inspect(
     )
 
 
-def flops(kernel: Kernel) -> int:
-    """Floating-point operations of one launch at the largest sizes, index arithmetic left out."""
-    match kernel:
-        case Loop():
-            points = math.prod(_size(axis) for axis in kernel.axes)
-            inner = points * math.prod(_size(axis) for axis in kernel.reduce)
-            # Each stage evaluates its expressions and combines the result once for each element.
-            work = inner * sum(cost(e) + 1 for stage in kernel.stages for e in stage.exprs)
-            for store in kernel.stores:
-                work += (inner if is_row(store, kernel) else points) * cost(store.value)
-            return work
-        case Instance():
-            # iy and ix name input coordinates: they are functions of the other axes.
-            axes = {name: _size(v) for name, v in kernel.vars.items() if name not in ("iy", "ix")}
-            summed = math.prod(axes[name] for name in _SUMMED[kernel.template])
-            every = math.prod(axes.values())
-            return 2 * every + every // summed * sum(cost(store.value) for store in kernel.stores)
-        case Opaque():
-            return upper(kernel.attrs.get("items", 1)) * upper(kernel.attrs.get("cost", 0))
-    return 0
-
-
 def _pools(document: Mapping[str, Any], folder: Path) -> dict[str, int]:
     """All that each target allocates for weights, inputs, outputs and temporaries, in bytes."""
     found = {}
@@ -182,20 +158,6 @@ def _pools(document: Mapping[str, Any], folder: Path) -> dict[str, int]:
         else:
             found[target] = entry["memory"]["bytes"]
     return found
-
-
-# The axes that a template sums over.
-_SUMMED = {
-    "matmul": ("k",),
-    "conv": ("ky", "kx", "c"),
-    "depthwise": ("ky", "kx"),
-    "recurrent": ("g", "k"),
-}
-
-
-def _size(axis: Any) -> int:
-    size: Dim = axis.args[1]
-    return upper(size)
 
 
 def _kind(kernel: Kernel) -> str:

@@ -1,22 +1,20 @@
 """What the command line shows: tables of a descriptor, a check, timings, an inspection.
 
 Each `show_…` function takes what the module of that name returns and prints it on standard output,
-in colour on a terminal. `describe` reads a descriptor's folder.
+in colour on a terminal.
 """
 
 from __future__ import annotations
 
-import gzip
-import json
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from .describe import kind_text, shape_text
 
 if TYPE_CHECKING:  # these import onnx and numpy: not needed to print help
     from webdnn.browser.bench import Timing
@@ -45,85 +43,6 @@ def _table(title: str = "") -> Table:
         show_edge=False,
         padding=(0, 1, 0, 0),
     )
-
-
-def shape_text(shape: Sequence[Any]) -> str:
-    """A signature's shape, its symbolic sizes as formulas."""
-
-    def size(value: Any) -> str:
-        match value:
-            case ["select", condition, a, b]:
-                return f"({size(a)} if {size(condition)} else {size(b)})"
-            case [op, a, b] if op in ("min", "max"):
-                return f"{op}({size(a)}, {size(b)})"
-            case [op, a, b]:
-                return f"({size(a)} {op} {size(b)})"
-        return str(value)
-
-    def bare(text: str) -> str:
-        # "(h + 8)" as a whole needs no parentheses; "(h + 1) * (w + 1)" keeps its own.
-        depth = 0
-        for position, character in enumerate(text):
-            depth += {"(": 1, ")": -1}.get(character, 0)
-            if depth == 0:
-                return text[1:-1] if text.startswith("(") and position == len(text) - 1 else text
-        return text
-
-    return ", ".join(bare(size(value)) for value in shape) or "scalar"
-
-
-# Which of the runner's modules a page fetches, beside what these import.
-_MODULES = {"webgpu": ("index.js", "webgpu.js"), "wasm": ("index.js", "wasm.js", "worker.js")}
-_IMPORT = re.compile(r"^(?:import|export)\b[^;]*?\bfrom '\./([\w.-]+)'", re.MULTILINE)
-
-
-def kind_text(entry: Mapping[str, Any]) -> str:
-    """What a tensor of model.json holds: its dtype, or pictures, or named classes."""
-    if "image" in entry:
-        return f"{entry['image']['channels']} pictures"
-    if "labels" in entry:
-        return f"{entry['dtype']}, {len(entry['labels'])} labels"
-    return str(entry["dtype"])
-
-
-def describe(folder: Path) -> dict[str, Any]:
-    """What a descriptor's folder holds: signature, targets, and what a page downloads of it.
-
-    A page fetches the modules of the runner that its target needs, the target's code, and weights;
-    `code_gzip` counts all but the weights, as a web server would send them.
-    """
-    document = json.loads((folder / "model.json").read_text())
-    runner = document["runner"]
-
-    def gzipped(name: str) -> int:
-        return len(gzip.compress((folder / name).read_bytes(), 9))
-
-    def code(target: str, file: str) -> dict[str, Any]:
-        modules: list[str] = []
-        todo = list(_MODULES[target])
-        while todo:
-            module = todo.pop()
-            if module not in modules:
-                modules.append(module)
-                todo += _IMPORT.findall((folder / runner / module).read_text())
-        names = ["model.json", "model.js", file, *(f"{runner}/{module}" for module in modules)]
-        return {"file": file, "code_gzip": sum(map(gzipped, names))}
-
-    targets: dict[str, Any] = {}
-    if "webgpu" in document["targets"]:
-        targets["webgpu"] = code("webgpu", document["targets"]["webgpu"]["file"])
-    for variant in document["targets"].get("wasm", {}).get("variants", ()):
-        targets[f"wasm {variant['name']}"] = code("wasm", variant["file"])
-    return {
-        "descriptor": str(folder),
-        "name": document["name"],
-        "dims": document["dims"],
-        "inputs": document["inputs"],
-        "outputs": [t for t in document["outputs"] if not t.get("hidden")],
-        "weights_bytes": document["weights"]["bytes"],
-        "shards": len(document["weights"]["shards"]),
-        "targets": targets,
-    }
 
 
 def show_descriptor(summary: Mapping[str, Any]) -> None:

@@ -1,0 +1,45 @@
+"""The work of kernels: floating-point operations at the largest sizes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..expr import Dim, cost
+from ..graph import upper
+from ..schedule.kernel import Instance, Kernel, Loop, Opaque, is_row
+
+# The axes that a template sums over.
+_SUMMED = {
+    "matmul": ("k",),
+    "conv": ("ky", "kx", "c"),
+    "depthwise": ("ky", "kx"),
+    "recurrent": ("g", "k"),
+}
+
+
+def flops(kernel: Kernel) -> int:
+    """Floating-point operations of one launch at the largest sizes, index arithmetic left out."""
+    match kernel:
+        case Loop():
+            points = math.prod(_size(axis) for axis in kernel.axes)
+            inner = points * math.prod(_size(axis) for axis in kernel.reduce)
+            # Each stage evaluates its expressions and combines the result once for each element.
+            work = inner * sum(cost(e) + 1 for stage in kernel.stages for e in stage.exprs)
+            for store in kernel.stores:
+                work += (inner if is_row(store, kernel) else points) * cost(store.value)
+            return work
+        case Instance():
+            # iy and ix name input coordinates: they are functions of the other axes.
+            axes = {name: _size(v) for name, v in kernel.vars.items() if name not in ("iy", "ix")}
+            summed = math.prod(axes[name] for name in _SUMMED[kernel.template])
+            every = math.prod(axes.values())
+            return 2 * every + every // summed * sum(cost(store.value) for store in kernel.stores)
+        case Opaque():
+            return upper(kernel.attrs.get("items", 1)) * upper(kernel.attrs.get("cost", 0))
+    return 0
+
+
+def _size(axis: Any) -> int:
+    size: Dim = axis.args[1]
+    return upper(size)
