@@ -20,11 +20,11 @@ MAY_IMPORT = {
     "scalar": set(),
     "expr": {"scalar"},
     "graph": {"expr", "errors"},
-    "ops": {"graph", "expr", "schedule", "errors"},
+    "ops": {"graph", "expr", "scalar", "errors"},
     "frontend": {"ops", "graph", "expr", "errors"},
     "passes": {"ops", "graph", "expr", "errors"},
     "schedule": {"ops", "graph", "expr", "errors"},
-    "codegen": {"schedule", "expr", "errors"},
+    "codegen": {"schedule", "expr", "scalar", "errors"},
 }
 ENTRIES = {"transpiler", "cli", "inspect", "browser"}
 

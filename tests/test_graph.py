@@ -13,7 +13,7 @@ import pytest
 import webdnn.graph as graph_module
 from webdnn import ops
 from webdnn.errors import UnsupportedError
-from webdnn.expr import dim
+from webdnn.expr import dim, upper
 from webdnn.graph import (
     Graph,
     Op,
@@ -26,7 +26,6 @@ from webdnn.graph import (
     rewrite,
     storage,
     type_text,
-    upper,
     verify,
 )
 

@@ -149,7 +149,7 @@ def interpret(
 
 
 def reduced(monoid: str, rows: list[np.ndarray]) -> list[np.ndarray]:
-    """A monoid of kernel.MONOIDS over the last axis."""
+    """A monoid of scalar.MONOIDS over the last axis."""
     x = rows[0]
     if monoid in ("sum", "prod", "any", "all", "max", "min"):
         return [getattr(np, monoid)(x, axis=-1)]

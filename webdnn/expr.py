@@ -191,6 +191,21 @@ def lift(x: Any, dtype: str | None = None) -> Expr:
     return const(x, dtype)
 
 
+def as_dim(d: Any) -> Dim:
+    """An int where the dimension is known, else its expression (i32)."""
+    if isinstance(d, Expr):
+        return d.args[0] if d.op == "const" else d
+    return int(d)
+
+
+def product(dims: Iterable[Dim]) -> Dim:
+    """The product of dimensions (1 if there are none)."""
+    out: Any = 1
+    for d in dims:
+        out = out * d
+    return as_dim(out)
+
+
 # ---- construction with simplification ------------------------------------------------------------
 
 _COMMUTATIVE = {
@@ -417,6 +432,11 @@ def _rejoin(p: Poly) -> Poly:
     return p
 
 
+def same(a: Dim, b: Dim) -> bool:
+    """Whether two dimensions are proved equal."""
+    return a == b if isinstance(a, int) and isinstance(b, int) else poly(a) == poly(b)
+
+
 def _wrap(value: int) -> int:
     return (value + 2**31) % 2**32 - 2**31
 
@@ -431,6 +451,11 @@ def bounds(e: Dim) -> tuple[float, float]:
             lo, hi = (0, 2**32 - 1) if e.dtype == "u32" else (I32_MIN, I32_MAX)
         e._bounds = (lo, hi)
     return e._bounds
+
+
+def upper(d: Dim) -> int:
+    """The largest value of a dimension."""
+    return int(bounds(d)[1])
 
 
 def _bounds(e: Expr) -> tuple[float, float]:

@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from .expr import Dim, Expr, bounds, free, text
+from .expr import Dim, Expr, as_dim, free, product, text, upper
 
 DTYPES: Mapping[str, str] = {  # dtype -> its public name
     "f32": "float32",
@@ -206,22 +206,10 @@ class Value:
     @property
     def size(self) -> Any:
         """The number of elements (int or Expr)."""
-        return as_dim(math.prod(self.shape, start=1)) if self.shape else 1
+        return product(self.shape)
 
     def __repr__(self) -> str:
         return f"{self.op}:{type_text(self)}"
-
-
-def as_dim(d: Any) -> Dim:
-    """An int where the dimension is known, else its expression (i32)."""
-    if isinstance(d, Expr):
-        return d.args[0] if d.op == "const" else d
-    return int(d)
-
-
-def upper(d: Dim) -> int:
-    """The largest value of a dimension."""
-    return int(bounds(d)[1])
 
 
 def type_text(v: Value) -> str:

@@ -1,7 +1,7 @@
 """A descriptor in words: its signature, and what a page downloads of it.
 
-    >>> shape_text([1, ["*", "h", 2]])
-    '1, h * 2'
+>>> shape_text([1, ["*", "h", 2]])
+'1, h * 2'
 """
 
 from __future__ import annotations

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..expr import Dim, cost
-from ..graph import upper
+from ..expr import Dim, cost, upper
 from ..schedule.kernel import Instance, Kernel, Loop, Opaque, is_row
 
 # The axes that a template sums over.

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedError
-from ..expr import Dim, lift, minimum
-from ..graph import Node, Op, Value, as_dim, constant, type_text, upper
+from ..expr import Dim, as_dim, lift, minimum, product, same, upper
+from ..graph import Node, Op, Value, constant, type_text
 from .elementwise import (
     add,
     cast,
@@ -40,7 +40,7 @@ from .elementwise import (
     where,
 )
 from .indexing import gather, gather_elements, gather_nd
-from .movement import concat, iota, product, reshape, same, slice_axis, transpose
+from .movement import concat, iota, reshape, slice_axis, transpose
 from .selection import arg_top_k, non_zero
 
 GRID = 4096  # samples along one side of a bin of `roi_align`, at most

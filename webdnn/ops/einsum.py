@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import ModelError
-from ..expr import Dim
+from ..expr import Dim, product, same
 from ..graph import FLOATS, Value, constant, type_text
 from .elementwise import equal, mul, where
 from .linear import matmul
-from .movement import expand, iota, product, reshape, same, squeeze, transpose, unsqueeze
+from .movement import expand, iota, reshape, squeeze, transpose, unsqueeze
 from .reduce import reduce_sum
 
 

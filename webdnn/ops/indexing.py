@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ..expr import Expr, cast, lift, maximum, minimum, select
-from ..graph import Node, Op, Value, as_dim
+from ..expr import Expr, as_dim, cast, lift, maximum, minimum, select
+from ..graph import Node, Op, Value
 from .known import ints, known
 from .movement import reshape, slice_axis
 

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..expr import Expr, cast, is_size, lift, select
-from ..graph import Node, Op, Value, as_dim, constant, evaluate, scalar_dtype
+from ..expr import Expr, as_dim, cast, is_size, lift, select
+from ..graph import Node, Op, Value, constant, evaluate, scalar_dtype
 
 LIMIT = 4096  # elements; larger tensors are data, not shapes
 

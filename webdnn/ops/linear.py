@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedError
-from ..expr import lift
-from ..graph import Op, Shape, Value, as_dim, type_text
+from ..expr import as_dim, lift, product, same
+from ..graph import Op, Shape, Value, type_text
 from .elementwise import broadcast_shapes
-from .movement import dilate, flip, pad, product, reshape, same, transpose
+from .movement import dilate, flip, pad, reshape, transpose
 
 PANEL = 8
 

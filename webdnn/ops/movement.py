@@ -19,6 +19,7 @@ from ..errors import UnsupportedError
 from ..expr import (
     Dim,
     Expr,
+    as_dim,
     cast,
     const,
     equal,
@@ -26,27 +27,16 @@ from ..expr import (
     logical_and,
     maximum,
     minimum,
-    poly,
+    product,
+    same,
     select,
+    upper,
 )
-from ..graph import Node, Op, Shape, Value, as_dim, scalar_dtype, type_text, upper
+from ..graph import Node, Op, Shape, Value, scalar_dtype, type_text
 from .known import move_known
 
 Read = Callable[[int, Any], Expr]
 Index = tuple[Any, ...]
-
-
-def product(dims: Sequence[Dim]) -> Dim:
-    """The product of dimensions (1 if there are none)."""
-    out: Any = 1
-    for d in dims:
-        out = out * d
-    return as_dim(out)
-
-
-def same(a: Dim, b: Dim) -> bool:
-    """Whether two dimensions are proved equal."""
-    return a == b if isinstance(a, int) and isinstance(b, int) else poly(a) == poly(b)
 
 
 # ---- reshape -------------------------------------------------------------------------------------

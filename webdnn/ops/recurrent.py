@@ -30,10 +30,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedError
-from ..expr import Expr, acc, const, lift, maximum, minimum, select, var
+from ..expr import Expr, acc, const, lift, maximum, minimum, same, select, var
 from ..graph import FLOATS, Node, Op, Shape, Value, type_text
 from . import elementwise
-from .movement import concat, expand, pad, reshape, same, slice_axis, transpose
+from .movement import concat, expand, pad, reshape, slice_axis, transpose
 
 Activation = str | tuple[str, Mapping[str, float]]
 Function = tuple[str, tuple[tuple[str, float], ...]]  # an activation as an attribute

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedError
-from ..expr import Dim, lift
-from ..graph import FLOATS, Op, Shape, Value, as_dim, constant, type_text
-from ..schedule.kernel import MONOIDS
+from ..expr import Dim, as_dim, lift, product
+from ..graph import FLOATS, Op, Shape, Value, constant, type_text
+from ..scalar import MONOIDS
 from .elementwise import (
     abs_,
     add,
@@ -36,7 +36,7 @@ from .elementwise import (
     where,
 )
 from .known import ints, known
-from .movement import expand, flip, iota, pad, product, reshape, slice_axis, windows
+from .movement import expand, flip, iota, pad, reshape, slice_axis, windows
 
 
 def _reduce_infer(x: Value, *, monoid: str, axes: tuple[int, ...]) -> list[tuple[Shape, str]]:
@@ -77,7 +77,7 @@ SCAN = Op(
 
 
 def reduce(x: Value, monoid: str, axes: Sequence[int]) -> Value:
-    """`monoid` (a row of kernel.MONOIDS) over axes, which stay with size 1.
+    """`monoid` (a row of scalar.MONOIDS) over axes, which stay with size 1.
 
     The result has x's dtype; argmax and argmin give i64 and take one axis, else they raise
     UnsupportedError.

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import UnsupportedError
-from ..expr import bounds, lift
-from ..graph import Value, as_dim, constant
+from ..expr import as_dim, bounds, lift
+from ..graph import Value, constant
 from .elementwise import (
     abs_,
     add,

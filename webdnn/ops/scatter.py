@@ -16,12 +16,12 @@ from __future__ import annotations
 import numpy as np
 
 from ..errors import UnsupportedError
-from ..expr import Dim, lift
-from ..graph import FLOATS, Value, as_dim, constant, evaluate
+from ..expr import Dim, as_dim, lift, product, same
+from ..graph import FLOATS, Value, constant, evaluate
 from .elementwise import add, equal, greater_equal, less, max_, min_, mul, where
 from .indexing import gather, gather_elements
 from .known import ints, known
-from .movement import iota, pad, product, reshape, same, slice_axis, squeeze, unsqueeze
+from .movement import iota, pad, reshape, slice_axis, squeeze, unsqueeze
 from .reduce import reduce
 
 # What combines the updates of an element: a monoid, and the operator that joins the old element.

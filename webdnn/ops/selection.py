@@ -26,13 +26,16 @@ from ..errors import UnsupportedError
 from ..expr import (
     Dim,
     Expr,
+    as_dim,
     bounds,
     dim,
     free,
     lift,
     load,
     maximum,
+    product,
     substitute,
+    upper,
     var,
     walk,
 )
@@ -44,18 +47,16 @@ from ..graph import (
     Op,
     Shape,
     Value,
-    as_dim,
     constant,
     scalar_dtype,
     storage,
     type_text,
-    upper,
 )
 from . import elementwise
 from .elementwise import add, cast, div, less, mod, not_equal, where
 from .indexing import gather_elements
 from .known import ints
-from .movement import concat, expand, iota, pad, product, reshape, transpose
+from .movement import concat, expand, iota, pad, reshape, transpose
 from .reduce import reduce_sum
 
 # ---- the greatest k ------------------------------------------------------------------------------

@@ -14,21 +14,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import UnsupportedError
-from ..expr import Dim, Expr, lift, maximum
-from ..graph import Value, as_dim
+from ..expr import Dim, Expr, as_dim, lift, maximum, product
+from ..graph import Value
 from .elementwise import add
 from .linear import conv, conv_size, conv_transpose
-from .movement import (
-    dilate,
-    flip,
-    pad,
-    product,
-    reshape,
-    slice_axis,
-    squeeze,
-    transpose,
-    unsqueeze,
-)
+from .movement import dilate, flip, pad, reshape, slice_axis, squeeze, transpose, unsqueeze
 
 Pads = list[tuple[Dim, Dim]]
 

@@ -17,10 +17,9 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..expr import lift
-from ..graph import FLOATS, Rule, Value, as_dim, constant, evaluate
+from ..expr import as_dim, lift, same
+from ..graph import FLOATS, Rule, Value, constant, evaluate
 from ..ops.elementwise import broadcast_shapes
-from ..ops.movement import same
 
 Uses = Mapping[Value, int]
 SMALL = 64  # elements of a constant that a rule looks at; larger ones are read at the very end

@@ -20,7 +20,8 @@ import math
 from collections.abc import Mapping
 
 from .. import ops
-from ..graph import Rule, Value, upper
+from ..expr import upper
+from ..graph import Rule, Value
 
 ASSOCIATIVE = ("sum", "prod", "max", "min", "any", "all")
 

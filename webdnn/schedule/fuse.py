@@ -21,10 +21,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..expr import Expr, cost, free, lift, load, var
-from ..graph import Graph, Op, Value, as_dim, scalar_dtype, upper
+from ..expr import Expr, as_dim, cost, free, lift, load, product, upper, var
+from ..graph import Graph, Op, Value, scalar_dtype
 from ..ops.linear import DEPTHWISE, PACKED_MATMUL
-from ..ops.movement import product
 
 SLOTS = {"wasm": 64, "webgpu": 8}  # buffers of one kernel
 DEPTH = 40  # of inlined producers: keeps kernels readable and compilers quick

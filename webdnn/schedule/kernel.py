@@ -26,25 +26,6 @@ from typing import Any
 
 from ..expr import Dim, Expr, free, text, walk
 
-# A monoid row: the number of accumulators, and what combines them, by name; targets spell these.
-#   sum, prod, max, min    one accumulator
-#   any, all               bool
-#   argmax, argmin         (value, index): the first of equals wins; "argmax_last" the last
-#   scan_sum               inclusive prefix sum along the one reduce axis, for stores by row
-MONOIDS: Mapping[str, int] = {
-    "sum": 1,
-    "prod": 1,
-    "max": 1,
-    "min": 1,
-    "any": 1,
-    "all": 1,
-    "argmax": 2,
-    "argmin": 2,
-    "argmax_last": 2,
-    "argmin_last": 2,
-    "scan_sum": 1,
-}
-
 
 @dataclass(frozen=True)
 class Slot:

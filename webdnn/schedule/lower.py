@@ -28,30 +28,21 @@ from ..expr import (
     Dim,
     Expr,
     acc,
+    as_dim,
     cast,
     coefficient,
     const,
     free,
     lift,
     load,
+    product,
     substitute,
     var,
     walk,
 )
-from ..graph import (
-    Graph,
-    Node,
-    Value,
-    as_dim,
-    dims_of,
-    evaluate,
-    scalar_dtype,
-    storage,
-    type_text,
-)
+from ..graph import Graph, Node, Value, dims_of, evaluate, scalar_dtype, storage, type_text
 from ..ops.elementwise import broadcast_index
 from ..ops.linear import DEPTHWISE, PACKED_CONV, PACKED_MATMUL
-from ..ops.movement import product
 from .fuse import SLOTS, Fusion, Region
 from .kernel import (
     Buffer,

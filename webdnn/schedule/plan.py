@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ..graph import upper
+from ..expr import upper
 from .kernel import Buffer, Program
 
 ALIGN = 256  # of weights: the offset alignment of a WebGPU binding

@@ -33,7 +33,8 @@ from ...expr import (
     substitute,
     walk,
 )
-from ...schedule.kernel import MONOIDS, Loop, Stage, Store, is_row
+from ...scalar import MONOIDS
+from ...schedule.kernel import Loop, Stage, Store, is_row
 from ..dialect import LITERAL
 from ..loops import collapse
 from .lanes import SCALAR, VECTOR, Lanes, Printed, grain
