@@ -8,6 +8,7 @@
 #   make models            fetch those networks first (about 4 GB with what exports two of them)
 #   make lint              ruff
 #   make types             mypy --strict, tsc --checkJs
+#   make kernels           whether any kernel changed (tools/kernel_diff.py)
 #   make bench             side-by-side timings against the peers (prints, asserts nothing)
 #   make wheel             dist/webdnn-*.whl, with the runner inside
 #   make clean             everything the targets above wrote here
@@ -20,7 +21,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: help demo examples test test-models models lint types bench wheel clean env browsers
+.PHONY: help demo examples test test-models models lint types kernels bench wheel clean env browsers
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -78,6 +79,9 @@ lint: env
 types: env runner/node_modules/.ready
 	$(BIN)/mypy
 	cd runner && npx --no-install tsc --project . && npx --no-install tsc --project ../tools/tsconfig.pages.json
+
+kernels: env
+	$(BIN)/python -m tools.kernel_diff check
 
 bench: env
 	$(BIN)/python -m bench $(ARGS)

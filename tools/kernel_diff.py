@@ -1,30 +1,60 @@
-"""Whether a change of the compiler changes a kernel: the texts of all kernels before and after.
+"""Whether a change of the compiler changes a kernel: of the table of cases and of trained networks.
 
-    python -m tools.kernel_diff save /tmp/before      # at the commit before
-    python -m tools.kernel_diff save /tmp/after       # in the working tree
+    python -m tools.kernel_diff check                # against the digest in tests/kernels.json
+    python -m tools.kernel_diff update               # the change is meant: writes that digest
+
+    python -m tools.kernel_diff save /tmp/before     # at the commit before
+    python -m tools.kernel_diff save /tmp/after      # in the working tree
     python -m tools.kernel_diff diff /tmp/before /tmp/after
 
-A refactor prints nothing and exits with 0. The kernels are those of the table of cases and of the
-trained networks that `make models` has fetched; MODEL... after the folder saves other files.
+The digest has an entry for each graph and target: a hash of its launches (which kernel, on which
+buffers, with which sizes), then each distinct kernel's name and a hash of its text. Where in the
+model a kernel comes from (the first line of what is saved) is not part of it. `check` names what
+changed; `save` and `diff` show how, MODEL... after the folder for some files alone. A refactor
+changes nothing, and both exit with 0. A network that cannot be fetched is left out, but in CI it is
+an error.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
+import os
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import webdnn
 from tests import models
 from tests.cases import CASES
 from webdnn import passes
+from webdnn.codegen.wasm import module as wasm
+from webdnn.codegen.webgpu import module as webgpu
 from webdnn.frontend import load
+from webdnn.graph import Graph
 from webdnn.inspect.dump import kernel_table, sources
+from webdnn.schedule.kernel import Kernel, Program
 from webdnn.schedule.lower import lower
 
+DIGEST = Path(__file__).parents[1] / "tests" / "kernels.json"
+TARGETS = ("wasm", "webgpu")
+# What all kernels of a target share, and no kernel's own text shows.
+SHARED = ("prelude.h", "module.c")
 
-def graphs(paths: list[str]) -> Iterator[tuple[str, Any]]:
+Digest = dict[str, list[str]]
+
+
+def network(name: str) -> Graph:
+    """A network of tests/models.py, imported; OSError or FetchError if it cannot be had."""
+    path, weights = models.fetch(name), models.fetch_weights(name)
+    return load(path, models.dim_options(name), weights=weights).graph
+
+
+def graphs(paths: Sequence[str]) -> Iterator[tuple[str, Graph]]:
     """Names and graphs: of the files given, else of the cases and the networks at hand."""
     for path in paths:
         yield Path(path).stem, load(path).graph
@@ -32,19 +62,19 @@ def graphs(paths: list[str]) -> Iterator[tuple[str, Any]]:
         return
     for name, case in CASES.items():
         yield f"case_{name}", case.build().graph()
-    for name in models.MODELS:
+    for name in models.MODELS | models.OTHER:
         try:
-            yield name, load(models.fetch(name), models.dim_options(name)).graph
-        except OSError as error:
+            yield name, network(name)
+        except (OSError, models.FetchError) as error:
             print(f"{name} is left out: {error}", file=sys.stderr)
 
 
-def save(folder: Path, paths: list[str]) -> None:
+def save(folder: Path, paths: Sequence[str]) -> None:
     """Writes one text per graph and target: its launches, then its distinct kernels."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, graph in graphs(paths):
         settled = passes.run(graph, 0)
-        for target in ("wasm", "webgpu"):
+        for target in TARGETS:
             program = lower(settled, target)
             texts = [kernel_table(program), *sources(program, target).values()]
             (folder / f"{name}.{target}.txt").write_text("\n\n".join(texts) + "\n")
@@ -65,9 +95,130 @@ def diff(before: Path, after: Path) -> int:
     return changed
 
 
+# ---- the digest ----------------------------------------------------------------------------------
+
+
+def short(text: str) -> str:
+    """A hash that is long enough to tell two texts of one kernel apart."""
+    return sha256(text.encode()).hexdigest()[:8]
+
+
+def printed(kernel: Kernel, target: str) -> tuple[str, str, tuple[Any, ...]]:
+    """A kernel's name, all its text, and what a launch of it is given beside buffers."""
+    if target == "wasm":
+        p = wasm.print_kernel(kernel)
+        return p.name, p.function(), (p.params, p.items, p.grain, p.scratch)
+    q = webgpu.print_kernel(kernel)
+    texts = [f"{k}\n{code}" for k, code in {"": q.code, **q.variants}.items()]
+    return q.name, "\n".join(texts), (q.params, q.grid, q.flops)
+
+
+def entries(program: Program, target: str) -> list[str]:
+    """The hash of the launches, then "name hash" of each distinct kernel in order of first use."""
+    kernels: dict[Kernel, tuple[str, tuple[Any, ...]]] = {}
+    buffers: dict[int, int] = {}  # numbered in order of first use
+    rows: dict[str, None] = {}
+    launches = []
+    for step in (*program.prepare, *program.steps):
+        if step.kernel not in kernels:
+            name, text, given = printed(step.kernel, target)
+            kernels[step.kernel] = f"{name} {short(text)}", given
+        row, given = kernels[step.kernel]
+        rows[row] = None
+        launches.append((row, [buffers.setdefault(b, len(buffers)) for b in step.buffers], given))
+    sizes = [(b.kind, b.dtype, b.size) for b in map(program.buffers.__getitem__, buffers)]
+    return [short(repr((len(program.prepare), launches, sizes))), *rows]
+
+
+def digest_of(name: str) -> Digest:
+    """The entries of one graph; none of a network that cannot be fetched, unless in CI."""
+    try:
+        case = name.removeprefix("case_")
+        graph = network(name) if case == name else CASES[case].build().graph()
+    except (OSError, models.FetchError) as error:
+        if os.environ.get("CI"):
+            raise
+        print(f"{name} is left out: {error}", file=sys.stderr)
+        return {}
+    settled = passes.run(graph, 0)
+    return {f"{name} {t}": entries(lower(settled, t), t) for t in TARGETS}
+
+
+def digest() -> Digest:
+    """The digest of the working tree."""
+    root = Path(webdnn.__file__).parent
+    found = {name: [short(p.read_text()) for p in root.rglob(name)] for name in SHARED}
+    names = [*(models.MODELS | models.OTHER), *(f"case_{name}" for name in CASES)]
+    with ProcessPoolExecutor() as pool:
+        for some in pool.map(digest_of, names):
+            found |= some
+    return found
+
+
+def written(digest: Mapping[str, Sequence[str]]) -> str:
+    """The digest as JSON: a line for each entry, or for each kernel where that is too long."""
+    rows = []
+    for name, row in sorted(digest.items()):
+        line = f"{json.dumps(name)}: {json.dumps(row)}"
+        rows.append(
+            line if len(line) < 100 else f"{json.dumps(name)}: {json.dumps(row, indent=1)}"
+        )
+    return "{\n" + ",\n".join(rows) + "\n}\n"
+
+
+def changes(old: Mapping[str, Sequence[str]], new: Mapping[str, Sequence[str]]) -> list[str]:
+    """A line for each entry that differs: the kernels that are others or gone."""
+    lines = []
+    for name in [*new, *(old.keys() - new.keys())]:
+        before, after = old.get(name), new.get(name)
+        if before is None or after is None:
+            lines.append(f"{name}: {'is new' if before is None else 'is gone'}")
+        elif before != after:
+            left, right = Counter(before[1:]), Counter(after[1:])
+            kernels = dict.fromkeys(row.split(" ")[0] for row in (*(right - left), *(left - right)))
+            lines.append(f"{name}: {', '.join(kernels) or 'what is launched, or with what'}")
+    return lines
+
+
+def recorded(new: Digest) -> tuple[Digest, Digest]:
+    """The committed digest: what `new` is compared with, and networks that `new` leaves out."""
+    old = json.loads(DIGEST.read_text()) if DIGEST.exists() else {}
+    networks = models.MODELS | models.OTHER
+    left_out = {k: v for k, v in old.items() if k not in new and k.split(" ")[0] in networks}
+    return {k: v for k, v in old.items() if k not in left_out}, left_out
+
+
+def check() -> int:
+    """Prints which kernels are not those of the digest; returns the number of such entries."""
+    new = digest()
+    lines = changes(recorded(new)[0], new)
+    if lines:
+        print(*lines, sep="\n")
+        print(
+            f"{len(lines)} of {len(new)} entries of tests/kernels.json are others. If that is "
+            "meant, write the new ones with `python -m tools.kernel_diff update` and say why in "
+            "the commit; if not, `save` and `diff` show how the kernels differ.",
+            file=sys.stderr,
+        )
+    return len(lines)
+
+
+def update() -> None:
+    """Writes the digest and prints what changed."""
+    new = digest()
+    old, left_out = recorded(new)
+    DIGEST.write_text(written(new | left_out))
+    print(*changes(old, new), sep="\n")
+
+
 def main(arguments: list[str]) -> int:
-    """`save FOLDER [MODEL...]` or `diff BEFORE AFTER`."""
+    """`check`, `update`, `save FOLDER [MODEL...]` or `diff BEFORE AFTER`."""
     match arguments:
+        case ["check"]:
+            return int(check() > 0)
+        case ["update"]:
+            update()
+            return 0
         case ["save", folder, *paths]:
             save(Path(folder), paths)
             return 0
