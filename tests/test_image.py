@@ -361,7 +361,7 @@ def test_the_runner_makes_the_same_pixels(tmp_path: Path) -> None:
                 }
             )
     (tmp_path / "in.json").write_text(json.dumps(cases))
-    script = SCRIPT % (ROOT / "runner" / "src" / "pixels.js").as_uri()
+    script = SCRIPT % (ROOT / "runner" / "src" / "picture" / "image.js").as_uri()
     subprocess.run(
         [node, "--input-type=module", "-e", script, tmp_path / "in.json", tmp_path / "out.json"],
         check=True,

@@ -7,7 +7,7 @@
  *
  * @typedef {import('./int.js').Int} Int
  * @typedef {import('./types.d.ts').DType} DType
- * @typedef {'f32' | 'i32' | 'u32'} Storage  every element in memory is 32 bits wide
+ * @typedef {keyof typeof STORAGE} Storage
  * @typedef {{ name: string, min: number, max: number }} Dimension
  * @typedef {import('./types.d.ts').ImageSpec} ImageSpec
  * @typedef {{
@@ -28,7 +28,12 @@
  *
  * @typedef {{ file: string, features: string[], limits: Record<string, number> }} GpuTarget
  * @typedef {{ b: number } | { w: number, offset: number, bytes: number }} Binding
- * @typedef {{ kernel: number, bindings: Binding[], params: Int[], grid: Int[], flops: Int }} Step
+ * @typedef {{
+ *   kernel: number, bindings: Binding[], params: Int[], grid: Int[], flops?: Int,
+ * }} Dispatch
+ * @typedef {{ repeat: Int, body: Step[] }} Repeat
+ * @typedef {{ choose: number, then: Step[], else: Step[] }} Choose  by the first element of a buffer
+ * @typedef {Dispatch | Repeat | Choose} Step
  * @typedef {{
  *   name: string, code: string, origin?: string, variants?: Record<string, string>,
  * }} Kernel
@@ -53,6 +58,19 @@ import { WebDNNError } from './errors.js';
 
 /** The format that this runner reads; the transpiler writes the same number. */
 export const FORMAT = 1;
+
+/**
+ * How elements lie in memory: their bits, the array that holds them, and the dtype that this is.
+ * A type of fewer bits, or one without an array, would be a row more.
+ */
+export const STORAGE = {
+  f32: { bits: 32, array: Float32Array, dtype: /** @type {const} */ ('float32') },
+  i32: { bits: 32, array: Int32Array, dtype: /** @type {const} */ ('int32') },
+  u32: { bits: 32, array: Uint32Array, dtype: /** @type {const} */ ('uint32') },
+};
+
+/** @param {Storage} storage @param {number} elements */
+export const bytesOf = (storage, elements) => Math.ceil((STORAGE[storage].bits * elements) / 8);
 
 /** @param {any} json @param {string} from @returns {Descriptor} */
 export function check(json, from) {

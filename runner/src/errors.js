@@ -1,9 +1,10 @@
 /**
  * The one error of the descriptor runner. Its `code` is for programs, its message for people: what
  * was expected, what was found, and what to do.
+ *
+ * @typedef {import('./types.d.ts').ErrorCode} ErrorCode
+ * @typedef {{ code: ErrorCode, reason: string }} Refusal  why something cannot be used here
  */
-
-/** @typedef {import('./types.d.ts').ErrorCode} ErrorCode */
 
 export class WebDNNError extends Error {
   /** @param {ErrorCode} code @param {string} message @param {unknown} [cause] */
@@ -26,4 +27,20 @@ export const packError = (error) => ({
 });
 
 /** @param {number} bytes */
-export const mib = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 * 10 ? 1 : 0)} MiB`;
+const mib = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 * 10 ? 1 : 0)} MiB`;
+
+/**
+ * @param {number} weights
+ * @param {number} io
+ * @param {number} total  bytes
+ * @param {string} where
+ * @param {unknown} [cause]
+ */
+export const outOfMemory = (weights, io, total, where, cause) =>
+  new WebDNNError(
+    'out-of-memory',
+    `${where} could not give ${mib(total)}: ${mib(weights)} for weights, ` +
+      `${mib(Math.max(0, total - weights - io))} for activations, ${mib(io)} for inputs and ` +
+      'outputs. Close other pages, or transpile with smaller dimensions.',
+    cause,
+  );

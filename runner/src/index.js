@@ -8,9 +8,9 @@
  * | --- | --- |
  * | descriptor.js, fetch.js | what the transpiler wrote, fetched and checked |
  * | model.js, tensors.js, int.js | the model that a page holds: inputs, queue, outputs, views |
- * | pixels.js, top.js | pictures as inputs; outputs with labels |
- * | wasm.js, worker.js, instance.js, worklet.js | the wasm backend |
- * | webgpu.js | the WebGPU backend |
+ * | picture/ | pictures as inputs; outputs with labels |
+ * | wasm/, worker.js, worklet.js | the wasm backend, and its scripts in other threads |
+ * | webgpu/ | the WebGPU backend |
  * | types.d.ts, errors.js | the API's types; its one error |
  *
  * @typedef {import('./descriptor.js').Descriptor} Descriptor
@@ -22,8 +22,10 @@
 import { WebDNNError } from './errors.js';
 import { open } from './fetch.js';
 import { Model } from './model.js';
-import * as wasm from './wasm.js';
-import * as webgpu from './webgpu.js';
+import * as wasm from './wasm/engine.js';
+import * as modules from './wasm/module.js';
+import * as device from './webgpu/device.js';
+import * as webgpu from './webgpu/engine.js';
 
 export { FORMAT } from './descriptor.js';
 export { WebDNNError };
@@ -81,8 +83,8 @@ export const load = async (where, options = {}) => {
       const refused = rejected.length;
       const settled =
         name === 'webgpu'
-          ? await files.until(webgpu.settle(model, options), webgpu.release)
-          : wasm.settle(model, options, rejected);
+          ? await files.until(device.settle(model, options), device.release)
+          : modules.settle(model, options, rejected);
       if ('code' in settled) {
         rejected.length = refused;
         rejected.push({ name, ...settled });
@@ -96,7 +98,7 @@ export const load = async (where, options = {}) => {
         ? webgpu.build(model, settled, files, options)
         : wasm.build(model, settled, files, options);
       const engine = await files.until(building, (late) => late.dispose());
-      const variant = engine.variant ?? /** @type {wasm.Choice} */ (settled).variant.name;
+      const variant = engine.variant ?? /** @type {modules.Choice} */ (settled).variant.name;
       const threads = onGpu ? 1 : settled.threads;
       return /** @type {any} */ (
         new Model(model, engine, { name, variant, threads, reason: settled.reason, rejected })
@@ -128,7 +130,7 @@ export const requirements = (where, options = {}) =>
     return {
       requiredFeatures: features,
       requiredLimits: limits,
-      optionalFeatures: webgpu.OPTIONAL,
+      optionalFeatures: device.OPTIONAL,
     };
   });
 
@@ -137,12 +139,12 @@ export const prepare = (where, options = {}) =>
   opened(where, options, async (files, model) => {
     /** @type {Rejection[]} */
     const rejected = [];
-    const settled = wasm.settle(model, { ...options, worker: false }, rejected);
+    const settled = modules.settle(model, { ...options, worker: false }, rejected);
     if ('code' in settled) throw refusal([{ name: 'wasm', ...settled }]);
     files.expect(model, [settled.variant.file, ...model.weights.shards]);
     const weights = new Uint8Array(model.weights.bytes);
     const [module] = await Promise.all([
-      wasm.compile(model, settled.variant, files),
+      modules.compile(model, settled.variant, files),
       files.weights(model, (offset, bytes) => weights.set(bytes, offset)),
     ]);
     return {

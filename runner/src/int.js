@@ -10,6 +10,26 @@
  */
 import { WebDNNError } from './errors.js';
 
+/**
+ * What two integers give; beside these there is `select`, of three.
+ * @type {Record<string, (a: number, b: number) => number>}
+ */
+export const OPERATORS = {
+  '+': (a, b) => a + b,
+  '-': (a, b) => a - b,
+  '*': (a, b) => a * b,
+  '//': (a, b) => (b === 0 ? 0 : Math.floor(a / b)),
+  '%': (a, b) => (b === 0 ? 0 : a - b * Math.floor(a / b)),
+  min: Math.min,
+  max: Math.max,
+  '<': (a, b) => +(a < b),
+  '<=': (a, b) => +(a <= b),
+  '==': (a, b) => +(a === b),
+  '!=': (a, b) => +(a !== b),
+  '&&': (a, b) => +(a !== 0 && b !== 0),
+  '||': (a, b) => +(a !== 0 || b !== 0),
+};
+
 /** @param {Int} int @param {Dims} dims @returns {number} */
 export function evaluate(int, dims) {
   if (typeof int === 'number') return int;
@@ -24,39 +44,20 @@ export function evaluate(int, dims) {
   }
   const [op, x, y, z] = int;
   if (op === 'select') return evaluate(evaluate(x, dims) ? y : z, dims);
-  const a = evaluate(x, dims);
-  const b = evaluate(y, dims);
-  switch (op) {
-    case '+':
-      return a + b;
-    case '-':
-      return a - b;
-    case '*':
-      return a * b;
-    case '//':
-      return b === 0 ? 0 : Math.floor(a / b);
-    case '%':
-      return b === 0 ? 0 : a - b * Math.floor(a / b);
-    case 'min':
-      return Math.min(a, b);
-    case 'max':
-      return Math.max(a, b);
-    case '<':
-      return +(a < b);
-    case '<=':
-      return +(a <= b);
-    case '==':
-      return +(a === b);
-    case '!=':
-      return +(a !== b);
-    case '&&':
-      return +(a !== 0 && b !== 0);
-    case '||':
-      return +(a !== 0 || b !== 0);
-    default:
-      throw new WebDNNError('descriptor', `the descriptor uses an unknown operator "${op}"`);
-  }
+  const apply = OPERATORS[op];
+  if (!apply)
+    throw new WebDNNError('descriptor', `the descriptor uses an unknown operator "${op}"`);
+  return apply(evaluate(x, dims), evaluate(y, dims));
 }
+
+/** A shape's sizes. @param {readonly Int[]} shape @param {Dims} dims */
+export const sizes = (shape, dims) => shape.map((size) => evaluate(size, dims));
+
+/** @param {readonly number[]} shape */
+export const product = (shape) => shape.reduce((n, size) => n * size, 1);
+
+/** @param {number} n @param {number} to */
+export const roundUp = (n, to) => Math.ceil(n / to) * to;
 
 /** Whether a size can be computed yet. @param {Int} int @param {Dims} dims @returns {boolean} */
 export const known = (int, dims) =>

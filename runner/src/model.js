@@ -2,7 +2,7 @@
  * A loaded model: what a page holds. Runs are queued in order; inputs are taken when `run` is
  * called.
  *
- * The engines (instance.js, wasm.js, webgpu.js) see a `Job`: settled dimensions and stored
+ * The engines (wasm/, webgpu/) see a `Job`: settled dimensions and stored
  * elements.
  *
  * @typedef {import('./types.d.ts').Backend} Backend
@@ -12,6 +12,7 @@
  * @typedef {import('./tensors.js').Numbers} Numbers
  * @typedef {import('./descriptor.js').Descriptor} Descriptor
  * @typedef {import('./descriptor.js').Layout} Layout
+ * @typedef {import('./descriptor.js').Storage} Storage
  * @typedef {Record<string, unknown>} Inputs
  * @typedef {{
  *   dims: Record<string, number>, inputs: (Elements | GPUBuffer)[], counts: number[], gpu: boolean,
@@ -19,6 +20,7 @@
  * }} Job  `counts`: elements of each output; `gpu`: outputs stay on the device, but for the `hidden`
  * @typedef {{
  *   viewKind: 'direct' | 'direct-shared' | 'staging',
+ *   inputs: readonly { dtype: Storage }[],
  *   stored?: Record<string, Layout>,
  *   take(input: number, length: number, idle: boolean): Elements,
  *   view(kind: 'inputs' | 'outputs', i: number): Elements,
@@ -37,11 +39,12 @@
  *   resolve(value: any): void, reject(error: unknown): void,
  * }} Pending
  */
+import { STORAGE, bytesOf } from './descriptor.js';
 import { WebDNNError } from './errors.js';
-import { evaluate, show } from './int.js';
-import { Pictures, decode, isBlob, isTensor } from './pixels.js';
+import { evaluate, product, show, sizes } from './int.js';
+import { Pictures, decode, isBlob, isTensor } from './picture/image.js';
+import { top } from './picture/labels.js';
 import { bind, corner, fill, gather, isGpuBuffer, publish } from './tensors.js';
-import { top } from './top.js';
 
 /** @param {import('./descriptor.js').Signature[]} signature */
 const info = (signature) =>
@@ -49,12 +52,6 @@ const info = (signature) =>
     ...rest,
     shape: shape.map((size) => (typeof size === 'number' ? size : show(size))),
   }));
-
-/** @param {import('./int.js').Int[]} shape @param {import('./int.js').Dims} dims */
-const sizes = (shape, dims) => shape.map((size) => evaluate(size, dims));
-
-/** @param {number[]} shape */
-const product = (shape) => shape.reduce((n, size) => n * size, 1);
 
 /** An input's numbers as they are now. @param {any} value */
 const copied = (value) =>
@@ -191,7 +188,7 @@ export class Model {
         else high += reach;
       });
       const raw = await this.#engine.read(entry, low, product(shape) ? high - low + 1 : 0);
-      const dtype = { f32: 'float32', i32: 'int32', u32: 'uint32' }[entry.dtype];
+      const { dtype } = STORAGE[entry.dtype];
       found[name] = { dtype, shape, data: gather(raw, shape, strides, start - low) };
     }
     return found;
@@ -283,8 +280,12 @@ export class Model {
       const expected = onGpu ? "'cpu' or 'gpu'" : "'cpu' (the model runs on wasm)";
       throw new WebDNNError('option', `outputs: expected ${expected}, found '${options.outputs}'`);
     }
-    const { dims, bound } = bind(signature, dimensions, this.#pixels(inputs), (i) =>
-      this.#views.get(signature[i].name),
+    const { dims, bound } = bind(
+      signature,
+      dimensions,
+      this.#pixels(inputs),
+      (i) => this.#views.get(signature[i].name),
+      (i, count) => bytesOf(this.#engine.inputs[i].dtype, count),
     );
     return {
       dims,

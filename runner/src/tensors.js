@@ -13,10 +13,9 @@
  * @typedef {Elements | Float64Array | Int8Array | Uint8Array | Uint8ClampedArray | Int16Array
  *   | Uint16Array | BigInt64Array | BigUint64Array} Numbers
  */
+import { STORAGE } from './descriptor.js';
 import { WebDNNError } from './errors.js';
-import { evaluate, known, show } from './int.js';
-
-const STORAGE = { f32: Float32Array, i32: Int32Array, u32: Uint32Array };
+import { evaluate, known, product, show, sizes as sizesOf } from './int.js';
 
 /** The array of each dtype (what is returned); the names of the others that are accepted. */
 const PUBLIC = /** @satisfies {Record<DType, [any, ...string[]]>} */ ({
@@ -39,7 +38,7 @@ const PUBLIC = /** @satisfies {Record<DType, [any, ...string[]]>} */ ({
  * @param {number | ArrayBuffer} from  a length, or a buffer
  * @returns {Elements}
  */
-export const elements = (storage, from) => new STORAGE[storage](/** @type {any} */ (from));
+export const elements = (storage, from) => new STORAGE[storage].array(/** @type {any} */ (from));
 
 /**
  * A view of memory.
@@ -50,10 +49,10 @@ export const elements = (storage, from) => new STORAGE[storage](/** @type {any} 
  * @returns {Elements}
  */
 export const view = (storage, buffer, at, length) =>
-  new STORAGE[storage](/** @type {ArrayBuffer} */ (buffer), at, length);
+  new STORAGE[storage].array(/** @type {ArrayBuffer} */ (buffer), at, length);
 
-/** @param {unknown} value */
-const typeName = (value) => Object.prototype.toString.call(value).slice(8, -1);
+/** What a value is, as JavaScript names it. @param {unknown} value */
+export const typeName = (value) => Object.prototype.toString.call(value).slice(8, -1);
 
 /** @param {unknown} value @returns {value is GPUBuffer} */
 export const isGpuBuffer = (value) => typeName(value) === 'GPUBuffer';
@@ -176,9 +175,10 @@ function normalise({ name, dtype, image }, value, ownView) {
  * Checks the inputs of a run and settles the dimensions.
  * @param {readonly Signature[]} signature @param {readonly Dimension[]} dimensions
  * @param {Record<string, unknown>} inputs @param {(i: number) => Elements | undefined} ownView
+ * @param {(i: number, count: number) => number} bytes  that so many elements of an input take
  * @returns {{ dims: Record<string, number>, bound: Bound[] }}
  */
-export function bind(signature, dimensions, inputs, ownView) {
+export function bind(signature, dimensions, inputs, ownView, bytes) {
   const names = signature.map((spec) => spec.name);
   const listed = names.map((name) => `"${name}"`).join(', ');
   const bare = names.length > 0 && names.every((name) => inputs?.[name] === undefined);
@@ -271,14 +271,14 @@ export function bind(signature, dimensions, inputs, ownView) {
   }
   const bound = given.map(({ data, shape }, i) => {
     const spec = signature[i];
-    const sizes = spec.shape.map((size) => evaluate(size, dims));
+    const sizes = sizesOf(spec.shape, dims);
     if (shape?.some((size, axis) => size !== sizes[axis])) throw wrong(spec, showShape(shape));
-    const length = sizes.reduce((n, size) => n * size, 1);
+    const length = product(sizes);
     if (isGpuBuffer(data)) {
-      if (data.size < 4 * length) {
+      if (data.size < bytes(i, length)) {
         throw new WebDNNError(
           'shape',
-          `input "${spec.name}": expected a GPUBuffer of at least ${4 * length} bytes, ` +
+          `input "${spec.name}": expected a GPUBuffer of at least ${bytes(i, length)} bytes, ` +
             `found ${data.size}`,
         );
       }
@@ -308,7 +308,7 @@ function ranges(shape, dimensions) {
  * @returns {T}
  */
 export function gather(source, shape, strides, start) {
-  const count = shape.reduce((n, size) => n * size, 1);
+  const count = product(shape);
   const out = /** @type {T} */ (new /** @type {any} */ (source.constructor)(count));
   const index = shape.map(() => 0);
   for (let i = 0, at = start; i < count; i++) {

@@ -5,7 +5,7 @@
  *
  * @typedef {import('./model.js').Job} Job
  * @typedef {import('./descriptor.js').Descriptor} Descriptor
- * @typedef {import('./instance.js').Layout} Layout
+ * @typedef {import('./wasm/instance.js').Layout} Layout
  * @typedef {{
  *   module: WebAssembly.Module, memory: WebAssembly.Memory, layout: Layout, thread: number,
  * }} Join
@@ -13,7 +13,7 @@
  * @typedef {{ id: number, name: string, args: any[] }} Call
  */
 import { packError } from './errors.js';
-import { attach, guard, local, timeSteps } from './instance.js';
+import { attach, guard, local, timeSteps } from './wasm/instance.js';
 
 /**
  * This thread, as a dedicated worker knows it.

@@ -8,7 +8,7 @@
  *
  * @typedef {import('./types.d.ts').Kit} Kit
  */
-import { local } from './instance.js';
+import { local } from './wasm/instance.js';
 import { Model } from './model.js';
 
 export { WebDNNError } from './errors.js';

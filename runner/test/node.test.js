@@ -263,7 +263,7 @@ test("a page's program compiles against the generated types, strictly", () => {
 
 test('size', (t) => {
   const source = new URL('../src/', import.meta.url);
-  const modules = readdirSync(source).filter((name) => name.endsWith('.js'));
+  const modules = readdirSync(source, { recursive: true }).filter((name) => name.endsWith('.js'));
   const bytes = modules.map(
     (name) => gzipSync(readFileSync(new URL(name, source)), { level: 9 }).length,
   );

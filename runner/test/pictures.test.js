@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { Pictures, decode, isTensor } from '../src/pixels.js';
-import { top } from '../src/top.js';
+import { Pictures, decode, isTensor } from '../src/picture/image.js';
+import { top } from '../src/picture/labels.js';
 
 const input = (image, shape = [2, 2]) => ({
   name: 'x',

@@ -133,12 +133,12 @@ def _expression(size: Any) -> str:
 
 
 def runner_files(source: Path) -> dict[str, bytes]:
-    """What a descriptor's runner folder holds: modules made lean, types as they are."""
+    """What a descriptor's runner folder holds, by path: modules made lean, types as they are."""
     return {
-        path.name: lean(path.read_text("utf-8")).encode()
+        path.relative_to(source).as_posix(): lean(path.read_text("utf-8")).encode()
         if path.suffix == ".js"
         else path.read_bytes()
-        for path in sorted(source.iterdir())
+        for path in sorted(source.rglob("*"))
         if path.suffix == ".js" or path.name.endswith(".d.ts")
     }
 

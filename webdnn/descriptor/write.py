@@ -114,9 +114,10 @@ def write_runner(folder: Folder) -> str:
         b"".join(name.encode() + data for name, data in modules.items())
     ).hexdigest()
     name = f"runner.{digest[:10]}"
-    (folder.path / name).mkdir()
     for module, data in modules.items():
-        (folder.path / name / module).write_bytes(data)
+        path = folder.path / name / module
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
     return name
 
 

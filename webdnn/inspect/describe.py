@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import posixpath
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,8 +41,8 @@ def shape_text(shape: Sequence[Any]) -> str:
 
 
 # Which of the runner's modules a page fetches, beside what these import.
-_MODULES = {"webgpu": ("index.js", "webgpu.js"), "wasm": ("index.js", "wasm.js", "worker.js")}
-_IMPORT = re.compile(r"^(?:import|export)\b[^;]*?\bfrom '\./([\w.-]+)'", re.MULTILINE)
+_MODULES = {"webgpu": ("index.js",), "wasm": ("index.js", "worker.js")}
+_IMPORT = re.compile(r"^(?:import|export)\b[^;]*?\bfrom '(\.[\w./-]+)'", re.MULTILINE)
 
 
 def kind_text(entry: Mapping[str, Any]) -> str:
@@ -72,7 +73,9 @@ def describe(folder: Path) -> dict[str, Any]:
             module = todo.pop()
             if module not in modules:
                 modules.append(module)
-                todo += _IMPORT.findall((folder / runner / module).read_text())
+                beside = posixpath.dirname(module)
+                for other in _IMPORT.findall((folder / runner / module).read_text()):
+                    todo.append(posixpath.normpath(posixpath.join(beside, other)))
         names = ["model.json", "model.js", file, *(f"{runner}/{module}" for module in modules)]
         return {"file": file, "code_gzip": sum(map(gzipped, names))}
 

@@ -5,7 +5,7 @@
 (256, (224, 224), (0.485, 0.456, 0.406))
 
 The work is divided by what each side does best. The runner turns whatever the page holds into RGBA
-pixels of the right size (`runner/src/pixels.js`). The compiled graph does the rest: its input is
+pixels of the right size (`runner/src/picture/`). The compiled graph does the rest: its input is
 `u32 [H, W]`, one pixel a word as canvases lay them out; channels, scale, mean, deviation and layout
 are expressions over it and fuse into the first kernels like any other arithmetic.
 

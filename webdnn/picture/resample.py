@@ -5,7 +5,8 @@
 
 Pillow's `BILINEAR` in whole numbers: a triangle as wide as a pixel of the result (or of the source,
 where that is larger), columns before rows, 8 bits between. The same arithmetic is in
-`runner/src/pixels.js`. (Newer Pillows sometimes take rows first, which may differ by a level.)
+`runner/src/picture/resample.js`. (Newer Pillows sometimes take rows first, which may differ by a
+level.)
 """
 
 from __future__ import annotations

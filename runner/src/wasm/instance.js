@@ -8,11 +8,11 @@
  * which have no URL, fetch, performance or timers. Memory is made with initial = maximum: no view
  * detaches.
  *
- * @typedef {import('./descriptor.js').Descriptor} Descriptor
- * @typedef {import('./descriptor.js').WasmTarget} WasmTarget
- * @typedef {import('./tensors.js').Elements} Elements
- * @typedef {import('./model.js').Engine} Engine
- * @typedef {import('./model.js').Job} Job
+ * @typedef {import('../descriptor.js').Descriptor} Descriptor
+ * @typedef {import('../descriptor.js').WasmTarget} WasmTarget
+ * @typedef {import('../tensors.js').Elements} Elements
+ * @typedef {import('../model.js').Engine} Engine
+ * @typedef {import('../model.js').Job} Job
  * @typedef {{ arena: number, stacks: number, scratch: number, pages: number }} Layout  addresses
  * @typedef {{
  *   arena(): number, scratch(): number, cancel(): number, step_count(): number,
@@ -22,16 +22,13 @@
  *   __stack_pointer: WebAssembly.Global,
  * }} Exports
  */
-import { upper } from './descriptor.js';
-import { WebDNNError, mib, say } from './errors.js';
-import { evaluate } from './int.js';
-import { elements, view } from './tensors.js';
+import { bytesOf, upper } from '../descriptor.js';
+import { WebDNNError, outOfMemory, say } from '../errors.js';
+import { evaluate, roundUp } from '../int.js';
+import { elements, view } from '../tensors.js';
 
 const PAGE = 65536;
 const STACK = 65536;
-
-/** @param {number} n @param {number} to */
-const round = (n, to) => Math.ceil(n / to) * to;
 
 /** @param {WebAssembly.Module} module @param {WebAssembly.Memory} memory @returns {Exports} */
 const instantiate = (module, memory) =>
@@ -54,7 +51,7 @@ export function plan(model, module, shared, threads, stacks) {
         new WebAssembly.Memory({ initial: pages, maximum: pages, shared }),
       );
       const arena = probe.arena();
-      const stack = round(arena + wasm.memory.bytes, 64);
+      const stack = roundUp(arena + wasm.memory.bytes, 64);
       const scratch = stack + stacks * STACK;
       return {
         arena,
@@ -95,26 +92,10 @@ export const guard = (call) => {
 const inAndOut = (model) => {
   const { inputs, outputs } = /** @type {WasmTarget} */ (model.targets.wasm);
   return [...inputs, ...outputs].reduce(
-    (sum, tensor) => sum + 4 * evaluate(tensor.elements, upper(model)),
+    (sum, { dtype, elements }) => sum + bytesOf(dtype, evaluate(elements, upper(model))),
     0,
   );
 };
-
-/**
- * @param {number} weights
- * @param {number} io
- * @param {number} total  bytes
- * @param {string} where
- * @param {unknown} [cause]
- */
-export const outOfMemory = (weights, io, total, where, cause) =>
-  new WebDNNError(
-    'out-of-memory',
-    `${where} could not give ${mib(total)}: ${mib(weights)} for weights, ` +
-      `${mib(Math.max(0, total - weights - io))} for activations, ${mib(io)} for inputs and ` +
-      'outputs. Close other pages, or transpile with smaller dimensions.',
-    cause,
-  );
 
 /** @param {Descriptor} model @param {Layout} layout @param {boolean} shared */
 export function allocate(model, layout, shared) {
@@ -159,6 +140,7 @@ export function access(model, memory, layout) {
   const wasm = /** @type {WasmTarget} */ (model.targets.wasm);
   const largest = upper(model);
   const self = {
+    inputs: wasm.inputs,
     /** @param {'inputs' | 'outputs'} kind @param {number} i */
     view(kind, i, length = evaluate(wasm[kind][i].elements, largest)) {
       return view(wasm[kind][i].dtype, memory.buffer, layout.arena + wasm[kind][i].offset, length);
@@ -192,9 +174,10 @@ export function access(model, memory, layout) {
         return out;
       }),
     /** @param {any} entry @param {number} first @param {number} count */
-    read(entry, first, count) {
-      const out = elements(entry.dtype, count);
-      out.set(view(entry.dtype, memory.buffer, layout.arena + entry.offset + 4 * first, count));
+    read({ dtype, offset }, first, count) {
+      const out = elements(dtype, count);
+      const at = layout.arena + offset + bytesOf(dtype, first);
+      out.set(view(dtype, memory.buffer, at, count));
       return out;
     },
   };

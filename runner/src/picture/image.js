@@ -4,51 +4,19 @@
  *     const pictures = new Pictures();
  *     pictures.read(video, spec, dims);   // { data: Uint32Array, shape: [224, 224] }
  *
- * Only reading goes through a canvas. Resizing is done here, in whole numbers, because browsers
- * scale differently: a triangle filter as wide as a pixel of the result, columns before rows, 8
- * bits between, which is what Pillow's BILINEAR does. A result is the same in every browser and in
- * the transpiler's own reading (webdnn/picture/image.py). What is transparent is laid on white, unless the
- * model takes the alpha channel.
+ * Only reading goes through a canvas; resizing is our own (resample.js). A result is the same in
+ * every browser and in the transpiler's reading (webdnn/picture/). What is transparent is laid on
+ * white, unless the model takes the alpha channel.
  *
- * @typedef {import('./descriptor.js').ImageSpec} ImageSpec
- * @typedef {import('./descriptor.js').Signature} Signature
- * @typedef {import('./descriptor.js').Dimension} Dimension
+ * @typedef {import('../descriptor.js').ImageSpec} ImageSpec
+ * @typedef {import('../descriptor.js').Signature} Signature
+ * @typedef {import('../descriptor.js').Dimension} Dimension
  * @typedef {{ data: Uint8Array | Uint8ClampedArray, width: number, height: number }} Raster  RGBA
- * @typedef {{ first: Int32Array, count: Int32Array, weights: Int32Array, widest: number }} Taps
- * @typedef {[left: number, top: number, right: number, bottom: number]} Box
+ * @typedef {import('./resample.js').Box} Box
  */
-import { WebDNNError, say } from './errors.js';
-
-const BITS = 22; // of a weight's fraction: 8 bits times that fit into 31
-const HALF = 1 << (BITS - 1);
-
-/**
- * The weighted mean of opaque pixels, `stride` apart.
- * @param {Uint32Array} words @param {number} from @param {number} stride
- * @param {Int32Array} weights @param {number} k @param {number} count
- */
-function mixedOpaque(words, from, stride, weights, k, count) {
-  let r = HALF;
-  let g = HALF;
-  let b = HALF;
-  for (const end = k + count; k < end; k++, from += stride) {
-    const weight = weights[k];
-    const pixel = words[from];
-    r = (r + Math.imul(pixel & 255, weight)) | 0;
-    g = (g + Math.imul((pixel >>> 8) & 255, weight)) | 0;
-    b = (b + Math.imul((pixel >>> 16) & 255, weight)) | 0;
-  }
-  return (r >> BITS) | ((g >> BITS) << 8) | ((b >> BITS) << 16) | 0xff000000;
-}
-
-/** @type {typeof mixedOpaque} */
-function mixed(words, from, stride, weights, k, count) {
-  let a = HALF;
-  for (let i = 0; i < count; i++)
-    a = (a + Math.imul(words[from + i * stride] >>> 24, weights[k + i])) | 0;
-  const colours = mixedOpaque(words, from, stride, weights, k, count);
-  return (colours & 0xffffff) | ((a >> BITS) << 24);
-}
+import { WebDNNError, say } from '../errors.js';
+import { typeName } from '../tensors.js';
+import { Resampler } from './resample.js';
 
 /** Pixels as words; a copy where the bytes do not begin on a word. @param {Uint8Array | Uint8ClampedArray} bytes */
 function wordsOf(bytes) {
@@ -57,10 +25,7 @@ function wordsOf(bytes) {
 }
 
 /** @param {Uint32Array<ArrayBuffer>} words */
-const bytesOf = ({ buffer }) => new Uint8Array(buffer);
-
-/** @param {unknown} value */
-const typeName = (value) => Object.prototype.toString.call(value).slice(8, -1);
+const asBytes = ({ buffer }) => new Uint8Array(buffer);
 
 /** What has a size and can be drawn: where its width and height are, and what it lacks unloaded. */
 const DRAWABLE = /** @type {Record<string, [string, string, string]>} */ ({
@@ -112,7 +77,7 @@ export async function decode(name, blob) {
 /** Reads and resizes pictures; keeps its canvas and buffers from one picture to the next. */
 export class Pictures {
   /** @type {any} */ #context;
-  /** @type {Map<string, Taps>} */ #taps = new Map();
+  #resampler = new Resampler();
   /** @type {Map<string, Uint32Array<ArrayBuffer>>} */ #buffers = new Map();
 
   /**
@@ -177,8 +142,8 @@ export class Pictures {
       data.fill(0xff000000 | (b << 16) | (g << 8) | r);
     }
     const source = wordsOf(alpha ? this.#multiplied(raster) : raster.data);
-    this.#resize(source, width, height, box, whole, part, data, out[0], at, alpha);
-    if (alpha) divided(bytesOf(data));
+    this.#resampler.resize(source, width, height, box, whole, part, data, out[0], at, alpha);
+    if (alpha) divided(asBytes(data));
     return { data, shape: [out[1], out[0]] };
   }
 
@@ -285,7 +250,7 @@ export class Pictures {
     let opaque = true;
     for (let i = 3; opaque && i < data.length; i += 4) opaque = data[i] === 255;
     if (opaque) return { data, width, height };
-    const out = bytesOf(this.#words('white', data.length / 4));
+    const out = asBytes(this.#words('white', data.length / 4));
     for (let i = 0; i < data.length; i += 4) {
       const a = data[i + 3];
       const white = 255 * (255 - a) + 127;
@@ -299,7 +264,7 @@ export class Pictures {
 
   /** Colours times alpha, so that transparent ones do not bleed. @param {Raster} raster */
   #multiplied({ data }) {
-    const out = bytesOf(this.#words('multiplied', data.length / 4));
+    const out = asBytes(this.#words('multiplied', data.length / 4));
     for (let i = 0; i < data.length; i += 4) {
       const a = (out[i + 3] = data[i + 3]);
       for (let c = i; c < i + 3; c++) {
@@ -310,85 +275,6 @@ export class Pictures {
     return out;
   }
 
-  /**
-   * A box of the source as a picture of `size`, of which `part` is written.
-   * @param {Uint32Array} words @param {number} width @param {number} height  the source
-   * @param {Box} box
-   * @param {readonly [number, number]} size @param {Box} part
-   * @param {Uint32Array} out @param {number} pitch  pixels from one row of `out` to the next
-   * @param {number[]} at  where in `out` the part begins
-   * @param {boolean} alpha  false: all is opaque
-   */
-  #resize(words, width, height, box, size, part, out, pitch, at, alpha) {
-    const mix = alpha ? mixed : mixedOpaque;
-    const across = this.#triangle(width, box[0], box[2], size[0]);
-    const down = this.#triangle(height, box[1], box[3], size[1]);
-    const [left, top, right, bottom] = part;
-    const columns = right - left;
-    const firstRow = down.first[top];
-    const rows = down.first[bottom - 1] + down.count[bottom - 1] - firstRow;
-    // Columns first, of the rows that are needed.
-    let between = words;
-    let line = width;
-    let begin = width * firstRow + left;
-    if (size[0] !== width || box[0] !== 0 || box[2] !== width) {
-      between = this.#words('between', columns * rows);
-      line = columns;
-      begin = 0;
-      const { first, count, weights, widest } = across;
-      for (let y = 0, to = 0; y < rows; y++) {
-        const start = width * (y + firstRow);
-        for (let x = left; x < right; x++, to++)
-          between[to] = mix(words, start + first[x], 1, weights, x * widest, count[x]);
-      }
-    }
-    const { first, count, weights, widest } = down;
-    const copied = size[1] === height && box[1] === 0 && box[3] === height;
-    for (let y = top; y < bottom; y++) {
-      const to = pitch * (y - top + at[1]) + at[0];
-      const from = begin + line * (first[y] - firstRow);
-      if (copied) out.set(between.subarray(from, from + columns), to);
-      else
-        for (let x = 0; x < columns; x++)
-          out[to + x] = mix(between, from + x, line, weights, y * widest, count[y]);
-    }
-  }
-
-  /**
-   * Which pixels of a line make each pixel of the result, and their weights.
-   * @param {number} length @param {number} low @param {number} high  the part of the line
-   * @param {number} size  of the result
-   * @returns {Taps}
-   */
-  #triangle(length, low, high, size) {
-    const key = [length, low, high, size].join();
-    const kept = this.#taps.get(key);
-    if (kept) return kept;
-    const start = Math.fround(low);
-    const scale = Math.fround(Math.fround(high) - start) / size;
-    const support = Math.max(scale, 1);
-    const widest = 2 * Math.ceil(support) + 1;
-    const first = new Int32Array(size);
-    const count = new Int32Array(size);
-    const weights = new Int32Array(size * widest);
-    const raw = new Float64Array(widest);
-    for (let k = 0; k < size; k++) {
-      const centre = start + (k + 0.5) * scale;
-      first[k] = Math.max(Math.trunc(centre - support + 0.5), 0);
-      count[k] = Math.min(Math.trunc(centre + support + 0.5), length) - first[k];
-      let total = 0;
-      for (let i = 0; i < count[k]; i++) {
-        raw[i] = Math.max(0, 1 - Math.abs((first[k] + i - centre + 0.5) * (1 / support)));
-        total += raw[i];
-      }
-      for (let i = 0; i < count[k]; i++)
-        weights[k * widest + i] = Math.trunc(raw[i] * (1 / total) * (1 << BITS) + 0.5);
-    }
-    if (this.#taps.size > 16) this.#taps.clear();
-    const taps = { first, count, weights, widest };
-    this.#taps.set(key, taps);
-    return taps;
-  }
 }
 
 /** Colours without their alpha, in place. @param {Uint8Array} data */

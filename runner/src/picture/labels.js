@@ -5,10 +5,10 @@
  *
  * Scores are the model's own numbers: probabilities where it ends in a softmax.
  *
- * @typedef {import('./descriptor.js').Signature} Signature
- * @typedef {import('./types.d.ts').Scored} Scored
+ * @typedef {import('../descriptor.js').Signature} Signature
+ * @typedef {import('../types.d.ts').Scored} Scored
  */
-import { WebDNNError } from './errors.js';
+import { WebDNNError } from '../errors.js';
 
 /**
  * @param {readonly Signature[]} signature  the model's outputs

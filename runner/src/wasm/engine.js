@@ -1,0 +1,185 @@
+/**
+ * The wasm engines: the same module in three places.
+ *
+ * | place | memory | the page reaches it |
+ * | --- | --- | --- |
+ * | a pool of workers (isolated page) | shared | directly |
+ * | one worker | the worker's | by transferred copies in recycled buffers |
+ * | the calling thread (`worker: false`, Node, service workers) | its own | directly |
+ *
+ * The page's thread never blocks: it posts messages and awaits their answers.
+ *
+ * @typedef {import('../descriptor.js').Descriptor} Descriptor
+ * @typedef {import('../descriptor.js').WasmTarget} WasmTarget
+ * @typedef {import('../fetch.js').Files} Files
+ * @typedef {import('../tensors.js').Elements} Elements
+ * @typedef {import('../model.js').Job} Job
+ * @typedef {import('../types.d.ts').LoadOptions} LoadOptions
+ * @typedef {import('./module.js').Choice} Choice
+ * @typedef {import('./workers.js').Crew} Crew
+ */
+import { bytesOf, upper } from '../descriptor.js';
+import { evaluate } from '../int.js';
+import { elements } from '../tensors.js';
+import { access, allocate, attach, configurator, local, named, plan } from './instance.js';
+import { compile } from './module.js';
+import { hire } from './workers.js';
+
+/**
+ * The engine, its weights in place.
+ * @param {Descriptor} model
+ * @param {Choice} choice
+ * @param {Files} files
+ * @param {LoadOptions} options
+ */
+export async function build(model, choice, files, options) {
+  const started = start();
+  try {
+    const [engine] = await Promise.all([
+      started,
+      files.weights(model, async (offset, bytes) => (await started).load(offset, bytes)),
+    ]);
+    await engine.prepare();
+    return engine;
+  } catch (error) {
+    started.then(
+      (engine) => engine.dispose(),
+      () => {},
+    );
+    throw error;
+  }
+
+  async function start() {
+    // Workers load their script while the module is fetched and compiled.
+    const crew = choice.place === 'worker' ? hire(choice.threads, options.worker) : undefined;
+    const dismiss = () => crew?.dismiss();
+    files.stopped.addEventListener('abort', dismiss); // also while a script never answers
+    try {
+      const module = await compile(model, choice.variant, files);
+      if (!crew) return inPlace(local(model, module));
+      return await (choice.variant.threads
+        ? pool(model, module, crew)
+        : worker(model, module, crew));
+    } catch (error) {
+      dismiss();
+      throw error;
+    } finally {
+      files.stopped.removeEventListener('abort', dismiss);
+    }
+  }
+}
+
+/**
+ * The synchronous engine behind the asynchronous interface.
+ * @param {ReturnType<typeof local>} engine
+ */
+export const inPlace = (engine) => ({
+  ...engine,
+  /** @param {Job} job */
+  run: async (job) => engine.runSync(job),
+  /** @param {Job} job */
+  profile: async (job) => engine.profile(job),
+  /** @param {any} entry @param {number} first @param {number} count */
+  read: async (entry, first, count) => engine.read(entry, first, count),
+});
+
+/**
+ * Several workers on shared memory.
+ * @param {Descriptor} model @param {WebAssembly.Module} module @param {Crew} crew
+ */
+async function pool(model, module, crew) {
+  const threads = crew.calls.length;
+  const layout = plan(model, module, true, threads, threads + 1);
+  const memory = allocate(model, layout, true);
+  // The page's own instance sets sizes and writes `cancel`; it goes first, so that the static data
+  // is in place before a worker could make this thread wait for it.
+  const exports = attach(module, memory, layout, threads);
+  const configure = configurator(model, exports, layout, threads);
+  const cancelled = new Int32Array(memory.buffer, exports.cancel(), 1);
+  const port = access(model, memory, layout);
+  /** @param {string} name @param {(thread: number) => unknown[]} [args] */
+  const all = (name, args = () => []) =>
+    Promise.all(crew.calls.map((call, thread) => call(name, args(thread))));
+  await all('join', (thread) => [{ module, memory, layout, thread }]);
+  return {
+    ...port,
+    viewKind: /** @type {const} */ ('direct-shared'),
+    stored: model.targets.wasm?.stored,
+    failed: crew.failed,
+    async prepare() {
+      configure(upper(model));
+      await all('prepare');
+    },
+    /** @param {Job} job */
+    async run(job) {
+      configure(job.dims);
+      port.put(job);
+      Atomics.store(cancelled, 0, 0);
+      await all('run');
+      return port.results(job);
+    },
+    /** @param {Job} job */
+    async profile(job) {
+      configure(job.dims);
+      port.put(job);
+      Atomics.store(cancelled, 0, 0);
+      return named(model, (await all('profile'))[0]);
+    },
+    /** @param {any} entry @param {number} first @param {number} count */
+    read: async (entry, first, count) => port.read(entry, first, count),
+    cancel() {
+      Atomics.store(cancelled, 0, 1);
+    },
+    dispose: crew.dismiss,
+  };
+}
+
+/**
+ * One worker that owns the memory.
+ * @param {Descriptor} model @param {WebAssembly.Module} module @param {Crew} crew
+ */
+async function worker(model, module, crew) {
+  const target = /** @type {WasmTarget} */ (model.targets.wasm);
+  const [call] = crew.calls;
+  await call('own', [{ model, module }]);
+  /** Buffers of the largest size of each input, on their way or waiting. @type {ArrayBuffer[][]} */
+  const spare = target.inputs.map(() => []);
+  return {
+    viewKind: /** @type {const} */ ('staging'),
+    inputs: target.inputs,
+    stored: target.stored,
+    failed: crew.failed,
+    /** @param {'inputs' | 'outputs'} kind @param {number} i */
+    view: (kind, i) =>
+      elements(target[kind][i].dtype, evaluate(target[kind][i].elements, upper(model))),
+    /** @param {number} offset @param {Uint8Array<ArrayBuffer>} bytes */
+    load: (offset, bytes) => call('load', [offset, bytes], [bytes.buffer]),
+    prepare: () => call('prepare'),
+    reset: () => call('reset'),
+    /** @param {number} i @param {number} length @returns {Elements} */
+    take(i, length) {
+      const { dtype, elements: most } = target.inputs[i];
+      const buffer =
+        spare[i].pop() ?? new ArrayBuffer(bytesOf(dtype, evaluate(most, upper(model))));
+      return elements(dtype, buffer).subarray(0, length);
+    },
+    /** @param {Job} job @returns {Promise<Elements[]>} */
+    async run(job) {
+      const { inputs, outputs } = await call('run', [job], buffers(job));
+      inputs.forEach((/** @type {Elements} */ array, /** @type {number} */ i) =>
+        spare[i].push(/** @type {ArrayBuffer} */ (array.buffer)),
+      );
+      return outputs;
+    },
+    /** @param {Job} job */
+    profile: (job) => call('profile', [job], buffers(job)),
+    /** @param {any} entry @param {number} first @param {number} count */
+    read: (entry, first, count) => call('read', [entry, first, count]),
+    cancel() {},
+    dispose: crew.dismiss,
+  };
+}
+
+/** @param {Job} job */
+const buffers = (job) =>
+  job.inputs.map((array) => /** @type {ArrayBuffer} */ (/** @type {Elements} */ (array).buffer));

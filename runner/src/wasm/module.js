@@ -1,0 +1,124 @@
+/**
+ * Which of a descriptor's four wasm modules runs here, and why not a better one.
+ *
+ * @typedef {import('../descriptor.js').Descriptor} Descriptor
+ * @typedef {import('../descriptor.js').WasmVariant} WasmVariant
+ * @typedef {import('../errors.js').Refusal} Refusal
+ * @typedef {import('../fetch.js').Files} Files
+ * @typedef {import('../types.d.ts').LoadOptions} LoadOptions
+ * @typedef {import('../types.d.ts').Rejection} Rejection
+ * @typedef {{
+ *   variant: WasmVariant, threads: number, place: 'local' | 'worker', reason: string,
+ * }} Choice
+ */
+import { kernelError } from './instance.js';
+
+/**
+ * A module whose one function is a 128-bit instruction; `validate` says whether the engine knows
+ * it.
+ * @param {number[]} code
+ */
+const knows = (...code) =>
+  WebAssembly.validate(
+    Uint8Array.from([
+      ...[0, 97, 115, 109, 1, 0, 0, 0], // magic, version
+      ...[1, 5, 1, 96, 0, 1, 123], // the type () -> v128
+      ...[3, 2, 1, 0], // one function of it
+      ...[10, code.length + 4, 1, code.length + 2, 0, ...code, 11], // its code
+    ]),
+  );
+const hasSimd = () => knows(65, 0, 253, 15, 253, 98); // i8x16.popcnt(splat)
+const hasRelaxed = () => knows(65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2); // relaxed_swizzle
+
+/**
+ * The best module for this place, or why there is none. Better ones that were passed over are added
+ * to `rejected`.
+ * @param {Descriptor} model
+ * @param {LoadOptions} options
+ * @param {Rejection[]} rejected
+ * @returns {Choice | Refusal}
+ */
+export function settle(model, options, rejected) {
+  const target = model.targets.wasm;
+  if (!target)
+    return {
+      code: 'not-in-descriptor',
+      reason: 'the descriptor was written without the wasm target (webdnn transpile --target wasm)',
+    };
+  if (!hasSimd())
+    return { code: 'no-simd', reason: "this browser's WebAssembly has no 128-bit SIMD" };
+  const noWorker = typeof Worker === 'undefined' && typeof options.worker !== 'function';
+  const inThread = options.worker === false || noWorker;
+  const threads = options.threads ?? Math.min(4, globalThis.navigator?.hardwareConcurrency ?? 1);
+
+  /**
+   * @param {string} name
+   * @param {WasmVariant | undefined} variant
+   * @returns {Refusal | undefined}
+   */
+  const refuse = (name, variant) => {
+    if (!variant)
+      return {
+        code: 'not-in-descriptor',
+        reason: `the descriptor was written without the variant "${name}"`,
+      };
+    if (variant.relaxed && !hasRelaxed())
+      return { code: 'no-relaxed-simd', reason: "this browser's WebAssembly has no relaxed SIMD" };
+    if (!variant.threads) return undefined;
+    if (noWorker) return { code: 'no-worker', reason: 'there is no Worker in this place' };
+    if (inThread) return { code: 'single-thread', reason: '`worker: false` was asked for' };
+    if (threads === 1 && !options.variant) {
+      return {
+        code: 'single-thread',
+        reason: options.threads ? '`threads: 1` was asked for' : 'this machine has one core',
+      };
+    }
+    if (globalThis.crossOriginIsolated !== true) {
+      return {
+        code: 'not-isolated',
+        reason:
+          'the page is not cross-origin isolated, so it has no shared memory; send the headers ' +
+          '"Cross-Origin-Opener-Policy: same-origin" and ' +
+          '"Cross-Origin-Embedder-Policy: require-corp" with it',
+      };
+    }
+    if (typeof SharedArrayBuffer === 'undefined') {
+      // WebKitGTK, even when isolated
+      return { code: 'no-shared-memory', reason: 'this browser has no SharedArrayBuffer' };
+    }
+    return undefined;
+  };
+
+  const names = options.variant
+    ? [options.variant]
+    : ['relaxed-threads', 'plain-threads', 'relaxed', 'plain'];
+  /** @type {Refusal | undefined} */
+  let refusal;
+  for (const name of names) {
+    const variant = target.variants.find((v) => v.name === name);
+    refusal = refuse(name, variant);
+    if (variant && !refusal) {
+      const count = variant.threads ? threads : 1;
+      const simd = variant.relaxed ? 'relaxed' : 'plain';
+      const where = inThread ? ', the calling one' : '';
+      return {
+        variant,
+        threads: count,
+        place: inThread ? 'local' : 'worker',
+        reason: `${simd} SIMD, ${count === 1 ? '1 thread' : `${count} threads`}${where}`,
+      };
+    }
+    rejected.push({ name, .../** @type {Refusal} */ (refusal) });
+  }
+  return /** @type {Refusal} */ (refusal);
+}
+
+/** @param {Descriptor} model @param {WasmVariant} variant @param {Files} files */
+export async function compile(model, variant, files) {
+  const bytes = await files.file(model, variant.file);
+  try {
+    return await WebAssembly.compile(bytes);
+  } catch (error) {
+    throw kernelError(error);
+  }
+}

@@ -1,0 +1,205 @@
+/**
+ * The GPU device: which one, or why none; what was made on it, and what goes wrong there.
+ *
+ * @typedef {import('../descriptor.js').Descriptor} Descriptor
+ * @typedef {import('../errors.js').Refusal} Refusal
+ * @typedef {import('../types.d.ts').LoadOptions} LoadOptions
+ * @typedef {{ device: GPUDevice, own: boolean, reason: string }} Choice
+ * @typedef {ReturnType<typeof hold>} Held
+ */
+import { WebDNNError, say } from '../errors.js';
+import { roundUp } from '../int.js';
+
+/** Features that kernels have variants for, and what `profile` wants. */
+export const OPTIONAL = ['subgroups', 'shader-f16', 'timestamp-query'];
+
+/** GPUBufferUsage, as the specification numbers it. */
+export const USAGE = {
+  MAP_READ: 1,
+  COPY_SRC: 4,
+  COPY_DST: 8,
+  UNIFORM: 64,
+  STORAGE: 128,
+  QUERY_RESOLVE: 512,
+};
+
+/** GPUMapMode.READ */
+export const MODE_READ = 1;
+
+/** @param {number} ms */
+const sleep = (ms) =>
+  new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
+
+/**
+ * What the descriptor wants and `found` (an adapter or a device) lacks.
+ * @param {Descriptor} model
+ * @param {GPUAdapter | GPUDevice} found
+ * @param {string} who
+ * @returns {Refusal | undefined}
+ */
+function lacks(model, found, who) {
+  const { features, limits } = /** @type {import('../descriptor.js').GpuTarget} */ (
+    model.targets.webgpu
+  );
+  const missing = features.filter((feature) => !found.features.has(feature));
+  if (missing.length)
+    return { code: 'features', reason: `${who} lacks the features ${missing.join(', ')}` };
+  const has = /** @type {Record<string, number>} */ (/** @type {unknown} */ (found.limits));
+  const low = Object.entries(limits).filter(([name, value]) => !(has[name] >= value));
+  if (!low.length) return undefined;
+  const list = low.map(
+    ([name, value]) => `${name}: expected at least ${value}, found ${has[name]}`,
+  );
+  return { code: 'limits', reason: `${who} is too small: ${list.join('; ')}` };
+}
+
+/**
+ * A device for this model, or why there is none.
+ * @param {Descriptor} model
+ * @param {LoadOptions} options
+ * @returns {Promise<Choice | Refusal>}
+ */
+export async function settle(model, options) {
+  const target = model.targets.webgpu;
+  if (!target)
+    return {
+      code: 'not-in-descriptor',
+      reason:
+        'the descriptor was written without the webgpu target (webdnn transpile --target webgpu)',
+    };
+  if (options.device) {
+    const device = /** @type {GPUDevice} */ (options.device);
+    return (
+      lacks(model, device, 'the given device') ?? {
+        device,
+        own: false,
+        reason: "the page's device",
+      }
+    );
+  }
+  const gpu = globalThis.navigator?.gpu;
+  if (!gpu) {
+    return globalThis.isSecureContext === false
+      ? {
+          code: 'insecure-origin',
+          reason:
+            'WebGPU is only there on https:// and localhost; this page is ' +
+            globalThis.location?.origin,
+        }
+      : { code: 'no-webgpu', reason: 'this browser has no WebGPU' };
+  }
+  // A browser that has just started answers null for its first half second.
+  let adapter = null;
+  for (const wait of [0, 100, 200, 400]) {
+    if (wait) await sleep(wait);
+    adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' }).catch(() => null);
+    if (adapter) break;
+  }
+  if (!adapter)
+    return {
+      code: 'no-adapter',
+      reason: 'this browser has WebGPU, but found no graphics adapter that it may use',
+    };
+  const { vendor = '', architecture = '', isFallbackAdapter = false } = adapter.info ?? {};
+  if (!options.backend && (isFallbackAdapter || architecture === 'swiftshader')) {
+    return {
+      code: 'fallback-adapter',
+      reason:
+        `the graphics adapter is software (${vendor} ${architecture}), so WebAssembly is faster; ` +
+        "{backend: 'webgpu'} uses it",
+    };
+  }
+  const lacking = lacks(model, adapter, 'the graphics adapter');
+  if (lacking) return lacking;
+  const wanted = options.variant === 'plain' ? ['timestamp-query'] : OPTIONAL;
+  const features = [
+    ...target.features,
+    ...wanted.filter((name) => /** @type {GPUAdapter} */ (adapter).features.has(name)),
+  ];
+  try {
+    const device = await adapter.requestDevice({
+      requiredFeatures: /** @type {GPUFeatureName[]} */ ([...new Set(features)]),
+      requiredLimits: target.limits,
+    });
+    return {
+      device,
+      own: true,
+      reason: `graphics adapter ${[vendor, architecture].filter(Boolean).join(' ') || 'present'}`,
+    };
+  } catch (error) {
+    return {
+      code: 'no-adapter',
+      reason: `the graphics adapter gave no device: ${say(error)}`,
+    };
+  }
+}
+
+/** Gives back what `settle` found. @param {Choice | Refusal} settled */
+export function release(settled) {
+  if ('device' in settled && settled.own) settled.device.destroy();
+}
+
+/** A device with what is made on it. @param {Choice} choice */
+export function hold({ device, own }) {
+  /** @type {{ destroy(): void }[]} */
+  const resources = [];
+  let disposed = false;
+  /** @type {WebDNNError | undefined} */
+  let loss;
+  const failed = device.lost.then(({ reason, message }) => {
+    const why = disposed ? 'disposed' : reason || 'unknown reason';
+    const text = `the GPU device was lost (${why}): ${message} Load the model again.`;
+    return (loss = new WebDNNError('device-lost', text));
+  });
+  /**
+   * The error to report; that the device is gone comes out a moment after the calls that it broke.
+   * @param {unknown} error
+   */
+  const explain = async (error) => {
+    await Promise.race([device.lost, sleep(100)]);
+    if (loss || error instanceof WebDNNError) return loss ?? error;
+    const text = `the GPU refused the model's work: ${say(error)}`;
+    return new WebDNNError('kernel', `${text}. This is a bug of the transpiler.`, error);
+  };
+  return {
+    device,
+    /** Resolves with the error when the device is lost. */
+    failed,
+    explain,
+    /** @param {number} size  bytes @param {number} usage */
+    allocate(size, usage) {
+      const buffer = device.createBuffer({ size: roundUp(Math.max(size, 1), 16), usage });
+      resources.push(buffer);
+      return buffer;
+    },
+    /**
+     * Does GPU work under an error scope.
+     * @template T
+     * @param {() => T | Promise<T>} work
+     * @returns {Promise<T>}
+     */
+    async scoped(work) {
+      if (loss) throw loss;
+      device.pushErrorScope('validation');
+      /** @type {Promise<T>} */
+      let result;
+      try {
+        result = Promise.resolve(work());
+      } catch (error) {
+        result = Promise.reject(error);
+      }
+      const [value, error] = await Promise.allSettled([result, device.popErrorScope()]);
+      if (error.status === 'fulfilled' && error.value) throw await explain(error.value.message);
+      if (value.status === 'rejected') throw await explain(value.reason);
+      if (loss) throw loss;
+      return value.value;
+    },
+    dispose() {
+      disposed = true;
+      for (const resource of resources) resource.destroy();
+      if (own) device.destroy();
+    },
+  };
+}

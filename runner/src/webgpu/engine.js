@@ -1,0 +1,263 @@
+/**
+ * The WebGPU engine: a program of dispatches, in the calling thread (a device cannot cross
+ * threads). Kernels are compiled while the weights stream into their buffers.
+ *
+ * @typedef {import('../descriptor.js').Descriptor} Descriptor
+ * @typedef {import('../descriptor.js').GpuTarget} GpuTarget
+ * @typedef {import('../descriptor.js').Program} Program
+ * @typedef {import('../descriptor.js').Storage} Storage
+ * @typedef {import('../fetch.js').Files} Files
+ * @typedef {import('../tensors.js').Elements} Elements
+ * @typedef {import('../model.js').Engine} Engine
+ * @typedef {import('../model.js').Job} Job
+ * @typedef {import('../types.d.ts').LoadOptions} LoadOptions
+ * @typedef {import('./device.js').Choice} Choice
+ * @typedef {import('./device.js').Held} Held
+ */
+import { bytesOf, upper } from '../descriptor.js';
+import { outOfMemory } from '../errors.js';
+import { evaluate, product, roundUp, sizes } from '../int.js';
+import { elements } from '../tensors.js';
+import { MODE_READ, OPTIONAL, USAGE, hold } from './device.js';
+import { compile } from './kernels.js';
+import { Steps } from './steps.js';
+
+const { COPY_DST, COPY_SRC, MAP_READ, STORAGE } = USAGE;
+
+/**
+ * The engine, its weights in place.
+ * @param {Descriptor} model
+ * @param {Choice} choice
+ * @param {Files} files
+ * @param {LoadOptions} options
+ */
+export async function build(model, choice, files, options) {
+  const held = hold(choice);
+  try {
+    const started = start(model, held, files, options);
+    const [engine] = await Promise.all([
+      started,
+      files.weights(model, async (offset, bytes) => (await started).load(offset, bytes)),
+    ]);
+    await engine.prepare();
+    return engine;
+  } catch (error) {
+    const reported = await held.explain(error);
+    held.dispose();
+    throw reported;
+  }
+}
+
+/**
+ * The engine without its weights.
+ * @param {Descriptor} model
+ * @param {Held} held
+ * @param {Files} files
+ * @param {LoadOptions} options
+ */
+async function start(model, held, files, { variant }) {
+  const { device, allocate, scoped } = held;
+  const { file } = /** @type {GpuTarget} */ (model.targets.webgpu);
+  /** @type {Program} */
+  const program = JSON.parse(new TextDecoder().decode(await files.file(model, file)));
+  const largest = upper(model);
+
+  device.pushErrorScope('out-of-memory');
+  device.pushErrorScope('validation');
+  const buffers = program.buffers.map(({ max }) => allocate(max, STORAGE | COPY_SRC | COPY_DST));
+  const chunks = program.weights.map(({ bytes }) => allocate(bytes, STORAGE | COPY_DST));
+  const kernels = compile(
+    device,
+    program.kernels,
+    (feature) =>
+      device.features.has(feature) && !(variant === 'plain' && OPTIONAL.includes(feature)),
+  );
+  const steps = new Steps(held, program, file, kernels, buffers, chunks);
+  const compiled = steps.compiled();
+  compiled.catch(() => {}); // awaited when the weights are there
+  /** @param {{ buffer: number }} tensor */
+  const room = ({ buffer }) => program.buffers[buffer].max;
+  const staging = program.inputs.map((tensor) => elements(tensor.dtype, lengthIn(tensor)));
+  const readback = allocate(
+    program.outputs.reduce((sum, tensor) => sum + roundUp(room(tensor), 8), 0),
+    MAP_READ | COPY_DST,
+  );
+  const invalid = await device.popErrorScope();
+  const noMemory = await device.popErrorScope();
+  if (noMemory) {
+    const io = [...program.inputs, ...program.outputs].reduce((sum, t) => sum + room(t), 0);
+    const total = program.buffers.reduce((sum, { max }) => sum + max, model.weights.bytes);
+    throw outOfMemory(model.weights.bytes, io, total, 'the GPU', noMemory.message);
+  }
+  if (invalid) {
+    await compiled; // a kernel that does not compile says more
+    throw new Error(invalid.message);
+  }
+
+  /** A tensor's elements at its largest. @param {Program['inputs'][number]} tensor */
+  function lengthIn(tensor) {
+    return evaluate(program.buffers[tensor.buffer].bytes, largest) / bytesOf(tensor.dtype, 1);
+  }
+
+  /** Dimensions and inputs of a run. @param {Job} job @param {GPUCommandEncoder} encoder */
+  const put = (job, encoder) => {
+    steps.configure(job.dims);
+    job.inputs.forEach((data, i) => {
+      const { buffer, dtype } = program.inputs[i];
+      const target = buffers[buffer];
+      if ('usage' in data) {
+        const count = product(sizes(model.inputs[i].shape, job.dims));
+        encoder.copyBufferToBuffer(data, 0, target, 0, bytesOf(dtype, count));
+      } else {
+        device.queue.writeBuffer(target, 0, /** @type {Float32Array<ArrayBuffer>} */ (data));
+      }
+    });
+  };
+
+  const used = new Set(kernels.flatMap(({ features }) => features));
+  return {
+    viewKind: /** @type {const} */ ('staging'),
+    variant: [...used].sort().join('+') || 'plain',
+    inputs: program.inputs,
+    stored: program.stored,
+    failed: held.failed,
+    dispose: held.dispose,
+    cancel() {},
+    /** @param {number} offset @param {Uint8Array<ArrayBuffer>} bytes */
+    load(offset, bytes) {
+      program.weights.forEach((chunk, i) => {
+        const first = Math.max(offset, chunk.offset);
+        const last = Math.min(offset + bytes.length, chunk.offset + chunk.bytes);
+        if (last <= first) return;
+        let part = bytes.subarray(first - offset, last - offset);
+        if (part.length % 4) {
+          // writes are whole words
+          const padded = new Uint8Array(roundUp(part.length, 4));
+          padded.set(part);
+          part = padded;
+        }
+        device.queue.writeBuffer(chunks[i], first - chunk.offset, part);
+      });
+    },
+    async prepare() {
+      await compiled;
+      await scoped(async () => {
+        steps.configure(largest);
+        device.queue.submit([steps.prepare(device.createCommandEncoder()).finish()]);
+        await device.queue.onSubmittedWorkDone();
+      });
+    },
+    /** All states are zero again. */
+    reset: () =>
+      scoped(() => {
+        const encoder = device.createCommandEncoder();
+        for (const { buffer } of program.states ?? []) encoder.clearBuffer(buffers[buffer]);
+        device.queue.submit([encoder.finish()]);
+      }),
+    /** @param {'inputs' | 'outputs'} kind @param {number} i */
+    view: (kind, i) => elements(program[kind][i].dtype, lengthIn(program[kind][i])),
+    /** @param {number} i @param {number} length @param {boolean} idle */
+    take: (i, length, idle) =>
+      idle ? staging[i].subarray(0, length) : elements(program.inputs[i].dtype, length),
+    /** @param {Job} job @returns {Promise<(Elements | GPUBuffer)[]>} */
+    run: (job) =>
+      scoped(async () => {
+        const start = performance.now();
+        const first = device.createCommandEncoder();
+        put(job, first);
+        const encoder = steps.run(first);
+        const parts = program.outputs.map(({ buffer, dtype }, i) => ({
+          buffer: buffers[buffer],
+          first: 0,
+          count: job.counts[i],
+          dtype,
+        }));
+        if (job.gpu) return keepOnDevice(device, encoder, readback, parts, job.hidden);
+        const out = await readBack(device, encoder, readback, parts);
+        steps.took(performance.now() - start);
+        return out;
+      }),
+    /** @param {Job} job */
+    profile: (job) =>
+      scoped(async () => {
+        const first = device.createCommandEncoder();
+        put(job, first);
+        device.queue.submit([first.finish()]);
+        return steps.profile();
+      }),
+    /**
+     * @param {any} entry
+     * @param {number} first
+     * @param {number} count
+     * @returns {Promise<Elements>}
+     */
+    read: ({ buffer, dtype }, first, count) =>
+      scoped(async () => {
+        const target = device.createBuffer({
+          size: roundUp(Math.max(bytesOf(dtype, count), 8), 8),
+          usage: MAP_READ | COPY_DST,
+        });
+        const part = { buffer: buffers[buffer], first, count, dtype };
+        const [out] = await readBack(device, device.createCommandEncoder(), target, [part]);
+        target.destroy();
+        return out;
+      }),
+  };
+}
+
+/**
+ * @typedef {{ buffer: GPUBuffer, first: number, count: number, dtype: Storage }} Part
+ *   some elements of a buffer
+ */
+
+/**
+ * Copies parts of buffers to this side.
+ * @param {GPUDevice} device
+ * @param {GPUCommandEncoder} encoder
+ * @param {GPUBuffer} target  to be mapped
+ * @param {Part[]} parts
+ * @returns {Promise<Elements[]>}
+ */
+async function readBack(device, encoder, target, parts) {
+  let end = 0;
+  const ranges = parts.map(({ buffer, first, count, dtype }) => {
+    const start = end;
+    const bytes = bytesOf(dtype, count);
+    if (count) encoder.copyBufferToBuffer(buffer, bytesOf(dtype, first), target, start, bytes);
+    end = roundUp(end + bytes, 8);
+    return [start, start + bytes];
+  });
+  device.queue.submit([encoder.finish()]);
+  if (!end) return parts.map(({ dtype }) => elements(dtype, 0));
+  await target.mapAsync(MODE_READ, 0, end);
+  const mapped = target.getMappedRange(0, end);
+  const out = parts.map(({ dtype }, i) =>
+    elements(dtype, mapped.slice(ranges[i][0], ranges[i][1])),
+  );
+  target.unmap();
+  return out;
+}
+
+/**
+ * Copies of parts that stay on the device, but for the hidden, which tell the others' shapes.
+ * @param {GPUDevice} device
+ * @param {GPUCommandEncoder} encoder
+ * @param {GPUBuffer} target  to be mapped
+ * @param {Part[]} parts
+ * @param {boolean[]} hidden
+ * @returns {Promise<(Elements | GPUBuffer)[]>}
+ */
+async function keepOnDevice(device, encoder, target, parts, hidden) {
+  const copies = parts.map(({ buffer, count, dtype }, i) => {
+    if (hidden[i]) return undefined;
+    const bytes = bytesOf(dtype, count);
+    const copy = device.createBuffer({
+      size: Math.max(bytes, 4),
+      usage: STORAGE | COPY_SRC | COPY_DST,
+    });
+    if (bytes) encoder.copyBufferToBuffer(buffer, 0, copy, 0, bytes);
+    return copy;
+  });
+  const counted = await readBack(device, encoder, target, parts.filter((_, i) => hidden[i]));
+  return copies.map((copy) => copy ?? /** @type {Elements} */ (counted.shift()));
+}
