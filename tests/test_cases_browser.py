@@ -25,6 +25,7 @@ from webdnn.browser import engine as browser
 from webdnn.browser.check import _ELEMENTS, THREADS, wire
 from webdnn.browser.engine import BrowserError, Page, PageError, open_page
 from webdnn.descriptor import write as descriptor
+from webdnn.schedule.kernel import Program
 from webdnn.schedule.lower import lower
 
 BATCH = 80
@@ -39,6 +40,11 @@ VARIANTS = {"chromium": ("plain", "relaxed", "plain-threads", "relaxed-threads")
             "webkit": ("plain",)}  # fmt: skip
 RUNS = [(e, "wasm", v) for e, variants in VARIANTS.items() for v in variants]
 RUNS += [(e, "webgpu", None) for e in ("chromium", "firefox")]
+
+
+def write(program: Program, target: str, folder: Path) -> None:
+    """The descriptor of a program, without a report."""
+    descriptor.write({target: program}, folder, "cases", report=lambda *_: "")
 
 
 class Pages:
@@ -70,7 +76,7 @@ class Pages:
             for target in ("wasm", "webgpu"):
                 graph = passes.run(merged([n for n in nets if target not in n.case.skip]), 0)
                 programs[target] = lower(graph, target)
-                descriptor.write({target: programs[target]}, self.folder / f"{target}-{k}", "cases")
+                write(programs[target], target, self.folder / f"{target}-{k}")
             self.batches[k] = nets
         return self.batches[k]
 
@@ -149,7 +155,7 @@ export default async function ({ features, ...argument }, io) {
 def test_texts_follow_the_features_of_the_device(engine: str, pages: Pages) -> None:
     page, net = pages.page(engine), CASES["softmax_long"].build()
     program = lower(passes.run(merged([net]), 0), "webgpu")
-    descriptor.write({"webgpu": program}, pages.folder / "long", "long")
+    write(program, "webgpu", pages.folder / "long")
     (pages.folder / "own_device.js").write_text(OWN_DEVICE)
     feeds = net.case.feeds(net, 0)
     [(output, wanted)] = net.case.expected(net, feeds).items()

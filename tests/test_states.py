@@ -92,7 +92,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     verify(graph)
     programs = {target: lower(passes.run(graph, 0), target) for target in ("wasm", "webgpu")}
     path: Path = tmp_path_factory.mktemp("states") / "model"
-    descriptor.write(programs, path, "memory")
+    descriptor.write(programs, path, "memory", report=lambda *_: "")
     return path
 
 
