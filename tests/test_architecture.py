@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "schedule": {"ops", "graph", "expr", "errors"},
     "codegen": {"schedule", "expr", "scalar", "errors"},
 }
-ENTRIES = {"transpiler", "cli", "inspect", "browser"}
+ENTRIES = {"transpiler", "cli", "inspect", "browser", "keras", "onnx"}
 
 # Hand-written text of a target: what computes products, convolutions, recurrences, the mathematics
 # that a target lacks, the frame of a module, and what never fuses. Everything else is printed from

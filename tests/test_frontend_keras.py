@@ -23,6 +23,7 @@ import pytest
 from tests import keras_models
 from tests.jobs import Job, interpreted, run_jobs
 from tests.keras_models import application, photos, predict, seeded
+from tests.test_cli import run
 from tools import framework_tables
 from webdnn import ops
 from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNError
@@ -513,7 +514,7 @@ def test_unknown_layers_are_listed_at_once(registry: None) -> None:
     message = str(error.value)
     assert "Scale: 'first', 'wrapped'" in message
     assert "Lambda (its computation is Python code, not part of the file): 'twice'" in message
-    assert "@keras.register('Scale')" in message
+    assert "@webdnn.keras.register('Scale')" in message
 
 
 def test_registered_layers(registry: None, tmp_path: Path) -> None:
@@ -536,7 +537,7 @@ def test_registered_layers(registry: None, tmp_path: Path) -> None:
 
 def test_a_registered_function_that_fails(registry: None) -> None:
     def load_with(function: Callable[..., Any]) -> None:
-        frontend.register("Scale", function)
+        frontend.register("Scale", function, replace=True)
         frontend.register("Lambda", lambda layer, inputs: inputs[0])
         load(own_layers())
 
@@ -550,10 +551,44 @@ def test_a_registered_function_that_fails(registry: None) -> None:
         load_with(lambda layer, inputs: layer.config["size"])
     with pytest.raises(UnsupportedError, match=r"layer 'first' \(Scale\): reshape"):
         load_with(lambda layer, inputs: ops.reshape(inputs[0], (3, 9)))
-    with pytest.raises(ModelError, match="gave object, not a Value"):
+    with pytest.raises(ModelError, match=r"'first'.*<lambda> \(.*py:\d+\) returned object, not"):
         load_with(lambda layer, inputs: object())
+    with pytest.raises(ModelError, match=r"'first' .*: RuntimeError: .* \(in failing, .*:\d+"):
+        load_with(failing)
     with pytest.raises(WebDNNError, match=r"\(layer, inputs\)"):
         frontend.register("Scale", lambda: None)
+    with pytest.raises(WebDNNError, match="layer Scale is registered twice: by failing"):
+        frontend.register("Scale", lambda layer, inputs: inputs[0])
+
+
+def failing(layer: Any, inputs: Any) -> Any:
+    raise RuntimeError("no luck")
+
+
+PLUGIN = """
+import webdnn
+from webdnn import ops
+
+@webdnn.keras.register("Scale")
+def scale(layer, inputs):
+    (x,) = inputs
+    factor = layer.weight(0, (x.shape[-1],))
+    return ops.mul(x, ops.pow_(factor, float(layer.config["power"])))
+"""
+
+
+def test_layers_of_a_plugin(
+    registry: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, plugin = tmp_path / "m.keras", tmp_path / "mine.py"
+    x = keras.Input((4,), name="x")
+    model = seeded(keras.Model(x, Scale(2.0, name="out")(L.Dense(4)(x))))
+    model.save(file)
+    plugin.write_text(PLUGIN)
+    assert run("inspect", str(file), "--target", "webgpu") == 2
+    assert "--plugin" in capsys.readouterr().err
+    assert run("inspect", str(file), "--target", "webgpu", "--plugin", str(plugin), "--json") == 0
+    assert json.loads(capsys.readouterr().out)["operators"] == {"Dense": 1, "Scale": 1}
 
 
 def test_subclassed_models(tmp_path: Path) -> None:

@@ -462,6 +462,7 @@ def test_all_unsupported_operators_in_one_error() -> None:
     assert "3 operators" in text
     assert "Det (ai.onnx, opset 17)" in text and "Frobnicate (my.domain, opset ?)" in text
     assert "Unique (ai.onnx, opset 17) at Unique node 'top'" in text and "Relu" not in text
+    assert '@webdnn.onnx.register("my.domain::Frobnicate")\n  def frobnicate(x):' in text
 
 
 def test_nodes_that_no_output_needs_are_not_looked_at() -> None:
@@ -644,8 +645,8 @@ def test_a_truncated_file_never_passes(large: bool, tmp_path: Path) -> None:
 
 def test_every_operator_is_plain() -> None:
     """The registry names ONNX's operators and nothing else."""
-    known = {s.name for s in onnx.defs.get_all_schemas_with_history()} | {
-        "SimplifiedLayerNormalization"
+    known = {(s.domain, s.name) for s in onnx.defs.get_all_schemas_with_history()} | {
+        ("", "SimplifiedLayerNormalization")
     }
     assert set(OPERATORS) <= known, set(OPERATORS) - known
 

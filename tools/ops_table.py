@@ -12,6 +12,7 @@ import inspect
 from pathlib import Path
 
 from webdnn.frontend.onnx.operators import OPERATORS
+from webdnn.frontend.onnx.registry import full_name
 
 PAGE = Path(__file__).parent.parent / "docs" / "ops.md"
 HEAD = """# Operators
@@ -32,14 +33,14 @@ This page is written by `python -m tools.ops_table`.
 def page() -> str:
     """The text of docs/ops.md."""
     rows = []
-    for name in sorted(OPERATORS):
-        parameters = inspect.signature(OPERATORS[name]).parameters.values()
+    for (domain, name), function in sorted(OPERATORS.items()):
+        parameters = inspect.signature(function).parameters.values()
         attributes = [
             p.name
             for p in parameters
             if p.kind == p.KEYWORD_ONLY and p.name not in ("opset", "outputs")
         ]
-        rows.append(f"| {name} | {', '.join(attributes)} |")
+        rows.append(f"| {full_name(domain, name)} | {', '.join(attributes)} |")
     return HEAD + "\n".join(rows) + "\n"
 
 

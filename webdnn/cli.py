@@ -19,7 +19,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -178,6 +178,15 @@ def label_files(texts: Sequence[str]) -> Path | dict[str, Path] | None:
     return files
 
 
+def run_plugins(files: Sequence[Path]) -> None:
+    """`--plugin FILE`: runs each file, in order; what it prints is no part of the result."""
+    from webdnn.frontend.plugins import run_plugin
+
+    with redirect_stdout(sys.stderr):
+        for file in files:
+            run_plugin(file)
+
+
 @contextmanager
 def progress(title: str, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar on standard error; yields `tell(stage, done, total)`.
@@ -258,6 +267,15 @@ _images = click.option(
     metavar="NAME:rgb,…",
     help="This input takes pictures: what becomes of them, as in image:rgb,resize=224.",
 )
+_plugins = click.option(
+    "--plugin",
+    "plugins",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Run this Python file first: it says what operators of one's own compute "
+    "(webdnn.onnx.register, webdnn.keras.register).",
+)
 
 
 @cli.command(name="transpile")
@@ -272,6 +290,7 @@ _images = click.option(
 )
 @_weights
 @_dim
+@_plugins
 @_images
 @click.option(
     "--labels",
@@ -293,6 +312,7 @@ def transpile_command(
     target: tuple[str, ...],
     weights: Path | None,
     dims: tuple[str, ...],
+    plugins: tuple[Path, ...],
     inputs: tuple[str, ...],
     labels: tuple[str, ...],
     name: str | None,
@@ -309,6 +329,7 @@ def transpile_command(
     stays as it is.
     """
     source = source_of(words, weights, dims)
+    run_plugins(plugins)
     begin = time.monotonic()
     with progress(f"Transpiling {source.model.name}", as_json) as tell:
         report = webdnn.transpile(
@@ -355,6 +376,7 @@ def transpile_command(
 @click.option("--browser", default="chromium", type=click.Choice(ENGINES), show_default=True)
 @_weights
 @_dim
+@_plugins
 @click.option(
     "--size",
     "sizes",
@@ -399,6 +421,7 @@ def check_command(
     browser: str,
     weights: Path | None,
     dims: tuple[str, ...],
+    plugins: tuple[Path, ...],
     sizes: tuple[str, ...],
     inputs: tuple[str, ...],
     expected: tuple[str, ...],
@@ -421,6 +444,7 @@ def check_command(
     from webdnn.browser.check import check
 
     source = source_of(words, weights, dims)
+    run_plugins(plugins)
     images, files = image_inputs(inputs)
     with progress(f"Checking {source.model.name}", as_json) as tell:
         report = check(
@@ -536,6 +560,7 @@ def bench_command(
               show_default=True)  # fmt: skip
 @_weights
 @_dim
+@_plugins
 @_images
 @_json
 def inspect_command(
@@ -543,6 +568,7 @@ def inspect_command(
     target: tuple[str, ...],
     weights: Path | None,
     dims: tuple[str, ...],
+    plugins: tuple[Path, ...],
     inputs: tuple[str, ...],
     as_json: bool,
 ) -> None:
@@ -554,6 +580,7 @@ def inspect_command(
     from webdnn.inspect.summary import inspect
 
     source = source_of(words, weights, dims)
+    run_plugins(plugins)
     with progress(f"Inspecting {source.model.name}", as_json) as tell:
         seen = inspect(
             source.model,

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from ..errors import ModelError, WebDNNError
 from ..frontend import FORMATS, format_of
+from ..frontend.onnx.registry import registered_in
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -130,12 +131,9 @@ def _onnx(model: _Model) -> Reference:
     options.log_severity_level = 3  # its warnings about the model's optimisation are not ours
 
     def session(inner: bool) -> Any:
-        try:
-            return runtime.InferenceSession(
-                _onnx_source(model.source, inner), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # undocumented types, which change
-            raise ModelError(f"{model.label}: onnxruntime cannot load it: {error}") from error
+        return runtime.InferenceSession(
+            _onnx_source(model.source, inner), options, providers=["CPUExecutionProvider"]
+        )
 
     def computed(of: Any) -> Computed:
         # Initialisers may be listed as inputs too; only true inputs are fed.
@@ -151,7 +149,53 @@ def _onnx(model: _Model) -> Reference:
     def layers(arrays: Arrays) -> dict[str, Array]:
         return computed(session(True))(arrays)
 
-    return Reference("onnxruntime", computed(session(False)), layers)
+    try:
+        return Reference("onnxruntime", computed(session(False)), layers)
+    except Exception as error:  # undocumented types, which change
+        proto = _onnx_proto(model.source)
+        own = registered_in(proto)
+        if not own:
+            raise ModelError(f"{model.label}: onnxruntime cannot load it: {error}") from error
+        known = {k: o.reference for k, o in own.items() if o.reference is not None}
+        lacking = [name for name in own if name not in known]
+        if lacking:
+            raise WebDNNError(
+                f"{model.label}: onnxruntime cannot load it, perhaps because it lacks "
+                f"{', '.join(lacking)}. Say in numpy what that computes: webdnn.onnx.register("
+                f"{lacking[0]!r}, …, reference=function of arrays){_RECORDED}. "
+                f"onnxruntime says: {error}"
+            ) from error
+    return _onnx_in_numpy(proto, known)
+
+
+def _onnx_in_numpy(proto: onnx.ModelProto, own: Mapping[str, Callable[..., Any]]) -> Reference:
+    """ONNX's own evaluator, with the users' functions for operators that onnxruntime lacks."""
+    from onnx.reference import ReferenceEvaluator
+
+    evaluator = ReferenceEvaluator(proto, new_ops=[_numpy_op(*entry) for entry in own.items()])
+    inner = [name for node in proto.graph.node for name in node.output if name]
+
+    def run(names: Sequence[str], arrays: Arrays) -> dict[str, Array]:
+        fed = {k: v for k, v in arrays.items() if k in evaluator.input_names}
+        return dict(zip(names, evaluator.run(names, fed), strict=True))
+
+    return Reference(
+        f"onnx.reference, with {', '.join(own)} as registered",
+        lambda arrays: run(evaluator.output_names, arrays),
+        lambda arrays: run(inner, arrays),
+    )
+
+
+def _numpy_op(name: str, function: Callable[..., Any]) -> type:
+    """An operator of onnx.reference that a function of arrays computes."""
+    from onnx.reference.op_run import OpRun
+
+    def compute(self: Any, *arrays: Any, **attributes: Any) -> tuple[Array, ...]:
+        found = function(*arrays, **attributes)
+        return tuple(map(np.asarray, found if isinstance(found, tuple) else (found,)))
+
+    domain, _, operator = name.rpartition("::")
+    return type(operator, (OpRun,), {"op_domain": domain, "op_schema": None, "_run": compute})
 
 
 def _onnx_source(source: Any, inner: bool) -> Any:
@@ -160,17 +204,22 @@ def _onnx_source(source: Any, inner: bool) -> Any:
         return str(source)
     if isinstance(source, bytes) and not inner:
         return source
-    if isinstance(source, (str, os.PathLike)):
-        proto = onnx.load(str(source))
-    else:
-        proto = onnx.ModelProto()
-        proto.ParseFromString(source if isinstance(source, bytes) else source.SerializeToString())
+    proto = _onnx_proto(source)
     known = {entry.name for entry in proto.graph.output}
     for node in proto.graph.node if inner else ():
         for name in node.output:
             if name and name not in known:
                 proto.graph.output.append(onnx.ValueInfoProto(name=name))
     return bytes(proto.SerializeToString())
+
+
+def _onnx_proto(source: Any) -> onnx.ModelProto:
+    """A copy of the model with all that belongs to it."""
+    if isinstance(source, (str, os.PathLike)):
+        return onnx.load(str(source))
+    proto = onnx.ModelProto()
+    proto.ParseFromString(source if isinstance(source, bytes) else source.SerializeToString())
+    return proto
 
 
 # ---- PyTorch and Chainer: the module itself ------------------------------------------------------
@@ -281,7 +330,8 @@ def _keras_net(model: _Model, keras: Any) -> Any:
         raise ModelError(
             f"{path}: Keras {keras.__version__} cannot load this file "
             f"({type(error).__name__}: {text[0][:200] if text else ''}), though the version that "
-            f"wrote it may{_RECORDED}"
+            "wrote it may. A class of your own must be made known to Keras, in Python or in a file "
+            f"for --plugin: keras.utils.get_custom_objects()['Scale'] = Scale{_RECORDED}"
         ) from error
 
 

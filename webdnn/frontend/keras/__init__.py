@@ -10,7 +10,7 @@ are read; Keras itself is neither needed nor imported. `files` opens what was sa
 `config` says which layer is called with what, `weights` finds a layer's weights, and
 `layers` says what each layer computes. A layer of one's own is registered:
 
-    @webdnn.frontend.keras.register("Scale")
+    @webdnn.keras.register("Scale")
     def scale(layer, inputs):
         (x,) = inputs
         return ops.mul(x, layer.weight(0, (x.shape[-1],)))
@@ -29,8 +29,8 @@ from typing import Any
 
 from ... import ops
 from ...errors import ModelError, UnsupportedError, WebDNNError
-from ...expr import Expr
-from ...graph import Graph, Value, constant
+from ...graph import Graph, Value
+from ..plugins import Own, add, as_value
 from ..signature import Declared, Imported, finished, settle_inputs
 from .config import Entry, Plan, Ref, changed, leaves, plan_of
 from .files import Saved, is_keras, read
@@ -39,7 +39,7 @@ from .model import Call, Layer, Nested, Source
 
 Handler = Callable[..., Nested]
 
-_REGISTERED: dict[str, Handler] = {}
+_REGISTERED: dict[str, Own] = {}
 # What comes of a configuration in which things are not what they should be.
 _ODD = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError)
 _PUBLIC = {
@@ -54,7 +54,7 @@ def recognises(model: Any, head: bytes) -> bool:
     return is_keras(model, head)
 
 
-def register(class_name: str, function: Handler | None = None) -> Any:
+def register(class_name: str, function: Handler | None = None, *, replace: bool = False) -> Any:
     """Say what a layer of one's own computes: `register("Scale", fn)`, or as a decorator.
 
         @register("Scale")
@@ -63,16 +63,17 @@ def register(class_name: str, function: Handler | None = None) -> Any:
     function: (layer, inputs) or (layer, inputs, call) -> Value or list of Values, written with
     `webdnn.ops`; `model` describes what a layer offers. A registered function goes before the
     importer's own. `class_name` may also be the name of one layer: so are Lambda layers told apart.
+    replace: whether it may replace a function registered before, which is an error otherwise.
     """
     if function is None:
-        return lambda fn: register(class_name, fn)
+        return lambda fn: register(class_name, fn, replace=replace)
     taken = len(inspect.signature(function).parameters)
     if taken not in (2, 3):
         raise WebDNNError(
             f"register({class_name!r}): the function must take (layer, inputs) or "
             f"(layer, inputs, call), but takes {taken} parameters"
         )
-    _REGISTERED[class_name] = function if taken == 3 else lambda a, b, call: function(a, b)
+    add(_REGISTERED, class_name, Own(function), f"layer {class_name}", replace)
     return function
 
 
@@ -223,6 +224,8 @@ class _Walker:
             raise _unknown([(layer.name, layer.class_name, operation)])
         if layer.class_name in PASS_MASK and not operation:
             call.output_mask = call.mask
+        if isinstance(handler, Own):
+            return _of_user(handler, layer, inputs, call)
         try:
             return handler(layer, inputs, call)
         except WebDNNError as error:
@@ -235,7 +238,23 @@ class _Walker:
             raise layer.error(f"cannot be built: {str(error)[:300]}") from error
 
 
-def _handler(class_name: str, name: str, operation: bool) -> Handler | None:
+def _of_user(own: Own, layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
+    """What a registered function makes of a layer; whatever it raises is the user's to mend."""
+    three = len(inspect.signature(own.function).parameters) == 3
+    try:
+        found = own(layer, inputs, call) if three else own(layer, inputs)
+    except WebDNNError as error:
+        where = "" if layer.name in str(error) else f"layer {layer.name!r} ({layer.class_name}): "
+        raise type(error)(f"{where}{error}{own.where(error)}") from error
+    except KeyError as error:
+        raise layer.error(f"its configuration lacks {error}{own.where(error)}") from error
+    except Exception as error:
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise layer.error(f"{kind}{error}{own.where(error)}") from error
+    return changed(found, lambda leaf: _value(leaf, layer, str(own)))
+
+
+def _handler(class_name: str, name: str, operation: bool) -> Handler | Own | None:
     if operation:
         return _REGISTERED.get(class_name) or OPERATIONS.get(class_name)
     return _REGISTERED.get(name) or _REGISTERED.get(class_name) or LAYERS.get(class_name)
@@ -263,13 +282,14 @@ def _unknown(layers: Sequence[tuple[str, str, bool]]) -> UnsupportedError:
     name, cls, _ = layers[0]
     return UnsupportedError(
         "the model has layers that WebDNN does not know:\n" + "\n".join(lines) + "\n"
-        "Register what each computes before the model is transpiled, in this way:\n"
-        "  from webdnn import ops\n"
-        "  from webdnn.frontend import keras\n"
-        f"  @keras.register({name if cls == 'Lambda' else cls!r})\n"
-        "  def build(layer, inputs):  # layer.config, layer.weight(0) ... are at hand\n"
-        "      (x,) = inputs\n"
-        "      return ops.mul(x, 2.0)"
+        "Say what each computes before the model is transpiled, in Python or in a file for "
+        "--plugin:\n"
+        "  import webdnn\n"
+        "  from webdnn import ops\n\n"
+        f"  @webdnn.keras.register({name if cls == 'Lambda' else cls!r})\n"
+        "  def build(layer, inputs):\n"
+        "      (x,) = inputs  # layer.config, layer.weight(0) and so on are at hand\n"
+        "      ...  # return a Value, by the functions of ops: ops.mul, ops.exp_, ops.softmax"
     )
 
 
@@ -337,17 +357,11 @@ def _spread(args: Sequence[Nested]) -> list[Nested]:
     return list(args)
 
 
-def _value(found: Any, layer: Layer) -> Value:
-    if isinstance(found, Value):
-        return found
-    if isinstance(found, Expr):  # a size
-        return ops.ints(found, "i32")
+def _value(found: Any, layer: Layer, function: str = "its function") -> Value:
     try:
-        return constant(found)
-    except TypeError:
-        raise layer.error(
-            f"its function gave {type(found).__name__}, not a Value of webdnn.graph"
-        ) from None
+        return as_value(found)
+    except TypeError as error:
+        raise layer.error(f"{function} returned {error}") from None
 
 
 def _unique(names: Sequence[str]) -> list[str]:

@@ -3,7 +3,8 @@
     imported = load("model.onnx", {"h": (64, 512), "w": (64, 512), "batch": 1})
     imported.graph, imported.notes
 
-Files are read in `files`, operators are in `operators`. An operator that we lack is replaced by its
+Files are read in `files`, operators are in `operators`, and `registry` finds the function for a
+node: one of these, or one that a user registered. An operator that we lack is replaced by its
 definition where the model (model-local functions) or ONNX itself gives one as a function; all that
 remain are reported in one list before anything else is looked at. Only what the outputs need is
 read.
@@ -14,7 +15,6 @@ with a condition that is known when the model is transpiled; no Loop and Scan.
 
 from __future__ import annotations
 
-import inspect
 import math
 import os
 import re
@@ -31,7 +31,17 @@ from ...errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from ...graph import DTYPES, Graph, Value, dims_of, evaluate, type_text
 from ..signature import Declared, Imported, finished, settle_inputs
 from .files import read, tensor_value
-from .operators import ELEMENT_TYPES, OPERATORS, element_type
+from .operators import ELEMENT_TYPES, element_type
+from .registry import (
+    Handler,
+    call,
+    full_name,
+    handler,
+    normalised,
+    register,
+    registered,
+    snippet,
+)
 
 OLDEST = 7
 
@@ -205,10 +215,38 @@ def _reads(node: Any) -> list[str]:
 
 
 def _label(node: Any) -> str:
-    return (
-        f"{node.op_type} node {node.name!r}"
-        if node.name
-        else (f"{node.op_type} node of {next((o for o in node.output if o), '?')!r}")
+    operator = full_name(node.domain, node.op_type)
+    if node.name:
+        return f"{operator} node {node.name!r}"
+    return f"{operator} node of {next((o for o in node.output if o), '?')!r}"
+
+
+def _unknown(found: Mapping[tuple[str, str, int | str], Sequence[Any]]) -> UnsupportedError:
+    """The error for operators that we lack: (domain, operator, version) -> their nodes."""
+    lines = []
+    for (domain, operator, version), nodes in found.items():
+        many = f"{len(nodes)} nodes, the first is " if len(nodes) > 1 else ""
+        lines.append(
+            f"  {operator} ({domain or 'ai.onnx'}, opset {version}) at {many}{_label(nodes[0])}"
+        )
+    # A graph as an attribute is control flow, which no function over our operators is.
+    ours = [
+        nodes
+        for nodes in found.values()
+        if not any(a.type == onnx.AttributeProto.GRAPH for n in nodes for a in n.attribute)
+    ]
+    if ours:
+        lines += [
+            "Say what each computes before the model is transpiled, in Python or in a file for "
+            "--plugin:",
+            "  import webdnn",
+            "  from webdnn import ops",
+        ]
+        for nodes in ours[:3]:  # enough to see how it is done
+            lines += ["", *(f"  {line}" for line in snippet(nodes).splitlines())]
+    count = f"{len(found)} operators" if len(found) > 1 else "an operator"
+    return UnsupportedError(
+        f"the model needs {count} that WebDNN does not support:\n" + "\n".join(lines)
     )
 
 
@@ -257,20 +295,6 @@ def _ordered(nodes: Sequence[Any], given: Iterable[str], wanted: Sequence[str]) 
     return order
 
 
-@cache
-def _signature(
-    name: str,
-) -> tuple[list[inspect.Parameter], dict[str, inspect.Parameter], bool, bool]:
-    """Of a handler: positional parameters, keyword parameters, and whether each is open-ended."""
-    parameters = inspect.signature(OPERATORS[name]).parameters.values()
-    return (
-        [p for p in parameters if p.kind == p.POSITIONAL_OR_KEYWORD],
-        {p.name: p for p in parameters if p.kind == p.KEYWORD_ONLY},
-        any(p.kind == p.VAR_POSITIONAL for p in parameters),
-        any(p.kind == p.VAR_KEYWORD for p in parameters),
-    )
-
-
 class _Importer:
     """Walks nodes; `names` collects every value name of the model that has been computed."""
 
@@ -281,25 +305,26 @@ class _Importer:
 
     def check_operators(self, nodes: Sequence[Any], opsets: Mapping[str, int]) -> None:
         """Raise one error that lists every operator that we lack."""
-        lacking = list(dict.fromkeys(self.lacking(nodes, opsets, ())))
-        if lacking:
-            count = f"{len(lacking)} operators" if len(lacking) > 1 else "an operator"
-            lines = "\n".join(f"  {line}" for line in lacking)
-            raise UnsupportedError(
-                f"the model needs {count} that WebDNN does not support:\n{lines}"
-            )
+        found: dict[tuple[str, str, int | str], list[Any]] = {}
+        for node, version in self.lacking(nodes, opsets, ()):
+            found.setdefault((normalised(node.domain), node.op_type, version), []).append(node)
+        if found:
+            raise _unknown(found)
 
     def lacking(
         self, nodes: Sequence[Any], opsets: Mapping[str, int], inside: tuple[str, ...]
-    ) -> Iterator[str]:
+    ) -> Iterator[tuple[Any, int | str]]:
+        """The nodes whose operator we lack, each with the version of the operator's domain."""
         for node in nodes:
-            domain = "" if node.domain == "ai.onnx" else node.domain
+            domain = normalised(node.domain)
             local = self.functions.get((node.domain, node.op_type))
-            if local is not None and node.op_type not in inside:
+            if registered(node) is not None:
+                continue
+            elif local is not None and node.op_type not in inside:
                 yield from self.lacking(
                     local.node, _opsets(local.opset_import), (*inside, node.op_type)
                 )
-            elif domain == "" and (node.op_type in OPERATORS or node.op_type == "If"):
+            elif handler(node) is not None or (domain == "" and node.op_type == "If"):
                 continue
             else:
                 body = _definition(node, opsets)
@@ -309,8 +334,7 @@ class _Importer:
                     continue
                 if body is True:  # depends on types; tried when they are known
                     continue
-                version = opsets.get(domain, "?")
-                yield f"{node.op_type} ({domain or 'ai.onnx'}, opset {version}) at {_label(node)}"
+                yield node, opsets.get(domain, "?")
 
     def constants(self, tensors: Iterable[Any], scope: Scope, needed: set[str]) -> None:
         """Define the initialisers that are needed."""
@@ -356,44 +380,53 @@ class _Importer:
 
     def outputs(self, node: Any, scope: Scope, opsets: Mapping[str, int]) -> Sequence[Value | None]:
         """The values of a node's outputs."""
+        inputs = [scope[i] if i else None for i in node.input]
+        domain = normalised(node.domain)
         local = self.functions.get((node.domain, node.op_type))
-        if local is not None:
+        found = handler(node)
+        if local is not None and (found is None or found.own is None):
             return self.call(local, node, scope, _opsets(local.opset_import))
-        if node.op_type == "If" and node.domain in ("", "ai.onnx"):
+        if found is not None:
+            return self.apply(found, node, inputs, opsets.get(domain, 1 if domain else OLDEST))
+        if node.op_type == "If" and not domain:
             return self.branch(node, scope, opsets)
-        if node.op_type not in OPERATORS or node.domain not in ("", "ai.onnx"):
-            body = _definition(node, opsets, [scope[i] if i else None for i in node.input])
-            if not isinstance(body, onnx.FunctionProto):
-                raise UnsupportedError("this use of the operator is not supported")
-            self.check_operators(body.node, opsets)
-            schema = onnx.defs.get_schema(
-                node.op_type, opsets.get(node.domain, opsets.get("", OLDEST)), node.domain
-            )
-            defaults = [a.default_value for a in schema.attributes.values() if a.default_value.name]
-            return self.call(body, node, scope, _opsets(body.opset_import) or opsets, defaults)
-        return self.apply(
-            node, [scope[i] if i else None for i in node.input], opsets.get("", OLDEST)
+        body = _definition(node, opsets, inputs)
+        if not isinstance(body, onnx.FunctionProto):
+            raise _unknown({(domain, node.op_type, opsets.get(domain, "?")): [node]})
+        self.check_operators(body.node, opsets)
+        schema = onnx.defs.get_schema(
+            node.op_type, opsets.get(node.domain, opsets.get("", OLDEST)), node.domain
         )
+        defaults = [a.default_value for a in schema.attributes.values() if a.default_value.name]
+        return self.call(body, node, scope, _opsets(body.opset_import) or opsets, defaults)
 
-    def apply(self, node: Any, inputs: list[Value | None], opset: int) -> Sequence[Value | None]:
-        """One of our own operators."""
-        fn = OPERATORS[node.op_type]
-        positional, keywords, many, anything = _signature(node.op_type)
+    def apply(
+        self, found: Handler, node: Any, inputs: list[Value | None], opset: int
+    ) -> Sequence[Value | None]:
+        """One of our own operators, or a user's."""
         while inputs and inputs[-1] is None:
             inputs.pop()
+        attrs = {a.name: self.attribute(a, node) for a in node.attribute}
+        if found.own is not None:
+            try:
+                return call(found, node, inputs, attrs, opset)
+            except WebDNNError as error:
+                if not self.depth:
+                    raise
+                raise type(error)(f"{_label(node)}: {error}") from error
+        positional, keywords = found.positional, found.keywords
         needed = sum(p.default is p.empty for p in positional)
         if len(inputs) < needed or any(i is None for i in inputs[:needed]):
             raise ModelError(
                 f"{needed} inputs expected, {sum(i is not None for i in inputs)} found"
             )
-        if not many and len(inputs) > len(positional):
+        if not found.many and len(inputs) > len(positional):
             raise UnsupportedError(
                 f"at most {len(positional)} inputs are supported, {len(inputs)} found"
             )
         _check_types(node, inputs, opset)
-        attrs = {a.name: self.attribute(a, node) for a in node.attribute}
         for name in list(attrs):
-            if (name not in keywords and not anything) or name in ("opset", "outputs"):
+            if (name not in keywords and not found.anything) or name in ("opset", "outputs"):
                 if name in _IGNORED:
                     del attrs[name]
                     continue
@@ -405,7 +438,7 @@ class _Importer:
             attrs["opset"] = opset
         if "outputs" in keywords:
             attrs["outputs"] = len(node.output)
-        out = fn(*inputs, **attrs)
+        out = found.function(*inputs, **attrs)
         return [out] if isinstance(out, Value) else out
 
     def attribute(self, a: Any, node: Any) -> Any:
@@ -414,6 +447,8 @@ class _Importer:
             return tensor_value(a.t, self.folder, _label(node))
         if a.type == onnx.AttributeProto.SPARSE_TENSOR:
             raise UnsupportedError(f"attribute {a.name!r}: sparse tensors are not supported here")
+        if a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
+            raise UnsupportedError(f"attribute {a.name!r}: graphs are not supported here")
         value = onnx.helper.get_attribute_value(a)
         if isinstance(value, bytes):
             return value.decode("utf-8", "replace")
@@ -461,8 +496,10 @@ class _Importer:
             bodies, inner, [o for o, wanted in zip(function.output, node.output) if wanted]
         )
         self.depth += 1
-        self.run(order, inner, opsets, record=False)
-        self.depth -= 1
+        try:
+            self.run(order, inner, opsets, record=False)
+        finally:
+            self.depth -= 1
         return [inner.get(o) for o in function.output[: len(node.output)]]
 
 
@@ -567,3 +604,6 @@ def _definition(
         max(at), node.SerializeToString(), types
     )
     return onnx.FunctionProto.FromString(raw)
+
+
+__all__ = ["load", "recognises", "register"]

@@ -1579,7 +1579,7 @@ def QLinearConv(
 
 # ---- the registry -------------------------------------------------------------------------------
 
-OPERATORS: dict[str, Callable[..., Any]] = (
+_OURS = (
     SAME
     | {
         name: fn
@@ -1591,3 +1591,6 @@ OPERATORS: dict[str, Callable[..., Any]] = (
         for fn in (GRU, LSTM, RNN, Compress, MaxRoiPool, NonMaxSuppression, NonZero, RoiAlign, TopK)
     }
 )
+
+# By domain ("" is ai.onnx) and name.
+OPERATORS: dict[tuple[str, str], Callable[..., Any]] = {("", k): fn for k, fn in _OURS.items()}
