@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from webdnn import expr
+from webdnn import expr, ops
 from webdnn.expr import Expr, lift, walk
-from webdnn.graph import DTYPES, Graph, Value, dims_of, scalar_dtype
+from webdnn.graph import CONST, DTYPES, INPUT, Graph, Op, Value, dims_of, scalar_dtype
 
 _DTYPE = {"f32": np.float32, "f16": np.float16, "i32": np.int32, "u32": np.uint32, "bool": np.bool_}
 _POISON = {"f32": np.nan, "i32": 0x5BADF00D, "u32": 0x5BADF00D, "bool": True}
@@ -110,32 +110,21 @@ def _compute(
     leaves: Mapping[Expr, int],
     reading: str,
 ) -> np.ndarray:
-    op, shape = v.node.op, _settled(v.shape, sizes)
+    op, shape = v.op, _settled(v.shape, sizes)
     inputs = [done[i] for i in v.inputs]
     attrs = {
         k: _settled(a, sizes) for k, a in v.attrs.items() if k not in ("name", "dtype", "data")
     }
-    if v.op == "input":
+    if v.op is INPUT:
         fed = np.asarray(feeds[v.attrs["name"]])
         assert fed.shape == shape and fed.dtype == DTYPES[v.dtype], (
             f"{v.attrs['name']}: {fed.shape} {fed.dtype}, {v}"
         )
         return fed
-    if v.op == "const":
+    if v.op is CONST:
         return np.asarray(v.attrs["data"].read())
-    if v.op == "conv":
-        out = _conv(*inputs, **attrs)
-    elif v.op == "matmul":
-        out = np.matmul(*inputs)
-    elif v.op == "packed_matmul":
-        out = np.matmul(inputs[0], _unpacked(inputs[1], attrs["n"]))
-    elif v.op == "packed_conv":
-        out = _packed_conv(*inputs, **attrs)
-    elif v.op == "depthwise":
-        x, w = inputs
-        out = _conv(x, w[:, :, None], **attrs, groups=w.shape[2])
-    elif v.op in _PACKED:
-        out = _PACKED[v.op](*inputs, **attrs)
+    if op in _TEMPLATES:
+        out = _TEMPLATES[op](*inputs, **attrs)
     elif op.kind == "map" and (reading == "element" or op.numpy is None):
         out = _by_element(v, inputs, shape, leaves)
     else:
@@ -169,8 +158,8 @@ def _by_element(
             flat = flat * d + lift(i)
         return expr.load(k, flat, scalar_dtype(v.inputs[k].dtype))
 
-    assert v.node.op.element is not None
-    element = v.node.op.element(v.node, read, tuple(axes))
+    assert v.op.element is not None
+    element = v.op.element(v.node, read, tuple(axes))
     assert element.dtype == scalar_dtype(v.dtype), f"{v}: its element has dtype {element.dtype}"
     return np.broadcast_to(calculate(element, grid, stored), shape)
 
@@ -216,10 +205,11 @@ def _packed_conv(
     return _conv(x, filters, groups=groups, **rest)
 
 
-_PACKED: dict[str, Callable[..., np.ndarray]] = {
-    "packed_matmul": lambda a, b, n: np.matmul(a, _unpacked(b, n)),
-    "packed_conv": _packed_conv,
-    "depthwise": lambda x, w, **rest: _conv(x, w[:, :, None], groups=w.shape[2], **rest),
+_TEMPLATES: dict[Op, Callable[..., np.ndarray]] = {
+    ops.CONV: _conv,
+    ops.PACKED_MATMUL: lambda a, b, n: np.matmul(a, _unpacked(b, n)),
+    ops.PACKED_CONV: _packed_conv,
+    ops.DEPTHWISE: lambda x, w, **rest: _conv(x, w[:, :, None], groups=w.shape[2], **rest),
 }
 
 

@@ -20,7 +20,7 @@ from tests.interpret import interpret, shown
 from tests.test_cases_wasm import evaluate, values
 from tests.wasm_harness import run as run_program
 from webdnn import passes
-from webdnn.graph import DTYPES, Graph, Value, placeholder
+from webdnn.graph import DTYPES, INPUT, Graph, Value, placeholder
 from webdnn.schedule.lower import lower
 
 Arrays = Mapping[str, np.ndarray]
@@ -125,12 +125,12 @@ def _renamed(graph: Graph, name: Callable[[str], str]) -> Graph:
     """The graph with other names of inputs and outputs."""
     new: dict[Value, Value] = {}
     for v in graph.values():
-        if v.op == "input":
+        if v.op is INPUT:
             new[v] = placeholder(name(v.attrs["name"]), v.shape, v.dtype)
         elif v.constant:
             new[v] = v
         else:
-            node = v.node.op.node(tuple(new[i] for i in v.inputs), v.attrs, v.node.regions)
+            node = v.op.node(tuple(new[i] for i in v.inputs), v.attrs)
             new[v] = node.outputs[v.index]
     return Graph(
         tuple(new[v] for v in graph.inputs),

@@ -31,7 +31,7 @@ from tests.caffe_nets import (
 from tests.interpret import interpret
 from tests.jobs import Job, interpreted, run_jobs
 from tools import framework_tables
-from webdnn import passes
+from webdnn import ops, passes
 from webdnn.browser.reference import reference
 from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from webdnn.frontend import Imported, format_of, load
@@ -371,7 +371,7 @@ def test_architectures(name: str) -> None:
     found = interpret(job.graph, job.feeds, reading="numpy")
     assert not job.problem(found)
     values = passes.run(job.graph, 0).values()
-    assert sum(v.op == "transpose" and not v.constant for v in values) == 1  # that of the input
+    assert sum(v.op is ops.TRANSPOSE and not v.constant for v in values) == 1  # that of the input
 
 
 def test_layers_of_forks() -> None:

@@ -17,10 +17,11 @@ import pytest
 from onnx import helper, numpy_helper, parser
 
 from tests.interpret import interpret
+from webdnn import ops
 from webdnn.errors import DimensionError, ModelError, UnsupportedError
 from webdnn.frontend import load
 from webdnn.frontend.onnx.operators import OPERATORS
-from webdnn.graph import DTYPES, evaluate, verify
+from webdnn.graph import CONST, DTYPES, evaluate, verify
 
 # ---- ONNX's node tests --------------------------------------------------------------------------
 
@@ -309,7 +310,7 @@ def test_shapes_are_computed_now() -> None:
         to = Concat<axis = 0>(one, area)  y = Reshape(x, to) }""")
     graph = load(proto, {"h": (2, 9), "w": (3, 8)}).graph
     y = graph.outputs["y"]
-    assert y.op == "reshape" and str(y.shape[1]) in ("(h * w)", "h * w") and y.shape[0] == 3
+    assert y.op is ops.RESHAPE and str(y.shape[1]) in ("(h * w)", "h * w") and y.shape[0] == 3
 
 
 # ---- constants ----------------------------------------------------------------------------------
@@ -381,9 +382,9 @@ def test_weights_are_read_from_the_file_when_they_are_needed(tmp_path: Path) -> 
     path = tmp_path / "m.onnx"
     onnx.save(proto, path)
     graph = load(path).graph
-    (w,) = [v for v in graph.values() if v.op == "const"]
+    (w,) = [v for v in graph.values() if v.op is CONST]
     np.testing.assert_array_equal(evaluate(w), weights)
-    (w,) = [v for v in load(proto).graph.values() if v.op == "const"]
+    (w,) = [v for v in load(proto).graph.values() if v.op is CONST]
     np.testing.assert_array_equal(evaluate(w), weights)
 
 
@@ -392,7 +393,7 @@ def test_external_data(tmp_path: Path) -> None:
     proto = model("m (float[1, 30] x) => (float[1, 40] y) { y = MatMul(x, w) }", w=weights)
     path = tmp_path / "m.onnx"
     onnx.save(proto, path, save_as_external_data=True, location="m.bin", size_threshold=0)
-    (w,) = [v for v in load(path).graph.values() if v.op == "const"]
+    (w,) = [v for v in load(path).graph.values() if v.op is CONST]
     np.testing.assert_array_equal(evaluate(w), weights)
     data = (tmp_path / "m.bin").read_bytes()
     (tmp_path / "m.bin").write_bytes(data[:-4])
@@ -485,7 +486,7 @@ def test_names_of_the_model_lead_to_values() -> None:
         model("m (float[1, 3] x) => (float[1, 3] y) { a = Relu(x)  b = Neg(a)  y = Exp(b) }")
     ).graph
     assert {"x", "a", "b", "y"} <= set(graph.names)
-    assert graph.names["b"].op == "neg" and graph.names["y"] is graph.outputs["y"]
+    assert graph.names["b"].op is ops.neg and graph.names["y"] is graph.outputs["y"]
 
 
 def test_nodes_may_come_in_any_order() -> None:
@@ -493,7 +494,7 @@ def test_nodes_may_come_in_any_order() -> None:
     nodes = list(proto.graph.node)[::-1]
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)
-    assert load(proto).graph.outputs["y"].op == "exp"
+    assert load(proto).graph.outputs["y"].op is ops.exp_
 
 
 @pytest.mark.parametrize(
@@ -581,7 +582,7 @@ def test_an_if_is_folded_or_refused() -> None:
         y = If(c) <then_branch = t () => (float[1, 3] a) { a = Relu(x) },
                    else_branch = e () => (float[1, 3] b) { b = Det(x) }> }"""
     graph = load(model(text.replace("CONDITION", ""), c=np.array(True))).graph
-    assert graph.outputs["y"].op == "relu"
+    assert graph.outputs["y"].op is ops.relu
     assert "condition depends" in refusal(
         UnsupportedError, model(text.replace("CONDITION", ", bool c"))
     )

@@ -139,11 +139,11 @@ def test_order_and_uses() -> None:
 
 
 def relu_to_abs(v: Value, uses: Mapping[Value, int]) -> Value | None:
-    return ops.abs_(v.inputs[0]) if v.op == "relu" else None
+    return ops.abs_(v.inputs[0]) if v.op is ops.relu else None
 
 
 def abs_to_neg(v: Value, uses: Mapping[Value, int]) -> Value | None:
-    return ops.neg(v.inputs[0]) if v.op == "abs" else None
+    return ops.neg(v.inputs[0]) if v.op is ops.abs_ else None
 
 
 def test_rules_apply_to_what_rules_made() -> None:
@@ -164,7 +164,7 @@ def test_rules_see_uses() -> None:
     seen: dict[str, int] = {}
 
     def look(v: Value, uses: Mapping[Value, int]) -> Value | None:
-        seen[v.op] = uses.get(v, 0)
+        seen[v.op.name] = uses.get(v, 0)
         return None
 
     shared = ops.tanh_(ops.relu(X))
@@ -198,7 +198,7 @@ def test_origin_tells_what_was_rebuilt() -> None:
 
 def test_a_rule_may_not_change_the_type() -> None:
     def narrow(v: Value, uses: Mapping[Value, int]) -> Value | None:
-        return ops.cast(v, "f16") if v.op == "relu" else None
+        return ops.cast(v, "f16") if v.op is ops.relu else None
 
     with pytest.raises(AssertionError, match=r"narrow: relu:f32\[2,3\] became cast:f16\[2,3\]"):
         rewrite(Graph((X,), {"y": ops.relu(X)}), (narrow,))
@@ -229,4 +229,4 @@ def test_the_only_element_is_the_largest() -> None:
     for size in (3, n):
         y = ops.reduce(placeholder("x", (size, 1), "f32"), "argmax", [1])
         assert (y.shape, y.dtype) == ((size, 1), "i64")
-        assert not np.any(evaluate(y)) if y.constant else y.op == "expand"
+        assert not np.any(evaluate(y)) if y.constant else y.op is ops.EXPAND

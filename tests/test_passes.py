@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.interpret import interpret
 from webdnn import ops
 from webdnn.expr import dim
-from webdnn.graph import Graph, Value, constant, evaluate, placeholder, rewrite, verify
+from webdnn.graph import INPUT, Graph, Value, constant, evaluate, placeholder, rewrite, verify
 from webdnn.passes import PIPELINE, activation, affine, conv, layout, run, simplify, split
 
 RNG = np.random.default_rng(7)
@@ -34,7 +34,7 @@ def graph(*outputs: Value) -> Graph:
     named = {f"out{k}": v for k, v in enumerate(outputs)}
     values = Graph((), named).values()
     dims = tuple(d for d in (H, W) if any(d in v.shape for v in values))
-    return Graph(tuple(v for v in values if v.op == "input"), named, {}, dims)
+    return Graph(tuple(v for v in values if v.op is INPUT), named, {}, dims)
 
 
 def after(rules: object, *outputs: Value) -> list[Value]:
@@ -42,7 +42,7 @@ def after(rules: object, *outputs: Value) -> list[Value]:
 
 
 def ops_in(g: Graph) -> list[str]:
-    return [v.op for v in g.values() if not v.constant]
+    return [v.op.name for v in g.values() if not v.constant]
 
 
 def assert_same(before: Graph, now: Graph, tolerance: float = 1e-5) -> None:
@@ -633,7 +633,7 @@ def test_constant_operands_come_second() -> None:
     x = placeholder("x", (3, 5, 6), "f32")
     before = ops.matmul(weights(4, 6), ops.transpose(x, (0, 2, 1)))
     (found,) = after(layout.SINK, before)
-    assert found.op == "transpose" and found.inputs[0].inputs[0] is x
+    assert found.op is ops.TRANSPOSE and found.inputs[0].inputs[0] is x
     assert_same(graph(before), graph(found))
     product = ops.matmul(ops.transpose(x, (0, 2, 1)), weights(5, 4))
     assert after(layout.SINK, product) == [product]
@@ -714,12 +714,12 @@ def test_debug_prints_hits_and_dump_sees_every_pass(capsys: pytest.CaptureFixtur
 
 def test_wrong_rules_are_named() -> None:
     def shrinks(v: Value, uses: object) -> Value | None:
-        return ops.slice_axis(v, 0, 0, 1) if v.op == "relu" else None
+        return ops.slice_axis(v, 0, 0, 1) if v.op is ops.relu else None
 
     def spins(v: Value, uses: object) -> Value | None:
-        if v.op == "add":
+        if v.op is ops.add:
             return ops.sub(*v.inputs)
-        return ops.add(*v.inputs) if v.op == "sub" else None
+        return ops.add(*v.inputs) if v.op is ops.sub else None
 
     with pytest.raises(AssertionError, match="pass bad: shrinks: relu"):
         run(graph(ops.relu(X)), 0, pipeline=(("bad", (shrinks,)),))
@@ -735,7 +735,7 @@ def test_names_follow_their_values() -> None:
     now = run(g, 0, pipeline=PIPELINE[:-1])
     assert now.names["out"] is now.outputs["out0"]
     relu = now.names["relu"]  # the imported order of axes, as a view of what is computed
-    assert relu.shape == z.shape and relu.op == "transpose" and relu.inputs[0] in now.values()
+    assert relu.shape == z.shape and relu.op is ops.TRANSPOSE and relu.inputs[0] in now.values()
 
 
 def test_rewriting_is_linear() -> None:
@@ -799,31 +799,31 @@ def _step(draw: st.DrawFn, pool_: list[Value]) -> Value | None:
     if not isinstance(x.size, int) or x.size > 3000 or x.rank > 5:
         return ops.reduce_max(x, tuple(range(1, x.rank)))
     match kind:
-        case "conv" if x.rank == 4:
+        case ops.CONV if x.rank == 4:
             return nchw_conv(x, draw(st.sampled_from([2, 4])), draw(st.sampled_from([1, 3])))
         case "norm" if x.rank == 4:
             return norm(x)
-        case "relu":
+        case ops.relu:
             return ops.relu(x)
-        case "add" | "mul":
+        case ops.add | ops.mul:
             return (ops.add if kind == "add" else ops.mul)(x, draw(st.sampled_from(same)))
-        case "transpose":
+        case ops.TRANSPOSE:
             return ops.transpose(x, draw(st.permutations(range(x.rank))))
         case "back" if x.rank == 4:
             return ops.transpose(x, draw(st.sampled_from([NHWC, NCHW])))
-        case "reduce":
+        case ops.REDUCE:
             return ops.reduce(x, draw(st.sampled_from(["sum", "max"])), (axis,))
         case "center":
             return ops.sub(x, ops.reduce_mean(x, (axis,)))
-        case "concat":
+        case ops.CONCAT:
             return ops.concat([x, draw(st.sampled_from(same))], axis)
-        case "slice":
+        case ops.SLICE:
             size = x.shape[axis]
             return ops.slice_axis(x, axis, size // 3, size - size // 3)  # type: ignore[operator]
-        case "pad":
+        case ops.PAD:
             one = [int(k == axis) for k in range(x.rank)]
             return ops.pad(x, one, one, draw(st.sampled_from(["constant", "edge"])))
-        case "reshape" if x.shape[axis] % 2 == 0 and x.rank < 5:  # type: ignore[operator]
+        case ops.RESHAPE if x.shape[axis] % 2 == 0 and x.rank < 5:  # type: ignore[operator]
             return ops.reshape(x, (*x.shape[:axis], 2, x.shape[axis] // 2, *x.shape[axis + 1 :]))  # type: ignore[operator]
         case "merge" if axis + 1 < x.rank:
             return ops.reshape(
@@ -831,21 +831,21 @@ def _step(draw: st.DrawFn, pool_: list[Value]) -> Value | None:
             )  # type: ignore[operator]
         case "softmax":
             return ops.softmax(x, axis)
-        case "gather":
+        case ops.GATHER:
             return ops.gather(x, constant(np.array([0, x.shape[axis] - 1, 0])), axis)  # type: ignore[operator]
-        case "expand":
+        case ops.EXPAND:
             return ops.mul(x, ops.expand(ops.reduce_max(x, (axis,)), x.shape))
         case "pool" if x.rank == 4:
             return pool(x)
         case "upsample":
             return ops.repeat(x, 2, axis)
-        case "matmul" if x.rank >= 2:
+        case ops.MATMUL if x.rank >= 2:
             return ops.matmul(x, weights(x.shape[-1], 3))  # type: ignore[arg-type]
         case "vector":
             return ops.add(x, weights(*(d if k == axis else 1 for k, d in enumerate(x.shape))))  # type: ignore[arg-type, misc]
-        case "scan":
+        case ops.SCAN:
             return ops.cumsum(x, axis)
-        case "where":
+        case ops.where:
             return ops.where(ops.less(x, 0.0), x, draw(st.sampled_from(same)))
     return None
 

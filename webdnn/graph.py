@@ -14,12 +14,13 @@ Grammar::
 
     Graph(inputs: Value..., outputs: {name: Value}, names: {imported name: Value})
     Value = (node, index), with shape: (int | Expr)... and dtype
-    Node  = (op, inputs: Value..., attrs, regions: Graph...)
+    Node  = (op, inputs: Value..., attrs)
 
-A node is interned by (op, identities of inputs, attrs): equal computations are one object, so
-common subexpressions merge and dead code is simply not reached. Constants are lazy: a value whose
-inputs are all constant is computed by numpy when the descriptor is written, never before, and never
-held twice.
+A node is interned by (op, inputs, attrs), each by its identity but for attrs: equal computations
+are one object, so common subexpressions merge and dead code is simply not reached. An operator is
+the `Op` object, never its name: two operators of one name are two. Constants are lazy: a value
+whose inputs are all constant is computed by numpy when the descriptor is written, never before, and
+never held twice.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from __future__ import annotations
 import hashlib
 import math
 import weakref
+from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -86,9 +88,12 @@ class Data:
         return str(self.read().tolist()) if size <= 8 else f"<{size} elements>"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Op:
     """An operator: how its result's type follows from its inputs, and what one element is.
+
+    The object is the operator: compare `value.op is ops.relu`. What the compiler need not know by
+    name it asks for by the fields below; `name` is for printing alone.
 
     kind: "input", "const", "map" (each output element is an expression of input elements), "reduce"
     (a monoid over axes), "template" (a template computes it) or "opaque".
@@ -100,7 +105,10 @@ class Op:
     # map: (node, read, idx) -> Expr, where read(k, index) is element `index` of input k
     element: Callable[..., Expr] | None = None
     numpy: Callable[..., Any] | None = None  # (*arrays, **attrs) -> array(s); None: never folded
-    pointwise: bool = False  # map whose element idx depends on elements idx (broadcast) of inputs
+    # map: the function of scalars that each element is of the inputs' elements at its (broadcast)
+    # index; `build` is how the operator is called where that is more than making a node
+    body: Callable[..., Any] | None = None
+    build: Callable[..., Value] | None = None
     grows: bool = False  # the output may be much larger than the inputs: folding costs download
     # map of one input that moves its elements and changes none: "order" (all of them, in the same
     # row-major order), "axes" (all, the axes in another order), "part" (some, evenly spaced)
@@ -115,18 +123,31 @@ class Op:
     kernel: Callable[..., Mapping[str, Any]] | None = None
     streams: tuple[int, ...] = ()  # opaque: operands read once, by `read`: these may be views
 
-    def __call__(self, *inputs: Value, **attrs: Any) -> Value:
-        """Output 0 of the node."""
+    def __post_init__(self) -> None:
+        if self.body is not None:  # `help` and editors show the function
+            object.__setattr__(self, "__doc__", self.body.__doc__)
+            object.__setattr__(self, "__wrapped__", self.body)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    @property
+    def pointwise(self) -> bool:
+        """Whether each element depends on the elements at its own (broadcast) index alone."""
+        return self.body is not None
+
+    def __call__(self, *inputs: Any, **attrs: Any) -> Value:
+        """What `build` makes of the inputs; by default output 0 of the node."""
+        if self.build is not None:
+            return self.build(self, *inputs, **attrs)
         return self.node(inputs, attrs).outputs[0]
 
-    def node(
-        self, inputs: Sequence[Value], attrs: Mapping[str, Any], regions: tuple[Any, ...] = ()
-    ) -> Node:
+    def node(self, inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Node:
         """The interned node; raises what `infer` raises for inputs that do not fit."""
-        key = (self.name, tuple(inputs), tuple(sorted(attrs.items())), regions)
+        key = (self, tuple(inputs), tuple(sorted(attrs.items())))
         node = _NODES.get(key)
         if node is None:
-            node = Node(self, tuple(inputs), dict(sorted(attrs.items())), regions)
+            node = Node(self, tuple(inputs), dict(sorted(attrs.items())))
             node._types = tuple(self.infer(*inputs, **attrs))
             _NODES[key] = node
         return node
@@ -135,12 +156,10 @@ class Op:
 class Node:
     """An interned application of an operator; `outputs` are its values."""
 
-    __slots__ = ("__weakref__", "_types", "_values", "attrs", "inputs", "op", "regions")
+    __slots__ = ("__weakref__", "_types", "_values", "attrs", "inputs", "op")
 
-    def __init__(
-        self, op: Op, inputs: tuple[Value, ...], attrs: dict[str, Any], regions: tuple[Any, ...]
-    ):
-        self.op, self.inputs, self.attrs, self.regions = op, inputs, attrs, regions
+    def __init__(self, op: Op, inputs: tuple[Value, ...], attrs: dict[str, Any]):
+        self.op, self.inputs, self.attrs = op, inputs, attrs
         self._types: tuple[tuple[Shape, str], ...] = ()
         self._values: list[weakref.ref[Value] | None] = []
 
@@ -179,9 +198,9 @@ class Value:
         )
 
     @property
-    def op(self) -> str:
-        """The name of the operator."""
-        return self.node.op.name
+    def op(self) -> Op:
+        """The operator."""
+        return self.node.op
 
     @property
     def inputs(self) -> tuple[Value, ...]:
@@ -264,14 +283,14 @@ def evaluate(value: Value, memo: dict[Value, np.ndarray] | None = None) -> np.nd
         v = stack[-1]
         if v in memo:
             stack.pop()
-        elif v.op == "const":
+        elif v.op is CONST:
             memo[v] = v.attrs["data"].read()
         elif missing := [i for i in v.inputs if i not in memo]:
             stack.extend(missing)
         else:
-            assert v.node.op.numpy is not None
+            assert v.op.numpy is not None
             with np.errstate(all="ignore"):
-                out = v.node.op.numpy(*(memo[i] for i in v.inputs), **v.attrs)
+                out = v.op.numpy(*(memo[i] for i in v.inputs), **v.attrs)
             out = out[v.index] if isinstance(out, tuple) else out
             shape: Any = v.shape  # integers, since v is constant
             memo[v] = np.asarray(out).astype(DTYPES[v.dtype], copy=False).reshape(shape)
@@ -340,16 +359,22 @@ class Graph:
         ids: dict[Value, str] = {v: v.attrs["name"] for v in self.sources}
         ids |= {v: k for k, v in self.outputs.items() if v not in ids}
         ids |= {v: f"{k}'" for k, (_, v) in self.states.items() if v not in ids}
+        names: dict[Op, str] = {}  # two operators of one name: mish and mish#2
+        known = Counter[str]()
         lines: list[str] = []
         for v in self.values():
             ids.setdefault(v, f"%{len(lines)}")
+            if v.op not in names:
+                known[v.op.name] += 1
+                number = known[v.op.name]
+                names[v.op] = v.op.name if number == 1 else f"{v.op.name}#{number}"
             shown = {
                 k: a
                 for k, a in v.attrs.items()
-                if k not in ("name", "shape", "dtype") or v.op != "input"
+                if k not in ("name", "shape", "dtype") or v.op is not INPUT
             }
             parts = [ids[i] for i in v.inputs] + [f"{k}={_attr(a)}" for k, a in shown.items()]
-            lines.append(f"{ids[v]}: {type_text(v)} = {v.op}({', '.join(parts)})")
+            lines.append(f"{ids[v]}: {type_text(v)} = {names[v.op]}({', '.join(parts)})")
         return "\n".join(lines)
 
 
@@ -405,7 +430,7 @@ def rewrite(
             inputs = tuple(memo[i] for i in v.inputs)
             new = v
             if inputs != v.inputs:
-                new = v.node.op.node(inputs, v.attrs, v.node.regions).outputs[v.index]
+                new = v.op.node(inputs, v.attrs).outputs[v.index]
                 uses[new] = uses.get(new, 0) + uses.get(v, 1)
                 if origin is not None:
                     origin[new] = v
@@ -436,7 +461,7 @@ def rewrite(
     live = set(result.values())
 
     def computed(v: Value, among: Container[Value]) -> bool:
-        while v not in among and v.op in ("reshape", "transpose"):
+        while v not in among and v.op.forward is not None:
             (v,) = v.inputs
         return v in among
 
@@ -453,9 +478,9 @@ def verify(graph: Graph) -> None:
         if (before.shape, before.dtype) != (after.shape, after.dtype):
             raise AssertionError(f"state {name!r}: {before} before a run, {after} after it")
     for v in graph.values():
-        if v.op == "input" and v not in inputs:
+        if v.op is INPUT and v not in inputs:
             raise AssertionError(f"{v} is used but is not an input of the graph")
-        again = v.node.op.infer(*v.inputs, **v.attrs)[v.index]
+        again = v.op.infer(*v.inputs, **v.attrs)[v.index]
         if (tuple(as_dim(d) for d in again[0]), again[1]) != (v.shape, v.dtype):
             raise AssertionError(f"{v}: inference now says {again}")
 

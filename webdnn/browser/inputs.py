@@ -18,8 +18,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from webdnn import ops
 from webdnn.errors import DimensionError, WebDNNError
-from webdnn.graph import Graph, Value, evaluate
+from webdnn.graph import INPUT, Graph, Value, evaluate
 from webdnn.picture.image import random_words
 
 Array = NDArray[Any]
@@ -163,7 +164,8 @@ def _random(
 # What an index passes through between a graph's input and the table that it indexes; `where` and
 # `add` are how a negative one is counted from the end.
 _CARRIERS = {
-    "cast", "expand", "reshape", "transpose", "slice", "concat", "where", "add", "max", "min",
+    ops.cast_, ops.EXPAND, ops.RESHAPE, ops.TRANSPOSE, ops.SLICE, ops.CONCAT, ops.where, ops.add,
+    ops.max_, ops.min_,
 }  # fmt: skip
 
 
@@ -175,11 +177,11 @@ def table_sizes(graph: Graph) -> dict[str, int]:
         rows: Any = 0
         index: Value | None = None
         match v.op, v.inputs:
-            case "gather", (table, index):
+            case ops.GATHER, (table, index):
                 rows = table.shape[v.attrs["axis"]]
-            case "equal", (a, b):
-                index, codes = (b, a) if a.constant or a.op == "iota" else (a, b)
-                if codes.op == "iota":
+            case ops.equal, (a, b):
+                index, codes = (b, a) if a.constant or a.op is ops.IOTA else (a, b)
+                if codes.op is ops.IOTA:
                     rows = codes.shape[codes.attrs["axis"]]
                 elif codes.constant and codes.size != 1 and codes.dtype.startswith(("i", "u")):
                     rows = int(evaluate(codes).max()) + 1
@@ -195,7 +197,7 @@ def _origins(index: Value) -> set[str]:
     names, seen, rest = set(), {index}, [index]
     while rest:
         v = rest.pop()
-        if v.op == "input" and v.dtype.startswith(("i", "u")):
+        if v.op is INPUT and v.dtype.startswith(("i", "u")):
             names.add(v.attrs["name"])
         elif v.op in _CARRIERS:
             new = [i for i in v.inputs if i not in seen]

@@ -25,11 +25,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .. import ops
 from ..errors import DimensionError, UnsupportedError
 from ..expr import Dim, Expr, dim
 from ..expr import evaluate as size_at
 from ..graph import DTYPES, Graph, Value, dims_of, evaluate, placeholder, storage
-from ..ops import settled
 
 BATCH = re.compile(r"(?i)n|b|bs|batch([_ .-]?(size|dim|axis))?|batchsize|unk__\d+")
 # What each integer dtype may hold here: 64-bit integers are computed in 32 bits.
@@ -226,7 +226,7 @@ def finished(
     UnsupportedError for 64-bit constants that do not fit into 32 bits, and where what is computed
     depends on a number of elements that only a run finds.
     """
-    graph = settled(graph)
+    graph = ops.settled(graph)
     _check_sizes(graph)
     _check_ranges(graph)
     for dtype in sorted({v.dtype for v in graph.values()} & {"f64"}):
@@ -276,7 +276,7 @@ def _check_ranges(graph: Graph) -> None:
                 )
 
 
-_GROWING = {"add", "sub", "mul", "pow", "shift_left", "scan"}
+_GROWING = {ops.add, ops.sub, ops.mul, ops.pow_, ops.shift_left, ops.SCAN}
 
 
 def _wide_arithmetic(graph: Graph) -> list[str]:

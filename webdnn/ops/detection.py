@@ -466,6 +466,9 @@ def _check_regions(name: str, x: Value, rois: Value, columns: int) -> None:
 
 __all__ = [
     "CODES",
+    "ROI_ALIGN",
+    "ROI_POOL",
+    "SUPPRESS",
     "decode_boxes",
     "detection_output",
     "non_maximum_suppression",

@@ -11,7 +11,6 @@ operand unless `dtype` says otherwise. Integers narrower than 32 bits wrap to th
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import Any, overload
 
@@ -71,7 +70,6 @@ from ..graph import (
 from .known import fold_known
 
 Body = Callable[..., Any]  # of a scalar function: expressions or arrays in, the same out
-Operator = Callable[..., Value]  # of values: the graph operator that a body defines
 _NARROW = {"i8": (8, True), "u8": (8, False), "i16": (16, True), "u16": (16, False)}
 
 
@@ -114,24 +112,23 @@ def wrap(e: Any, dtype: str) -> Any:
 
 
 @overload
-def elementwise(body: Body) -> Operator: ...
+def elementwise(body: Body) -> Op: ...
 @overload
-def elementwise(*, dtype: str | None = None, of: int = 0) -> Callable[[Body], Operator]: ...
+def elementwise(*, dtype: str | None = None, of: int = 0) -> Callable[[Body], Op]: ...
 def elementwise(body: Body | None = None, *, dtype: str | None = None, of: int = 0) -> Any:
     """Make a graph operator of a scalar function; its dtype is `dtype`, else operand `of`'s.
 
-    The operator takes values of one dtype, and numbers and arrays beside them; what is known when
-    the model is transpiled is computed at once. It raises UnsupportedError where dtypes differ and
-    ValueError where shapes do not broadcast.
+    The operator takes values of one dtype (but for operands before `of`), and numbers and arrays
+    beside them; what is known when the model is transpiled is computed at once. It raises
+    UnsupportedError where dtypes differ and ValueError where shapes do not broadcast. Each call of
+    `elementwise` makes another operator, whatever the function's name.
     """
     if body is None:
         return lambda b: _define(b, dtype, of)
     return _define(body, dtype, of)
 
 
-def _define(body: Body, dtype: str | None, of: int) -> Operator:
-    name = body.__name__.rstrip("_")
-
+def _define(body: Body, dtype: str | None, of: int) -> Op:
     def infer(*inputs: Value, **attrs: Any) -> list[tuple[Shape, str]]:
         shape = broadcast_shapes(*(v.shape for v in inputs))
         return [(shape, attrs.get("to") or dtype or inputs[of].dtype)]
@@ -141,22 +138,19 @@ def _define(body: Body, dtype: str | None, of: int) -> Operator:
         out = node._types[0][1]
         return wrap(lift(body(*args, **node.attrs), scalar_dtype(out)), out)
 
-    op = Op(name, "map", infer, element, lambda *a, **k: body(*a, **k), pointwise=True)
-
-    @functools.wraps(body)
-    def call(*args: Any, **attrs: Any) -> Value:
+    def build(op: Op, *args: Any, **attrs: Any) -> Value:
         first = next(a for a in args[of:] + args[:of] if isinstance(a, Value))
         values = tuple(a if isinstance(a, Value) else constant(a, first.dtype) for a in args)
-        operands = values[1:] if name == "where" else values
-        if len({v.dtype for v in operands}) > 1:
+        if len({v.dtype for v in values[of:]}) > 1:
             raise UnsupportedError(
-                f"{name}: operands must have one dtype, found {', '.join(map(type_text, operands))}"
+                f"{op}: operands must have one dtype, found "
+                f"{', '.join(map(type_text, values[of:]))}"
             )
         known = fold_known(op, values, attrs)
-        return known if known is not None else op(*values, **attrs)
+        return known if known is not None else op.node(values, attrs).outputs[0]
 
-    call.__name__ = name
-    return call
+    name = body.__name__.rstrip("_")
+    return Op(name, "map", infer, element, body, body=body, build=build)
 
 
 def is_float(x: Any) -> bool:
@@ -204,7 +198,7 @@ def fmod(x, y):
     return rem(x, y)
 
 
-@elementwise(of=0)
+@elementwise
 def pow_(x, y):
     return power(x, y)
 
@@ -239,7 +233,7 @@ def reciprocal(x):
     return 1 / x
 
 
-def _unary(fn: Body) -> Operator:
+def _unary(fn: Body) -> Op:
     def body(x: Any) -> Any:
         return fn(x)
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..expr import Expr, as_dim, cast, lift, maximum, minimum, select
 from ..graph import Node, Op, Value
-from .known import ints, known
+from .known import INTS, ints, known
 from .movement import reshape, slice_axis
 
 Read = Callable[[int, Any], Expr]
@@ -57,7 +57,7 @@ def gather(x: Value, indices: Value, axis: int = 0) -> Value:
         i = as_dim(i if isinstance(i, Expr) else i if i >= 0 else lift(x.shape[axis]) + i)
         piece = slice_axis(x, axis, i, 1)
         return reshape(piece, (*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]))
-    elements = known(x) if x.op == "ints" else None
+    elements = known(x) if x.op is INTS else None
     if elements is not None and at is not None:
         return ints(np.take(elements, at.astype(np.int64), axis), x.dtype)
     return GATHER(x, indices, axis=axis)
@@ -129,4 +129,11 @@ def gather_nd(x: Value, indices: Value, batch_dims: int = 0) -> Value:
     return GATHER_ND(x, indices, batch_dims=batch_dims)
 
 
-__all__ = ["gather", "gather_elements", "gather_nd"]
+__all__ = [
+    "GATHER",
+    "GATHER_ELEMENTS",
+    "GATHER_ND",
+    "gather",
+    "gather_elements",
+    "gather_nd",
+]

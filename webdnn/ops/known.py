@@ -47,7 +47,7 @@ def ints(values: Any, dtype: str = "i64") -> Value:
 
 def known(v: Value) -> np.ndarray | None:
     """The elements as an object array of ints and expressions; None if not all are known."""
-    if v.op == "ints":
+    if v.op is INTS:
         out = np.empty(len(v.attrs["values"]), dtype=object)
         out[:] = v.attrs["values"]
         return out.reshape(v.attrs["shape"])
@@ -58,7 +58,7 @@ def known(v: Value) -> np.ndarray | None:
 
 
 def _symbolic(values: Sequence[Value]) -> list[np.ndarray] | None:
-    if not any(v.op == "ints" for v in values):
+    if not any(v.op is INTS for v in values):
         return None
     arrays = [a for a in map(known, values) if a is not None]
     return arrays if len(arrays) == len(values) else None
@@ -95,4 +95,8 @@ def move_known(move: Callable[..., Any], *values: Value) -> Value | None:
     return None if arrays is None else ints(move(*arrays), values[0].dtype)
 
 
-__all__ = ["ints", "known"]
+__all__ = [
+    "INTS",
+    "ints",
+    "known",
+]

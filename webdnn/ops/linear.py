@@ -267,6 +267,11 @@ def pack_conv(x: Value, w: Value, stride: Any, pads: Any, dilation: Any, groups:
 
 
 __all__ = [
+    "CONV",
+    "DEPTHWISE",
+    "MATMUL",
+    "PACKED_CONV",
+    "PACKED_MATMUL",
     "conv",
     "conv_size",
     "conv_transpose",

@@ -132,7 +132,7 @@ def reshape(x: Value, shape: Sequence[Any]) -> Value:
     moved = move_known(lambda a: a.reshape(to), x) if all(isinstance(d, int) for d in to) else None
     if moved is not None:
         return moved
-    if x.op == "reshape":
+    if x.op is RESHAPE:
         return reshape(x.inputs[0], to)
     return RESHAPE(x, shape=to)
 
@@ -179,7 +179,7 @@ def transpose(x: Value, perm: Sequence[int]) -> Value:
         )
     if perm == tuple(range(x.rank)):
         return x
-    if x.op == "transpose":
+    if x.op is TRANSPOSE:
         return transpose(x.inputs[0], [x.attrs["perm"][p] for p in perm])
     moved = move_known(lambda a: a.transpose(perm), x)
     if moved is not None:
@@ -584,6 +584,16 @@ def tile(x: Value, repeats: Sequence[int]) -> Value:
 
 
 __all__ = [
+    "CONCAT",
+    "DILATE",
+    "EXPAND",
+    "IOTA",
+    "PAD",
+    "PAD_MODE",
+    "RESHAPE",
+    "SLICE",
+    "TRANSPOSE",
+    "WINDOWS",
     "concat",
     "dilate",
     "expand",

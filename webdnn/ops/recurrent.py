@@ -64,17 +64,10 @@ def _apply(f: Function, x: Any) -> Any:
     name, attrs = f
     if name in ("linear", "identity"):
         return x
-    operator = next(
-        (
-            getattr(elementwise, n)
-            for n in (name, name + "_")
-            if n in elementwise.__all__ and hasattr(getattr(elementwise, n), "__wrapped__")
-        ),
-        None,
-    )
-    if operator is None:
+    found = (getattr(elementwise, n, None) for n in (name, name + "_"))
+    body = next((op.body for op in found if isinstance(op, Op)), None)
+    if body is None:
         raise LookupError("there is no such operator")
-    body = operator.__wrapped__
     plain = [p for p in inspect.signature(body).parameters.values() if p.kind != p.KEYWORD_ONLY]
     if len(plain) != 1:
         raise LookupError(f"it takes {len(plain)} operands")
@@ -393,4 +386,9 @@ def gru(
     )[0]
 
 
-__all__ = ["gru", "lstm", "rnn"]
+__all__ = [
+    "RECURRENT",
+    "gru",
+    "lstm",
+    "rnn",
+]

@@ -35,7 +35,7 @@ from .elementwise import (
     sub,
     where,
 )
-from .known import ints, known
+from .known import INTS, ints, known
 from .movement import expand, flip, iota, pad, reshape, slice_axis, windows
 
 
@@ -89,7 +89,7 @@ def reduce(x: Value, monoid: str, axes: Sequence[int]) -> Value:
         return expand(constant(0, "i64"), x.shape)  # the only element is the first
     if monoid.startswith("arg") and len(at) != 1:
         raise UnsupportedError(f"{monoid} over axes {at} of {type_text(x)}: one axis expected")
-    values = known(x) if x.op == "ints" else None
+    values = known(x) if x.op is INTS else None
     if values is not None and monoid in ("sum", "prod"):
         combine: Callable[..., Any] = np.sum if monoid == "sum" else np.prod
         return ints(combine(values, axis=at, keepdims=True), x.dtype)
@@ -266,6 +266,8 @@ def trilu(x: Value, k: Any, upper: bool) -> Value:
 
 
 __all__ = [
+    "REDUCE",
+    "SCAN",
     "average_pool",
     "cumsum",
     "log_softmax",

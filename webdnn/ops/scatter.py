@@ -20,7 +20,7 @@ from ..expr import Dim, as_dim, lift, product, same
 from ..graph import FLOATS, Value, constant, evaluate
 from .elementwise import add, equal, greater_equal, less, max_, min_, mul, where
 from .indexing import gather, gather_elements
-from .known import ints, known
+from .known import INTS, ints, known
 from .movement import iota, pad, reshape, slice_axis, squeeze, unsqueeze
 from .reduce import reduce
 
@@ -65,7 +65,7 @@ def scatter_nd(x: Value, indices: Value, updates: Value, reduction: str = "none"
     outer, rest = x.shape[:depth], x.shape[depth:]
     elements, coordinates, values = known(x), known(indices), known(updates)
     if (
-        x.op == "ints" and elements is not None and coordinates is not None
+        x.op is INTS and elements is not None and coordinates is not None
         and values is not None and reduction == "none"
     ):  # fmt: skip
         elements = elements.copy()

@@ -42,6 +42,7 @@ from ..expr import (
 from ..graph import (
     DTYPES,
     FLOATS,
+    INPUT,
     Graph,
     Node,
     Op,
@@ -54,9 +55,9 @@ from ..graph import (
 )
 from . import elementwise
 from .elementwise import add, cast, div, less, mod, not_equal, where
-from .indexing import gather_elements
-from .known import ints
-from .movement import concat, expand, iota, pad, reshape, transpose
+from .indexing import GATHER, GATHER_ELEMENTS, GATHER_ND, gather_elements
+from .known import INTS, ints
+from .movement import PAD, concat, expand, iota, pad, reshape, transpose
 from .reduce import reduce_sum
 
 # ---- the greatest k ------------------------------------------------------------------------------
@@ -242,27 +243,27 @@ def settled(graph: Graph) -> Graph:
     sorting along a counted axis see what changes nothing there; a concat along it, or a reshape
     that changes its stride, raises UnsupportedError.
     """
-    marks = [v for v in graph.values() if v.op == "counted"]
+    marks = [v for v in graph.values() if v.op is COUNTED]
     if not marks:
         return graph
     new: dict[Value, Value] = {}
     largest: dict[Expr, Dim] = {}
     counts: dict[Expr, Value] = {}
     for v in graph.values():
-        if v.op == "input" or v.constant:
+        if v.op is INPUT or v.constant:
             new[v] = v
-        elif v.op == "counted":
+        elif v.op is COUNTED:
             x, count = (new[i] for i in v.inputs)
             size = v.attrs["size"]
             largest[size] = x.shape[v.attrs["axis"]]
             counts[size] = count
             new[v] = x
-        elif v.op == "ints" and any(map(is_counted, v.attrs["values"])):
+        elif v.op is INTS and any(map(is_counted, v.attrs["values"])):
             parts = [_value_of(e, counts) for e in v.attrs["values"]]
             flat = concat([reshape(p, (1,)) for p in parts], 0)
             new[v] = reshape(cast(flat, v.dtype), v.shape)
         elif (
-            v.op == "pad"
+            v.op is PAD
             and any(map(is_counted, v.inputs[0].shape))
             and not any(map(is_counted, v.attrs["before"]))
         ):
@@ -281,14 +282,14 @@ def settled(graph: Graph) -> Graph:
             elif any(map(is_counted, read := _gathered(v))):
                 sizes = [cast(_value_of(d, counts), inputs[1].dtype) for d in read]
                 end = sizes[0]
-                if v.op == "gather_nd":
+                if v.op is GATHER_ND:
                     end = concat([reshape(size, (1,)) for size in sizes], 0)
                 # Negative positions count from the end that the run finds.
                 inputs[1] = where(less(inputs[1], 0), add(inputs[1], end), inputs[1])
             elif any(is_counted(d) for i in v.inputs for d in i.shape):
                 _check_rows(v, next((k for k, n in graph.names.items() if n is v), ""))
             attrs = {k: _bounded(a, largest) for k, a in v.attrs.items()}
-            new[v] = v.node.op.node(tuple(inputs), attrs, v.node.regions).outputs[v.index]
+            new[v] = v.op.node(tuple(inputs), attrs).outputs[v.index]
     outputs = {name: new[v] for name, v in graph.outputs.items()}
     shapes: dict[str, Shape] = {}
     names: dict[Expr, Expr] = {}
@@ -344,9 +345,9 @@ def _plain(v: Value) -> str:
 
 def _gathered(v: Value) -> Sequence[Dim]:
     """The sizes of the axes that an operator reads at computed positions."""
-    if v.op in ("gather", "gather_elements"):
+    if v.op in (GATHER, GATHER_ELEMENTS):
         return (v.inputs[0].shape[v.attrs["axis"]],)
-    if v.op == "gather_nd":
+    if v.op is GATHER_ND:
         first = v.attrs["batch_dims"]
         depth = v.inputs[1].shape[-1]
         assert isinstance(depth, int)
@@ -358,13 +359,13 @@ def _combined(v: Value) -> tuple[int, list[int], Any]:
     """What an operator combines or chooses from: the number of the input, the counted axes along
     which it does, and an element that changes nothing there.
     """
-    which = 1 if v.op == "suppress" else 0
+    which = 1 if v.op.name == "suppress" else 0
     if not v.inputs:
         return which, [], None
     axes: Sequence[int] = ()
-    if v.node.op.kind == "reduce" and v.op != "scan":
+    if v.op.kind == "reduce" and not v.op.prefixes:
         axes = v.attrs["axes"]
-    elif v.op in ("arg_top_k", "first_true", "suppress"):
+    elif v.op.name in ("arg_top_k", "first_true", "suppress"):
         axes = (1,)
     along = [k for k in axes if is_counted(v.inputs[which].shape[k])]
     return which, along, _filler(v) if along else None
@@ -373,7 +374,7 @@ def _combined(v: Value) -> tuple[int, list[int], Any]:
 def _filler(v: Value) -> Any:
     dtype = v.inputs[0].dtype
     fixed = {"first_true": False, "suppress": -1, "sum": 0, "prod": 1, "any": False, "all": True}
-    monoid = v.attrs.get("monoid", v.op)
+    monoid = v.attrs.get("monoid", v.op.name)
     if monoid in fixed:
         return fixed[monoid]
     top = "max" not in monoid if monoid != "arg_top_k" else not v.attrs["largest"]
@@ -426,7 +427,7 @@ _ROWS: Mapping[str, tuple[int, ...]] = {"arg_top_k": (0,), "roi_pool": (1,), "ro
 
 def _check_rows(v: Value, name: str) -> None:
     """Raises UnsupportedError where an operator mixes what exists with what lies beyond it."""
-    op = v.node.op
+    op = v.op
     axes = [(n, k) for n, i in enumerate(v.inputs) for k, d in enumerate(i.shape) if is_counted(d)]
     problem = ""
     if op.kind == "map":
@@ -435,14 +436,14 @@ def _check_rows(v: Value, name: str) -> None:
                 problem = "reads positions that depend on the length"
     elif op.kind == "reduce":
         x = v.inputs[0]
-        if v.op != "scan" and any(is_counted(x.shape[k]) for k in v.attrs["axes"]):
+        if not v.op.prefixes and any(is_counted(x.shape[k]) for k in v.attrs["axes"]):
             problem = "combines elements along the counted axis"
     elif op.kind == "template":
         a, b = v.inputs
-        rows = a.shape[:1] if v.op != "matmul" else a.shape[:-1]
+        rows = a.shape[:1] if v.op.name != "matmul" else a.shape[:-1]
         if any(map(is_counted, b.shape)) or any(map(is_counted, a.shape[len(rows) :])):
             problem = "combines elements along the counted axis"
-    elif any(k > 0 or n not in _ROWS.get(v.op, ()) for n, k in axes):
+    elif any(k > 0 or n not in _ROWS.get(v.op.name, ()) for n, k in axes):
         problem = "needs to know how many there are"
     if problem:
         shapes = ", ".join(map(_plain, v.inputs))
@@ -467,12 +468,15 @@ def _indices(v: Value) -> list[Expr]:
         return load(k, flat, scalar_dtype(i.dtype))
 
     axes = tuple(lift(0) if d == 1 else var(f"i{k}", d) for k, d in enumerate(v.shape))
-    assert v.node.op.element is not None
-    seen.append(v.node.op.element(v.node, read, axes))
+    assert v.op.element is not None
+    seen.append(v.op.element(v.node, read, axes))
     return seen
 
 
 __all__ = [
+    "ARG_TOP_K",
+    "COUNTED",
+    "FIRST_TRUE",
     "arg_top_k",
     "counted",
     "first_true",

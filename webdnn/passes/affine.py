@@ -30,22 +30,22 @@ Uses = Mapping[Value, int]
 
 def scale(v: Value) -> tuple[Value, Value] | None:
     """x, s where v = x * s, s constant and x of v's shape."""
-    if v.op not in ("mul", "div", "neg") or v.dtype not in FLOATS:
+    if v.op not in (ops.mul, ops.div, ops.neg) or v.dtype not in FLOATS:
         return None
-    if v.op == "neg":
+    if v.op is ops.neg:
         return v.inputs[0], constant(-1.0, v.dtype)
     x, s = v.inputs
-    if v.op == "div":
+    if v.op is ops.div:
         return (x, ops.reciprocal(s)) if s.constant and x.shape == v.shape else None
     return next(((a, b) for a, b in ((x, s), (s, x)) if b.constant and a.shape == v.shape), None)
 
 
 def shift(v: Value) -> tuple[Value, Value] | None:
     """x, b where v = x + b, b constant and x of v's shape."""
-    if v.op not in ("add", "sub") or v.dtype not in FLOATS:
+    if v.op not in (ops.add, ops.sub) or v.dtype not in FLOATS:
         return None
     x, b = v.inputs
-    if v.op == "sub":
+    if v.op is ops.sub:
         return (x, ops.neg(b)) if b.constant and x.shape == v.shape else None
     return next(((a, c) for a, c in ((x, b), (b, x)) if c.constant and a.shape == v.shape), None)
 
@@ -81,18 +81,18 @@ def absorb(v: Value, s: Value, uses: Uses) -> Value | None:
         inner = absorb(x, s, uses) if compact(b, s) else None
         return None if inner is None else ops.add(inner, ops.mul(b, s))
     match v.op:
-        case "conv" | "matmul" if v.inputs[1].constant and (n := last(s)) is not None:
+        case ops.CONV | ops.MATMUL if v.inputs[1].constant and (n := last(s)) is not None:
             x, w = v.inputs
-            return v.node.op(x, ops.mul(w, n), **v.attrs)
-        case "matmul" if s.size == 1:  # of two computed operands: the scale of attention's scores
+            return v.op(x, ops.mul(w, n), **v.attrs)
+        case ops.MATMUL if s.size == 1:  # of two computed operands: the scale of attention's scores
             a, b = v.inputs
             inner = absorb(a, ops.reshape(s, ()), uses)
             return None if inner is None else ops.matmul(inner, b)
-        case "transpose":
+        case ops.TRANSPOSE:
             perm = v.attrs["perm"]
             inner = absorb(v.inputs[0], ops.transpose(ranked(s, v.rank), invert(perm)), uses)
             return None if inner is None else ops.transpose(inner, perm)
-        case "reshape":
+        case ops.RESHAPE:
             below = reshaped(ranked(s, v.rank), v.shape, v.inputs[0].shape)
             inner = None if below is None else absorb(v.inputs[0], below, uses)
             return None if inner is None else ops.reshape(inner, v.shape)
@@ -144,7 +144,7 @@ def per_input(v: Value, s: Value) -> Value | None:
     n, w = last(s), v.inputs[1]
     if n is None or n.shape == (1,):
         return None if n is None else ops.mul(w, n)
-    if v.op == "matmul":
+    if v.op is ops.MATMUL:
         return ops.mul(w, ops.reshape(n, (n.shape[0], 1)))
     kh, kw, c, m = w.shape
     g = v.attrs["groups"]  # channel k*c + i of x meets w[:, :, i, of group k]
@@ -155,23 +155,31 @@ def per_input(v: Value, s: Value) -> Value | None:
 
 def scaled_input(v: Value, uses: Uses) -> Value | None:
     """conv(x * s, w) -> conv(x, s * w)"""
-    if v.op not in ("conv", "matmul") or not v.inputs[1].constant or uses.get(v.inputs[0], 0) > 1:
+    if (
+        v.op not in (ops.CONV, ops.MATMUL)
+        or not v.inputs[1].constant
+        or uses.get(v.inputs[0], 0) > 1
+    ):
         return None
     found = scale(v.inputs[0])
     w = None if found is None else per_input(v, found[1])
-    return None if found is None or w is None else v.node.op(found[0], w, **v.attrs)
+    return None if found is None or w is None else v.op(found[0], w, **v.attrs)
 
 
 def shifted_input(v: Value, uses: Uses) -> Value | None:
     """conv(x + b, w) -> conv(x, w) + sum(b * w), only without padding"""
-    if v.op not in ("conv", "matmul") or not v.inputs[1].constant or uses.get(v.inputs[0], 0) > 1:
+    if (
+        v.op not in (ops.CONV, ops.MATMUL)
+        or not v.inputs[1].constant
+        or uses.get(v.inputs[0], 0) > 1
+    ):
         return None
     found = shift(v.inputs[0])
     w = None if found is None or any(v.attrs.get("pads", ())) else per_input(v, found[1])
     if found is None or w is None:
         return None
-    axes = (0, 1, 2) if v.op == "conv" else (w.rank - 2,)
-    return ops.add(v.node.op(found[0], v.inputs[1], **v.attrs), ops.reduce_sum(w, axes))
+    axes = (0, 1, 2) if v.op is ops.CONV else (w.rank - 2,)
+    return ops.add(v.op(found[0], v.inputs[1], **v.attrs), ops.reduce_sum(w, axes))
 
 
 RULES: tuple[Rule, ...] = (fold_scale, fold_shift, scaled_input, shifted_input)

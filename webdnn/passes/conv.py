@@ -14,7 +14,7 @@ Uses = Mapping[Value, int]
 
 def pad_into_conv(v: Value, uses: Uses) -> Value | None:
     """conv(pad(x, by (0, t, l, 0) and (0, b, r, 0)), pads) -> conv(x, pads + (t, l, b, r))"""
-    if v.op != "conv" or v.inputs[0].op != "pad" or v.inputs[0].attrs["value"] != 0:
+    if v.op is not ops.CONV or v.inputs[0].op is not ops.PAD or v.inputs[0].attrs["value"] != 0:
         return None
     padded, w = v.inputs
     before, after = padded.attrs["before"], padded.attrs["after"]
@@ -29,7 +29,11 @@ def pad_into_conv(v: Value, uses: Uses) -> Value | None:
 
 def pad_before_conv(v: Value, uses: Uses) -> Value | None:
     """conv(reshape(pad(x))) -> conv(pad(reshape(x))) where only axes of size 1 come and go (1-D)"""
-    if v.op != "conv" or v.inputs[0].op != "reshape" or v.inputs[0].inputs[0].op != "pad":
+    if (
+        v.op is not ops.CONV
+        or v.inputs[0].op is not ops.RESHAPE
+        or v.inputs[0].inputs[0].op is not ops.PAD
+    ):
         return None
     seen = v.inputs[0]
     (padded,) = seen.inputs
@@ -49,7 +53,7 @@ def pad_before_conv(v: Value, uses: Uses) -> Value | None:
                 padded.attrs["after"][k],
             )
     moved = ops.pad(ops.reshape(x, shape), before, after, "constant", padded.attrs["value"])
-    return v.node.op(moved, v.inputs[1], **v.attrs)
+    return v.op(moved, v.inputs[1], **v.attrs)
 
 
 RULES: tuple[Rule, ...] = (pad_before_conv, pad_into_conv)

@@ -51,7 +51,7 @@ def invert(p: Sequence[int]) -> Perm:
 
 def is_transpose(v: Value) -> bool:
     """Whether v is a transpose that costs something (a constant's does not)."""
-    return v.op == "transpose" and not v.constant
+    return v.op is ops.TRANSPOSE and not v.constant
 
 
 def count_transposes(graph: Graph) -> int:
@@ -65,41 +65,41 @@ def count_transposes(graph: Graph) -> int:
 def plan(v: Value, q: Perm) -> Plan | None:
     """transpose(v, q) as v's own operator: its inputs, each with a permutation (None: as it is),
     and what makes the result of them. None if that operator's axes cannot be renamed so."""
-    op, a, at = v.node.op, v.attrs, invert(q)
+    op, a, at = v.op, v.attrs, invert(q)
 
     def pick(values: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(values[k] for k in q)
 
     same = [(i, q) for i in v.inputs]
-    if op.pointwise or v.op == "expand":
+    if op.pointwise or v.op is ops.EXPAND:
         operands = [(_to_rank(i, v.rank), q) if _wide(i) else (i, None) for i in v.inputs]
-        if v.op == "expand":
+        if v.op is ops.EXPAND:
             return operands, lambda x: ops.expand(x, pick(v.shape))
         return operands, lambda *xs: op(*xs, **a)
     match v.op:
-        case "reduce" | "scan":
+        case ops.REDUCE | ops.SCAN:
             return same, lambda x: op(
                 x, monoid=a["monoid"], axes=tuple(sorted(at[k] for k in a["axes"]))
             )
-        case "concat":
+        case ops.CONCAT:
             return same, lambda *xs: ops.concat(xs, at[a["axis"]])
-        case "gather_elements":
+        case ops.GATHER_ELEMENTS:
             return same, lambda *xs: op(*xs, axis=at[a["axis"]])
-        case "slice":
+        case ops.SLICE:
             return same, lambda x: ops.slice_(
                 x, pick(a["starts"]), pick(a["sizes"]), pick(a["steps"])
             )
-        case "pad" | "pad_mode" | "dilate":
+        case ops.PAD | ops.PAD_MODE | ops.DILATE:
             return same, lambda x: op(
                 x, **{k: pick(w) if isinstance(w, tuple) else w for k, w in a.items()}
             )
-        case "iota":
+        case ops.IOTA:
             return [], lambda: IOTA(shape=pick(v.shape), axis=at[a["axis"]], dtype=a["dtype"])
-        case "windows":
+        case ops.WINDOWS:
             return _plan_windows(v, q)
-        case "gather":
+        case ops.GATHER:
             return _plan_gather(v, q)
-        case "reshape":
+        case ops.RESHAPE:
             return _plan_reshape(v, q)
     return None
 
@@ -164,9 +164,9 @@ def follow(v: Value, k: int) -> Perm | None:
     """The q for which transpose(v, q) takes input k, a transpose, in its original order."""
     t = v.inputs[k]
     back = invert(t.attrs["perm"])
-    if v.op == "windows":
+    if v.op is ops.WINDOWS:
         return (*back, *range(t.rank, v.rank))
-    if v.op == "gather":
+    if v.op is ops.GATHER:
         axis, m = v.attrs["axis"], v.inputs[1].rank
         if k != 0:
             return None
@@ -175,14 +175,14 @@ def follow(v: Value, k: int) -> Perm | None:
             for a in back
             for o in (range(axis, axis + m) if a == axis else [a if a < axis else a + m - 1])
         )
-    if v.op == "reshape":
+    if v.op is ops.RESHAPE:
         runs = _blocks(v)
         if runs is None:
             return None
         (x,) = t.inputs
         # An axis that is only repeated has no order of its own: it goes where its run goes.
         free = {
-            a for a, d in enumerate(x.shape) if d == 1 or (x.op == "expand" and _repeated(x, a))
+            a for a, d in enumerate(x.shape) if d == 1 or (x.op is ops.EXPAND and _repeated(x, a))
         }
         key: list[tuple[int, int, range]] = []
         for n, (left, right) in enumerate(runs):
@@ -218,7 +218,7 @@ def carry(
     moved = v if q is None else ops.transpose(v, q)
     if q is None or moved is v or moved.constant:
         return 0, moved
-    if v.op == "transpose":
+    if v.op is ops.TRANSPOSE:
         gone = -1 if uses.get(v, 0) <= 1 else shared
         if not is_transpose(moved):
             return gone, moved
@@ -238,7 +238,7 @@ def carry(
 
 
 def _is_view(v: Value) -> bool:
-    return v.op in ("reshape", "expand", "iota", "slice")
+    return v.op in (ops.RESHAPE, ops.EXPAND, ops.IOTA, ops.SLICE)
 
 
 # ---- the rules -----------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ def _is_view(v: Value) -> bool:
 
 def sink(v: Value, uses: Uses) -> Value | None:
     """f(T(x), y) -> T(f'(x, T'(y))) where no more transposes are left than before"""
-    if v.op == "transpose":
+    if v.op is ops.TRANSPOSE:
         return None
     tried: set[Perm] = set()
     for k, t in enumerate(v.inputs):
@@ -280,7 +280,7 @@ def _swap(x: Value) -> Value:
 
 def swapped(v: Value, uses: Uses) -> Value | None:
     """matmul(T(a), T(b)) -> T(matmul(b, a)), where a may be constant"""
-    if v.op != "matmul":
+    if v.op is not ops.MATMUL:
         return None
     a, b = v.inputs
     if _swaps(b) and (_swaps(a) or a.constant):
@@ -313,7 +313,7 @@ def cancel(graph: Graph, hits: dict[str, int]) -> Graph:
             if found is None:
                 continue
             others = old in outputs or any(
-                w.op != "transpose" or w.attrs["perm"] != q for w in users[old]
+                w.op is not ops.TRANSPOSE or w.attrs["perm"] != q for w in users[old]
             )
             moves = [carry(*move, uses, find, 0) for move in found[0]]
             if sum(n for n, _ in moves) - 1 + others < 0:
@@ -337,7 +337,7 @@ def settle(graph: Graph, hits: dict[str, int]) -> Graph:
 
 def units(v: Value, uses: Uses) -> Value | None:
     """f(U(x), c) -> U(f(x, U'(c))) where U only moves axes of size 1 (transposes of vectors)"""
-    if not v.node.op.pointwise:
+    if not v.op.pointwise:
         return None
     x = next((i.inputs[0] for i in v.inputs if _moves_units(i) and i.shape == v.shape), None)
     if x is None:
@@ -352,12 +352,12 @@ def units(v: Value, uses: Uses) -> Value | None:
             operands.append(ops.reshape(i, x.shape))
         else:
             return None
-    y = v.node.op(*operands, **v.attrs)
+    y = v.op(*operands, **v.attrs)
     return ops.reshape(y, v.shape) if y.shape == x.shape else None
 
 
 def _moves_units(v: Value) -> bool:
-    if v.op != "reshape" or v.constant:
+    if v.op is not ops.RESHAPE or v.constant:
         return False
     (x,) = v.inputs
     return x.rank == v.rank and [d for d in x.shape if d != 1] == [d for d in v.shape if d != 1]
@@ -369,7 +369,7 @@ def _longer(v: Value, p: Perm) -> Perm:
 
 def composed(v: Value, uses: Uses) -> Value | None:
     """transpose(transpose(x)) -> transpose(x), or x"""
-    if v.op != "transpose":
+    if v.op is not ops.TRANSPOSE:
         return None
     plain = ops.transpose(v.inputs[0], v.attrs["perm"])
     return plain if plain is not v else None

@@ -30,7 +30,7 @@ Uses = Mapping[Value, int]
 
 def flattened(v: Value, uses: Uses) -> Value | None:
     """matmul(reshape(transpose(x)), w) -> matmul(reshape(x), w') if only merged axes moved"""
-    if v.op != "matmul" or not v.inputs[1].constant or v.inputs[0].op != "reshape":
+    if v.op is not ops.MATMUL or not v.inputs[1].constant or v.inputs[0].op is not ops.RESHAPE:
         return None
     a, w = v.inputs
     (t,) = a.inputs
@@ -58,10 +58,15 @@ def flattened(v: Value, uses: Uses) -> Value | None:
 
 def dot(v: Value, uses: Uses) -> Value | None:
     """sum(x[:, None] * w, 0) -> x[None] @ w: a mixture of the rows of a table"""
-    if v.op != "reduce" or v.attrs["monoid"] != "sum" or v.attrs["axes"] != (0,) or v.rank != 2:
+    if (
+        v.op is not ops.REDUCE
+        or v.attrs["monoid"] != "sum"
+        or v.attrs["axes"] != (0,)
+        or v.rank != 2
+    ):
         return None
     (product,) = v.inputs
-    if product.op != "mul" or product.dtype not in FLOATS or uses.get(product, 0) > 1:
+    if product.op is not ops.mul or product.dtype not in FLOATS or uses.get(product, 0) > 1:
         return None
     for x, w in (product.inputs, product.inputs[::-1]):
         if w.constant and w.shape == product.shape and x.shape == (w.shape[0], 1):
@@ -76,7 +81,12 @@ def siblings(graph: Graph, hits: dict[str, int]) -> Graph:
     outputs = set(graph.results)
     groups_: dict[Value, list[tuple[Value, Value, Value | None]]] = {}  # x -> end, weights, bias
     for m in graph.values():
-        if m.op != "matmul" or not m.inputs[1].constant or m.inputs[1].rank != 2 or m.constant:
+        if (
+            m.op is not ops.MATMUL
+            or not m.inputs[1].constant
+            or m.inputs[1].rank != 2
+            or m.constant
+        ):
             continue
         end: Value = m
         bias: Value | None = None
@@ -85,7 +95,7 @@ def siblings(graph: Graph, hits: dict[str, int]) -> Graph:
             n = last(found[1]) if found is not None and found[0] is m else None
             if n is not None and n.shape == (m.shape[-1],):
                 end, bias = users[m][0], n
-        fused = any(u.node.op.pointwise or u.op == "reduce" for u in users.get(end, ()))
+        fused = any(u.op.pointwise or u.op is ops.REDUCE for u in users.get(end, ()))
         if not fused and end not in outputs:
             groups_.setdefault(m.inputs[0], []).append((end, m.inputs[1], bias))
 
@@ -101,7 +111,7 @@ def siblings(graph: Graph, hits: dict[str, int]) -> Graph:
         if found is None:
             return None
         start, members = found
-        m = v if v.op == "matmul" else next(i for i in v.inputs if i.op == "matmul")
+        m = v if v.op is ops.MATMUL else next(i for i in v.inputs if i.op is ops.MATMUL)
         out = ops.matmul(m.inputs[0], ops.concat([w for _, w, _ in members], 1))
         if any(b is not None for _, _, b in members):
             out = ops.add(

@@ -61,18 +61,18 @@ def _is(v: Value, number: float) -> bool:
 
 def neutral(v: Value, uses: Uses) -> Value | None:
     """x*1, x/1, x-0, x+(-0), x^1 -> x; for integers also x+0."""
-    if v.op not in ("mul", "div", "sub", "add", "pow"):
+    if v.op not in (ops.mul, ops.div, ops.sub, ops.add, ops.pow_):
         return None
     x, y = v.inputs
     zero = 0.0 if v.dtype in FLOATS else 0
     match v.op:
-        case "mul" | "div" | "pow" if _is(y, 1):
+        case ops.mul | ops.div | ops.pow_ if _is(y, 1):
             return as_shape(x, v)
-        case "mul" if _is(x, 1):
+        case ops.mul if _is(x, 1):
             return as_shape(y, v)
-        case "sub" if _is(y, zero):
+        case ops.sub if _is(y, zero):
             return as_shape(x, v)
-        case "add":
+        case ops.add:
             for a, b in ((x, y), (y, x)):
                 if _is(b, -zero):
                     return as_shape(a, v)
@@ -85,11 +85,11 @@ def twice(v: Value, uses: Uses) -> Value | None:
         return None
     (y,) = v.inputs
     match v.op:
-        case "neg" | "logical_not" | "bit_not":
+        case ops.neg | ops.logical_not | ops.bit_not:
             return y.inputs[0]
-        case "abs" | "relu" | "floor" | "ceil" | "round_even" | "trunc" | "sign":
+        case ops.abs_ | ops.relu | ops.floor_ | ops.ceil_ | ops.round_ | ops.trunc_ | ops.sign_:
             return y
-        case "cast":
+        case ops.cast_:
             (x,) = y.inputs
             if x.dtype in _HOLDS[y.dtype] or x.dtype == y.dtype:
                 return ops.cast(x, v.dtype)
@@ -98,12 +98,12 @@ def twice(v: Value, uses: Uses) -> Value | None:
 
 def cast_to_itself(v: Value, uses: Uses) -> Value | None:
     """cast(x: f32, f32) -> x"""
-    return v.inputs[0] if v.op == "cast" and v.inputs[0].dtype == v.dtype else None
+    return v.inputs[0] if v.op is ops.cast_ and v.inputs[0].dtype == v.dtype else None
 
 
 def power(v: Value, uses: Uses) -> Value | None:
     """x^2 -> x*x, x^3 -> x*x*x, x^0.5 -> sqrt(x), x^-1 -> 1/x, x^-0.5 -> rsqrt(x)"""
-    if v.op != "pow" or v.dtype not in FLOATS:
+    if v.op is not ops.pow_ or v.dtype not in FLOATS:
         return None
     x = v.inputs[0]
     made = {
@@ -121,18 +121,18 @@ def root(v: Value, uses: Uses) -> Value | None:
     if v.dtype not in FLOATS:
         return None
     match v.op, v.inputs:
-        case "reciprocal", (Value(op="sqrt", inputs=(x,)),):
+        case ops.reciprocal, (Value(op=ops.sqrt_, inputs=(x,)),):
             return ops.rsqrt_(x)
-        case "div", (x, y) if uniform(x) == 1 and y.shape == v.shape:
+        case ops.div, (x, y) if uniform(x) == 1 and y.shape == v.shape:
             return ops.reciprocal(y)
-        case "div", (x, Value(op="sqrt", inputs=(y,)) as s) if not s.constant:
+        case ops.div, (x, Value(op=ops.sqrt_, inputs=(y,)) as s) if not s.constant:
             return ops.mul(x, ops.rsqrt_(y))
     return None
 
 
 def exact_reciprocal(v: Value, uses: Uses) -> Value | None:
     """x / 8 -> x * 0.125: only powers of two, whose reciprocals are exact."""
-    if v.op != "div" or v.dtype not in FLOATS:
+    if v.op is not ops.div or v.dtype not in FLOATS:
         return None
     d = uniform(v.inputs[1])
     if d and math.isfinite(d) and abs(math.frexp(d)[0]) == 0.5 and 2.0**-100 < abs(d) < 2.0**100:
@@ -143,20 +143,20 @@ def exact_reciprocal(v: Value, uses: Uses) -> Value | None:
 def negation(v: Value, uses: Uses) -> Value | None:
     """x + -y -> x - y, x - -y -> x + y, (-x) * (-y) -> x * y"""
     match v.op, v.inputs:
-        case "add", (x, Value(op="neg", inputs=(y,))) | (Value(op="neg", inputs=(y,)), x) if (
+        case ops.add, (x, Value(op=ops.neg, inputs=(y,))) | (Value(op=ops.neg, inputs=(y,)), x) if (
             not x.constant
         ):
             return ops.sub(x, y)
-        case "sub", (x, Value(op="neg", inputs=(y,))):
+        case ops.sub, (x, Value(op=ops.neg, inputs=(y,))):
             return ops.add(x, y)
-        case "mul", (Value(op="neg", inputs=(x,)), Value(op="neg", inputs=(y,))):
+        case ops.mul, (Value(op=ops.neg, inputs=(x,)), Value(op=ops.neg, inputs=(y,))):
             return ops.mul(x, y)
     return None
 
 
 def choice(v: Value, uses: Uses) -> Value | None:
     """where(True, x, y) -> x, where(False, x, y) -> y, where(c, x, x) -> x"""
-    if v.op != "where":
+    if v.op is not ops.where:
         return None
     c, x, y = v.inputs
     if x is y:
@@ -168,28 +168,28 @@ def choice(v: Value, uses: Uses) -> Value | None:
 def clamps(v: Value, uses: Uses) -> Value | None:
     """max(relu(x), c) -> relu(x) for c <= 0; clip(x, -inf, inf) -> x"""
     match v.op, v.inputs:
-        case "max", (Value(op="relu") as x, c) if (
+        case ops.max_, (Value(op=ops.relu) as x, c) if (
             (lo := uniform(c)) is not None and lo <= 0 and x.shape == v.shape
         ):
             return x
-        case "max", (x, c) if _is(c, float("-inf")):
+        case ops.max_, (x, c) if _is(c, float("-inf")):
             return as_shape(x, v)
-        case "min", (x, c) if _is(c, float("inf")):
+        case ops.min_, (x, c) if _is(c, float("inf")):
             return as_shape(x, v)
     return None
 
 
 def broadcast(v: Value, uses: Uses) -> Value | None:
     """f(expand(x), y) -> f(x, y) where y alone gives the shape"""
-    if not v.node.op.pointwise or not any(i.op == "expand" for i in v.inputs):
+    if not v.op.pointwise or not any(i.op is ops.EXPAND for i in v.inputs):
         return None
     inputs = list(v.inputs)
     for k, i in enumerate(inputs):
-        if i.op == "expand":
+        if i.op is ops.EXPAND:
             trial = [*inputs[:k], i.inputs[0], *inputs[k + 1 :]]
             if broadcast_shapes(*(t.shape for t in trial)) == v.shape:
                 inputs = trial
-    return v.node.op(*inputs, **v.attrs) if tuple(inputs) != v.inputs else None
+    return v.op(*inputs, **v.attrs) if tuple(inputs) != v.inputs else None
 
 
 # ---- views ---------------------------------------------------------------------------------------
@@ -197,25 +197,25 @@ def broadcast(v: Value, uses: Uses) -> Value | None:
 
 def view_of_view(v: Value, uses: Uses) -> Value | None:
     """reshape, transpose, expand and slice of themselves compose; what changes nothing goes."""
-    if v.op not in ("reshape", "transpose", "expand", "slice"):
+    if v.op not in (ops.RESHAPE, ops.TRANSPOSE, ops.EXPAND, ops.SLICE):
         return None
     (x,) = v.inputs
-    if v.op in ("reshape", "expand") and v.shape == x.shape:
+    if v.op in (ops.RESHAPE, ops.EXPAND) and v.shape == x.shape:
         return x
-    if v.op == "transpose":
+    if v.op is ops.TRANSPOSE:
         plain = ops.transpose(x, v.attrs["perm"])
         return plain if plain is not v else None
-    if v.op == "slice" and v.shape == x.shape and all(t == 1 for t in v.attrs["steps"]):
+    if v.op is ops.SLICE and v.shape == x.shape and all(t == 1 for t in v.attrs["steps"]):
         return x
     if x.op != v.op:
         return None
     (y,) = x.inputs
     match v.op:
-        case "reshape":
+        case ops.RESHAPE:
             return ops.reshape(y, v.shape)
-        case "expand":
+        case ops.EXPAND:
             return ops.expand(y, v.shape)
-        case "slice":
+        case ops.SLICE:
             a, b = x.attrs, v.attrs
             starts = [
                 as_dim(lift(s) + lift(at) * t)
@@ -227,7 +227,7 @@ def view_of_view(v: Value, uses: Uses) -> Value | None:
 
 def concat_of_slices(v: Value, uses: Uses) -> Value | None:
     """concat(x[0:2], x[2:5], y) -> concat(x[0:5], y)"""
-    if v.op != "concat":
+    if v.op is not ops.CONCAT:
         return None
     axis = v.attrs["axis"]
     parts: list[Value] = []
@@ -241,7 +241,7 @@ def concat_of_slices(v: Value, uses: Uses) -> Value | None:
 
 
 def _join(a: Value, b: Value, axis: int) -> Value | None:
-    if a.op != "slice" or b.op != "slice" or a.inputs != b.inputs:
+    if a.op is not ops.SLICE or b.op is not ops.SLICE or a.inputs != b.inputs:
         return None
     p, q = a.attrs, b.attrs
     others = [k for k in range(a.rank) if k != axis]
@@ -265,7 +265,7 @@ def _join(a: Value, b: Value, axis: int) -> Value | None:
 
 def slice_of_concat(v: Value, uses: Uses) -> Value | None:
     """concat(x, y)[:n] -> x[:n] where the slice lies within one operand"""
-    if v.op != "slice" or v.inputs[0].op != "concat":
+    if v.op is not ops.SLICE or v.inputs[0].op is not ops.CONCAT:
         return None
     (x,) = v.inputs
     axis = x.attrs["axis"]
@@ -286,7 +286,11 @@ def slice_of_concat(v: Value, uses: Uses) -> Value | None:
 
 def pad_of_pad(v: Value, uses: Uses) -> Value | None:
     """Zero pads of zero pads add up."""
-    if v.op != "pad" or v.inputs[0].op != "pad" or v.inputs[0].attrs["value"] != v.attrs["value"]:
+    if (
+        v.op is not ops.PAD
+        or v.inputs[0].op is not ops.PAD
+        or v.inputs[0].attrs["value"] != v.attrs["value"]
+    ):
         return None
     a, b = v.inputs[0].attrs, v.attrs
 
@@ -301,7 +305,7 @@ def pad_of_pad(v: Value, uses: Uses) -> Value | None:
 def through_concat(v: Value, uses: Uses) -> Value | None:
     """f(concat(x, y), c) -> concat(f(x, c), f(y, c)): f is fused into whatever makes x and y"""
     x = next((i for i in v.inputs if not i.constant), None)
-    if not v.node.op.pointwise or x is None or x.op != "concat" or uses.get(x, 0) > 1:
+    if not v.op.pointwise or x is None or x.op is not ops.CONCAT or uses.get(x, 0) > 1:
         return None
     axis = x.attrs["axis"]
     if x.shape != v.shape or any(i is not x and not i.constant for i in v.inputs):
@@ -319,17 +323,21 @@ def through_concat(v: Value, uses: Uses) -> Value | None:
             elif k >= 0 and i.shape[k] != 1:
                 i = ops.slice_axis(i, k, start, part.shape[axis])
             operands.append(i)
-        parts.append(v.node.op(*operands, **v.attrs))
+        parts.append(v.op(*operands, **v.attrs))
     return ops.concat(parts, axis)
 
 
 def slice_into(v: Value, uses: Uses) -> Value | None:
     """concat(x, y)[..., :n] -> concat(x[..., :n], y[..., :n]); pad(x)[a:b] -> pad(x[c:d])"""
-    if v.op != "slice" or v.inputs[0].op not in ("concat", "pad") or uses.get(v.inputs[0], 0) > 1:
+    if (
+        v.op is not ops.SLICE
+        or v.inputs[0].op not in (ops.CONCAT, ops.PAD)
+        or uses.get(v.inputs[0], 0) > 1
+    ):
         return None
     (x,) = v.inputs
     starts, steps = v.attrs["starts"], v.attrs["steps"]
-    if x.op == "concat":
+    if x.op is ops.CONCAT:
         axis = x.attrs["axis"]
         if starts[axis] != 0 or steps[axis] != 1 or v.shape[axis] != x.shape[axis]:
             return None
@@ -358,7 +366,11 @@ def slice_into(v: Value, uses: Uses) -> Value | None:
 
 def gather_of_view(v: Value, uses: Uses) -> Value | None:
     """x[c[:n]] -> x[c][:n], x[expand(c)] -> expand(x[c]) for constant x, c: a table made before"""
-    if v.op != "gather" or not v.inputs[0].constant or v.inputs[1].op not in ("slice", "expand"):
+    if (
+        v.op is not ops.GATHER
+        or not v.inputs[0].constant
+        or v.inputs[1].op not in (ops.SLICE, ops.EXPAND)
+    ):
         return None
     x, view = v.inputs
     (c,) = view.inputs
@@ -370,7 +382,7 @@ def gather_of_view(v: Value, uses: Uses) -> Value | None:
         v.shape[v.attrs["axis"] + view.rank :],
     )
     table = ops.gather(x, ops.reshape(c, (1,) * (view.rank - c.rank) + c.shape), axis)
-    if view.op == "expand":
+    if view.op is ops.EXPAND:
         return ops.expand(table, v.shape)
     if not isinstance(table.size, int) or table.size > max(x.size, SMALL):
         return None

@@ -41,7 +41,7 @@ def rules(
 
     def split_reduction(v: Value, uses: Mapping[Value, int]) -> Value | None:
         """reduce(x, (i, j)) -> reduce(reduce(x, j), i), and reduce(x, i) over rows of x"""
-        if v.op != "reduce" or v.attrs["monoid"] not in ASSOCIATIVE:
+        if v.op is not ops.REDUCE or v.attrs["monoid"] not in ASSOCIATIVE:
             return None
         (x,) = v.inputs
         monoid, axes = v.attrs["monoid"], [a for a in v.attrs["axes"] if x.shape[a] != 1]
@@ -67,7 +67,7 @@ def rules(
 
     def split_columns(v: Value, uses: Mapping[Value, int]) -> Value | None:
         """x @ w -> concat(x @ w[:, :n], x @ w[:, n:])"""
-        if v.op != "matmul" or not v.inputs[1].constant or v.inputs[1].rank != 2:
+        if v.op is not ops.MATMUL or not v.inputs[1].constant or v.inputs[1].rank != 2:
             return None
         x, w = v.inputs
         k, n = (upper(d) for d in w.shape)

@@ -496,7 +496,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Tan": ops.tan_, "Tanh": ops.tanh_,
     "fix": ops.trunc_, "numpy.concatenate": _joined(arrays.Concat),
     "numpy.stack": _joined(arrays.Stack),
-} | {f"numpy.{name}": _ufunc(name) for name in UFUNCS}  # fmt: skip
+    **{f"numpy.{name}": _ufunc(name) for name in UFUNCS},
+}  # fmt: skip
 for _module in (globals(), vars(arrays), vars(layers)):
     FUNCTIONS |= {
         name: fn
