@@ -47,11 +47,12 @@ from tests.wasm_harness import run as run_program
 from webdnn import passes
 from webdnn.codegen.wasm import zig
 from webdnn.codegen.wasm.module import print_program
+from webdnn.descriptor.weights import weight_array
 from webdnn.errors import WebDNNError
 from webdnn.frontend import load
 from webdnn.graph import DTYPES, Graph, verify
 from webdnn.schedule.kernel import Program
-from webdnn.schedule.lower import lower, weight_array
+from webdnn.schedule.lower import lower
 
 BATCH = 10
 TARGETS = ("wasm", "webgpu", "graph")

@@ -17,9 +17,10 @@ from tests.cases import CASES, Net, merged
 from tests.interpret import shown
 from tests.wasm_harness import run as run_program
 from webdnn import passes
+from webdnn.descriptor.weights import weight_array
 from webdnn.graph import DTYPES
 from webdnn.schedule.kernel import Program
-from webdnn.schedule.lower import lower, weight_array
+from webdnn.schedule.lower import lower
 
 BATCH = 64
 TARGET = "wasm"

@@ -273,28 +273,48 @@ def lazy_constant(
     return CONST(data=Data(("lazy", key), shape, dtype, read))
 
 
-def evaluate(value: Value, memo: dict[Value, np.ndarray] | None = None) -> np.ndarray:
-    """The array of a constant value, computed by numpy; raises ValueError if it is not constant."""
-    memo = {} if memo is None else memo
+def evaluate(value: Value) -> np.ndarray:
+    """The array of a constant value, computed by numpy; raises ValueError if it is not constant.
+
+    What is computed on the way is let go as soon as its last user has been computed.
+    """
     if not value.constant:
         raise ValueError(f"{value} is not constant")
-    stack = [value]
+    users: dict[Value, int] = {}
+    order: list[Value] = []
+    stack = [(value, False)]
     while stack:
-        v = stack[-1]
-        if v in memo:
-            stack.pop()
-        elif v.op is CONST:
-            memo[v] = v.attrs["data"].read()
-        elif missing := [i for i in v.inputs if i not in memo]:
-            stack.extend(missing)
-        else:
-            assert v.op.numpy is not None
-            with np.errstate(all="ignore"):
-                out = v.op.numpy(*(memo[i] for i in v.inputs), **v.attrs)
-            out = out[v.index] if isinstance(out, tuple) else out
-            shape: Any = v.shape  # integers, since v is constant
-            memo[v] = np.asarray(out).astype(DTYPES[v.dtype], copy=False).reshape(shape)
-    return memo[value]
+        v, done = stack.pop()
+        if done:
+            order.append(v)
+        elif v not in users:
+            users[v] = 0
+            stack.append((v, True))
+            stack.extend((i, False) for i in reversed(v.inputs))
+    for v in order:
+        for i in v.inputs:
+            users[i] += 1
+    arrays: dict[Value, np.ndarray] = {}
+    for v in order:
+        arrays[v] = _computed(v, arrays)
+        for i in v.inputs:
+            users[i] -= 1
+            if not users[i]:
+                del arrays[i]
+    return arrays[value]
+
+
+def _computed(v: Value, arrays: Mapping[Value, np.ndarray]) -> np.ndarray:
+    """The array of a constant, of those of its inputs."""
+    if v.op is CONST:
+        array: np.ndarray = v.attrs["data"].read()
+        return array
+    assert v.op.numpy is not None
+    with np.errstate(all="ignore"):
+        out = v.op.numpy(*(arrays[i] for i in v.inputs), **v.attrs)
+    out = out[v.index] if isinstance(out, tuple) else out
+    shape: Any = v.shape  # integers, since v is constant
+    return np.asarray(out).astype(DTYPES[v.dtype], copy=False).reshape(shape)
 
 
 # ---- the graph -----------------------------------------------------------------------------------

@@ -14,7 +14,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -23,55 +22,19 @@ from ..codegen.integers import to_json
 from ..codegen.wasm import module as wasm
 from ..codegen.webgpu import module as wgsl
 from ..errors import UnsupportedError, WebDNNError
-from ..graph import DTYPES, Value, lengths
+from ..graph import DTYPES, lengths
 from ..schedule.kernel import Program, Tensor
-from ..schedule.lower import weight_array
-from ..schedule.plan import ALIGN, align, chunks, nbytes, plan_arena, plan_slots
+from ..schedule.plan import align, chunks, nbytes, plan_arena, plan_slots
 from ..version import __version__
 from .module_js import PACKAGE, model_dts, model_js, runner_files
+from .weights import Weights, write_weights
 
 FORMAT = 1
-SHARD = 4 * 2**20
 MEMORY = 2**32 - 2**26  # of a wasm memory, less stacks and scratch
 CHUNK = 128 * 2**20  # the default limit of a storage buffer binding
 ALWAYS = ("model.json", "model.js", "model.d.ts", "package.json", "report.html")
 
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass
-class Weights:
-    """The blob: where each constant lies in it, by Value."""
-
-    offset: dict[Value, int]
-    size: dict[Value, int]
-    blob: bytearray
-
-
-def gather_weights(programs: Iterable[Program], progress: Progress) -> Weights:
-    """Evaluates each constant that a program reads, in order of first use; equal ones share.
-
-    Raises UnsupportedError for integers that do not fit into 32 bits.
-    """
-    order: dict[Value, None] = {}
-    for program in programs:
-        for step in (*program.prepare, *program.steps):
-            for b in step.buffers:
-                if b in program.weights:
-                    order.setdefault(program.weights[b])
-    out = Weights({}, {}, bytearray())
-    seen: dict[tuple[str, bytes], int] = {}
-    for k, v in enumerate(order):
-        raw = weight_array(v).tobytes() or bytes(4)
-        raw += bytes(-len(raw) % 4)  # an odd number of halves
-        key = (v.dtype, hashlib.sha256(raw).digest())
-        if key not in seen:
-            seen[key] = len(out.blob)
-            out.blob += raw
-            out.blob += bytes(align(len(out.blob), ALIGN) - len(out.blob))
-        out.offset[v], out.size[v] = seen[key], len(raw)
-        progress("weights", k + 1, len(order))
-    return out
 
 
 class Folder:
@@ -167,7 +130,7 @@ def wasm_target(
 ) -> dict[str, Any]:
     """Compiles the wasm variants; the entry of model.json."""
     offsets = {b: weights.offset[v] for b, v in program.weights.items()}
-    arena = plan_arena(program, offsets, len(weights.blob), keep)
+    arena = plan_arena(program, offsets, weights.bytes, keep)
     if arena.size > MEMORY:
         raise UnsupportedError(
             f"on wasm the model needs {arena.size / 2**30:.1f} GiB of memory at its largest sizes; "
@@ -282,12 +245,11 @@ def write(
     first = next(iter(programs.values()))
     with replacing(output) as path:
         folder = Folder(path)
-        weights = gather_weights(programs.values(), progress)
-        blob = bytes(weights.blob)
-        shards = [
-            folder.write(f"weights-{k}", ".bin", blob[at : at + SHARD])
-            for k, at in enumerate(range(0, len(blob), SHARD))
-        ]
+        weights = write_weights(
+            programs.values(),
+            lambda k, data: folder.write(f"weights-{k}", ".bin", data),
+            progress,
+        )
         targets: dict[str, Any] = {}
         for target, program in programs.items():
             if target == "webgpu":
@@ -312,7 +274,7 @@ def write(
             **({"states": _signature(first.states, {})} if first.states else {}),
             "runner": write_runner(folder),
             "files": folder.files,
-            "weights": {"bytes": len(blob), "shards": shards},
+            "weights": {"bytes": weights.bytes, "shards": weights.shards},
             "targets": targets,
         }
         (path / "model.json").write_text(json.dumps(document, indent=1))

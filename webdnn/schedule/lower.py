@@ -20,8 +20,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from .. import expr
 from ..errors import DimensionError, UnsupportedError
 from ..expr import (
@@ -639,24 +637,4 @@ def _check_sizes(fusion: Fusion) -> None:
         )
 
 
-def weight_array(v: Value) -> np.ndarray:
-    """A constant as downloaded: f16, f32, i32 or u32.
-
-    Raises UnsupportedError if an integer does not fit into 32 bits.
-    """
-    a = evaluate(v)
-    kind = storage(v.dtype)
-    if v.dtype == "f16":
-        return np.ascontiguousarray(a, np.float16)
-    if kind == "f32":
-        return np.ascontiguousarray(a, np.float32)
-    info = np.iinfo(np.int32 if kind == "i32" else np.uint32)
-    if a.dtype.kind in "iu" and a.size and (a.min() < info.min or a.max() > info.max):
-        raise UnsupportedError(
-            f"a constant {type_text(v)} holds {a.min()}..{a.max()}: integers are 32 bits wide in "
-            "the page; cast it to a float type in the model, or keep its values within 32 bits"
-        )
-    return np.ascontiguousarray(a, info.dtype)
-
-
-__all__ = ["Lowering", "Placement", "TooManyBuffers", "compact", "lower", "weight_array"]
+__all__ = ["Lowering", "Placement", "TooManyBuffers", "compact", "lower"]

@@ -1,0 +1,112 @@
+"""The weights of a descriptor: evaluated one at a time, and written as they come.
+
+    weights = write_weights(programs, save, progress)
+    weights.offset[value], weights.size[value]     # where a constant lies among all bytes
+
+How many bytes a weight takes follows from its type, so that it is known before the weight is. Equal
+weights share theirs: of each one that was written, a hash is kept. Nothing else is: besides the
+weight at hand there are only the bytes of the shard that is being filled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import UnsupportedError
+from ..graph import Value, evaluate, storage, type_text
+from ..schedule.kernel import Program
+from ..schedule.plan import ALIGN, align, nbytes
+
+SHARD = 4 * 2**20  # bytes of a file of weights
+
+
+@dataclass
+class Weights:
+    """Where each constant lies, in bytes, by Value; the bytes of all; the shards that hold them."""
+
+    offset: dict[Value, int] = field(default_factory=dict)
+    size: dict[Value, int] = field(default_factory=dict)
+    bytes: int = 0
+    shards: list[str] = field(default_factory=list)
+
+
+def write_weights(
+    programs: Iterable[Program],
+    save: Callable[[int, bytes], str],
+    progress: Callable[[str, int, int], None],
+) -> Weights:
+    """Writes each constant that a program reads, in order of first use; equal ones share.
+
+    save: writes shard k, and returns the name of its file.
+    Raises UnsupportedError for integers that do not fit into 32 bits.
+    """
+    order: dict[Value, int] = {}
+    for program in programs:
+        for step in (*program.prepare, *program.steps):
+            for b in step.buffers:
+                if b in program.weights:
+                    order.setdefault(program.weights[b], nbytes(program.buffers[b]))
+    out = Weights(size=order)
+    shard = bytearray()
+    seen: dict[tuple[str, bytes], int] = {}
+
+    def append(data: memoryview | bytes) -> None:
+        while data:
+            part = data[: SHARD - len(shard)]
+            data = data[len(part) :]
+            shard.extend(part)
+            out.bytes += len(part)
+            if len(shard) == SHARD:
+                finish()
+
+    def finish() -> None:
+        out.shards.append(save(len(out.shards), bytes(shard)))
+        shard.clear()
+
+    def write(v: Value, size: int) -> int:
+        """The offset of a constant; its array is gone afterwards."""
+        data = weight_array(v).reshape(-1).view(np.uint8).data
+        rest = bytes(size - len(data))  # of nothing at all, or of an odd number of halves
+        found = hashlib.sha256(data)
+        found.update(rest)
+        key = v.dtype, found.digest()
+        if key not in seen:
+            seen[key] = out.bytes
+            append(data)
+            append(rest)
+            append(bytes(align(out.bytes, ALIGN) - out.bytes))
+        return seen[key]
+
+    for k, (v, size) in enumerate(order.items()):
+        out.offset[v] = write(v, size)
+        progress("weights", k + 1, len(order))
+    if shard:
+        finish()
+    return out
+
+
+def weight_array(v: Value) -> np.ndarray:
+    """A constant as downloaded: f16, f32, i32 or u32, in the order of its elements.
+
+    Raises UnsupportedError if an integer does not fit into 32 bits.
+    """
+    a = evaluate(v)
+    kind = storage(v.dtype)
+    if v.dtype == "f16":
+        return np.ascontiguousarray(a, np.float16)
+    if kind == "f32":
+        return np.ascontiguousarray(a, np.float32)
+    info = np.iinfo(np.int32 if kind == "i32" else np.uint32)
+    if a.dtype.kind in "iu" and a.size and (a.min() < info.min or a.max() > info.max):
+        raise UnsupportedError(
+            f"a constant {type_text(v)} holds {a.min()}..{a.max()}: integers are 32 bits wide in "
+            "the page; cast it to a float type in the model, or keep its values within 32 bits"
+        )
+    return np.ascontiguousarray(a, info.dtype)
+
+
+__all__ = ["SHARD", "Weights", "weight_array", "write_weights"]
