@@ -3,9 +3,9 @@
     write_model(Path("large.onnx"), 2500)      # of 2.5 GB, the weights beside it
     largest_memory("print('hello')")           # of a Python process of its own, in bytes
 
-The model is the skeleton of a language model: a table of embeddings with a quarter of the weights,
-blocks of two products with a bias each, a normalisation and a residual between them, and at the end
-a product with another quarter. All weights are float32, none equals another.
+The model is the skeleton of a language model: a table of embeddings with an eighth of the weights,
+blocks of two products (biases, a normalisation, a residual), and at the end a product with another
+eighth. All weights are float32, and no two are equal.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ CHUNK = 2**22  # elements made and written at once
 
 def write_model(path: Path, megabytes: float, width: int = 1024) -> int:
     """Writes the model and `path`.data beside it; returns the bytes of its largest weight."""
-    rows = max(int(megabytes * 1e6) // (4 * 4 * width), 8)
-    blocks = max(rows * 2 // (8 * width), 1)
+    rows = int(megabytes * 1e6) // (8 * 4 * width)
+    blocks = 6 * rows // (8 * width)
     initializers, nodes = [], []
     random = np.random.default_rng(0)
     largest = 0

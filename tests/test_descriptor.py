@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.large import largest_memory, write_model
 from webdnn import ops
 from webdnn.descriptor.write import replacing, write
 from webdnn.errors import UnsupportedError, WebDNNError
@@ -73,6 +74,7 @@ def test_a_killed_transpile_leaves_the_older_descriptor(tmp_path: Path, between:
     code = f"""
 import os, signal
 from pathlib import Path
+from tests.large import largest_memory, write_model
 from webdnn import ops
 from webdnn.descriptor.write import replacing, write
 rename = Path.rename
@@ -147,3 +149,20 @@ def test_more_memory_than_wasm_has_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedError, match=r"needs 6\.0 GiB .* --target webgpu"):
         write({"wasm": program}, tmp_path / "d", "large", report=lambda *_: "")
     assert names(tmp_path) == set()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process is read from /proc")
+def test_weights_are_never_held_twice(tmp_path: Path) -> None:
+    """Of 100 MB only the largest weight, its packed form and a shard are in memory at once.
+
+    The rest is Python with its packages, which a model of 1 MB takes too, and what the C library
+    keeps of memory that was freed: as much as a large array.
+    """
+    code = "import webdnn; webdnn.transpile({!r}, {!r}, targets='webgpu')"
+    memory, largest = [], 0
+    for megabytes, width in ((1, 64), (100, 512)):
+        model = tmp_path / f"{megabytes}.onnx"
+        largest = write_model(model, megabytes, width)
+        memory.append(largest_memory(code.format(str(model), str(tmp_path / "d"))))
+    more = memory[1] - memory[0]
+    assert more < 3 * largest + 16e6, f"{more / 1e6:.0f} MB for weights of {largest / 1e6:.0f} MB"

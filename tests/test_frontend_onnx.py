@@ -20,6 +20,7 @@ from tests.interpret import interpret
 from webdnn import ops
 from webdnn.errors import DimensionError, ModelError, UnsupportedError
 from webdnn.frontend import load
+from webdnn.frontend.onnx import files
 from webdnn.frontend.onnx.operators import OPERATORS
 from webdnn.graph import CONST, DTYPES, evaluate, verify
 
@@ -376,16 +377,22 @@ def test_bfloat16_and_small_integers_are_widened() -> None:
         )
 
 
-def test_weights_are_read_from_the_file_when_they_are_needed(tmp_path: Path) -> None:
-    weights = np.random.default_rng(0).random((300, 400)).astype(np.float32)
-    proto = model("m (float[1, 300] x) => (float[1, 400] y) { y = MatMul(x, w) }", w=weights)
+def test_weights_stay_in_the_file_until_they_are_needed(tmp_path: Path) -> None:
+    """Those of initialisers and of Constant nodes; in a path's file, and in a file's bytes."""
+    weights, shift = np.random.default_rng(0).random((2, 300, 400)).astype(np.float32)
+    proto = model(
+        "m (float[300, 300] x) => (float[300, 400] y) { z = MatMul(x, w) y = Add(z, c) }", w=weights
+    )
+    data = numpy_helper.from_array(shift)
+    proto.graph.node.insert(0, helper.make_node("Constant", [], ["c"], value=data))
     path = tmp_path / "m.onnx"
     onnx.save(proto, path)
-    graph = load(path).graph
-    (w,) = [v for v in graph.values() if v.op is CONST]
-    np.testing.assert_array_equal(evaluate(w), weights)
-    (w,) = [v for v in load(proto).graph.values() if v.op is CONST]
-    np.testing.assert_array_equal(evaluate(w), weights)
+    for source in (path, path.read_bytes(), proto):
+        held = files.read(source)[0].ByteSize()
+        assert source is proto or held < 1000, f"{held} bytes in the protocol buffer"
+        w, c = (v for v in load(source).graph.values() if v.op is CONST)
+        np.testing.assert_array_equal(evaluate(w), weights)
+        np.testing.assert_array_equal(evaluate(c), shift)
 
 
 def test_external_data(tmp_path: Path) -> None:

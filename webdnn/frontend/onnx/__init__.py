@@ -21,7 +21,6 @@ import re
 from collections import ChainMap, Counter
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ import onnx
 from ...errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from ...graph import DTYPES, Graph, Value, dims_of, evaluate, type_text
 from ..signature import Declared, Imported, finished, settle_inputs
-from .files import read, tensor_value
+from .files import External, read, tensor_value
 from .operators import ELEMENT_TYPES, element_type
 from .registry import (
     Handler,
@@ -63,7 +62,7 @@ def load(
     Raises ModelError for a broken file, UnsupportedError for what we lack, DimensionError for a
     dimension that is missing, unknown or contradicts another.
     """
-    proto, folder = read(model)
+    proto, external = read(model)
     notes: list[str] = []
     opsets = _opsets(proto.opset_import)
     version = opsets.get("", 0)
@@ -75,7 +74,7 @@ def load(
             "Convert it with onnx.version_converter.convert_version(model, 17)"
         )
     functions = {(f.domain, f.name): f for f in proto.functions}
-    reader = _Importer(folder, functions, notes)
+    reader = _Importer(external, functions, notes)
     constants = {t.name: t for t in proto.graph.initializer}
     constants |= {s.values.name: s for s in proto.graph.sparse_initializer}
     _check_names(proto.graph)
@@ -298,8 +297,10 @@ def _ordered(nodes: Sequence[Any], given: Iterable[str], wanted: Sequence[str]) 
 class _Importer:
     """Walks nodes; `names` collects every value name of the model that has been computed."""
 
-    def __init__(self, folder: Path, functions: Mapping[tuple[str, str], Any], notes: list[str]):
-        self.folder, self.functions, self.notes = folder, functions, notes
+    def __init__(
+        self, external: External, functions: Mapping[tuple[str, str], Any], notes: list[str]
+    ):
+        self.external, self.functions, self.notes = external, functions, notes
         self.names: dict[str, Value] = {}
         self.depth = 0
 
@@ -342,7 +343,7 @@ class _Importer:
             name = t.values.name if isinstance(t, onnx.SparseTensorProto) else t.name
             if name in needed:
                 scope[name] = self.names[name] = tensor_value(
-                    t, self.folder, f"initializer {name!r}"
+                    t, self.external, f"initializer {name!r}"
                 )
 
     def run(
@@ -444,7 +445,7 @@ class _Importer:
     def attribute(self, a: Any, node: Any) -> Any:
         """An attribute as a number, text, tuple or constant."""
         if a.type == onnx.AttributeProto.TENSOR:
-            return tensor_value(a.t, self.folder, _label(node))
+            return tensor_value(a.t, self.external, _label(node))
         if a.type == onnx.AttributeProto.SPARSE_TENSOR:
             raise UnsupportedError(f"attribute {a.name!r}: sparse tensors are not supported here")
         if a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):

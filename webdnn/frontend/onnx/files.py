@@ -1,10 +1,13 @@
 """ONNX files: the model without its weights, and constants that are read when they are needed.
 
-    proto, folder = read("model.onnx")
-    value = tensor_value(proto.graph.initializer[0], folder, "initializer 'w'")
+    proto, external = read("model.onnx")
+    value = tensor_value(proto.graph.initializer[0], external, "initializer 'w'")
 
-Large initialisers are never held by the protocol buffer: they become external data that lie in the
-file itself, and are mapped when they are read. External data must lie beside the model.
+Large weights are never held by the protocol buffer: they become external data that lie in the file
+itself, and are mapped while they are read. External data must lie beside the model, unless they are
+in memory already (`External`).
+
+Limits: of a ModelProto, and of the subgraphs of a file, the protocol buffer holds the weights.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ import hashlib
 import math
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +31,7 @@ from ...graph import DTYPES, Value, constant, lazy_constant
 from .operators import ELEMENT_TYPES, element_type
 
 EAGER = 1024  # bytes; smaller constants are read at once and interned by content
-LARGE = 65536  # bytes; larger initialisers stay in the file until they are needed
+LARGE = 65536  # bytes; larger weights stay in the file until they are needed
 
 _FOREIGN = (  # what is recognised as no other format comes here
     "not an ONNX file, nor one of Keras (.keras, .h5, model.json), Caffe (.prototxt) or "
@@ -49,31 +53,53 @@ _MODEL_FIELDS = {
 }  # number: wire type
 
 
-def read(model: str | os.PathLike[str] | bytes | onnx.ModelProto) -> tuple[onnx.ModelProto, Path]:
-    """The model and the folder of its external data."""
+# The messages with weights in them: field by field, what lies inside.
+_INSIDE = {
+    "model": {7: "graph"},
+    "graph": {1: "node", 5: "tensor"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor"},
+}
+
+
+@dataclass(frozen=True)
+class External:
+    """Where a model's external data lie: in files of a folder, or in memory.
+
+    memory: the bytes (uint8 arrays) by what the tensors give as their location.
+    """
+
+    folder: Path = Path()
+    memory: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def read(
+    model: str | os.PathLike[str] | bytes | onnx.ModelProto,
+) -> tuple[onnx.ModelProto, External]:
+    """The model, and where its external data lie; large weights are among these."""
     if isinstance(model, onnx.ModelProto):
-        return model, Path()
+        return model, External()
     if isinstance(model, bytes):
-        return _parse(model, "the model"), Path()
+        return _parse(model, "the model", ""), External(memory={"": np.frombuffer(model, np.uint8)})
     path = Path(model)
     try:
         if path.is_file() and not path.stat().st_size:
             raise ModelError(f"{path}: the file is empty")
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _parse(data, str(path), path.name), path.resolve().parent
+            return _parse(data, str(path), path.name), External(path.resolve().parent)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None
     except IsADirectoryError:
         raise ModelError(f"{path}: is a folder; expected an ONNX file") from None
 
 
-def _parse(data: bytes | mmap.mmap, name: str, file: str = "") -> onnx.ModelProto:
+def _parse(data: bytes | mmap.mmap, name: str, location: str) -> onnx.ModelProto:
     problem = _scan(data)
     if problem:
         raise ModelError(f"{name}: {problem}")
     proto = onnx.ModelProto()
     try:
-        proto.ParseFromString(_without_weights(data, file) if file else data)
+        proto.ParseFromString(_without_weights(data, 0, len(data), "model", location))
     except (DecodeError, IndexError) as error:
         raise ModelError(f"{name}: the ONNX file is damaged or truncated ({error})") from None
     if not proto.HasField("graph") or not proto.opset_import:
@@ -83,29 +109,25 @@ def _parse(data: bytes | mmap.mmap, name: str, file: str = "") -> onnx.ModelProt
     return proto
 
 
-def _without_weights(data: bytes | mmap.mmap, file: str) -> bytes:
-    """The model with large initialisers as external data that lie in the file itself.
-
-    So the weights are never held by the protocol buffer: they are mapped when they are read.
-    """
+def _without_weights(
+    data: bytes | mmap.mmap, at: int, end: int, message: str, location: str
+) -> bytes:
+    """A message with its large weights as external data that lie in these bytes themselves."""
+    if message == "tensor":
+        return _elsewhere(data, at, end, location)
     out = bytearray()
-    for number, start, body, end in _fields(data, 0, len(data)):
-        if number != 7:  # ModelProto.graph
-            out += data[start:end]
-            continue
-        graph = bytearray()
-        for number, start, inner, end in _fields(data, body, end):  # noqa: B020
-            if number == 5 and end - inner > LARGE:  # GraphProto.initializer
-                tensor = _elsewhere(data, inner, end, file)
-                graph += _encoded(5 << 3 | 2) + _encoded(len(tensor)) + tensor
-            else:
-                graph += data[start:end]
-        out += _encoded(7 << 3 | 2) + _encoded(len(graph)) + graph
+    for number, start, body, stop in _fields(data, at, end):
+        inside = _INSIDE[message].get(number)
+        if inside is None or stop - body <= LARGE:
+            out += data[start:stop]
+        else:
+            part = _without_weights(data, body, stop, inside, location)
+            out += _encoded(number << 3 | 2) + _encoded(len(part)) + part
     return bytes(out)
 
 
-def _elsewhere(data: bytes | mmap.mmap, at: int, end: int, file: str) -> bytes:
-    """A TensorProto whose raw_data (field 9), if it has some, is external data of this file."""
+def _elsewhere(data: bytes | mmap.mmap, at: int, end: int, location: str) -> bytes:
+    """A TensorProto whose raw_data (field 9), if it has some, is external data."""
     kept, raw = bytearray(), None
     for number, start, body, stop in _fields(data, at, end):
         if number == 9:
@@ -114,13 +136,11 @@ def _elsewhere(data: bytes | mmap.mmap, at: int, end: int, file: str) -> bytes:
             kept += data[start:stop]
     tensor = onnx.TensorProto.FromString(bytes(kept))
     if raw is not None:
-        expected = (
-            math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-        )
-        if tensor.data_type not in ELEMENT_TYPES or raw[1] != expected:
+        code, count = tensor.data_type, math.prod(tensor.dims)
+        if code not in ELEMENT_TYPES or raw[1] != count * _stored(code).itemsize:
             return data[at:end]  # 4-bit elements, or damaged: the usual way reports it
         tensor.data_location = onnx.TensorProto.EXTERNAL
-        for key, value in (("location", file), ("offset", raw[0]), ("length", raw[1])):
+        for key, value in (("location", location), ("offset", raw[0]), ("length", raw[1])):
             tensor.external_data.add(key=key, value=str(value))
     return tensor.SerializeToString()
 
@@ -203,7 +223,7 @@ def _varint(data: bytes | mmap.mmap, at: int) -> tuple[int, int]:
 # ---- constants ----------------------------------------------------------------------------------
 
 
-def tensor_value(tensor: Any, folder: Path, where: str) -> Value:
+def tensor_value(tensor: Any, external: External, where: str) -> Value:
     """A tensor of the model as a lazy constant; external data is checked to be there, but not
     read.
     """
@@ -220,7 +240,7 @@ def tensor_value(tensor: Any, folder: Path, where: str) -> Value:
         code
     ]
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
-        return _external(tensor, shape, dtype, folder, where)
+        return _external(tensor, shape, dtype, external, where)
 
     def array() -> np.ndarray:
         try:
@@ -237,41 +257,63 @@ def tensor_value(tensor: Any, folder: Path, where: str) -> Value:
     raw = tensor.raw_data
     if len(raw) <= EAGER:
         return constant(array(), dtype)
-    expected = math.prod(shape) * onnx.helper.tensor_dtype_to_np_dtype(code).itemsize
+    expected = math.prod(shape) * _stored(code).itemsize
     if code in ELEMENT_TYPES and len(raw) != expected:
         raise ModelError(
             f"{where}: {expected} bytes expected for shape {list(shape)}, {len(raw)} found"
         )
-    return lazy_constant((hashlib.blake2b(raw, digest_size=16).digest(), code), shape, dtype, array)
+    return lazy_constant((_digest(raw), code), shape, dtype, array)
 
 
-def _external(tensor: Any, shape: tuple[int, ...], dtype: str, folder: Path, where: str) -> Value:
+def _external(
+    tensor: Any, shape: tuple[int, ...], dtype: str, external: External, where: str
+) -> Value:
     entries = {e.key: e.value for e in tensor.external_data}
     location = entries.get("location", "")
-    path = (folder / location).resolve()
-    if not location or not path.is_relative_to(folder.resolve()):
+    held = external.memory.get(location)
+    path = (external.folder / location).resolve()
+    if held is None and not (location and path.is_relative_to(external.folder.resolve())):
         raise ModelError(f"{where}: external data at {location!r}, which is not beside the model")
-    if not path.is_file():
+    if held is None and not path.is_file():
         raise ModelError(
             f"{where}: its data are in {location!r}, but {path} does not exist; "
             "put that file beside the model"
         )
-    stored = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     if tensor.data_type not in ELEMENT_TYPES:
         raise UnsupportedError(f"{where}: 4-bit external data are not supported")
-    offset, count = int(entries.get("offset", 0)), math.prod(shape)
-    size, end = path.stat().st_size, offset + count * stored.itemsize
+    stored = _stored(tensor.data_type)
+    count = math.prod(shape) * stored.itemsize
+    if not entries.get("offset", "0").isdecimal() or min(shape, default=0) < 0:
+        raise ModelError(
+            f"{where}: shape {list(shape)} at byte {entries.get('offset', 0)!r} of {location!r}: "
+            "the file is damaged"
+        )
+    offset = int(entries.get("offset", 0))
+    size, end = path.stat().st_size if held is None else held.size, offset + count
     if end > size:
         raise ModelError(f"{where}: {location!r} is truncated: {end} bytes expected, {size} found")
 
     def array() -> np.ndarray:
         if not count:
             return np.zeros(shape, DTYPES[dtype])
-        mapped = np.memmap(path, np.uint8, "r", offset, (count * stored.itemsize,))
-        return mapped.view(stored).reshape(shape).astype(DTYPES[dtype], copy=False)
+        data = (
+            np.memmap(path, np.uint8, "r", offset, (count,)) if held is None else held[offset:end]
+        )
+        return data.view(stored).reshape(shape).astype(DTYPES[dtype], copy=False)
 
-    key = (str(path), path.stat().st_mtime_ns, offset, tensor.data_type)
-    return lazy_constant(key, shape, dtype, array)
+    key: Any = (
+        (str(path), path.stat().st_mtime_ns, offset) if held is None else _digest(held[offset:end])
+    )
+    return lazy_constant((key, tensor.data_type), shape, dtype, array)
+
+
+def _stored(code: int) -> np.dtype[Any]:
+    """How numpy has the elements of an ONNX element type."""
+    return onnx.helper.tensor_dtype_to_np_dtype(code)
+
+
+def _digest(data: Any) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()
 
 
 def _dense(sparse: Any) -> np.ndarray:
@@ -284,4 +326,4 @@ def _dense(sparse: Any) -> np.ndarray:
     return out
 
 
-__all__ = ["read", "tensor_value"]
+__all__ = ["External", "read", "tensor_value"]
