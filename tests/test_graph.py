@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import gc
 import importlib
+import inspect
 from collections.abc import Mapping
 
 import numpy as np
@@ -28,6 +29,7 @@ from webdnn.graph import (
     type_text,
     verify,
 )
+from webdnn.ops.elementwise import elementwise
 
 X = placeholder("x", (2, 3), "f32")
 Y = placeholder("y", (2, 3), "f32")
@@ -55,6 +57,42 @@ def test_equal_computations_are_one_object() -> None:
     assert constant(np.zeros(2, np.float32)) is not constant(np.zeros(2, np.int32))
     assert constant(0.0) is not constant(-0.0)
     assert placeholder("x", (2, 3), "f32") is X
+
+
+def namesakes() -> Graph:
+    """Two operators called mish, of which the second is a user's, each in a kernel of its own."""
+
+    @elementwise
+    def mish(x):
+        return 3 * x
+
+    return Graph((X,), {"ours": ops.mish(X), "theirs": mish(X)})
+
+
+def test_operators_of_one_name_are_two() -> None:
+    graph = namesakes()
+    ours, theirs = graph.outputs.values()
+    assert ours is not theirs and ours.op is ops.mish and theirs.op is not ops.mish
+    both = ops.add(*(v.op(constant(np.float32([1, -2]))) for v in (ours, theirs)))
+    np.testing.assert_allclose(evaluate(both), [3.865098, -6.252502], rtol=1e-6)  # torch's mish
+    assert str(graph).splitlines()[1:] == [
+        "ours: f32[2,3] = mish(x)",
+        "theirs: f32[2,3] = mish#2(x)",
+    ]
+    # A notebook's cell that is run again: the operator of the graph at hand is the one that counts.
+    assert str(Graph((X,), {"y": theirs})).splitlines()[1] == "y: f32[2,3] = mish(x)"
+    assert namesakes().outputs["theirs"] is not theirs
+
+
+def test_names_of_operators_differ() -> None:
+    """Graphs, kernels and reports are read by name: no two of ours share one."""
+    found = {op: op.name for op in vars(ops).values() if isinstance(op, Op)}
+    assert len(set(found.values())) == len(found) > 90
+
+
+def test_an_elementwise_operator_shows_its_function() -> None:
+    assert inspect.getdoc(ops.softplus) == "log(1 + exp(x)) without overflow."
+    assert str(inspect.signature(ops.elu)) == "(x, *, alpha)"
 
 
 def test_what_nobody_holds_is_forgotten() -> None:

@@ -12,10 +12,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.test_graph import namesakes
 from tests.wasm_harness import interpret, program, run
 from webdnn import expr
 from webdnn.expr import acc, bounds, cast, const, dim, exp, load, logical_and, maximum, select, var
 from webdnn.schedule.kernel import Loop, Slot, Stage, Store
+from webdnn.schedule.lower import lower
 
 SIZES = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 13, 16, 17, 33])
 F32_BINARY = ["add", "sub", "mul", "min", "max"]
@@ -357,6 +359,15 @@ def test_sizes_do_not_change_the_text():
     from webdnn.codegen.wasm.module import print_kernel
 
     assert print_kernel(softmax(40, 640)).symbol == print_kernel(softmax(12, 77)).symbol
+
+
+def test_operators_of_one_name_compute_their_own():
+    p = lower(namesakes(), "wasm")
+    x = np.float32([[1, -2, 0.5], [3, 0, -1]])
+    out = run(p, {p.inputs[0].buffer: x})
+    ours, theirs = (out[t.buffer].reshape(2, 3) for t in p.outputs)
+    np.testing.assert_allclose(ours, x * np.tanh(np.logaddexp(0, x)), rtol=1e-5)
+    np.testing.assert_array_equal(theirs, 3 * x)
 
 
 def test_symbolic_sizes():

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.test_graph import namesakes
 from tests.wgsl_machine import close, interpret, run
 from webdnn.browser.engine import Page, open_page
 from webdnn.codegen.loops import collapse, depthwise_loop
@@ -35,6 +36,7 @@ from webdnn.expr import (
     var,
 )  # fmt: skip
 from webdnn.schedule.kernel import Buffer, Instance, Loop, Program, Slot, Stage, Step, Store
+from webdnn.schedule.lower import lower
 
 
 @pytest.fixture(scope="module")
@@ -322,6 +324,17 @@ def test_depthwise(page: Page) -> None:
         y = np.maximum(y + arrays[2], 0)
         found = run(page, [Step(kernel, (0, 1, 2, 3))], dict(enumerate(arrays)), [3])[3]
         assert close(found, y.ravel().astype(np.float32), 1e-5, 1.0)[1] == "", str(kernel)
+
+
+def test_operators_of_one_name_compute_their_own(page: Page) -> None:
+    program = lower(namesakes(), "webgpu")
+    x = np.float32([[1, -2, 0.5], [3, 0, -1]])
+    (given,) = (t.buffer for t in program.inputs)
+    ours, theirs = (t.buffer for t in program.outputs)
+    arrays = {given: x, ours: np.zeros_like(x), theirs: np.zeros_like(x)}
+    out = run(page, program.steps, arrays, [ours, theirs])
+    np.testing.assert_allclose(out[ours], x * np.tanh(np.logaddexp(0, x)), rtol=1e-5)
+    np.testing.assert_array_equal(out[theirs], 3 * x)
 
 
 def test_movement(page: Page) -> None:
