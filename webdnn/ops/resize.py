@@ -1,16 +1,23 @@
-"""Resizing along axes: nearest, linear and cubic interpolation, as compositions.
+"""Resizing along axes and sampling on a grid: nearest, linear and cubic interpolation.
 
-Coordinates are computed as tensors (so they fold into small tables where sizes are known) and
-elements are gathered along one axis at a time: interpolation is separable.
+    >>> from webdnn.graph import placeholder
+    >>> resize(placeholder("x", (1, 8, 8, 3), "f32"), 1, 5).shape
+    (1, 5, 8, 3)
+
+Both are compositions. Resizing computes coordinates as tensors (so they fold into small tables
+where sizes are known) and gathers elements along one axis at a time: interpolation is separable. On
+a grid each position is its own, and the neighbours of all axes are gathered at once.
 """
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Sequence
 from typing import Any
 
 from ..errors import UnsupportedError
 from ..expr import as_dim, bounds, lift
-from ..graph import Value, constant
+from ..graph import Value, constant, type_text
 from .elementwise import (
     abs_,
     add,
@@ -20,7 +27,10 @@ from .elementwise import (
     equal,
     floor_,
     greater,
+    greater_equal,
     less,
+    less_equal,
+    logical_and,
     logical_or,
     max_,
     min_,
@@ -29,9 +39,9 @@ from .elementwise import (
     sub,
     where,
 )
-from .indexing import gather
+from .indexing import gather, gather_nd
 from .known import ints
-from .movement import iota, repeat, reshape
+from .movement import concat, iota, repeat, reshape, slice_axis, squeeze, unsqueeze
 
 
 def _source(
@@ -183,4 +193,85 @@ def _cubic(d: Value, a: float) -> Value:
     return where(less(d, 1.0), near, where(less(d, 2.0), far, constant(0.0, "f32")))
 
 
-__all__ = ["resize"]
+def grid_sample(
+    x: Value, grid: Value, mode: str = "linear", padding: str = "zeros", align_corners: bool = False
+) -> Value:
+    """x [N, S..., C] at the positions of grid [N, S'..., (..., column, row)] -> [N, S'..., C].
+
+    Positions go from -1 to 1 over each spatial axis, which a grid names from the last to the first:
+    from edge to edge of its outer elements, or between their centres where `align_corners`. mode:
+    nearest, linear or cubic. padding: what lies beyond is zeros, or that of the nearest edge
+    ("border"), or mirrored ("reflection"). Raises UnsupportedError for other modes.
+    """
+    if mode not in ("linear", "nearest", "cubic") or x.rank < 4:
+        raise UnsupportedError(
+            f"grid_sample: mode {mode!r} on {type_text(x)}; linear, nearest and cubic over two "
+            "spatial axes or more are supported"
+        )
+    rank = x.rank - 2
+    sizes = [cast(ints(d, "i64"), "f32") for d in x.shape[1:-1]]
+    at = []
+    for k, size in enumerate(sizes):
+        g = squeeze(slice_axis(grid, rank + 1, rank - 1 - k, 1), [rank + 1])
+        if align_corners:
+            p = mul(add(g, 1.0), mul(sub(size, 1.0), 0.5))
+        else:
+            p = sub(mul(add(g, 1.0), mul(size, 0.5)), 0.5)
+        # A cubic's neighbours are brought inside one by one, other positions before they are used.
+        at.append(p if mode == "cubic" else _brought_inside(p, size, padding, align_corners))
+
+    def pick(where_: Sequence[Value]) -> Value:
+        columns = [cast(min_(max_(p, 0.0), sub(n, 1.0)), "i32") for p, n in zip(where_, sizes)]
+        index = concat([unsqueeze(c, [rank + 1]) for c in columns], rank + 1)
+        value = gather_nd(x, index, 1)
+        if padding != "zeros":
+            return value
+        inside = [
+            logical_and(greater_equal(p, 0.0), less_equal(p, sub(n, 1.0)))
+            for p, n in zip(where_, sizes)
+        ]
+        whole = unsqueeze(functools.reduce(logical_and, inside), [rank + 1])
+        return where(whole, value, constant(0.0, x.dtype))
+
+    if mode == "nearest":
+        return pick([round_(p) for p in at])
+    low = [floor_(p) for p in at]
+    part = [sub(p, q) for p, q in zip(at, low)]
+    steps = (-1.0, 0.0, 1.0, 2.0) if mode == "cubic" else (0.0, 1.0)
+
+    def interpolated(where_: list[Value]) -> Value:
+        """The sum over the steps along the axes that `where_` has no position for."""
+        axis = len(where_)
+        if axis == rank:
+            return pick(where_)
+        terms = []
+        for step in steps:
+            p = add(low[axis], step)
+            if mode == "cubic":
+                p = _brought_inside(p, sizes[axis], padding, align_corners)
+                weight = _cubic(abs_(sub(part[axis], step)), -0.75)
+            else:
+                weight = part[axis] if step else sub(constant(1.0, "f32"), part[axis])
+            terms.append(mul(interpolated([*where_, p]), unsqueeze(weight, [rank + 1])))
+        return functools.reduce(add, terms)
+
+    return interpolated([])
+
+
+def _brought_inside(p: Value, size: Value, padding: str, corners: bool) -> Value:
+    """A position among `size` elements, clamped or mirrored as the padding says."""
+    if padding == "border":
+        return min_(max_(p, 0.0), sub(size, 1.0))
+    if padding == "reflection":
+        low = 0.0 if corners else -0.5
+        span = sub(size, 1.0) if corners else size
+        distance = abs_(sub(p, low))
+        turns = floor_(div(distance, max_(span, 1.0)))  # the span of one element is 0
+        rest = sub(distance, mul(turns, span))
+        odd = greater(sub(turns, mul(floor_(mul(turns, 0.5)), 2.0)), 0.5)
+        p = add(where(odd, sub(span, rest), rest), low)
+        return min_(max_(p, 0.0), sub(size, 1.0))
+    return p
+
+
+__all__ = ["grid_sample", "resize"]

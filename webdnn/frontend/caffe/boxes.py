@@ -10,7 +10,8 @@ import numpy as np
 from ... import ops
 from ...errors import ModelError, UnsupportedError
 from ...graph import Value, constant, type_text
-from .layer import LARGEST_CONSTANT, Layer, channels_first, channels_last, one
+from ..arrays import channels_first, channels_last
+from .layer import LARGEST_CONSTANT, Layer, one
 from .text import Message
 
 

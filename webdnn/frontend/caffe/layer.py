@@ -3,8 +3,8 @@
     layer.param("pooling_param").integer("kernel_size", 1, low=1)
     layer.blob(0, (64, 3, 7, 7), "the filters")       # a constant; an error where it does not fit
 
-Blobs are NCHW; what needs channels last is wrapped in `channels_last` and `channels_first`, which
-the layout pass removes again.
+Blobs are NCHW; what needs channels last is wrapped in `arrays.channels_last` and `channels_first`,
+which the layout pass removes again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ... import ops
 from ...errors import ModelError
 from ...expr import Dim
 from ...graph import Value, type_text
+from .. import arrays
 from .text import Message
 from .weights import Blob
 
@@ -58,27 +59,9 @@ class Layer:
         return ops.reshape(blob.value(), wanted)
 
 
-def channels_last(x: Value) -> Value:
-    """[N, C, spatial...] as [N, spatial..., C]."""
-    return ops.transpose(x, (0, *range(2, x.rank), 1))
-
-
-def channels_first(x: Value) -> Value:
-    """[N, spatial..., C] as [N, C, spatial...]."""
-    return ops.transpose(x, (0, x.rank - 1, *range(1, x.rank - 1)))
-
-
-def axis_of(p: Message, name: str, default: int, rank: int, end: int = 0) -> int:
-    """An axis parameter, counted from the end where negative; `end` more positions are allowed."""
-    axis = p.integer(name, default)
-    if not -rank - end <= axis < rank + end:
-        raise ModelError(f"{name} {axis} of a blob with {rank} axes")
-    return axis + rank + end if axis < 0 else axis
-
-
-def along(v: Value, axis: int, rank: int) -> Value:
-    """A tensor that broadcasts against another of that rank, from `axis` on."""
-    return ops.reshape(v, [*[1] * axis, *v.shape, *[1] * (rank - axis - v.rank)])
+def axis_of(p: Message, name: str, default: int, x: Value, extra: int = 0) -> int:
+    """An axis parameter, counted from 0; `extra` axes more than the blob has are allowed."""
+    return arrays.axis_of(p.integer(name, default), x, extra, name)
 
 
 def one(xs: Sequence[Value], count: int = 1) -> tuple[Value, ...]:
@@ -127,10 +110,7 @@ def gathered(x: Value, axis: int) -> Value:
 __all__ = [
     "LARGEST_CONSTANT",
     "Layer",
-    "along",
     "axis_of",
-    "channels_first",
-    "channels_last",
     "gathered",
     "one",
     "same_shapes",

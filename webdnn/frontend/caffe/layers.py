@@ -23,8 +23,9 @@ from ... import ops
 from ...errors import ModelError
 from ...expr import Dim, lift
 from ...graph import Value, as_dim, constant, type_text
+from ..arrays import along, channels_first, channels_last
 from . import boxes, recurrent, spatial
-from .layer import Layer, along, axis_of, channels_first, channels_last, one, same_shapes
+from .layer import Layer, axis_of, one, same_shapes
 from .text import Message
 
 # ---- inner products ------------------------------------------------------------------------------
@@ -33,7 +34,7 @@ from .text import Message
 def InnerProduct(layer: Layer, x: Value) -> Value:
     """All axes from `axis` on are one vector."""
     p = layer.param("inner_product_param")
-    axis = axis_of(p, "axis", 1, x.rank)
+    axis = axis_of(p, "axis", 1, x)
     outputs = p.integer("num_output", 0, 1)
     if outputs < 1:
         raise ModelError("num_output is missing")
@@ -136,7 +137,7 @@ def BN(layer: Layer, x: Value) -> Value:
 def _operand(layer: Layer, p: Message, xs: Sequence[Value], what: str) -> tuple[Value, int, bool]:
     """The second operand of Scale and Bias: (value, first axis in the first bottom, learnt)."""
     x = xs[0]
-    axis = axis_of(p, "axis", 1, x.rank)
+    axis = axis_of(p, "axis", 1, x)
     count = p.integer("num_axes", 1, -1)
     if len(xs) == 2:
         y = xs[1]
@@ -375,14 +376,14 @@ def Concat(layer: Layer, *xs: Value) -> Value:
     p = layer.param("concat_param")
     if not xs:
         raise ModelError("a bottom expected")
-    axis = axis_of(p, "axis" if "axis" in p else "concat_dim", 1, xs[0].rank)
+    axis = axis_of(p, "axis" if "axis" in p else "concat_dim", 1, xs[0])
     return ops.concat(xs, axis)
 
 
 def Slice(layer: Layer, x: Value) -> list[Value]:
     """At the given points, or in equal parts."""
     p = layer.param("slice_param")
-    axis = axis_of(p, "axis" if "axis" in p else "slice_dim", 1, x.rank)
+    axis = axis_of(p, "axis" if "axis" in p else "slice_dim", 1, x)
     points, parts = p.integers("slice_point", 1), len(layer.tops)
     if not points:
         if parts == 1:
@@ -404,7 +405,7 @@ def Crop(layer: Layer, *xs: Value) -> Value:
     """The first bottom cut to the size of the second, from an axis on."""
     x, like = one(xs, 2)
     p = layer.param("crop_param")
-    axis = axis_of(p, "axis", 2, x.rank)
+    axis = axis_of(p, "axis", 2, x)
     offsets = p.integers("offset", 0)
     count = x.rank - axis
     if like.rank != x.rank:
@@ -434,7 +435,7 @@ def Permute(layer: Layer, x: Value) -> Value:
 def Flatten(layer: Layer, x: Value) -> Value:
     """The axes from `axis` to `end_axis` as one."""
     p = layer.param("flatten_param")
-    axis, end = axis_of(p, "axis", 1, x.rank), axis_of(p, "end_axis", -1, x.rank)
+    axis, end = axis_of(p, "axis", 1, x), axis_of(p, "end_axis", -1, x)
     if end < axis:
         raise ModelError(f"axis {axis} to end_axis {end}")
     return ops.reshape(
@@ -445,10 +446,7 @@ def Flatten(layer: Layer, x: Value) -> Value:
 def Reshape(layer: Layer, x: Value) -> Value:
     """0 keeps an axis, one -1 is inferred; only the axes from `axis` on are reshaped."""
     p = layer.param("reshape_param")
-    axis = p.integer("axis")
-    if not -x.rank - 1 <= axis <= x.rank:
-        raise ModelError(f"axis {axis} of {type_text(x)}")
-    axis = axis + x.rank + 1 if axis < 0 else axis
+    axis = axis_of(p, "axis", 0, x, 1)
     count = p.integer("num_axes", -1, -1)
     end = x.rank if count < 0 else axis + count
     if end > x.rank:
@@ -467,7 +465,7 @@ def Tile(layer: Layer, x: Value) -> Value:
     times = p.integer("tiles", 0, 1)
     if not times:
         raise ModelError("tiles is missing")
-    axis = axis_of(p, "axis", 1, x.rank)
+    axis = axis_of(p, "axis", 1, x)
     return ops.tile(x, [times if k == axis else 1 for k in range(x.rank)])
 
 
@@ -479,7 +477,7 @@ def BatchReindex(layer: Layer, *xs: Value) -> Value:
 
 def Reverse(layer: Layer, x: Value) -> Value:
     """x backwards along an axis (forks)."""
-    return ops.flip(x, [axis_of(layer.param("reverse_param"), "axis", 0, x.rank)])
+    return ops.flip(x, [axis_of(layer.param("reverse_param"), "axis", 0, x)])
 
 
 def ShuffleChannel(layer: Layer, x: Value) -> Value:
@@ -500,7 +498,7 @@ def Reduction(layer: Layer, x: Value) -> Value:
     p = layer.param("reduction_param")
     numbers = {"SUM": 1, "ASUM": 2, "SUMSQ": 3, "MEAN": 4}
     operation = p.choice("operation", numbers, "SUM")
-    axis = axis_of(p, "axis", 0, x.rank)
+    axis = axis_of(p, "axis", 0, x)
     axes = range(axis, x.rank)
     if operation == "MEAN":
         y = ops.reduce_mean(x, axes)
@@ -516,7 +514,7 @@ def Reduction(layer: Layer, x: Value) -> Value:
 
 def Softmax(layer: Layer, x: Value) -> Value:
     """Along `axis`."""
-    return ops.softmax(x, axis_of(layer.param("softmax_param"), "axis", 1, x.rank))
+    return ops.softmax(x, axis_of(layer.param("softmax_param"), "axis", 1, x))
 
 
 def SoftmaxWithLoss(layer: Layer, x: Value) -> Value:
@@ -531,7 +529,7 @@ def SigmoidCrossEntropyLoss(layer: Layer, x: Value) -> Value:
 
 def InfogainLoss(layer: Layer, x: Value) -> Value:
     """Its softmax at test time."""
-    return ops.softmax(x, axis_of(layer.param("infogain_loss_param"), "axis", 1, x.rank))
+    return ops.softmax(x, axis_of(layer.param("infogain_loss_param"), "axis", 1, x))
 
 
 def ArgMax(layer: Layer, x: Value) -> Value:
@@ -541,7 +539,7 @@ def ArgMax(layer: Layer, x: Value) -> Value:
     values = p.flag("out_max_val")
     n = x.shape[0]
     if "axis" in p:
-        axis = axis_of(p, "axis", 0, x.rank)
+        axis = axis_of(p, "axis", 0, x)
     else:
         rank = x.rank
         x, axis = ops.reshape(x, (n, ops.product(x.shape[1:]))), 1

@@ -15,17 +15,8 @@ from ... import ops
 from ...errors import ModelError, UnsupportedError
 from ...expr import Dim, lift, maximum, minimum
 from ...graph import Value, as_dim, constant, type_text
-from .layer import (
-    Layer,
-    along,
-    axis_of,
-    channels_first,
-    channels_last,
-    gathered,
-    one,
-    same_shapes,
-    window,
-)
+from ..arrays import along, channels_first, channels_last
+from .layer import Layer, axis_of, gathered, one, same_shapes, window
 
 LOWEST = float(np.finfo(np.float32).min)
 
@@ -50,7 +41,7 @@ def DepthwiseConvolution(layer: Layer, *xs: Value) -> list[Value]:
 
 def _convolution(layer: Layer, x: Value, transposed: bool, depthwise: bool = False) -> Value:
     p = layer.param("convolution_param")
-    axis = axis_of(p, "axis", 1, x.rank)
+    axis = axis_of(p, "axis", 1, x)
     rank = x.rank - axis - 1
     if rank < 1:
         raise ModelError(f"{type_text(x)} has no spatial axes after channel axis {axis}")
@@ -87,7 +78,7 @@ def Im2col(layer: Layer, *xs: Value) -> list[Value]:
     p = layer.param("convolution_param")
     out = []
     for x in xs:
-        axis = axis_of(p, "axis", 1, x.rank)
+        axis = axis_of(p, "axis", 1, x)
         rank = x.rank - axis - 1
         kernel = window(p, "kernel_size", rank, None, 1)
         pad = [0] * (axis + 1) + window(p, "pad", rank, 0, 0)

@@ -19,16 +19,9 @@ from ... import ops
 from ...errors import ModelError, UnsupportedError
 from ...expr import Dim, lift
 from ...graph import Value, as_dim, constant, evaluate, type_text
-from ..onnx.operators import slice_range
+from ..arrays import axes_of, axis_of, slice_range
 
 Attr = Any
-
-
-def axes_of(x: Value, axis: Sequence[int] | int | None) -> list[int]:
-    """Axes counted from 0; all of them for None."""
-    if axis is None:
-        return list(range(x.rank))
-    return [a % x.rank for a in ([axis] if isinstance(axis, int) else axis)]
 
 
 def known_number(v: Value | int, what: str) -> int:
@@ -48,7 +41,7 @@ def Reshape(x: Value, *, shape: Sequence[Dim]) -> Value:
 
 
 def Transpose(x: Value, *, axes: Attr) -> Value:
-    return ops.transpose(x, range(x.rank)[::-1] if axes is None else axes_of(x, axes))
+    return ops.transpose(x, range(x.rank)[::-1] if axes is None else axes_of(axes, x))
 
 
 def Swapaxes(x: Value, *, axis1: int, axis2: int) -> Value:
@@ -58,7 +51,7 @@ def Swapaxes(x: Value, *, axis1: int, axis2: int) -> Value:
 
 
 def Moveaxis(x: Value, *, source: Sequence[int], destination: Sequence[int]) -> Value:
-    return ops.transpose(x, _moved(x.rank, axes_of(x, source), axes_of(x, destination)))
+    return ops.transpose(x, _moved(x.rank, axes_of(source, x), axes_of(destination, x)))
 
 
 def _moved(rank: int, source: Sequence[int], destination: Sequence[int]) -> list[int]:
@@ -69,7 +62,7 @@ def _moved(rank: int, source: Sequence[int], destination: Sequence[int]) -> list
 
 
 def Rollaxis(x: Value, *, axis: int, start: int) -> Value:
-    axis %= x.rank
+    axis = axis_of(axis, x)
     start = start + x.rank if start < 0 else start
     perm = [a for a in range(x.rank) if a != axis]
     perm.insert(start - (axis < start), axis)
@@ -77,11 +70,11 @@ def Rollaxis(x: Value, *, axis: int, start: int) -> Value:
 
 
 def ExpandDims(x: Value, *, axis: int) -> Value:
-    return ops.unsqueeze(x, [axis % (x.rank + 1)])
+    return ops.unsqueeze(x, [axis_of(axis, x, 1)])
 
 
 def Squeeze(x: Value, *, axis: Attr) -> Value:
-    return ops.squeeze(x, None if axis is None else axes_of(x, axis))
+    return ops.squeeze(x, None if axis is None else axes_of(axis, x))
 
 
 def BroadcastTo(x: Value, *, _shape: Sequence[Dim]) -> Value:
@@ -98,11 +91,11 @@ def Broadcast(*xs: Value) -> list[Value]:
 
 
 def Concat(*xs: Value, axis: int) -> Value:
-    return ops.concat(xs, axis % xs[0].rank)
+    return ops.concat(xs, axis_of(axis, xs[0]))
 
 
 def Stack(*xs: Value, axis: int) -> Value:
-    axis %= xs[0].rank + 1
+    axis = axis_of(axis, xs[0], 1)
     return ops.concat([ops.unsqueeze(x, [axis]) for x in xs], axis)
 
 
@@ -125,7 +118,7 @@ def Dstack(*xs: Value) -> Value:
 
 
 def SplitAxis(x: Value, *, axis: int, indices: Attr = None, sections: Attr = None) -> list[Value]:
-    axis %= x.rank
+    axis = axis_of(axis, x)
     size = x.shape[axis]
     if isinstance(indices, Value):
         indices = tuple(int(i) for i in evaluate(indices)) if indices.constant else indices
@@ -149,13 +142,13 @@ def _bounded(i: Dim, size: Dim) -> Dim:
 
 
 def Separate(x: Value, *, axis: int) -> list[Value]:
-    axis %= x.rank
+    axis = axis_of(axis, x)
     size = ops.static(x.shape[axis], "the axis that is separated")
     return [ops.squeeze(ops.slice_axis(x, axis, k, 1), [axis]) for k in range(size)]
 
 
 def Flip(x: Value, *, axis: int) -> Value:
-    return ops.flip(x, [axis % x.rank])
+    return ops.flip(x, [axis_of(axis, x)])
 
 
 def FlipLR(x: Value) -> Value:
@@ -169,7 +162,7 @@ def FlipUD(x: Value) -> Value:
 def Repeat(x: Value, *, repeats: Sequence[int], axis: int | None) -> Value:
     if axis is None:
         x, axis = ops.reshape(x, (x.size,)), 0
-    axis %= x.rank
+    axis = axis_of(axis, x)
     if len(repeats) == 1 and repeats[0] > 0:
         return ops.repeat(x, repeats[0], axis)
     size = ops.static(x.shape[axis], "the axis that is repeated")
@@ -322,12 +315,7 @@ def _slice(item: slice, size: Dim) -> tuple[Dim, Dim, int]:
     for bound in (item.start, item.stop):
         if isinstance(bound, Value):
             raise UnsupportedError("the bounds of a slice are computed from the inputs")
-    start, stop = item.start, item.stop
-    if step > 0:
-        start, stop = 0 if start is None else start, 2**31 - 1 if stop is None else stop
-    else:
-        start, stop = 2**31 - 1 if start is None else start, -(2**31) if stop is None else stop
-    return slice_range(start, stop, step, size)
+    return slice_range(item.start, item.stop, step, size)
 
 
 def _items(x: Value, slices: Sequence[Attr]) -> list[Any]:
@@ -399,7 +387,7 @@ def ScatterAdd(a: Value, b: Value, *, slices: Sequence[Attr]) -> Value:
 
 
 def Permutate(x: Value, *, indices: Value, axis: int, inv: bool) -> Value:
-    axis %= x.rank
+    axis = axis_of(axis, x)
     indices = ops.cast(indices, "i64")
     if inv and indices.constant:
         indices = constant(np.argsort(evaluate(indices), kind="stable").astype(np.int64))
@@ -423,7 +411,7 @@ def EmbedIDFunction(x: Value, W: Value, *, ignore_label: int | None) -> Value:
 
 
 def Diagonal(x: Value, *, offset: int, axis1: int, axis2: int) -> Value:
-    first, second = axis1 % x.rank, axis2 % x.rank
+    first, second = axes_of((axis1, axis2), x)
     rest = [a for a in range(x.rank) if a not in (first, second)]
     rows, columns = (ops.static(x.shape[a], "the axis of a diagonal") for a in (first, second))
     at = np.arange(rows)

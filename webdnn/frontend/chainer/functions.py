@@ -21,8 +21,8 @@ import numpy as np
 from ... import ops
 from ...expr import Dim, lift
 from ...graph import FLOATS, FROM_NUMPY, Value, as_dim, constant
+from ..arrays import along, axes_of, axis_of, channels_first, channels_last, without
 from . import arrays, layers
-from .arrays import axes_of
 
 Attr = Any
 
@@ -30,11 +30,6 @@ Attr = Any
 def scalar(value: Any, x: Value) -> Value:
     """A number of a function's object as a value of x's dtype."""
     return ops.cast(value, x.dtype) if isinstance(value, Value) else constant(value, x.dtype)
-
-
-def without(x: Value, axes: Sequence[int], keepdims: bool = False) -> Value:
-    """x without reduced axes, unless they are kept."""
-    return x if keepdims or not axes else ops.squeeze(x, axes)
 
 
 # ---- activations --------------------------------------------------------------------------------
@@ -45,7 +40,7 @@ def ClippedReLU(x: Value, *, cap: float) -> Value:
 
 
 def CReLU(x: Value, *, axis: int) -> Value:
-    return ops.concat([ops.relu(x), ops.relu(ops.neg(x))], axis % x.rank)
+    return ops.concat([ops.relu(x), ops.relu(ops.neg(x))], axis_of(axis, x))
 
 
 def ELU(x: Value, *, alpha: float) -> Value:
@@ -61,16 +56,11 @@ def LeakyReLU(x: Value, *, slope: float) -> Value:
 
 
 def LogSoftmax(x: Value, *, axis: int = 1) -> Value:
-    return ops.log_softmax(x, axis % x.rank)
-
-
-def _extended(v: Value, x: Value) -> Value:
-    """A parameter of x's axes from the second on."""
-    return ops.reshape(v, (1, *v.shape, *[1] * (x.rank - v.rank - 1)))
+    return ops.log_softmax(x, axis_of(axis, x))
 
 
 def PReLUFunction(x: Value, W: Value) -> Value:
-    return ops.prelu(x, _extended(W, x))
+    return ops.prelu(x, along(W, 1, x.rank))
 
 
 def RReLU(x: Value, *, lower: float, upper: float) -> Value:
@@ -78,7 +68,7 @@ def RReLU(x: Value, *, lower: float, upper: float) -> Value:
 
 
 def Softmax(x: Value, *, axis: int = 1) -> Value:
-    return ops.softmax(x, axis % x.rank)
+    return ops.softmax(x, axis_of(axis, x))
 
 
 def Softplus(x: Value, *, beta: float) -> Value:
@@ -86,7 +76,7 @@ def Softplus(x: Value, *, beta: float) -> Value:
 
 
 def Swish(x: Value, beta: Value) -> Value:
-    return ops.mul(x, ops.sigmoid(ops.mul(x, _extended(beta, x))))
+    return ops.mul(x, ops.sigmoid(ops.mul(x, along(beta, 1, x.rank))))
 
 
 # ---- arithmetic ---------------------------------------------------------------------------------
@@ -233,36 +223,36 @@ def _numbers(x: Value) -> Value:
 
 def Sum(x: Value, *, axis: Attr, keepdims: bool) -> Value:
     x = _numbers(x)
-    axes = axes_of(x, axis)
+    axes = axes_of(axis, x)
     return without(ops.reduce_sum(x, axes) if axes else x, axes, keepdims)
 
 
 def Mean(x: Value, *, axis: Attr, keepdims: bool) -> Value:
     x = x if x.dtype in FLOATS else ops.cast(x, "f32")
-    axes = axes_of(x, axis)
+    axes = axes_of(axis, x)
     return without(ops.reduce_mean(x, axes) if axes else x, axes, keepdims)
 
 
 def Max(x: Value, *, axis: Attr, keepdims: bool) -> Value:
     x = _numbers(x)
-    axes = axes_of(x, axis)
+    axes = axes_of(axis, x)
     return without(ops.reduce_max(x, axes) if axes else x, axes, keepdims)
 
 
 def Min(x: Value, *, axis: Attr, keepdims: bool) -> Value:
     x = _numbers(x)
-    axes = axes_of(x, axis)
+    axes = axes_of(axis, x)
     return without(ops.reduce(x, "min", axes) if axes else x, axes, keepdims)
 
 
 def Prod(x: Value, *, axis: Attr, keepdims: bool) -> Value:
     x = _numbers(x)
-    axes = axes_of(x, axis)
+    axes = axes_of(axis, x)
     return without(ops.reduce(x, "prod", axes) if axes else x, axes, keepdims)
 
 
 def LogSumExp(x: Value, *, axis: Attr) -> Value:
-    axes = axes_of(x, axis)
+    axes = axes_of(axis, x)
     return without(ops.log_sum_exp(x, axes), axes)
 
 
@@ -278,7 +268,7 @@ def _arg(x: Value, axis: int | None, monoid: str) -> Value:
     x = _numbers(x)
     if axis is None:
         x, axis = ops.reshape(x, (x.size,)), 0
-    at = axis % x.rank
+    at = axis_of(axis, x)
     return ops.squeeze(ops.reduce(x, monoid, [at]), [at])
 
 
@@ -291,14 +281,14 @@ def SumTo(x: Value, *, _shape: Sequence[Dim]) -> Value:
 def Cumsum(x: Value, *, axis: int | None) -> Value:
     if axis is None:
         return ops.cumsum(ops.reshape(x, (x.size,)), 0)
-    return ops.cumsum(x, axis % x.rank)
+    return ops.cumsum(x, axis_of(axis, x))
 
 
 def Cumprod(x: Value, *, axis: int | None) -> Value:
     """Products over windows that double in length."""
     if axis is None:
         x, axis = ops.reshape(x, (x.size,)), 0
-    at = axis % x.rank
+    at = axis_of(axis, x)
     size = ops.static(x.shape[at], "the axis of a cumulative product")
     reach = 1
     while reach < size:
@@ -377,7 +367,7 @@ def FixedBatchNormalization(
     x: Value, gamma: Value, beta: Value, mean: Value, var: Value, *, eps: float, axis: Attr
 ) -> Value:
     kept = _kept(x, gamma, axis)
-    gamma, beta, mean, var = (_along(v, x, kept) for v in (gamma, beta, mean, var))
+    gamma, beta, mean, var = (along(v, kept, x.rank) for v in (gamma, beta, mean, var))
     scale = ops.div(gamma, ops.sqrt_(ops.add(var, float(eps))))
     return ops.add(ops.mul(x, scale), ops.sub(beta, ops.mul(mean, scale)))
 
@@ -386,20 +376,15 @@ def BatchNormalization(x: Value, gamma: Value, beta: Value, *, eps: float, axis:
     """By the statistics of the batch itself, where a chain asks for that in test mode."""
     kept = _kept(x, gamma, axis)
     y = ops.normalize(x, [a for a in range(x.rank) if a not in kept], float(eps))
-    return ops.add(ops.mul(y, _along(gamma, x, kept)), _along(beta, x, kept))
+    return ops.add(ops.mul(y, along(gamma, kept, x.rank)), along(beta, kept, x.rank))
 
 
 def _kept(x: Value, gamma: Value, axis: Attr) -> list[int]:
     """The axes that statistics do not go over."""
     if axis is None:
         return list(range(1, 1 + gamma.rank))
-    over = axes_of(x, axis)
+    over = axes_of(axis, x)
     return [a for a in range(x.rank) if a not in over]
-
-
-def _along(v: Value, x: Value, axes: Sequence[int]) -> Value:
-    dims = iter(v.shape)
-    return ops.reshape(v, [next(dims) if k in axes else 1 for k in range(x.rank)])
 
 
 def FixedDecorrelatedBatchNormalization(
@@ -418,7 +403,7 @@ def GroupNormalization(x: Value, gamma: Value, beta: Value, *, groups: int, eps:
     each = as_dim(lift(c) // groups)
     y = ops.reshape(x, (n, groups, each, *space))
     y = ops.reshape(ops.normalize(y, range(2, y.rank), float(eps)), x.shape)
-    return ops.add(ops.mul(y, _along(gamma, x, [1])), _along(beta, x, [1]))
+    return ops.add(ops.mul(y, along(gamma, [1], x.rank)), along(beta, [1], x.rank))
 
 
 def LayerNormalization(x: Value, gamma: Value, beta: Value, *, eps: float) -> Value:
@@ -426,15 +411,14 @@ def LayerNormalization(x: Value, gamma: Value, beta: Value, *, eps: float) -> Va
 
 
 def NormalizeL2(x: Value, *, eps: float, axis: Attr) -> Value:
-    norm = ops.sqrt_(ops.reduce_sum(ops.mul(x, x), axes_of(x, axis)))
+    norm = ops.sqrt_(ops.reduce_sum(ops.mul(x, x), axes_of(axis, x)))
     return ops.div(x, ops.add(norm, float(eps)))
 
 
 def LocalResponseNormalization(x: Value, *, n: int, k: float, alpha: float, beta: float) -> Value:
     size = n // 2 * 2 + 1
-    last = ops.transpose(x, (0, *range(2, x.rank), 1))
-    y = ops.lrn(last, size, float(alpha * size), float(beta), float(k))
-    return ops.transpose(y, (0, x.rank - 1, *range(1, x.rank - 1)))
+    y = ops.lrn(channels_last(x), size, float(alpha * size), float(beta), float(k))
+    return channels_first(y)
 
 
 # ---- numpy's functions, where a chain uses arrays -----------------------------------------------

@@ -21,19 +21,9 @@ from ... import ops
 from ...errors import UnsupportedError
 from ...expr import Dim, lift
 from ...graph import Value, as_dim, constant
-from ..onnx.operators import GridSample
+from ..arrays import channels_first, channels_last
 
 Attr = Any
-
-
-def channels_last(x: Value) -> Value:
-    """[N, C, spatial...] as [N, spatial..., C]."""
-    return ops.transpose(x, (0, *range(2, x.rank), 1))
-
-
-def channels_first(x: Value) -> Value:
-    """[N, spatial..., C] as [N, C, spatial...]."""
-    return ops.transpose(x, (0, x.rank - 1, *range(1, x.rank - 1)))
 
 
 def around(pad: Sequence[int], stride: Sequence[int], cover_all: bool) -> list[tuple[Dim, Dim]]:
@@ -360,7 +350,8 @@ def SpatialTransformerGrid(theta: Value, *, output_shape: Sequence[Dim]) -> Valu
 
 
 def SpatialTransformerSampler(x: Value, grid: Value) -> Value:
-    return GridSample(x, ops.transpose(grid, (0, 2, 3, 1)), padding_mode="zeros", align_corners=1)
+    grid = ops.transpose(grid, (0, 2, 3, 1))
+    return channels_first(ops.grid_sample(channels_last(x), grid, align_corners=True))
 
 
 # ---- regions of interest ------------------------------------------------------------------------

@@ -23,6 +23,7 @@ import numpy as np
 from ... import ops
 from ...errors import UnsupportedError
 from ...graph import Value, as_dim, constant
+from ..arrays import channels_first, channels_last
 from . import activations
 from .elementwise import ELEMENTWISE, Tensor, axes, dims, dtype_of, floats, value
 from .images import one_hot, resized
@@ -41,8 +42,7 @@ def _spatial(x: Tensor, data_format: Any) -> tuple[Value, Callable[[Value], Valu
     v = floats(x)
     if str(data_format or "channels_last").lower() in ("channels_last", "nhwc", "nwc", "ndhwc"):
         return v, lambda y: y
-    to = (0, *range(2, v.rank), 1)
-    return ops.transpose(v, to), lambda y: ops.transpose(y, (0, y.rank - 1, *range(1, y.rank - 1)))
+    return channels_last(v), channels_first
 
 
 def _each(given: Any, count: int) -> list[int]:

@@ -26,6 +26,7 @@ from ... import ops
 from ...errors import ModelError
 from ...expr import Dim, lift
 from ...graph import FLOATS, Value, as_dim, constant, type_text
+from ..arrays import channels_first, channels_last
 from .activations import activation
 from .model import Call, Layer, Nested
 
@@ -76,14 +77,14 @@ def to_last(layer: Layer, x: Value) -> Value:
     """x with its channels as the last axis."""
     if layer.data_format == "channels_last" or x.rank < 3:
         return x
-    return ops.transpose(x, (0, *range(2, x.rank), 1))
+    return channels_last(x)
 
 
 def from_last(layer: Layer, y: Value) -> Value:
     """What was computed channels last in the layer's own format."""
     if layer.data_format == "channels_last" or y.rank < 3:
         return y
-    return ops.transpose(y, (0, y.rank - 1, *range(1, y.rank - 1)))
+    return channels_first(y)
 
 
 def channels(layer: Layer, x: Value) -> int:

@@ -13,8 +13,8 @@ import numpy as np
 
 from ... import ops
 from ...errors import ModelError
-from ...expr import Dim
 from ...graph import Value, constant, evaluate, type_text
+from ..arrays import axis_of, channels_first, channels_last, number_or_none
 
 
 def TopK(
@@ -26,9 +26,8 @@ def TopK(
     largest: int = 1,
     sorted: int = 1,
 ) -> list[Value]:
-    if not -x.rank <= axis < x.rank:
-        raise ModelError(f"axis {axis} of {type_text(x)}")
-    found = k if count is None else _number(count, "k")
+    axis = axis_of(axis, x)
+    found = k if count is None else number_or_none(count, "k")
     if found is None and count is None:
         raise ModelError("k is missing")
     size = x.shape[axis]
@@ -49,10 +48,10 @@ def NonZero(x: Value) -> Value:
 def Compress(x: Value, condition: Value, *, axis: int | None = None) -> Value:
     if axis is None:
         x, axis = ops.reshape(x, (x.size,)), 0
-    if not -x.rank <= axis < x.rank or condition.rank != 1:
-        raise ModelError(f"axis {axis} of {type_text(x)}, condition {type_text(condition)}")
+    if condition.rank != 1:
+        raise ModelError(f"condition {type_text(condition)}: one axis expected")
     at = NonZero(condition)
-    return ops.gather(x, ops.reshape(at, (at.shape[1],)), axis)
+    return ops.gather(x, ops.reshape(at, (at.shape[1],)), axis_of(axis, x))
 
 
 def NonMaxSuppression(
@@ -72,7 +71,7 @@ def NonMaxSuppression(
             f"boxes {type_text(boxes)} and scores {type_text(scores)}: "
             "[N, P, 4] and [N, classes, P] expected"
         )
-    most = 0 if limit is None else _number(limit, "max_output_boxes_per_class")
+    most = 0 if limit is None else number_or_none(limit, "max_output_boxes_per_class")
     if isinstance(most, int) and most <= 0:
         return constant(np.zeros((0, 3)), "i64")
     found = ops.non_maximum_suppression(
@@ -105,7 +104,7 @@ def RoiAlign(
     if transformation not in ("half_pixel", "output_half_pixel"):
         raise ModelError(f"unknown coordinate_transformation_mode {transformation!r}")
     y = ops.roi_align(
-        ops.transpose(x, (0, 2, 3, 1)),
+        channels_last(x),
         rois,
         images,
         output_height,
@@ -115,26 +114,15 @@ def RoiAlign(
         transformation == "half_pixel",
         mode,
     )
-    return ops.transpose(y, (0, 3, 1, 2))
+    return channels_first(y)
 
 
 def MaxRoiPool(
     x: Value, rois: Value, *, pooled_shape: Sequence[int], spatial_scale: float = 1.0
 ) -> Value:
     height, width = pooled_shape
-    y = ops.roi_pool(ops.transpose(x, (0, 2, 3, 1)), rois, height, width, spatial_scale)
-    return ops.transpose(y, (0, 3, 1, 2))
-
-
-def _number(v: Value, what: str) -> Dim | None:
-    """A scalar that is known when the model is transpiled; None if a run computes it."""
-    found = ops.known(v)
-    if found is None:
-        return None
-    if found.size != 1:
-        raise ModelError(f"{what} ({type_text(v)}): one number expected")
-    size: Dim = found.ravel()[0]
-    return size
+    y = ops.roi_pool(channels_last(x), rois, height, width, spatial_scale)
+    return channels_first(y)
 
 
 __all__ = ["Compress", "MaxRoiPool", "NonMaxSuppression", "NonZero", "RoiAlign", "TopK"]

@@ -9,8 +9,8 @@ and defaults. One function takes every version of its operator from opset 7; whe
 in more than the place of an argument it also asks for `opset`. `outputs` is how many outputs the
 node has. An operator whose meaning is that of one of ours, argument by argument, is a line of SAME.
 
-What must be known when the model is transpiled (axes, sizes, pads ...) is read with `integers` or
-`literal`, which say so if it is not. `OPERATORS` at the end is the registry.
+What must be known when the model is transpiled (axes, sizes, pads ...) is read with `known_dims`
+or `known_array`, which say so if it is not. `OPERATORS` at the end is the registry.
 """
 
 from __future__ import annotations
@@ -24,8 +24,21 @@ import numpy as np
 
 from ... import ops
 from ...errors import ModelError, UnsupportedError
-from ...expr import Dim, Expr, bounds, lift, maximum, minimum, select
+from ...expr import Dim, lift, maximum, minimum
 from ...graph import DTYPES, FLOATS, Value, as_dim, constant, evaluate, type_text
+from ..arrays import (
+    along,
+    axes_of,
+    axis_of,
+    channels_first,
+    channels_last,
+    known_array,
+    known_dims,
+    known_int,
+    known_ints,
+    slice_range,
+    without,
+)
 from ..signature import RANGES
 from .detection import Compress, MaxRoiPool, NonMaxSuppression, NonZero, RoiAlign, TopK
 from .recurrent import GRU, LSTM, RNN
@@ -54,87 +67,6 @@ def element_type(code: int) -> str:
             f"element type {name} is not supported; these are: {', '.join(sorted(DTYPES.values()))}"
         )
     return ELEMENT_TYPES[code]
-
-
-# ---- what must be known now ---------------------------------------------------------------------
-
-
-def integers(v: Value | None, what: str) -> list[Dim]:
-    """The elements of a shape-like input: ints, and expressions over symbolic dimensions."""
-    if v is None:
-        raise ModelError(f"{what} are missing")
-    found = ops.known(v)
-    if found is None and v.constant:
-        found = evaluate(v).astype(np.int64).astype(object)
-    if found is None:
-        raise UnsupportedError(
-            f"{what} must be known when the model is transpiled, but depends on the model's inputs "
-            f"({v.op}: {type_text(v)}). If it depends only on an input's shape, fix that with --dim"
-        )
-    return [as_dim(d) for d in found.ravel()]
-
-
-def fixed(v: Value | None, what: str) -> list[int]:
-    """`integers` that may not be symbolic."""
-    out = integers(v, what)
-    for d in out:
-        if not isinstance(d, int):
-            raise UnsupportedError(
-                f"{what} must be a number, but is {d}; fix its dimensions with --dim"
-            )
-    return out  # type: ignore[return-value]
-
-
-def literal(v: Value | None, what: str) -> np.ndarray:
-    """The array of an input that must be a constant."""
-    if v is None:
-        raise ModelError(f"{what} is missing")
-    if not v.constant:
-        raise UnsupportedError(
-            f"{what} must be a constant of the model, but is computed ({v.op}: {type_text(v)})"
-        )
-    return evaluate(v)
-
-
-def axes_of(axes: Value | Sequence[int] | None, rank: int, what: str) -> list[int] | None:
-    """Axes from an attribute or from an input (which it became in later versions), counted from
-    0.
-    """
-    if axes is None:
-        return None
-    found = fixed(axes, what) if isinstance(axes, Value) else list(axes)
-    for a in found:
-        if not -rank <= a < rank:
-            raise ModelError(f"{what}: {a} is out of range for rank {rank}")
-    return [a % rank for a in found]
-
-
-def axis_of(axis: int, x: Value, extra: int = 0) -> int:
-    """An axis counted from 0; `extra` axes beyond the rank are allowed."""
-    rank = x.rank + extra
-    if not -rank <= axis < max(rank, 1):
-        raise ModelError(f"axis {axis} is out of range for {type_text(x)}")
-    return axis % max(rank, 1)
-
-
-def channels_last(x: Value) -> Value:
-    """[N, C, spatial...] as [N, spatial..., C]."""
-    return ops.transpose(x, (0, *range(2, x.rank), 1))
-
-
-def channels_first(x: Value) -> Value:
-    """[N, spatial..., C] as [N, C, spatial...]."""
-    return ops.transpose(x, (0, x.rank - 1, *range(1, x.rank - 1)))
-
-
-def along(v: Value, axis: int, rank: int) -> Value:
-    """A vector that broadcasts along one axis of a tensor of that rank."""
-    return ops.reshape(v, [v.shape[0] if k == axis else 1 for k in range(rank)])
-
-
-def drop_axes(x: Value, axes: Sequence[int], keep: int) -> Value:
-    """Without reduced axes unless `keep`."""
-    return x if keep else ops.squeeze(x, axes) if axes else x
 
 
 # ---- elementwise --------------------------------------------------------------------------------
@@ -304,7 +236,7 @@ def Size(x: Value) -> Value:
 
 
 def Reshape(x: Value, shape: Value, *, allowzero: int = 0) -> Value:
-    to = integers(shape, "the shape")
+    to = known_dims(shape, "the shape")
     if not allowzero:
         to = [
             x.shape[k] if isinstance(d, int) and d == 0 and k < x.rank else d
@@ -326,7 +258,8 @@ def Flatten(x: Value, *, axis: int = 1) -> Value:
 def Squeeze(
     x: Value, axes_input: Value | None = None, *, axes: Sequence[int] | None = None
 ) -> Value:
-    found = axes_of(axes_input if axes_input is not None else axes, x.rank, "axes")
+    given = axes_input if axes_input is not None else axes
+    found = None if given is None else axes_of(given, x)
     for a in found or ():
         if not ops.same(x.shape[a], 1):
             raise ModelError(f"axis {a} of {type_text(x)} has not size 1")
@@ -334,9 +267,8 @@ def Squeeze(
 
 
 def Unsqueeze(x: Value, axes_input: Value | None = None, *, axes: Sequence[int] = ()) -> Value:
-    given = axes_input if axes_input is not None else axes
-    count = len(fixed(given, "axes")) if isinstance(given, Value) else len(given)
-    return ops.unsqueeze(x, axes_of(given, x.rank + count, "axes") or [])
+    given = known_ints(axes_input if axes_input is not None else axes, "the axes")
+    return ops.unsqueeze(x, axes_of(given, x, len(given)))
 
 
 def Transpose(x: Value, *, perm: Sequence[int] | None = None) -> Value:
@@ -344,11 +276,11 @@ def Transpose(x: Value, *, perm: Sequence[int] | None = None) -> Value:
 
 
 def Expand(x: Value, shape: Value) -> Value:
-    return ops.expand(x, integers(shape, "the shape"))
+    return ops.expand(x, known_dims(shape, "the shape"))
 
 
 def Tile(x: Value, repeats: Value) -> Value:
-    return ops.tile(x, integers(repeats, "repeats"))  # type: ignore[arg-type]
+    return ops.tile(x, known_dims(repeats, "repeats"))  # type: ignore[arg-type]
 
 
 def Concat(*xs: Value, axis: int) -> Value:
@@ -365,7 +297,7 @@ def Split(
     outputs: int,
 ) -> list[Value]:
     axis = axis_of(axis, x)
-    given: Sequence[Dim] | None = integers(sizes, "the split") if sizes is not None else split
+    given: Sequence[Dim] | None = known_dims(sizes, "the split") if sizes is not None else split
     if given is None:
         size, parts = x.shape[axis], num_outputs or outputs
         if isinstance(size, int):
@@ -395,11 +327,10 @@ def Slice(
     axes: Sequence[int] | None = None,
 ) -> Value:
     if starts_input is not None or ends_input is not None:
-        starts, ends = integers(starts_input, "starts"), integers(ends_input, "ends")
-    at = axes_of(axes_input if axes_input is not None else axes, x.rank, "axes") or list(
-        range(len(starts))
-    )
-    steps = fixed(steps_input, "steps") if steps_input is not None else [1] * len(starts)
+        starts, ends = known_dims(starts_input, "starts"), known_dims(ends_input, "ends")
+    given = axes_input if axes_input is not None else axes
+    at = list(range(len(starts))) if given is None else axes_of(given, x)
+    steps = known_ints(steps_input, "steps") if steps_input is not None else [1] * len(starts)
     if not len(at) == len(starts) == len(ends) == len(steps):
         raise ModelError(
             f"{len(starts)} starts, {len(ends)} ends, {len(at)} axes and {len(steps)} steps; "
@@ -410,32 +341,6 @@ def Slice(
     for a, s, e, t in zip(at, starts, ends, steps):
         begin[a], size[a], step[a] = slice_range(s, e, t, x.shape[a])
     return ops.slice_(x, begin, size, step)
-
-
-def slice_range(start: Dim, end: Dim, step: int, size: Dim) -> tuple[Dim, Dim, int]:
-    """ONNX's clamping of a slice: (first element, number of elements, step)."""
-    if step == 0:
-        raise ModelError("a slice's step must not be 0")
-    low, high = (0, size) if step > 0 else (-1, as_dim(lift(size) - 1))
-    s, e = (_clamp(_from_end(p, size), lo, high) for p, lo in ((start, 0), (end, low)))
-    count = (e - s + step - 1) // step if step > 0 else (s - e - step - 1) // -step
-    return as_dim(s), as_dim(maximum(lift(count), 0)), step
-
-
-def _from_end(position: Dim, size: Dim) -> Dim:
-    """A position that counts from the end if negative."""
-    if isinstance(position, int):
-        position = max(min(position, 2**31 - 1), -(2**31))
-        return as_dim(lift(size) + position) if position < 0 else position
-    if bounds(position)[0] >= 0:
-        return position
-    if bounds(position)[1] < 0:
-        return as_dim(position + size)
-    return as_dim(select(position < 0, position + size, position))
-
-
-def _clamp(position: Dim, low: Dim, high: Dim) -> Expr:
-    return minimum(maximum(lift(position), low), high)
 
 
 def Gather(x: Value, indices: Value, *, axis: int = 0) -> Value:
@@ -474,9 +379,8 @@ def Pad(
     pads: Sequence[Dim] = (),
     value: float = 0.0,
 ) -> Value:
-    amounts = integers(pads_input, "pads") if pads_input is not None else list(pads)
-    axes = axes_of(axes_input, x.rank, "axes") if axes_input is not None else list(range(x.rank))
-    assert axes is not None
+    amounts = known_dims(pads_input, "pads") if pads_input is not None else list(pads)
+    axes = axes_of(axes_input, x)
     if len(amounts) != 2 * len(axes):
         raise ModelError(f"{len(amounts)} pads for {len(axes)} axes; expected {2 * len(axes)}")
     before: list[Dim] = [0] * x.rank
@@ -549,7 +453,7 @@ def Constant(
 
 def ConstantOfShape(shape: Value, *, value: Value | None = None) -> Value:
     fill = ops.reshape(value, ()) if value is not None else constant(0.0, "f32")
-    return ops.expand(fill, integers(shape, "the shape"))
+    return ops.expand(fill, known_dims(shape, "the shape"))
 
 
 def Range(start: Value, limit: Value, delta: Value) -> Value:
@@ -560,7 +464,7 @@ def Range(start: Value, limit: Value, delta: Value) -> Value:
     if start.dtype in FLOATS:
         raise UnsupportedError("a Range of floats must have constant limits")
     (s,), (e,), (d,) = (
-        integers(v, name) for v, name in ((start, "start"), (limit, "limit"), (delta, "delta"))
+        known_dims(v, name) for v, name in ((start, "start"), (limit, "limit"), (delta, "delta"))
     )
     if not isinstance(d, int):
         raise UnsupportedError(f"the step of a Range must be a number, but is {d}")
@@ -585,7 +489,7 @@ def Trilu(x: Value, k: Value | None = None, *, upper: int = 1) -> Value:
 
 
 def OneHot(indices: Value, depth: Value, values: Value, *, axis: int = -1) -> Value:
-    (size,) = integers(depth, "the depth")
+    (size,) = known_dims(depth, "the depth")
     axis = axis_of(axis, indices, 1)
     if indices.dtype in FLOATS:
         indices = ops.cast(indices, "i64")
@@ -610,12 +514,12 @@ def _reduction(compute: Callable[[Value, list[int]], Value]) -> Callable[..., Va
         keepdims: int = 1,
         noop_with_empty_axes: int = 0,
     ) -> Value:
-        found = axes_of(axes_input if axes_input is not None else axes, x.rank, "axes")
-        if not found:
-            if noop_with_empty_axes:
-                return compute(x, [])
-            found = list(range(x.rank))
-        return drop_axes(compute(x, found), found, keepdims)
+        given = axes_input if axes_input is not None else axes
+        found = [] if given is None else axes_of(given, x)
+        if not found and noop_with_empty_axes:
+            return compute(x, [])
+        found = found or axes_of(None, x)
+        return without(compute(x, found), found, keepdims)
 
     return reduction
 
@@ -660,7 +564,7 @@ def ArgMin(x: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: int
 
 def _arg(monoid: str, x: Value, axis: int, keep: int, last: int) -> Value:
     axis = axis_of(axis, x)
-    return drop_axes(ops.reduce(x, monoid + "_last" * bool(last), [axis]), [axis], keep)
+    return without(ops.reduce(x, monoid + "_last" * bool(last), [axis]), [axis], keep)
 
 
 def Hardmax(x: Value, *, axis: int | None = None, opset: int) -> Value:
@@ -672,8 +576,7 @@ def Hardmax(x: Value, *, axis: int | None = None, opset: int) -> Value:
 
 
 def CumSum(x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) -> Value:
-    (a,) = fixed(axis, "the axis")
-    return ops.cumsum(x, axis_of(a, x), bool(exclusive), bool(reverse))
+    return ops.cumsum(x, axis_of(axis, x), bool(exclusive), bool(reverse))
 
 
 def Softmax(x: Value, *, axis: int | None = None, opset: int) -> Value:
@@ -804,7 +707,7 @@ def LpNormalization(x: Value, *, axis: int = -1, p: int = 2) -> Value:
 
 
 def MeanVarianceNormalization(x: Value, *, axes: Sequence[int] = (0, 2, 3)) -> Value:
-    found = axes_of(axes, x.rank, "axes") or []
+    found = axes_of(axes, x)
     d = ops.sub(x, ops.reduce_mean(x, found))
     return ops.div(d, ops.add(ops.sqrt_(ops.reduce_mean(ops.mul(d, d), found)), 1e-9))
 
@@ -912,16 +815,15 @@ def DFT(
     opset: int,
 ) -> Value:
     """As a product with the transform's matrix; the last axis of x is (re, im) or re alone."""
-    if axis_input is not None:
-        (axis,) = fixed(axis_input, "the axis")
-    at = axis_of((1 if opset < 20 else -2) if axis is None else axis, x)
+    default = 1 if opset < 20 else -2
+    at = axis_of(next((a for a in (axis_input, axis) if a is not None), default), x)
     perm = [k for k in range(x.rank - 1) if k != at] + [at, x.rank - 1]
     y = ops.transpose(x, perm)
     given = ops.static(x.shape[at], "the length of a Fourier transform")
     one_side_back = inverse and onesided
     length = 2 * (given - 1) if one_side_back else given
     if dft_length is not None:
-        (length,) = fixed(dft_length, "the length of a Fourier transform")
+        length = known_int(dft_length, "the length of a Fourier transform")
     bins = length // 2 + 1 if onesided else length
     y = ops.pad(y, [0] * y.rank, [0] * (y.rank - 2) + [(bins if inverse else length) - given, 0])
     if one_side_back:
@@ -941,9 +843,9 @@ def STFT(
     onesided: int = 1,
 ) -> Value:
     """[batch, samples, parts] -> [batch, frames, bins, 2]"""
-    (step,) = fixed(frame_step, "the frame step")
+    step = known_int(frame_step, "the frame step")
     if frame_length is not None:
-        (length,) = fixed(frame_length, "the frame length")
+        length = known_int(frame_length, "the frame length")
     elif window is not None:
         length = ops.static(window.shape[0], "the window's length")
     else:
@@ -1069,7 +971,8 @@ def Col2Im(
     strides: Sequence[int] = (),
 ) -> Value:
     """Overlapping blocks added up: the transposed convolution by filters of a single one each."""
-    image, block = integers(image_shape, "the image's shape"), fixed(block_shape, "the block")
+    image = known_dims(image_shape, "the image's shape")
+    block = known_ints(block_shape, "the block")
     rank = len(block)
     strides, dilations = list(strides) or [1] * rank, list(dilations) or [1] * rank
     flat = list(pads) or [0] * (2 * rank)
@@ -1225,12 +1128,11 @@ def Resize(
     if opset < 11:  # Resize-10 took (x, scales), and one definition of coordinates
         return Upsample(x, inputs[0], mode=mode)
     roi, scales, sizes = (*inputs, None, None, None)[:3]
-    at = axes_of(axes, x.rank, "axes") if axes is not None else list(range(x.rank))
-    assert at is not None
+    at = axes_of(axes, x)
     out: list[Dim]
     factor: list[float | None]
     if sizes is not None and sizes.size != 0:
-        out, factor = integers(sizes, "sizes"), [None] * len(at)
+        out, factor = known_dims(sizes, "sizes"), [None] * len(at)
         if keep_aspect_ratio_policy != "stretch":
             ratios = [
                 ops.static(o, "a size") / ops.static(x.shape[a], "a dimension")
@@ -1240,13 +1142,13 @@ def Resize(
             out = [math.floor(ratio * ops.static(x.shape[a], "a dimension") + 0.5) for a in at]
             factor = [ratio] * len(at)
     else:
-        given = [float(s) for s in literal(scales, "scales").ravel()]
+        given = [float(s) for s in known_array(scales, "scales").ravel()]
         out, factor = [_scaled_size(x.shape[a], s) for a, s in zip(at, given)], [*given]
     if len(out) != len(at):
         raise ModelError(f"{len(out)} sizes or scales for {len(at)} axes of {type_text(x)}")
     region = [0.0] * len(at) + [1.0] * len(at)
     if coordinate_transformation_mode == "tf_crop_and_resize":
-        region = [float(r) for r in literal(roi, "roi").ravel()]
+        region = [float(r) for r in known_array(roi, "roi").ravel()]
 
     def along_axis(y: Value, axis: int, k: int) -> Value:
         return ops.resize(
@@ -1301,7 +1203,7 @@ def Upsample(
     scales: Sequence[float] = (),
 ) -> Value:
     factor = (
-        [float(s) for s in literal(scales_input, "scales").ravel()]
+        [float(s) for s in known_array(scales_input, "scales").ravel()]
         if scales_input is not None
         else list(scales)
     )
@@ -1329,89 +1231,9 @@ def GridSample(
     padding_mode: str = "zeros",
     align_corners: int = 0,
 ) -> Value:
-    """Sampling of [N, C, S...] at grid[N, S'..., (..., y, x reversed)] in -1..1."""
     mode = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
-    if mode not in ("linear", "nearest", "cubic") or x.rank < 4:
-        raise UnsupportedError(
-            f"mode {mode!r} on {type_text(x)}; linear, nearest and cubic are supported"
-        )
-    rank, corners = x.rank - 2, bool(align_corners)
-    pixels = channels_last(x)
-    sizes = [ops.cast(ops.ints(d, "i64"), "f32") for d in x.shape[2:]]
-    at = []
-    for k, size in enumerate(sizes):
-        g = ops.squeeze(ops.slice_axis(grid, rank + 1, rank - 1 - k, 1), [rank + 1])
-        if corners:
-            p = ops.mul(ops.add(g, 1.0), ops.mul(ops.sub(size, 1.0), 0.5))
-        else:
-            p = ops.sub(ops.mul(ops.add(g, 1.0), ops.mul(size, 0.5)), 0.5)
-        # A cubic's neighbours are brought inside one by one, other positions before they are used.
-        at.append(p if mode == "cubic" else _sample_position(p, size, padding_mode, corners))
-
-    def pick(where: Sequence[Value]) -> Value:
-        columns = [
-            ops.cast(ops.min_(ops.max_(p, 0.0), ops.sub(n, 1.0)), "i32")
-            for p, n in zip(where, sizes)
-        ]
-        index = ops.concat([ops.unsqueeze(c, [rank + 1]) for c in columns], rank + 1)
-        value = ops.gather_nd(pixels, index, 1)
-        if padding_mode != "zeros":
-            return value
-        inside: Value | None = None
-        for p, n in zip(where, sizes):
-            ok = ops.logical_and(ops.greater_equal(p, 0.0), ops.less_equal(p, ops.sub(n, 1.0)))
-            inside = ok if inside is None else ops.logical_and(inside, ok)
-        assert inside is not None
-        return ops.where(ops.unsqueeze(inside, [rank + 1]), value, constant(0.0, x.dtype))
-
-    if mode == "nearest":
-        return channels_first(pick([ops.round_(p) for p in at]))
-    low = [ops.floor_(p) for p in at]
-    part = [ops.sub(p, q) for p, q in zip(at, low)]
-    steps = (-1.0, 0.0, 1.0, 2.0) if mode == "cubic" else (0.0, 1.0)
-
-    def interpolated(where: list[Value]) -> Value:
-        """The sum over the steps along the axes that `where` has no position for."""
-        axis = len(where)
-        if axis == rank:
-            return pick(where)
-        total: Value | None = None
-        for step in steps:
-            p = ops.add(low[axis], step)
-            if mode == "cubic":
-                p = _sample_position(p, sizes[axis], padding_mode, corners)
-                weight = _cubic_weight(ops.abs_(ops.sub(part[axis], step)))
-            else:
-                weight = part[axis] if step else ops.sub(constant(1.0, "f32"), part[axis])
-            term = ops.mul(interpolated([*where, p]), ops.unsqueeze(weight, [rank + 1]))
-            total = term if total is None else ops.add(total, term)
-        assert total is not None
-        return total
-
-    return channels_first(interpolated([]))
-
-
-def _cubic_weight(distance: Value, a: float = -0.75) -> Value:
-    """The weight of a pixel at a distance below 2: Keys's kernel."""
-    d = distance
-    near = ops.add(ops.mul(ops.mul(ops.sub(ops.mul(d, a + 2), a + 3), d), d), 1.0)
-    far = ops.sub(ops.mul(ops.add(ops.mul(ops.sub(ops.mul(d, a), 5 * a), d), 8 * a), d), 4 * a)
-    return ops.where(ops.less_equal(d, 1.0), near, far)
-
-
-def _sample_position(p: Value, size: Value, padding: str, corners: bool) -> Value:
-    if padding == "border":
-        return ops.min_(ops.max_(p, 0.0), ops.sub(size, 1.0))
-    if padding == "reflection":
-        low = 0.0 if corners else -0.5
-        span = ops.sub(size, 1.0) if corners else size
-        distance = ops.abs_(ops.sub(p, low))
-        turns = ops.floor_(ops.div(distance, ops.max_(span, 1.0)))  # the span of one element is 0
-        rest = ops.sub(distance, ops.mul(turns, span))
-        odd = ops.greater(ops.sub(turns, ops.mul(ops.floor_(ops.mul(turns, 0.5)), 2.0)), 0.5)
-        p = ops.add(ops.where(odd, ops.sub(span, rest), rest), low)
-        return ops.min_(ops.max_(p, 0.0), ops.sub(size, 1.0))
-    return p
+    y = ops.grid_sample(channels_last(x), grid, mode, padding_mode, bool(align_corners))
+    return channels_first(y)
 
 
 # ---- quantisation, as arithmetic ----------------------------------------------------------------
