@@ -681,7 +681,7 @@ def _small(*lines: str, head: str, opset: int = 13) -> bytes:
         ("y = LeakyRelu <alpha = 1> (x)", "attribute 'alpha' is INT, expected FLOAT"),
         ('y = Concat <axis = 0> (x, "", x)', "input 1 is omitted"),
         ("j = Cast <to = 3> (x) y = Softmax (j)", "input input is int8; Softmax of opset 13 takes"),
-        ('y = Slice (x, "", i)', "starts are missing"),
+        ('y = Slice (x, "", i)', "starts: none is given"),
         (
             "j = Constant <value = int64[2] {0, 0}> () k = Constant <value = int64[1] {1}> ()"
             " y = Slice (x, j, k)",
