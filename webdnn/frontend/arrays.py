@@ -19,8 +19,8 @@ import numpy as np
 
 from .. import ops
 from ..errors import ModelError, UnsupportedError
-from ..expr import Dim, Expr, bounds, lift, maximum, minimum, select
-from ..graph import Value, as_dim, evaluate, type_text
+from ..expr import Dim, Expr, as_dim, bounds, lift, maximum, minimum, select
+from ..graph import Value, evaluate, type_text
 
 # ---- axes ----------------------------------------------------------------------------------------
 
