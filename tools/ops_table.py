@@ -11,8 +11,7 @@ from __future__ import annotations
 import inspect
 from pathlib import Path
 
-from webdnn.frontend.onnx.operators import OPERATORS
-from webdnn.frontend.onnx.registry import full_name
+from webdnn.frontend.onnx.registry import DOMAINS, full_name
 
 PAGE = Path(__file__).parent.parent / "docs" / "ops.md"
 HEAD = """# Operators
@@ -33,14 +32,15 @@ This page is written by `python -m tools.ops_table`.
 def page() -> str:
     """The text of docs/ops.md."""
     rows = []
-    for (domain, name), function in sorted(OPERATORS.items()):
+    known = {full_name(d, name): fn for d, table in DOMAINS.items() for name, fn in table.items()}
+    for name, function in sorted(known.items()):
         parameters = inspect.signature(function).parameters.values()
         attributes = [
             p.name
             for p in parameters
             if p.kind == p.KEYWORD_ONLY and p.name not in ("opset", "outputs")
         ]
-        rows.append(f"| {full_name(domain, name)} | {', '.join(attributes)} |")
+        rows.append(f"| {name} | {', '.join(attributes)} |")
     return HEAD + "\n".join(rows) + "\n"
 
 

@@ -10,7 +10,8 @@ in more than the place of an argument it also asks for `opset`. `outputs` is how
 node has. An operator whose meaning is that of one of ours, argument by argument, is a line of SAME.
 
 What must be known when the model is transpiled (axes, sizes, pads ...) is read with `known_dims`
-or `known_array`, which say so if it is not. `OPERATORS` at the end is the registry.
+or `known_array`, which say so if it is not. `OPERATORS` at the end has them all by name; they are
+`registry`'s for ONNX's own domain.
 """
 
 from __future__ import annotations
@@ -1401,7 +1402,7 @@ def QLinearConv(
 
 # ---- the registry -------------------------------------------------------------------------------
 
-_OURS = (
+OPERATORS: dict[str, Callable[..., Any]] = (
     SAME
     | {
         name: fn
@@ -1413,6 +1414,3 @@ _OURS = (
         for fn in (GRU, LSTM, RNN, Compress, MaxRoiPool, NonMaxSuppression, NonZero, RoiAlign, TopK)
     }
 )
-
-# By domain ("" is ai.onnx) and name.
-OPERATORS: dict[tuple[str, str], Callable[..., Any]] = {("", k): fn for k, fn in _OURS.items()}

@@ -31,10 +31,14 @@ import onnx
 from ...errors import WebDNNError
 from ...graph import Value
 from ..plugins import Own, add, as_value
-from .operators import OPERATORS
+from . import operators
 
 Key = tuple[str, str]  # domain, operator
 
+# Our own, by domain and name: a file for each domain.
+DOMAINS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
+    "": operators.OPERATORS,
+}
 _REGISTERED: dict[Key, Own] = {}
 
 
@@ -134,7 +138,7 @@ def handler(node: Any) -> Handler | None:
     own = registered(node)
     if own is not None:
         return _of_user(own)
-    function = OPERATORS.get((normalised(node.domain), node.op_type))
+    function = DOMAINS.get(normalised(node.domain), {}).get(node.op_type)
     return None if function is None else _ours(function)
 
 
@@ -301,6 +305,15 @@ _KINDS = {
 }
 
 __all__ = [
-    "Handler", "Key", "call", "full_name", "handler", "normalised", "register", "registered",
-    "registered_in", "snippet",
-]  # fmt: skip
+    "DOMAINS",
+    "Handler",
+    "Key",
+    "call",
+    "full_name",
+    "handler",
+    "normalised",
+    "register",
+    "registered",
+    "registered_in",
+    "snippet",
+]
