@@ -19,13 +19,13 @@ from webdnn.graph import (
     Graph,
     Op,
     Value,
+    computed,
     constant,
     dims_of,
     evaluate,
     lazy_constant,
     placeholder,
     rewrite,
-    storage,
     type_text,
     verify,
 )
@@ -155,7 +155,7 @@ def test_text() -> None:
     assert type_text(x) == "f32[h,4]"
     assert dims_of([x.shape]) == [h]
     assert upper(h * 2 + 1) == 17
-    assert [storage(d) for d in ("f16", "bool", "u8", "u64", "i64")] == [
+    assert [computed(d) for d in ("f16", "bool", "u8", "u64", "i64")] == [
         "f32",
         "i32",
         "i32",

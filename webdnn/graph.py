@@ -57,16 +57,24 @@ FLOATS = ("f32", "f16", "f64")
 Shape = tuple[Dim, ...]
 
 
-def storage(dtype: str) -> str:
-    """The dtype in which a value is computed and stored: f32, i32 or u32 (32 bits each)."""
+def computed(dtype: str) -> str:
+    """The scalar dtype in which values of a dtype are computed: f32, i32 or u32."""
     if dtype in FLOATS:
         return "f32"
     return "u32" if dtype in ("u32", "u64") else "i32"
 
 
+def stored(dtype: str) -> str:
+    """How a constant of a dtype lies in the download and in memory: a row of `scalar.STORAGE`.
+
+    What a run computes lies in memory as it is computed.
+    """
+    return "f16" if dtype == "f16" else computed(dtype)
+
+
 def scalar_dtype(dtype: str) -> str:
-    """The dtype of the expression that reads a value: as stored, but bool stays bool."""
-    return "bool" if dtype == "bool" else storage(dtype)
+    """The dtype of the expression that reads a value: as computed, but bool stays bool."""
+    return "bool" if dtype == "bool" else computed(dtype)
 
 
 class Data:
@@ -538,6 +546,7 @@ __all__ = [
     "Shape",
     "Value",
     "as_dim",
+    "computed",
     "constant",
     "dims_of",
     "evaluate",
@@ -546,7 +555,7 @@ __all__ = [
     "placeholder",
     "rewrite",
     "scalar_dtype",
-    "storage",
+    "stored",
     "type_text",
     "upper",
     "verify",

@@ -19,14 +19,40 @@ from typing import Any
 import numpy as np
 
 INT = ("i32", "u32")
-FLOAT = ("f32", "f16")
 NUMPY = {
     "f32": np.float32,
-    "f16": np.float16,
     "i32": np.int32,
     "u32": np.uint32,
     "bool": np.bool_,
 }
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How elements lie in memory: `bits` each, read as the scalar dtype `computed`; `numpy` is the
+    array that holds them."""
+
+    name: str
+    bits: int
+    computed: str
+    numpy: Any
+
+
+# The runner's twin of this table is STORAGE of runner/src/descriptor.js.
+STORAGE: Mapping[str, Storage] = {
+    row.name: row
+    for row in (
+        Storage("f32", 32, "f32", np.float32),
+        Storage("i32", 32, "i32", np.int32),
+        Storage("u32", 32, "u32", np.uint32),
+        Storage("f16", 16, "f32", np.float16),
+    )
+}
+
+
+def bytes_of(storage: str, elements: int) -> int:
+    """The bytes that elements take up: whole words of 32 bits, at least one."""
+    return max(1, -(-elements * STORAGE[storage].bits // 32)) * 4
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import UnsupportedError
-from ..graph import Value, evaluate, storage, type_text
+from ..graph import Value, evaluate, stored, type_text
+from ..scalar import STORAGE
 from ..schedule.kernel import Program
 from ..schedule.plan import ALIGN, align, nbytes
 
@@ -90,23 +91,21 @@ def write_weights(
 
 
 def weight_array(v: Value) -> np.ndarray:
-    """A constant as downloaded: f16, f32, i32 or u32, in the order of its elements.
+    """A constant as downloaded, in the storage that `graph.stored` names, in the order of elements.
 
     Raises UnsupportedError if an integer does not fit into 32 bits.
     """
     a = evaluate(v)
-    kind = storage(v.dtype)
-    if v.dtype == "f16":
-        return np.ascontiguousarray(a, np.float16)
-    if kind == "f32":
-        return np.ascontiguousarray(a, np.float32)
-    info = np.iinfo(np.int32 if kind == "i32" else np.uint32)
-    if a.dtype.kind in "iu" and a.size and (a.min() < info.min or a.max() > info.max):
-        raise UnsupportedError(
-            f"a constant {type_text(v)} holds {a.min()}..{a.max()}: integers are 32 bits wide in "
-            "the page; cast it to a float type in the model, or keep its values within 32 bits"
-        )
-    return np.ascontiguousarray(a, info.dtype)
+    kept = np.dtype(STORAGE[stored(v.dtype)].numpy)
+    if kept.kind in "iu" and a.dtype.kind in "iu" and a.size:
+        info = np.iinfo(kept)
+        if a.min() < info.min or a.max() > info.max:
+            raise UnsupportedError(
+                f"a constant {type_text(v)} holds {a.min()}..{a.max()}: integers are 32 bits wide "
+                "in the page; cast it to a float type in the model, or keep its values within 32 "
+                "bits"
+            )
+    return np.ascontiguousarray(a, kept)
 
 
 __all__ = ["SHARD", "Weights", "weight_array", "write_weights"]

@@ -29,7 +29,7 @@ from .. import ops
 from ..errors import DimensionError, UnsupportedError
 from ..expr import Dim, Expr, dim
 from ..expr import evaluate as size_at
-from ..graph import DTYPES, Graph, Value, dims_of, evaluate, placeholder, storage
+from ..graph import DTYPES, Graph, Value, computed, dims_of, evaluate, placeholder
 
 BATCH = re.compile(r"(?i)n|b|bs|batch([_ .-]?(size|dim|axis))?|batchsize|unk__\d+")
 # What each integer dtype may hold here: 64-bit integers are computed in 32 bits.
@@ -230,7 +230,7 @@ def finished(
     _check_sizes(graph)
     _check_ranges(graph)
     for dtype in sorted({v.dtype for v in graph.values()} & {"f64"}):
-        notes.append(f"{DTYPES[dtype]} is computed as {DTYPES[storage(dtype)]}")
+        notes.append(f"{DTYPES[dtype]} is computed as {DTYPES[computed(dtype)]}")
     if wide := _wide_arithmetic(graph):
         shown = ", ".join(map(repr, wide[:3])) + (f" and {len(wide) - 3} more" if wide[3:] else "")
         notes.append(f"64-bit integers are computed in 32 bits: {shown} must stay within them")

@@ -62,9 +62,9 @@ from ..graph import (
     Op,
     Shape,
     Value,
+    computed,
     constant,
     scalar_dtype,
-    storage,
     type_text,
 )
 from .known import fold_known
@@ -155,7 +155,7 @@ def _define(body: Body, dtype: str | None, of: int) -> Op:
 
 def is_float(x: Any) -> bool:
     """Whether an expression or array holds floating-point numbers."""
-    return x.dtype in expr.FLOAT if isinstance(x, Expr) else np.asarray(x).dtype.kind == "f"
+    return x.dtype == "f32" if isinstance(x, Expr) else np.asarray(x).dtype.kind == "f"
 
 
 # ---- arithmetic ----------------------------------------------------------------------------------
@@ -485,7 +485,7 @@ def cast_(x, *, to):
             return _round_f16(expr.cast(x, "f32"))
         return expr.cast(x, scalar_dtype(to))
     if to != "bool" and to not in FLOATS and np.asarray(x).dtype.kind == "f":
-        x = expr.cast_numpy(x, storage(to))
+        x = expr.cast_numpy(x, computed(to))
     with np.errstate(all="ignore"):
         return np.asarray(x).astype(DTYPES[to])
 

@@ -48,9 +48,9 @@ from ..graph import (
     Op,
     Shape,
     Value,
+    computed,
     constant,
     scalar_dtype,
-    storage,
     type_text,
 )
 from . import elementwise
@@ -96,7 +96,7 @@ def _arg_top_k_kernel(node: Node, read: Any) -> dict[str, Any]:
         "items": rows,
         "cost": as_dim(lift(n) * 4),
         "scratch": as_dim(lift(k) * 8),
-        "kind": storage(x.dtype),
+        "kind": computed(x.dtype),
         "local": upper(k) <= LOCAL,
         "most": upper(k),
         "above": len(node.inputs) > 1,
@@ -123,7 +123,7 @@ def arg_top_k(
     that are greater than it, so no NaN; where these are fewer than k, -1 follows. Raises
     UnsupportedError if there are fewer than k elements.
     """
-    if above is not None and (storage(x.dtype) != "f32" or not largest or above.size != 1):
+    if above is not None and (computed(x.dtype) != "f32" or not largest or above.size != 1):
         raise UnsupportedError(f"top_k of {type_text(x)} above {type_text(above)}")
     axis %= x.rank
     k = as_dim(k)
@@ -380,7 +380,7 @@ def _filler(v: Value) -> Any:
     top = "max" not in monoid if monoid != "arg_top_k" else not v.attrs["largest"]
     if dtype in FLOATS:
         return float("inf" if top else "-inf")
-    kind = np.iinfo(DTYPES[dtype if np.dtype(DTYPES[dtype]).itemsize < 4 else storage(dtype)])
+    kind = np.iinfo(DTYPES[dtype if np.dtype(DTYPES[dtype]).itemsize < 4 else computed(dtype)])
     return kind.max if top else kind.min
 
 

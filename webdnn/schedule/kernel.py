@@ -31,8 +31,8 @@ from ..expr import Dim, Expr, free, text, walk
 class Slot:
     """A buffer of a kernel.
 
-    `dtype` is the storage dtype: f32, i32 or u32 (bool is i32 0/1), or f16 for weights, which are
-    read as f32.
+    `dtype` is a row of `scalar.STORAGE` (bool is i32 0/1); what is read is what the row is computed
+    as.
     """
 
     dtype: str
@@ -146,8 +146,7 @@ class Opaque:
     In the templates every attribute that is an int or an Expr is the text of a run-time parameter
     (or literal) under its name, so that kernels of equal text are one; `attrs` holds the values
     themselves for `$if` and `$for`. `read(k, "i")` is the text of element i of input k (bool is
-    read as i32 0/1, f16 as f32), `out0`, `out1` ... name the results, arrays of their storage
-    dtype:
+    read as i32 0/1, all else as it is computed), `out0`, `out1` ... name the results:
 
         .c     for (int item = begin; item < end; item++) { ... ${out0}[i] = ${read(0, "i")}; }
                `scratch` is a char*; the functions of prelude.h are at hand
@@ -178,7 +177,7 @@ class Buffer:
 
     id: int
     kind: str  # "input", "output", "state", "weight", "temp", "prepared"
-    dtype: str  # storage dtype
+    dtype: str  # a row of scalar.STORAGE
     size: Dim  # elements; where symbolic, `upper` of it is allocated
     name: str = ""  # inputs and outputs: the tensor's name; weights: a readable origin
 

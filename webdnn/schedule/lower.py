@@ -38,7 +38,16 @@ from ..expr import (
     var,
     walk,
 )
-from ..graph import Graph, Node, Value, dims_of, evaluate, scalar_dtype, storage, type_text
+from ..graph import (
+    Graph,
+    Node,
+    Value,
+    computed,
+    dims_of,
+    evaluate,
+    scalar_dtype,
+    type_text,
+)
 from ..ops.elementwise import broadcast_index
 from ..ops.linear import DEPTHWISE, PACKED_CONV, PACKED_MATMUL
 from .fuse import SLOTS, Fusion, Region
@@ -129,7 +138,7 @@ class Builder:
             place = self.lowering.weight(v) if v.constant else self.lowering.placed[v]
             self.sources.add(v)
             slot = self.slot(place.buffer)
-            e = load(slot, place.flat(idx), storage(v.dtype))
+            e = load(slot, place.flat(idx), computed(v.dtype))
             if dtype == "bool":
                 e = cast(e, "bool")
         else:
@@ -206,7 +215,7 @@ class Lowering:
     def buffer(self, kind: str, dtype: str, shape: Sequence[Dim], name: str = "") -> Placement:
         """A new buffer that holds a value compactly."""
         size = product(shape)
-        kept = "f16" if kind == "weight" and dtype == "f16" else storage(dtype)
+        kept = "f16" if kind == "weight" and dtype == "f16" else computed(dtype)
         self.buffers.append(Buffer(len(self.buffers), kind, kept, size, name))
         return Placement(len(self.buffers) - 1, 0, compact(shape))
 
@@ -436,7 +445,7 @@ class Lowering:
     def _push(self, r: Region, v: Value, b: Builder, stages: list[Stage]) -> Expr:
         op = v.node.op
         if op.kind == "template":
-            return acc(0, 0, storage(v.dtype))
+            return acc(0, 0, computed(v.dtype))
         if op.kind == "reduce":
             x = v.inputs[0]
             if x in b.pushed:
@@ -480,7 +489,7 @@ class Lowering:
         if v.node.op is DEPTHWISE:
             ch = r.axes[3]
             a = b.pull(x, (bb, iy, ix, ch))
-            hole_w = load(w_slot, weights.flat((ky, kx, ch)), storage(w.dtype))
+            hole_w = load(w_slot, weights.flat((ky, kx, ch)), computed(w.dtype))
             variables = {"b": bb, "y": y, "x": xx, "c": ch, "ky": ky, "kx": kx, "iy": iy, "ix": ix}
             return Instance(
                 name,
@@ -505,7 +514,7 @@ class Lowering:
         )
         k = (ky * kw + kx) * each + ch
         panel = (nn // 8) * (lift(depth) * 8) + k * 8 + nn % 8
-        hole_b = load(w_slot, base + panel, storage(w.dtype))
+        hole_b = load(w_slot, base + panel, computed(w.dtype))
         variables = {
             "b": bb,
             "y": y,
@@ -559,7 +568,7 @@ class Lowering:
             )
             variables = {"b0": merged, "b1": last}
         variables |= {"m": m, "n": n, "k": k}
-        hole_b = load(w_slot, base + panel, storage(w.dtype))
+        hole_b = load(w_slot, base + panel, computed(w.dtype))
         attrs = {"b_base": base, "b_batched": bool(free(base))}
         return Instance(
             name, "matmul", variables, {"a": a, "b": hole_b}, attrs, (store,), b.finish(), origin

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ..expr import upper
+from ..scalar import bytes_of
 from .kernel import Buffer, Program
 
 ALIGN = 256  # of weights: the offset alignment of a WebGPU binding
@@ -23,8 +24,8 @@ PACK = 64  # of buffers in the arena: a cache line
 
 
 def nbytes(buffer: Buffer) -> int:
-    """The most bytes that a buffer can need: 4 for an element, 2 for one of f16."""
-    return max(4, align((2 if buffer.dtype == "f16" else 4) * upper(buffer.size), 4))
+    """The most bytes that a buffer can need."""
+    return bytes_of(buffer.dtype, upper(buffer.size))
 
 
 def align(n: int, to: int) -> int:

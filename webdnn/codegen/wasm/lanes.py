@@ -13,7 +13,7 @@ outermost loop where its variables are known:
 
 A `select` whose branches read memory reads only what it takes: by a branch where the condition is
 one for all lanes, by masked loads otherwise; an index that comes out of memory is clamped to its
-buffer. The functions that the text calls are those of `templates/prelude.h`. f16 computes as f32.
+buffer. The functions that the text calls are those of `templates/prelude.h`.
 """
 
 from __future__ import annotations
@@ -43,9 +43,11 @@ from ...expr import (
 from ...schedule.kernel import Slot, Store
 from ..dialect import LITERAL, Dialect, Params, invariant
 
-SCALAR = {"f32": "float", "f16": "float", "i32": "int", "u32": "unsigned", "bool": "int"}
-VECTOR = {"f32": "f4", "f16": "f4", "i32": "i4", "u32": "u4", "bool": "i4"}
-STORAGE = {"f32": "float", "i32": "int", "u32": "unsigned", "f16": "unsigned short"}
+SCALAR = {"f32": "float", "i32": "int", "u32": "unsigned", "bool": "int"}
+VECTOR = {"f32": "f4", "i32": "i4", "u32": "u4", "bool": "i4"}
+# How a row of scalar.STORAGE is declared, and how an element of it is read, if by a function.
+DECLARED = {"f32": "float", "i32": "int", "u32": "unsigned", "f16": "unsigned short"}
+READ = {"f16": "HALF({0})"}
 
 
 @dataclass
@@ -366,12 +368,8 @@ class Lanes(Dialect):
         source, target = e.args[0], e.dtype
         if e.op == "bitcast":
             return f"BITS_{target[0].upper()}({x})"
-        if target in ("f32", "f16"):
-            return (
-                x
-                if source.dtype in ("f32", "f16")
-                else (f"BOOL_F({x})" if source.dtype == "bool" else f"TO_F({x})")
-            )
+        if target == "f32":
+            return f"BOOL_F({x})" if source.dtype == "bool" else f"TO_F({x})"
         if target == "bool":
             zero = "0" if source.dtype != "f32" else "0.0f"
             zero = "0u" if source.dtype == "u32" else zero
@@ -469,7 +467,7 @@ class Lanes(Dialect):
         mask = self.scope.mask
         if kind == "1":
             text = f"LD1M(b{slot} + {where}, {mask})" if mask else f"b{slot}[{where}]"
-            text = f"HALF({text})" if self.slots[slot].dtype == "f16" else text
+            text = READ.get(self.slots[slot].dtype, "{0}").format(text)
         else:
             text = f"LD{kind}M({where}, {mask})" if mask else f"LD{kind}({where})"
         if e.dtype == "bool":
@@ -482,7 +480,7 @@ class Lanes(Dialect):
         value = self.splat(s.value) if self.lane is not None else self.value(s.value)
         if s.value.dtype == "bool":
             value = f"BOOL_I({value})"
-        elif s.value.dtype != want and not (want == "f32" and s.value.dtype == "f16"):
+        elif s.value.dtype != want:
             raise ValueError(f"a {s.value.dtype} value stored to a slot of {want}: {s}")
         kind, where = self._address(s.slot, s.index)
         if kind == "1":
@@ -525,7 +523,7 @@ class Printed:
     def function(self) -> str:
         """The C function under its symbol."""
         pointers = [
-            f"{'' if s.access != 'read' else 'const '}{STORAGE[s.dtype]}* restrict b{k}"
+            f"{'' if s.access != 'read' else 'const '}{DECLARED[s.dtype]}* restrict b{k}"
             for k, s in enumerate(self.slots)
         ]
         casts = ", ".join(f"buffers[{k}]" for k in range(len(self.slots)))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import dropwhile
@@ -40,6 +40,7 @@ from ...expr import (
     var,
     walk,
 )
+from ...scalar import STORAGE
 from ...schedule.kernel import (
     Slot,
     Store,
@@ -54,8 +55,6 @@ MAX_GROUPS = 65535  # workgroups per grid axis
 LANE = var("lane", 4)
 
 Grid = tuple[Dim, Dim, Dim]
-
-TYPE = {"f32": "f32", "f16": "f32", "i32": "i32", "u32": "u32", "bool": "bool"}
 
 # How each row of `expr.OPS` is written; {v} is "4" or "" and {T} the type of the result.
 # A key (op, dtype of the last operand) goes before a key op. `name{v}` are functions of maths.wgsl.
@@ -181,7 +180,7 @@ class Wgsl(Dialect):
         return self._width[e]
 
     def type_of(self, e: Expr) -> str:
-        return vector(TYPE[e.dtype], self.wide(e))
+        return vector(e.dtype, self.wide(e))
 
     # -- memory
 
@@ -208,8 +207,8 @@ class Wgsl(Dialect):
         return held(substitute(index, {LANE: 0}) // 4, lift(size) // 4)
 
     def element(self, slot: int, index: str) -> str:
-        """An element of a slot, or a group of four; halves are read by a function."""
-        return f"h{slot}({index})" if self.slots[slot].dtype == "f16" else f"b{slot}[{index}]"
+        """An element of a slot, or a group of four; what WGSL lacks is read by a function."""
+        return f"h{slot}({index})" if self.slots[slot].dtype in NARROW else f"b{slot}[{index}]"
 
     def load(self, e: Expr, index: str) -> str:
         slot = self.slots[e.args[0]]
@@ -217,7 +216,7 @@ class Wgsl(Dialect):
         if wide and e.op == "load":
             function = f"gather{e.args[0]}"
             each = ", ".join(self.element(e.args[0], f"i.{c}") for c in "xyzw")
-            T = f"vec4<{TYPE[slot.dtype]}>"
+            T = f"vec4<{STORAGE[slot.dtype].computed}>"
             self.functions[function] = (
                 f"fn {function}(i: vec4<i32>) -> {T} {{ return {T}({each}); }}"
             )
@@ -226,7 +225,7 @@ class Wgsl(Dialect):
             s = self.element(e.args[0], index)
         if e.dtype == "bool":
             return f"({s} != {vector('i32', wide)}(0))"
-        if TYPE[e.dtype] != TYPE[slot.dtype]:
+        if e.dtype != STORAGE[slot.dtype].computed:
             raise WebDNNError(
                 f"kernel {self.name}: buffer {e.args[0]} holds {slot.dtype}, read as {e.dtype}"
             )
@@ -258,7 +257,7 @@ class Wgsl(Dialect):
                 T, dtype = vector("i32", wide), "i32"
                 text = f"select({T}(0), {T}(1), {text})"
             else:
-                dtype = TYPE[value.dtype]
+                dtype = value.dtype
             if dtype != slot.dtype:
                 raise WebDNNError(
                     f"kernel {self.name}: buffer {s.slot} holds {slot.dtype}, "
@@ -315,7 +314,7 @@ class Wgsl(Dialect):
 
     def cast(self, e: Expr, x: str) -> str:
         source, T, wide = e.args[0], self.type_of(e), self.wide(e)
-        a, b = TYPE[source.dtype], TYPE[e.dtype]
+        a, b = source.dtype, e.dtype
         if e.op == "bitcast":
             return f"bitcast<{T}>({x})"
         if a == b:
@@ -334,7 +333,7 @@ class Wgsl(Dialect):
             return self.load(e, names[e.args[1]])
         wide = self.wide(e)
         args = [self.splat(names[a], a, wide) for a in e.args]
-        key = (e.op, TYPE[e.args[-1].dtype])
+        key = (e.op, e.args[-1].dtype)
         form = self.spell.get(key) or self.spell.get(e.op)
         if form is None:
             raise NotImplementedError(f"WGSL has no spelling of {e.op} on {e.args[-1].dtype}")
@@ -353,7 +352,7 @@ class Wgsl(Dialect):
             form = "is_nan{v}({0})" if e.op == "ne" else "(!is_nan{v}({0}))"
         if e.op == "select" and not self.wide(e.args[0]):
             args[0] = names[e.args[0]]
-        return form.format(*args, v="4" if wide else "", T=vector(TYPE[e.dtype], wide))
+        return form.format(*args, v="4" if wide else "", T=vector(e.dtype, wide))
 
     def text(self, e: Dim) -> str:
         """A size as text: a literal or a parameter."""
@@ -362,28 +361,28 @@ class Wgsl(Dialect):
         return scope[lift(e)]
 
     def splat(self, text: str, e: Expr, wide: bool) -> str:
-        return f"vec4<{TYPE[e.dtype]}>({text})" if wide and not self.wide(e) else text
+        return f"vec4<{e.dtype}>({text})" if wide and not self.wide(e) else text
 
     # -- the whole module
 
     def printed(self, name: str, main: str, functions: str, grid: Grid, flops: Any) -> Printed:
-        """The kernel, with a text for devices with shader-f16 where it reads halves."""
+        """The kernel, with a text for devices that know the types which it unpacks else."""
         code, variants = self.module(main, functions), {}
-        if any(s.dtype == "f16" for s in self.slots):
-            variants["shader-f16"] = self.module(main, functions, native=True)
+        for dtype in sorted({s.dtype for s in self.slots} & NARROW.keys()):
+            variants[NARROW[dtype].feature] = self.module(main, functions, native=dtype)
         return Printed(name, code, tuple(self.params.values), grid, flops, variants)
 
-    def module(self, main: str, functions: str = "", native: bool = False) -> str:
+    def module(self, main: str, functions: str = "", native: str = "") -> str:
         """The text of a module from its functions, workgroup variables and entry point.
 
-        native: the device knows f16; else two of them are unpacked from a u32.
+        native: a row of NARROW that the device knows; others are unpacked from words.
         """
-        head = ["enable f16;"] if native else []
+        head = [f"enable {native};"] if native else []
         for k, slot in enumerate(self.slots):
             access = "read" if slot.access == "read" else "read_write"
             T, read = vector(slot.dtype, k in self.vec), ""
-            if slot.dtype == "f16":
-                T, read = half(k, k in self.vec, native)
+            if slot.dtype in NARROW:
+                T, read = NARROW[slot.dtype].reader(k, k in self.vec, native == slot.dtype)
             head += [f"@group(0) @binding({k}) var<storage, {access}> b{k}: array<{T}>;", read]
         if self.params.values:
             n = (len(self.params.values) + 3) // 4
@@ -426,6 +425,18 @@ def half(slot: int, wide: bool, native: bool) -> tuple[str, str]:
     else:
         kept, lines = "u32", f"return unpack2x16float(b{slot}[i >> 1u])[i & 1];"
     return kept, f"fn h{slot}(i: i32) -> {T} {{ {lines} }}"
+
+
+@dataclass(frozen=True)
+class Narrow:
+    """Storage that is narrower than a word: the feature of devices that know it, and `reader`:
+    (slot, wide, native) -> the slot's element type, and the function h{slot} that reads it."""
+
+    feature: str
+    reader: Callable[[int, bool, bool], tuple[str, str]]
+
+
+NARROW: Mapping[str, Narrow] = {"f16": Narrow("shader-f16", half)}
 
 
 def vector(scalar: str, wide: bool) -> str:

@@ -37,7 +37,6 @@ from ...schedule.kernel import (
 from ..loops import collapse, indices, product, rewrite
 from .dialect import (
     LANE,
-    TYPE,
     Printed,
     Wgsl,
     ceil_div,
@@ -236,7 +235,7 @@ class LoopPrinter:
     def stage(self, k: int) -> None:
         """A reduction: each invocation's share, then those of the workgroup."""
         stage, plan = self.loop.stages[k], self.plan
-        dtypes = [TYPE[e.dtype] for e in stage.exprs]
+        dtypes = [e.dtype for e in stage.exprs]
         accs = [f"a{k}_{j}" for j in range(len(dtypes))]
         wide = plan.wide
         for acc, T, e in zip(accs, dtypes, self.identity(stage.monoid, dtypes), strict=True):
@@ -359,7 +358,7 @@ class LoopPrinter:
             self.put("if (live) {")
         scans = [(k, s) for k, s in enumerate(loop.stages) if s.monoid == "scan_sum"]
         for k, s in scans:
-            T = TYPE[s.exprs[0].dtype]
+            T = s.exprs[0].dtype
             self.put(f"var a{k}_0 = {vector(T, plan.wide)}(0);")
         names = dict(self.names)
         braces = self.open_loops(names)

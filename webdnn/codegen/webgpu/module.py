@@ -12,7 +12,7 @@ A kernel that reads f16 has two texts: one for devices with `shader-f16`, and on
 which unpacks two halves from a word. A reduction by one workgroup a row has another for devices
 with `subgroups`.
 
-Limits: at most 8 storage buffers per kernel; f16 values are computed as f32; subnormals may be
+Limits: at most 8 storage buffers per kernel; subnormals may be
 flushed to zero, as WGSL allows.
 """
 
