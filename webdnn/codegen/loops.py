@@ -8,8 +8,8 @@
     'inc[j<3584]  -> b1[j] = (b0[j] + 1.0)'
 
 `collapse` merges neighbouring axes that every access walks as one and drops axes of size 1;
-`rejoin` undoes a division; `depthwise_loop` states a depthwise convolution as a Loop. None of them
-changes what is computed; sums may be taken in another grouping.
+`depthwise_loop` states a depthwise convolution as a Loop. Neither changes what is computed; sums
+may be taken in another grouping.
 """
 
 from __future__ import annotations
@@ -23,20 +23,15 @@ from ..expr import (
     Expr,
     children,
     coefficient,
-    from_poly,
     is_const,
     less,
     lift,
     logical_and,
     maximum,
     minimum,
-    poly,
-    rebuild,
     select,
     substitute,
-    text,
     var,
-    walk,
 )
 from ..schedule.kernel import Instance, Loop, Stage, Store, loads
 
@@ -65,44 +60,6 @@ def rewrite(loop: Loop, table: Mapping[Expr, Any], **changes: Any) -> Loop:
 def indices(loop: Loop) -> list[Expr]:
     """Every index that the loop accesses memory with."""
     return [e.args[1] for e in loads(loop)] + [s.index for s in loop.stores]
-
-
-def rejoin(e: Expr) -> Expr:
-    """`e` with every (x // d) * (d * k) + (x % d) * k in its integers written x * k."""
-    memo: dict[Expr, Expr] = {}
-    for x in walk(e):
-        if x.op == "add" and x.dtype == "i32":
-            x_ = rebuild(x, [memo[a] for a in x.args])
-            memo[x] = _rejoin(x_)
-        elif x.op in ("var", "dim", "const", "acc"):
-            memo[x] = x
-        else:
-            below = [memo[a] if isinstance(a, Expr) else a for a in x.args]
-            memo[x] = (
-                x if all(a is b for a, b in zip(below, x.args, strict=True)) else rebuild(x, below)
-            )
-    return memo[e]
-
-
-def _rejoin(e: Expr) -> Expr:
-    terms = dict(poly(e))
-    for monomial in list(terms):
-        for a in monomial:
-            if a.op != "mod" or monomial not in terms:
-                continue
-            rest, k = list(monomial), terms[monomial]
-            rest.remove(a)
-            quotient, divisor = poly(a.args[0] // a.args[1]), poly(a.args[1])
-            if len(quotient) > 1 or len(divisor) > 1:
-                continue
-            ((q, one),), ((d, n),) = quotient.items(), divisor.items()
-            partner = tuple(sorted([*rest, *q, *d], key=text))
-            if one == 1 and terms.get(partner) == k * n:
-                del terms[monomial], terms[partner]
-                for m, c in poly(a.args[0]).items():
-                    key = tuple(sorted([*rest, *m], key=text))
-                    terms[key] = terms.get(key, 0) + c * k
-    return from_poly({m: c for m, c in terms.items() if c})
 
 
 def values_free(loop: Loop) -> set[Expr]:

@@ -233,23 +233,7 @@ def pack_conv(x: Value, w: Value, stride: Any, pads: Any, dilation: Any, groups:
     """conv in the form of a template: a matmul if 1x1, depthwise, or with filters in panels."""
     n, h, wd, c = x.shape
     kh, kw, cg, m = w.shape
-    if (kh, kw) == (1, 1) and groups == 1 and not any(pads):
-        if tuple(stride) != (1, 1):
-            oh, ow = conv_size(h, 1, stride[0], 1, 0, 0), conv_size(wd, 1, stride[1], 1, 0, 0)
-            return (
-                PACKED_CONV(
-                    x,
-                    pack_filters(w, 1),
-                    kernel=(1, 1),
-                    m=m,
-                    stride=stride,
-                    pads=pads,
-                    dilation=dilation,
-                    groups=1,
-                )
-                if oh is not None and ow is not None
-                else x
-            )
+    if (kh, kw) == (1, 1) and groups == 1 and not any(pads) and tuple(stride) == (1, 1):
         out = PACKED_MATMUL(reshape(x, (product([n, h, wd]), c)), pack(reshape(w, (c, m))), n=m)
         return reshape(out, (n, h, wd, m))
     if groups == c and cg == 1 and m == c and c > 1:

@@ -34,7 +34,7 @@ from ...schedule.kernel import (
     Stage,
     Store,
 )
-from ..loops import collapse, padded, product, rejoin
+from ..loops import collapse, padded, product
 from ..template import render
 from .dialect import (
     LANE,
@@ -188,8 +188,7 @@ class GemmPrinter:
         inner = deep[-1].args[1]
         self.quads = multiple_of(lift(inner), 4)  # no group of four k straddles a pixel
         self.spatial = list(spatial)
-        stores = tuple(Store(s.slot, rejoin(s.index), rejoin(s.value)) for s in kernel.stores)
-        loop = merged(spatial, stores, [])
+        loop = merged(spatial, kernel.stores, [])
         self.rows = list(loop.axes)
         self.writes = [
             Store(
