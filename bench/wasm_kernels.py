@@ -19,6 +19,7 @@ import numpy as np
 from tests.test_wasm_templates import conv, depthwise, matmul
 from webdnn import ops
 from webdnn.browser.engine import open_page
+from webdnn.codegen import TARGETS
 from webdnn.codegen.wasm.module import compile_program
 from webdnn.codegen.wasm.zig import Source, build
 from webdnn.expr import bounds
@@ -50,7 +51,7 @@ def recurrent(cell: str, units: int, steps: int = 100, batch: int = 1, **more: A
     r = constant(np.zeros((units, gates * units), np.float32))
     found = define(x, r, **more)
     y = found[0] if isinstance(found, tuple) else found
-    (step,) = lower(Graph((x,), {"y": y}), "wasm").steps
+    (step,) = lower(Graph((x,), {"y": y}), TARGETS["wasm"]).steps
     assert isinstance(step.kernel, Instance)
     return step.kernel
 

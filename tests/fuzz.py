@@ -45,6 +45,7 @@ from onnx import helper, numpy_helper
 from tests.interpret import interpret
 from tests.wasm_harness import run as run_program
 from webdnn import passes
+from webdnn.codegen import TARGETS
 from webdnn.codegen.wasm import zig
 from webdnn.codegen.wasm.module import print_program
 from webdnn.descriptor.weights import weight_array
@@ -55,7 +56,7 @@ from webdnn.schedule.kernel import Program
 from webdnn.schedule.lower import lower
 
 BATCH = 10
-TARGETS = ("wasm", "webgpu", "graph")
+SIDES = ("wasm", "webgpu", "graph")
 TOLERANCE = {"graph": 1e-4, "wasm": 1e-4, "webgpu": 1e-3}
 SIZES = (1, 2, 3, 5, 7, 9, 13, 17, 33)
 LARGEST = 6000  # elements of a value
@@ -1107,7 +1108,7 @@ def on_wasm(models: Sequence[Model], work: Path | None = None) -> Results:
     """The plain module, in Node, with guard bytes around buffers; compiled in a hurry."""
     from tests.test_cases_wasm import evaluate, stored
 
-    program = lower(passes.run(imported(models), 0), "wasm")
+    program = lower(passes.run(imported(models), 0), TARGETS["wasm"])
     weights = {b: weight_array(v) for b, v in program.weights.items()}
     built: dict[str, bytes] = {}
 
@@ -1160,8 +1161,10 @@ class Browser:
             mounts = {"/d/": work, "/t/": Path(__file__).parent}
             self.page = self.stack.enter_context(open_page("chromium", mounts=mounts, webgpu=True))
         self.count += 1
-        program = lower(passes.run(imported(models), 0), "webgpu")
-        descriptor.write({"webgpu": program}, work / str(self.count), "fuzz", report=lambda *_: "")
+        program = lower(passes.run(imported(models), 0), TARGETS["webgpu"])
+        descriptor.write(
+            {TARGETS["webgpu"]: program}, work / str(self.count), "fuzz", report=lambda _: ""
+        )
         arrays: dict[str, bytes] = {}
         runs = [
             {"inputs": wire(feeds_of(models, k), f"in/{k}/", arrays)}
@@ -1339,7 +1342,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=50, help="models")
     parser.add_argument("--only", type=int, help="only the model of this number")
-    parser.add_argument("--target", choices=TARGETS, default="wasm")
+    parser.add_argument("--target", choices=SIDES, default="wasm")
     parser.add_argument("--shrink", type=float, default=120, help="seconds to shrink a failure")
     parser.add_argument("--save", type=Path, help="a folder for the models that fail")
     given = parser.parse_args(arguments)

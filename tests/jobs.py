@@ -20,6 +20,7 @@ from tests.interpret import interpret, shown
 from tests.test_cases_wasm import evaluate, values
 from tests.wasm_harness import run as run_program
 from webdnn import passes
+from webdnn.codegen import TARGETS
 from webdnn.graph import DTYPES, INPUT, Graph, Value, placeholder
 from webdnn.schedule.lower import lower
 
@@ -107,7 +108,7 @@ def _run(jobs: Sequence[Job]) -> dict[str, str]:
         symbols += [d for d in graph.dims if d not in symbols]
         feeds |= {f"{k}:{name}": array for name, array in job.feeds.items()}
     merged = Graph(tuple(inputs), outputs, {}, tuple(symbols), "jobs", states=states)
-    program = lower(passes.run(merged, 0), "wasm")
+    program = lower(passes.run(merged, 0), TARGETS["wasm"])
     result = run_program(program, values(program, feeds), sizes)
     found: dict[str, dict[str, np.ndarray]] = {}
     for tensor in program.outputs:

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "ops": {"graph", "expr", "scalar", "errors"},
     "frontend": {"ops", "graph", "expr", "errors"},
     "passes": {"ops", "graph", "expr", "errors"},
-    "schedule": {"ops", "graph", "expr", "errors"},
+    "schedule": {"ops", "graph", "expr", "scalar", "errors"},
     "codegen": {"schedule", "expr", "scalar", "errors"},
 }
 ENTRIES = {"transpiler", "cli", "inspect", "browser", "keras", "onnx"}

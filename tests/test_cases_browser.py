@@ -24,6 +24,7 @@ from webdnn import passes
 from webdnn.browser import engine as browser
 from webdnn.browser.check import _ELEMENTS, THREADS, wire
 from webdnn.browser.engine import BrowserError, Page, PageError, open_page
+from webdnn.codegen import TARGETS
 from webdnn.descriptor import write as descriptor
 from webdnn.schedule.kernel import Program
 from webdnn.schedule.lower import lower
@@ -44,7 +45,7 @@ RUNS += [(e, "webgpu", None) for e in ("chromium", "firefox")]
 
 def write(program: Program, target: str, folder: Path) -> None:
     """The descriptor of a program, without a report."""
-    descriptor.write({target: program}, folder, "cases", report=lambda *_: "")
+    descriptor.write({TARGETS[target]: program}, folder, "cases", report=lambda _: "")
 
 
 class Pages:
@@ -75,7 +76,7 @@ class Pages:
             programs = {}
             for target in ("wasm", "webgpu"):
                 graph = passes.run(merged([n for n in nets if target not in n.case.skip]), 0)
-                programs[target] = lower(graph, target)
+                programs[target] = lower(graph, TARGETS[target])
                 write(programs[target], target, self.folder / f"{target}-{k}")
             self.batches[k] = nets
         return self.batches[k]
@@ -154,7 +155,7 @@ export default async function ({ features, ...argument }, io) {
 @pytest.mark.parametrize("engine", ["chromium", "firefox"])
 def test_texts_follow_the_features_of_the_device(engine: str, pages: Pages) -> None:
     page, net = pages.page(engine), CASES["softmax_long"].build()
-    program = lower(passes.run(merged([net]), 0), "webgpu")
+    program = lower(passes.run(merged([net]), 0), TARGETS["webgpu"])
     write(program, "webgpu", pages.folder / "long")
     (pages.folder / "own_device.js").write_text(OWN_DEVICE)
     feeds = net.case.feeds(net, 0)

@@ -17,6 +17,7 @@ from tests.cases import CASES, Net, merged
 from tests.interpret import shown
 from tests.wasm_harness import run as run_program
 from webdnn import passes
+from webdnn.codegen import TARGETS
 from webdnn.descriptor.weights import weight_array
 from webdnn.graph import DTYPES
 from webdnn.schedule.kernel import Program
@@ -45,7 +46,7 @@ def stored(array: np.ndarray, dtype: str) -> np.ndarray:
 
 def run_cases(nets: list[Net]) -> dict[str, list[dict[str, np.ndarray]]]:
     """The outputs of each case at each of its sizes, all of them computed by one program."""
-    program = lower(passes.run(merged(nets), 0), TARGET)
+    program = lower(passes.run(merged(nets), 0), TARGETS[TARGET])
     out: dict[str, list[dict[str, np.ndarray]]] = {net.case.name: [] for net in nets}
     for k in range(max(len(net.case.sizes) for net in nets)):
         feeds, dims = {}, {}

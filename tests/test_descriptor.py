@@ -12,6 +12,7 @@ import pytest
 
 from tests.large import largest_memory, write_model
 from webdnn import ops
+from webdnn.codegen import TARGETS
 from webdnn.descriptor.write import replacing, write
 from webdnn.errors import UnsupportedError, WebDNNError
 from webdnn.graph import Graph, placeholder
@@ -145,9 +146,9 @@ def test_the_current_folder_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_more_memory_than_wasm_has_is_refused(tmp_path: Path) -> None:
     x, y = (placeholder(name, (2**29,), "f32") for name in "xy")
-    program = lower(Graph((x, y), {"z": ops.add(x, y)}), "wasm")
+    program = lower(Graph((x, y), {"z": ops.add(x, y)}), TARGETS["wasm"])
     with pytest.raises(UnsupportedError, match=r"needs 6\.0 GiB .* --target webgpu"):
-        write({"wasm": program}, tmp_path / "d", "large", report=lambda *_: "")
+        write({TARGETS["wasm"]: program}, tmp_path / "d", "large", report=lambda _: "")
     assert names(tmp_path) == set()
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from webdnn import ops
+from webdnn.codegen import TARGETS
 from webdnn.codegen.wasm import module as wasm
 from webdnn.codegen.webgpu import module as wgsl
 from webdnn.errors import UnsupportedError
@@ -20,7 +21,7 @@ from webdnn.schedule.plan import lifetimes, plan_arena, plan_slots
 
 
 def program(outputs: dict[str, Value], *inputs: Value, target: str = "wasm") -> Program:
-    return lower(run(Graph(inputs, outputs, dims=())), target)
+    return lower(run(Graph(inputs, outputs, dims=())), TARGETS[target])
 
 
 def names(p: Program) -> list[str]:
@@ -124,7 +125,7 @@ def test_symbolic_sizes_are_planned_at_their_upper_bound() -> None:
     n = dim("n", 1, 100)
     x = placeholder("x", (n, 4), "f32")
     graph = Graph((x,), {"y": ops.softmax(x, 0)}, dims=(n,))
-    p = lower(run(graph))
+    p = lower(run(graph), TARGETS["wasm"])
     assert isinstance(p.buffers[p.outputs[0].buffer].size, Expr)
     assert plan_arena(p, {}, 0).size >= 2 * 4 * 400
 
@@ -183,7 +184,7 @@ TABLE: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
 
 
 def counts(graph: Graph, target: str) -> tuple[int, int, int]:
-    p = lower(graph, target)
+    p = lower(graph, TARGETS[target])
     overlaps(p)
     if target == "wasm":
         kernels = len(wasm.print_program(p, {b.id: 0 for b in p.buffers})[0])
@@ -221,4 +222,4 @@ def test_what_32_bits_do_not_address_is_refused() -> None:
     h, w = dim("h", 8, 2**30), dim("w", 8, 2**30)
     x = placeholder("x", (3, h, w), "f32")
     with pytest.raises(UnsupportedError, match=rf"{3 * 2**60:,} elements at h={2**30}, w="):
-        lower(run(Graph((x,), {"y": ops.relu(x)}, dims=(h, w))), "wasm")
+        lower(run(Graph((x,), {"y": ops.relu(x)}, dims=(h, w))), TARGETS["wasm"])

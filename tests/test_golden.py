@@ -12,6 +12,7 @@ import pytest
 from tests.cases import CASES
 from tools import kernel_diff, ops_table
 from webdnn import ops, passes
+from webdnn.codegen import TARGETS
 from webdnn.graph import Graph, Value, placeholder
 from webdnn.inspect.dump import sources
 from webdnn.schedule.lower import lower
@@ -24,8 +25,8 @@ NETS = ("gelu", "softmax_last", "gemm")
 @pytest.mark.parametrize("target", ["wasm", "webgpu"])
 @pytest.mark.parametrize("name", NETS)
 def test_kernels(name: str, target: str, request: pytest.FixtureRequest) -> None:
-    program = lower(passes.run(CASES[name].build().graph(), 0), target)
-    text = "\n".join(sources(program, target).values())
+    program = lower(passes.run(CASES[name].build().graph(), 0), TARGETS[target])
+    text = "\n".join(sources(program, TARGETS[target]).values())
     path = GOLDEN / f"{name}.{'c' if target == 'wasm' else 'wgsl'}"
     if request.config.getoption("--update-golden"):
         path.parent.mkdir(exist_ok=True)
@@ -52,7 +53,7 @@ def test_the_digest_tells_which_kernels_changed() -> None:
     def entries(body: Callable[[Value], dict[str, Value]], *shape: int) -> list[str]:
         x = placeholder("x", shape, "f32")
         graph = passes.run(Graph((x,), body(x), dims=()), 0)
-        return kernel_diff.entries(lower(graph, "wasm"), "wasm")
+        return kernel_diff.entries(lower(graph, TARGETS["wasm"]), TARGETS["wasm"])
 
     def changed(row: list[str]) -> list[str]:
         return kernel_diff.changes({"net wasm": before}, {"net wasm": row})

@@ -13,6 +13,7 @@ import pytest
 
 from tests.jobs import Job, interpreted, run_jobs
 from webdnn import ops, passes
+from webdnn.codegen import TARGETS
 from webdnn.errors import WebDNNError
 from webdnn.expr import dim
 from webdnn.graph import Graph, constant, placeholder
@@ -282,7 +283,7 @@ def test_preprocessing_costs_no_launch(target: str) -> None:
         graph = Graph((x,), {"y": ops.reduce_sum(y, (1, 2))})
         if text:
             graph, _ = compile_images(graph, read_specs(text))
-        return [step.kernel.name for step in lower(passes.run(graph), target).steps]
+        return [step.kernel.name for step in lower(passes.run(graph), TARGETS[target]).steps]
 
     spec = "bgr,mean=.5,.4,.3,std=.2"
     assert len(launches("nchw", spec)) == len(launches("nchw", None))

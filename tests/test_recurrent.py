@@ -13,6 +13,7 @@ from tests.jobs import Job, interpreted, run_jobs
 from tests.test_cases_wasm import values
 from tests.wasm_harness import run
 from webdnn import ops, passes
+from webdnn.codegen import TARGETS
 from webdnn.errors import UnsupportedError
 from webdnn.expr import dim
 from webdnn.graph import Graph, Value, constant, placeholder
@@ -70,7 +71,7 @@ def test_a_restart_is_a_sequence_of_its_own() -> None:
 
 
 def _run(graph: Graph, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    program = lower(passes.run(graph, 0), "wasm")
+    program = lower(passes.run(graph, 0), TARGETS["wasm"])
     result = run(program, values(program, feeds))
     return {t.name: result[t.buffer].reshape(t.shape) for t in program.outputs}
 
@@ -126,7 +127,7 @@ def test_the_number_of_threads_changes_no_bit() -> None:
         outputs[f"{name}'"] = cell(x, constant(normal(h, GATES[name] * h) * 0.4))[0]
         feeds[name] = normal(*x.shape)
         inputs.append(x)
-    program = lower(passes.run(Graph(tuple(inputs), outputs), 0), "wasm")
+    program = lower(passes.run(Graph(tuple(inputs), outputs), 0), TARGETS["wasm"])
     assert all(step.kernel.name == "recurrent" for step in program.steps)
     results = [
         run(program, values(program, feeds), variant="plain-threads", threads=threads)

@@ -21,6 +21,7 @@ from onnx import TensorProto, helper
 
 from webdnn import ops, passes
 from webdnn.browser.engine import Page, open_page
+from webdnn.codegen import TARGETS
 from webdnn.descriptor import write as descriptor
 from webdnn.errors import DimensionError
 from webdnn.expr import dim
@@ -90,9 +91,9 @@ def expected(x: np.ndarray) -> list[dict[str, np.ndarray]]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     graph = model()
     verify(graph)
-    programs = {target: lower(passes.run(graph, 0), target) for target in ("wasm", "webgpu")}
+    programs = {target: lower(passes.run(graph, 0), target) for target in TARGETS.values()}
     path: Path = tmp_path_factory.mktemp("states") / "model"
-    descriptor.write(programs, path, "memory", report=lambda *_: "")
+    descriptor.write(programs, path, "memory", report=lambda _: "")
     return path
 
 
@@ -154,7 +155,7 @@ def test_a_state_has_one_size() -> None:
     x, s = (placeholder(name, (n, 4), "f32") for name in ("x", "s"))
     graph = Graph((x,), {"y": s}, {}, (n,), states={"s": (s, ops.add(s, x))})
     with pytest.raises(DimensionError, match=r"state 's' is f32\[n,4\].*fix n with --dim"):
-        lower(passes.run(graph, 0), "wasm")
+        lower(passes.run(graph, 0), TARGETS["wasm"])
 
 
 def test_a_graph_prints_its_states() -> None:

@@ -32,16 +32,15 @@ import webdnn
 from tests import models
 from tests.cases import CASES
 from webdnn import passes
-from webdnn.codegen.wasm import module as wasm
-from webdnn.codegen.webgpu import module as webgpu
+from webdnn.codegen import TARGETS
 from webdnn.frontend import load
 from webdnn.graph import Graph
 from webdnn.inspect.dump import kernel_table, sources
 from webdnn.schedule.kernel import Kernel, Program
 from webdnn.schedule.lower import lower
+from webdnn.schedule.target import Target
 
 DIGEST = Path(__file__).parents[1] / "tests" / "kernels.json"
-TARGETS = ("wasm", "webgpu")
 # What all kernels of a target share, and no kernel's own text shows.
 SHARED = ("prelude.h", "module.c")
 
@@ -74,10 +73,10 @@ def save(folder: Path, paths: Sequence[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, graph in graphs(paths):
         settled = passes.run(graph, 0)
-        for target in TARGETS:
+        for target in TARGETS.values():
             program = lower(settled, target)
             texts = [kernel_table(program), *sources(program, target).values()]
-            (folder / f"{name}.{target}.txt").write_text("\n\n".join(texts) + "\n")
+            (folder / f"{name}.{target.name}.txt").write_text("\n\n".join(texts) + "\n")
 
 
 def diff(before: Path, after: Path) -> int:
@@ -103,17 +102,7 @@ def short(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:8]
 
 
-def printed(kernel: Kernel, target: str) -> tuple[str, str, tuple[Any, ...]]:
-    """A kernel's name, all its text, and what a launch of it is given beside buffers."""
-    if target == "wasm":
-        p = wasm.print_kernel(kernel)
-        return p.name, p.function(), (p.params, p.items, p.grain, p.scratch)
-    q = webgpu.print_kernel(kernel)
-    texts = [f"{k}\n{code}" for k, code in {"": q.code, **q.variants}.items()]
-    return q.name, "\n".join(texts), (q.params, q.grid, q.flops)
-
-
-def entries(program: Program, target: str) -> list[str]:
+def entries(program: Program, target: Target) -> list[str]:
     """The hash of the launches, then "name hash" of each distinct kernel in order of first use."""
     kernels: dict[Kernel, tuple[str, tuple[Any, ...]]] = {}
     buffers: dict[int, int] = {}  # numbered in order of first use
@@ -121,8 +110,8 @@ def entries(program: Program, target: str) -> list[str]:
     launches = []
     for step in (*program.prepare, *program.steps):
         if step.kernel not in kernels:
-            name, text, given = printed(step.kernel, target)
-            kernels[step.kernel] = f"{name} {short(text)}", given
+            printed = target.print(step.kernel)
+            kernels[step.kernel] = f"{printed.name} {short(printed.text)}", printed.given
         row, given = kernels[step.kernel]
         rows[row] = None
         launches.append((row, [buffers.setdefault(b, len(buffers)) for b in step.buffers], given))
@@ -141,7 +130,7 @@ def digest_of(name: str) -> Digest:
         print(f"{name} is left out: {error}", file=sys.stderr)
         return {}
     settled = passes.run(graph, 0)
-    return {f"{name} {t}": entries(lower(settled, t), t) for t in TARGETS}
+    return {f"{name} {t}": entries(lower(settled, target), target) for t, target in TARGETS.items()}
 
 
 def digest() -> Digest:

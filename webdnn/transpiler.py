@@ -118,6 +118,7 @@ def transpile(
     Raises WebDNNError (or a subclass) with one clear message for whatever is wrong with the model,
     the dimensions or the output folder; then nothing has been written.
     """
+    from .codegen import TARGETS as known
     from .descriptor.write import write
     from .errors import WebDNNError
     from .inspect.dump import dump as dump_program
@@ -162,22 +163,22 @@ def transpile(
     programs = {}
     for k, target in enumerate(targets):
         tell("fuse", k, len(targets))
-        programs[target] = lower(graph, target, keep_values)
+        programs[target] = lower(graph, known[target], keep_values)
         if folder is not None:
-            dump_program(programs[target], target, folder)
+            dump_program(programs[target], known[target], folder)
         if debug >= 2:
             print(f"kernels for {target}:\n{kernel_table(programs[target])}", file=sys.stderr)
         if debug >= 4:
-            print(*sources(programs[target], target).values(), sep="\n", file=sys.stderr)
+            print(*sources(programs[target], known[target]).values(), sep="\n", file=sys.stderr)
     tell("fuse", len(targets), len(targets))
     document = write(
-        programs,
+        {known[target]: program for target, program in programs.items()},
         Path(output),
         name,
         images={name: picture.signature() for name, picture in read.pictures.items()},
         labels=read.labels,
         keep=keep_values,
-        report=report_html,
+        report=lambda document: report_html(document, programs),
         progress=tell,
     )
     read.output, read.descriptor, read.programs = Path(output), document, programs

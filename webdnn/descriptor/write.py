@@ -14,24 +14,21 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from ..codegen.integers import to_json
-from ..codegen.wasm import module as wasm
-from ..codegen.webgpu import module as wgsl
-from ..errors import UnsupportedError, WebDNNError
+from ..errors import WebDNNError
 from ..graph import DTYPES, lengths
 from ..schedule.kernel import Program, Tensor
-from ..schedule.plan import align, chunks, nbytes, plan_arena, plan_slots
+from ..schedule.target import Target
 from ..version import __version__
 from .module_js import PACKAGE, model_dts, model_js, runner_files
-from .weights import Weights, write_weights
+from .weights import write_weights
 
 FORMAT = 1
-MEMORY = 2**32 - 2**26  # of a wasm memory, less stacks and scratch
-CHUNK = 128 * 2**20  # the default limit of a storage buffer binding
 ALWAYS = ("model.json", "model.js", "model.d.ts", "package.json", "report.html")
 
 Progress = Callable[[str, int, int], None]
@@ -111,133 +108,22 @@ def _counted(program: Program) -> dict[str, dict[str, Any]]:
     } | {name: {"hidden": True} for name in lengths(program.counts, program.dims)}
 
 
-def _stored(program: Program, where: Callable[[int], tuple[str, int]]) -> dict[str, Any]:
-    out = {}
-    for name, s in program.stored.items():
-        key, value = where(s["buffer"])
-        out[name] = {
-            key: value,
-            "dtype": s["dtype"],
-            "shape": [to_json(d) for d in s["shape"]],
-            "strides": [to_json(d) for d in s["strides"]],
-            "start": to_json(s["start"]),
-        }
-    return out
-
-
-def wasm_target(
-    program: Program, weights: Weights, folder: Folder, keep: bool, progress: Progress
-) -> dict[str, Any]:
-    """Compiles the wasm variants; the entry of model.json."""
-    offsets = {b: weights.offset[v] for b, v in program.weights.items()}
-    arena = plan_arena(program, offsets, weights.bytes, keep)
-    if arena.size > MEMORY:
-        raise UnsupportedError(
-            f"on wasm the model needs {arena.size / 2**30:.1f} GiB of memory at its largest sizes; "
-            "4 GiB can be addressed. Choose smaller sizes with --dim, or --target webgpu"
-        )
-    modules = wasm.compile_program(
-        program, arena.address, lambda done, total: progress("wasm", done, total)
-    )
-    variants = [
-        {
-            "name": name,
-            "file": folder.write(name, ".wasm", modules[name]),
-            "relaxed": name.startswith("relaxed"),
-            "threads": name.endswith("threads"),
-        }
-        for name in ("relaxed-threads", "relaxed", "plain-threads", "plain")
-    ]
-
-    def io(tensors: Any) -> list[dict[str, Any]]:
-        return [
-            {
-                "offset": arena.address[t.buffer],
-                "dtype": program.buffers[t.buffer].dtype,
-                "elements": to_json(program.buffers[t.buffer].size),
-            }
-            for t in tensors
-        ]
-
-    entry = {
-        "variants": variants,
-        "memory": {"weights": 0, "bytes": arena.size},
-        "inputs": io(program.inputs),
-        "outputs": io(program.outputs),
-        "steps": [{"name": s.kernel.name, "origin": s.kernel.origin} for s in program.steps],
-    }
-    if program.states:
-        entry["states"] = [
-            {"offset": arena.address[t.buffer], "bytes": nbytes(program.buffers[t.buffer])}
-            for t in program.states
-        ]
-    if keep:
-        entry["stored"] = _stored(program, lambda b: ("offset", arena.address[b]))
-        entry["fused"] = program.fused_away
-    return entry
-
-
-def webgpu_target(program: Program, weights: Weights, folder: Folder, keep: bool) -> dict[str, Any]:
-    """Prints the WebGPU program; the entry of model.json."""
-    slots = plan_slots(program, keep)
-    ranges = {(weights.offset[v], weights.size[v]) for v in program.weights.values()}
-    parts = chunks(ranges, CHUNK)
-    bindings: dict[int, dict[str, Any]] = {b: {"b": s} for b, s in slots.of.items()}
-    for b, v in program.weights.items():
-        offset, size = weights.offset[v], weights.size[v]
-        k = max(i for i, (start, _) in enumerate(parts) if start <= offset)
-        bindings[b] = {"w": k, "offset": offset - parts[k][0], "bytes": size}
-    sizes = {
-        s: to_json(program.buffers[b].size * 4)
-        for b, s in slots.of.items()
-        if program.buffers[b].kind != "temp"
-    }
-    document = wgsl.build(program, bindings)
-    document |= {
-        "buffers": [
-            {"bytes": sizes.get(s, n), "max": align(n, 16)} for s, n in enumerate(slots.sizes)
-        ],
-        "weights": [{"offset": offset, "bytes": align(size, 16)} for offset, size in parts],
-        "inputs": [
-            {"buffer": slots.of[t.buffer], "dtype": program.buffers[t.buffer].dtype}
-            for t in program.inputs
-        ],
-        "outputs": [
-            {"buffer": slots.of[t.buffer], "dtype": program.buffers[t.buffer].dtype}
-            for t in program.outputs
-        ],
-    }
-    if program.states:
-        document["states"] = [{"buffer": slots.of[t.buffer]} for t in program.states]
-    if keep:
-        document["stored"] = _stored(program, lambda b: ("buffer", slots.of[b]))
-        document["fused"] = program.fused_away
-    name = folder.write("webgpu", ".json", json.dumps(document, separators=(",", ":")).encode())
-    largest = max([*slots.sizes, *(size for _, size in ranges), 4])
-    limits = {
-        "maxStorageBufferBindingSize": largest,
-        "maxBufferSize": max([largest, *(size for _, size in parts)]),
-        "maxStorageBuffersPerShaderStage": max((len(s.buffers) for s in program.steps), default=1),
-    }
-    return {"file": name, "features": [], "limits": limits}
-
-
 def write(
-    programs: Mapping[str, Program],
+    programs: Mapping[Target, Program],
     output: Path,
     name: str,
     *,
     images: Mapping[str, Mapping[str, Any]] | None = None,
     labels: Mapping[str, Sequence[str]] | None = None,
     keep: bool = False,
-    report: Callable[[dict[str, Any], Mapping[str, Program]], str],
+    report: Callable[[dict[str, Any]], str],
     progress: Progress = lambda stage, done, total: None,
 ) -> dict[str, Any]:
     """Writes the descriptor of `programs` (by target) to `output`, atomically.
 
     `images` says how pictures become inputs, `labels` what the classes of outputs are called, each
     by the tensor's name. `report` gives the page for people, `report.html`, from model.json's
-    content and the programs.
+    content.
 
     Returns the content of model.json. Raises WebDNNError where `output` cannot be written, holds
     files that are not a descriptor's, or a kernel cannot be compiled; then `output` is as it was.
@@ -252,12 +138,11 @@ def write(
         )
         targets: dict[str, Any] = {}
         for target, program in programs.items():
-            if target == "webgpu":
-                progress("webgpu", 0, 1)
-                targets[target] = webgpu_target(program, weights, folder, keep)
-                progress("webgpu", 1, 1)
-            else:
-                targets[target] = wasm_target(program, weights, folder, keep, progress)
+            ranges = {b: (weights.offset[v], weights.size[v]) for b, v in program.weights.items()}
+            stage = partial(progress, target.name)
+            targets[target.name] = target.emit(
+                program, ranges, weights.bytes, folder.write, keep=keep, progress=stage
+            )
         document: dict[str, Any] = {
             "format": FORMAT,
             "generator": f"webdnn {__version__}",
@@ -281,7 +166,7 @@ def write(
         (path / "model.js").write_text(model_js(document))
         (path / "model.d.ts").write_text(model_dts(document))
         (path / "package.json").write_text(PACKAGE)
-        (path / "report.html").write_text(report(document, programs))
+        (path / "report.html").write_text(report(document))
     return document
 
 

@@ -11,7 +11,6 @@ memory are those of the largest sizes.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from webdnn import passes
+from webdnn.codegen import TARGETS
 from webdnn.inspect.describe import describe
 from webdnn.inspect.work import flops
 from webdnn.schedule.kernel import Instance, Kernel, Loop, Opaque
@@ -101,11 +101,11 @@ def inspect(
             progress=progress,
         )
         download = describe(folder)
-        pools = _pools(report.descriptor, folder)
     # Which values are fused away is only recorded when the stored ones are kept.
     graph = passes.run(report.imported.graph)
     compiled = {}
-    for target, program in report.programs.items():
+    for name, program in report.programs.items():
+        target = TARGETS[name]
         uses: dict[Kernel, list[Kernel]] = {}
         for step in program.steps:
             uses.setdefault(step.kernel, []).append(step.kernel)
@@ -125,9 +125,9 @@ def inspect(
         memory = {
             "weights": stored,
             "inputs and outputs": io,
-            "temporaries": max(0, pools[target] - stored - io),
+            "temporaries": max(0, target.memory(program) - io),
         }
-        compiled[target] = Compiled(
+        compiled[name] = Compiled(
             kernels,
             len(program.prepare),
             tuple(lower(graph, target, keep=True).fused_away),
@@ -145,19 +145,6 @@ def inspect(
         download,
         tuple(report.notices),
     )
-
-
-def _pools(document: Mapping[str, Any], folder: Path) -> dict[str, int]:
-    """All that each target allocates for weights, inputs, outputs and temporaries, in bytes."""
-    found = {}
-    for target, entry in document["targets"].items():
-        if target == "webgpu":
-            program = json.loads((folder / entry["file"]).read_text())
-            found[target] = sum(buffer["max"] for buffer in program["buffers"])
-            found[target] += document["weights"]["bytes"]
-        else:
-            found[target] = entry["memory"]["bytes"]
-    return found
 
 
 def _kind(kernel: Kernel) -> str:

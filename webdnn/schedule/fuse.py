@@ -24,8 +24,8 @@ from typing import Any
 from ..expr import Expr, as_dim, cost, free, lift, load, product, upper, var
 from ..graph import Graph, Op, Value, scalar_dtype
 from ..ops.linear import DEPTHWISE, PACKED_MATMUL
+from .target import Target
 
-SLOTS = {"wasm": 64, "webgpu": 8}  # buffers of one kernel
 DEPTH = 40  # of inlined producers: keeps kernels readable and compilers quick
 STRIDED_ROWS = 256  # longer reductions over strided elements do not take their rows along
 
@@ -48,7 +48,7 @@ class Region:
 class Fusion:
     """The decisions for one graph and target; `fuse` runs it, `lower` turns it into kernels."""
 
-    def __init__(self, graph: Graph, target: str, forced: Iterable[Value] = ()):
+    def __init__(self, graph: Graph, target: Target, forced: Iterable[Value] = ()):
         self.target = target
         self.forced = set(forced)
 
@@ -190,7 +190,7 @@ class Fusion:
             if at is None:
                 return None
             index[v] = inside[v] = at
-        if len(self._leaves(region.values + values)) > SLOTS[self.target] - 3:
+        if len(self._leaves(region.values + values)) > self.target.limits.buffers - 3:
             return None
         return values, index
 
@@ -276,7 +276,7 @@ class Fusion:
             weight[v] = flops, leaves
             if (
                 depth[v] > DEPTH
-                or leaves > SLOTS[self.target] - 2
+                or leaves > self.target.limits.buffers - 2
                 or self._worth_storing(v, flops, leaves)
             ):
                 self.stored.add(v)
@@ -327,7 +327,7 @@ class Fusion:
             own = v in self.graph.outputs.values()
             return "an output of the model" if own else "a state after the run"
         if v in self.forced:
-            return f"its users would read more buffers than {self.target} allows"
+            return f"its users would read more buffers than {self.target.name} allows"
         if any(u.node.op.joins for u in users):
             return "a part of a concat, computed in its place there"
         if reader is not None:
@@ -371,4 +371,4 @@ def template_axes(v: Value) -> tuple[Expr, ...]:
     return (*spatial, var("g", groups) * each + n if groups > 1 else n)
 
 
-__all__ = ["COPY", "SLOTS", "Fusion", "Region"]
+__all__ = ["COPY", "Fusion", "Region"]

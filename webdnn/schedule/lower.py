@@ -8,7 +8,9 @@ there.
     >>> from webdnn import ops
     >>> from webdnn.graph import Graph, placeholder
     >>> x = placeholder("x", (2, 8), "f32")
-    >>> for step in lower(Graph((x,), {"y": ops.softmax(ops.relu(x), 1)})).steps:
+    >>> from webdnn.codegen import TARGETS
+    >>> graph = Graph((x,), {"y": ops.softmax(ops.relu(x), 1)})
+    >>> for step in lower(graph, TARGETS["wasm"]).steps:
     ...     print(step.kernel.name, [stage.monoid for stage in step.kernel.stages])
     max_sub_exp_sum_div ['max', 'sum']
 """
@@ -50,7 +52,7 @@ from ..graph import (
 )
 from ..ops.elementwise import broadcast_index
 from ..ops.linear import DEPTHWISE, PACKED_CONV, PACKED_MATMUL
-from .fuse import SLOTS, Fusion, Region
+from .fuse import Fusion, Region
 from .kernel import (
     Buffer,
     Instance,
@@ -64,6 +66,7 @@ from .kernel import (
     Store,
     Tensor,
 )
+from .target import Target
 
 Index = tuple[Any, ...]
 
@@ -157,7 +160,7 @@ class Builder:
     def finish(self) -> tuple[Slot, ...]:
         """The slots as the kernel declares them; raises TooManyBuffers."""
         low = self.lowering
-        limit = SLOTS[low.fusion.target]
+        limit = low.fusion.target.limits.buffers
         if len(self.slots) > limit:
             cut = {
                 u
@@ -169,7 +172,7 @@ class Builder:
             names = ", ".join(type_text(v) for v in self.sources)
             raise TooManyBuffers(
                 f"a kernel reads {len(self.slots)} buffers ({names}); "
-                f"{low.fusion.target} allows {limit}",
+                f"{low.fusion.target.name} allows {limit}",
                 set(deep),
             )
         out = []
@@ -220,23 +223,24 @@ class Lowering:
         return Placement(len(self.buffers) - 1, 0, compact(shape))
 
     def weight(self, v: Value) -> Placement:
-        """Where a constant is read. float16 is downloaded as such; wasm widens it once."""
+        """Where a constant is read: as it is downloaded, or widened once for the target."""
         if v not in self.weights:
             place = self.buffer("weight", v.dtype, v.shape, self.origins.get(v, ""))
             self.downloaded[place.buffer] = v
-            if v.dtype == "f16" and self.fusion.target == "wasm":
-                place = self._widened(place.buffer, v.shape)
+            if stored(v.dtype) not in self.fusion.target.reads:
+                place = self._widened(place.buffer, v)
             self.weights[v] = place
         return self.weights[v]
 
-    def _widened(self, half: int, shape: Sequence[Dim]) -> Placement:
-        """A buffer of f32 that holds what a buffer of f16 does, when the weights have arrived."""
-        place = self.buffer("prepared", "f32", shape, self.buffers[half].name)
-        size = self.buffers[half].size
+    def _widened(self, narrow: int, v: Value) -> Placement:
+        """A buffer that holds a weight as it is computed, when the weights have arrived."""
+        dtype = computed(v.dtype)
+        place = self.buffer("prepared", v.dtype, v.shape, self.buffers[narrow].name)
+        size = self.buffers[narrow].size
         i = var("i", size)
-        slots = (Slot("f16", size, "read"), Slot("f32", size, "write"))
-        kernel = Loop("widen", (i,), (), (), (Store(1, i, load(0, i, "f32")),), slots)
-        self.prepare.append(Step(kernel, (half, place.buffer)))
+        slots = (Slot(stored(v.dtype), size, "read"), Slot(dtype, size, "write"))
+        kernel = Loop("widen", (i,), (), (), (Store(1, i, load(0, i, dtype)),), slots)
+        self.prepare.append(Step(kernel, (narrow, place.buffer)))
         return place
 
     def place(self) -> None:
@@ -604,7 +608,7 @@ class Lowering:
             }
 
 
-def lower(graph: Graph, target: str = "wasm", keep: bool = False) -> Program:
+def lower(graph: Graph, target: Target, keep: bool = False) -> Program:
     """The program of a graph, whose matmuls and convs are packed, for a target.
 
     `keep`: record where the imported model's named values lie (`Program.stored`). Raises

@@ -1,1 +1,14 @@
 """The WebAssembly target: C with vector types, compiled by clang."""
+
+from ...schedule.target import Target
+from .module import LIMITS, emit, memory, print_kernel
+
+TARGET = Target(
+    name="wasm",
+    limits=LIMITS,
+    reads=frozenset({"f32", "i32", "u32"}),
+    suffix="c",
+    print=print_kernel,
+    memory=memory,
+    emit=emit,
+)

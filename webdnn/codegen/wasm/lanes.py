@@ -520,7 +520,13 @@ class Printed:
         text = "\n".join((self.body, *(s.dtype + s.access for s in self.slots)))
         return f"{_identifier(self.name)}_{sha256(text.encode()).hexdigest()[:10]}"
 
-    def function(self) -> str:
+    @property
+    def given(self) -> tuple[Any, ...]:
+        """What a launch is given beside buffers."""
+        return self.params, self.items, self.grain, self.scratch
+
+    @property
+    def text(self) -> str:
         """The C function under its symbol."""
         pointers = [
             f"{'' if s.access != 'read' else 'const '}{DECLARED[s.dtype]}* restrict b{k}"

@@ -36,6 +36,7 @@ from ...expr import (
     maximum,
     minimum,
     multiple_of,
+    product,
     substitute,
     var,
     walk,
@@ -47,11 +48,9 @@ from ...schedule.kernel import (
 )
 from ..dialect import Dialect, Params
 from ..integers import to_json
-from ..loops import product
+from .limits import LIMITS
 
 TEMPLATES = Path(__file__).parent / "templates"
-MAX_BUFFERS = 8  # storage buffers of a shader stage that every WebGPU device has
-MAX_GROUPS = 65535  # workgroups per grid axis
 LANE = var("lane", 4)
 
 Grid = tuple[Dim, Dim, Dim]
@@ -149,9 +148,9 @@ class Wgsl(Dialect):
         self, name: str, slots: Sequence[Slot], accesses: Iterable[tuple[int, Expr]]
     ) -> None:
         super().__init__(Params())
-        if len(slots) > MAX_BUFFERS:
+        if len(slots) > LIMITS.buffers:
             raise WebDNNError(
-                f"kernel {name}: {len(slots)} buffers, WebGPU guarantees {MAX_BUFFERS}; "
+                f"kernel {name}: {len(slots)} buffers, WebGPU guarantees {LIMITS.buffers}; "
                 "fuse less into it"
             )
         self.name = name
@@ -463,6 +462,16 @@ class Printed:
     flops: Any  # Int of the descriptor
     variants: Mapping[str, str] = field(default_factory=dict)  # device features -> better text
 
+    @property
+    def text(self) -> str:
+        """All its text, variants for better devices included."""
+        return "\n".join([self.code, *(f"// {k}\n{code}" for k, code in self.variants.items())])
+
+    @property
+    def given(self) -> tuple[Any, ...]:
+        """What a launch is given beside buffers."""
+        return self.params, self.grid, self.flops
+
 
 def times(*factors: Any) -> Any:
     """A product as the descriptor's Int: unbounded, unlike the i32 of expressions."""
@@ -498,8 +507,8 @@ def upper(a: Dim) -> int:
 
 def linear_grid(groups: Dim) -> tuple[tuple[Dim, Dim, Dim], Dim | None]:
     """A grid of at least `groups` workgroups, and its width if it needs two axes."""
-    if upper(groups) <= MAX_GROUPS:
+    if upper(groups) <= LIMITS.groups:
         return (groups, 1, 1), None
-    height = ceil_div(groups, MAX_GROUPS)
+    height = ceil_div(groups, LIMITS.groups)
     width = number((groups + height - 1) // maximum(lift(height), 1))
     return (width, height, 1), width

@@ -38,7 +38,6 @@ from ..loops import collapse, padded, product
 from ..template import render
 from .dialect import (
     LANE,
-    MAX_GROUPS,
     Printed,
     Wgsl,
     ceil_div,
@@ -54,6 +53,7 @@ from .dialect import (
     vec_aligned,
     vector,
 )
+from .limits import LIMITS
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def print_gemm(kernel: Instance, tile: Tile | None = None) -> Printed:
     N = v["n"].args[1]
     Z = product([v[name].args[1] for name in outer if name in v])
     if tile is None:
-        legal = [t for t in TILES if -(-upper(M) // t.BM) <= MAX_GROUPS] or TILES
+        legal = [t for t in TILES if -(-upper(M) // t.BM) <= LIMITS.groups] or TILES
         tile = min(legal, key=lambda t: tile_time(t, upper(M), upper(N), upper(K), upper(Z)))
     return GemmPrinter(kernel, tile, outer, spatial, deep).print(M, N, K, Z)
 
@@ -269,10 +269,10 @@ class GemmPrinter:
     def print(self, M: Dim, N: Dim, K: Dim, Z: Dim) -> Printed:
         tile, d, kernel = self.tile, self.d, self.kernel
         grid = (ceil_div(N, tile.BN), ceil_div(M, tile.BM), number(Z))
-        if any(upper(g) > MAX_GROUPS for g in grid):
+        if any(upper(g) > LIMITS.groups for g in grid):
             raise WebDNNError(
                 f"kernel {kernel.name}: a grid of {grid} workgroups, "
-                f"WebGPU allows {MAX_GROUPS} per axis"
+                f"WebGPU allows {LIMITS.groups} per axis"
             )
         private, batch, outer = self.batch()
         functions = "\n".join(

@@ -18,7 +18,8 @@ flushed to zero, as WGSL allows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...errors import WebDNNError
@@ -31,12 +32,16 @@ from ...schedule.kernel import (
     Program,
     Step,
 )
+from ...schedule.plan import align, chunks, plan_slots
+from ...schedule.target import Ranges
 from .. import opaque
 from ..integers import to_json
+from ..kept import kept_values
 from ..loops import depthwise_loop
 from ..template import render
 from .dialect import Printed, Wgsl, linear_grid, times
 from .gemm import print_gemm
+from .limits import LIMITS
 from .loops import print_loop
 from .recurrent import print_recurrent
 
@@ -109,3 +114,61 @@ def build(program: Program, bindings: Mapping[int, Mapping[str, Any]]) -> dict[s
 
     first = [step(s) for s in program.prepare]
     return {"kernels": kernels, "prepare": first, "steps": [step(s) for s in program.steps]}
+
+
+def memory(program: Program) -> int:
+    """The bytes of all GPUBuffers but the weights'."""
+    return sum(align(n, 16) for n in plan_slots(program).sizes)
+
+
+def emit(
+    program: Program,
+    weights: Ranges,
+    download: int,
+    write: Callable[[str, str, bytes], str],
+    *,
+    keep: bool,
+    progress: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """Prints a program into `webgpu.json`: `schedule.target.Emit`."""
+    progress(0, 1)
+    slots = plan_slots(program, keep)
+    ranges = {*weights.values()}
+    parts = chunks(ranges, LIMITS.binding)
+    bindings: dict[int, dict[str, Any]] = {b: {"b": s} for b, s in slots.of.items()}
+    for b, (offset, size) in weights.items():
+        k = max(i for i, (start, _) in enumerate(parts) if start <= offset)
+        bindings[b] = {"w": k, "offset": offset - parts[k][0], "bytes": size}
+    sizes = {
+        s: to_json(program.buffers[b].size * 4)  # what a run stores takes a word an element
+        for b, s in slots.of.items()
+        if program.buffers[b].kind != "temp"
+    }
+    document = build(program, bindings)
+    document |= {
+        "buffers": [
+            {"bytes": sizes.get(s, n), "max": align(n, 16)} for s, n in enumerate(slots.sizes)
+        ],
+        "weights": [{"offset": offset, "bytes": align(size, 16)} for offset, size in parts],
+        "inputs": [
+            {"buffer": slots.of[t.buffer], "dtype": program.buffers[t.buffer].dtype}
+            for t in program.inputs
+        ],
+        "outputs": [
+            {"buffer": slots.of[t.buffer], "dtype": program.buffers[t.buffer].dtype}
+            for t in program.outputs
+        ],
+    }
+    if program.states:
+        document["states"] = [{"buffer": slots.of[t.buffer]} for t in program.states]
+    if keep:
+        document |= kept_values(program, lambda b: ("buffer", slots.of[b]))
+    name = write("webgpu", ".json", json.dumps(document, separators=(",", ":")).encode())
+    largest = max([*slots.sizes, *(size for _, size in ranges), 4])
+    limits = {
+        "maxStorageBufferBindingSize": largest,
+        "maxBufferSize": max([largest, *(size for _, size in parts)]),
+        "maxStorageBuffersPerShaderStage": max((len(s.buffers) for s in program.steps), default=1),
+    }
+    progress(1, 1)
+    return {"file": name, "features": [], "limits": limits}

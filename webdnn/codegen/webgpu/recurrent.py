@@ -17,9 +17,10 @@ from ...expr import Expr, acc, cost, lift, substitute, var, walk
 from ...schedule.kernel import Instance, Store
 from ..template import render
 from .dialect import LANE, Printed, Wgsl, linear_grid, template, times, vector
+from .limits import LIMITS
 
-THREADS = 256  # invocations of a workgroup that every device has
-MEMORY = 16384  # bytes of workgroup memory that every device has
+THREADS = LIMITS.invocations
+MEMORY = LIMITS.workgroup
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,341 @@
+"""Prints kernels of templates, `templates/NAME.c`: what each template sees is prepared here.
+
+`tile.c` is the register tile that matmul and conv share, `columns.c` what it reads for few columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from ...expr import Dim, Expr, coefficient, cost, substitute, walk
+from ...schedule.kernel import Instance
+from ..dialect import invariant
+from ..template import render
+from .lanes import Lanes, Printed, grain, larger, smaller
+
+
+@cache
+def template(name: str) -> str:
+    return files("webdnn.codegen.wasm").joinpath("templates", name).read_text()
+
+
+class _InstancePrinter(Lanes):
+    """What the templates see: sizes as parameters, and the holes as text in terms of their
+    variables."""
+
+    accs = "acc"
+
+    def __init__(self, kernel: Instance) -> None:
+        super().__init__(kernel.slots)
+        self.kernel = kernel
+        loads = [x for e in kernel.holes.values() for x in walk(e)]
+        self.vars = {v.args[0]: v for v in loads if v.op == "var"} | dict(kernel.vars)
+        for name, v in self.vars.items():
+            self.names[v] = (
+                "0"
+                if v.args[1] == 1
+                else name.replace("b", "batch")
+                if name[1:].isdigit()
+                else name
+            )
+
+    def number(self, value: Dim) -> str:
+        """A parameter of its own, also where another one happens to be equal."""
+        self.params.values.append(value)
+        return self.param(len(self.params.values) - 1)
+
+    def extent(self, name: str) -> Any:
+        """The size of a variable; 1 for one that the kernel lacks."""
+        v = self.vars.get(name)
+        return 1 if v is None else v.args[1]
+
+    def plain(self, e: Dim, **where: Any) -> str:
+        """An i32 expression, in one piece, with some variables replaced."""
+        if isinstance(e, int):
+            return str(e)
+        return self.index(
+            substitute(e, {self.vars[k]: x for k, x in where.items() if k in self.vars})
+        )
+
+    def stores(self, lane: str | None) -> str:
+        """The epilogue: what is stored for `acc`, a vector along variable `lane` or one scalar."""
+        if lane and self.extent(lane) == 1:
+            return "__builtin_unreachable();"
+
+        def body() -> None:
+            for s in self.kernel.stores:
+                self.store(s)
+
+        return self.aside(lane, body)
+
+    def assign(self, row: str, index: str, e: Expr, lane: str | None) -> str:
+        """row[index] = e, a vector along `lane` or a scalar."""
+        return self.aside(
+            lane,
+            lambda: self.line(
+                f"ST({row} + {index}, {self.splat(e)});"
+                if lane
+                else f"{row}[{index}] = {self.value(e)};"
+            ),
+        )
+
+    def name(self, e: Expr) -> None:
+        """Computes `e` here; what follows in this scope uses the result."""
+        self._named(self._key(e), self.value(e), self.scope, self.ctype(e))
+
+    def aside(self, lane: str | None, body: Callable[[], object]) -> str:
+        """The lines that `body` prints, a vector along `lane` or scalars."""
+        self.lane = self.vars[lane] if lane else None
+        self.vector_accs = self.lane is not None
+        with self.apart() as lines:
+            body()
+        self.lane, self.vector_accs = None, False
+        return "\n".join(lines)
+
+    def leaf(self, e: Expr) -> str:
+        if e.op != "acc":
+            return super().leaf(e)
+        return self.accs.format(*e.args)
+
+    @property
+    def heavy(self) -> bool:
+        """Whether the epilogue is too much text to be repeated for each register."""
+        return sum(cost(s.value) for s in self.kernel.stores) > 20
+
+    def read(self, hole: str) -> Expr:
+        """A hole that must be one load."""
+        e = self.kernel.holes[hole]
+        if e.op != "load":
+            raise ValueError(
+                f"{self.kernel.name}: hole {hole} of {self.kernel.template} must be a load,"
+                f" found {e}"
+            )
+        return e
+
+    def step(self, index: Expr, name: str) -> Dim:
+        """The distance of neighbours along a variable."""
+        d = coefficient(index, self.vars[name])
+        if d is None or (isinstance(d, Expr) and not invariant(d)):
+            raise ValueError(f"{self.kernel.name}: index {index} is not affine in {name}")
+        return d
+
+    def tiles(self, env: dict[str, Any]) -> None:
+        """Adds what `tile.c` and the places that use it need."""
+        few = self.extent("n") in (1, 2, 3)  # never four columns side by side
+        env.update(
+            vector_stores="" if few else self.stores("n"),
+            scalar_stores=self.stores(None),
+            heavy=self.heavy,
+        )
+        n = self.extent("n")
+        env["dot"] = dot = isinstance(n, int) and n <= 4
+        shape = ((8, 4, 4, 2)[n - 1], n) if dot else (4, 2)
+        env["rows"], env["transpose"] = shape[0], render(template("columns.c"), env)
+        env["tile"] = lambda part, rows=shape[0], vectors=shape[1]: render(
+            template("tile.c"), {**env, "part": part, "rows": rows, "vectors": vectors}
+        )
+
+    def printed(
+        self, env: Mapping[str, Any], items: Dim, each: float, row: Dim, scratch: Dim = 0
+    ) -> Printed:
+        """The template rendered; `each` ns for each of the `row` units of a work item."""
+        k = self.kernel
+        body = render(template(k.template + ".c"), env)
+        return Printed(
+            k.name,
+            body,
+            k.slots,
+            tuple(self.params.values),
+            items,
+            grain(each, row),
+            scratch,
+            k.origin,
+        )
+
+
+def _blocks(m: Dim, panels: Dim, k: Dim) -> tuple[Dim, Dim]:
+    """Rows and panels of one work item: about 1.2 million flops, rows before panels."""
+    rows = smaller(64, (m + 3) // 4 * 4)
+    count = 1_200_000 // larger(1, 16 * rows * k)
+    return rows, smaller(larger(4, (count + 3) // 4 * 4) if m == 1 else larger(1, count), panels)
+
+
+def _matmul(kernel: Instance) -> Printed:
+    p = _InstancePrinter(kernel)
+    m, n, k = (p.extent(x) for x in "mnk")
+    panels = (n + 7) // 8
+    rows, block = _blocks(m, panels, k)
+    a, b = kernel.holes["a"], p.read("b")
+    reads = [x for x in walk(a) if x.op == "load"]
+    contiguous = all(coefficient(x.args[1], p.vars["k"]) in (0, 1) for x in reads)
+    packed = a.op != "load" or coefficient(a.args[1], p.vars["k"]) != 1
+    env: dict[str, Any] = {
+        "M": p.number(m),
+        "N": p.number(n),
+        "K": p.number(k),
+        "B1": p.number(p.extent("b1")),
+        "MB": p.number(rows),
+        "NB": p.number(block),
+        "B": f"b{b.args[0]}",
+        "b_base": p.plain(kernel.attrs["b_base"]),
+        "contiguous": contiguous,
+        "packed": packed,
+        "coordinates": "",
+        "a_row": "block + (m - m_begin) * K"
+        if packed
+        else f"b{a.args[0]} + {p.plain(a.args[1], k=0)}",
+        "pack": lambda lane: p.assign("row", "k", a, lane),
+    }
+    p.tiles(env)
+    items = (
+        p.extent("b0")
+        * p.extent("b1")
+        * ((m + (rows - 1)) // rows)
+        * ((panels + (block - 1)) // block)
+    )
+    return p.printed(env, items, 16 / 40, rows * block * k, (rows * packed + 4) * k * 4)
+
+
+def _window(p: _InstancePrinter, a: Expr) -> dict[str, Any]:
+    """What conv and depthwise have in common."""
+    attrs = p.kernel.attrs
+    (sy, sx), (dy, dx), (top, left) = attrs["stride"], attrs["dilation"], attrs["pad"]
+    return {
+        **{
+            name: p.number(p.extent(v))
+            for name, v in (
+                ("H", "iy"),
+                ("W", "ix"),
+                ("C", "c"),
+                ("YS", "y"),
+                ("XS", "x"),
+                ("KY", "ky"),
+                ("KX", "kx"),
+            )
+        },
+        "SY": sy,
+        "SX": sx,
+        "DY": dy,
+        "DX": dx,
+        "PY": p.number(top),
+        "PX": p.number(left),
+        "A": f"b{a.args[0]}",
+        "a_base": p.plain(a.args[1], iy=0, ix=0, c=0),
+        "x_step": p.number(p.step(a.args[1], "ix")),
+        "y_step": p.number(p.step(a.args[1], "iy")),
+    }
+
+
+def _conv(kernel: Instance) -> Printed:
+    p = _InstancePrinter(kernel)
+    a, b = p.read("a"), p.read("b")
+    m, n, k = (
+        p.extent("y") * p.extent("x"),
+        p.extent("n"),
+        p.extent("ky") * p.extent("kx") * p.extent("c"),
+    )
+    if p.step(a.args[1], "c") != 1 and p.extent("c") != 1:
+        raise ValueError(f"{kernel.name}: conv reads channels that are not neighbours: {a}")
+    panels = (n + 7) // 8
+    rows, block = _blocks(m, panels, k)
+    env = _window(p, a)
+    env |= {
+        "N": p.number(n),
+        "MB": p.number(rows),
+        "NB": p.number(block),
+        "G": p.number(p.extent("g")),
+        "B": f"b{b.args[0]}",
+        "b_base": p.plain(kernel.attrs["b_base"]),
+        "merged": int(
+            kernel.attrs["dilation"][1] == 1 and p.step(a.args[1], "ix") == p.extent("c")
+        ),
+        "coordinates": "const Position* const at = positions + (m - m_begin);\n"
+        "const int y = at->y_out, x = at->x_out;",
+    }
+    p.tiles(env)
+    items = (
+        p.extent("b")
+        * p.extent("g")
+        * ((m + (rows - 1)) // rows)
+        * ((panels + (block - 1)) // block)
+    )
+    return p.printed(env, items, 16 / 35, rows * block * k, rows * 24 + p.extent("c") * 4 + k * 16)
+
+
+def _depthwise(kernel: Instance) -> Printed:
+    p = _InstancePrinter(kernel)
+    a, w = p.read("a"), p.read("w")
+    env = _window(p, a)
+    ky, kx = p.extent("ky"), p.extent("kx")
+    fixed = (
+        isinstance(ky, int)
+        and isinstance(kx, int)
+        and ky * kx <= 25
+        and env["SX"] <= 2
+        and env["DX"] == 1
+    )
+    env |= {
+        "channels_contiguous": p.step(a.args[1], "c") == 1 and p.step(w.args[1], "c") == 1,
+        "B": f"b{w.args[0]}",
+        "w_base": p.plain(w.args[1], ky=0, kx=0, c=0),
+        "wx_step": p.number(p.step(w.args[1], "kx")),
+        "wy_step": p.number(p.step(w.args[1], "ky")),
+        "TX": 4,
+        "fixed": fixed,
+        "KYN": ky,
+        "KXN": kx,
+        "vector_stores": p.stores("c"),
+        "scalar_stores": p.stores(None),
+    }
+    work = p.extent("x") * p.extent("c") * p.extent("kx") * p.extent("ky")
+    return p.printed(env, p.extent("b") * p.extent("y"), 2 / 20, work, p.extent("c") * 4)
+
+
+def _recurrent(kernel: Instance) -> Printed:
+    p = _InstancePrinter(kernel)
+    p.accs = "acc{}_{}"
+    h, gates = p.extent("j"), p.extent("g")
+    holes = kernel.holes
+    phases = [(range(gates), "h")]
+    if "reset" in holes:
+        phases = [(range(gates - 1), "h"), (range(gates - 1, gates), "reset")]
+
+    def stores(lane: str | None) -> str:
+        def body() -> None:
+            for s in reversed(kernel.stores):  # h is computed from c
+                p.name(s.value)
+                p.store(s)
+
+        return p.aside(lane, body)
+
+    env = {
+        "H": p.number(h),
+        "T": p.number(p.extent("t")),
+        "G": gates,
+        "R": f"b{p.read('r').args[0]}",
+        "states": len(kernel.stores),
+        "out": [f"b{s.slot}" for s in kernel.stores],
+        "reverse": kernel.attrs["reverse"],
+        "phases": phases,
+        "chains": lambda gates: (0, 4, 2, 1, 1)[len(gates)],
+        "first": lambda name: p.assign(f"first_{name}", "j", holes[name], None),
+        "resets": lambda lane: p.assign("reset", "j", holes["reset"], lane),
+        "stores": stores,
+    }
+    return p.printed(env, p.extent("n"), 2 / 20, p.extent("t") * h * h * gates, 16 * h)
+
+
+_TEMPLATES: Mapping[str, Callable[[Instance], Printed]] = {
+    "matmul": _matmul,
+    "conv": _conv,
+    "depthwise": _depthwise,
+    "recurrent": _recurrent,
+}
+
+
+def print_instance(kernel: Instance) -> Printed:
+    """The C of a template's kernel."""
+    return _TEMPLATES[kernel.template](kernel)

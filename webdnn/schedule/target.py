@@ -1,0 +1,85 @@
+"""What the compiler knows of a target; each folder of `codegen` makes one value, `TARGET`.
+
+Fusion asks for limits, lowering for what kernels can read, and the writer of descriptors has the
+target print and plan a program. A further target (half precision, say) is a further value: nothing
+outside its folder compares names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .kernel import Kernel, Program
+
+Ranges = Mapping[int, tuple[int, int]]  # buffer of a weight -> its offset and bytes in the download
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What every device of a target can do; 0 is no limit."""
+
+    buffers: int  # that one kernel touches
+    memory: int = 0  # bytes of one run, weights included
+    binding: int = 0  # bytes of a buffer as a kernel sees it
+    groups: int = 0  # workgroups along an axis of a grid
+    invocations: int = 0  # of a workgroup
+    workgroup: int = 0  # bytes of a workgroup's own memory
+
+
+class Printed(Protocol):
+    """A kernel as a target prints it."""
+
+    @property
+    def name(self) -> str:
+        """Its name: the schedule."""
+
+    @property
+    def text(self) -> str:
+        """All its text, variants for better devices included."""
+
+    @property
+    def given(self) -> tuple[Any, ...]:
+        """What a launch is given beside buffers."""
+
+
+class Emit(Protocol):
+    """Prints, plans and compiles a program: the target's entry in model.json."""
+
+    def __call__(
+        self,
+        program: Program,
+        weights: Ranges,
+        download: int,
+        write: Callable[[str, str, bytes], str],
+        *,
+        keep: bool,
+        progress: Callable[[int, int], None],
+    ) -> dict[str, Any]:
+        """`weights`: where each weight's buffer lies in the download, of `download` bytes in all.
+        `write(stem, suffix, data)` adds a file to the descriptor and returns its name. `keep`: values stay readable after a
+        run. `progress(done, total)` may be called from several threads.
+
+        Raises WebDNNError for what the target cannot run."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target as a value.
+
+    reads: the rows of `scalar.STORAGE` that its kernels read; what is stored otherwise is widened
+    once, when the weights have arrived (`Program.prepare`). suffix: of a kernel's text as a file.
+    memory: the bytes that a run needs beside the weights, at the largest sizes.
+    """
+
+    name: str
+    limits: Limits
+    reads: frozenset[str]
+    suffix: str
+    print: Callable[[Kernel], Printed]
+    memory: Callable[[Program], int]
+    emit: Emit
+
+
+__all__ = ["Emit", "Limits", "Printed", "Ranges", "Target"]
