@@ -48,6 +48,7 @@ from ..graph import (
     dims_of,
     evaluate,
     scalar_dtype,
+    stored,
     type_text,
 )
 from ..ops.elementwise import broadcast_index

@@ -58,8 +58,9 @@ class Emit(Protocol):
         progress: Callable[[int, int], None],
     ) -> dict[str, Any]:
         """`weights`: where each weight's buffer lies in the download, of `download` bytes in all.
-        `write(stem, suffix, data)` adds a file to the descriptor and returns its name. `keep`: values stay readable after a
-        run. `progress(done, total)` may be called from several threads.
+        `write(stem, suffix, data)` adds a file to the descriptor and returns its name. `keep`:
+        values stay readable after a run. `progress(done, total)` may be called from several
+        threads.
 
         Raises WebDNNError for what the target cannot run."""
 
