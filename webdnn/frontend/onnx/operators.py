@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -25,8 +26,9 @@ import numpy as np
 
 from ... import ops
 from ...errors import ModelError, UnsupportedError
-from ...expr import Dim, lift, maximum, minimum
+from ...expr import Dim, lift, maximum
 from ...graph import DTYPES, FLOATS, Value, as_dim, constant, evaluate, type_text
+from .. import windows
 from ..arrays import (
     along,
     axes_of,
@@ -41,6 +43,7 @@ from ..arrays import (
     without,
 )
 from ..signature import RANGES
+from ..windows import Window
 from .detection import Compress, MaxRoiPool, NonMaxSuppression, NonZero, RoiAlign, TopK
 from .recurrent import GRU, LSTM, RNN
 
@@ -860,43 +863,36 @@ def STFT(
 
 # ---- convolution --------------------------------------------------------------------------------
 
-Pads = list[tuple[Dim, Dim]]
 
-
-def _pads(
+def _window(
     sizes: Sequence[Dim],
     kernel: Sequence[int],
     strides: Sequence[int],
     dilations: Sequence[int],
     auto_pad: str,
     pads: Sequence[int],
-) -> Pads:
-    """(before, after) of each spatial axis, auto_pad resolved."""
-    rank = len(kernel)
+    ceil_mode: int = 0,
+) -> Window:
+    """The windows over spatial axes of these sizes that the attributes mean."""
+    rank = len(sizes)
+    around: str | windows.Pads = auto_pad.lower()
     if auto_pad in ("NOTSET", ""):
         flat = list(pads) or [0] * (2 * rank)
         if len(flat) != 2 * rank:
             raise ModelError(f"{len(flat)} pads for {rank} spatial axes; expected {2 * rank}")
-        return list(zip(flat[:rank], flat[rank:]))
-    if auto_pad == "VALID":
-        return [(0, 0)] * rank
-    return ops.same_pads(sizes, kernel, strides, dilations, upper=auto_pad == "SAME_UPPER")
+        around = list(zip(flat[:rank], flat[rank:]))
+    w = windows.window(sizes, kernel, strides, dilations, around)
+    return w if not ceil_mode or auto_pad.startswith("SAME") else windows.ceil_mode(w, sizes)
 
 
-def _window(
-    x: Value, kernel_shape: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
-) -> tuple[list[int], list[int]]:
-    rank = x.rank - 2
-    for name, given in (
-        ("kernel_shape", kernel_shape),
-        ("strides", strides),
-        ("dilations", dilations),
-    ):
-        if given and len(given) != rank:
-            raise ModelError(
-                f"{name} {list(given)} does not fit {type_text(x)}: expected {rank} numbers"
-            )
-    return list(strides) or [1] * rank, list(dilations) or [1] * rank
+def _kernel(x: Value, w: Value, kernel_shape: Sequence[int]) -> list[int]:
+    """The filters' own size, which kernel_shape may repeat."""
+    if x.rank != w.rank or x.rank < 3:
+        raise ModelError(f"filters {type_text(w)} do not fit {type_text(x)}")
+    kernel = [ops.static(d, "the filter's size") for d in w.shape[2:]]
+    if kernel_shape and list(kernel_shape) != kernel:
+        raise ModelError(f"kernel_shape {list(kernel_shape)}, but filters {type_text(w)}")
+    return kernel
 
 
 def Conv(
@@ -911,14 +907,9 @@ def Conv(
     pads: Sequence[int] = (),
     strides: Sequence[int] = (),
 ) -> Value:
-    if x.rank != w.rank or x.rank < 3:
-        raise ModelError(f"filters {type_text(w)} do not fit {type_text(x)}")
-    strides, dilations = _window(x, kernel_shape, strides, dilations)
-    kernel = [ops.static(d, "the filter's size") for d in w.shape[2:]]
-    around = _pads(x.shape[2:], kernel, strides, dilations, auto_pad, pads)
-    filters = ops.transpose(w, (*range(2, w.rank), 1, 0))
-    y = ops.convolve(channels_last(x), filters, strides, around, dilations, group)
-    return channels_first(ops.add(y, b) if b is not None else y)
+    kernel = _kernel(x, w, kernel_shape)
+    window = _window(x.shape[2:], kernel, strides, dilations, auto_pad, pads)
+    return windows.conv(x, w, b, window, group)
 
 
 def ConvTranspose(
@@ -935,31 +926,21 @@ def ConvTranspose(
     pads: Sequence[int] = (),
     strides: Sequence[int] = (),
 ) -> Value:
-    strides, dilations = _window(x, kernel_shape, strides, dilations)
-    rank = x.rank - 2
-    kernel = [ops.static(d, "the filter's size") for d in w.shape[2:]]
+    kernel, rank = _kernel(x, w, kernel_shape), x.rank - 2
     extra = list(output_padding) or [0] * rank
-    around: list[tuple[int, int]] = []
-    if output_shape or auto_pad in ("SAME_UPPER", "SAME_LOWER"):
-        for k in range(rank):
-            size = lift(x.shape[2 + k])
-            wanted = output_shape[-rank + k] if output_shape else size * strides[k]
-            full = (size - 1) * strides[k] + extra[k] + (kernel[k] - 1) * dilations[k] + 1
+    by_size = bool(output_shape) or auto_pad.startswith("SAME")
+    named = "VALID" if by_size else auto_pad
+    window = _window(x.shape[2:], kernel, strides, dilations, named, pads)
+    if by_size:  # the pads are what is too much
+        around: windows.Pads = []
+        for k, size in enumerate(x.shape[2:]):
+            full = lift(windows.transposed_size(window, k, size)) + extra[k]
+            wanted = output_shape[-rank + k] if output_shape else lift(size) * window.strides[k]
             total = ops.static(as_dim(full - wanted), "the padding for the given output size")
             small, large = total // 2, total - total // 2
             around.append((small, large) if auto_pad == "SAME_UPPER" else (large, small))
-    else:
-        around = _pads(x.shape[2:], kernel, strides, dilations, auto_pad, pads)  # type: ignore[assignment]
-    y = ops.convolve_transpose(
-        channels_last(x),
-        ops.transpose(w, (*range(2, w.rank), 0, 1)),
-        strides,
-        around,
-        dilations,
-        group,
-        extra,
-    )
-    return channels_first(ops.add(y, b) if b is not None else y)
+        window = replace(window, pads=around)
+    return windows.conv_transpose(x, w, b, window, group, extra)
 
 
 def Col2Im(
@@ -974,55 +955,22 @@ def Col2Im(
     """Overlapping blocks added up: the transposed convolution by filters of a single one each."""
     image = known_dims(image_shape, "the image's shape")
     block = known_ints(block_shape, "the block")
-    rank = len(block)
-    strides, dilations = list(strides) or [1] * rank, list(dilations) or [1] * rank
-    flat = list(pads) or [0] * (2 * rank)
-    around = list(zip(flat[:rank], flat[rank:]))
+    window = _window(image, block, strides, dilations, "NOTSET", pads)
     many = math.prod(block)
     channels = ops.static(x.shape[1], "the number of channels") // many
     counts: list[Dim] = []
     extra: list[int] = []
-    for size, (before, after), k, s, d in zip(image, around, block, strides, dilations):
-        span = lift(size) + before + after - ((k - 1) * d + 1)
-        counts.append(as_dim(span // s + 1))
-        extra.append(ops.static(as_dim(span % s), "what the blocks leave of the image"))
-    y = channels_last(ops.reshape(x, (x.shape[0], x.shape[1], *counts)))
+    for k, size in enumerate(image):
+        counts.append(windows.count(window, k, size))
+        left = as_dim(lift(size) - windows.transposed_size(window, k, counts[k]))
+        extra.append(ops.static(left, "what the blocks leave of the image"))
     one = np.eye(many, dtype=np.float32).reshape(many, 1, *block)
-    filters = np.tile(one, (channels, *[1] * (rank + 1))).transpose(*range(2, rank + 2), 0, 1)
-    y = ops.convolve_transpose(
-        y, constant(filters, x.dtype), strides, around, dilations, channels, extra
-    )
-    return channels_first(y)
+    filters = constant(np.tile(one, (channels, *[1] * (window.rank + 1))), x.dtype)
+    y = ops.reshape(x, (x.shape[0], x.shape[1], *counts))
+    return windows.conv_transpose(y, filters, None, window, channels, extra)
 
 
 # ---- pooling ------------------------------------------------------------------------------------
-
-
-def _pool_pads(
-    x: Value,
-    kernel: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-    auto_pad: str,
-    pads: Sequence[int],
-    ceil_mode: int,
-) -> tuple[Pads, list[Dim]]:
-    """(before, after) of each spatial axis with what ceil mode adds at the end, and that
-    addition.
-    """
-    around = _pads(x.shape[2:], kernel, strides, dilations, auto_pad, pads)
-    extra: list[Dim] = [0] * len(kernel)
-    if ceil_mode and auto_pad in ("NOTSET", "", "VALID"):
-        for k, (size, (before, after), n, s, d) in enumerate(
-            zip(x.shape[2:], around, kernel, strides, dilations)
-        ):
-            reach = (n - 1) * d + 1
-            padded = lift(size) + before + after
-            # As many windows as it takes, as long as the last one begins inside x or before it.
-            count = minimum((padded - reach + (s - 1)) // s, (lift(size) + before - 1) // s) + 1
-            extra[k] = as_dim(maximum((count - 1) * s + reach - padded, 0))
-            around[k] = (before, as_dim(lift(after) + extra[k]))
-    return around, extra
 
 
 def MaxPool(
@@ -1039,9 +987,8 @@ def MaxPool(
 ) -> Value:
     if outputs > 1:
         raise UnsupportedError("its second output (Indices) is not supported")
-    strides, dilations = _window(x, kernel_shape, strides, dilations)
-    around, _ = _pool_pads(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
-    return channels_first(ops.max_pool(channels_last(x), kernel_shape, strides, around, dilations))
+    window = _window(x.shape[2:], kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
+    return windows.max_pool(x, window)
 
 
 def AveragePool(
@@ -1055,19 +1002,8 @@ def AveragePool(
     pads: Sequence[int] = (),
     strides: Sequence[int] = (),
 ) -> Value:
-    strides, dilations = _window(x, kernel_shape, strides, dilations)
-    around, extra = _pool_pads(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
-    return channels_first(
-        ops.average_pool(
-            channels_last(x),
-            kernel_shape,
-            strides,
-            around,
-            dilations,
-            bool(count_include_pad),
-            extra,
-        )
-    )
+    window = _window(x.shape[2:], kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
+    return windows.average_pool(x, window, bool(count_include_pad))
 
 
 def LpPool(
@@ -1081,10 +1017,8 @@ def LpPool(
     pads: Sequence[int] = (),
     strides: Sequence[int] = (),
 ) -> Value:
-    strides, dilations = _window(x, kernel_shape, strides, dilations)
-    around, _ = _pool_pads(x, kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
-    y = ops.pad(_raised(x, p), [0, 0, *(b for b, _ in around)], [0, 0, *(a for _, a in around)])
-    y = ops.windows(y, range(2, x.rank), kernel_shape, strides, dilations)
+    window = _window(x.shape[2:], kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
+    y = windows.patches(_raised(x, p), window)
     y = ops.reduce_sum(y, range(x.rank, y.rank))
     return _rooted(ops.reshape(y, y.shape[: x.rank]), p)
 
@@ -1360,13 +1294,11 @@ def ConvInteger(
     if w_zero is not None:
         zero = ops.cast(w_zero, "i32")
         right = ops.sub(right, ops.reshape(zero, ()) if zero.size == 1 else along(zero, 0, w.rank))
-    strides, dilations = _window(x, kernel_shape, strides, dilations)
-    kernel = [ops.static(d, "the filter's size") for d in w.shape[2:]]
-    around = _pads(x.shape[2:], kernel, strides, dilations, auto_pad, pads)
-    left = ops.pad(left, [0, 0, *(b for b, _ in around)], [0, 0, *(a for _, a in around)])
+    kernel = _kernel(x, w, kernel_shape)
+    window = _window(x.shape[2:], kernel, strides, dilations, auto_pad, pads)
     n = x.shape[0]
     m, each = w.shape[:2]
-    patches = ops.windows(left, range(2, x.rank), kernel, strides, dilations)  # [N, C, O..., K...]
+    patches = windows.patches(left, window)  # [N, C, O..., K...]
     space = patches.shape[2 : x.rank]
     patches = ops.reshape(patches, (n, group, 1, each, *space, *kernel))
     filters = ops.reshape(

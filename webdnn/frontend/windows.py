@@ -1,0 +1,222 @@
+"""The geometry of windows, which convolutions and pooling of every format have in common.
+
+    >>> from webdnn.graph import placeholder
+    >>> x = placeholder("x", (1, 3, 9, 9), "f32")
+    >>> w = window(x.shape[2:], (3, 3), strides=(2, 2), pads="same_upper")
+    >>> w.pads, max_pool(x, w).shape
+    ([(1, 1), (1, 1)], (1, 3, 5, 5))
+
+A format reads its attributes into a `Window`, which is checked, and computes with it. The
+functions here take images [N, C, spatial...] and filters [outputs, inputs, kernel...], as Caffe,
+Chainer, ONNX and PyTorch have them. A format that is channels last (Keras, TensorFlow) gives the
+fields of its `Window` to `ops.convolve` and the like, which are so too. Sizes may be symbolic, the
+numbers of a window may not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from .. import ops
+from ..errors import ModelError
+from ..expr import Dim, as_dim, lift, maximum, minimum
+from ..graph import Value
+from .arrays import channels_first, channels_last
+
+Pads = list[tuple[Dim, Dim]]
+
+
+@dataclass(frozen=True)
+class Window:
+    """What a convolution or a pooling sees at each place: a number for each spatial axis.
+
+    pads: elements before and after the image. extra: how many of those after it are there for the
+    last window alone, as `ceil_mode` adds them; an average never counts them.
+    """
+
+    kernel: list[int]
+    strides: list[int]
+    dilations: list[int]
+    pads: Pads
+    extra: Sequence[Dim] = ()
+
+    @property
+    def rank(self) -> int:
+        """The number of spatial axes."""
+        return len(self.kernel)
+
+
+def per_axis(given: object, rank: int, default: int = 1) -> list[int]:
+    """A number for each spatial axis, of one for all or one for each; None: the default.
+
+    Numbers for the batch and the channels, as TensorFlow has them, are left out. Raises ModelError
+    for another count.
+    """
+    if given is None:
+        return [default] * rank
+    numbers = [int(n) for n in given] if isinstance(given, (list, tuple)) else [int(given)]  # type: ignore[call-overload]
+    if len(numbers) == rank + 2:
+        numbers = numbers[1:-1]
+    if len(numbers) not in (1, rank):
+        raise ModelError(f"one number or {rank} expected for {rank} spatial axes, found {given}")
+    return numbers * rank if len(numbers) == 1 else numbers
+
+
+def reach(kernel: int, dilation: int) -> int:
+    """How many elements of an axis a window spans."""
+    return (kernel - 1) * dilation + 1
+
+
+def window(
+    sizes: Sequence[Dim],
+    kernel: Sequence[Dim],
+    strides: Sequence[int] | None = None,
+    dilations: Sequence[int] | None = None,
+    pads: str | Sequence[tuple[Dim, Dim]] = "valid",
+) -> Window:
+    """The windows over spatial axes of these sizes; strides and dilations are 1 by default.
+
+    pads: (before, after) of each axis, or a name: valid (none), same_upper or same_lower (as many
+    windows as size / stride, rounded up; an odd element goes after, or before, the image), causal
+    (all that a window reaches back, before), full (as much on both sides). Raises ModelError where
+    the numbers are too many, too few or too small, and UnsupportedError where one is unknown.
+    """
+    rank = len(sizes)
+    size = [ops.static(k, "the size of a window") for k in kernel]
+    steps, gaps = list(strides or [1] * rank), list(dilations or [1] * rank)
+    for what, numbers in (("kernel", size), ("strides", steps), ("dilations", gaps)):
+        if len(numbers) != rank or any(n < 1 for n in numbers):
+            shape = ", ".join(map(str, sizes))
+            raise ModelError(f"{what} {numbers}: a positive number expected for each of [{shape}]")
+    if not isinstance(pads, str):
+        around = list(pads)
+        if len(around) != rank:
+            raise ModelError(f"pads of {len(around)} axes for {rank} spatial axes")
+    elif pads in ("same_upper", "same_lower"):
+        around = ops.same_pads(sizes, size, steps, gaps, upper=pads == "same_upper")
+    else:
+        before = {"valid": 0, "causal": 1, "full": 1}.get(pads)
+        if before is None:
+            raise ModelError(
+                f"unknown padding {pads!r}; expected valid, same_upper, same_lower, causal or full"
+            )
+        span = [before * (reach(k, d) - 1) for k, d in zip(size, gaps)]
+        around = [(n, n if pads == "full" else 0) for n in span]
+    return Window(size, steps, gaps, around, [0] * rank)
+
+
+def ceil_mode(w: Window, sizes: Sequence[Dim], drop: bool = True) -> Window:
+    """With as much more padding after each axis as a last, partial window needs.
+
+    drop: but without a window that begins beyond the image and the padding before it.
+    """
+    pads, extra = list(w.pads), list(w.extra)
+    for k, (size, (before, after)) in enumerate(zip(sizes, w.pads)):
+        s, span = w.strides[k], reach(w.kernel[k], w.dilations[k])
+        padded = lift(size) + before + after
+        last = (padded - span + (s - 1)) // s
+        if drop:
+            last = minimum(last, (lift(size) + before - 1) // s)
+        extra[k] = as_dim(maximum(last * s + span - padded, 0))
+        pads[k] = (before, as_dim(lift(after) + extra[k]))
+    return replace(w, pads=pads, extra=extra)
+
+
+def count(w: Window, axis: int, size: Dim) -> Dim:
+    """How many windows there are along a spatial axis of that size."""
+    room = lift(size) - transposed_size(w, axis, 1)
+    return as_dim(room // w.strides[axis] + 1)
+
+
+def transposed_size(w: Window, axis: int, count: Dim) -> Dim:
+    """The smallest size of an axis along which there are that many windows."""
+    before, after = w.pads[axis]
+    span = reach(w.kernel[axis], w.dilations[axis])
+    return as_dim((lift(count) - 1) * w.strides[axis] + span - before - after)
+
+
+# ---- what is computed ----------------------------------------------------------------------------
+
+
+def conv(x: Value, filters: Value, bias: Value | None, w: Window, groups: int = 1) -> Value:
+    """x [N, C, spatial...] by filters [M, C/groups, kernel...], bias [M] -> [N, M, spatial...]."""
+    f = ops.transpose(filters, (*range(2, filters.rank), 1, 0))
+    y = ops.convolve(channels_last(x), f, w.strides, w.pads, w.dilations, groups)
+    return channels_first(y if bias is None else ops.add(y, bias))
+
+
+def conv_transpose(
+    x: Value,
+    filters: Value,
+    bias: Value | None,
+    w: Window,
+    groups: int = 1,
+    output_padding: Sequence[int] | None = None,
+) -> Value:
+    """The adjoint: x [N, C, spatial...] by filters [C, M/groups, kernel...] -> [N, M, spatial...].
+
+    w: the windows of the convolution whose adjoint it is: pads crop the result. output_padding: how
+    much is added after each axis.
+    """
+    y = ops.convolve_transpose(
+        channels_last(x),
+        ops.transpose(filters, (*range(2, filters.rank), 0, 1)),
+        w.strides,
+        [(ops.static(b, "a pad"), ops.static(a, "a pad")) for b, a in w.pads],
+        w.dilations,
+        groups,
+        output_padding or [0] * w.rank,
+    )
+    return channels_first(y if bias is None else ops.add(y, bias))
+
+
+def max_pool(x: Value, w: Window) -> Value:
+    """x [N, C, spatial...] -> the maximum of each window; padding never wins."""
+    y = ops.max_pool(channels_last(x), w.kernel, w.strides, w.pads, w.dilations)
+    return channels_first(y)
+
+
+def average_pool(x: Value, w: Window, include_pad: bool = False) -> Value:
+    """x [N, C, spatial...] -> the mean of each window, over the image alone unless include_pad."""
+    y = ops.average_pool(
+        channels_last(x), w.kernel, w.strides, w.pads, w.dilations, include_pad, w.extra
+    )
+    return channels_first(y)
+
+
+def patches(x: Value, w: Window, fill: float = 0) -> Value:
+    """[..., spatial...] -> [..., places..., kernel...]: what each window sees, `fill` beyond x."""
+    lead = x.rank - w.rank
+    none = [0] * lead
+    wide = ops.pad(
+        x, [*none, *(b for b, _ in w.pads)], [*none, *(a for _, a in w.pads)], value=fill
+    )
+    return ops.windows(wide, range(lead, x.rank), w.kernel, w.strides, w.dilations)
+
+
+def im2col(x: Value, w: Window) -> Value:
+    """[..., C, spatial...] -> [..., C * kernel, places...]: the windows as columns."""
+    lead, rank = x.rank - w.rank, x.rank
+    y = patches(x, w)
+    y = ops.transpose(y, (*range(lead), *range(rank, rank + w.rank), *range(lead, rank)))
+    columns = ops.product([x.shape[lead - 1], *w.kernel])
+    return ops.reshape(y, (*x.shape[: lead - 1], columns, *y.shape[lead + w.rank :]))
+
+
+__all__ = [
+    "Pads",
+    "Window",
+    "average_pool",
+    "ceil_mode",
+    "conv",
+    "conv_transpose",
+    "count",
+    "im2col",
+    "max_pool",
+    "patches",
+    "per_axis",
+    "reach",
+    "transposed_size",
+    "window",
+]
