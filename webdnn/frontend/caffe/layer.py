@@ -81,7 +81,7 @@ def same_shapes(xs: Sequence[Value]) -> None:
             )
 
 
-def window(p: Message, name: str, rank: int, default: int | None, low: int) -> list[int]:
+def each(p: Message, name: str, rank: int, default: int | None, low: int) -> list[int]:
     """kernel_size, stride, pad or dilation of each spatial axis: one, one each, or _h and _w."""
     short = "kernel" if name == "kernel_size" else name
     if f"{short}_h" in p or f"{short}_w" in p:
@@ -111,8 +111,8 @@ __all__ = [
     "LARGEST_CONSTANT",
     "Layer",
     "axis_of",
+    "each",
     "gathered",
     "one",
     "same_shapes",
-    "window",
 ]

@@ -23,6 +23,7 @@ from ... import ops
 from ...errors import ModelError
 from ...expr import Dim, lift
 from ...graph import Value, as_dim, constant, type_text
+from .. import windows
 from ..arrays import along, channels_first, channels_last
 from . import boxes, recurrent, spatial
 from .layer import Layer, axis_of, one, same_shapes
@@ -81,10 +82,8 @@ def LRN(layer: Layer, x: Value) -> Value:
     half = size // 2
     if x.rank != 4:
         raise ModelError(f"a blob of four axes expected, found {type_text(x)}")
-    around = [(half, half)] * 2
-    square = channels_last(ops.mul(x, x))
-    mean = ops.average_pool(square, [size] * 2, [1, 1], around, [1, 1], include_pad=True)
-    mean = channels_first(mean)
+    w = windows.window(x.shape[2:], (size, size), pads=[(half, half)] * 2)
+    mean = windows.average_pool(ops.mul(x, x), w, include_pad=True)
     return ops.div(x, ops.pow_(ops.add(ops.mul(mean, alpha), 1.0), beta))
 
 

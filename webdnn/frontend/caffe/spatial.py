@@ -6,17 +6,20 @@ that begins in the padding. Sources as in `layers`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ... import ops
 from ...errors import ModelError, UnsupportedError
-from ...expr import Dim, lift, maximum, minimum
+from ...expr import Dim, lift
 from ...graph import Value, as_dim, constant, type_text
-from ..arrays import along, channels_first, channels_last
-from .layer import Layer, axis_of, gathered, one, same_shapes, window
+from .. import windows
+from ..arrays import along
+from ..windows import Window
+from .layer import Layer, axis_of, each, gathered, one, same_shapes
+from .text import Message
 
 LOWEST = float(np.finfo(np.float32).min)
 
@@ -42,73 +45,43 @@ def DepthwiseConvolution(layer: Layer, *xs: Value) -> list[Value]:
 def _convolution(layer: Layer, x: Value, transposed: bool, depthwise: bool = False) -> Value:
     p = layer.param("convolution_param")
     axis = axis_of(p, "axis", 1, x)
-    rank = x.rank - axis - 1
-    if rank < 1:
+    if axis + 1 == x.rank:
         raise ModelError(f"{type_text(x)} has no spatial axes after channel axis {axis}")
     channels = ops.static(x.shape[axis], "the number of channels")
     outputs = p.integer("num_output", channels if depthwise else 0, 1)
     if outputs < 1:
         raise ModelError("num_output is missing")
-    kernel = window(p, "kernel_size", rank, None, 1)
-    stride = window(p, "stride", rank, 1, 1)
-    pad = [(n, n) for n in window(p, "pad", rank, 0, 0)]
-    dilation = window(p, "dilation", rank, 1, 1)
+    w = _window(p, x.shape[axis + 1 :], dilated=True)
     groups = channels if depthwise else p.integer("group", 1, 1)
     if depthwise:
         p.integer("group", 1)
     if channels % groups or outputs % groups:
         raise ModelError(f"{channels} channels and {outputs} outputs in {groups} groups")
-    y = channels_last(gathered(x, axis))
-    turn = (*range(2, rank + 2), 1, 0)
-    if transposed:
-        w = layer.blob(0, (channels, outputs // groups, *kernel), "the filters")
-        w = ops.transpose(w, (*range(2, rank + 2), 0, 1))
-        y = ops.convolve_transpose(y, w, stride, pad, dilation, groups, [0] * rank)
-    else:
-        w = layer.blob(0, (outputs, channels // groups, *kernel), "the filters")
-        y = ops.convolve(y, ops.transpose(w, turn), stride, list(pad), dilation, groups)
-    if p.flag("bias_term", True):
-        y = ops.add(y, layer.blob(1, (outputs,), "the bias"))
-    y = channels_first(y)
+    sizes = (channels, outputs // groups) if transposed else (outputs, channels // groups)
+    filters = layer.blob(0, (*sizes, *w.kernel), "the filters")
+    bias = layer.blob(1, (outputs,), "the bias") if p.flag("bias_term", True) else None
+    convolve = windows.conv_transpose if transposed else windows.conv
+    y = convolve(gathered(x, axis), filters, bias, w, groups)
     return ops.reshape(y, (*x.shape[:axis], *y.shape[1:]))
 
 
 def Im2col(layer: Layer, *xs: Value) -> list[Value]:
     """[N, C, H, W] -> [N, C * KH * KW, OH, OW]: the windows of a convolution as columns."""
     p = layer.param("convolution_param")
-    out = []
-    for x in xs:
-        axis = axis_of(p, "axis", 1, x)
-        rank = x.rank - axis - 1
-        kernel = window(p, "kernel_size", rank, None, 1)
-        pad = [0] * (axis + 1) + window(p, "pad", rank, 0, 0)
-        y = ops.windows(
-            ops.pad(x, pad, pad),
-            range(axis + 1, x.rank),
-            kernel,
-            window(p, "stride", rank, 1, 1),
-            window(p, "dilation", rank, 1, 1),
-        )
-        y = ops.transpose(
-            y, (*range(axis + 1), *range(x.rank, x.rank + rank), *range(axis + 1, x.rank))
-        )
-        columns = ops.product([x.shape[axis], *kernel])
-        out.append(ops.reshape(y, (*x.shape[:axis], columns, *y.shape[axis + 1 + rank :])))
-    return out
+    first = [axis_of(p, "axis", 1, x) + 1 for x in xs]
+    return [windows.im2col(x, _window(p, x.shape[a:], dilated=True)) for x, a in zip(xs, first)]
+
+
+def _window(p: Message, sizes: Sequence[Dim], dilated: bool) -> Window:
+    """The windows over spatial axes of these sizes that the parameters mean."""
+    rank = len(sizes)
+    kernel, stride = each(p, "kernel_size", rank, None, 1), each(p, "stride", rank, 1, 1)
+    pad = each(p, "pad", rank, 0, 0)
+    dilation = each(p, "dilation", rank, 1, 1) if dilated else None
+    return windows.window(sizes, kernel, stride, dilation, [(n, n) for n in pad])
 
 
 # ---- pooling -------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Pool:
-    """What a pooling layer does: the numbers for each spatial axis."""
-
-    method: str
-    kernel: list[int]
-    stride: list[int]
-    pad: list[int]
-    ceil: bool = True
 
 
 def Pooling(layer: Layer, x: Value) -> Value | list[Value]:
@@ -125,57 +98,39 @@ def Pooling(layer: Layer, x: Value) -> Value | list[Value]:
         if method == "STOCHASTIC":
             return _stochastic(*(ops.reduce_mean(v, (2, 3)) for v in (ops.mul(x, x), x)))
         return ops.reduce_max(x, (2, 3)) if method == "MAX" else ops.reduce_mean(x, (2, 3))
-    pool = _Pool(
-        method,
-        window(p, "kernel_size", 2, None, 1),
-        window(p, "stride", 2, 1, 1),
-        window(p, "pad", 2, 0, 0),
-        ceil,
-    )
-    return _pooled(x, pool) if not masked else _pooled_with_positions(x, pool)
+    w = _rounded(_window(p, x.shape[2:], dilated=False), x.shape[2:], ceil)
+    return _pooled_with_positions(x, method, w) if masked else _pooled(x, method, w)
 
 
-def _around(x: Value, pool: _Pool) -> tuple[list[tuple[Dim, Dim]], list[Dim]]:
-    """(before, after) for each axis, and how much of the latter is there for the last window alone.
+def _rounded(w: Window, sizes: Sequence[Dim], ceil: bool = True) -> Window:
+    """With padding for a last, partial window.
 
-    There are ceil((size + 2 pad - kernel) / stride) + 1 windows; where there is padding, a last one
-    that begins beyond the image and its first padding is dropped.
+    Where there is padding anyway, a last window that begins beyond the image and its first padding
+    is dropped.
     """
-    around: list[tuple[Dim, Dim]] = []
-    extra: list[Dim] = []
-    for size, k, s, pad in zip(x.shape[2:], pool.kernel, pool.stride, pool.pad):
+    for k, (pad, _) in zip(w.kernel, w.pads):
         if pad >= k:
             raise ModelError(f"pad {pad} is not smaller than the kernel {k}")
-        room = lift(size) + (2 * pad - k)
-        count = (room + (s - 1 if pool.ceil else 0)) // s
-        if any(pool.pad):
-            count = minimum(count, (lift(size) + (pad - 1)) // s)
-        beyond = as_dim(maximum(count * s - room, 0))
-        around.append((pad, as_dim(lift(beyond) + pad)))
-        extra.append(beyond)
-    return around, extra
+    return windows.ceil_mode(w, sizes, drop=_padded(w)) if ceil else w
 
 
-def _pooled(x: Value, pool: _Pool) -> Value:
-    around, extra = _around(x, pool)
-    y = channels_last(x)
-    no = [1] * len(pool.kernel)
+def _padded(w: Window) -> bool:
+    return any(before != 0 for before, _ in w.pads)
+
+
+def _pooled(x: Value, method: str, w: Window) -> Value:
     # Without padding Caffe keeps a window that begins beyond the image: it finds nothing there.
-    empty = any(isinstance(e, int) and e >= k for e, k in zip(extra, pool.kernel))
-    if pool.method == "MAX":
-        y = ops.max_pool(y, pool.kernel, pool.stride, around, no)
-        return channels_first(ops.clamp(y, LOWEST) if empty else y)
+    empty = any(isinstance(e, int) and e >= k for e, k in zip(w.extra, w.kernel))
+    if method == "MAX":
+        y = windows.max_pool(x, w)
+        return ops.clamp(y, LOWEST) if empty else y
     if empty:
         raise UnsupportedError("windows of the average lie beyond the image")
-    if pool.method == "AVE":
-        y = ops.average_pool(y, pool.kernel, pool.stride, around, no, True, extra)
-        return channels_first(y)
-    if any(pool.pad):
+    if method == "AVE":
+        return windows.average_pool(x, w, include_pad=True)
+    if _padded(w):
         raise ModelError("padding is for maximum and average pooling")
-    square, plain = (
-        ops.average_pool(v, pool.kernel, pool.stride, around, no) for v in (ops.mul(y, y), y)
-    )
-    return channels_first(_stochastic(square, plain))
+    return _stochastic(*(windows.average_pool(v, w) for v in (ops.mul(x, x), x)))
 
 
 def _stochastic(square: Value, plain: Value) -> Value:
@@ -184,28 +139,24 @@ def _stochastic(square: Value, plain: Value) -> Value:
     return ops.where(some, ops.div(square, ops.where(some, plain, constant(1.0, "f32"))), 0.0)
 
 
-def _pooled_with_positions(x: Value, pool: _Pool) -> list[Value]:
+def _pooled_with_positions(x: Value, method: str, w: Window) -> list[Value]:
     """The maxima and their positions h * W + w as numbers, the first among equals."""
-    if pool.method != "MAX":
+    if method != "MAX":
         raise ModelError("only maximum pooling has a second top")
-    around, _ = _around(x, pool)
     n, c, _, width = x.shape
-    before, after = ([0, 0, *(pair[side] for pair in around)] for side in (0, 1))
-    w = ops.windows(
-        ops.pad(x, before, after, value=LOWEST), (2, 3), pool.kernel, pool.stride, (1, 1)
-    )
-    oh, ow = w.shape[2:4]
-    w = ops.reshape(w, (n, c, oh, ow, pool.kernel[0] * pool.kernel[1]))
-    best = ops.cast(ops.reshape(ops.reduce(w, "argmax", [4]), (n, c, oh, ow)), "i32")
-    row = ops.div(best, pool.kernel[1])
-    column = ops.sub(best, ops.mul(row, pool.kernel[1]))
+    seen = windows.patches(x, w, LOWEST)
+    oh, ow = seen.shape[2:4]
+    seen = ops.reshape(seen, (n, c, oh, ow, w.kernel[0] * w.kernel[1]))
+    best = ops.cast(ops.reshape(ops.reduce(seen, "argmax", [4]), (n, c, oh, ow)), "i32")
+    row = ops.div(best, w.kernel[1])
+    column = ops.sub(best, ops.mul(row, w.kernel[1]))
     for axis, k in ((2, 0), (3, 1)):
         shape: list[Dim] = [1, 1, 1, 1]
         shape[axis] = (oh, ow)[k]
-        start = ops.sub(ops.mul(ops.iota(shape, axis), pool.stride[k]), pool.pad[k])
+        start = ops.sub(ops.mul(ops.iota(shape, axis), w.strides[k]), w.pads[k][0])
         row, column = (ops.add(row, start), column) if axis == 2 else (row, ops.add(column, start))
     at = ops.add(ops.mul(row, ops.cast(ops.ints(width, "i64"), "i32")), column)
-    return [ops.reshape(ops.reduce_max(w, [4]), (n, c, oh, ow)), ops.cast(at, "f32")]
+    return [ops.reshape(ops.reduce_max(seen, [4]), (n, c, oh, ow)), ops.cast(at, "f32")]
 
 
 def SPP(layer: Layer, x: Value) -> Value:
@@ -223,7 +174,8 @@ def SPP(layer: Layer, x: Value) -> Value:
         bins = 2**level
         kernel = [-(-size // bins) for size in sizes]
         pad = [(k * bins - size + 1) // 2 for k, size in zip(kernel, sizes)]
-        y = _pooled(x, _Pool(method, kernel, kernel, pad))
+        w = windows.window(sizes, kernel, kernel, pads=[(n, n) for n in pad])
+        y = _pooled(x, method, _rounded(w, sizes))
         parts.append(ops.reshape(y, (x.shape[0], ops.product(y.shape[1:]))))
     return ops.concat(parts, 1)
 
