@@ -416,8 +416,9 @@ add("roi_pooling_2d", lambda x, r: F.roi_pooling_2d(x, r, 3, 4, 0.7), PICTURES, 
 for one in ("roi_max_pooling_2d", "roi_average_pooling_2d"):
     add(one, lambda x, r, i, name=one: vars(F)[name](x, r, i, (3, 2), 0.9), PICTURES, ROIS, WHICH)
 for one in ("roi_max_align_2d", "roi_average_align_2d"):
-    add(one, lambda x, r, i, name=one: vars(F)[name](x, r, i, (3, 2), 0.9, (2, 3)), PICTURES, ROIS,
-        WHICH)  # fmt: skip
+    for ratio in ((2, 3), (None, 2)):
+        add(one, lambda x, r, i, name=one, n=ratio: vars(F)[name](x, r, i, (3, 2), 0.9, n),
+            PICTURES, ROIS, WHICH)  # fmt: skip
 
 # ---- recurrent cells ----------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ if importlib.util.find_spec("chainer") is None and not os.environ.get("CI"):
     pytest.skip("chainer is not installed: docs/frameworks/chainer.md", allow_module_level=True)
 
 import webdnn
-from tests.chainer_cases import CASES, Case, F, L, Of, chainer
+from tests.chainer_cases import CASES, PICTURES, ROIS, WHICH, Case, F, L, Of, chainer
 from tests.interpret import interpret
 from tests.jobs import Job, interpreted, run_jobs
 from tools import framework_tables
@@ -529,6 +529,34 @@ def test_vision_models_are_read_as_chainer_computes_them(name: str) -> None:
     expected = returned(model, x, layers)
     assert np.ptp(expected[layers[0]]) > 0.1
     assert interpreted([Job(name, graph, {"x": x}, expected)]) == {}
+
+
+def test_regions_in_chromium(tmp_path: Path) -> None:
+    """Kernels written by hand, on WebGPU; wasm runs them above."""
+
+    def every(x: Any, rois: Any, at: Any) -> Any:
+        pools = [
+            f(x, rois, at, (3, 2), 0.9) for f in (F.roi_max_pooling_2d, F.roi_average_pooling_2d)
+        ]
+        aligned = [F.roi_average_align_2d, F.roi_max_align_2d]
+        return [*pools, *(f(x, rois, at, (3, 2), 0.9, (None, 3)) for f in aligned)]
+
+    given = PICTURES, ROIS, WHICH
+    webdnn.transpile(Of(every), tmp_path / "d", example=given, dims={"batch": len(PICTURES)})
+    with chainer.using_config("train", False):
+        expected = {f"output_{k}": y.array for k, y in enumerate(Of(every)(*given))}
+    arrays: dict[str, bytes] = {}
+    feeds = {f"x_{k}": a for k, a in enumerate(given)}
+    argument = {
+        "descriptor": "/d/",
+        "options": {"backend": "webgpu"},
+        "runs": [{"inputs": wire(feeds, "in/", arrays)}],
+        "layers": False,
+    }
+    with open_page("chromium", mounts={"/d/": tmp_path / "d"}, webgpu=True) as page:
+        reply = page.call("/__page__/execute.js", argument, arrays, timeout=300)
+    found = _arrays(reply.value["runs"][0]["outputs"], reply.arrays)
+    assert Job("regions", Graph((), {}), feeds, expected).problem(found) == ""
 
 
 @pytest.mark.models

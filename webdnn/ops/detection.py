@@ -313,6 +313,7 @@ def _bins(node: Node, read: Any) -> dict[str, Any]:
         "cost": as_dim(lift(x.shape[3]) * width * 32),
         "scale": literal(node.attrs["spatial_scale"]),
         "shift": literal(0.5 if node.attrs.get("half_pixel") else 0.0),
+        "lowest": node.attrs.get("empty", 0.0) < 0,
         "most": GRID,
     }
 
@@ -322,10 +323,18 @@ def _roi_shape(x: Value, rois: Value, *rest: Value, height: int, width: int, **a
 
 
 def _roi_pool_numpy(
-    x: np.ndarray, rois: np.ndarray, *, height: int, width: int, spatial_scale: float
+    x: np.ndarray,
+    rois: np.ndarray,
+    *,
+    height: int,
+    width: int,
+    spatial_scale: float,
+    mode: str,
+    empty: float,
 ) -> np.ndarray:
     f = np.float32
-    out = np.zeros((len(rois), height, width, x.shape[3]), np.float32)
+    out = np.full((len(rois), height, width, x.shape[3]), empty, np.float32)
+    pool = np.max if mode == "max" else np.mean
     for r, (image, *corners) in enumerate(rois.astype(np.float32)):
         scaled = [f(c) * f(spatial_scale) for c in corners]
         x0, y0, x1, y1 = (int(np.trunc(c + np.copysign(f(0.5), c))) for c in scaled)
@@ -339,7 +348,7 @@ def _roi_pool_numpy(
         for i, (top, bottom) in enumerate(edges[0]):
             for j, (left, right) in enumerate(edges[1]):
                 if bottom > top and right > left:
-                    out[r, i, j] = plane[top:bottom, left:right].max((0, 1))
+                    out[r, i, j] = pool(plane[top:bottom, left:right], (0, 1))
     return out
 
 
@@ -347,21 +356,34 @@ ROI_POOL = Op("roi_pool", "opaque", _roi_shape, None, _roi_pool_numpy, kernel=_b
 
 
 def roi_pool(
-    x: Value, rois: Value, pooled_height: int, pooled_width: int, spatial_scale: float = 1.0
+    x: Value,
+    rois: Value,
+    pooled_height: int,
+    pooled_width: int,
+    spatial_scale: float = 1.0,
+    mode: str = "max",
+    empty: float = 0.0,
 ) -> Value:
     """x [N, H, W, C], rois [R, 5] (image, x0, y0, x1, y1) -> f32 [R, pooled h, pooled w, C].
 
-    The maximum of each bin of a region (Girshick 2015, as Caffe's ROIPooling computes it: corners
-    are scaled, rounded half away from zero, and belong to the region; bins reach over whole
-    pixels, so neighbours may overlap; what lies outside x is left out, and an empty bin is 0).
+    The maximum (or the mean: mode "avg") of each bin of a region (Girshick 2015, as Caffe's
+    ROIPooling computes it: corners are scaled, rounded half away from zero, and belong to the
+    region; bins reach over whole pixels, so neighbours may overlap; what lies outside x is left
+    out). A bin without pixels is `empty`: 0, or minus infinity for a maximum.
     """
-    _check_regions("roi_pool", x, rois, 5)
+    _check_regions("roi_pool", x, rois, 5, mode, ("max", "avg"))
+    if empty != 0 and (mode, empty) != ("max", -np.inf):
+        raise UnsupportedError(
+            f"roi_pool: empty bins of {empty}; 0 or, of a maximum, -inf expected"
+        )
     return ROI_POOL(
         cast(x, "f32"),
         cast(rois, "f32"),
         height=pooled_height,
         width=pooled_width,
         spatial_scale=float(spatial_scale),
+        mode=mode,
+        empty=float(empty),
     )
 
 
@@ -373,19 +395,23 @@ def _roi_align_numpy(
     height: int,
     width: int,
     spatial_scale: float,
-    sampling: int,
+    sampling_height: int,
+    sampling_width: int,
     half_pixel: bool,
     mode: str,
 ) -> np.ndarray:
     f = np.float32
     _, h, w, _ = x.shape
-    out = np.zeros((len(rois), height, width, x.shape[3]), np.float32)
+    out = np.full(
+        (len(rois), height, width, x.shape[3]), -np.inf if mode == "max" else 0, np.float32
+    )
     for r, corners in enumerate(rois.astype(np.float32)):
         x0, y0, x1, y1 = corners * f(spatial_scale) - f(0.5 if half_pixel else 0)
         size = np.array([y1 - y0, x1 - x0], np.float32)
         size = size if half_pixel else np.maximum(size, 1)
         bins = size / np.array([height, width], np.float32)
-        grid = [sampling or min(int(np.ceil(b)), GRID) for b in bins]
+        sampling = sampling_height, sampling_width
+        grid = [n or min(int(np.ceil(b)), GRID) for n, b in zip(sampling, bins)]
         if min(grid) <= 0:
             continue
         axes = []
@@ -414,6 +440,8 @@ def _roi_align_numpy(
         ]
         if mode == "avg":
             out[r] = np.sum(parts, 0).mean((1, 3))
+        elif mode == "max":
+            out[r] = np.where(inside, np.sum(parts, 0), -np.inf).max((1, 3))
         else:
             out[r] = np.max(parts, 0).max((1, 3))
     return out
@@ -429,20 +457,20 @@ def roi_align(
     pooled_height: int,
     pooled_width: int,
     spatial_scale: float = 1.0,
-    sampling: int = 0,
+    sampling: int | tuple[int, int] = 0,
     half_pixel: bool = True,
     mode: str = "avg",
 ) -> Value:
     """x [N, H, W, C], rois [R, 4] (x0, y0, x1, y1), images [R] -> f32 [R, pooled h, pooled w, C].
 
-    Each bin of a region is sampled bilinearly at `sampling` points each way (0: as many as it has
-    pixels, rounded up, at most 4096), and these are averaged (He et al. 2017). mode "max": the
-    greatest of the corners' weighted values, as ONNX has it. half_pixel: pixel centres lie at
+    Each bin of a region is sampled bilinearly at `sampling` points each way, or (down, across) (0:
+    as many as it has pixels, rounded up, at most 4096), and these are averaged (He et al. 2017).
+    mode "max": the greatest of those inside x, minus infinity where there are none; "max_corner":
+    the greatest of the corners' weighted values, as ONNX has it. half_pixel: pixel centres lie at
     halves; without it they lie at integers, and regions are at least one pixel wide.
     """
-    _check_regions("roi_align", x, rois, 4)
-    if mode not in ("avg", "max"):
-        raise UnsupportedError(f"roi_align: mode {mode!r}; 'avg' or 'max' expected")
+    _check_regions("roi_align", x, rois, 4, mode, ("avg", "max", "max_corner"))
+    down, across = (sampling, sampling) if isinstance(sampling, int) else sampling
     return ROI_ALIGN(
         cast(x, "f32"),
         cast(rois, "f32"),
@@ -450,13 +478,18 @@ def roi_align(
         height=pooled_height,
         width=pooled_width,
         spatial_scale=float(spatial_scale),
-        sampling=sampling,
+        sampling_height=down,
+        sampling_width=across,
         half_pixel=bool(half_pixel),
         mode=mode,
     )
 
 
-def _check_regions(name: str, x: Value, rois: Value, columns: int) -> None:
+def _check_regions(
+    name: str, x: Value, rois: Value, columns: int, mode: str, modes: tuple[str, ...]
+) -> None:
+    if mode not in modes:
+        raise UnsupportedError(f"{name}: mode {mode!r}; {', '.join(modes)} are supported")
     if x.rank != 4 or rois.rank != 2 or rois.shape[1] != columns:
         raise UnsupportedError(
             f"{name}: a picture [N, H, W, C] and regions [R, {columns}] expected, "

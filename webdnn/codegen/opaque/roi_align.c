@@ -1,4 +1,4 @@
-$# Bilinear samples on a regular grid within each bin of a region, averaged, or the greatest of the weighted corners.
+$# Bilinear samples on a regular grid within each bin of a region, averaged, or the greatest of them or of their weighted corners.
 const int C = ${x0_3}, H = ${x0_1}, W = ${x0_2};
 for (int item = begin; item < end; item++) {
   const int roi = item / ${height}, ph = item % ${height}, at = roi * 4;
@@ -9,13 +9,13 @@ for (int item = begin; item < end; item++) {
     roi_w = roi_w > 1 ? roi_w : 1;
     roi_h = roi_h > 1 ? roi_h : 1;
   const float bin_w = roi_w / ${width}, bin_h = roi_h / ${height};
-  const int grid_w = ${sampling} > 0 ? ${sampling} : vmin(TO_I(__builtin_ceilf(bin_w)), ${most});
-  const int grid_h = ${sampling} > 0 ? ${sampling} : vmin(TO_I(__builtin_ceilf(bin_h)), ${most});
+  const int grid_w = ${sampling_width} > 0 ? ${sampling_width} : vmin(TO_I(__builtin_ceilf(bin_w)), ${most});
+  const int grid_h = ${sampling_height} > 0 ? ${sampling_height} : vmin(TO_I(__builtin_ceilf(bin_h)), ${most});
   const float count = vmax(grid_w * grid_h, 1);
   for (int pw = 0; pw < ${width}; pw++) {
     float* restrict const out = ${out0} + (item * ${width} + pw) * C;
     int begun = 0;
-    for (int c = 0; c < C; c++) out[c] = 0;
+    for (int c = 0; c < C; c++) out[c] = ${"-INF" if mode == "max" else "0"};
     for (int iy = 0; iy < grid_h; iy++)
       for (int ix = 0; ix < grid_w; ix++) {
         float y = y0 + ph * bin_h + (iy + 0.5f) * bin_h / grid_h, x = x0 + pw * bin_w + (ix + 0.5f) * bin_w / grid_w;
@@ -28,7 +28,12 @@ for (int item = begin; item < end; item++) {
         $let corners = [read(0, f"a{step} + c") for step in ("", " + right", " + down", " + down + right")]
         $if mode == "avg":
           for (int c = 0; c < C; c++) out[c] += ${" + ".join(f"w{k} * {v}" for k, v in enumerate(corners))};
-        $else:
+        $if mode == "max":
+          for (int c = 0; inside && c < C; c++) {
+            const float v = ${" + ".join(f"w{k} * {v}" for k, v in enumerate(corners))};
+            out[c] = v > out[c] ? v : out[c];
+          }
+        $if mode == "max_corner":
           for (int c = 0; c < C; c++) {
             const float v = vmax(vmax(w0 * ${corners[0]}, w1 * ${corners[1]}), vmax(w2 * ${corners[2]}, w3 * ${corners[3]}));
             out[c] = !begun || v > out[c] ? v : out[c];

@@ -1,4 +1,4 @@
-// Bilinear samples on a regular grid within each bin of a region, averaged, or the greatest of the weighted corners.
+// Bilinear samples on a regular grid within each bin of a region, averaged, or the greatest of them or of their weighted corners.
 // One workgroup a row of bins.
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) local: u32) {
@@ -16,13 +16,13 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
   $if not half_pixel:
     size = max(size, vec2<f32>(1.0));
   let bin = size / vec2<f32>(f32(${width}), f32(${height}));
-  var grid = vec2<i32>(${sampling});
-  if (${sampling} <= 0) { grid = min(vec2<i32>(ceil(bin)), vec2<i32>(${most})); }
+  var grid = vec2<i32>(${sampling_width}, ${sampling_height});
+  grid = select(grid, min(vec2<i32>(ceil(bin)), vec2<i32>(${most})), grid <= vec2<i32>(0));
   for (var i = i32(local); i < ${width} * C; i += 64) {
     let pw = f32(i / C);
     let c = i % C;
-    var total = 0.0;
-    $if mode != "avg":
+    var total = ${"from_bits(0xff800000u)" if mode == "max" else "0.0"};
+    $if mode == "max_corner":
       var begun = false;
     for (var iy = 0; iy < grid.y; iy++) {
       for (var ix = 0; ix < grid.x; ix++) {
@@ -39,7 +39,9 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
         v *= vec4<f32>((1.0 - l.y) * (1.0 - l.x), (1.0 - l.y) * l.x, l.y * (1.0 - l.x), l.y * l.x) * f32(inside);
         $if mode == "avg":
           total += v.x + v.y + v.z + v.w;
-        $else:
+        $if mode == "max":
+          total = select(total, max(total, v.x + v.y + v.z + v.w), inside);
+        $if mode == "max_corner":
           let greatest = max(max(v.x, v.y), max(v.z, v.w));
           total = select(greatest, max(total, greatest), begun);
           begun = true;

@@ -1,4 +1,4 @@
-$# The maximum of each channel over the whole pixels that a bin of a region touches; empty bins are 0 (Caffe's rounding).
+$# The maximum or the mean of each channel over the whole pixels that a bin of a region touches (Caffe's rounding).
 #define ROUND(x) ({ const float r_ = (x), t_ = __builtin_truncf(r_); \
   TO_I(__builtin_fabsf(r_ - t_) >= 0.5f ? t_ + __builtin_copysignf(1, r_) : t_); })
 const int C = ${x0_3};
@@ -16,15 +16,21 @@ for (int item = begin; item < end; item++) {
     const int right = vmin(vmax(TO_I(__builtin_ceilf((pw + 1) * bin_w)) + x0, 0), ${x0_2});
     float* restrict const out = ${out0} + (item * ${width} + pw) * C;
     const int empty = bottom <= top || right <= left;
-    for (int c = 0; c < C; c++) out[c] = empty ? 0 : -INF;
+    $if mode == "max":
+      for (int c = 0; c < C; c++) out[c] = empty ? ${"-INF" if lowest else "0"} : -INF;
+    $else:
+      const float area = empty ? 1 : (bottom - top) * (right - left);
+      for (int c = 0; c < C; c++) out[c] = 0;
     for (int y = top; y < bottom; y++)
       for (int x = left; x < right; x++) {
         const int from = ((image * ${x0_1} + y) * ${x0_2} + x) * C;
         for (int c = 0; c < C; c++) {
           const float v = ${read(0, "from + c")};
-          out[c] = v > out[c] ? v : out[c];
+          out[c] = ${"v > out[c] ? v : out[c]" if mode == "max" else "out[c] + v"};
         }
       }
+    $if mode == "avg":
+      for (int c = 0; c < C; c++) out[c] /= area;
   }
 }
 #undef ROUND

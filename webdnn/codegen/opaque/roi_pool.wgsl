@@ -1,4 +1,4 @@
-// The maximum of each channel over the whole pixels that a bin of a region touches; empty bins are 0 (Caffe's rounding).
+// The maximum or the mean of each channel over the whole pixels that a bin of a region touches (Caffe's rounding).
 // One workgroup a row of bins.
 fn away(x: f32) -> i32 {
   let t = trunc(x);
@@ -34,13 +34,18 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
     let pw = i / C;
     let left = edge(floor(f32(pw) * bin_w), x0, ${x0_2});
     let right = edge(ceil(f32(pw + 1) * bin_w), x0, ${x0_2});
-    var best = select(-0x1.fffffep+127f, 0.0, bottom <= top || right <= left);
+    $if mode == "max":
+      var best = select(-0x1.fffffep+127f, ${"from_bits(0xff800000u)" if lowest else "0.0"}, bottom <= top || right <= left);
+    $else:
+      var best = 0.0;
     for (var y = top; y < bottom; y++) {
       for (var x = left; x < right; x++) {
         let from_ = ((image * ${x0_1} + y) * ${x0_2} + x) * C + i % C;
-        best = max(best, ${read(0, "from_")});
+        best = ${f"max(best, {read(0, 'from_')})" if mode == "max" else f"best + {read(0, 'from_')}"};
       }
     }
+    $if mode == "avg":
+      best /= f32(max((bottom - top) * max(right - left, 0), 1));
     ${out0}[item * ${width} * C + i] = best;
   }
 }

@@ -357,144 +357,67 @@ def SpatialTransformerSampler(x: Value, grid: Value) -> Value:
 # ---- regions of interest ------------------------------------------------------------------------
 
 
-def _edges(start: Value, end: Value, out: int, size: Dim, more: float) -> tuple[Value, Value]:
-    """The first and the last-but-one element of each of `out` bins: [R, out] each."""
-    length = ops.max_(ops.add(ops.sub(end, start), more), 1.0)
-    step = ops.unsqueeze(ops.mul(length, 1 / out), [1])
-    k = ops.iota((1, out), 1, "f32")
-    offset = ops.unsqueeze(start, [1])
-    limit = ops.cast(ops.ints(size, "i64"), "f32")
-    # chainer multiplies in double precision: a hair more or less must not reach the next integer
-    low = ops.floor_(ops.add(ops.mul(k, step), 1e-4))
-    high = ops.ceil_(ops.sub(ops.mul(ops.add(k, 1.0), step), 1e-4))
-    clip: Callable[[Value], Value] = lambda v: ops.min_(  # noqa: E731
-        ops.max_(ops.add(v, offset), 0.0), limit
-    )
-    return clip(low), clip(high)
-
-
-def _bins(
-    x: Value, corners: Sequence[Value], index: Value, outs: tuple[int, int], more: float,
-    monoid: str,
+def _roi_pool(
+    x: Value, rois: Value, index: Value, order: Sequence[int], more: int, outs: tuple[int, int],
+    scale: float, mode: str = "max", empty: float = 0.0,
 ) -> Value:  # fmt: skip
-    """The maximum or the mean over the bins of each region: [R, C, outh, outw].
+    """rois [R, 4 or 5], whose columns `order` are x0, y0, x1, y1 [and `more` at their ends].
 
-    corners: (top, left, bottom, right), [R] each, in elements of x. A bin without elements gives
-    minus infinity for the maximum and 0 for the mean.
+    chainer rounds halves to even numbers, so corners come rounded.
     """
-    top, left, bottom, right = corners
-    image = ops.gather(x, ops.cast(index, "i64"), 0)  # [R, C, H, W]
-    h, w = x.shape[2:]
-    counts: list[Value] = []
-    for start, end, out, size, axis in (
-        (left, right, outs[1], w, 3),
-        (top, bottom, outs[0], h, 2),
-    ):
-        low, high = _edges(start, end, out, size, more)
-        place = ops.iota((1, 1, size), 2, "f32")
-        inside = ops.logical_and(
-            ops.greater_equal(place, ops.unsqueeze(low, [2])),
-            ops.less(place, ops.unsqueeze(high, [2])),
-        )  # [R, out, size]
-        counts.append(ops.sub(high, low))
-        # [R, C, .., out, ..] over the elements of the axis, which comes last
-        moved = ops.transpose(image, (0, 1, 2, 3) if axis == 3 else (0, 1, 3, 2))
-        r, c, rest, _ = moved.shape
-        mask = ops.reshape(inside, (r, 1, 1, out, size))
-        none = constant(float("-inf") if monoid == "max" else 0.0, x.dtype)
-        part = ops.where(mask, ops.reshape(moved, (r, c, rest, 1, size)), none)
-        image = ops.squeeze(ops.reduce(part, monoid, [4]), [4])  # [R, C, rest, out]
-        image = ops.transpose(image, (0, 1, 2, 3) if axis == 3 else (0, 1, 3, 2))
-    if monoid == "max":
-        return image
-    wide, high_ = counts
-    area = ops.mul(ops.unsqueeze(high_, [2]), ops.unsqueeze(wide, [1]))
-    return ops.div(image, ops.unsqueeze(ops.max_(area, 1.0), [1]))
-
-
-def _column(rois: Value, k: int) -> Value:
-    return ops.squeeze(ops.slice_axis(rois, 1, k, 1), [1])
-
-
-def _rounded(rois: Value, scale: float, order: Sequence[int]) -> list[Value]:
-    return [ops.round_(ops.mul(_column(rois, k), scale)) for k in order]
+    corners = ops.gather(rois, constant(np.array(order, np.int64)), 1)
+    corners = ops.round_(ops.mul(corners, float(scale)))
+    if more:
+        corners = ops.add(corners, constant(np.array([0, 0, more, more], np.float32), rois.dtype))
+    image = ops.unsqueeze(ops.cast(index, rois.dtype), [1])
+    boxes = ops.concat([image, corners], 1)
+    return channels_first(ops.roi_pool(channels_last(x), boxes, *outs, 1.0, mode, empty))
 
 
 def ROIPooling2D(x: Value, rois: Value, *, outh: int, outw: int, spatial_scale: float) -> Value:
     """rois [R, (image, x_min, y_min, x_max, y_max)], both ends inside; empty bins give 0."""
-    corners = _rounded(rois, spatial_scale, (2, 1, 4, 3))
-    y = _bins(x, corners, _column(rois, 0), (outh, outw), 1.0, "max")
-    return ops.where(ops.equal(y, float("-inf")), constant(0, x.dtype), y)
+    index = ops.squeeze(ops.slice_axis(rois, 1, 0, 1), [1])
+    return _roi_pool(x, rois, index, (1, 2, 3, 4), 0, (outh, outw), spatial_scale)
 
 
 def ROIMaxPooling2D(
     x: Value, rois: Value, index: Value, *, outh: int, outw: int, spatial_scale: float
 ) -> Value:
-    """rois [R, (y_min, x_min, y_max, x_max)]."""
-    corners = _rounded(rois, spatial_scale, range(4))
-    return _bins(x, corners, index, (outh, outw), 0.0, "max")
+    """rois [R, (y_min, x_min, y_max, x_max)], the last of them outside."""
+    order, empty = (1, 0, 3, 2), float("-inf")
+    return _roi_pool(x, rois, index, order, -1, (outh, outw), spatial_scale, "max", empty)
 
 
 def ROIAveragePooling2D(
     x: Value, rois: Value, index: Value, *, outh: int, outw: int, spatial_scale: float
 ) -> Value:
-    """rois [R, (y_min, x_min, y_max, x_max)]."""
-    corners = _rounded(rois, spatial_scale, range(4))
-    return _bins(x, corners, index, (outh, outw), 0.0, "sum")
+    """rois [R, (y_min, x_min, y_max, x_max)], the last of them outside."""
+    return _roi_pool(x, rois, index, (1, 0, 3, 2), -1, (outh, outw), spatial_scale, "avg")
 
 
-def _samples(
-    x: Value, rois: Value, index: Value, outs: tuple[int, int], scale: float, ratio: Attr
-) -> tuple[Value, Value]:
-    """Bilinear samples [R, C, outh, sh, outw, sw] on a regular grid in each bin, and whether each
-    lies inside the image ([R, 1, outh, sh, outw, sw]); those outside are 0."""
-    if any(r is None for r in ratio):
-        raise UnsupportedError(
-            "without sampling_ratio the number of samples depends on the regions: give one"
-        )
-    image = ops.gather(x, ops.cast(index, "i64"), 0)
-    count = rois.shape[0]
-    tables, inside = [], []
-    for k, (out, n) in enumerate(zip(outs, ratio)):
-        start, end = (ops.mul(_column(rois, k + j), float(scale)) for j in (0, 2))
-        step = ops.mul(ops.max_(ops.sub(end, start), 1.0), 1 / out)
-        places = constant((np.arange(out * n) // n + (np.arange(out * n) % n + 0.5) / n)
-                          .astype(np.float32)[None])  # fmt: skip
-        p = ops.add(ops.unsqueeze(start, [1]), ops.mul(places, ops.unsqueeze(step, [1])))
-        limit = ops.cast(ops.ints(x.shape[2 + k], "i64"), "f32")
-        inside.append(ops.logical_and(ops.greater_equal(p, -1.0), ops.less_equal(p, limit)))
-        p = ops.min_(ops.max_(p, 0.0), ops.sub(limit, 1.0))
-        # [R, samples, size]: the weight of each element of the axis
-        elements = ops.iota((1, 1, x.shape[2 + k]), 2, "f32")
-        distance = ops.abs_(ops.sub(elements, ops.unsqueeze(p, [2])))
-        tables.append(ops.max_(ops.sub(constant(1, "f32"), distance), 0.0))
-    rows, columns = (ops.unsqueeze(t, [1]) for t in tables)
-    wide = ops.matmul(image, ops.transpose(columns, (0, 1, 3, 2)))  # [R, C, H, samples]
-    y = ops.matmul(rows, wide)  # [R, C, samples, samples]
-    valid = ops.logical_and(ops.unsqueeze(inside[0], [2]), ops.unsqueeze(inside[1], [1]))
-    split = (outs[0], ratio[0], outs[1], ratio[1])
-    return (
-        ops.reshape(y, (count, x.shape[1], *split)),
-        ops.reshape(valid, (count, 1, *split)),
-    )
+def _roi_align(
+    x: Value, rois: Value, index: Value, outs: tuple[int, int], scale: float, ratio: Attr, mode: str
+) -> Value:
+    boxes = ops.gather(rois, constant(np.array([1, 0, 3, 2], np.int64)), 1)
+    down, across = (r or 0 for r in ratio)
+    y = ops.roi_align(channels_last(x), boxes, index, *outs, scale, (down, across), False, mode)
+    return channels_first(y)
 
 
 def ROIAverageAlign2D(
     x: Value, rois: Value, index: Value, *, outh: int, outw: int, spatial_scale: float,
     sampling_ratio: Attr,
 ) -> Value:  # fmt: skip
-    y, valid = _samples(x, rois, index, (outh, outw), spatial_scale, sampling_ratio)
-    y = ops.where(valid, y, constant(0, x.dtype))
-    return ops.squeeze(ops.reduce_mean(y, [3, 5]), [3, 5])
+    """rois [R, (y_min, x_min, y_max, x_max)]; a ratio of None: as many samples as pixels."""
+    return _roi_align(x, rois, index, (outh, outw), spatial_scale, sampling_ratio, "avg")
 
 
 def ROIMaxAlign2D(
     x: Value, rois: Value, index: Value, *, outh: int, outw: int, spatial_scale: float,
     sampling_ratio: Attr,
 ) -> Value:  # fmt: skip
-    y, valid = _samples(x, rois, index, (outh, outw), spatial_scale, sampling_ratio)
-    y = ops.where(valid, y, constant(float("-inf"), x.dtype))
-    return ops.squeeze(ops.reduce_max(y, [3, 5]), [3, 5])
+    """rois [R, (y_min, x_min, y_max, x_max)]; a ratio of None: as many samples as pixels."""
+    return _roi_align(x, rois, index, (outh, outw), spatial_scale, sampling_ratio, "max")
 
 
 # ---- recurrent cells ----------------------------------------------------------------------------

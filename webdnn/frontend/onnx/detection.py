@@ -112,7 +112,7 @@ def RoiAlign(
         spatial_scale,
         sampling_ratio,
         transformation == "half_pixel",
-        mode,
+        {"max": "max_corner"}.get(mode, mode),
     )
     return channels_first(y)
 
