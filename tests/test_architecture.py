@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,3 +136,16 @@ def test_files_are_short() -> None:
     long = {str(p.relative_to(ROOT)) for p in FILES if len(p.read_text().splitlines()) > 700}
     assert long <= set(LONG), "split it, or say in LONG why it is one file"
     assert set(LONG) <= long, "no longer long: strike it from LONG"
+
+
+def test_every_room_is_in_the_tables() -> None:
+    page = (ROOT.parent / "docs" / "architecture.md").read_text()
+    rooms = page.partition("## The rooms")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`([^`]+)`", rooms))
+    transpiler = {p.name for p in ROOT.glob("*.py")}
+    transpiler |= {f"{p.parent.relative_to(ROOT)}/" for p in ROOT.rglob("*/__init__.py")}
+    source = ROOT.parent / "runner" / "src"
+    runner = {f"{p.name}/" if p.is_dir() else p.name for p in source.iterdir()}
+    assert transpiler | runner <= named, transpiler | runner - named
+    gone = {n for n in named if n.endswith("/")} - transpiler - runner
+    assert gone == {"webdnn/", "runner/src/", "templates/"}
