@@ -36,6 +36,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from webdnn.frontend import load
 from webdnn.graph import Graph
+from webdnn.passes import counted
 
 Array = Any
 DEFAULT_OPSET = 17
@@ -250,9 +251,9 @@ class Net:
         return f"{self.case.name}_{d}" if isinstance(d, str) else d
 
     def graph(self) -> Graph:
-        """The imported graph."""
-        return load(self.model(), {self.symbol(d): r for d,
-            r in self.case.dims.items()}).graph  # type: ignore[misc]
+        """The imported graph, lengths that only a run finds at their upper bounds."""
+        dims = {self.symbol(d): r for d, r in self.case.dims.items()}
+        return counted.settle(load(self.model(), dims).graph, {})  # type: ignore[arg-type]
 
 
 def merged(nets: Sequence[Net]) -> Graph:

@@ -19,6 +19,7 @@ import numpy as np
 from webdnn import expr, ops
 from webdnn.expr import Expr, lift, walk
 from webdnn.graph import CONST, DTYPES, INPUT, Graph, Op, Value, dims_of, scalar_dtype
+from webdnn.passes import counted
 
 _DTYPE = {"f32": np.float32, "f16": np.float16, "i32": np.int32, "u32": np.uint32, "bool": np.bool_}
 _POISON = {"f32": np.nan, "i32": 0x5BADF00D, "u32": 0x5BADF00D, "bool": True}
@@ -63,6 +64,7 @@ def interpret(
     """The outputs by name; `dims` are the sizes of the symbolic dimensions. States that are not fed
     are zero.
     """
+    graph = counted.settle(graph, {})
     sizes = dict(dims or {})
     leaves = {d: sizes[d.args[0]] for d in graph.dims}
     zeros = {

@@ -22,6 +22,7 @@ from tests.wasm_harness import run as run_program
 from webdnn import passes
 from webdnn.codegen import TARGETS
 from webdnn.graph import DTYPES, INPUT, Graph, Value, placeholder
+from webdnn.passes import counted
 from webdnn.schedule.lower import lower
 
 Arrays = Mapping[str, np.ndarray]
@@ -98,10 +99,11 @@ def _run(jobs: Sequence[Job]) -> dict[str, str]:
     feeds: dict[str, np.ndarray] = {}
     states: dict[str, tuple[Value, Value]] = {}
     symbols = []
+    graphs = [counted.settle(job.graph, {}) for job in jobs]
     for k, job in enumerate(jobs):
         clash = [d for d, n in job.sizes.items() if sizes.setdefault(d, n) != n]
         assert not clash, f"{job.name}: another size of {clash}"
-        graph = _renamed(job.graph, lambda name, k=k: f"{k}:{name}")
+        graph = _renamed(graphs[k], lambda name, k=k: f"{k}:{name}")
         inputs += graph.inputs
         outputs |= graph.outputs
         states |= graph.states
@@ -117,7 +119,7 @@ def _run(jobs: Sequence[Job]) -> dict[str, str]:
         flat = result[tensor.buffer][: int(np.prod(shape))]
         found.setdefault(index, {})[name] = flat.reshape(shape).astype(DTYPES[tensor.dtype])
     return {
-        job.name: job.problem(shown(job.graph.counts, found.get(str(k), {}), job.sizes))
+        job.name: job.problem(shown(graphs[k].counts, found.get(str(k), {}), job.sizes))
         for k, job in enumerate(jobs)
     }
 

@@ -6,6 +6,7 @@ these into Caffe's order.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +18,14 @@ import pytest
 import webdnn
 from tests.interpret import interpret
 from tests.jobs import Job, interpreted, run_jobs
-from webdnn import ops
+from webdnn import ops, passes
 from webdnn.browser import engine as browser
 from webdnn.browser.check import _ELEMENTS, wire
 from webdnn.browser.engine import BrowserError, Page, open_page
 from webdnn.errors import ModelError, UnsupportedError
 from webdnn.frontend import load
-from webdnn.graph import Graph, constant, placeholder
+from webdnn.graph import Graph, Op, constant, placeholder
+from webdnn.passes import counted
 
 cv2 = pytest.importorskip("cv2")
 
@@ -316,7 +318,7 @@ def found_rows() -> tuple[Any, Any]:
 def test_true_shapes_are_over_what_was_counted() -> None:
     x, rows = found_rows()
     outputs = {"rows": rows, "flat": ops.reshape(rows, (rows.size,)), "other": ops.relu(x)}
-    graph = ops.settled(Graph((x,), outputs))
+    graph = counted.settle(Graph((x,), outputs), {})
     assert list(graph.outputs) == ["rows", "flat", "other", "rows.count"]
     assert graph.outputs["rows"].shape == (6, 4)
     assert {k: list(map(str, s)) for k, s in graph.counts.items()} == {
@@ -345,9 +347,44 @@ def test_true_shapes_are_over_what_was_counted() -> None:
 def test_what_mixes_rows_is_refused_by_name(name: str, build: Any) -> None:
     x, rows = found_rows()
     with pytest.raises(UnsupportedError) as error:
-        ops.settled(Graph((x,), {"y": build(rows)}))
+        counted.settle(Graph((x,), {"y": build(rows)}), {})
     said = str(error.value)
     assert name in said and "only a run finds out" in said and "cut the model" in said
+
+
+def test_a_refusal_names_what_the_model_calls_it() -> None:
+    x, rows = found_rows()
+    mixed = ops.concat([rows, rows], 0)
+    graph = Graph((x,), {"y": ops.neg(mixed)}, {"y": ops.neg(mixed)})
+    kinds = re.escape("'y': concat of (f32[?,4], f32[?,4]) reads")
+    with pytest.raises(UnsupportedError, match=f"^{kinds}"):
+        passes.run(graph)
+    less = ops.slice_axis(rows, 0, 0, 9 - rows.shape[0])
+    with pytest.raises(UnsupportedError, match=r"^'y': slice .*: the more a run finds, the less"):
+        passes.run(Graph((x,), {"y": less}, {"y": less}))
+
+
+@pytest.mark.parametrize("field", ["", "rows", "combines"])
+def test_an_operator_says_what_it_does_along_a_counted_axis(field: str) -> None:
+    """An operator of kind opaque that takes rows one by one, or chooses among them."""
+    says = {"rows": {0: 1}, "combines": lambda node: (0, (0,), -np.inf)}
+    whole = Op(
+        "whole",
+        "opaque",
+        lambda x: [(x.shape if field != "combines" else (1, 4), "f32")],
+        numpy=lambda x: x[:, ::-1] if field != "combines" else x.max(0, keepdims=True),
+        **({field: says[field]} if field else {}),
+    )
+    x, rows = found_rows()
+    graph = Graph((x,), {"y": whole(rows)})
+    if not field:
+        with pytest.raises(UnsupportedError, match="needs to know how many there are"):
+            passes.run(graph)
+        return
+    a = np.arange(24, dtype=np.float32).reshape(6, 4) - 30
+    a[[0, 5], 0] = 0
+    expected = a[1:5, ::-1] if field == "rows" else a[1:5].max(0, keepdims=True)
+    np.testing.assert_array_equal(interpret(passes.run(graph), {"x": a})["y"], expected)
 
 
 # ---- in browsers --------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper, numpy_helper, parser
+from onnx.reference import ReferenceEvaluator
 
 from tests.interpret import interpret
 from webdnn import ops
@@ -657,6 +658,18 @@ def test_every_operator_is_plain() -> None:
         "SimplifiedLayerNormalization"
     }
     assert set(OPERATORS) <= known, set(OPERATORS) - known
+
+
+@pytest.mark.parametrize(("dtype", "x"), [("int8", [-100, -3, 7]), ("uint32", [4000000000, 1, 2])])
+@pytest.mark.parametrize("reduction", ["max", "min"])
+def test_elements_that_no_update_hits_stay(dtype: str, x: list[int], reduction: str) -> None:
+    """Whatever the dtype: what a reduction over no updates begins with changes nothing."""
+    proto = parser.parse_model(f"""<ir_version: 8, opset_import: ["" : 18]>
+    scatter ({dtype}[3] x, int64[1] i, {dtype}[1] u) => ({dtype}[3] y)
+    {{ y = ScatterElements <axis = 0, reduction = "{reduction}"> (x, i, u) }}""")
+    feeds = {"x": np.array(x, dtype), "i": np.array([2]), "u": np.array([5], dtype)}
+    (expected,) = ReferenceEvaluator(proto).run(None, feeds)
+    np.testing.assert_array_equal(interpret(load(proto).graph, feeds)["y"], expected)
 
 
 def test_arithmetic_on_wide_integers_is_named() -> None:

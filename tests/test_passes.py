@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -731,7 +732,7 @@ def test_names_follow_their_values() -> None:
     y = nchw_conv(IMAGE, 4)
     z = ops.relu(norm(y))
     g = graph(nchw_conv(z, 4))
-    g.names = {"conv": y, "relu": z, "out": g.outputs["out0"]}
+    g = replace(g, names={"conv": y, "relu": z, "out": g.outputs["out0"]})
     now = run(g, 0, pipeline=PIPELINE[:-1])
     assert now.names["out"] is now.outputs["out0"]
     relu = now.names["relu"]  # the imported order of axes, as a view of what is computed

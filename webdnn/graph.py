@@ -27,10 +27,11 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 import weakref
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -126,6 +127,15 @@ class Op:
     joins: bool = False  # map: the inputs side by side along attrs["axis"], each may lie in place
     prefixes: bool = False  # reduce: the result holds what each prefix along the axis combines to
     flops: float = 0.0  # map that is not pointwise: what one element costs besides its operands
+    # What becomes of an axis of which only a run finds how much exists (`passes.counted`):
+    # (node) -> the input that is combined or chosen from, along which axes, and an element that
+    # changes nothing there
+    combines: Callable[[Node], tuple[int, Sequence[int], Any]] | None = None
+    # map: (node) -> the axes of input 0 along which the elements of input 1 are positions; negative
+    # ones count from the end
+    positions: Callable[[Node], Sequence[int]] | None = None
+    # template, opaque: input -> n: along the axes shape[:n] it computes one by one
+    rows: Mapping[int, int] = field(default_factory=dict)
     # opaque: what the kernel has besides the sizes of its operands. (node, read) -> the attributes
     # of a `kernel.Opaque`, or the parts of a `kernel.Instance` (`lower.Lowering.opaque`)
     kernel: Callable[..., Mapping[str, Any]] | None = None
@@ -239,9 +249,24 @@ class Value:
         return f"{self.op}:{type_text(self)}"
 
 
+COUNTED_DIM = "?"  # begins the name of a dimension that only a run finds (`ops.counted`)
+
+
+def dim_text(d: Dim) -> str:
+    """A dimension as text: "8", "(h * 2)", and "?" for what only a run finds."""
+    return re.sub(f"{re.escape(COUNTED_DIM)}[0-9.]+", COUNTED_DIM, text(d))
+
+
 def type_text(v: Value) -> str:
     """A value's type as text: "f32[1,8]"."""
-    return f"{v.dtype}[{','.join(text(d) for d in v.shape)}]"
+    return f"{v.dtype}[{','.join(map(dim_text, v.shape))}]"
+
+
+def is_counted(d: Any) -> bool:
+    """Whether a dimension depends on what a run finds; of a shape, whether any does."""
+    if isinstance(d, (tuple, list)):
+        return any(map(is_counted, d))
+    return isinstance(d, Expr) and any(x.args[0].startswith(COUNTED_DIM) for x in free(d, "dim"))
 
 
 # ---- leaves --------------------------------------------------------------------------------------
@@ -328,14 +353,14 @@ def _computed(v: Value, arrays: Mapping[Value, np.ndarray]) -> np.ndarray:
 # ---- the graph -----------------------------------------------------------------------------------
 
 
-@dataclass
+@dataclass(frozen=True)
 class Graph:
     """Inputs, named outputs, and where the imported model's own value names lie now.
 
     `names` maps a name in the source model to a value of this graph that equals it (if it still
     exists); `dims` are the symbolic dimensions in the order of their declaration. An output whose
     length only a run finds has its largest shape, and in `counts` the true one, over dimensions
-    that are named as the scalar outputs which hold them (`ops.selection.settled`).
+    that are named as the scalar outputs which hold them (`passes.counted`).
 
     `states` outlive a run: by name an input that is not the caller's, and the value that it has in
     the next run. All are zero at first; a run reads what it began with throughout. Their shapes are
@@ -485,18 +510,17 @@ def rewrite(
     inputs = tuple(run(v) for v in graph.inputs)
     outputs = {k: run(v) for k, v in graph.outputs.items()}
     states = {k: (run(before), run(after)) for k, (before, after) in graph.states.items()}
-    result = Graph(inputs, outputs, {}, graph.dims, graph.name, graph.counts, states)
+    result = replace(graph, inputs=inputs, outputs=outputs, names={}, states=states)
     live = set(result.values())
 
-    def computed(v: Value, among: Container[Value]) -> bool:
+    def remains(v: Value, among: Container[Value]) -> bool:
         while v not in among and v.op.forward is not None:
             (v,) = v.inputs
         return v in among
 
     # A name survives if it is computed, or is a view of what is computed (a change of layout).
-    named = {k: run(v) for k, v in graph.names.items() if computed(v, memo)}
-    result.names = {k: v for k, v in named.items() if computed(v, live)}
-    return result
+    named = {k: run(v) for k, v in graph.names.items() if remains(v, memo)}
+    return replace(result, names={k: v for k, v in named.items() if remains(v, live)})
 
 
 def verify(graph: Graph) -> None:
@@ -534,6 +558,7 @@ def dims_of(shapes: Iterable[Shape]) -> list[Expr]:
 
 __all__ = [
     "CONST",
+    "COUNTED_DIM",
     "DTYPES",
     "FLOATS",
     "FROM_NUMPY",
@@ -548,8 +573,10 @@ __all__ = [
     "as_dim",
     "computed",
     "constant",
+    "dim_text",
     "dims_of",
     "evaluate",
+    "is_counted",
     "lazy_constant",
     "lengths",
     "placeholder",

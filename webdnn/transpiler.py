@@ -57,7 +57,6 @@ def imported(
     """The first step of `transpile`, whose parameters these are: nothing is compiled or written."""
     from .errors import DimensionError
     from .frontend import load
-    from .graph import lengths
     from .picture.image import compile_images, read_specs
     from .picture.labels import labels_of
 
@@ -77,9 +76,7 @@ def imported(
         except DimensionError:
             raise missing from None
     graph, pictures = compile_images(found.graph, specs)
-    hidden = lengths(graph.counts, graph.dims)
-    shown = {name: v for name, v in graph.outputs.items() if name not in hidden}
-    names, notes = labels_of(shown, labels)
+    names, notes = labels_of(graph.outputs, labels)
     found = replace(found, graph=graph, notes=[*found.notes, *notes])
     return Report(found, pictures=pictures, labels=names)
 

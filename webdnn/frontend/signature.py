@@ -29,7 +29,7 @@ from .. import ops
 from ..errors import DimensionError, UnsupportedError
 from ..expr import Dim, Expr, dim
 from ..expr import evaluate as size_at
-from ..graph import DTYPES, Graph, Value, computed, dims_of, evaluate, placeholder
+from ..graph import DTYPES, Graph, Value, computed, dims_of, evaluate, is_counted, placeholder
 
 BATCH = re.compile(r"(?i)n|b|bs|batch([_ .-]?(size|dim|axis))?|batchsize|unk__\d+")
 # What each integer dtype may hold here: 64-bit integers are computed in 32 bits.
@@ -222,11 +222,9 @@ def finished(
     contents: the model's operators or layers, each by its type's name. weights: the number of
     elements and the bytes of each.
 
-    Raises DimensionError where a size would be negative at the smallest symbolic dimensions,
-    UnsupportedError for 64-bit constants that do not fit into 32 bits, and where what is computed
-    depends on a number of elements that only a run finds.
+    Raises DimensionError where a size would be negative at the smallest symbolic dimensions, and
+    UnsupportedError for 64-bit constants that do not fit into 32 bits.
     """
-    graph = ops.settled(graph)
     _check_sizes(graph)
     _check_ranges(graph)
     for dtype in sorted({v.dtype for v in graph.values()} & {"f64"}):
@@ -249,7 +247,9 @@ def _check_sizes(graph: Graph) -> None:
     lowest = {str(d.args[0]): d.args[1] for d in graph.dims}
     for name, value in graph.names.items():
         for axis, d in enumerate(value.shape):
-            if isinstance(d, Expr) and d.op != "dim" and size_at(d, lowest) < 0:
+            if not isinstance(d, Expr) or d.op == "dim" or is_counted(d):
+                continue
+            if size_at(d, lowest) < 0:
                 used = ", ".join(f"{s.args[0]}={s.args[1]}" for s in dims_of([(d,)]))
                 raise DimensionError(
                     f"axis {axis} of {name!r} would have {size_at(d, lowest)} elements at {used}: "

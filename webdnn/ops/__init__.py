@@ -6,6 +6,10 @@ composed of them), `linear` (matrix products and convolutions, computed by templ
 (convolutions over any number of axes), `recurrent` (cells over a sequence), `resize` and
 `scatter` (writes at computed positions); `known` evaluates shape arithmetic. Frontends and passes
 build graphs from these names alone: each file lists its own in `__all__`.
+
+What makes a value is `value.op`, an `Op` object. An elementwise operator is one: `v.op is ops.mul`.
+Where a function settles the attributes, or composes, the operators below it are in capitals:
+`ops.reshape(x, (-1,))` makes `v.op is ops.RESHAPE`.
 """
 
 from .detection import *

@@ -102,6 +102,7 @@ SUPPRESS = Op(
         "offset": literal(node.attrs["offset"]),
         "factor": literal(node.attrs["eta"]),
     },
+    combines=lambda node: (1, (1,), -1),
 )
 
 
@@ -352,7 +353,7 @@ def _roi_pool_numpy(
     return out
 
 
-ROI_POOL = Op("roi_pool", "opaque", _roi_shape, None, _roi_pool_numpy, kernel=_bins)
+ROI_POOL = Op("roi_pool", "opaque", _roi_shape, None, _roi_pool_numpy, kernel=_bins, rows={1: 1})
 
 
 def roi_pool(
@@ -447,7 +448,9 @@ def _roi_align_numpy(
     return out
 
 
-ROI_ALIGN = Op("roi_align", "opaque", _roi_shape, None, _roi_align_numpy, kernel=_bins)
+ROI_ALIGN = Op(
+    "roi_align", "opaque", _roi_shape, None, _roi_align_numpy, kernel=_bins, rows={1: 1, 2: 1}
+)
 
 
 def roi_align(

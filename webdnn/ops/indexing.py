@@ -42,6 +42,7 @@ GATHER = Op(
     ],
     _gather_element,
     lambda x, indices, *, axis: np.take(x, indices, axis, mode="wrap"),
+    positions=lambda node: (node.attrs["axis"],),
 )
 
 
@@ -83,6 +84,7 @@ GATHER_ELEMENTS = Op(
         axis,
     ),
     flops=2,
+    positions=lambda node: (node.attrs["axis"],),
 )
 
 
@@ -117,6 +119,9 @@ GATHER_ND = Op(
     ],
     _gather_nd_element,
     flops=2,
+    positions=lambda node: range(
+        node.attrs["batch_dims"], node.attrs["batch_dims"] + node.inputs[1].shape[-1]
+    ),
 )
 
 

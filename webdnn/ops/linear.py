@@ -36,7 +36,7 @@ def _matmul_infer(a: Value, b: Value) -> list[tuple[Shape, str]]:
     return [((*batch, a.shape[-2], b.shape[-1]), a.dtype)]
 
 
-MATMUL = Op("matmul", "template", _matmul_infer, None, lambda a, b: np.matmul(a, b))
+MATMUL = Op("matmul", "template", _matmul_infer, None, lambda a, b: np.matmul(a, b), rows={0: -1})
 
 
 def matmul(a: Value, b: Value) -> Value:
@@ -87,7 +87,7 @@ def _conv_infer(
     return [((n, oh, ow, m), x.dtype)]
 
 
-CONV = Op("conv", "template", _conv_infer)
+CONV = Op("conv", "template", _conv_infer, rows={0: 1})
 
 
 def conv(

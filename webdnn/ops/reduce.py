@@ -17,7 +17,7 @@ import numpy as np
 
 from ..errors import UnsupportedError
 from ..expr import Dim, as_dim, lift, product
-from ..graph import FLOATS, Op, Shape, Value, constant, type_text
+from ..graph import DTYPES, FLOATS, Op, Shape, Value, computed, constant, type_text
 from ..scalar import MONOIDS
 from .elementwise import (
     abs_,
@@ -65,7 +65,32 @@ def _reduce_numpy(x: np.ndarray, *, monoid: str, axes: tuple[int, ...]) -> np.nd
     return np.expand_dims(find(x, axis), axis)
 
 
-REDUCE = Op("reduce", "reduce", _reduce_infer, None, _reduce_numpy)
+def neutral(monoid: str, dtype: str) -> Any:
+    """The element that changes nothing where elements of a dtype are combined."""
+    fixed = {"sum": 0, "prod": 1, "any": False, "all": True}
+    if monoid in fixed:
+        return fixed[monoid]
+    least = "max" in monoid
+    if dtype in FLOATS:
+        return float("-inf" if least else "inf")
+    if dtype == "bool":
+        return not least
+    kept = np.iinfo(DTYPES[dtype if np.dtype(DTYPES[dtype]).itemsize < 4 else computed(dtype)])
+    return kept.min if least else kept.max
+
+
+REDUCE = Op(
+    "reduce",
+    "reduce",
+    _reduce_infer,
+    None,
+    _reduce_numpy,
+    combines=lambda node: (
+        0,
+        node.attrs["axes"],
+        neutral(node.attrs["monoid"], node.inputs[0].dtype),
+    ),
+)
 SCAN = Op(
     "scan",
     "reduce",
@@ -185,9 +210,6 @@ def _pool_windows(
     return windows(pad(x, before, after, "constant", fill), axes, size, stride, dilation)
 
 
-_LOWEST = {"u8": 0, "u16": 0, "u32": 0, "u64": 0, "bool": 0, "i8": -128, "i16": -(2**15)}
-
-
 def max_pool(
     x: Value,
     size: Sequence[int],
@@ -196,8 +218,7 @@ def max_pool(
     dilation: Sequence[int],
 ) -> Value:
     """x: [N, spatial..., C] -> the maximum of each window; padding never wins."""
-    lowest = float("-inf") if x.dtype in FLOATS else _LOWEST.get(x.dtype, -(2**31))
-    w = _pool_windows(x, size, stride, pads, dilation, lowest)
+    w = _pool_windows(x, size, stride, pads, dilation, neutral("max", x.dtype))
     y = reduce(w, "max", range(x.rank, w.rank))
     return reshape(y, y.shape[: x.rank])
 

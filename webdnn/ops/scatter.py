@@ -17,12 +17,12 @@ import numpy as np
 
 from ..errors import UnsupportedError
 from ..expr import Dim, as_dim, lift, product, same
-from ..graph import FLOATS, Value, constant, evaluate
+from ..graph import Value, constant, evaluate
 from .elementwise import add, equal, greater_equal, less, max_, min_, mul, where
 from .indexing import gather, gather_elements
 from .known import INTS, ints, known
 from .movement import iota, pad, reshape, slice_axis, squeeze, unsqueeze
-from .reduce import reduce
+from .reduce import neutral, reduce
 
 # What combines the updates of an element: a monoid, and the operator that joins the old element.
 _COMBINED = {"add": ("sum", add), "mul": ("prod", mul), "max": ("max", max_), "min": ("min", min_)}
@@ -126,13 +126,7 @@ def _combined(x: Value, hit: Value, updates: Value, axis: int, reduction: str) -
             f"scatter with reduction {reduction!r}; none, add, mul, max and min are supported"
         )
     monoid, join = _COMBINED[reduction]
-    if monoid in ("sum", "prod"):
-        neutral: float = monoid == "prod"
-    elif x.dtype in FLOATS:
-        neutral = -np.inf if monoid == "max" else np.inf
-    else:
-        neutral = -(2**31) if monoid == "max" else 2**31 - 1
-    chosen = where(hit, updates, constant(np.array(neutral), x.dtype))
+    chosen = where(hit, updates, constant(neutral(monoid, x.dtype), x.dtype))
     return join(x, squeeze(reduce(chosen, monoid, [axis]), [axis]))
 
 

@@ -8,16 +8,12 @@ Order is total: of equal elements the one with the lower index goes first, -0 eq
 greater than every number (as numpy and PyTorch sort). Two kernels do it all: `arg_top_k`, of which
 sorting is k = n, and `first_true`, which finds positions.
 
-A result whose length is only known after a run has the length of its upper bound; `counted` ties
-the number of its valid elements to it, and `settled` turns such a graph into an ordinary one, with
-that number as a further output (`Graph.counts`).
+A result whose length only a run finds has the length of its upper bound; `counted` ties the number
+of its valid elements to it.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import re
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,38 +23,26 @@ from ..expr import (
     Dim,
     Expr,
     as_dim,
-    bounds,
     dim,
-    free,
     lift,
-    load,
-    maximum,
     product,
-    substitute,
     upper,
-    var,
-    walk,
 )
 from ..graph import (
-    DTYPES,
-    FLOATS,
-    INPUT,
-    Graph,
+    COUNTED_DIM,
     Node,
     Op,
     Shape,
     Value,
     computed,
     constant,
-    scalar_dtype,
     type_text,
 )
-from . import elementwise
-from .elementwise import add, cast, div, less, mod, not_equal, where
-from .indexing import GATHER, GATHER_ELEMENTS, GATHER_ND, gather_elements
-from .known import INTS, ints
-from .movement import PAD, concat, expand, iota, pad, reshape, transpose
-from .reduce import reduce_sum
+from .elementwise import cast, div, mod, not_equal
+from .indexing import gather_elements
+from .known import ints
+from .movement import concat, expand, reshape, transpose
+from .reduce import neutral, reduce_sum
 
 # ---- the greatest k ------------------------------------------------------------------------------
 
@@ -110,6 +94,12 @@ ARG_TOP_K = Op(
     None,
     _arg_top_k_numpy,
     kernel=_arg_top_k_kernel,
+    combines=lambda node: (
+        0,
+        (1,),
+        neutral("max" if node.attrs["largest"] else "min", node.inputs[0].dtype),
+    ),
+    rows={0: 1},
 )
 
 
@@ -174,6 +164,7 @@ FIRST_TRUE = Op(
     None,
     _first_true_numpy,
     kernel=lambda node, read: {"items": node.inputs[0].shape[0], "cost": node.inputs[0].shape[1]},
+    combines=lambda node: (0, (1,), False),
 )
 
 
@@ -207,8 +198,6 @@ def non_zero(x: Value, limit: Dim | None = None) -> tuple[Value, Value]:
 
 # ---- lengths that are known after a run ----------------------------------------------------------
 
-_MARK = "#"  # begins the name of a dimension that `counted` makes, until `settled` names it
-
 
 def _counted_infer(x: Value, count: Value, *, axis: int, size: Expr) -> list[tuple[Shape, str]]:
     return [((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)]
@@ -220,257 +209,15 @@ COUNTED = Op("counted", "map", _counted_infer, lambda node, read, idx: read(0, i
 def counted(x: Value, axis: int, count: Value) -> Value:
     """x, of which only the first `count` (a scalar) elements along an axis exist.
 
-    The axis becomes a dimension of its own, up to what it was, which is settled after a run.
-    A graph that holds such values must go through `settled`.
+    The axis becomes a dimension of its own, up to what it was, that a run finds; what is computed
+    of it may not mix these elements with those beyond. The first pass (`passes.counted`) sees to
+    that, and to the length of outputs.
     """
     axis %= x.rank
     count = cast(reshape(count, ()), "i64")
     # From 1, so that divisions by it are resolved: where there is none, no element is read either.
-    size = dim(f"{_MARK}{id(count)}.{id(x)}.{axis}", 1, max(1, upper(x.shape[axis])))
+    size = dim(f"{COUNTED_DIM}{id(count)}.{id(x)}.{axis}", 1, max(1, upper(x.shape[axis])))
     return COUNTED(x, count, axis=axis, size=size)
-
-
-def is_counted(d: Any) -> bool:
-    """Whether a dimension depends on what a run finds."""
-    return isinstance(d, Expr) and any(x.args[0].startswith(_MARK) for x in free(d, "dim"))
-
-
-def settled(graph: Graph) -> Graph:
-    """The graph with every `counted` axis at its upper bound, and what was counted as outputs.
-
-    What is computed from the elements beyond the count is never seen, as long as no operator mixes
-    them with those before: anything element by element, or along other axes, goes. Reductions and
-    sorting along a counted axis see what changes nothing there; a concat along it, or a reshape
-    that changes its stride, raises UnsupportedError.
-    """
-    marks = [v for v in graph.values() if v.op is COUNTED]
-    if not marks:
-        return graph
-    new: dict[Value, Value] = {}
-    largest: dict[Expr, Dim] = {}
-    counts: dict[Expr, Value] = {}
-    for v in graph.values():
-        if v.op is INPUT or v.constant:
-            new[v] = v
-        elif v.op is COUNTED:
-            x, count = (new[i] for i in v.inputs)
-            size = v.attrs["size"]
-            largest[size] = x.shape[v.attrs["axis"]]
-            counts[size] = count
-            new[v] = x
-        elif v.op is INTS and any(map(is_counted, v.attrs["values"])):
-            parts = [_value_of(e, counts) for e in v.attrs["values"]]
-            flat = concat([reshape(p, (1,)) for p in parts], 0)
-            new[v] = reshape(cast(flat, v.dtype), v.shape)
-        elif (
-            v.op is PAD
-            and any(map(is_counted, v.inputs[0].shape))
-            and not any(map(is_counted, v.attrs["before"]))
-        ):
-            new[v] = _padded(v, new[v.inputs[0]], largest, counts)
-        else:
-            if not all(map(_grows, v.shape)):
-                raise UnsupportedError(
-                    f"{v.op} {_plain(v)}: the more a run finds, the less there is"
-                )
-            inputs = [new[i] for i in v.inputs]
-            which, along, filler = _combined(v)
-            if along:
-                for axis in along:
-                    end = _value_of(v.inputs[which].shape[axis], counts)
-                    inputs[which] = _masked(inputs[which], axis, end, filler)
-            elif any(map(is_counted, read := _gathered(v))):
-                sizes = [cast(_value_of(d, counts), inputs[1].dtype) for d in read]
-                end = sizes[0]
-                if v.op is GATHER_ND:
-                    end = concat([reshape(size, (1,)) for size in sizes], 0)
-                # Negative positions count from the end that the run finds.
-                inputs[1] = where(less(inputs[1], 0), add(inputs[1], end), inputs[1])
-            elif any(is_counted(d) for i in v.inputs for d in i.shape):
-                _check_rows(v, next((k for k, n in graph.names.items() if n is v), ""))
-            attrs = {k: _bounded(a, largest) for k, a in v.attrs.items()}
-            new[v] = v.op.node(tuple(inputs), attrs).outputs[v.index]
-    outputs = {name: new[v] for name, v in graph.outputs.items()}
-    shapes: dict[str, Shape] = {}
-    names: dict[Expr, Expr] = {}
-    for name, v in graph.outputs.items():
-        if not any(map(is_counted, v.shape)):
-            continue
-        for size in [e for d in v.shape for e in free(d, "dim") if is_counted(e)]:
-            if size not in names:
-                number = f"{name}.count"
-                while number in outputs:
-                    number += "_"
-                names[size] = dim(number, 0, upper(largest[size]))
-                outputs[number] = counts[size]
-        true = [substitute(lift(d), names) for d in v.shape]
-        shapes[name] = tuple(as_dim(d if bounds(d)[0] >= 0 else maximum(d, 0)) for d in true)
-    named = {k: new[v] for k, v in graph.names.items() if v in new}
-    kept = {k: v for k, v in named.items() if not any(map(is_counted, graph.names[k].shape))}
-    states = {k: (before, new[after]) for k, (before, after) in graph.states.items()}
-    return dataclasses.replace(graph, outputs=outputs, names=kept, counts=shapes, states=states)
-
-
-def _padded(v: Value, x: Value, largest: Mapping[Expr, Dim], counts: Mapping[Expr, Value]) -> Value:
-    """A constant pad around what exists of x, which is not where x ends."""
-    old = v.inputs[0].shape
-    for axis in (k for k, d in enumerate(old) if is_counted(d)):
-        x = _masked(x, axis, _value_of(old[axis], counts), v.attrs["value"])
-    if not all(map(_grows, v.shape)):
-        raise UnsupportedError(f"pad of {_plain(v)}: the more a run finds, the less there is")
-    before = _bounded(v.attrs["before"], largest)
-    sizes = zip(_bounded(v.shape, largest), x.shape, before)
-    return pad(x, before, [as_dim(lift(o) - d - b) for o, d, b in sizes], value=v.attrs["value"])
-
-
-def _grows(d: Dim) -> bool:
-    """Whether a size is at its largest where everything that is counted is."""
-    if not is_counted(d):
-        return True
-    assert isinstance(d, Expr)
-    if d.op in ("add", "min", "max"):
-        return all(map(_grows, d.args))
-    if d.op in ("mul", "floordiv"):
-        left, right = d.args
-        if d.op == "floordiv" and is_counted(right):
-            return False
-        return _grows(left) and _grows(right) and min(bounds(left)[0], bounds(right)[0]) >= 0
-    return d.op == "dim"
-
-
-def _plain(v: Value) -> str:
-    """The type of a value as text, without the names of counted dimensions."""
-    return re.sub(rf"{_MARK}[\d.]+", "?", type_text(v))
-
-
-def _gathered(v: Value) -> Sequence[Dim]:
-    """The sizes of the axes that an operator reads at computed positions."""
-    if v.op in (GATHER, GATHER_ELEMENTS):
-        return (v.inputs[0].shape[v.attrs["axis"]],)
-    if v.op is GATHER_ND:
-        first = v.attrs["batch_dims"]
-        depth = v.inputs[1].shape[-1]
-        assert isinstance(depth, int)
-        return v.inputs[0].shape[first : first + depth]
-    return ()
-
-
-def _combined(v: Value) -> tuple[int, list[int], Any]:
-    """What an operator combines or chooses from: the number of the input, the counted axes along
-    which it does, and an element that changes nothing there.
-    """
-    which = 1 if v.op.name == "suppress" else 0
-    if not v.inputs:
-        return which, [], None
-    axes: Sequence[int] = ()
-    if v.op.kind == "reduce" and not v.op.prefixes:
-        axes = v.attrs["axes"]
-    elif v.op.name in ("arg_top_k", "first_true", "suppress"):
-        axes = (1,)
-    along = [k for k in axes if is_counted(v.inputs[which].shape[k])]
-    return which, along, _filler(v) if along else None
-
-
-def _filler(v: Value) -> Any:
-    dtype = v.inputs[0].dtype
-    fixed = {"first_true": False, "suppress": -1, "sum": 0, "prod": 1, "any": False, "all": True}
-    monoid = v.attrs.get("monoid", v.op.name)
-    if monoid in fixed:
-        return fixed[monoid]
-    top = "max" not in monoid if monoid != "arg_top_k" else not v.attrs["largest"]
-    if dtype in FLOATS:
-        return float("inf" if top else "-inf")
-    kind = np.iinfo(DTYPES[dtype if np.dtype(DTYPES[dtype]).itemsize < 4 else computed(dtype)])
-    return kind.max if top else kind.min
-
-
-def _masked(x: Value, axis: int, count: Value, filler: Any) -> Value:
-    """x with `filler` from element `count` of an axis on."""
-    shape = tuple(d if k == axis else 1 for k, d in enumerate(x.shape))
-    exists = less(iota(shape, axis, "i64"), count)
-    return where(exists, x, constant(filler, x.dtype))
-
-
-def _bounded(a: Any, largest: Mapping[Expr, Dim]) -> Any:
-    """An attribute with upper bounds in the place of what was counted."""
-    if isinstance(a, Expr):
-        return as_dim(substitute(a, largest))
-    return tuple(_bounded(x, largest) for x in a) if isinstance(a, tuple) else a
-
-
-def _value_of(e: Any, counts: Mapping[Expr, Value]) -> Value:
-    """An integer expression over counted dimensions as a value (i64)."""
-    if not is_counted(e):
-        return ints(e, "i64")
-    names = {
-        "add": "add", "sub": "sub", "mul": "mul", "min": "min_", "max": "max_",
-        "floordiv": "div", "mod": "mod",
-    }  # fmt: skip
-    done: dict[Expr, Value] = {}
-    for x in walk(e):
-        if x in counts:
-            done[x] = counts[x]
-        elif x.op in ("const", "dim"):
-            done[x] = ints(as_dim(x), "i64")
-        elif x.op in names:
-            done[x] = getattr(elementwise, names[x.op])(*(done[a] for a in x.args))
-        else:
-            raise UnsupportedError(
-                f"a size {e} computed of what a run finds: {x.op} is not covered"
-            )
-    return done[e]
-
-
-# Opaque operators whose rows are independent: which inputs may have how many rows a run finds.
-_ROWS: Mapping[str, tuple[int, ...]] = {"arg_top_k": (0,), "roi_pool": (1,), "roi_align": (1, 2)}
-
-
-def _check_rows(v: Value, name: str) -> None:
-    """Raises UnsupportedError where an operator mixes what exists with what lies beyond it."""
-    op = v.op
-    axes = [(n, k) for n, i in enumerate(v.inputs) for k, d in enumerate(i.shape) if is_counted(d)]
-    problem = ""
-    if op.kind == "map":
-        for e in _indices(v):
-            if any(is_counted(d) for d in free(e, "dim")):
-                problem = "reads positions that depend on the length"
-    elif op.kind == "reduce":
-        x = v.inputs[0]
-        if not v.op.prefixes and any(is_counted(x.shape[k]) for k in v.attrs["axes"]):
-            problem = "combines elements along the counted axis"
-    elif op.kind == "template":
-        a, b = v.inputs
-        rows = a.shape[:1] if v.op.name != "matmul" else a.shape[:-1]
-        if any(map(is_counted, b.shape)) or any(map(is_counted, a.shape[len(rows) :])):
-            problem = "combines elements along the counted axis"
-    elif any(k > 0 or n not in _ROWS.get(v.op.name, ()) for n, k in axes):
-        problem = "needs to know how many there are"
-    if problem:
-        shapes = ", ".join(map(_plain, v.inputs))
-        raise UnsupportedError(
-            f"{f'{name!r}: ' if name else ''}{v.op} of ({shapes}) {problem}, which only a run "
-            "finds out. Supported after NonMaxSuppression, NonZero and the like is what goes "
-            "element by element, along other axes, or is a reduction or a choice; cut the model "
-            "before this operator and do the rest in the page"
-        )
-
-
-def _indices(v: Value) -> list[Expr]:
-    """What an element of a map is computed of: all indices and sizes in its expression."""
-    seen: list[Expr] = []
-
-    def read(k: int, idx: Any) -> Expr:
-        i = v.inputs[k]
-        seen.extend(lift(e) for e in idx)
-        flat = lift(0)
-        for e, d in zip(idx, i.shape):
-            flat = flat * upper(d) + e
-        return load(k, flat, scalar_dtype(i.dtype))
-
-    axes = tuple(lift(0) if d == 1 else var(f"i{k}", d) for k, d in enumerate(v.shape))
-    assert v.op.element is not None
-    seen.append(v.op.element(v.node, read, axes))
-    return seen
 
 
 __all__ = [
@@ -480,9 +227,7 @@ __all__ = [
     "arg_top_k",
     "counted",
     "first_true",
-    "is_counted",
     "non_zero",
-    "settled",
     "sort",
     "top_k",
 ]

@@ -22,11 +22,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..graph import Graph, Rule, rewrite, verify
-from . import activation, affine, conv, layout, matmul, pack, simplify, split
+from . import activation, affine, conv, counted, layout, matmul, pack, simplify, split
 
 Pass = Sequence[Rule] | Callable[[Graph, dict[str, int]], Graph]
 
 PIPELINE: tuple[tuple[str, Pass], ...] = (
+    ("counted", counted.settle),
     ("simplify", simplify.RULES),
     ("activation", activation.RULES),
     ("layout", layout.settle),

@@ -171,6 +171,7 @@ def compile_program(
     """
     return build(*print_program(program, addresses), progress)
 
+
 def memory(program: Program) -> int:
     """The bytes of the arena beside the weights."""
     return plan_arena(program, {}, 0).size
