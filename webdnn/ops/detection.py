@@ -9,8 +9,8 @@ What can be composed is: decoding boxes, choosing the best candidates (`selectio
 collecting what is left. Three kernels remain: `suppress`, which takes boxes one after the other,
 and the poolings of regions, whose windows depend on the data.
 
-How many detections there are only a run finds. Everything is laid out for the largest number; the
-functions return how many of the rows are valid beside them, see `selection.counted`.
+The number of detections is only known in a run. Everything is laid out for the largest number, and
+the functions also return how many of the rows are valid; see `selection.counted`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ GRID = 4096  # samples along one side of a bin of `roi_align`, at most
 
 
 def literal(x: float) -> str:
-    """A float32 as both target languages write it."""
+    """Text of a float32 literal in both target languages."""
     return f"{float(np.float32(x))!r}f"
 
 
@@ -151,7 +151,7 @@ def non_maximum_suppression(
     score_threshold: float | Value | None = None,
     centered: bool = False,
 ) -> Value:
-    """The boxes that are left of each class -> indices i64 [N, C, limit], best first, -1 after.
+    """Boxes that remain in each class -> indices i64 [N, C, limit], best first, then -1.
 
     boxes: f32 [N, P, 4], two opposite corners in any order (x, y, x, y or y, x, y, x), or, if
     `centered`, x, y, width and height. scores: f32 [N, C, P]. limit: how many of one class. Only
@@ -172,7 +172,7 @@ def non_maximum_suppression(
 
 
 def rows_of(valid: Value, limit: Dim | None = None) -> tuple[Value, Value]:
-    """(coordinates i64 [limit, rank], count i64 []) of the true elements, in row-major order."""
+    """True elements in row-major order -> (coordinates i64 [limit, rank], count i64 [])."""
     at, count = non_zero(valid, limit)
     return transpose(at, (1, 0)), count
 
@@ -187,7 +187,7 @@ def decode_boxes(
 ) -> Value:
     """Corner boxes of predicted offsets loc [..., P, 4] from priors [P, 4] (Liu et al. 2016).
 
-    variance [P, 4] scales the offsets, unless they have it in themselves (None). Codes: CORNER,
+    variance [P, 4] scales the offsets; None if they are scaled already. Codes: CORNER,
     offsets of the corners; CORNER_SIZE, the same in units of the prior's size; CENTER_SIZE,
     offsets of the centre in units of the size, and the logarithm of the size's ratio.
     """
@@ -231,10 +231,10 @@ def detection_output(
     """Caffe SSD's DetectionOutput: (detections f32 [limit, 7], count i64 []).
 
     loc [N, P*4] (or [N, P*C*4] unless `share_location`), conf [N, P*C], prior [1, 2, P*4]: boxes,
-    then variances (which need not be there where offsets have them in themselves). A row is image,
+    then variances (which may be missing where offsets are scaled already). A row is image,
     label, confidence, xmin, ymin, xmax, ymax, in the order of Caffe: by image, then label, then
-    confidence, best first. The first `count` rows are valid, which may be none: Caffe itself would
-    give one row of -1 then, OpenCV gives no row, and so do we. Of each class only the `top_k` best
+    confidence, best first. The first `count` rows are valid. That may be none, as in OpenCV; Caffe
+    itself would give one row of -1 then. Of each class only the `top_k` best
     enter the suppression; of each image the `keep_top_k` best stay (-1: all), of equal confidences
     those of the lower label and the earlier. A confidence must be greater than the threshold (None:
     all). `normalized`: coordinates are parts of the image; else pixels, and the last one belongs to
@@ -306,7 +306,7 @@ def detection_output(
 
 
 def _bins(node: Node, read: Any) -> dict[str, Any]:
-    """What the templates of `roi_pool` and `roi_align` share: a row of bins is a piece of work."""
+    """Attributes that `roi_pool` and `roi_align` share: a row of bins is a piece of work."""
     x, rois = node.inputs[:2]
     width, height = node.attrs["width"], node.attrs["height"]
     return {
@@ -365,7 +365,7 @@ def roi_pool(
     mode: str = "max",
     empty: float = 0.0,
 ) -> Value:
-    """x [N, H, W, C], rois [R, 5] (image, x0, y0, x1, y1) -> f32 [R, pooled h, pooled w, C].
+    """Pool x [N,H,W,C] over rois [R,5] (image, x0, y0, x1, y1) -> f32 [R, bins y, bins x, C].
 
     The maximum (or the mean: mode "avg") of each bin of a region (Girshick 2015, as Caffe's
     ROIPooling computes it: corners are scaled, rounded half away from zero, and belong to the
@@ -464,7 +464,7 @@ def roi_align(
     half_pixel: bool = True,
     mode: str = "avg",
 ) -> Value:
-    """x [N, H, W, C], rois [R, 4] (x0, y0, x1, y1), images [R] -> f32 [R, pooled h, pooled w, C].
+    """Sample x [N,H,W,C] in rois [R,4] (x0, y0, x1, y1) of images [R] -> f32 [R, bins y, bins x, C]
 
     Each bin of a region is sampled bilinearly at `sampling` points each way, or (down, across) (0:
     as many as it has pixels, rounded up, at most 4096), and these are averaged (He et al. 2017).

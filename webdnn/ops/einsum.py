@@ -24,7 +24,7 @@ from .reduce import reduce_sum
 
 
 def einsum(equation: str, *xs: Value) -> Value:
-    """The sum of products that an equation such as "bij,bjk->bik" names, as numpy's einsum.
+    """Sum of products named by an equation such as "bij,bjk->bik", as in numpy's einsum.
 
     Raises ModelError for an equation that does not fit its operands.
     """
@@ -61,7 +61,7 @@ def einsum(equation: str, *xs: Value) -> Value:
 
 
 def _diagonal(x: Value, label: str) -> tuple[Value, str]:
-    """A letter that occurs twice in one operand picks its diagonal."""
+    """Take the diagonal where a letter occurs twice in one operand."""
     while len(set(label)) < len(label):
         a = next(k for k, c in enumerate(label) if label.count(c) > 1)
         b = label.index(label[a], a + 1)

@@ -178,13 +178,13 @@ def mul(x, y):
 
 @elementwise
 def div(x, y):
-    """Integers truncate (ONNX)."""
+    """Quotient; integers truncate, as in ONNX."""
     return x / y if is_float(x) else idiv(x, y)
 
 
 @elementwise
 def mod(x, y):
-    """The result has the sign of y (Python)."""
+    """Remainder with the sign of y, as in Python."""
     if is_float(x):
         r = rem(x, y)
         other_sign = expr.apply("xor", r < 0, y < 0)
@@ -194,7 +194,7 @@ def mod(x, y):
 
 @elementwise
 def fmod(x, y):
-    """The result has the sign of x (C)."""
+    """Remainder with the sign of x, as in C."""
     return rem(x, y)
 
 
@@ -455,13 +455,13 @@ def bit_not(x):
 
 @elementwise
 def shift_left(x, n):
-    """Shifts by a negative amount or by the width or more leave nothing."""
+    """Left shift; one by less than 0, or by the width or more, leaves nothing."""
     return select(_beyond(n), 0, expr.apply("shl", x, n))
 
 
 @elementwise
 def shift_right(x, n):
-    """Signed integers keep their sign; shifts by less than 0 or more than 31 leave only that."""
+    """Right shift that keeps the sign; one by less than 0 or more than 31 leaves only that."""
     if (x.dtype == "u32") if isinstance(x, Expr) else np.asarray(x).dtype.kind == "u":
         return select(_beyond(n), 0, expr.apply("shr", x, n))
     return expr.apply("shr", x, select(_beyond(n), 31, n))
@@ -473,7 +473,7 @@ def _beyond(n):
 
 @elementwise(of=1)
 def where(condition, x, y):
-    """x where the condition holds, else y."""
+    """Choose x where the condition holds, else y."""
     return select(condition, x, y)
 
 
@@ -491,7 +491,7 @@ def cast_(x, *, to):
 
 
 def _round_f16(x: Expr) -> Expr:
-    """float16 is computed in f32; a cast to it rounds to 11 bits, beyond its range to infinity."""
+    """Round to the 11 bits of float16, beyond its range to infinity; it is computed in f32."""
     bits = expr.bitcast(x, "u32")
     half = expr.binary("bitand", expr.binary("shr", bits, 13), 1) + 0xFFF
     rounded = expr.bitcast(expr.binary("bitand", bits + half, 0xFFFFE000), "f32")
@@ -501,12 +501,12 @@ def _round_f16(x: Expr) -> Expr:
 
 
 def cast(x: Value, to: str) -> Value:
-    """`x` as dtype `to`; nothing happens if it already is."""
+    """Convert `x` to dtype `to`, unless it already has it."""
     return x if x.dtype == to else cast_(x, to=to)
 
 
 def clamp(x: Value, lo: float | None = None, hi: float | None = None) -> Value:
-    """clip with literal bounds."""
+    """Clip with literal bounds."""
     y = x if lo is None else max_(x, lo)
     return y if hi is None else min_(y, hi)
 

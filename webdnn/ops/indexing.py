@@ -4,8 +4,8 @@
     >>> gather(placeholder("x", (10, 8), "f32"), placeholder("at", (2, 3), "i64"))
     gather:f32[2,3,8]
 
-Positions are signed integers; negative ones count from the end, and what lies beyond an axis is
-clamped to it: a page has nobody to raise an error to. Positions that are known when the model is
+Positions are signed integers; negative ones count from the end, and one beyond an axis is clamped
+to it, because a page cannot raise an error there. Positions that are known when the model is
 transpiled become slices.
 """
 
@@ -47,7 +47,7 @@ GATHER = Op(
 
 
 def gather(x: Value, indices: Value, axis: int = 0) -> Value:
-    """x taken at indices along an axis: [A..., D, B...], [I...] -> [A..., I..., B...].
+    """Take x at indices along an axis: [A..., D, B...], [I...] -> [A..., I..., B...].
 
     Negative indices count from the end; those beyond the axis are clamped.
     """
@@ -89,7 +89,7 @@ GATHER_ELEMENTS = Op(
 
 
 def gather_elements(x: Value, indices: Value, axis: int) -> Value:
-    """out[i, j] = x[indices[i, j], j] (axis 0), element by element, of the shape of indices.
+    """Take elements: out[i, j] = x[indices[i, j], j] (for axis 0), in the shape of indices.
 
     Negative indices count from the end; those beyond the axis are clamped.
     """

@@ -46,7 +46,7 @@ def ints(values: Any, dtype: str = "i64") -> Value:
 
 
 def known(v: Value) -> np.ndarray | None:
-    """The elements as an object array of ints and expressions; None if not all are known."""
+    """Elements as an object array of ints and expressions; None if not all are known."""
     if v.op is INTS:
         out = np.empty(len(v.attrs["values"]), dtype=object)
         out[:] = v.attrs["values"]
@@ -65,7 +65,7 @@ def _symbolic(values: Sequence[Value]) -> list[np.ndarray] | None:
 
 
 def fold_known(op: Op, values: Sequence[Value], attrs: Mapping[str, Any]) -> Value | None:
-    """An elementwise operator on known integers, or None if something is not known."""
+    """Evaluate an elementwise operator on known integers; None if one is not known."""
     arrays = _symbolic(values)
     if arrays is None:
         return None
@@ -90,7 +90,7 @@ def fold_known(op: Op, values: Sequence[Value], attrs: Mapping[str, Any]) -> Val
 
 
 def move_known(move: Callable[..., Any], *values: Value) -> Value | None:
-    """A data movement (numpy on object arrays) of known integers, or None."""
+    """Evaluate a movement (numpy on object arrays) of known integers; None if one is not known."""
     arrays = _symbolic(values)
     return None if arrays is None else ints(move(*arrays), values[0].dtype)
 

@@ -43,7 +43,7 @@ Index = tuple[Any, ...]
 
 
 def groups(a: Shape, b: Shape) -> list[tuple[range, range]]:
-    """Matching runs of axes of two shapes with equal products, as short as possible.
+    """Match runs of axes of two shapes that have equal products, as short as possible.
 
     Raises ValueError where there is no such match.
     """
@@ -138,7 +138,7 @@ def reshape(x: Value, shape: Sequence[Any]) -> Value:
 
 
 def squeeze(x: Value, axes: Sequence[int] | None = None) -> Value:
-    """Without the given axes of size 1 (default: all such)."""
+    """Remove the given axes of size 1 (default: all such)."""
     drop = (
         {a % x.rank for a in axes}
         if axes is not None
@@ -148,7 +148,7 @@ def squeeze(x: Value, axes: Sequence[int] | None = None) -> Value:
 
 
 def unsqueeze(x: Value, axes: Sequence[int]) -> Value:
-    """With axes of size 1 inserted at the given positions of the result."""
+    """Insert axes of size 1 at the given positions of the result."""
     rank = x.rank + len(axes)
     at = {a % rank for a in axes}
     it = iter(x.shape)
@@ -171,7 +171,7 @@ TRANSPOSE = Op(
 
 
 def transpose(x: Value, perm: Sequence[int]) -> Value:
-    """Axis k of the result is axis perm[k] of x; raises UnsupportedError for no permutation."""
+    """Permute axes: axis k of the result is axis perm[k] of x. Raises UnsupportedError."""
     perm = tuple(p % x.rank for p in perm)
     if sorted(perm) != list(range(x.rank)):
         raise UnsupportedError(
@@ -214,7 +214,7 @@ SLICE = Op(
 def slice_(
     x: Value, starts: Sequence[Dim], sizes: Sequence[Dim], steps: Sequence[int] | None = None
 ) -> Value:
-    """sizes[k] elements from starts[k] in steps of steps[k] (may be negative) along each axis."""
+    """Take sizes[k] elements from starts[k] in steps of steps[k], which may be negative."""
     steps = tuple(steps or (1,) * x.rank)
     starts, sizes = tuple(map(as_dim, starts)), tuple(map(as_dim, sizes))
     if sizes == x.shape and all(t == 1 for t in steps):
@@ -227,7 +227,7 @@ def slice_(
 
 
 def slice_axis(x: Value, axis: int, start: Dim, size: Dim, step: int = 1) -> Value:
-    """`size` elements from `start` in steps of `step` along one axis."""
+    """Take `size` elements from `start` in steps of `step` along one axis."""
     axis %= x.rank
     at = range(x.rank)
     return slice_(
@@ -239,7 +239,7 @@ def slice_axis(x: Value, axis: int, start: Dim, size: Dim, step: int = 1) -> Val
 
 
 def flip(x: Value, axes: Sequence[int]) -> Value:
-    """x reversed along axes."""
+    """Reverse x along axes."""
     at = {a % x.rank for a in axes}
     starts = [as_dim(lift(d) - 1) if k in at else 0 for k, d in enumerate(x.shape)]
     return slice_(x, starts, x.shape, [-1 if k in at else 1 for k in range(x.rank)])
@@ -429,7 +429,7 @@ CONCAT = Op(
 
 
 def concat(xs: Sequence[Value], axis: int) -> Value:
-    """Values of one dtype joined along an axis; empty ones are dropped.
+    """Join values of one dtype along an axis; empty ones are dropped.
 
     Raises UnsupportedError where their other dimensions differ.
     """
@@ -442,7 +442,7 @@ def concat(xs: Sequence[Value], axis: int) -> Value:
 
 
 def split(x: Value, sizes: Sequence[Dim], axis: int) -> list[Value]:
-    """Consecutive pieces of x along an axis, of the given sizes."""
+    """Cut x into consecutive pieces of the given sizes along an axis."""
     out, start = [], lift(0)
     for size in sizes:
         out.append(slice_axis(x, axis, as_dim(start), size))
@@ -541,7 +541,7 @@ DILATE = Op(
 
 
 def dilate(x: Value, factors: Sequence[int]) -> Value:
-    """factors[k] - 1 zeros between the elements along axis k: D -> (D - 1) * factors[k] + 1."""
+    """Put factors[k] - 1 zeros between the elements on axis k: D -> (D - 1) * factors[k] + 1."""
     return x if all(f == 1 for f in factors) else DILATE(x, factors=tuple(factors))
 
 
@@ -557,12 +557,12 @@ IOTA = Op(
 
 
 def iota(shape: Sequence[Dim], axis: int, dtype: str = "i32") -> Value:
-    """The coordinate along an axis, as a tensor of `shape`."""
+    """Tensor of `shape` whose elements are their coordinate along an axis."""
     return IOTA(shape=tuple(as_dim(d) for d in shape), axis=axis % len(shape), dtype=dtype)
 
 
 def repeat(x: Value, times: int, axis: int) -> Value:
-    """Each element `times` times in a row along an axis (nearest-neighbour upsampling)."""
+    """Repeat each element `times` times along an axis (nearest-neighbour upsampling)."""
     axis %= x.rank
     if times == 1:
         return x
@@ -573,7 +573,7 @@ def repeat(x: Value, times: int, axis: int) -> Value:
 
 
 def tile(x: Value, repeats: Sequence[int]) -> Value:
-    """x repeated as a whole along each axis."""
+    """Repeat x as a whole along each axis."""
     for axis, times in enumerate(repeats):
         if not (isinstance(times, int) and times == 1):
             wide = expand(unsqueeze(x, [axis]), (*x.shape[:axis], times, *x.shape[axis:]))

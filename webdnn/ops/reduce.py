@@ -1,4 +1,4 @@
-"""Reductions over axes: a monoid each, and what is composed of them.
+"""Reductions over axes: one monoid each, and operators composed of them.
 
     >>> from webdnn.graph import placeholder
     >>> softmax(placeholder("x", (2, 5), "f32"), -1)
@@ -102,7 +102,7 @@ SCAN = Op(
 
 
 def reduce(x: Value, monoid: str, axes: Sequence[int]) -> Value:
-    """`monoid` (a row of scalar.MONOIDS) over axes, which stay with size 1.
+    """Combine elements by `monoid` (a row of scalar.MONOIDS) over axes, which stay with size 1.
 
     The result has x's dtype; argmax and argmin give i64 and take one axis, else they raise
     UnsupportedError.
@@ -217,7 +217,7 @@ def max_pool(
     pads: Sequence[tuple[Dim, Dim]],
     dilation: Sequence[int],
 ) -> Value:
-    """x: [N, spatial..., C] -> the maximum of each window; padding never wins."""
+    """Maximum of each window of x [N, spatial..., C]; padding never wins."""
     w = _pool_windows(x, size, stride, pads, dilation, neutral("max", x.dtype))
     y = reduce(w, "max", range(x.rank, w.rank))
     return reshape(y, y.shape[: x.rank])
@@ -232,7 +232,7 @@ def average_pool(
     include_pad: bool = False,
     extra: Sequence[Dim] = (),
 ) -> Value:
-    """x: [N, spatial..., C] -> the mean of each window, over what lies inside x unless include_pad.
+    """Mean of each window of x [N, spatial..., C], padding left out unless include_pad.
 
     `extra[k]` of the padding after axis k (ceil mode) never counts, even with include_pad.
     """

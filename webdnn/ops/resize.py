@@ -95,7 +95,7 @@ def _integer_factor(x: Value, axis: int, out: Any) -> int | None:
 
 
 def _along(x: Value, axis: int, w: Value) -> Value:
-    """A vector as a tensor that broadcasts along `axis` of x."""
+    """Reshape a vector so that it broadcasts along `axis` of x."""
     return reshape(w, [w.size if k == axis else 1 for k in range(x.rank)])
 
 
@@ -115,7 +115,7 @@ def resize(
     extrapolation: float = 0.0,
     table: int | None = None,
 ) -> Value:
-    """x resized to `out` elements along one axis, by ONNX Resize's definitions.
+    """Resize x to `out` elements along one axis, by ONNX Resize's definitions.
 
     mode: nearest, linear or cubic. coordinates: the coordinate transformation. rounding: the rule
     of nearest. scale: output/input size where the model gives it (else that of the sizes). cubic:
@@ -196,7 +196,7 @@ def _cubic(d: Value, a: float) -> Value:
 def grid_sample(
     x: Value, grid: Value, mode: str = "linear", padding: str = "zeros", align_corners: bool = False
 ) -> Value:
-    """x [N, S..., C] at the positions of grid [N, S'..., (..., column, row)] -> [N, S'..., C].
+    """Sample x [N, S..., C] at positions: grid [N, S'..., (..., column, row)] -> [N, S'..., C].
 
     Positions go from -1 to 1 over each spatial axis, which a grid names from the last to the first:
     from edge to edge of its outer elements, or between their centres where `align_corners`. mode:
@@ -259,7 +259,7 @@ def grid_sample(
 
 
 def _brought_inside(p: Value, size: Value, padding: str, corners: bool) -> Value:
-    """A position among `size` elements, clamped or mirrored as the padding says."""
+    """Clamp or mirror a position to lie among `size` elements, as the padding says."""
     if padding == "border":
         return min_(max_(p, 0.0), sub(size, 1.0))
     if padding == "reflection":

@@ -1,14 +1,14 @@
-"""Writes at positions that are computed, turned round: each element asks who writes to it.
+"""Writes at computed positions, the other way round: each element looks for what is written to it.
 
     >>> from webdnn.graph import placeholder
     >>> x, at = placeholder("x", (9, 4), "f32"), placeholder("at", (2, 4), "i64")
     >>> scatter_elements(x, at, placeholder("y", (2, 4), "f32"), 0)
     where:f32[9,4]
 
-Kernels own the elements that they write, so a scatter is a reduction over the updates: the last one
-that names an element wins, or all of them are combined. Positions that are known when the model is
-transpiled cost nothing at run time; the others cost (elements of the axis) × (updates to it).
-Negative positions count from the end; what lies beyond an axis is dropped.
+A kernel writes each of its elements once, so a scatter is a reduction over the updates: the last
+one that names an element wins, or all of them are combined. Positions that are known when the model
+is transpiled cost nothing at run time; the others cost (elements of the axis) × (updates to it).
+Negative positions count from the end; updates beyond an axis are dropped.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _COMBINED = {"add": ("sum", add), "mul": ("prod", mul), "max": ("max", max_), "m
 def scatter_elements(
     x: Value, indices: Value, updates: Value, axis: int, reduction: str = "none"
 ) -> Value:
-    """x with x[indices[i, j], j] = updates[i, j] (axis 0), element by element.
+    """Replace elements of x: x[indices[i, j], j] = updates[i, j] (for axis 0).
 
     indices and updates have one shape, at most x's on the other axes. reduction: none (the last
     update wins), add, mul, max or min, with x's own element.
@@ -55,8 +55,7 @@ def scatter_elements(
 
 
 def scatter_nd(x: Value, indices: Value, updates: Value, reduction: str = "none") -> Value:
-    """x [D..., R...] with the rows at coordinates indices [I..., len(D)] replaced by updates
-    [I..., R...].
+    """Replace rows of x [D..., R...] at coordinates indices [I..., len(D)] by updates [I..., R...].
 
     reduction: none (the last update wins), add, mul, max or min, with x's own elements.
     """
@@ -97,12 +96,12 @@ def _from_end(indices: Value, size: Dim) -> Value:
 
 
 def _positions(size: Dim, axis: int, rank: int) -> Value:
-    """0, 1 ... along an axis."""
+    """Positions 0, 1 ... along an axis."""
     return iota([size if k == axis else 1 for k in range(rank)], axis, "i64")
 
 
 def _last_writer(at: Value, axis: int, size: Dim) -> Value:
-    """Which index along an axis names each of its positions last; -1 where none does."""
+    """Last index along an axis that names each of its positions; -1 where none does."""
     if at.constant and isinstance(size, int) and all(isinstance(d, int) for d in at.shape):
         found = evaluate(at).astype(np.int64)
         count = found.shape[axis]
@@ -120,7 +119,7 @@ def _last_writer(at: Value, axis: int, size: Dim) -> Value:
 
 
 def _combined(x: Value, hit: Value, updates: Value, axis: int, reduction: str) -> Value:
-    """x joined with the combined updates that hit each of its elements, along `axis`."""
+    """Combine each element of x with the updates that name it, along `axis`."""
     if reduction not in _COMBINED:
         raise UnsupportedError(
             f"scatter with reduction {reduction!r}; none, add, mul, max and min are supported"

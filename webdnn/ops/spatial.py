@@ -1,4 +1,4 @@
-"""Convolutions over one, two or three spatial axes, channels last, by the two-dimensional ones.
+"""Convolutions over one, two or three spatial axes, channels last, made of two-dimensional ones.
 
     >>> from webdnn.graph import placeholder
     >>> x, w = placeholder("x", (1, 9, 4), "f32"), placeholder("w", (3, 4, 8), "f32")
@@ -24,7 +24,7 @@ Pads = list[tuple[Dim, Dim]]
 
 
 def static(d: Dim, what: str) -> int:
-    """The number that d is; raises UnsupportedError for a symbolic dimension, called `what`."""
+    """Require a number; raises UnsupportedError for a symbolic dimension, called `what`."""
     if not isinstance(d, int):
         raise UnsupportedError(f"{what} must be a number, but is {d}; fix it with --dim")
     return d
@@ -37,7 +37,7 @@ def same_pads(
     dilations: Sequence[int],
     upper: bool = True,
 ) -> Pads:
-    """(before, after) of each spatial axis, so that there are ceil(size / stride) windows.
+    """Padding (before, after) of each spatial axis that gives ceil(size / stride) windows.
 
     An odd element goes after where `upper`, else before.
     """
@@ -55,7 +55,7 @@ def same_pads(
 def convolve(
     x: Value, w: Value, strides: Sequence[int], pads: Pads, dilations: Sequence[int], groups: int
 ) -> Value:
-    """x [N, spatial..., C] by w [k..., C/groups, M] in one, two or three spatial dimensions."""
+    """Convolve x [N, spatial..., C] with w [k..., C/groups, M]; one to three spatial axes."""
     if any(isinstance(p, Expr) or p < 0 for pair in pads for p in pair):
         x = pad(x, [0, *(p for p, _ in pads), 0], [0, *(p for _, p in pads), 0])
         pads = [(0, 0)] * len(pads)
@@ -106,7 +106,7 @@ def convolve_transpose(
     groups: int,
     extra: Sequence[int],
 ) -> Value:
-    """x [N, spatial..., C] by w [k..., C, M/groups]."""
+    """Transposed convolution of x [N, spatial..., C] with w [k..., C, M/groups]."""
     if x.rank == 3:
         y = convolve_transpose(
             unsqueeze(x, [1]),
