@@ -424,7 +424,7 @@ def _missing(name: str, expected: Array, tolerance: float) -> Output:
 
 
 def _arrays(described: Sequence[Mapping[str, Any]], data: Mapping[str, bytes]) -> dict[str, Array]:
-    """What `pages/execute.js` wrote, by tensor name."""
+    """Arrays that `pages/execute.js` wrote, by tensor name."""
     return {
         entry["name"]: np.frombuffer(data[entry["array"]], _ELEMENTS[entry["type"]]).reshape(
             entry["shape"]
@@ -452,7 +452,7 @@ _ELEMENTS: Mapping[str, str] = {
 def _given(
     signature: Mapping[str, Any], files: Mapping[str, Path], pictures: Mapping[str, Picture]
 ) -> dict[str, Array]:
-    """The inputs that the user gives; those that take pictures as RGBA bytes [h, w, 4]."""
+    """Inputs that the user gives; pictures become RGBA bytes [h, w, 4]."""
     names = [entry["name"] for entry in signature["inputs"]]
     for name in files:
         if name not in names:
@@ -528,7 +528,7 @@ def _load(file: Path) -> Array:
 def _save(
     folder: Path, target: Target, variant: str | None, case: _Case, actual: Mapping[str, Array]
 ) -> None:
-    """folder/[h=64,w=64/]{input,expected,wasm-plain,…}/NAME.npy"""
+    """Writes folder/[h=64,w=64/]{input,expected,wasm-plain,…}/NAME.npy."""
     place = folder / ",".join(f"{k}={v}" for k, v in case.sizes.items())
     for kind, arrays in (
         ("input", case.inputs),

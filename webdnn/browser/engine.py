@@ -4,7 +4,7 @@
 ...     reply = page.call("/here/double.js", {"factor": 2}, {"x": b"..."})
 ...     reply.value, reply.arrays["y"]
 
-`double.js` exports one default function, `(argument, io) => value`: `argument` and `value` cross
+`double.js` exports one default function, `(argument, io) => value`: `argument` and `value` travel
 as JSON, `await io.read("x")` and `await io.write("y", bytes)` carry arrays. Calls on one page run
 in the same JavaScript realm, one after another.
 

@@ -1,4 +1,4 @@
-"""What a descriptor is fed when nobody says: sizes of its open dimensions, and random inputs.
+"""Default inputs of a descriptor: sizes for its open dimensions, and random tensors.
 
 >>> signature = signature_of(Path("build"))  # doctest: +SKIP
 >>> random_inputs(signature, default_sizes(signature)[0], {}, seed=0)  # doctest: +SKIP
@@ -42,8 +42,8 @@ def signature_of(descriptor: Path) -> dict[str, Any]:
 def default_sizes(
     signature: Mapping[str, Any], given: Mapping[str, Array] | None = None
 ) -> list[dict[str, int]]:
-    """Where to run symbolic dimensions when nobody says: where the given inputs are, else at their
-    minimum and at an odd middle."""
+    """Default sizes of the symbolic dimensions: those of the given inputs, else their minimum and
+    an odd middle."""
     ranges = {dim["name"]: (dim["min"], dim["max"]) for dim in signature["dims"]}
     if not ranges:
         return [{}]
@@ -170,8 +170,7 @@ _CARRIERS = {
 
 
 def table_sizes(graph: Graph) -> dict[str, int]:
-    """For each integer input that indexes a table (an embedding, or a one-hot code), how many rows
-    the smallest of its tables has."""
+    """Rows of the smallest table that each integer input indexes (an embedding, a one-hot code)."""
     found: dict[str, int] = {}
     for v in graph.values():
         rows: Any = 0
@@ -193,7 +192,7 @@ def table_sizes(graph: Graph) -> dict[str, int]:
 
 
 def _origins(index: Value) -> set[str]:
-    """The integer inputs whose elements arrive in a value as they are."""
+    """Integer inputs whose elements reach a value unchanged."""
     names, seen, rest = set(), {index}, [index]
     while rest:
         v = rest.pop()

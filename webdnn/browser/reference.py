@@ -1,4 +1,4 @@
-"""What a model's own framework computes: the other side of `webdnn check`.
+"""The model in its own framework: the other side of `webdnn check`.
 
 >>> with_onnx = reference("style.onnx", ["image"], ["stylized"])  # doctest: +SKIP
 >>> with_onnx.name, with_onnx.run({"image": image})  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""A static web server for this machine alone, with the headers that WebDNN's pages want.
+"""A static web server for this machine alone, with the headers that WebDNN's pages need.
 
 A page gets threads (shared memory) only when it is *cross-origin isolated*, which takes two
 response headers that ordinary development servers do not send. This one sends them, gives every
@@ -169,7 +169,7 @@ class Request(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def do_POST(self) -> None:
-        """Only a hook accepts data."""
+        """Passes the request to its hook; only a hook accepts data."""
         hook = self.server.site.hook
         if hook is None or not hook(self):
             self.close_connection = True  # its body is unread
@@ -204,7 +204,7 @@ class Request(BaseHTTPRequestHandler):
         self.reply(status, f"{message}\n".encode(), {"Content-Type": "text/plain; charset=utf-8"})
 
     def log_message(self, format: str, *args: object) -> None:
-        """Quiet: the browser's network panel is the better log."""
+        """Logs nothing: the browser's network panel is the better log."""
 
 
 class Running:

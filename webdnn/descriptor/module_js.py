@@ -3,8 +3,8 @@
     model_js(model)    # "import { load as loadFrom } from './runner/index.js'; …"
     model_dts(model)   # "export type Inputs = { 'image': { dtype: 'float32'; shape: … } }; …"
 
-`model.js` is a convenience around the data: it names each file once, literally, as bundlers want to
-see it. Everything else is in model.json, which is always fetched. Tensor names are quoted, so that
+`model.js` is a convenience around the data: it names each file once, as a literal that bundlers can
+find. Everything else is in model.json, which is always fetched. Tensor names are quoted, so that
 any name will do; a symbolic dimension is `number` in the types. `lean` takes comments and
 indentation out of the runner's modules, which are half of their bytes; names stay, so that a page's
 debugger shows them.

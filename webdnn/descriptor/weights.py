@@ -3,9 +3,9 @@
     weights = write_weights(programs, save, progress)
     weights.offset[value], weights.size[value]     # where a constant lies among all bytes
 
-How many bytes a weight takes follows from its type, so that it is known before the weight is. Equal
-weights share theirs: of each one that was written, a hash is kept. Nothing else is: besides the
-weight at hand there are only the bytes of the shard that is being filled.
+The size of a weight follows from its type, so all offsets are known before any weight is evaluated.
+Equal weights share their bytes: a hash of each is kept. Memory holds one weight at a time, and the
+bytes of the shard that is being filled.
 """
 
 from __future__ import annotations

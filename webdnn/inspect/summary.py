@@ -1,4 +1,4 @@
-"""What a model is made of, and what it becomes: the facts behind `webdnn inspect`.
+"""A model before and after transpiling: the facts behind `webdnn inspect`.
 
 >>> seen = inspect(Path("style.onnx"), {"h": (64, 512), "w": (64, 512)})  # doctest: +SKIP
 >>> seen.parameters, seen.targets["wasm"].launches

@@ -1,4 +1,4 @@
-"""What the command line shows: tables of a descriptor, a check, timings, an inspection.
+"""Tables that the command line prints: a descriptor, a check, timings, an inspection.
 
 Each `show_…` function takes what the module of that name returns and prints it on standard output,
 in colour on a terminal.
@@ -69,7 +69,7 @@ def show_descriptor(summary: Mapping[str, Any]) -> None:
 
 
 def print_notices(notices: Sequence[str]) -> None:
-    """What the transpiler decided and a user may want to know."""
+    """Prints what the transpiler decided and a user may want to know."""
     for notice in notices:
         out.print(f"[yellow]note[/] {escape(notice)}", highlight=False, soft_wrap=True)
 

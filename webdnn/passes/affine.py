@@ -67,7 +67,7 @@ def last(s: Value) -> Value | None:
 
 
 def absorb(v: Value, s: Value, uses: Uses) -> Value | None:
-    """v * s with s taken into the constants that v is made of, or None if that is not possible."""
+    """Multiply s into the constants that v is made of; None if that is not possible."""
     if uses.get(v, 0) > 1:
         return None
     if (found := scale(v)) is not None:
@@ -100,12 +100,12 @@ def absorb(v: Value, s: Value, uses: Uses) -> Value | None:
 
 
 def ranked(s: Value, rank: int) -> Value:
-    """s with axes of size 1 in front."""
+    """Put axes of size 1 in front of s."""
     return ops.reshape(s, (1,) * (rank - s.rank) + s.shape)
 
 
 def reshaped(s: Value, shape: Shape, to: Shape) -> Value | None:
-    """What s (broadcast to `shape`) is for a value reshaped to `to`; small where it can be."""
+    """Reshape s (broadcast to `shape`) along with a value reshaped to `to`; keep it small."""
     full: list[Dim] = []
     out: list[Dim] = []
     for left, right in groups(shape, to):

@@ -1,4 +1,4 @@
-"""Zero padding before a convolution is the convolution's own: conv(pad(x, 0)) -> conv(x, pads)."""
+"""Zero padding becomes a part of the convolution after it: conv(pad(x, 0)) -> conv(x, pads)."""
 
 from __future__ import annotations
 

@@ -4,12 +4,12 @@ Convolutions are NHWC by definition, so a model written for NCHW arrives with a 
 side of every convolution. Two steps remove them; together they never add to their number.
 
     sink    f(T(x), c) -> T(f'(x, T'(c))): transposes move towards the outputs, through operators
-            whose axes can be renamed, as long as the other operands follow for nothing (constants,
+            whose axes can be renamed, as long as the other operands follow at no cost (constants,
             scalars, vectors along one axis, operands transposed alike). T' after T composes to
             nothing. A product with both operands transposed, or the second one and a constant, is
             the transposed product of the two in reverse: constants should be second, where they are
             packed beforehand.
-    cancel  T'(f(T(x), y)) -> f'(x, T'(y)): where an operand would not follow for nothing, the whole
+    cancel  T'(f(T(x), y)) -> f'(x, T'(y)): where an operand would follow at a cost, the whole
             is counted (which transposes vanish, which appear), and rewritten if fewer are left. It
             looks at the graph first: a value is wanted in another order if a user transposes it so.
 
@@ -50,7 +50,7 @@ def invert(p: Sequence[int]) -> Perm:
 
 
 def is_transpose(v: Value) -> bool:
-    """Whether v is a transpose that costs something (a constant's does not)."""
+    """Whether v is a transpose at run time; that of a constant costs nothing."""
     return v.op is ops.TRANSPOSE and not v.constant
 
 
@@ -113,7 +113,7 @@ def _to_rank(i: Value, rank: int) -> Value:
 
 
 def _plan_windows(v: Value, q: Perm) -> Plan | None:
-    """The appended axes (offsets within a window) stay behind; their order is that of `axes`."""
+    """Plan windows: the appended axes (offsets in a window) stay last, in the order of `axes`."""
     (x,) = v.inputs
     lead, tail = q[: x.rank], [k - x.rank for k in q[x.rank :]]
     if sorted(lead) != list(range(x.rank)):
@@ -125,7 +125,7 @@ def _plan_windows(v: Value, q: Perm) -> Plan | None:
 
 
 def _plan_gather(v: Value, q: Perm) -> Plan | None:
-    """The axes of the indices must stay together; they go where the gathered axis goes."""
+    """Plan `gather`: the axes of the indices stay together and go where the gathered axis goes."""
     x, indices = v.inputs
     axis, m = v.attrs["axis"], indices.rank
     block = tuple(range(axis, axis + m))
@@ -144,7 +144,7 @@ def _blocks(v: Value) -> list[tuple[range, range]] | None:
 
 
 def _plan_reshape(v: Value, q: Perm) -> Plan | None:
-    """Runs of axes that are split or merged move as wholes; axes of size 1 do not matter."""
+    """Plan reshape: runs of axes that are split or merged move as wholes; axes of 1 are free."""
     (x,) = v.inputs
     runs = _blocks(v)
     if runs is None:
@@ -161,7 +161,7 @@ def _plan_reshape(v: Value, q: Perm) -> Plan | None:
 
 
 def follow(v: Value, k: int) -> Perm | None:
-    """The q for which transpose(v, q) takes input k, a transpose, in its original order."""
+    """Find q for which transpose(v, q) takes input k, a transpose, in its original order."""
     t = v.inputs[k]
     back = invert(t.attrs["perm"])
     if v.op is ops.WINDOWS:

@@ -1,4 +1,4 @@
-"""Matrix products with constant weights: fewer, and in the order that their input has in memory.
+"""Matrix products with constant weights become fewer, and follow their input's order in memory.
 
     matmul(reshape(T(x)), w)                 ->  matmul(reshape(x), w with its rows permuted)
     sum(x[:, None] * w, 0)                   ->  matmul(x[None], w)

@@ -41,7 +41,7 @@ _HOLDS: Mapping[str, tuple[str, ...]] = {
 
 
 def uniform(v: Value) -> Any:
-    """The number that a small constant (of small constants) holds in every element, or None."""
+    """Number that every element of a small constant (of small constants) is, or None."""
     if not v.constant or not v.size or any(c.size > SMALL for c in (v, *v.inputs)):
         return None
     a = evaluate(v)
@@ -50,7 +50,7 @@ def uniform(v: Value) -> Any:
 
 
 def as_shape(x: Value, v: Value) -> Value:
-    """x, broadcast to the shape of v."""
+    """Broadcast x to the shape of v."""
     return x if x.shape == v.shape else ops.expand(x, v.shape)
 
 

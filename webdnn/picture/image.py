@@ -1,10 +1,10 @@
-"""Preprocessing that is compiled in: a page hands over a picture, and nothing else.
+"""Preprocessing that is compiled in, so that a page hands over nothing but a picture.
 
 >>> spec = parse("rgb,resize=256,crop=224,mean=0.485,0.456,0.406,std=0.229,0.224,0.225")
 >>> spec.resize, spec.crop, spec.mean
 (256, (224, 224), (0.485, 0.456, 0.406))
 
-The work is divided by what each side does best. The runner turns whatever the page holds into RGBA
+Each side does what it does best. The runner turns whatever the page holds into RGBA
 pixels of the right size (`runner/src/picture/`). The compiled graph does the rest: its input is
 `u32 [H, W]`, one pixel a word as canvases lay them out; channels, scale, mean, deviation and layout
 are expressions over it and fuse into the first kernels like any other arithmetic.
