@@ -33,19 +33,19 @@ from webdnn.expr import (
 
 THOROUGH = settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
 
-# Leaves: h and w are dimensions; i and j run below numbers, k below h, m below a polynomial of h.
-H, W = dim("h", 1, 5), dim("w", 3, 6)
+# Leaves: h, w and s are dimensions, w and s with a step, s may be 0; i and j run below numbers, k
+# below h, m below a polynomial of h.
+H, W, S = dim("h", 1, 5), dim("w", 1, 7, 3), dim("s", 0, 8, 4)
 I, J, K, M = var("i", 6), var("j", 1), var("k", H), var("m", (H + 1) // 2 * 2)  # noqa: E741
-LEAVES = (H, W, I, J, K, M)
+LEAVES = (H, W, S, I, J, K, M)
 
 
 def _grid() -> dict[Expr, np.ndarray]:
     """Every combination of values that the leaves' ranges allow."""
-    h, w, i, j, k, m = np.meshgrid(*map(np.arange, (6, 7, 6, 1, 5, 6)), indexing="ij")
-    ok = (h >= 1) & (w >= 3) & (k < h) & (m < (h + 1) // 2 * 2)
-    return {
-        leaf: a[ok].astype(np.int32) for leaf, a in zip(LEAVES, (h, w, i, j, k, m), strict=True)
-    }
+    values = np.meshgrid(*map(np.arange, (6, 8, 9, 6, 1, 5, 6)), indexing="ij")
+    h, w, s, _, _, k, m = values
+    ok = (h >= 1) & (w % 3 == 1) & (s % 4 == 0) & (k < h) & (m < (h + 1) // 2 * 2)
+    return {leaf: a[ok].astype(np.int32) for leaf, a in zip(LEAVES, values, strict=True)}
 
 
 GRID = _grid()
@@ -154,7 +154,9 @@ def flat_index(shape: list[Any], order: list[int]) -> Tree:
     st.permutations(range(4)),
     st.lists(st.sampled_from(["floordiv", "mod"]), min_size=1, max_size=3),
     st.lists(
-        st.sampled_from([1, 2, 3, 4, 6, 8, 12, H, W, ("mul", H, 2), ("mul", H, W), ("mul", 6, H)]),
+        st.sampled_from(
+            [1, 2, 3, 4, 6, 8, 12, H, W, S, ("mul", H, 2), ("mul", H, W), ("mul", 6, H)]
+        ),
         min_size=3,
         max_size=3,
     ),
@@ -221,8 +223,8 @@ def test_equal_polynomials_are_one_object(a: Tree, b: Tree) -> None:
 def test_substitution_is_evaluation(tree: Tree, v: Expr, other: Tree) -> None:
     e = build(tree)
     # The replacement must lie in the range of what it replaces: ranges were already used.
-    lo, hi = (3, 6) if v is W else (0, 5)
-    put = expr.minimum(expr.maximum(build(other), lo), hi)
+    put = expr.minimum(expr.maximum(build(other), 0), 2 if v is W else 5)
+    put = put * 3 + 1 if v is W else put
     leaves = {**GRID, v: value(put)}
     np.testing.assert_array_equal(
         value(substitute(e, {v: put})), value(e, leaves), err_msg=f"{e} with {v} = {put}"
@@ -371,3 +373,35 @@ def test_division_by_a_sum() -> None:
     assert (n * n + 2 * n) // (n + 2) is n
     assert ((i + j) // (n + 2)).op == "floordiv"  # not proved
     assert (n * n) % (n + 2) is not const(0)
+
+
+def test_a_dimension_with_a_step_is_its_multiples() -> None:
+    h, w = dim("h", 32, 640, 32), dim("w", 32, 640, 32)
+    assert h // 2 * 2 is h and h // 8 * 4 is h // 2 and h % 16 is const(0)
+    assert (h - 1) // 2 + 1 is h // 2  # a convolution of stride 2
+    assert text(h // 2) == "(h // 2)" and text((h // 8) * (w // 8)) == "((h // 8) * (w // 8))"
+    assert (h // 2) * (w // 2) * 4 is h * w
+    assert (h // 64).op == "floordiv" and h % 64 is not const(0)
+    i, j = var("i", 5), var("j", h // 2)
+    assert (i * (h // 2) + j) // (h // 2) is i
+    o = dim("o", 33, 641, 32)  # one more than a multiple: corners stay in place
+    assert (o - 1) // 4 * 4 + 1 is o
+    with pytest.raises(ValueError, match="in steps of 8"):
+        dim("x", 1, 512, 8)
+
+
+def test_remainders_of_sizes_have_one_form() -> None:
+    n = dim("n", 1, 100)
+    padded = (n + 3) // 4 * 4
+    assert n + -n % 4 is padded and n + (4 - n % 4) % 4 is padded
+    assert n - n % 4 is n // 4 * 4 and bounds(n % 4) == (0, 3)
+    assert ((n - 1) // 2 + 1 - 1) // 2 + 1 is (n + 3) // 4
+    assert expr.minimum(n, padded) is n and expr.minimum(n, n // 2 * 2) is n // 2 * 2
+    assert expr.same(n - n // 2, (n + 1) // 2) and not expr.same(n // 2, (n + 1) // 2)
+
+
+def test_a_size_that_may_be_0_divides_where_a_variable_runs_below_it() -> None:
+    n = dim("n", 0, 9)
+    i, j = var("i", 5), var("j", n)
+    assert (i * n + j) // n is i and (i * n + j) % n is j
+    assert (n * 3 // n).op == "floordiv"  # 0 where n is 0

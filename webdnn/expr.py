@@ -13,7 +13,7 @@ Grammar (``dtype`` is one of ``f32 i32 u32 bool``)::
 
     Expr = const(value)            a literal
          | var(name, size)         a loop variable, 0 <= var < size (size: int or Expr)
-         | dim(name, lo, hi)       a symbolic dimension of the model, lo <= dim <= hi
+         | dim(name, lo, hi, step) a symbolic dimension of the model: lo, lo + step, ... or hi
          | load(slot, index)       element `index` (i32) of the kernel's buffer slot
          | acc(stage, k)           k-th accumulator of a finished reduction stage or of a template
          | op(args...)             any row of OPS
@@ -24,17 +24,21 @@ infinity (Python); `idiv` and `rem` truncate (C, ONNX); division by zero gives 0
 Shifts by 32 or more give 0. Casts from float to integer truncate, saturate, and take NaN to 0.
 
 Index arithmetic (i32) is kept in canonical form: a polynomial with integer coefficients over atoms.
-Divisions and remainders are resolved by ranges where that is proved, also for symbolic sizes.
+Divisions and remainders are resolved by ranges where that is proved, also for symbolic sizes. A
+dimension h in steps of 32 counts there as its number of steps: h is 32 * (h // 32), h // 2 is
+16 * (h // 32), and so h // 2 * 2 is h. In sizes, a remainder is what its quotient leaves.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 import struct
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import reduce
+from fractions import Fraction
+from functools import cache, reduce
 from typing import Any, Union
 
 import numpy as np
@@ -164,9 +168,14 @@ def var(name: str, size: Dim) -> Expr:
     return make("var", (name, size), "i32")
 
 
-def dim(name: str, lo: int, hi: int) -> Expr:
-    """A symbolic dimension of the model with lo <= dim <= hi, settled at each run."""
-    return make("dim", (name, lo, hi), "i32")
+def dim(name: str, lo: int, hi: int, step: int = 1) -> Expr:
+    """A symbolic dimension of the model, settled at each run: lo, lo + step, ... or hi.
+
+    Raises ValueError where no number of steps leads from lo to hi.
+    """
+    if not (0 <= lo <= hi and step >= 1 and (hi - lo) % step == 0):
+        raise ValueError(f"dimension {name}: {lo}..{hi} in steps of {step}")
+    return make("dim", (name, lo, hi, step), "i32")
 
 
 def load(slot: Any, index: Expr | int, dtype: str = "f32") -> Expr:
@@ -367,9 +376,60 @@ def poly(e: Dim) -> Poly:
         elif e.op == "mul":
             p = _pmul(poly(e.args[0]), poly(e.args[1]))
         else:
-            p = {(e,): 1}
+            p = _stepped(e) or {(e,): 1}
         e._poly = p
     return e._poly
+
+
+def _stepped(e: Expr) -> Poly | None:
+    """A dimension with a step, or its quotient by a divisor of that, in units of the step."""
+    d, by = (e.args[0], e.args[1]) if e.op == "floordiv" else (e, None)
+    if d.op != "dim" or d.args[3] == 1 or (by is not None and by.op != "const"):
+        return None
+    step, k = d.args[3], 1 if by is None else by.args[0]
+    if k < 1 or step % k:
+        return None
+    unit = make("floordiv", (d, const(step)), "i32")
+    rest = d.args[1] % step // k
+    return {(unit,): step // k, (): rest} if rest else {(unit,): step // k}
+
+
+def _is_unit(a: Expr) -> bool:
+    """Whether an atom counts the steps of a dimension."""
+    return a.op == "floordiv" and a.args[0].op == "dim" and is_const(a.args[1], a.args[0].args[3])
+
+
+def _spoken(p: Poly) -> Poly:
+    """`p` with a stepped dimension or its quotients in the place of units: 16 units of 32 are
+    h // 2.
+    """
+    out: Poly = {}
+    while p:
+        # What a dimension leaves beside its steps makes terms of lower degree: these come later.
+        m = max(p, key=lambda m: (len(m), [_key(a) for a in m]))
+        units = [a for a in m if _is_unit(a)]
+        parts = _shares(abs(p[m]), tuple(a.args[1].args[0] for a in units))
+        named = []
+        for a, part in zip(units, parts):
+            d, by = a.args[0], a.args[1].args[0] // part
+            named.append(d if by == 1 else make("floordiv", (d, const(by)), "i32"))
+        others = [a for a in m if not _is_unit(a)]
+        whole: Poly = reduce(_pmul, map(poly, named), {tuple(others): 1})
+        count = p[m] // whole[m]
+        key = tuple(sorted((*others, *named), key=_key))
+        out[key] = out.get(key, 0) + count
+        p = _padd(p, whole, -count)
+    return {m: c for m, c in out.items() if c}
+
+
+@cache
+def _shares(c: int, steps: tuple[int, ...]) -> tuple[int, ...]:
+    """A divisor of each step, their product one of c: the largest, as even as can be."""
+    if len(steps) < 2:
+        return tuple(math.gcd(c, step) for step in steps)
+    divisors = [[k for k in range(1, step + 1) if step % k == 0] for step in steps]
+    fitting = [g for g in itertools.product(*divisors) if c % math.prod(g) == 0]
+    return max(fitting, key=lambda g: (math.prod(g), -max(g)))
 
 
 def _padd(a: Poly, b: Poly, scale: int = 1) -> Poly:
@@ -397,6 +457,8 @@ def from_poly(p: Poly) -> Expr:
     p = _rejoin(p)
     if any(not I32_MIN <= c <= I32_MAX for c in p.values()):
         p = {m: _wrap(c) for m, c in p.items() if _wrap(c)}
+    if any(_is_unit(a) for m in p for a in m):
+        p = _spoken(p)
     total: Expr | None = None
     for m in sorted((m for m in p if m), key=lambda m: [_key(a) for a in m]):
         term = reduce(lambda x, y: make("mul", (x, y), "i32"), m)
@@ -433,7 +495,9 @@ def _rejoin(p: Poly) -> Poly:
 
 def same(a: Dim, b: Dim) -> bool:
     """Whether two dimensions are proved equal."""
-    return a == b if isinstance(a, int) and isinstance(b, int) else poly(a) == poly(b)
+    if isinstance(a, int) and isinstance(b, int):
+        return a == b
+    return poly(a) == poly(b) or (less(a, b, or_equal=True) and less(b, a, or_equal=True))
 
 
 def _wrap(value: int) -> int:
@@ -446,6 +510,10 @@ def bounds(e: Dim) -> tuple[float, float]:
         return e, e
     if e._bounds is None:
         lo, hi = _bounds(e)
+        if e.op == "add" and any(a.op == "floordiv" for m in poly(e) for a in m) and is_size(e):
+            # h - h // 4 * 4 is 0..3, which its terms alone do not show
+            hi = min(hi, _greatest(poly(e)))
+            lo = max(lo, -_greatest(_padd({}, poly(e), -1)))
         if lo < I32_MIN or hi > I32_MAX:  # it may wrap
             lo, hi = (0, 2**32 - 1) if e.dtype == "u32" else (I32_MIN, I32_MAX)
         e._bounds = (lo, hi)
@@ -496,35 +564,59 @@ def _bounds(e: Expr) -> tuple[float, float]:
 
 
 def _upper(p: Poly) -> Poly | None:
-    """A polynomial over dims that bounds `p` from above, or None if that is not clear."""
-    out: Poly = {}
-    for m, c in p.items():
-        term: Poly = {(): c}
-        for a in m:
-            if a.op == "var":
-                term = _pmul(term, _padd(poly(a.args[1]), {(): -1}) if c > 0 else {})
-            elif a.op == "dim":
-                term = _pmul(term, {(a,): 1})
-            elif a.op == "mod" and c > 0 and bounds(a.args[1])[0] >= 1:
-                term = _pmul(term, _padd(poly(a.args[1]), {(): -1}))
-            elif a.op == "floordiv" and c > 0 and free(a, "dim") and _shrinks(a):
-                numerator = _upper(poly(a.args[0]))  # x // d <= x
-                if numerator is None:
-                    return None
-                term = _pmul(term, numerator)
-            elif c > 0 and math.isfinite(bounds(a)[1]) and bounds(a)[0] >= 0:
-                term = _pmul(term, {(): int(bounds(a)[1])})
-            elif c < 0 and bounds(a)[0] >= 0:
-                term = _pmul(term, {(): int(bounds(a)[0])})
-            else:
+    """A polynomial over dims that bounds `p` from above, or None if that is not clear.
+
+    Its coefficients may be fractions: 3 * (h // 2) is at most 3/2 * h.
+    """
+    out = p
+    for _ in range(64):
+        nested = {a for m in out for a in m if a.op != "dim" and not _is_unit(a)}
+        if not nested:
+            return out
+        # Variables first, since their sizes may cancel; then the outermost before what it holds.
+        a = max(nested, key=lambda a: (a.op == "var", len(_key(a)), _key(a)))
+        step = out
+        for m, c in out.items():
+            if a not in m:
+                continue
+            bound = _above(a) if c > 0 else _below(a)
+            rest = list(m)
+            rest.remove(a)
+            if bound is None or any(bounds(b)[0] < 0 for b in rest):
                 return None
-        out = _padd(out, term)
-    return out
+            step = _padd(_padd(step, {m: c}, -1), _pmul({tuple(rest): c}, bound))
+        out = step
+    return None
 
 
-def _shrinks(quotient: Expr) -> bool:
-    numerator, divisor = quotient.args
-    return _nonnegative(numerator) and not _may_wrap(numerator) and bounds(divisor)[0] >= 1
+def _above(a: Expr) -> Poly | None:
+    """A polynomial that an atom does not exceed."""
+    if a.op == "var":
+        return _padd(poly(a.args[1]), {(): -1})
+    if a.op == "mod" and bounds(a.args[1])[0] >= 1:
+        return _padd(poly(a.args[1]), {(): -1})
+    if a.op == "floordiv" and free(a, "dim") and not _may_wrap(a.args[0]):
+        numerator, least = a.args[0], bounds(a.args[1])[0]
+        if least >= 1 and (a.args[1].op == "const" or _nonnegative(numerator)):
+            return _over(poly(numerator), least)
+    top = bounds(a)[1]
+    return {(): int(top)} if math.isfinite(top) else None
+
+
+def _below(a: Expr) -> Poly | None:
+    """A polynomial that does not exceed an atom."""
+    if a.op == "floordiv" and a.args[1].op == "const" and not free(a) and not _may_wrap(a.args[0]):
+        by = a.args[1].args[0]
+        if by >= 1:
+            return _over(_padd(poly(a.args[0]), {(): 1 - by}), by)
+    low = bounds(a)[0]
+    return {(): int(low)} if math.isfinite(low) else None
+
+
+def _over(p: Poly, by: float) -> Poly:
+    """The polynomial divided by a number, with fractions as coefficients."""
+    part: Any = Fraction(1, int(by))
+    return {m: c * part for m, c in p.items()} if by != 1 else p
 
 
 def _may_wrap(e: Dim) -> bool:
@@ -540,12 +632,18 @@ def less(a: Dim, b: Dim, or_equal: bool = False) -> bool:
     """Whether a < b (or a <= b) is proved for all values of the variables."""
     if bounds(a)[1] < bounds(b)[0]:
         return True
-    if isinstance(b, Expr) and b.op not in ("dim", "const", "add", "mul"):
+    if isinstance(b, Expr) and b.op not in ("dim", "const", "add", "mul", "floordiv"):
         return False
     if _may_wrap(a) or _may_wrap(b):
         return False
-    upper = _upper(_padd(poly(a), poly(b), -1))
-    return upper is not None and _largest(upper) < (1 if or_equal else 0)
+    return _greatest(_padd(poly(a), poly(b), -1)) < (1 if or_equal else 0)
+
+
+def _greatest(p: Poly) -> float:
+    """An upper bound of a polynomial, read as unbounded integers."""
+    above = _upper(p)
+    greatest = math.inf if above is None else _largest(above)
+    return math.floor(greatest) if math.isfinite(greatest) else greatest
 
 
 def _largest(p: Poly) -> float:
@@ -664,7 +762,7 @@ def _integer(op: str, a: Expr, b: Expr) -> Expr | None:
 
 def _quotient(op: str, a: Expr, b: Expr) -> Expr | None:
     lo, hi = bounds(b)
-    if lo <= 0:
+    if lo <= 0 and not _counts(a, b):
         return None
     if lo == hi == 1:
         return a if op == "floordiv" else const(0)
@@ -672,6 +770,8 @@ def _quotient(op: str, a: Expr, b: Expr) -> Expr | None:
         return None
     if _nonnegative(a) and less(a, b):
         return const(0) if op == "floordiv" else a
+    if b.op == "const" and (simple := _size_quotient(op, a, b.args[0])) is not None:
+        return simple
     q, r = _divide(poly(a), b)
     if q:
         rest = from_poly(r)
@@ -695,10 +795,40 @@ def _quotient(op: str, a: Expr, b: Expr) -> Expr | None:
                 x[()] = r0 // g
             return from_poly(x) // (d // g)
         if a.op == "floordiv" and a.args[1].op == "const":  # (x // m) // d == x // (m*d)
-            return a.args[0] // (a.args[1].args[0] * d)
+            x, m = a.args
+            return make(op, (x, m * d), "i32") if _stepped(a) else x // (m * d)
     literal = a.op == "mod" and a.args[1].op == "const" and b.op == "const"
     if op == "mod" and literal and a.args[1].args[0] % b.args[0] == 0:  # x % (m*d) % d == x % d
         return a.args[0] % b
+    return None
+
+
+def _counts(a: Expr, b: Expr) -> bool:
+    """Whether b, which may be 0, is not: a variable of `a` runs below a multiple of it."""
+    if bounds(b)[0] < 0 or len(poly(b)) != 1:
+        return False
+    run = {x for v in free(a) if len(poly(v.args[1])) == 1 for m in poly(v.args[1]) for x in m}
+    return all(x in run or bounds(x)[0] > 0 for m in poly(b) for x in m)
+
+
+def _size_quotient(op: str, a: Expr, d: int) -> Expr | None:
+    """Quotients of sizes in one form; None where `a` is not over dims alone, or in that form.
+
+    The remainder of x is x - x // d * d, and -x // d is -((x + d - 1) // d): so n + -n % 8 is
+    (n + 7) // 8 * 8. Quotients within a sum join: ((x // m) + k) // d is (x + k*m) // (m*d).
+    """
+    p = poly(a)
+    if any(x.op in ("var", "load", "acc") for m in p for x in m) or not is_size(a):
+        return None
+    if op == "mod":
+        return a - a // d * d
+    if all(c < 0 for m, c in p.items() if m):
+        return from_poly(_padd({(): d - 1}, p, -1)) // d * -1
+    *inner, last = sorted(p, key=len)  # the constant, if any, and one quotient
+    if inner == [()] and p[last] == 1 and len(last) == 1 and _stepped(last[0]) is None:
+        x = last[0]
+        if x.op == "floordiv" and x.args[1].op == "const":
+            return (x.args[0] + x.args[1] * p[()]) // (x.args[1] * d)
     return None
 
 
