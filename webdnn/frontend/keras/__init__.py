@@ -278,7 +278,10 @@ def _unknown(layers: Sequence[tuple[str, str, bool]]) -> UnsupportedError:
     for name, cls, operation in dict.fromkeys(layers):
         why = "" if operation or cls not in REFUSED else f" ({REFUSED[cls]})"
         found.setdefault(f"{'keras.ops ' if operation else ''}{cls}{why}", []).append(repr(name))
-    lines = [f"  {cls}: {', '.join(names)}" for cls, names in found.items()]
+    lines = [
+        f"  {cls}: {', '.join(names[:4])}" + (f" and {len(names) - 4} more" if names[4:] else "")
+        for cls, names in found.items()
+    ]
     name, cls, _ = layers[0]
     return UnsupportedError(
         "the model has layers that WebDNN does not know:\n" + "\n".join(lines) + "\n"
