@@ -283,9 +283,10 @@ def _pad_mode_element(node: Node, read: Read, idx: Index) -> Expr:
         elif node.attrs["mode"] == "wrap":
             j = j % d
         else:
-            # reflect without repeating the edge; folded twice, for a pad of d - 1 on both sides
-            j = select(j < 0, -j, j)
-            j = select(j < d, j, (lift(d) - 1) * 2 - j)
+            # folded at both ends, whose elements `symmetric` repeats; once on either side
+            edge = int(node.attrs["mode"] == "symmetric")
+            j = select(j < 0, -j - edge, j)
+            j = select(j < d, j, (lift(d) - 1) * 2 + edge - j)
             j = minimum(maximum(j, 0), lift(d) - 1)
         at.append(j)
     return read(0, tuple(at))
@@ -305,7 +306,7 @@ PAD_MODE = Op(
 def pad(
     x: Value, before: Sequence[Dim], after: Sequence[Dim], mode: str = "constant", value: float = 0
 ) -> Value:
-    """Padding by `mode`: constant, edge, reflect (edge not repeated) or wrap.
+    """Padding by `mode`: constant, edge, reflect (edge not repeated), symmetric (repeated) or wrap.
 
     `before[k]` and `after[k]` elements along axis k; negative amounts crop. Raises UnsupportedError
     where an axis is too short to be reflected.
@@ -326,13 +327,12 @@ def pad(
         else:
             value = bool(value) if x.dtype == "bool" else int(value)
         return PAD(x, before=tuple(before), after=tuple(after), value=value)
-    if mode == "reflect":
+    if mode in ("reflect", "symmetric"):
         for d, b, a in zip(x.shape, before, after):
-            least = d if isinstance(d, int) else int(lift(d).args[1]) if d.op == "dim" else 1
-            if isinstance(d, int) and max(upper(b), upper(a)) > max(0, least - 1):
+            most = max(upper(b), upper(a))
+            if isinstance(d, int) and most > max(0, d - (mode == "reflect")):
                 raise UnsupportedError(
-                    f"pad: reflect by {max(upper(b), upper(a))} needs an axis longer than that; "
-                    f"found {type_text(x)}"
+                    f"pad: {mode} by {most} needs a longer axis; found {type_text(x)}"
                 )
     return PAD_MODE(x, before=tuple(before), after=tuple(after), mode=mode)
 
@@ -583,6 +583,50 @@ def tile(x: Value, repeats: Sequence[int]) -> Value:
     return x
 
 
+# ---- blocks --------------------------------------------------------------------------------------
+
+
+def depth_to_space(x: Value, block: int, channels: int = -1, mode: str = "DCR") -> Value:
+    """Channels spread over blocks of the spatial axes: [N, H, W, b b C] -> [N, H b, W b, C].
+
+    channels: which axis they are. mode: whether they count the block and then the channel (DCR) or
+    the channel and then the block (CRD), as ONNX has it.
+    """
+    c, axes = channels % x.rank, range(x.rank)
+    spatial = [k for k in axes if k not in (0, c)]
+    blocks = [block] * len(spatial)
+    depth = as_dim(lift(x.shape[c]) // block ** len(blocks))
+    parts = [*blocks, depth] if mode == "DCR" else [depth, *blocks]
+    wide = reshape(x, (*x.shape[:c], *parts, *x.shape[c + 1 :]))
+    first, at = (c, c + len(blocks)) if mode == "DCR" else (c + 1, c)  # of the blocks, the depth
+    order: list[int] = []
+    for k in axes:
+        order.append(at if k == c else k if k < c else k + len(blocks))
+        order += [first + spatial.index(k)] if k in spatial else []
+    sizes = [depth if k == c else x.shape[k] if k == 0 else lift(x.shape[k]) * block for k in axes]
+    return reshape(transpose(wide, order), sizes)
+
+
+def space_to_depth(x: Value, block: int, channels: int = -1, mode: str = "DCR") -> Value:
+    """The inverse of `depth_to_space`: [N, H b, W b, C] -> [N, H, W, b b C]."""
+    c = channels % x.rank
+    shape: list[Dim] = []
+    order: list[int] = []
+    blocks: list[int] = []
+    for k, d in enumerate(x.shape):
+        order.append(len(shape))
+        shape.append(d if k in (0, c) else as_dim(lift(d) // block))
+        if k not in (0, c):
+            blocks.append(len(shape))
+            shape.append(block)
+    depth = [*blocks, order[c]] if mode == "DCR" else [order[c], *blocks]
+    y = transpose(reshape(x, shape), [*order[:c], *depth, *order[c + 1 :]])
+    sizes = [
+        product([shape[k] for k in depth]) if k == c else shape[order[k]] for k in range(x.rank)
+    ]
+    return reshape(y, sizes)
+
+
 __all__ = [
     "CONCAT",
     "DILATE",
@@ -595,6 +639,7 @@ __all__ = [
     "TRANSPOSE",
     "WINDOWS",
     "concat",
+    "depth_to_space",
     "dilate",
     "expand",
     "flip",
@@ -608,6 +653,7 @@ __all__ = [
     "same",
     "slice_",
     "slice_axis",
+    "space_to_depth",
     "split",
     "squeeze",
     "tile",
