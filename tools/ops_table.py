@@ -20,7 +20,8 @@ The ONNX operators that the importer knows, from opset 7 on, with the attributes
 Each has cases in `tests/cases.py`, which run on both targets against onnxruntime. An operator that
 is not here is taken where ONNX, or the model itself, defines it as a function of these, and `If`
 where its condition is known when the model is transpiled. What remains is refused then, all of it
-in one list.
+in one list, unless [a function of yours](frameworks/onnx.md#operators-of-your-own) says what it
+computes.
 
 This page is written by `python -m tools.ops_table`.
 
