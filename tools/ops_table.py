@@ -1,4 +1,4 @@
-"""Writes docs/ops.md: the ONNX operators that are supported, and their attributes.
+"""Writes docs/ops.md: the ONNX operators that are supported, and what functions are written with.
 
     python -m tools.ops_table
 
@@ -9,9 +9,12 @@ sees to it that every operator has a case in tests/cases.py, which runs on both 
 from __future__ import annotations
 
 import inspect
+from importlib import import_module
 from pathlib import Path
 
+from webdnn import expr, ops
 from webdnn.frontend.onnx.registry import DOMAINS, full_name
+from webdnn.graph import Op
 
 PAGE = Path(__file__).parent.parent / "docs" / "ops.md"
 HEAD = """# Operators
@@ -30,6 +33,46 @@ This page is written by `python -m tools.ops_table`.
 """
 
 
+FUNCTIONS = """
+## What functions are written with
+
+`from webdnn import ops`: functions of Values, by the file that says what each does
+(`help(ops.transpose)`). Shapes broadcast as numpy's do; convolutions, pooling and resizing take
+channels last.
+
+| file | functions |
+| --- | --- |
+"""
+SCALARS = """
+`from webdnn.expr import …`: functions of scalars, for the body of an `@elementwise` function, beside
+`+ - * / // %` and comparisons: """
+
+
+def parameters(function: object) -> str:
+    """The parameters of a function, as it is called."""
+    return ", ".join(
+        f"*{p.name}" if p.kind == p.VAR_POSITIONAL else p.name
+        for p in inspect.signature(function).parameters.values()  # type: ignore[arg-type]
+    )
+
+
+def functions() -> str:
+    """The functions of `webdnn.ops` that give Values, and those of `webdnn.expr` on scalars."""
+    rows = []
+    for path in sorted(Path(ops.__file__).parent.glob("[!_]*.py")):
+        module = import_module(f"webdnn.ops.{path.stem}")
+        named = [(name, getattr(module, name)) for name in module.__all__]
+        calls = [
+            f"`{name}({parameters(f)})`"
+            for name, f in named
+            if (isinstance(f, Op) and f.body is not None)
+            or (name.islower() and "Value" in str(inspect.signature(f).return_annotation))
+        ]
+        rows.append(f"| {path.stem} | {', '.join(calls)} |")
+    scalar = [name for name, f in vars(expr).items() if getattr(f, "__name__", "") in expr.OPS]
+    return FUNCTIONS + "\n".join(rows) + "\n" + SCALARS + ", ".join(sorted(scalar)) + ".\n"
+
+
 def page() -> str:
     """The text of docs/ops.md."""
     rows = []
@@ -42,7 +85,7 @@ def page() -> str:
             if p.kind == p.KEYWORD_ONLY and p.name not in ("opset", "outputs")
         ]
         rows.append(f"| {name} | {', '.join(attributes)} |")
-    return HEAD + "\n".join(rows) + "\n"
+    return HEAD + "\n".join(rows) + "\n" + functions()
 
 
 if __name__ == "__main__":
