@@ -32,6 +32,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,38 @@ class Data:
         return str(self.read().tolist()) if size <= 8 else f"<{size} elements>"
 
 
+@dataclass(frozen=True, eq=False)
+class Template:
+    """How a kernel template computes an operator, and what may fuse around it.
+
+    name: of the template's text, `NAME.c` and `NAME.wgsl`; `folder`: where these lie, for one that
+    is not of `codegen/*/templates`.
+    define: (node, read) -> the fields `vars`, `holes`, `sums` and `attrs` of `kernel.Instance`,
+    where read(k, index) is element `index` of input k.
+    takes: for each operand (the last one for all further), what a hole reads of it in place:
+    (node, view) -> whether it may be such a view of what is stored. Else the operand itself is.
+    space: (node) -> the index of the result's element, over `vars`, that a point of the kernel's
+    space computes; pointwise work then fuses into the stores. A template without one (its operator
+    is "opaque") stores its results itself: `define` also gives `stores`, (output, index, value)...
+    """
+
+    name: str
+    define: Callable[..., Mapping[str, Any]]
+    takes: tuple[Callable[..., bool], ...]
+    space: Callable[..., tuple[Any, ...]] | None = None
+    folder: Path | None = None
+
+
+def any_view(node: Node, view: Value) -> bool:
+    """`Template.takes` of an operand that may lie in memory in any order, with any gaps."""
+    return True
+
+
+def no_view(node: Node, view: Value) -> bool:
+    """`Template.takes` of an operand that lies compactly."""
+    return False
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Op:
     """An operator: how its result's type follows from its inputs, and what one element is.
@@ -136,10 +169,9 @@ class Op:
     positions: Callable[[Node], Sequence[int]] | None = None
     # template, opaque: input -> n: along the axes shape[:n] it computes one by one
     rows: Mapping[int, int] = field(default_factory=dict)
-    # opaque: what the kernel has besides the sizes of its operands. (node, read) -> the attributes
-    # of a `kernel.Opaque`, or the parts of a `kernel.Instance` (`lower.Lowering.opaque`)
+    template: Template | None = None  # "template", and "opaque" where a template computes it
+    # opaque: what a `kernel.Opaque` has besides the sizes of its operands. (node) -> its attributes
     kernel: Callable[..., Mapping[str, Any]] | None = None
-    streams: tuple[int, ...] = ()  # opaque: operands read once, by `read`: these may be views
 
     def __post_init__(self) -> None:
         if self.body is not None:  # `help` and editors show the function
@@ -148,6 +180,12 @@ class Op:
 
     def __repr__(self) -> str:
         return self.name
+
+    def takes(self, k: int, node: Node, view: Value) -> bool:
+        """Whether the kernel reads operand k in place where it is such a view of what is stored."""
+        return self.template is not None and self.template.takes[
+            min(k, len(self.template.takes) - 1)
+        ](node, view)
 
     @property
     def pointwise(self) -> bool:
@@ -569,7 +607,9 @@ __all__ = [
     "Op",
     "Rule",
     "Shape",
+    "Template",
     "Value",
+    "any_view",
     "as_dim",
     "computed",
     "constant",
@@ -579,6 +619,7 @@ __all__ = [
     "is_counted",
     "lazy_constant",
     "lengths",
+    "no_view",
     "placeholder",
     "rewrite",
     "scalar_dtype",

@@ -29,19 +29,12 @@ from ..expr import (
     logical_and,
     maximum,
     minimum,
+    product,
     select,
     substitute,
     var,
 )
 from ..schedule.kernel import Instance, Loop, Stage, Store, loads
-
-
-def product(sizes: list[Dim]) -> Dim:
-    """The product of sizes; an int if all are."""
-    total: Dim = 1
-    for size in sizes:
-        total = total * size
-    return total.args[0] if isinstance(total, Expr) and total.op == "const" else total
 
 
 def rewrite(loop: Loop, table: Mapping[Expr, Any], **changes: Any) -> Loop:
@@ -136,3 +129,33 @@ def depthwise_loop(kernel: Instance) -> Loop:
         kernel.slots,
         kernel.origin,
     )
+
+
+def panel_base(kernel: Instance) -> Expr | None:
+    """Where the panels begin that hole "b" of a product loads, in terms of batch axes or groups.
+
+    None if the hole is anything but a load of element base + (n // 8) * (K * 8) + k * 8 + n % 8,
+    where k counts through all that is summed over.
+    """
+    b, n = kernel.holes["b"], kernel.vars["n"]
+    deep = [kernel.vars[name] for name in kernel.sums]
+    if b.op != "load":
+        return None
+    base = substitute(b.args[1], dict.fromkeys((n, *deep), 0))
+    size = product([v.args[1] for v in deep])
+    k: Any = lift(0)
+    for v in deep:
+        k = k * v.args[1] + v
+    panels = (n // 8) * (lift(size) * 8) + k * 8 + n % 8
+    return base if b.args[1] is base + panels else None
+
+
+def along_depth(kernel: Instance, k: Expr) -> dict[Expr, Expr]:
+    """The variables that a product sums over, as functions of the one that counts through all."""
+    out: dict[Expr, Expr] = {}
+    rest: Any = k
+    for name in reversed(kernel.sums[1:]):
+        v = kernel.vars[name]
+        out[v] = rest % v.args[1]
+        rest = rest // v.args[1]
+    return out | {kernel.vars[kernel.sums[0]]: rest}

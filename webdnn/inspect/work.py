@@ -5,16 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..expr import Dim, cost, upper
+from ..expr import Dim, cost, free, upper
 from ..schedule.kernel import Instance, Kernel, Loop, Opaque, is_row
-
-# The axes that a template sums over.
-_SUMMED = {
-    "matmul": ("k",),
-    "conv": ("ky", "kx", "c"),
-    "depthwise": ("ky", "kx"),
-    "recurrent": ("g", "k"),
-}
 
 
 def flops(kernel: Kernel) -> int:
@@ -29,11 +21,10 @@ def flops(kernel: Kernel) -> int:
                 work += (inner if is_row(store, kernel) else points) * cost(store.value)
             return work
         case Instance():
-            # iy and ix name input coordinates: they are functions of the other axes.
-            axes = {name: _size(v) for name, v in kernel.vars.items() if name not in ("iy", "ix")}
-            summed = math.prod(axes[name] for name in _SUMMED[kernel.template])
-            every = math.prod(axes.values())
-            return 2 * every + every // summed * sum(cost(store.value) for store in kernel.stores)
+            axes = {v for store in kernel.stores for v in free(store.index, "var")}
+            points = math.prod(_size(v) for v in axes)
+            summed = math.prod(_size(kernel.vars[name]) for name in kernel.sums)
+            return points * (2 * summed + sum(cost(store.value) for store in kernel.stores))
         case Opaque():
             return upper(kernel.attrs.get("items", 1)) * upper(kernel.attrs.get("cost", 0))
     return 0

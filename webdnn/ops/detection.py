@@ -95,7 +95,7 @@ SUPPRESS = Op(
     lambda boxes, order, threshold, *, limit, **attrs: [((order.shape[0], limit), "i64")],
     None,
     _suppress_numpy,
-    kernel=lambda node, read: {
+    kernel=lambda node: {
         "items": node.inputs[1].shape[0],
         "cost": as_dim(lift(node.inputs[1].shape[1]) * 64),
         "scratch": as_dim(lift(node.attrs["limit"]) * 20),
@@ -305,7 +305,7 @@ def detection_output(
 # ---- pooling of regions --------------------------------------------------------------------------
 
 
-def _bins(node: Node, read: Any) -> dict[str, Any]:
+def _bins(node: Node) -> dict[str, Any]:
     """Attributes that `roi_pool` and `roi_align` share: a row of bins is a piece of work."""
     x, rois = node.inputs[:2]
     width, height = node.attrs["width"], node.attrs["height"]

@@ -11,15 +11,15 @@ their packed forms, whose second operand lies in panels [..., ceil(N/8), K, 8].
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import UnsupportedError
-from ..expr import as_dim, lift, product, same
-from ..graph import Op, Shape, Value, type_text
-from .elementwise import broadcast_shapes
+from ..expr import Dim, Expr, as_dim, free, lift, product, same, var
+from ..graph import Node, Op, Shape, Template, Value, any_view, no_view, type_text
+from .elementwise import broadcast_index, broadcast_shapes
 from .movement import dilate, flip, pad, reshape, transpose
 
 PANEL = 8
@@ -171,7 +171,44 @@ def _packed_matmul_infer(a: Value, b: Value, *, n: Any) -> list[tuple[Shape, str
     return [((*batch, a.shape[-2], n), a.dtype)]
 
 
-PACKED_MATMUL = Op("packed_matmul", "template", _packed_matmul_infer)
+def _matmul_space(node: Node) -> tuple[Any, ...]:
+    """Variables for the axes of a product: b0, b1 (the outer batch axes are one), m, n."""
+    *batch, m, n = node.outputs[0].shape
+    if len(batch) <= 2:
+        return (*(var(f"b{k}", d) for k, d in enumerate(batch)), var("m", m), var("n", n))
+    merged, last = var("b0", product(batch[:-1])), var("b1", batch[-1])
+    index: list[Any] = []
+    inner: Dim = 1
+    for k in reversed(range(len(batch) - 1)):
+        quotient = merged // inner
+        index.insert(0, quotient % batch[k] if k else quotient)
+        inner = as_dim(lift(inner) * batch[k])
+    return (*index, last, var("m", m), var("n", n))
+
+
+def _matmul_define(node: Node, read: Any) -> Mapping[str, Any]:
+    a, b = node.inputs
+    *batch, m, n = _matmul_space(node)
+    k = var("k", a.shape[-1])
+    lead = broadcast_index(tuple(batch), b.shape[:-3])
+    axes = {v.args[0]: v for e in batch for v in free(e, "var")}
+    return {
+        "vars": {**dict(sorted(axes.items())), "m": m, "n": n, "k": k},
+        "holes": {
+            "a": read(0, broadcast_index((*batch, m, k), a.shape)),
+            "b": read(1, (*lead, n // PANEL, k, n % PANEL)),
+        },
+        "sums": ("k",),
+        "attrs": {},
+    }
+
+
+PACKED_MATMUL = Op(
+    "packed_matmul",
+    "template",
+    _packed_matmul_infer,
+    template=Template("matmul", _matmul_define, (any_view, no_view), _matmul_space),
+)
 
 
 def pack_matmul(a: Value, b: Value) -> Value:
@@ -212,7 +249,77 @@ def _packed_conv_infer(
     return [((n, oh, ow, m), x.dtype)]
 
 
-PACKED_CONV = Op("packed_conv", "template", _packed_conv_infer)
+def _conv_space(node: Node) -> tuple[Any, ...]:
+    """b, y, x and the channel, g * (channels of a group) + n."""
+    b, y, x, c = node.outputs[0].shape
+    groups = node.attrs["groups"]
+    n = var("n", as_dim(lift(c) // groups))
+    channel = var("g", groups) * n.args[1] + n if groups > 1 else n
+    return var("b", b), var("y", y), var("x", x), channel
+
+
+def _conv_view(node: Node, view: Value) -> bool:
+    """Neighbouring channels must lie side by side; of groups, all channels of a pixel too."""
+    whole = view.shape[-1:] == view.inputs[0].shape[-1:]
+    return view.op.view == "order" and (node.attrs.get("groups", 1) == 1 or whole)
+
+
+def _window(node: Node, kernel: Sequence[Dim]) -> tuple[dict[str, Expr], dict[str, Any]]:
+    """The variables and attributes of what slides a window over a picture."""
+    _, h, w, _ = node.inputs[0].shape
+    b, y, x, _ = node.outputs[0].shape
+    sizes = {"b": b, "y": y, "x": x, "ky": kernel[0], "kx": kernel[1], "iy": h, "ix": w}
+    top, left, _, _ = node.attrs["pads"]
+    attrs = {"stride": node.attrs["stride"], "dilation": node.attrs["dilation"]}
+    return {k: var(k, d) for k, d in sizes.items()}, {**attrs, "pad": (top, left)}
+
+
+def _conv_define(node: Node, read: Any) -> Mapping[str, Any]:
+    groups = node.attrs["groups"]
+    v, attrs = _window(node, node.attrs["kernel"])
+    each = as_dim(lift(node.inputs[0].shape[-1]) // groups)
+    v |= {"n": var("n", as_dim(lift(node.attrs["m"]) // groups)), "c": var("c", each)}
+    if groups > 1:
+        v["g"] = var("g", groups)
+    g, n, c = v.get("g", lift(0)), v["n"], v["c"]
+    depth = (v["ky"] * node.attrs["kernel"][1] + v["kx"]) * each + c
+    return {
+        "vars": v,
+        "holes": {
+            "b": read(1, (g, n // PANEL, depth, n % PANEL)),
+            "a": read(0, (v["b"], v["iy"], v["ix"], g * each + c)),
+        },
+        "sums": ("ky", "kx", "c"),
+        "attrs": {**attrs, "groups": groups},
+    }
+
+
+PACKED_CONV = Op(
+    "packed_conv",
+    "template",
+    _packed_conv_infer,
+    template=Template("conv", _conv_define, (_conv_view, no_view), _conv_space),
+)
+
+
+def _depthwise_space(node: Node) -> tuple[Any, ...]:
+    return tuple(var(name, d) for name, d in zip("byxc", node.outputs[0].shape))
+
+
+def _depthwise_define(node: Node, read: Any) -> Mapping[str, Any]:
+    v, attrs = _window(node, node.inputs[1].shape[:2])
+    v["c"] = var("c", node.outputs[0].shape[-1])
+    return {
+        "vars": v,
+        "holes": {
+            "w": read(1, (v["ky"], v["kx"], v["c"])),
+            "a": read(0, (v["b"], v["iy"], v["ix"], v["c"])),
+        },
+        "sums": ("ky", "kx"),
+        "attrs": attrs,
+    }
+
+
 DEPTHWISE = Op(
     "depthwise",
     "template",
@@ -226,6 +333,7 @@ DEPTHWISE = Op(
         dilation=dilation,
         groups=1,
     ),
+    template=Template("depthwise", _depthwise_define, (_conv_view, no_view), _depthwise_space),
 )
 
 

@@ -31,7 +31,7 @@ import numpy as np
 
 from ..errors import UnsupportedError
 from ..expr import Expr, acc, const, lift, maximum, minimum, same, select, var
-from ..graph import FLOATS, Node, Op, Shape, Value, type_text
+from ..graph import FLOATS, Node, Op, Shape, Template, Value, any_view, no_view, type_text
 from . import elementwise
 from .movement import concat, expand, pad, reshape, slice_axis, transpose
 
@@ -174,7 +174,7 @@ def _numpy(*arrays: np.ndarray, operands: tuple[str, ...], **attrs: Any) -> Any:
     return out[0] if len(states) == 1 else tuple(out)
 
 
-def _kernel(node: Node, read: Callable[[int, tuple[Any, ...]], Expr]) -> Mapping[str, Any]:
+def _define(node: Node, read: Callable[[int, tuple[Any, ...]], Expr]) -> Mapping[str, Any]:
     """The parts of the template's instance (`kernel.Instance`)."""
     attrs = node.attrs
     gates, count = GATES[attrs["cell"]], STATES[attrs["cell"]]
@@ -205,12 +205,20 @@ def _kernel(node: Node, read: Callable[[int, tuple[Any, ...]], Expr]) -> Mapping
     return {
         "vars": {"n": n, "t": t, "j": j, "g": g, "k": k},
         "holes": holes,
+        "sums": ("g", "k"),
         "attrs": {"reverse": attrs["reverse"]},
         "stores": [(i, (n, t, j), lift(e, "f32")) for i, e in enumerate(new)],
     }
 
 
-RECURRENT = Op("recurrent", "opaque", _infer, None, _numpy, kernel=_kernel, streams=(0,))
+RECURRENT = Op(
+    "recurrent",
+    "opaque",
+    _infer,
+    None,
+    _numpy,
+    template=Template("recurrent", _define, (any_view, no_view)),
+)
 
 
 def pack_recurrent(r: Value, phases: Sequence[int]) -> Value:

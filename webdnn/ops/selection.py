@@ -72,7 +72,7 @@ def _arg_top_k_numpy(
     return np.where(np.take_along_axis(keys, found, 1) == 2**62, -1, found)
 
 
-def _arg_top_k_kernel(node: Node, read: Any) -> dict[str, Any]:
+def _arg_top_k_kernel(node: Node) -> dict[str, Any]:
     x = node.inputs[0]
     rows, n = x.shape
     k = node.attrs["k"]
@@ -163,7 +163,7 @@ FIRST_TRUE = Op(
     lambda mask, *, k: [((mask.shape[0], k), "i64")],
     None,
     _first_true_numpy,
-    kernel=lambda node, read: {"items": node.inputs[0].shape[0], "cost": node.inputs[0].shape[1]},
+    kernel=lambda node: {"items": node.inputs[0].shape[0], "cost": node.inputs[0].shape[1]},
     combines=lambda node: (0, (1,), False),
 )
 

@@ -2,10 +2,10 @@
 
 Three decisions, in this order:
 
-1. **Regions.** An *anchor* is a matrix product, a convolution or a reduction. Its region grows
-   forward over pointwise work while every path leads to one value, the region's *sink* (its
+1. **Clusters.** An *anchor* is a matrix product, a convolution or a reduction. Its cluster grows
+   forward over pointwise work while every path leads to one value, the cluster's *sink* (its
    post-dominator), so nothing inside is needed elsewhere. Only the sink is stored. A reduction's
-   region may hold further reductions over the same elements: softmax and the normalisations become
+   cluster may hold further reductions over the same elements: softmax and the normalisations become
    one kernel.
 2. **Stored or inlined.** Other values ("map") are computed where they are used, unless evaluating
    them there again and again costs more than a store and loads (`_worth_storing`), or a template
@@ -21,9 +21,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..expr import Expr, as_dim, cost, free, lift, load, product, upper, var
+from ..expr import Expr, cost, free, lift, load, product, upper, var
 from ..graph import Graph, Op, Value, scalar_dtype
-from ..ops.linear import DEPTHWISE, PACKED_MATMUL
 from .target import Target
 
 DEPTH = 40  # of inlined producers: keeps kernels readable and compilers quick
@@ -34,7 +33,7 @@ COPY = Op("copy", "map", lambda x: [(x.shape, x.dtype)], lambda node, read, idx:
 
 
 @dataclass
-class Region:
+class Cluster:
     """One kernel around an anchor: its values in order, where they stand, and the sink."""
 
     anchor: Value
@@ -70,11 +69,11 @@ class Fusion:
         self.rank = {v: k for k, v in enumerate(self.order)}
         self.outputs = set(self.graph.outputs.values())
         self.outputs |= {self._source(after) for _, after in self.graph.states.values()}
-        self.regions: dict[Value, Region] = {}  # by sink
-        self.region_of: dict[Value, Region] = {}
+        self.clusters: dict[Value, Cluster] = {}  # by sink
+        self.cluster_of: dict[Value, Cluster] = {}
         self.stored: set[Value] = set()
         self._post = self._post_dominators()
-        self._find_regions()
+        self._find_clusters()
         self._choose_stored()
 
     def _source(self, after: Value) -> Value:
@@ -86,7 +85,7 @@ class Fusion:
             (v,) = v.inputs
         return v if v in self.outputs or v.node.op.kind == "opaque" else after
 
-    # ---- regions ---------------------------------------------------------------------------------
+    # ---- clusters --------------------------------------------------------------------------------
 
     def _post_dominators(self) -> dict[Value, Value | None]:
         """The nearest value through which all paths from a value to the outputs go, if any."""
@@ -110,23 +109,23 @@ class Fusion:
             depth[v] = depth[found] + 1
         return post
 
-    def _find_regions(self) -> None:
+    def _find_clusters(self) -> None:
         # A join of two products goes to the later one, so products go backwards; of the reductions
         # of a softmax the first one must lead, so these go forwards.
         anchors = [v for v in reversed(self.order) if v.node.op.kind == "template"]
         anchors += [v for v in self.order if v.node.op.kind == "reduce"]
         for v in anchors:
-            if v not in self.region_of:
-                region = self._grow(v)
-                self.regions[region.sink] = region
-                for x in region.values:
-                    self.region_of[x] = region
+            if v not in self.cluster_of:
+                cluster = self._grow(v)
+                self.clusters[cluster.sink] = cluster
+                for x in cluster.values:
+                    self.cluster_of[x] = cluster
 
     def _space(self, anchor: Value) -> tuple[tuple[Expr, ...], tuple[Expr, ...], tuple[Expr, ...]]:
         """Axes, reduce axes, and the index of the anchor's result."""
-        if anchor.node.op.kind == "template":
-            space = template_axes(anchor)
-            return space, (), space
+        template = anchor.node.op.template
+        if template is not None and template.space is not None:
+            return (), (), template.space(anchor.node)
         x = anchor.inputs[0]
         over = anchor.attrs["axes"]
         axes: list[Expr] = []
@@ -140,9 +139,9 @@ class Fusion:
         index = tuple(e if k not in over or keep else lift(0) for k, e in enumerate(frame))
         return tuple(axes), tuple(reduce), index
 
-    def _grow(self, anchor: Value) -> Region:
+    def _grow(self, anchor: Value) -> Cluster:
         axes, reduce, at = self._space(anchor)
-        region = Region(anchor, [anchor], {anchor: at}, anchor, axes, reduce)
+        cluster = Cluster(anchor, [anchor], {anchor: at}, anchor, axes, reduce)
         frame = None
         if anchor.node.op.kind == "reduce":
             x = anchor.inputs[0]
@@ -152,30 +151,30 @@ class Fusion:
                 it, jt = iter(axes), iter(reduce)
                 frame = (x.shape, tuple(next(jt) if k in over else next(it) for k in range(x.rank)))
         while True:
-            step = self._extend(region, frame)
+            step = self._extend(cluster, frame)
             if step is None:
-                return region
+                return cluster
             values, index = step
-            region.values += values
-            region.index |= index
-            region.sink = values[-1]
+            cluster.values += values
+            cluster.index |= index
+            cluster.sink = values[-1]
 
     def _extend(
-        self, region: Region, frame: Any
+        self, cluster: Cluster, frame: Any
     ) -> tuple[list[Value], dict[Value, tuple[Expr, ...]]] | None:
-        """The values up to the next post-dominator, if all of them can join the region."""
-        goal = self._post[region.sink]
-        if goal is None or region.sink in self.forced:
+        """The values up to the next post-dominator, if all of them can join the cluster."""
+        goal = self._post[cluster.sink]
+        if goal is None or cluster.sink in self.forced:
             return None
         found: set[Value] = set()
-        stack = list(self.users[region.sink])
+        stack = list(self.users[cluster.sink])
         while stack:
             v = stack.pop()
             if v in found:
                 continue
             if (
                 self.rank[v] > self.rank[goal]
-                or v in self.region_of
+                or v in self.cluster_of
                 or (v in self.forced and v is not goal)
             ):
                 return None
@@ -184,31 +183,31 @@ class Fusion:
                 stack += self.users[v]
         values = sorted(found, key=self.rank.__getitem__)
         index: dict[Value, tuple[Expr, ...]] = {}
-        inside = {**region.index, **index}
+        inside = {**cluster.index, **index}
         for v in values:
-            at = self._join(region, v, inside, frame)
+            at = self._join(cluster, v, inside, frame)
             if at is None:
                 return None
             index[v] = inside[v] = at
-        if len(self._leaves(region.values + values)) > self.target.limits.buffers - 3:
+        if len(self._leaves(cluster.values + values)) > self.target.limits.buffers - 3:
             return None
         return values, index
 
     def _join(
-        self, region: Region, v: Value, inside: Mapping[Value, tuple[Expr, ...]], frame: Any
+        self, cluster: Cluster, v: Value, inside: Mapping[Value, tuple[Expr, ...]], frame: Any
     ) -> tuple[Expr, ...] | None:
-        """The index of `v` at a point of the region's space, or None where it has none."""
+        """The index of `v` at a point of the cluster's space, or None where it has none."""
         op = v.node.op
         mine = [i for i in v.inputs if i in inside]
         if op.forward is not None:
             return op.forward(v.node, inside[mine[0]])
         if op.kind == "reduce":
-            first = region.anchor.node.op
+            first = cluster.anchor.node.op
             if first.kind != "reduce" or first.prefixes or op.prefixes:
                 return None
             at = inside[mine[0]]
             over = [at[k] for k in v.attrs["axes"] if v.inputs[0].shape[k] != 1]
-            if set(over) != set(region.reduce) or len(over) != len(region.reduce):
+            if set(over) != set(cluster.reduce) or len(over) != len(cluster.reduce):
                 return None
             return tuple(lift(0) if k in v.attrs["axes"] else e for k, e in enumerate(at))
         if not op.pointwise:
@@ -247,24 +246,16 @@ class Fusion:
                 or v in self.forced
             ):
                 self.stored.add(v)
-        self.stored |= set(self.regions)
+        self.stored |= set(self.clusters)
         for v in self.order:
             kind = v.node.op.kind
-            if kind == "opaque":
+            if kind in ("opaque", "template"):
                 for k, i in enumerate(v.inputs):
-                    if k in v.node.op.streams:
-                        self._need_memory(i, v)
-                    elif not i.constant:
-                        self.stored.add(i)
-            if kind == "template":
-                a, b = v.inputs
-                self._need_memory(a, v)
-                if not b.constant:
-                    self.stored.add(b)
+                    self._need_memory(i, v, k)
         depth: dict[Value, int] = {}
         weight: dict[Value, tuple[float, int]] = {}
         for v in self.order:
-            if v in self.stored or v in self.region_of:
+            if v in self.stored or v in self.cluster_of:
                 depth[v], weight[v] = 0, (0.0, 1)
                 continue
             inputs = [i for i in v.inputs if i in depth]
@@ -282,14 +273,12 @@ class Fusion:
                 self.stored.add(v)
                 depth[v], weight[v] = 0, (0.0, 1)
 
-    def _need_memory(self, a: Value, user: Value) -> None:
-        """A template's operand: a view of something stored, which is stored."""
+    def _need_memory(self, a: Value, user: Value, k: int) -> None:
+        """Operand k of a template or an opaque kernel: it or what it is a view of is stored."""
+        node = user.node
         while not a.constant and a not in self.stored and a.node.op.view:
-            views = user.node.op is PACKED_MATMUL or user.node.op.kind == "opaque"
-            if a in self.region_of or not (views or a.node.op.view == "order"):
+            if a in self.cluster_of or not node.op.takes(k, node, a):
                 break
-            if user.attrs.get("groups", 1) > 1 and a.shape[-1:] != a.inputs[0].shape[-1:]:
-                break  # its channels, group by group, might not be evenly spaced
             a = a.inputs[0]
         if not a.constant:
             self.stored.add(a)
@@ -299,20 +288,21 @@ class Fusion:
         reuse = 0.0
         size = max(1, upper(v.size))
         for u in users:
-            region = self.region_of.get(u)
+            cluster = self.cluster_of.get(u)
             passes = 1
             if (
-                region is not None
+                cluster is not None
                 and u.node.op.kind != "reduce"
-                and any(free(e) & set(region.reduce) for e in region.index[u])
+                and any(free(e) & set(cluster.reduce) for e in cluster.index[u])
             ):
                 # the row is gone through again by each later reduction, and for the result
                 passes = sum(
                     1
-                    for x in region.values
+                    for x in cluster.values
                     if x.node.op.kind == "reduce" and self.rank[x] > self.rank[u]
                 )
-                passes += any(bool(free(e) & set(region.reduce)) for e in region.index[region.sink])
+                at = cluster.index[cluster.sink]
+                passes += any(bool(free(e) & set(cluster.reduce)) for e in at)
             reuse += max(1.0, upper(u.size) / size) * max(1, passes)
         once = flops + 4 * leaves
         return flops > 0 and reuse * once > once + 4 + 4 * reuse
@@ -331,16 +321,21 @@ class Fusion:
         if any(u.node.op.joins for u in users):
             return "a part of a concat, computed in its place there"
         if reader is not None:
-            return (
-                f"an operand of {reader.node.op.name.removeprefix('packed_')}, read again and again"
-            )
-        if v in self.regions and len(users) > 1 and self._post[v] is None:
+            return f"an operand of {label(reader)}, read again and again"
+        if v in self.clusters and len(users) > 1 and self._post[v] is None:
             return f"{len(users)} users lead to different outputs"
-        if v in self.regions and len(users) > 1:
+        if v in self.clusters and len(users) > 1:
             return f"{len(users)} users, which do not meet again element by element"
-        if v in self.regions:
+        if v in self.clusters:
             return f"{users[0].node.op.name} reads other elements of it"
         return "computing it again in each use costs more than storing it"
+
+
+def label(v: Value) -> str:
+    """What computes a value, as kernels are named: a template, a monoid or the operator."""
+    op = v.node.op
+    name: str = op.template.name if op.template else v.attrs.get("monoid", op.name)
+    return name.removeprefix("scan_")
 
 
 def body_cost(v: Value) -> float:
@@ -356,19 +351,4 @@ def body_cost(v: Value) -> float:
     return float(cost(e)) + (1.0 if e.dtype in ("i32", "u32") else 0.0)
 
 
-def template_axes(v: Value) -> tuple[Expr, ...]:
-    """Variables for the axes of a template's result (conv: the channel is g * NG + n)."""
-    if v.node.op is PACKED_MATMUL:
-        *batch, m, n = v.shape
-        return (*(var(f"b{k}", d) for k, d in enumerate(batch)), var("m", m), var("n", n))
-    b, y, x, c = v.shape
-    spatial = (var("b", b), var("y", y), var("x", x))
-    if v.node.op is DEPTHWISE:
-        return (*spatial, var("c", c))
-    groups = v.attrs["groups"]
-    each = as_dim(lift(c) // groups)
-    n = var("n", each)
-    return (*spatial, var("g", groups) * each + n if groups > 1 else n)
-
-
-__all__ = ["COPY", "Fusion", "Region"]
+__all__ = ["COPY", "Cluster", "Fusion"]

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..expr import Dim, Expr, free, text, walk
@@ -72,15 +73,15 @@ class Loop:
 
 @dataclass(frozen=True)
 class Instance:
-    """A template with its holes. What the templates take:
+    """A template with its holes. Its variables are loops of the kernel, or name coordinates that a
+    hole is asked for; a point of the result is a sum over those in `sums`.
 
     `matmul`:  C[b..., m, n] = sum_k A[b..., m, k] * B[b..., n // 8, k, n % 8]
         vars: b0, b1 (batch, may be absent), m, n, k (sizes are their `size`)
-        holes: "a" = one element of A in b*, m, k (a load, affine in k with coefficient 1, so
-               contiguous along k; any arithmetic around the load is allowed only if it is cheap);
-               "b" = load at base(b*) + (n // 8) * (K * 8) + k * 8 + n % 8: the template uses its
-               slot and `attrs["b_base"]` = base(b*)
-        attrs: "b_base" (Expr), "b_batched" (bool)
+        holes: "a" in b*, m, k; "b" in b*, n, k. Read straight from memory where "a" is a load with
+               neighbours in k, and "b" a load of panels: an index that is base(b*) + (n // 8) *
+               (K * 8) + k * 8 + n % 8. Any other expression is computed for each tile of rows ("a",
+               on wasm), or at each use, so it should be cheap.
         stores: in terms of b*, m, n and acc(0, 0): the finished sum. Stores are affine in n with
                coefficient 1 unless the last axis was permuted; the target checks
                `expr.coefficient`.
@@ -89,9 +90,8 @@ class Instance:
         vars: b, y, x, g (where there are groups), n (within the group), ky, kx, c, iy, ix
         holes: "a" = load of X in terms of b, iy, ix, g, c (iy, ix: input coordinates, sizes H, W);
                out-of-range coordinates read as zero;
-               "b" = load of W, packed [G][ceil(NG/8)][ky][kx][c][8], in terms of g, n, ky, kx, c
-        attrs: "stride": (sy, sx), "dilation": (dy, dx), "pad": (top, left) (ints),
-               "groups" (int), "b_base" (Expr: where a group's filters begin)
+               "b" in g, n, ky, kx, c: as matmul's, panels being [G][ceil(NG/8)][ky][kx][c][8]
+        attrs: "stride": (sy, sx), "dilation": (dy, dx), "pad": (top, left) (ints), "groups" (int)
         stores: in terms of b, y, x, g, n and acc(0, 0)
     `depthwise`:  Y[b, y, x, c] =
                   sum_{ky,kx} X[b, y*sy - py + ky*dy, x*sx - px + kx*dx, c] * W[ky, kx, c]
@@ -109,6 +109,9 @@ class Instance:
         attrs: "reverse" (bool): t runs downwards
         stores: h (and c) to [n][t][j] of buffers of their own, in terms of n, t, j, acc(0, g): the
                product of the state with gate g's weights, and acc(1, 0) (acc(1, 1)): h (c) before
+
+    A template of another name is a text that lies in `folder`: docs/extending.md says what is at
+    hand in it.
     """
 
     name: str
@@ -119,6 +122,8 @@ class Instance:
     stores: tuple[Store, ...]
     slots: tuple[Slot, ...]
     origin: str = field(default="", compare=False)
+    sums: tuple[str, ...] = ()
+    folder: Path | None = None
 
     def __hash__(self) -> int:
         return hash((self.name, self.template, self.slots))
@@ -130,7 +135,7 @@ class Opaque:
 
     It is what becomes of an operator of kind "opaque" (`Op("top_k", "opaque", infer, None, numpy,
     kernel=...)`), whose operands and results always lie compactly in memory, results in buffers of
-    their own. `attrs` are the node's attributes, what `Op.kernel(node, read)` adds, and
+    their own. `attrs` are the node's attributes, what `Op.kernel(node)` adds, and
 
         x{k}_{j}   the size of axis j of input k (int or Expr)
         inputs, outputs   the slot of each

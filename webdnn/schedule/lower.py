@@ -1,7 +1,7 @@
 """Lowering: the kernels, steps and buffers that follow from the decisions of `fuse`.
 
 A value's element is read by *pulling*: from memory if the value is stored, as a literal if it is a
-constant of one element, else through its operator's definition. A region's values are computed by
+constant of one element, else through its operator's definition. A cluster's values are computed by
 *pushing* from its anchor, so that what its template or its reductions leave in registers is used
 there.
 
@@ -32,7 +32,6 @@ from ..expr import (
     cast,
     coefficient,
     const,
-    free,
     lift,
     load,
     product,
@@ -52,8 +51,7 @@ from ..graph import (
     type_text,
 )
 from ..ops.elementwise import broadcast_index
-from ..ops.linear import DEPTHWISE, PACKED_CONV, PACKED_MATMUL
-from .fuse import Fusion, Region
+from .fuse import Cluster, Fusion, label
 from .kernel import (
     Buffer,
     Instance,
@@ -117,7 +115,7 @@ class Builder:
         self.written: set[int] = set()
         self.read_from: set[int] = set()
         self.memo: dict[Any, Expr] = {}
-        self.pushed: dict[Value, Expr] = {}  # values that the region has in registers
+        self.pushed: dict[Value, Expr] = {}  # values that the cluster has in registers
         self.sources: set[Value] = set()
 
     def slot(self, buffer: int, write: bool = False) -> int:
@@ -261,7 +259,7 @@ class Lowering:
                 continue
             if v not in self.placed:
                 self.placed[v] = self.buffer("temp", v.dtype, v.shape)
-            if v.node.op.joins and v not in f.region_of:
+            if v.node.op.joins and v not in f.cluster_of:
                 self._place_parts(v)
 
     def _place_parts(self, v: Value) -> None:
@@ -293,8 +291,8 @@ class Lowering:
         f = self.fusion
         self.place()
         for v in f.order:
-            if v in f.regions:
-                self.region(f.regions[v])
+            if v in f.clusters:
+                self.cluster(f.clusters[v])
             elif v not in f.stored or v.node.op.kind == "input":
                 continue
             elif v.node.op.kind == "opaque":
@@ -399,14 +397,12 @@ class Lowering:
         outputs = [self.placed[o] for o in node.outputs]
         if all(o.size == 0 for o in node.outputs):
             return
-        define = node.op.kernel
-        parts = dict(define(node, lambda k, at: b.pull(node.inputs[k], at))) if define else {}
         name, origin = node.op.name, self.origin(node.outputs)
-        if "stores" in parts:
+        if node.op.template is not None:
+            parts = self._parts(node, b)
             stores = tuple(b.store(outputs[k], at, value) for k, at, value in parts.pop("stores"))
-            template = parts.pop("template", name)
             kernel: Kernel = Instance(
-                name, template, **parts, stores=stores, slots=b.finish(), origin=origin
+                name, **parts, stores=stores, slots=b.finish(), origin=origin
             )
         else:
             sizes = {
@@ -417,12 +413,13 @@ class Lowering:
                 "inputs": tuple(b.slot(place.buffer) for place in inputs),
                 "outputs": tuple(b.slot(place.buffer, write=True) for place in outputs),
             }
+            more = node.op.kernel(node) if node.op.kernel else {}
             kernel = Opaque(
-                name, name, {**node.attrs, **sizes, **parts, **slots}, b.finish(), origin
+                name, name, {**node.attrs, **sizes, **more, **slots}, b.finish(), origin
             )
         self.emit(kernel, b, v)
 
-    def region(self, r: Region) -> None:
+    def cluster(self, r: Cluster) -> None:
         """A template or a reduction with everything around it."""
         b = Builder(self)
         stages: list[Stage] = []
@@ -431,23 +428,18 @@ class Lowering:
         store = b.store(self.placed[r.sink], r.index[r.sink], b.pushed[r.sink])
         if r.anchor.size == 0:
             return
-        name = "_".join(
-            dict.fromkeys(
-                v.attrs.get("monoid", v.node.op.name).removeprefix("packed_").removeprefix("scan_")
-                for v in r.values
-                if v.node.op.forward is None
-            )
-        )[:80]
+        name = "_".join(dict.fromkeys(label(v) for v in r.values if v.node.op.forward is None))[:80]
         origin = self.origin(r.values)
         if r.anchor.node.op.kind == "reduce":
             kernel: Kernel = Loop(
                 name, r.axes, r.reduce, tuple(stages), (store,), b.finish(), origin
             )
         else:
-            kernel = self._instance(r, b, name, store, origin)
+            parts = self._parts(r.anchor.node, b)
+            kernel = Instance(name, **parts, stores=(store,), slots=b.finish(), origin=origin)
         self.emit(kernel, b, r.sink)
 
-    def _push(self, r: Region, v: Value, b: Builder, stages: list[Stage]) -> Expr:
+    def _push(self, r: Cluster, v: Value, b: Builder, stages: list[Stage]) -> Expr:
         op = v.node.op
         if op.kind == "template":
             return acc(0, 0, computed(v.dtype))
@@ -478,106 +470,12 @@ class Lowering:
 
         return op.element(v.node, read, r.index[v])
 
-    def _instance(self, r: Region, b: Builder, name: str, store: Store, origin: str) -> Instance:
-        v = r.anchor
-        x, w = v.inputs
-        weights = self.weight(w) if w.constant else self.placed[w]
-        if v.node.op is PACKED_MATMUL:
-            return self._matmul(r, b, name, store, origin, x, w, weights)
-        _, h, wd, c = x.shape
-        kh, kw = v.attrs["kernel"] if v.node.op is PACKED_CONV else w.shape[:2]
-        iy, ix, ky, kx = var("iy", h), var("ix", wd), var("ky", kh), var("kx", kw)
-        bb, y, xx = r.axes[:3]
-        top, left, _, _ = v.attrs["pads"]
-        attrs = {"stride": v.attrs["stride"], "dilation": v.attrs["dilation"], "pad": (top, left)}
-        w_slot = b.slot(weights.buffer)
-        if v.node.op is DEPTHWISE:
-            ch = r.axes[3]
-            a = b.pull(x, (bb, iy, ix, ch))
-            hole_w = load(w_slot, weights.flat((ky, kx, ch)), computed(w.dtype))
-            variables = {"b": bb, "y": y, "x": xx, "c": ch, "ky": ky, "kx": kx, "iy": iy, "ix": ix}
-            return Instance(
-                name,
-                "depthwise",
-                variables,
-                {"a": a, "w": hole_w},
-                attrs,
-                (store,),
-                b.finish(),
-                origin,
-            )
-        groups = v.attrs["groups"]
-        each = as_dim(lift(c) // groups)
-        g, ch = var("g", groups), var("c", each)
-        a = b.pull(x, (bb, iy, ix, g * each + ch if groups > 1 else ch))
-        out = as_dim(lift(v.attrs["m"]) // groups)
-        nn = var("n", out)
-        panels = (out + 7) // 8
-        depth = as_dim(lift(kh) * kw * each)
-        base = (
-            lift(weights.offset) + g * (panels * depth * 8) if groups > 1 else lift(weights.offset)
-        )
-        k = (ky * kw + kx) * each + ch
-        panel = (nn // 8) * (lift(depth) * 8) + k * 8 + nn % 8
-        hole_b = load(w_slot, base + panel, computed(w.dtype))
-        variables = {
-            "b": bb,
-            "y": y,
-            "x": xx,
-            "n": nn,
-            "ky": ky,
-            "kx": kx,
-            "c": ch,
-            "iy": iy,
-            "ix": ix,
-        }
-        if groups > 1:
-            variables["g"] = g
-        attrs |= {"groups": groups, "b_base": base}
-        return Instance(
-            name, "conv", variables, {"a": a, "b": hole_b}, attrs, (store,), b.finish(), origin
-        )
-
-    def _matmul(
-        self,
-        r: Region,
-        b: Builder,
-        name: str,
-        store: Store,
-        origin: str,
-        x: Value,
-        w: Value,
-        weights: Placement,
-    ) -> Instance:
-        *batch, m, n = r.axes
-        depth = x.shape[-1]
-        k = var("k", depth)
-        a = b.pull(x, broadcast_index((*batch, m, k), x.shape))
-        lead = broadcast_index(tuple(batch), w.shape[:-3])
-        base = weights.flat((*lead, lift(0), lift(0), lift(0)))
-        panel = (n // 8) * (lift(depth) * 8) + k * 8 + n % 8
-        w_slot = b.slot(weights.buffer)
-        variables = {f"b{i}": v for i, v in enumerate(batch)}
-        if len(batch) > 2:  # the outer batch axes become one
-            merged = var("b0", product([v.args[1] for v in batch[:-1]]))
-            last = var("b1", batch[-1].args[1])
-            table = {batch[-1]: last}
-            inner: Dim = 1
-            for v in reversed(batch[:-1]):
-                quotient = merged // inner
-                table[v] = quotient if v is batch[0] else quotient % v.args[1]
-                inner = as_dim(lift(inner) * v.args[1])
-            a, base = substitute(a, table), substitute(base, table)
-            store = Store(
-                store.slot, substitute(store.index, table), substitute(store.value, table)
-            )
-            variables = {"b0": merged, "b1": last}
-        variables |= {"m": m, "n": n, "k": k}
-        hole_b = load(w_slot, base + panel, computed(w.dtype))
-        attrs = {"b_base": base, "b_batched": bool(free(base))}
-        return Instance(
-            name, "matmul", variables, {"a": a, "b": hole_b}, attrs, (store,), b.finish(), origin
-        )
+    def _parts(self, node: Node, b: Builder) -> dict[str, Any]:
+        """What a template says of a node's kernel."""
+        template = node.op.template
+        assert template is not None
+        parts = template.define(node, lambda k, at: b.pull(node.inputs[k], at))
+        return {"template": template.name, "folder": template.folder, **parts}
 
     # ---- looking inside --------------------------------------------------------------------------
 

@@ -10,9 +10,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from ...expr import Dim, Expr, coefficient, cost, substitute, walk
+from ...expr import Dim, Expr, coefficient, cost, free, product, substitute, var, walk
 from ...schedule.kernel import Instance
 from ..dialect import invariant
+from ..loops import along_depth, panel_base
 from ..template import render
 from .lanes import Lanes, Printed, grain, larger, smaller
 
@@ -88,8 +89,11 @@ class _InstancePrinter(Lanes):
 
     def aside(self, lane: str | None, body: Callable[[], object]) -> str:
         """The lines that `body` prints, a vector along `lane` or scalars."""
-        self.lane = self.vars[lane] if lane else None
-        self.vector_accs = self.lane is not None
+        return self.vector(self.vars[lane] if lane else None, body)
+
+    def vector(self, lane: Expr | None, body: Callable[[], object]) -> str:
+        """The lines that `body` prints, a vector along a variable or scalars."""
+        self.lane, self.vector_accs = lane, lane is not None
         with self.apart() as lines:
             body()
         self.lane, self.vector_accs = None, False
@@ -122,6 +126,39 @@ class _InstancePrinter(Lanes):
             raise ValueError(f"{self.kernel.name}: index {index} is not affine in {name}")
         return d
 
+    def weights(self) -> dict[str, Any]:
+        """How the second operand of a product is read: `plain` panels by a pointer that moves on,
+        anything else is computed where it is used."""
+        base = panel_base(self.kernel)
+        b = self.kernel.holes["b"]
+        panel, j, k = var("panel", 2**28), var("j", 4), var("k_", 2**31 - 1)
+        depth = along_depth(self.kernel, k)
+
+        def columns(v: int) -> str:
+            """Four columns of the row k_begin + k of B, beginning at vector v of the panel."""
+            if base is not None:
+                return f"const f4 w{v} = LD(w + {v // 2} * panel_size + {v % 2 * 4});"
+            e = substitute(b, {self.vars["n"]: (panel + v // 2) * 8 + v % 2 * 4 + j, **depth})
+            self.names |= {panel: "panel", k: "(k_begin + k)", j: "0"}
+            return self.vector(j, lambda: self.line(f"const f4 w{v} = {self.splat(e)};"))
+
+        def element() -> str:
+            """Element k, n of the first panel of B, as text."""
+            if base is not None:
+                return "weights[k * 8 + n]"
+            e = substitute(b, {self.vars["n"]: var("n", 8), **depth})
+            self.names |= {k: "k", var("n", 8): "n"}
+            with self.apart() as lines:
+                value = self.value(e)
+            return f"({{ {' '.join(lines)} {value}; }})"
+
+        return {
+            "plain": base is not None,
+            "weights": "0" if base is None else f"b{b.args[0]} + {self.plain(base)}",
+            "columns_of": columns,
+            "element_of": element,
+        }
+
     def tiles(self, env: dict[str, Any]) -> None:
         """Adds what `tile.c` and the places that use it need."""
         few = self.extent("n") in (1, 2, 3)  # never four columns side by side
@@ -143,7 +180,8 @@ class _InstancePrinter(Lanes):
     ) -> Printed:
         """The template rendered; `each` ns for each of the `row` units of a work item."""
         k = self.kernel
-        body = render(template(k.template + ".c"), env)
+        own = k.folder and (k.folder / f"{k.template}.c").read_text()
+        body = render(own or template(f"{k.template}.c"), env)
         return Printed(
             k.name,
             body,
@@ -168,7 +206,7 @@ def _matmul(kernel: Instance) -> Printed:
     m, n, k = (p.extent(x) for x in "mnk")
     panels = (n + 7) // 8
     rows, block = _blocks(m, panels, k)
-    a, b = kernel.holes["a"], p.read("b")
+    a = kernel.holes["a"]
     reads = [x for x in walk(a) if x.op == "load"]
     contiguous = all(coefficient(x.args[1], p.vars["k"]) in (0, 1) for x in reads)
     packed = a.op != "load" or coefficient(a.args[1], p.vars["k"]) != 1
@@ -179,8 +217,7 @@ def _matmul(kernel: Instance) -> Printed:
         "B1": p.number(p.extent("b1")),
         "MB": p.number(rows),
         "NB": p.number(block),
-        "B": f"b{b.args[0]}",
-        "b_base": p.plain(kernel.attrs["b_base"]),
+        **p.weights(),
         "contiguous": contiguous,
         "packed": packed,
         "coordinates": "",
@@ -231,7 +268,7 @@ def _window(p: _InstancePrinter, a: Expr) -> dict[str, Any]:
 
 def _conv(kernel: Instance) -> Printed:
     p = _InstancePrinter(kernel)
-    a, b = p.read("a"), p.read("b")
+    a = p.read("a")
     m, n, k = (
         p.extent("y") * p.extent("x"),
         p.extent("n"),
@@ -247,8 +284,7 @@ def _conv(kernel: Instance) -> Printed:
         "MB": p.number(rows),
         "NB": p.number(block),
         "G": p.number(p.extent("g")),
-        "B": f"b{b.args[0]}",
-        "b_base": p.plain(kernel.attrs["b_base"]),
+        **p.weights(),
         "merged": int(
             kernel.attrs["dilation"][1] == 1 and p.step(a.args[1], "ix") == p.extent("c")
         ),
@@ -336,6 +372,36 @@ _TEMPLATES: Mapping[str, Callable[[Instance], Printed]] = {
 }
 
 
+def _general(kernel: Instance) -> Printed:
+    """A template of another folder, with what docs/extending.md promises to its text."""
+    p = _InstancePrinter(kernel)
+    p.accs = "acc{1}"
+    points = sorted({v for s in kernel.stores for v in free(s.index, "var")}, key=str)
+    outer = [v for v in points if v is not kernel.vars.get(kernel.attrs.get("lanes", ""))]
+
+    def value(hole: str, lane: str | None = None) -> str:
+        e = kernel.holes[hole]
+        return p.aside(lane, lambda: p.line(f"{p.splat(e) if lane else p.value(e)};"))
+
+    env: dict[str, Any] = {
+        "attrs": kernel.attrs,
+        "size": lambda name: p.number(p.extent(name)),
+        "hole": lambda hole, lane=None: f"({{ {' '.join(value(hole, lane).split(chr(10)))} }})",
+        "stores": p.stores,
+        "items": [v.args[0] for v in outer],
+    }
+    inner = times(*(p.extent(name) for name in kernel.sums))
+    rest = times(*(v.args[1] for v in points if v not in outer))
+    work = sum(cost(e) + 1 for e in (*kernel.holes.values(), *(s.value for s in kernel.stores)))
+    items = times(*(v.args[1] for v in outer))
+    return p.printed(env, items, max(1, work) * 0.4, rest * inner)
+
+
+def times(*sizes: Dim) -> Any:
+    """The product of sizes: an int or an expression."""
+    return product(list(sizes))
+
+
 def print_instance(kernel: Instance) -> Printed:
     """The C of a template's kernel."""
-    return _TEMPLATES[kernel.template](kernel)
+    return _general(kernel) if kernel.folder else _TEMPLATES[kernel.template](kernel)

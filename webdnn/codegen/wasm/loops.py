@@ -26,11 +26,11 @@ from ...expr import (
     Dim,
     Expr,
     acc,
-    bounds,
     coefficient,
     cost,
     load,
     substitute,
+    upper,
     walk,
 )
 from ...scalar import MONOIDS
@@ -126,14 +126,10 @@ def _roots(loop: Loop) -> list[Expr]:
     ]
 
 
-def _upper(size: Dim) -> int:
-    return int(bounds(size)[1])
-
-
 def _lane_cost(loop: Loop, lane: Expr) -> float:
     """What one element of the loop costs in memory accesses if `lane` is the vector axis."""
     total = 0.0
-    repeat = math.prod(_upper(v.args[1]) for v in loop.reduce)
+    repeat = math.prod(upper(v.args[1]) for v in loop.reduce)
     row = [s for s in loop.stores if is_row(s, loop)]
     rare = [s for s in loop.stores if s not in row]
     for roots, weight in (
@@ -161,7 +157,7 @@ def _choose_lane(loop: Loop) -> Expr | None:
     if loop.reduce and not any(s.monoid == "scan_sum" for s in loop.stages):
         candidates += loop.reduce[-1:]
     scored = [
-        (_lane_cost(loop, v), k, v) for k, v in enumerate(candidates) if _upper(v.args[1]) >= 4
+        (_lane_cost(loop, v), k, v) for k, v in enumerate(candidates) if upper(v.args[1]) >= 4
     ]
     scored = [s for s in scored if s[0] < math.inf]
     return min(scored)[2] if scored else None
@@ -182,7 +178,7 @@ class _LoopPrinter(Lanes):
         for k, v in enumerate(loop.reduce):
             self.names[v] = f"r{k}"
             self.level[v] = 3 + k
-        self.long = math.prod(_upper(v.args[1]) for v in loop.reduce) >= 4 * BLOCK
+        self.long = math.prod(upper(v.args[1]) for v in loop.reduce) >= 4 * BLOCK
         self.inner = loop.axes[-1] if loop.axes and not self.across else None
         if self.inner is not None:
             self.level[self.inner] = 2
@@ -224,8 +220,8 @@ class _LoopPrinter(Lanes):
         self.chunk: int | None = None
         if self.inner is not None:
             n = self.inner.args[1]
-            size = max(16, int(ITEM_NS / (each * _upper(work) + finish * 0.4 / lanes)) // 16 * 16)
-            if _upper(n) > size:
+            size = max(16, int(ITEM_NS / (each * upper(work) + finish * 0.4 / lanes)) // 16 * 16)
+            if upper(n) > size:
                 self.chunk = size
                 row = work * size
             else:

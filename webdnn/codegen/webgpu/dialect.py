@@ -26,6 +26,7 @@ from ...errors import WebDNNError
 from ...expr import (
     Dim,
     Expr,
+    as_dim,
     bounds,
     children,
     coefficient,
@@ -38,6 +39,7 @@ from ...expr import (
     multiple_of,
     product,
     substitute,
+    upper,
     var,
     walk,
 )
@@ -493,16 +495,7 @@ def plus(a: Any, b: int) -> Any:
 
 
 def ceil_div(a: Dim, b: int) -> Dim:
-    return number((a + (b - 1)) // b)
-
-
-def number(a: Dim) -> Dim:
-    """An int where `a` is literal."""
-    return a.args[0] if isinstance(a, Expr) and a.op == "const" else a
-
-
-def upper(a: Dim) -> int:
-    return int(bounds(a)[1])
+    return as_dim((a + (b - 1)) // b)
 
 
 def linear_grid(groups: Dim) -> tuple[tuple[Dim, Dim, Dim], Dim | None]:
@@ -510,5 +503,5 @@ def linear_grid(groups: Dim) -> tuple[tuple[Dim, Dim, Dim], Dim | None]:
     if upper(groups) <= LIMITS.groups:
         return (groups, 1, 1), None
     height = ceil_div(groups, LIMITS.groups)
-    width = number((groups + height - 1) // maximum(lift(height), 1))
+    width = as_dim((groups + height - 1) // maximum(lift(height), 1))
     return (width, height, 1), width

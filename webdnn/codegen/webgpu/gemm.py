@@ -16,6 +16,7 @@ from ...errors import WebDNNError
 from ...expr import (
     Dim,
     Expr,
+    as_dim,
     cost,
     free,
     lift,
@@ -23,8 +24,10 @@ from ...expr import (
     make,
     minimum,
     multiple_of,
+    product,
     select,
     substitute,
+    upper,
     var,
     walk,
 )
@@ -34,7 +37,7 @@ from ...schedule.kernel import (
     Stage,
     Store,
 )
-from ..loops import collapse, padded, product
+from ..loops import along_depth, collapse, padded, panel_base
 from ..template import render
 from .dialect import (
     LANE,
@@ -43,13 +46,11 @@ from .dialect import (
     ceil_div,
     counter,
     digits,
-    number,
     opaque,
     plus,
     quotient,
     template,
     times,
-    upper,
     vec_aligned,
     vector,
 )
@@ -94,6 +95,9 @@ TILES = (
     Tile("gemm_register", 2, 8, 2, PARTS=128, rate=1.8, step=10),
     Tile("gemm_register", 1, 8, 1, PARTS=128, rate=1.1, step=10),
 )
+
+# What load_b is asked for: the panel, the half of its 8 columns, and the depth.
+PANEL_OF, HALF, DEPTH = var("panel", 2**28), var("half", 2), var("k_", 2**31 - 1)
 
 SMALLER = 2  # devices are assumed this many times slower than the one measured
 
@@ -143,11 +147,12 @@ def pointwise_as_matmul(kernel: Instance) -> Instance:
     if kernel.template != "conv" or attrs["groups"] != 1 or tuple(attrs["stride"]) != (1, 1):
         return kernel
     if tuple(attrs["pad"]) != (0, 0) or any(
-        number(v[n].args[1]) != 1 for n in ("ky", "kx") if n in v
+        as_dim(v[n].args[1]) != 1 for n in ("ky", "kx") if n in v
     ):
         return kernel
     axes = [v[n] for n in ("b", "y", "x") if n in v]
     unit = {v["g"]: 0} if "g" in v else {}
+    one = {**unit, **{v[n]: 0 for n in ("ky", "kx") if n in v}}
     a = substitute(
         kernel.holes["a"],
         {coordinate(kernel, "iy"): v["y"], coordinate(kernel, "ix"): v["x"], **unit},
@@ -162,9 +167,10 @@ def pointwise_as_matmul(kernel: Instance) -> Instance:
         kernel,
         template="matmul",
         vars={"m": loop.axes[0], "n": v["n"], "k": v["c"]},
-        holes={**kernel.holes, "a": loop.stages[0].exprs[0]},
-        attrs={"b_base": substitute(lift(attrs["b_base"]), unit), "b_batched": False},
+        holes={"a": loop.stages[0].exprs[0], "b": substitute(kernel.holes["b"], one)},
+        attrs={},
         stores=loop.stores,
+        sums=("k",),
     )
 
 
@@ -206,26 +212,19 @@ class GemmPrinter:
             together = (vec_aligned(e.args[1]) for e in walk(self.hole_a(4)) if e.op == "load")
             self.kv = 4 if self.quads and all(together) else 1
         self.a = self.hole_a(self.kv)
-        b = kernel.holes["b"]
-        if b.op != "load":
-            raise WebDNNError(
-                f"kernel {kernel.name}: B must be a plain load of packed panels, found {b}"
-            )
-        self.b_slot = b.args[0]
+        self.base = panel_base(kernel)
+        self.b = self.hole_b()
         accesses = [
             (e.args[0], e.args[1])
-            for e in walk(self.a, *(e for s in self.writes for e in (s.index, s.value)))
+            for e in walk(self.a, self.b, *(e for s in self.writes for e in (s.index, s.value)))
             if e.op == "load"
         ]
-        accesses += [(s.slot, s.index) for s in self.writes] + [(self.b_slot, self.nq * 4 + LANE)]
+        accesses += [(s.slot, s.index) for s in self.writes]
         self.d = Wgsl(kernel.name, kernel.slots, accesses)
         if self.tail:
             self.d.vec -= {s.slot for s in self.writes}
-        if self.b_slot not in self.d.vec:
-            raise WebDNNError(
-                f"kernel {kernel.name}: B must be panels of 8 columns, "
-                f"found {kernel.slots[self.b_slot].size} elements"
-            )
+        if self.base is not None and kernel.holes["b"].args[0] not in self.d.vec:
+            self.base = None  # panels are read straight as groups of four alone
 
     def hole_a(self, kv: int) -> Expr:
         """An element of A (four, over LANE, if kv is 4): zero in the padding and beyond K."""
@@ -237,7 +236,7 @@ class GemmPrinter:
                 a = substitute(kernel.holes["a"], {})
             elif self.quads:
                 a = substitute(
-                    kernel.holes["a"], {k: var("kq", number(lift(self.K) // 4)) * 4 + LANE}
+                    kernel.holes["a"], {k: var("kq", as_dim(lift(self.K) // 4)) * 4 + LANE}
                 )
             else:
                 a = substitute(kernel.holes["a"], {k: var("kb", self.K) + LANE})
@@ -248,7 +247,7 @@ class GemmPrinter:
             oy, ox, c = opaque("oy"), opaque("ox"), v["c"]
             table: dict[Expr, Any] = {}
             if kv == 4 and self.quads:
-                table[c] = var("cq", number(lift(C) // 4)) * 4 + LANE
+                table[c] = var("cq", as_dim(lift(C) // 4)) * 4 + LANE
             elif kv == 4:
                 k = var("kb", self.K) + LANE
                 oy, ox = k // product([KX, C]) * dy, k // C % KX * dx
@@ -262,13 +261,18 @@ class GemmPrinter:
             inside = logical_and(inside, (at if self.quads else at + LANE) < lift(self.K))
         return select(inside, a, 0.0)
 
+    def hole_b(self) -> Expr:
+        """Four neighbouring columns of one row of B."""
+        at = {self.kernel.vars["n"]: PANEL_OF * 8 + HALF * 4 + LANE}
+        return substitute(self.kernel.holes["b"], {**at, **along_depth(self.kernel, DEPTH)})
+
     def text(self, e: Dim) -> str:
         """A size as text."""
         return self.d.text(e)
 
     def print(self, M: Dim, N: Dim, K: Dim, Z: Dim) -> Printed:
         tile, d, kernel = self.tile, self.d, self.kernel
-        grid = (ceil_div(N, tile.BN), ceil_div(M, tile.BM), number(Z))
+        grid = (ceil_div(N, tile.BN), ceil_div(M, tile.BM), as_dim(Z))
         if any(upper(g) > LIMITS.groups for g in grid):
             raise WebDNNError(
                 f"kernel {kernel.name}: a grid of {grid} workgroups, "
@@ -281,7 +285,7 @@ class GemmPrinter:
                 self.row_of(),
                 self.k_of(),
                 self.load_a(outer),
-                self.load_b(),
+                self.load_b(outer),
                 self.finish(outer),
             ]
         )
@@ -297,14 +301,16 @@ class GemmPrinter:
     def batch(self) -> tuple[list[str], str, dict[Expr, str]]:
         """Private variables for the batch axes and the base of B, and the lines that set them."""
         d, names = self.d, {v: f"z{k}" for k, v in enumerate(self.outer)}
-        private = [f"var<private> {name}: i32;" for name in (*names.values(), "base_b")]
+        base = None if self.base is None else self.base // 4
+        known = [] if base is None else ["base_b"]
+        private = [f"var<private> {name}: i32;" for name in (*names.values(), *known)]
         z = counter("z")
         scope, lines = {z: "i32(wg.z)"}, []
         for v, e in digits(z, self.outer).items():
             lines += [*d.block([e], scope), f"{names[v]} = {scope[e]};"]
-        base = lift(self.kernel.attrs["b_base"]) // 4
-        scope = dict(names)
-        lines += [*d.block([base], scope), f"base_b = {scope[base]};"]
+        if base is not None:
+            scope = dict(names)
+            lines += [*d.block([base], scope), f"base_b = {scope[base]};"]
         return private, "\n".join(lines), names
 
     # The functions of the templates' contract.
@@ -374,11 +380,16 @@ class GemmPrinter:
         splat = self.kv == 4 and not self.d.wide(a)
         return self.function(head, [a], names, f"return {T + '({0})' if splat else '{0}'};")
 
-    def load_b(self) -> str:
+    def load_b(self, outer: Mapping[Expr, str]) -> str:
         """Four columns of one row of a panel of B."""
-        index = f"base_b + (panel * {self.text(self.K)} + k) * 2 + half"
-        element = self.d.element(self.b_slot, index)
-        return f"fn load_b(panel: i32, k: i32, half: i32) -> vec4<f32> {{ return {element}; }}"
+        head = "fn load_b(panel: i32, k: i32, half: i32) -> vec4<f32>"
+        if self.base is not None:
+            index = f"base_b + (panel * {self.text(self.K)} + k) * 2 + half"
+            element = self.d.element(self.kernel.holes["b"].args[0], index)
+            return f"{head} {{ return {element}; }}"
+        b = self.d.lower(self.b)
+        names = {**outer, PANEL_OF: "panel", DEPTH: "k", HALF: "half"}
+        return self.function(head, [b], names, f"return {self.d.splat('{0}', b, True)};")
 
     def finish(self, outer: Mapping[Expr, str]) -> str:
         """The stores of four finished sums."""

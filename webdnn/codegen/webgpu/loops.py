@@ -21,11 +21,14 @@ import numpy as np
 from ...expr import (
     Dim,
     Expr,
+    as_dim,
     coefficient,
     cost,
     lift,
     make,
     multiple_of,
+    product,
+    upper,
     var,
 )
 from ...schedule.kernel import (
@@ -34,7 +37,7 @@ from ...schedule.kernel import (
     is_row,
     loads,
 )
-from ..loops import collapse, indices, product, rewrite
+from ..loops import collapse, indices, rewrite
 from .dialect import (
     LANE,
     Printed,
@@ -43,10 +46,8 @@ from .dialect import (
     counter,
     digits,
     linear_grid,
-    number,
     plus,
     times,
-    upper,
     vector,
 )
 
@@ -123,7 +124,7 @@ class LoopPrinter:
         leaves = list(loop.axes)
         if plan.wide:
             last = loop.axes[-1]
-            leaves[-1] = var(f"{last.args[0]}4", number(lift(last.args[1]) // 4))
+            leaves[-1] = var(f"{last.args[0]}4", as_dim(lift(last.args[1]) // 4))
             sizes[-1] = leaves[-1].args[1]
             loop = rewrite(loop, {last: leaves[-1] * 4 + LANE})
         self.loop, self.leaves, self.sizes = loop, leaves, sizes
@@ -149,7 +150,7 @@ class LoopPrinter:
     def print(self) -> Printed:
         """The kernel's text: coordinates, stages, stores."""
         loop, plan, d = self.loop, self.plan, self.d
-        outputs = number(product(self.sizes))
+        outputs = as_dim(product(self.sizes))
         group = plan.lanes * plan.threads
         grid, width = linear_grid(ceil_div(outputs, plan.lanes))
         index = "wg.x" if width is None else f"(wg.y * u32({self.text(width)}) + wg.x)"

@@ -21,7 +21,10 @@ for (int item = begin; item < end; item++) {
   const int m_begin = MOD(rows, row_blocks) * ${MB}, m_end = vmin(m_begin + ${MB}, M);
   const int panel_begin = MOD(item, panel_blocks) * ${NB}, panel_end = vmin(panel_begin + ${NB}, panels);
   const int b = DIV(outer, ${G}), g = MOD(outer, ${G});
-  const float* const weights = ${B} + ${b_base};
+  $if plain:
+    const float* const weights = ${weights};
+  $else:
+    const float* const weights = 0;
   const float* const input = ${A} + ${a_base};
   for (int m = m_begin, y = DIV(m, XS), x = MOD(m, XS); m < m_end; m++) {
     Position* const p = positions + (m - m_begin);
@@ -47,6 +50,8 @@ for (int item = begin; item < end; item++) {
           for (int i = 0; i < runs; i++) {
             $for r in range(rows):
               const float* const a_${r} = row_${r} + i * ${DX} * x_step;
+            $if not plain:
+              const int k_begin = (ky * runs + i) * length;
             ${tile("run")}
           }
           $for r in range(rows):
@@ -60,6 +65,8 @@ for (int item = begin; item < end; item++) {
             $for r in range(rows):
               const float* const a_${r} = (unsigned)(q_${r}->y + dy) < (unsigned)H
                 && (unsigned)(q_${r}->x + dx) < (unsigned)W ? input + (q_${r}->at + d) : zeros;
+            $if not plain:
+              const int k_begin = (ky * KX + kx) * C;
             ${tile("run")}
           }
       }

@@ -20,7 +20,11 @@ for (int item = begin; item < end; item++) {
   const int panel_begin = MOD(item, panel_blocks) * ${NB}, panel_end = vmin(panel_begin + ${NB}, panels);
   const int batch0 = DIV(batch, ${B1}), batch1 = MOD(batch, ${B1});
   const int single = ${"0" if dot else "(m_end - m_begin) % 4 == 1"};
-  const float* const weights = ${B} + ${b_base};
+  $if plain:
+    const float* const weights = ${weights};
+  $else:
+    const float* const weights = 0;
+    const int k_begin = 0;
   $if packed:
     if (packed_rows != rows) {
       packed_rows = rows;

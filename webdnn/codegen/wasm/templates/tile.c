@@ -31,11 +31,12 @@ $elif part == "run" and dot:
 $elif part == "run":
   for (int k = 0; k < length; k++) {
     $for v in range(vectors):
-      const f4 w${v} = LD(w + ${v // 2} * panel_size + ${v % 2 * 4});
+      ${columns_of(v)}
     $for r in range(rows):
       { const f4 a = S(a_${r}[k]);
         ${" ".join(f"c{r}{v} = MADD(a, w{v}, c{r}{v});" for v in range(vectors))} }
-    w += 8;
+    $if plain:
+      w += 8;
   }
 $elif dot:
   float t[${rows * columns}];
