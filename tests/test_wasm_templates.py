@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.wasm_harness import program, run
-from webdnn.expr import acc, const, dim, erf, load, maximum, minimum, var
+from webdnn.expr import acc, cast, const, dim, erf, load, maximum, minimum, var
 from webdnn.schedule.kernel import Instance, Loop, Slot, Store
 
 
@@ -28,14 +28,19 @@ def panels(b: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(wide.reshape(*batch, k, p, 8), -2, -3))
 
 
-def matmul(m, n, k, batch=1, batched=False, act="none", read="row", out="row") -> Instance:
-    """Slots: A, B in panels, bias, residual, Y."""
+def matmul(
+    m, n, k, batch=1, batched=False, act="none", read="row", out="row", scaled=False
+) -> Instance:
+    """Slots: A, B in panels, bias, residual, Y. `scaled`: B is computed from what is stored."""
     vb, vm, vn, vk = var("b0", batch), var("m", m), var("n", n), var("k", k)
     p = (n + 7) // 8
     a = load(0, vb * (m * k) + (vk * m + vm if read == "transposed" else vm * k + vk))
     if read == "relu":
         a = maximum(a, 0.0)
     base = vb * (p * k * 8) if batched else const(0)
+    b = load(1, base + (vn // 8) * (k * 8) + vk * 8 + vn % 8)
+    if scaled:
+        b = b * load(2, vn) + cast(vk // 4, "f32")
     y = acc(0, 0, "f32") + load(2, vn) + load(3, vb * (m * n) + vm * n + vn)
     if act == "gelu":
         y = y * 0.5 * (erf(y * math.sqrt(0.5)) + 1.0)
@@ -44,13 +49,14 @@ def matmul(m, n, k, batch=1, batched=False, act="none", read="row", out="row") -
         "matmul",
         "matmul",
         {"b0": vb, "m": vm, "n": vn, "k": vk},
-        {"a": a, "b": load(1, base + (vn // 8) * (k * 8) + vk * 8 + vn % 8)},
-        {"b_base": base, "b_batched": batched},
+        {"a": a, "b": b},
+        {},
         (Store(4, index, y),),
         (
             *_reads(batch * m * k, (batch if batched else 1) * p * k * 8, n, batch * m * n),
             Slot("f32", batch * m * n, "write"),
         ),
+        sums=("k",),
     )
 
 
@@ -71,6 +77,9 @@ MATMULS = [
     {"m": 64, "n": 16, "k": 1100},
     {"m": 13, "n": 1, "k": 300},
     {"m": 16, "n": 4, "k": 20},
+    {"m": 1, "n": 37, "k": 12, "scaled": True},
+    {"m": 9, "n": 2, "k": 11, "scaled": True},
+    {"m": 70, "n": 19, "k": 21, "batch": 2, "batched": True, "scaled": True},
 ]
 
 
@@ -99,6 +108,9 @@ def test_matmul(variant, threads):
             + bias
             + rest
         )
+        if case.get("scaled"):
+            offsets = (np.arange(case["k"]) // 4)[:, None]
+            y = a.astype(np.float64) @ (b * bias.astype(np.float64) + offsets) + bias + rest
         if case.get("act") == "gelu":
             y = y * 0.5 * (np.vectorize(math.erf)(y * math.sqrt(0.5)) + 1)
         stored = a.transpose(0, 2, 1) if case.get("read") == "transposed" else a
@@ -119,9 +131,10 @@ def test_matmul_of_any_length():
         "matmul",
         {"m": vm, "n": vn, "k": vk},
         {"a": load(0, vm * k + vk), "b": load(1, (vn // 8) * (k * 8) + vk * 8 + vn % 8)},
-        {"b_base": const(0), "b_batched": False},
+        {},
         (Store(2, vm * n + vn, acc(0, 0, "f32")),),
         (Slot("f32", t * k, "read"), Slot("f32", 3 * k * 8, "read"), Slot("f32", t * n, "write")),
+        sums=("k",),
     )
     rng = np.random.default_rng(1)
     b = rng.standard_normal((k, n), np.float32)
@@ -137,7 +150,8 @@ def _out(size: int, kernel: int, stride: int, dilation: int, pads: int) -> int:
 
 
 def conv(
-    h, w, c, n, kernel=(3, 3), batch=1, groups=1, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0)
+    h, w, c, n, kernel=(3, 3), batch=1, groups=1, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0),
+    scaled=False,
 ) -> Instance:
     """Slots: X in NHWC, W in panels, bias, Y in NHWC; c and n are channels of one group."""
     ky, kx = kernel
@@ -167,6 +181,8 @@ def conv(
         + ((v["ky"] * kx + v["kx"]) * c + v["c"]) * 8
         + v["n"] % 8,
     )
+    if scaled:
+        hole_b = hole_b * load(2, v["g"] * n + v["n"]) + cast(v["kx"] + v["c"], "f32")
     a = load(0, ((v["b"] * h + v["iy"]) * w + v["ix"]) * (groups * c) + v["g"] * c + v["c"])
     y = maximum(acc(0, 0, "f32") + load(2, v["g"] * n + v["n"]), 0.0)
     index = ((v["b"] * yy + v["y"]) * xx + v["x"]) * (groups * n) + v["g"] * n + v["n"]
@@ -175,12 +191,13 @@ def conv(
         "conv",
         v,
         {"a": a, "b": hole_b},
-        {"stride": stride, "dilation": dilation, "pad": pads[:2], "groups": groups, "b_base": base},
+        {"stride": stride, "dilation": dilation, "pad": pads[:2], "groups": groups},
         (Store(3, index, y),),
         (
             *_reads(batch * h * w * groups * c, groups * p * ky * kx * c * 8, groups * n),
             Slot("f32", batch * yy * xx * groups * n, "write"),
         ),
+        sums=("ky", "kx", "c"),
     )
 
 
@@ -266,6 +283,9 @@ CONVS = [
     {"h": 2, "w": 2, "c": 3, "n": 5, "kernel": (4, 4), "pads": (3, 3, 3, 3)},
     {"h": 40, "w": 20, "c": 3, "n": 32, "kernel": (7, 7), "stride": BOTH, "pads": (3, 3, 3, 3)},
     {"h": 20, "w": 20, "c": 24, "n": 3, "kernel": (9, 9), "pads": (4, 4, 4, 4)},
+    {"h": 9, "w": 11, "c": 5, "n": 9, "groups": 2, "dilation": (1, 2), "pads": ONE, "scaled": True},
+    {"h": 8, "w": 8, "c": 4, "n": 12, "pads": ONE, "scaled": True},
+    {"h": 8, "w": 8, "c": 4, "n": 2, "pads": ONE, "scaled": True},
 ]
 DEPTHWISE = [
     {"h": 14, "w": 14, "c": 16, "pads": ONE},
@@ -303,7 +323,11 @@ def test_convolutions(variant, threads):
         )
         w = rng.standard_normal((filters, each, *case.get("kernel", (3, 3))), np.float32)
         b = rng.standard_normal(filters, np.float32)
-        y = reference(x, w, b, {**case, "group": groups})
+        used = w
+        if case.get("scaled"):
+            offsets = np.add.outer(np.arange(each), np.arange(w.shape[3]))[:, None]
+            used = (w * b[:, None, None, None] + offsets).astype(np.float32)
+        y = reference(x, used, b, {**case, "group": groups})
         if deep:
             split = w.reshape(groups, filters // groups, each, *w.shape[2:]).transpose(
                 0, 3, 4, 2, 1

@@ -14,7 +14,7 @@ from tests.wgsl_machine import close, quick_engine, run, validate
 from webdnn.browser.engine import Page, open_page
 from webdnn.codegen.webgpu.gemm import TILES, Tile, print_gemm
 from webdnn.codegen.webgpu.module import print_kernel
-from webdnn.expr import Dim, Expr, acc, dim, erf, evaluate, load, maximum, var
+from webdnn.expr import Dim, Expr, acc, cast, dim, erf, evaluate, load, maximum, var
 from webdnn.schedule.kernel import Instance, Slot, Step, Store
 
 
@@ -44,6 +44,7 @@ def matmul(
     residual: bool = False,
     transposed: bool = False,
     dtype: str = "f32",
+    scaled: bool = False,
 ) -> Instance:
     """C = gelu(A x B + bias) (+ residual), or C stored as [n, m]."""
     vm, vn, vk = var("m", m), var("n", n), var("k", k)
@@ -55,6 +56,8 @@ def matmul(
     a = load(0, flat * m * k + vm * k + vk)
     base = flat * groups * k * 8
     b = load(1, base + (vn // 8) * (k * 8) + vk * 8 + vn % 8)
+    if scaled:  # B is computed from what is stored
+        b = b * load(2, vn) + cast(vk // 4, "f32")
     total = 1
     for s in batch:
         total *= s
@@ -76,9 +79,10 @@ def matmul(
         "matmul",
         variables,
         {"a": a, "b": b},
-        {"b_base": base, "b_batched": bool(batch)},
+        {},
         (Store(len(slots) - 1, at, x),),
         tuple(slots),
+        sums=("k",),
     )
 
 
@@ -98,9 +102,10 @@ def check_matmul(
     batch: tuple[int, ...] = (),
     residual: bool = False,
     transposed: bool = False,
+    scaled: bool = False,
 ) -> None:
     dims = dims or {}
-    kernel = matmul(m, n, k, batch, residual, transposed)
+    kernel = matmul(m, n, k, batch, residual, transposed, scaled=scaled)
     M, N, K = size(m, dims), size(n, dims), size(k, dims)
     Z = int(np.prod(batch))
     rng = np.random.default_rng(1)
@@ -112,7 +117,8 @@ def check_matmul(
         rng.normal(size=N).astype(np.float32),
         rng.normal(size=(Z, M, N)).astype(np.float32),
     )
-    y = gelu(a.astype(np.float64) @ b + bias)
+    used = b * bias + (np.arange(K) // 4)[:, None] if scaled else b
+    y = gelu(a.astype(np.float64) @ used + bias)
     if transposed:
         y = y.transpose(0, 2, 1)
     if residual:
@@ -173,6 +179,14 @@ def test_epilogues_batches_and_symbolic_sizes(page: Page) -> None:
     check_matmul(page, 12, s * 4, 20, dims={"s": 7}, residual=True)
 
 
+def test_a_second_operand_that_is_computed(page: Page) -> None:
+    for tile in (TILES[0], TILES[5], TILES[-1]):
+        check_matmul(page, 33, 20, 36, tile, scaled=True)
+        check_matmul(page, 5, 13, 7, tile, batch=(2,), scaled=True)
+        check_conv(page, 1, 9, 11, 5, 6, groups=2, tile=tile, scaled=True)
+    check_conv(page, 2, 6, 7, 16, 24, (1, 1), pad=(0, 0, 0, 0), scaled=True)  # a matmul
+
+
 def test_a_kernel_is_one_text_for_all_sizes() -> None:
     assert print_kernel(matmul(64, 64, 64)).code != print_kernel(matmul(1, 64, 64)).code
     a, b = print_kernel(matmul(6400, 1280, 512)), print_kernel(matmul(12800, 2560, 768))
@@ -190,6 +204,7 @@ def conv(
     dilation: tuple[int, int],
     pad: tuple[int, int, int, int],
     groups: int,
+    scaled: bool = False,
 ) -> tuple[Instance, Dim, Dim]:
     (KY, KX), (sy, sx), (dy, dx), (top, left, bottom, right) = kernel, stride, dilation, pad
     Y = (H + top + bottom - dy * (KY - 1) - 1) // sy + 1
@@ -200,6 +215,8 @@ def conv(
     a = load(0, ((b * H + iy) * W + ix) * (groups * C) + g * C + c)
     base = g * (-(-N // 8) * K * 8)
     w = load(1, base + (n // 8) * (K * 8) + ((ky * KX + kx) * C + c) * 8 + n % 8)
+    if scaled:
+        w = w * load(2, g * N + n) + cast(kx + c, "f32")
     at = ((b * Y + y) * X + x) * (groups * N) + g * N + n
     value = maximum(acc(0, 0, "f32") + load(2, g * N + n), 0.0)
     slots = (
@@ -214,13 +231,11 @@ def conv(
         "dilation": dilation,
         "pad": (top, left),
         "groups": groups,
-        "b_base": base,
     }
-    return (
-        Instance("conv", "conv", variables, {"a": a, "b": w}, attrs, (Store(3, at, value),), slots),
-        Y,
-        X,
-    )
+    stores = (Store(3, at, value),)
+    holes = {"a": a, "b": w}
+    sums = ("ky", "kx", "c")
+    return Instance("conv", "conv", variables, holes, attrs, stores, slots, sums=sums), Y, X
 
 
 def check_conv(
@@ -237,14 +252,17 @@ def check_conv(
     groups: int = 1,
     tile: Tile | None = None,
     dims: dict[str, int] | None = None,
+    scaled: bool = False,
 ) -> None:
     dims = dims or {}
-    instance, Y, X = conv(B, H, W, C, N, kernel, stride, dilation, pad, groups)
+    instance, Y, X = conv(B, H, W, C, N, kernel, stride, dilation, pad, groups, scaled)
     h, w, oh, ow = (size(s, dims) for s in (H, W, Y, X))
     rng = np.random.default_rng(2)
     x = rng.normal(size=(B, h, w, groups * C)).astype(np.float32)
     f = rng.normal(size=(groups, *kernel, C, N)).astype(np.float32)
     bias = rng.normal(size=groups * N).astype(np.float32)
+    offsets = np.add.outer(np.arange(kernel[1]), np.arange(C))[:, :, None]
+    used = f * bias.reshape(groups, 1, 1, 1, N) + offsets if scaled else f
     padded = np.pad(x.astype(np.float64), ((0, 0), pad[0::2], pad[1::2], (0, 0)))
     y = np.zeros((B, oh, ow, groups, N))
     for i in range(kernel[0]):
@@ -252,7 +270,7 @@ def check_conv(
             part = padded[:, i * dilation[0] :: stride[0], j * dilation[1] :: stride[1]][
                 :, :oh, :ow
             ]
-            y += np.einsum("byxgc,gcn->byxgn", part.reshape(B, oh, ow, groups, C), f[:, i, j])
+            y += np.einsum("byxgc,gcn->byxgn", part.reshape(B, oh, ow, groups, C), used[:, i, j])
     y = np.maximum(y.reshape(B, oh, ow, -1) + bias, 0)
     weights = np.stack([panels(f[g].reshape(-1, N)) for g in range(groups)])
     arrays = {0: x, 1: weights, 2: bias, 3: np.zeros(y.shape, np.float32)}
