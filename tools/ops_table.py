@@ -44,8 +44,8 @@ channels last.
 | --- | --- |
 """
 SCALARS = """
-`from webdnn.expr import …`: functions of scalars, for the body of an `@elementwise` function, beside
-`+ - * / // %` and comparisons: """
+`from webdnn.expr import …`: functions of scalars, for the body of an `@elementwise` function,
+beside `+ - * / // %` and comparisons: """
 
 
 def parameters(function: object) -> str:
