@@ -368,14 +368,13 @@ def _runs(
 
     base = {}
     for s in symbols:
-        name, low, high = s.args
         found = next(
             n
             for leaf, v in zip(arguments.leaves, values)
             for n, d in zip(leaf.array.shape, v.shape)
             if d is s
         )
-        base[name] = min(max(found, low, 2), high)
+        base[s.args[0]] = _nearest(s, max(found, 2))
     traces, sizes = [trace(base)], [base]
     failed = ""
     for candidate in _other_sizes(symbols, base, upper):
@@ -419,13 +418,19 @@ def _other_sizes(
     for step in (1, 3, 2, 8, 32, 64, 16, 4, 5):
         out = {}
         for k, s in enumerate(symbols):
-            name, low, high = s.args
-            move = step * (1, 3, 2, 5, 4)[(k * len(seen)) % 5]
+            name, _, high, each = s.args
+            move = step * (1, 3, 2, 5, 4)[(k * len(seen)) % 5] * each
             size = base[name] + move
-            out[name] = min(max(size if size <= high else base[name] - move, low), high)
+            out[name] = _nearest(s, size if size <= high else base[name] - move)
         if out not in seen:
             seen.append(out)
             yield out
+
+
+def _nearest(symbol: Expr, size: int) -> int:
+    """A size that a dimension may have, near the given one."""
+    _, low, high, step = symbol.args
+    return int(min(low + max(0, size - low) // step * step, high))
 
 
 class Builder:
@@ -562,7 +567,8 @@ class Builder:
             return self.sizes.get(d, d) if isinstance(d, Expr) else d
         names = sorted(str(s.args[0]) for s in free(d, "dim"))
         ranges = [
-            range(s.args[1], s.args[2] + 1) for s in map(self.runs.symbols.__getitem__, names)
+            range(s.args[1], s.args[2] + 1, s.args[3])
+            for s in map(self.runs.symbols.__getitem__, names)
         ]
         found: Dim = d
         if math.prod(map(len, ranges)) <= 4096:
