@@ -1,8 +1,8 @@
 """What the two target languages share: printing of shared expressions, lifting of parameters.
 
-A dialect is a table of spellings plus a few methods. It walks an interned expression, gives a name
-to whatever is used twice, and replaces every size, stride and offset by a run-time parameter, so
-that two kernels that differ only in sizes print the same text:
+A dialect is a table of spellings plus a few methods. It walks an interned expression, names what is
+used twice, and replaces every size, stride and offset by a run-time parameter, so that two kernels
+that differ only in sizes print the same text:
 
     ((i * 3136) + j)  with 3136 a literal or ``h*w``   ->   i * P(0) + j,   params = (3136,)
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..expr import Dim, Expr, children, is_size
+from ..expr import Dim, Expr, is_size
 
 LITERAL = 8
 
@@ -43,7 +43,7 @@ def invariant(e: Expr) -> bool:
 class Dialect:
     """Base of the two dialects: a subclass fills in the spellings.
 
-    `spell` maps a row of `expr.OPS` to a format string with {0}, {1}, {2}; a (op, dtype) key, of
+    `spell` maps a row of `scalar.OPS` to a format string with {0}, {1}, {2}; a (op, dtype) key, of
     the last operand's dtype, goes before an op key. A subclass also defines the methods that raise
     NotImplementedError here.
     """
@@ -66,15 +66,11 @@ class Dialect:
         raise NotImplementedError
 
     def load(self, e: Expr, index: str) -> str:
-        """Element `index` (a text) of the slot of the load `e`."""
+        """The load `e`; `index` is its index as text, if that is already known."""
         raise NotImplementedError
 
     def cast(self, e: Expr, x: str) -> str:
         """The cast or bitcast `e` of the text `x`."""
-        raise NotImplementedError
-
-    def let(self, name: str, e: Expr, x: str) -> str:
-        """A line that gives `x`, the text of `e`, a name."""
         raise NotImplementedError
 
     def lifted(self, e: Expr) -> str | None:
@@ -85,67 +81,22 @@ class Dialect:
             return None if abs(e.args[0]) < LITERAL else self.param(self.params.index(e))
         return self.param(self.params.index(e))
 
-    def block(self, roots: list[Expr], names: dict[Expr, str], prefix: str = "t") -> list[str]:
-        """Lines that compute `roots`; `names` then maps each root to its text.
-
-        What is used twice gets a name. `names` may hold expressions that are already computed; what
-        is named here is added to it, so a later block in the same scope reuses it.
-        """
-        lines: list[str] = []
-        uses: dict[Expr, int] = {}
-        order = self._visit(roots, names)
-        for e in order:
-            for c in children(e):
-                uses[c] = uses.get(c, 0) + 1
-        for e in order:
-            if e in names:
-                continue
-            s = self._text(e, names)
-            if (
-                uses.get(e, 0) > 1
-                and e.op not in ("const", "var", "acc")
-                and self.lifted(e) is None
-            ):
-                name = f"{prefix}{sum(1 for v in names.values() if v.startswith(prefix))}"
-                lines.append(self.let(name, e, s))
-                s = name
-            names[e] = s
-        return lines
-
-    def _visit(self, roots: list[Expr], names: Mapping[Expr, str]) -> list[Expr]:
-        order: list[Expr] = []
-        seen: set[Expr] = set()
-        stack = [(r, False) for r in reversed(roots)]
-        while stack:
-            e, done = stack.pop()
-            if done:
-                order.append(e)
-            elif e not in seen and e not in names:
-                seen.add(e)
-                stack.append((e, True))
-                if self.lifted(e) is None:
-                    stack.extend((c, False) for c in reversed(list(children(e))))
-        return order
-
-    def _text(self, e: Expr, names: Mapping[Expr, str]) -> str:
+    def simple(self, e: Expr) -> str | None:
+        """The text of a parameter, a literal, a var or an acc; None for what has operands."""
         lifted = self.lifted(e)
         if lifted is not None:
             return lifted
         if e.op == "const":
             return self.const(e)
-        if e.op in ("var", "acc"):
-            return self.leaf(e)
-        if e.op == "load":
-            return self.load(e, names[e.args[1]])
-        args = [names[a] for a in e.args]
-        if e.op in ("cast", "bitcast"):
-            return self.cast(e, args[0])
-        form = self.spell.get((e.op, e.args[-1].dtype)) or self.spell.get(e.op)
+        return self.leaf(e) if e.op in ("var", "acc") else None
+
+    def form(self, e: Expr) -> str:
+        """How the operator of `e` is written."""
+        dtype = e.args[-1].dtype
+        form = self.spell.get((e.op, dtype)) or self.spell.get(e.op)
         if form is None:
-            raise NotImplementedError(
-                f"{type(self).__name__} has no spelling of {e.op} on {e.args[-1].dtype}"
-            )
-        return form.format(*args)
+            raise NotImplementedError(f"{type(self).__name__} has no spelling of {e.op} on {dtype}")
+        return form
 
 
 __all__ = ["Dialect", "Params", "invariant"]

@@ -23,6 +23,7 @@ from ..expr import (
     Expr,
     children,
     coefficient,
+    free,
     is_const,
     less,
     lift,
@@ -159,3 +160,9 @@ def along_depth(kernel: Instance, k: Expr) -> dict[Expr, Expr]:
         out[v] = rest % v.args[1]
         rest = rest // v.args[1]
     return out | {kernel.vars[kernel.sums[0]]: rest}
+
+
+def points(kernel: Instance) -> list[Expr]:
+    """The variables of a template's kernel that its stores run over, in the kernel's order."""
+    stored = {v for s in kernel.stores for v in free(s.index, "var")}
+    return [v for v in kernel.vars.values() if v in stored]

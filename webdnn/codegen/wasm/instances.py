@@ -10,10 +10,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from ...expr import Dim, Expr, coefficient, cost, free, product, substitute, var, walk
+from ...expr import Dim, Expr, coefficient, cost, product, substitute, var, walk
 from ...schedule.kernel import Instance
 from ..dialect import invariant
-from ..loops import along_depth, panel_base
+from ..loops import along_depth, panel_base, points
 from ..template import render
 from .lanes import Lanes, Printed, grain, larger, smaller
 
@@ -376,30 +376,34 @@ def _general(kernel: Instance) -> Printed:
     """A template of another folder, with what docs/extending.md promises to its text."""
     p = _InstancePrinter(kernel)
     p.accs = "acc{1}"
-    points = sorted({v for s in kernel.stores for v in free(s.index, "var")}, key=str)
-    outer = [v for v in points if v is not kernel.vars.get(kernel.attrs.get("lanes", ""))]
+    inner = kernel.attrs.get("inner", ())
+    outer = [v for v in points(kernel) if v.args[0] not in inner]
 
-    def value(hole: str, lane: str | None = None) -> str:
-        e = kernel.holes[hole]
-        return p.aside(lane, lambda: p.line(f"{p.splat(e) if lane else p.value(e)};"))
+    def hole(name: str, lane: str | None = None) -> str:
+        e = kernel.holes[name]
+        text = p.aside(lane, lambda: p.line(f"{p.splat(e) if lane else p.value(e)};"))
+        return f"({{ {text.replace(chr(10), ' ')} }})"
 
+    declared, rest = [], "item"
+    for k, v in reversed([*enumerate(outer)]):
+        size = p.number(v.args[1])
+        at = f"MOD({rest}, {size})" if k else rest
+        rest = f"DIV({rest}, {size})"
+        if p.names[v] != "0":
+            declared.append(f"const int {p.names[v]} = {at};")
     env: dict[str, Any] = {
         "attrs": kernel.attrs,
         "size": lambda name: p.number(p.extent(name)),
-        "hole": lambda hole, lane=None: f"({{ {' '.join(value(hole, lane).split(chr(10)))} }})",
-        "stores": p.stores,
-        "items": [v.args[0] for v in outer],
+        "point": "\n".join(declared),
+        "hole": hole,
+        "stores": lambda lane=None: p.stores(lane),
     }
-    inner = times(*(p.extent(name) for name in kernel.sums))
-    rest = times(*(v.args[1] for v in points if v not in outer))
+    items, row = (
+        product([p.extent(v) for v in names])
+        for names in ([v.args[0] for v in outer], [*inner, *kernel.sums])
+    )
     work = sum(cost(e) + 1 for e in (*kernel.holes.values(), *(s.value for s in kernel.stores)))
-    items = times(*(v.args[1] for v in outer))
-    return p.printed(env, items, max(1, work) * 0.4, rest * inner)
-
-
-def times(*sizes: Dim) -> Any:
-    """The product of sizes: an int or an expression."""
-    return product(list(sizes))
+    return p.printed(env, items, work * 0.4, row)
 
 
 def print_instance(kernel: Instance) -> Printed:

@@ -327,13 +327,9 @@ class Lanes(Dialect):
         return strict, set(lazy)
 
     def _spell(self, e: Expr, texts: Mapping[Expr, str], lazy: set[Expr]) -> str:
-        lifted = self.lifted(e)
-        if lifted is not None:
-            return lifted
-        if e.op == "const":
-            return self.const(e)
-        if e.op in ("var", "acc"):
-            return self.leaf(e)
+        simple = self.simple(e)
+        if simple is not None:
+            return simple
         if e.op == "load":
             return self.load(e, "")
         if e in lazy:
@@ -361,8 +357,7 @@ class Lanes(Dialect):
             and (e.args[1].op == "const" and not math.isnan(e.args[1].args[0]))
         ):
             return f"{e.op.upper()}1({args[0]}, {args[1]})"
-        form = self.spell.get((e.op, e.args[-1].dtype)) or self.spell[e.op]
-        return form.format(*args)
+        return self.form(e).format(*args)
 
     def cast(self, e: Expr, x: str) -> str:
         source, target = e.args[0], e.dtype

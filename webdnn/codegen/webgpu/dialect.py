@@ -310,9 +310,6 @@ class Wgsl(Dialect):
             return "vec4<i32>(0, 1, 2, 3)"
         raise KeyError(f"kernel {self.name}: {e} is not in scope here")
 
-    def let(self, name: str, e: Expr, x: str) -> str:
-        return f"let {name} = {x};"
-
     def cast(self, e: Expr, x: str) -> str:
         source, T, wide = e.args[0], self.type_of(e), self.wide(e)
         a, b = source.dtype, e.dtype
@@ -327,17 +324,59 @@ class Wgsl(Dialect):
             return f"to_{b}{'4' if wide else ''}({x})"
         return f"{T}({x})"
 
+    def block(self, roots: list[Expr], names: dict[Expr, str], prefix: str = "t") -> list[str]:
+        """Lines that compute `roots`; `names` then maps each root to its text.
+
+        What is used twice gets a name. `names` may hold expressions that are already computed; what
+        is named here is added to it, so a later block in the same scope reuses it.
+        """
+        lines: list[str] = []
+        uses: dict[Expr, int] = {}
+        order = self._visit(roots, names)
+        for e in order:
+            for c in children(e):
+                uses[c] = uses.get(c, 0) + 1
+        for e in order:
+            if e in names:
+                continue
+            s = self._text(e, names)
+            if (
+                uses.get(e, 0) > 1
+                and e.op not in ("const", "var", "acc")
+                and self.lifted(e) is None
+            ):
+                name = f"{prefix}{sum(1 for v in names.values() if v.startswith(prefix))}"
+                lines.append(f"let {name} = {s};")
+                s = name
+            names[e] = s
+        return lines
+
+    def _visit(self, roots: list[Expr], names: Mapping[Expr, str]) -> list[Expr]:
+        order: list[Expr] = []
+        seen: set[Expr] = set()
+        stack = [(r, False) for r in reversed(roots)]
+        while stack:
+            e, done = stack.pop()
+            if done:
+                order.append(e)
+            elif e not in seen and e not in names:
+                seen.add(e)
+                stack.append((e, True))
+                if self.lifted(e) is None:
+                    stack.extend((c, False) for c in reversed(list(children(e))))
+        return order
+
     def _text(self, e: Expr, names: Mapping[Expr, str]) -> str:
-        if self.lifted(e) is not None or e.op in ("const", "var", "acc", "cast", "bitcast"):
-            return super()._text(e, names)
+        simple = self.simple(e)
+        if simple is not None:
+            return simple
+        if e.op in ("cast", "bitcast"):
+            return self.cast(e, names[e.args[0]])
         if e.op in ("load", "load4"):
             return self.load(e, names[e.args[1]])
         wide = self.wide(e)
         args = [self.splat(names[a], a, wide) for a in e.args]
-        key = (e.op, e.args[-1].dtype)
-        form = self.spell.get(key) or self.spell.get(e.op)
-        if form is None:
-            raise NotImplementedError(f"WGSL has no spelling of {e.op} on {e.args[-1].dtype}")
+        key, form = (e.op, e.args[-1].dtype), self.form(e)
         if key[1] == "i32" and e.op in ("floordiv", "idiv", "mod", "rem"):
             (alo, _), (blo, _) = bounds(e.args[0]), bounds(e.args[1])
             if alo >= 0 and blo > 0:

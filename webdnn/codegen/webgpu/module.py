@@ -41,6 +41,7 @@ from ..loops import depthwise_loop
 from ..template import render
 from .dialect import Printed, Wgsl, linear_grid, times
 from .gemm import print_gemm
+from .instances import print_general
 from .limits import LIMITS
 from .loops import print_loop
 from .recurrent import print_recurrent
@@ -51,6 +52,8 @@ def print_kernel(kernel: Kernel) -> Printed:
     match kernel:
         case Loop():
             return print_loop(kernel)
+        case Instance(folder=folder) if folder is not None:
+            return print_general(kernel)
         case Instance(template="depthwise"):
             return print_loop(depthwise_loop(kernel))
         case Instance(template="matmul" | "conv"):
