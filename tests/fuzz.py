@@ -1112,7 +1112,7 @@ def on_wasm(models: Sequence[Model], work: Path | None = None) -> Results:
     weights = {b: weight_array(v) for b, v in program.weights.items()}
     built: dict[str, bytes] = {}
 
-    def compiled(p: Program, addresses: Any) -> dict[str, bytes]:
+    def compiled(p: Program, addresses: Any, variants: Any) -> dict[str, bytes]:
         if not built:
             built["plain"] = hurried(p, addresses)
         return built

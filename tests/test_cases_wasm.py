@@ -93,6 +93,6 @@ def test_case(name: str) -> None:
     results = batch(NAMES.index(name) // BATCH)
     found = results[name] if results is not None else run_cases([net])[name]
     for k, sizes in enumerate(case.sizes):
-        for output, wanted in case.expected(net, case.feeds(net, k)).items():
+        for output, wanted in case.expected(k).items():
             problem = case.problem(found[k][output], wanted)
             assert not problem, f"{output} at {dict(sizes)}: {problem}"

@@ -73,7 +73,7 @@ def run(
     for b in p.buffers:
         raw = contents[b.id].view(np.uint8)
         image[addresses[b.id] : addresses[b.id] + raw.size] = raw
-    modules = modules or compiler(p, addresses)
+    modules = modules or compiler(p, addresses, variants=[variant])
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "m.wasm").write_bytes(modules[variant])

@@ -14,7 +14,7 @@ of sizes alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...errors import UnsupportedError
@@ -29,7 +29,7 @@ from ..template import render
 from .instances import print_instance, template
 from .lanes import Printed, grain
 from .loops import print_loop
-from .zig import Source, build
+from .zig import VARIANTS, Source, build
 
 LIMITS = Limits(buffers=64, memory=2**32 - 2**26)  # of a wasm memory, less stacks and scratch
 SPINS = 20_000  # rounds of a waiting thread before it sleeps: some tens of microseconds
@@ -163,13 +163,14 @@ def compile_program(
     program: Program,
     addresses: Mapping[int, int],
     progress: Callable[[int, int], None] | None = None,
+    variants: Sequence[str] = VARIANTS,
 ) -> dict[str, bytes]:
-    """The modules `plain`, `relaxed`, `plain-threads` and `relaxed-threads` of a program.
+    """The modules of a program, by the names of `variants`.
 
     `addresses`: buffer id -> its first byte in the arena, a multiple of 4. `progress(done, total)`
     is called from several threads as kernels are compiled.
     """
-    return build(*print_program(program, addresses), progress)
+    return build(*print_program(program, addresses), progress, variants)
 
 
 def memory(program: Program) -> int:

@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
@@ -52,6 +52,7 @@ _FLAGS = (
     "-fno-stack-protector",
 )
 _SIMD = {"plain": (), "relaxed": ("-mrelaxed-simd",)}
+VARIANTS = ("plain", "plain-threads", "relaxed", "relaxed-threads")
 _LINK = (
     "--no-entry",
     "--gc-sections",
@@ -144,8 +145,8 @@ def _objects(
     folder: Path,
     pool: ThreadPoolExecutor,
     done: Callable[[int], None],
-) -> set[Path]:
-    """Object files that together hold all the kernels."""
+) -> tuple[set[Path], list[Future[Path]]]:
+    """Object files that together hold all the kernels: those at hand, and those still to come."""
     found: set[Path] = set()
     missing: list[tuple[Source, Path]] = []
     for kernel in kernels:
@@ -156,10 +157,11 @@ def _objects(
         try:
             path = folder / entry.read_text()
             os.utime(path)
-            found.add(path)
-            done(1)
         except OSError:
             missing.append((kernel, entry))
+        else:
+            found.add(path)
+            done(1)
     workers = max(1, min(4, os.cpu_count() or 1))
     size = max(1, min(KERNELS_A_FILE, -(-len(missing) // workers)))
 
@@ -171,14 +173,16 @@ def _objects(
         return path
 
     groups = [missing[k : k + size] for k in range(0, len(missing), size)]
-    found.update(pool.map(compile_group, groups))
-    return found
+    return found, [pool.submit(compile_group, group) for group in groups]
 
 
 def build(
-    kernels: Sequence[Source], module: str, progress: Callable[[int, int], None] | None = None
+    kernels: Sequence[Source],
+    module: str,
+    progress: Callable[[int, int], None] | None = None,
+    variants: Sequence[str] = VARIANTS,
 ) -> dict[str, bytes]:
-    """The four modules: `plain`, `relaxed`, `plain-threads`, `relaxed-threads`.
+    """The modules of `variants`, by name.
 
     `module` is the C text that holds the tables and exports; it is compiled with THREADS defined
     for the modules that share their memory. `progress(done, total)` counts compiled kernels and
@@ -186,7 +190,9 @@ def build(
     """
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    total, count = 2 * len(kernels) + 4, 0
+    parts = {v: (v.removesuffix("-threads"), v.endswith("-threads")) for v in variants}
+    simds = dict.fromkeys(simd for simd, _ in parts.values())
+    total, count = len(simds) * len(kernels) + len(parts), 0
 
     def step(n: int) -> None:
         nonlocal count
@@ -197,16 +203,15 @@ def build(
     modules: dict[str, bytes] = {}
     with ThreadPoolExecutor(max_workers=max(1, min(4, os.cpu_count() or 1))) as pool:
         mains = {
-            True: pool.submit(_compile, module, ["-DTHREADS"], folder),
-            False: pool.submit(_compile, module, [], folder),
+            shared: pool.submit(_compile, module, ["-DTHREADS"] * shared, folder)
+            for shared in {shared for _, shared in parts.values()}
         }
-        for simd in _SIMD:
-            objects = sorted(_objects(kernels, simd, folder, pool, step))
-            for shared in (False, True):
-                modules[simd + "-threads" * shared] = _link(
-                    [mains[shared].result(), *objects], shared, folder
-                )
-                step(1)
+        objects = {simd: _objects(kernels, simd, folder, pool, step) for simd in simds}
+        for name, (simd, shared) in parts.items():
+            found, coming = objects[simd]
+            paths = sorted(found | {future.result() for future in coming})
+            modules[name] = _link([mains[shared].result(), *paths], shared, folder)
+            step(1)
     _trim(folder)
     return modules
 
