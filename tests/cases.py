@@ -528,6 +528,8 @@ for _name, _x, _w, _attrs in (
 ):  # fmt: skip
     row(f"conv_{_name}", "Conv", X(*_x), W(*_w), W(_w[0]), **_attrs)
 row("conv_no_bias", "Conv", X(1, 5, 9, 7), W(7, 5, 3, 3), pads=[1, 1, 1, 1])
+row("conv_pointwise_end_pads", "Conv", X(1, 5, 3, 4), W(2, 5, 1, 1), pads=[0, 0, 1, 2])
+row("conv_pointwise_end_pads_1d", "Conv", X(1, 5, 6), W(2, 5, 1), W(2), pads=[0, 1])
 row("conv_computed_filters", "Conv", X(1, 5, 9, 7), X(8, 5, 3, 3), X(8), pads=[1, 1, 1, 1])
 row("conv_computed_depthwise", "Conv", X(1, 8, 9, 7), X(8, 1, 3, 3), group=8)
 row("conv_symbolic", "Conv", X(1, 5, "h", "w"), W(9, 5, 3, 3), W(9), pads=[1, 1, 1, 1],

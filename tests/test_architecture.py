@@ -106,6 +106,18 @@ def test_target_text_is_in_listed_templates_only() -> None:
             assert not [t for t in TARGET_TEXT if t in text], path
 
 
+def test_templates_are_named_by_their_operators_and_printers_alone() -> None:
+    """What fuses around a template is said by `Op.template`, beside the operator."""
+    names = {"matmul", "conv", "depthwise", "packed_matmul", "packed_conv"}
+    tables = {"codegen/wasm/instances.py", "codegen/webgpu/module.py"}
+    for path in FILES:
+        if part(path) in ("schedule", "codegen", "descriptor", "inspect"):
+            nodes = ast.walk(ast.parse(path.read_text()))
+            strings = {n.value for n in nodes if isinstance(n, ast.Constant)}
+            named = str(path.relative_to(ROOT)) in tables
+            assert named or not strings & names, path
+
+
 def test_no_drawer_for_odds_and_ends() -> None:
     banned = {"utils", "util", "helpers", "common", "misc", "base"}
     assert not [p for p in FILES if p.stem in banned]

@@ -109,13 +109,12 @@ def tile_time(tile: Tile, m: int, n: int, k: int, batch: int) -> float:
 
 
 def print_gemm(kernel: Instance, tile: Tile | None = None) -> Printed:
-    """A `matmul` or `conv` instance, by the best tile of TILES unless one is given."""
+    """A product's instance, by the best tile of TILES unless one is given."""
     kernel = pointwise_as_matmul(kernel)
     v = kernel.vars
-    conv = kernel.template == "conv"
-    outer = ("g",) if conv else tuple(b for b in ("b0", "b1") if b in v)
-    spatial = tuple(v[name] for name in ("b", "y", "x") if name in v) if conv else (v["m"],)
-    deep = tuple(v[name] for name in ("ky", "kx", "c") if name in v) if conv else (v["k"],)
+    outer = ("g",) if slides(kernel) else ("b0", "b1")
+    spatial = [v[name] for name in (("b", "y", "x") if slides(kernel) else ("m",)) if name in v]
+    deep = [v[name] for name in kernel.sums]
     M, K = (product([s.args[1] for s in axes]) for axes in (spatial, deep))
     N = v["n"].args[1]
     Z = product([v[name].args[1] for name in outer if name in v])
@@ -123,6 +122,11 @@ def print_gemm(kernel: Instance, tile: Tile | None = None) -> Printed:
         legal = [t for t in TILES if -(-upper(M) // t.BM) <= LIMITS.groups] or TILES
         tile = min(legal, key=lambda t: tile_time(t, upper(M), upper(N), upper(K), upper(Z)))
     return GemmPrinter(kernel, tile, outer, spatial, deep).print(M, N, K, Z)
+
+
+def slides(kernel: Instance) -> bool:
+    """Whether a product's rows are pixels, and its depth a window that slides over them."""
+    return "stride" in kernel.attrs
 
 
 def coordinate(kernel: Instance, name: str) -> Expr:
@@ -144,12 +148,14 @@ def merged(axes: Sequence[Expr], stores: tuple[Store, ...], others: Sequence[Exp
 def pointwise_as_matmul(kernel: Instance) -> Instance:
     """A 1x1 convolution whose pixels lie in a row, as a matmul; any other kernel as it is."""
     v, attrs = kernel.vars, kernel.attrs
-    if kernel.template != "conv" or attrs["groups"] != 1 or tuple(attrs["stride"]) != (1, 1):
+    if not slides(kernel) or attrs["groups"] != 1 or tuple(attrs["stride"]) != (1, 1):
         return kernel
-    if tuple(attrs["pad"]) != (0, 0) or any(
-        as_dim(v[n].args[1]) != 1 for n in ("ky", "kx") if n in v
+    if any(as_dim(v[n].args[1]) != 1 for n in ("ky", "kx") if n in v):
+        return kernel
+    if any(
+        v[out].args[1] != coordinate(kernel, at).args[1] for out, at in (("y", "iy"), ("x", "ix"))
     ):
-        return kernel
+        return kernel  # padded, at either end
     axes = [v[n] for n in ("b", "y", "x") if n in v]
     unit = {v["g"]: 0} if "g" in v else {}
     one = {**unit, **{v[n]: 0 for n in ("ky", "kx") if n in v}}
@@ -165,7 +171,6 @@ def pointwise_as_matmul(kernel: Instance) -> Instance:
         return kernel
     return replace(
         kernel,
-        template="matmul",
         vars={"m": loop.axes[0], "n": v["n"], "k": v["c"]},
         holes={"a": loop.stages[0].exprs[0], "b": substitute(kernel.holes["b"], one)},
         attrs={},
@@ -230,7 +235,7 @@ class GemmPrinter:
         """An element of A (four, over LANE, if kv is 4): zero in the padding and beyond K."""
         kernel, v = self.kernel, self.kernel.vars
         at = opaque("k")
-        if kernel.template == "matmul":
+        if not slides(kernel):
             k = self.deep[0]
             if kv == 1:
                 a = substitute(kernel.holes["a"], {})
@@ -325,7 +330,7 @@ class GemmPrinter:
     def row_of(self) -> str:
         """What load_a needs of a row: (image, top of the window, left of it, row number)."""
         head = "fn row_of(m: i32) -> vec4<i32>"
-        if self.kernel.template == "matmul":
+        if not slides(self.kernel):
             return head + " { return vec4<i32>(0, 0, 0, m); }"
         m = counter("m")
         v, attrs = self.kernel.vars, self.kernel.attrs
@@ -339,7 +344,7 @@ class GemmPrinter:
         """What load_a needs of k: (offset in y, in x, channel or group of four, k itself)."""
         head = "fn k_of(k: i32) -> vec4<i32>"
         v, k = self.kernel.vars, counter("k")
-        if self.kernel.template == "matmul" or (self.kv == 4 and not self.quads):
+        if not slides(self.kernel) or (self.kv == 4 and not self.quads):
             last = lift(self.K) - (4 if self.quads and self.kv == 4 else 1)
             root = minimum(k, last)
             if self.quads and self.kv == 4:
@@ -360,7 +365,7 @@ class GemmPrinter:
         v = self.kernel.vars
         names = dict(outer)
         names[opaque("k")] = "at.w"
-        if self.kernel.template == "matmul":
+        if not slides(self.kernel):
             names[v["m"]] = "row.w"
         else:
             names |= {

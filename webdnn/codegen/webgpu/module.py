@@ -46,6 +46,13 @@ from .limits import LIMITS
 from .loops import print_loop
 from .recurrent import print_recurrent
 
+TEMPLATES: Mapping[str, Callable[[Instance], Printed]] = {
+    "matmul": print_gemm,
+    "conv": print_gemm,
+    "depthwise": lambda kernel: print_loop(depthwise_loop(kernel)),
+    "recurrent": print_recurrent,
+}
+
 
 def print_kernel(kernel: Kernel) -> Printed:
     """The WGSL of a kernel."""
@@ -54,17 +61,14 @@ def print_kernel(kernel: Kernel) -> Printed:
             return print_loop(kernel)
         case Instance(folder=folder) if folder is not None:
             return print_general(kernel)
-        case Instance(template="depthwise"):
-            return print_loop(depthwise_loop(kernel))
-        case Instance(template="matmul" | "conv"):
-            return print_gemm(kernel)
-        case Instance(template="recurrent"):
-            return print_recurrent(kernel)
         case Opaque():
             return print_opaque(kernel)
-    raise WebDNNError(
-        f"kernel {kernel.name}: {kernel.template!r} has no text for WebGPU; use the wasm target"
-    )
+    printer = TEMPLATES.get(kernel.template)
+    if printer is None:
+        raise WebDNNError(
+            f"kernel {kernel.name}: {kernel.template!r} has no text for WebGPU; use the wasm target"
+        )
+    return printer(kernel)
 
 
 def print_opaque(kernel: Opaque) -> Printed:
