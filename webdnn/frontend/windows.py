@@ -153,11 +153,12 @@ def conv_transpose(
     w: Window,
     groups: int = 1,
     output_padding: Sequence[int] | None = None,
+    output_size: Sequence[Dim | None] = (),
 ) -> Value:
     """The adjoint: x [N, C, spatial...] by filters [C, M/groups, kernel...] -> [N, M, spatial...].
 
     w: the windows of the convolution whose adjoint it is: pads crop the result. output_padding: how
-    much is added after each axis.
+    much is added after each axis. output_size: what is kept of each, where not all is.
     """
     y = ops.convolve_transpose(
         channels_last(x),
@@ -168,6 +169,8 @@ def conv_transpose(
         groups,
         output_padding or [0] * w.rank,
     )
+    for axis, size in enumerate(output_size, 1):
+        y = y if size is None else ops.slice_axis(y, axis, 0, size)
     return channels_first(y if bias is None else ops.add(y, bias))
 
 

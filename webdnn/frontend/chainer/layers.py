@@ -5,9 +5,7 @@
     >>> MaxPoolingND(x, ksize=(2, 2), stride=(2, 2), pad=(0, 0), cover_all=True).shape
     (1, 4, 3, 3)
 
-Images are [N, C, spatial...] here and channels last in our operators: each function transposes
-there and back. `cover_all` adds windows until every element is in one: that is a padding of
-stride - 1 more behind, of which windows that do not fit are left out.
+Those for two axes are those for any number of them by other names of their arguments.
 """
 
 from __future__ import annotations
@@ -21,14 +19,24 @@ from ... import ops
 from ...errors import UnsupportedError
 from ...expr import Dim, lift
 from ...graph import Value, as_dim, constant
+from .. import windows
 from ..arrays import channels_first, channels_last
+from ..windows import Window
 
 Attr = Any
 
 
-def around(pad: Sequence[int], stride: Sequence[int], cover_all: bool) -> list[tuple[Dim, Dim]]:
-    """(before, after) of each spatial axis."""
-    return [(p, p + s - 1 if cover_all else p) for p, s in zip(pad, stride)]
+def _window(
+    x: Value, ksize: Sequence[Dim], stride: Sequence[int], pad: Sequence[int], dilate: Attr = None,
+    cover_all: bool = False,
+) -> Window:  # fmt: skip
+    """The windows over x [N, C, spatial...].
+
+    cover_all: with windows until every element is in one: that is a padding of stride - 1 more
+    behind, of which windows that do not fit are left out.
+    """
+    pads = [(p, p + s - 1 if cover_all else p) for p, s in zip(pad, stride)]
+    return windows.window(x.shape[2:], ksize, stride, dilate, pads)
 
 
 # ---- products and convolutions ------------------------------------------------------------------
@@ -67,78 +75,45 @@ def SimplifiedDropconnect(
     return y if b is None else ops.add(y, b)
 
 
-def _convolution(
-    x: Value, W: Value, b: Value | None, stride: Sequence[int], pads: list[tuple[Dim, Dim]],
-    dilate: Sequence[int], groups: int,
-) -> Value:  # fmt: skip
-    filters = ops.transpose(W, (*range(2, W.rank), 1, 0))
-    y = ops.convolve(channels_last(x), filters, stride, pads, dilate, groups)
-    return channels_first(y if b is None else ops.add(y, b))
-
-
-def Convolution2DFunction(
-    x: Value, W: Value, b: Value | None = None, *, sy: int, sx: int, ph: int, pw: int,
-    cover_all: bool, dy: int = 1, dx: int = 1, groups: int = 1,
-) -> Value:  # fmt: skip
-    pads = around((ph, pw), (sy, sx), cover_all)
-    return _convolution(x, W, b, (sy, sx), pads, (dy, dx), groups)
-
-
 def ConvolutionND(
     x: Value, W: Value, b: Value | None = None, *, stride: Sequence[int], pad: Sequence[int],
     cover_all: bool, dilate: Attr = None, groups: int = 1,
 ) -> Value:  # fmt: skip
-    pads = around(pad, stride, cover_all)
-    return _convolution(x, W, b, stride, pads, dilate or [1] * len(stride), groups)
+    return windows.conv(x, W, b, _window(x, W.shape[2:], stride, pad, dilate, cover_all), groups)
 
 
-def DilatedConvolution2DFunction(
-    x: Value, W: Value, b: Value | None = None, *, sy: int, sx: int, ph: int, pw: int, dy: int,
-    dx: int, cover_all: bool = False,
-) -> Value:  # fmt: skip
-    pads = around((ph, pw), (sy, sx), cover_all)
-    return _convolution(x, W, b, (sy, sx), pads, (dy, dx), 1)
-
-
-def _deconvolution(
-    x: Value, W: Value, b: Value | None, stride: Sequence[int], pad: Sequence[int],
-    dilate: Sequence[int], groups: int, outs: Sequence[Dim | None],
-) -> Value:  # fmt: skip
-    extra = []
-    sizes: list[Dim | None] = []
-    for d, k, s, p, e, out in zip(x.shape[2:], W.shape[2:], stride, pad, dilate, outs):
-        plain = (lift(d) - 1) * s + ((lift(k) - 1) * e + 1) - 2 * p
-        more = 0 if out is None else as_dim(lift(out) - plain)
-        # a size that is open leaves open how much more: as much as there can be, and cut
-        sizes.append(None if isinstance(more, int) else out)
-        extra.append(more if isinstance(more, int) else s - 1)
-    y = ops.convolve_transpose(
-        channels_last(x),
-        ops.transpose(W, (*range(2, W.rank), 0, 1)),
-        stride,
-        [(p, p) for p in pad],
-        dilate,
-        groups,
-        extra,
-    )
-    for axis, size in enumerate(sizes, 1):
-        y = y if size is None else ops.slice_axis(y, axis, 0, size)
-    return channels_first(y if b is None else ops.add(y, b))
-
-
-def Deconvolution2DFunction(
+def Convolution2DFunction(
     x: Value, W: Value, b: Value | None = None, *, sy: int, sx: int, ph: int, pw: int,
-    outh: Dim | None, outw: Dim | None, dy: int = 1, dx: int = 1, groups: int = 1,
+    cover_all: bool = False, dy: int = 1, dx: int = 1, groups: int = 1,
 ) -> Value:  # fmt: skip
-    return _deconvolution(x, W, b, (sy, sx), (ph, pw), (dy, dx), groups, (outh, outw))
+    w = _window(x, W.shape[2:], (sy, sx), (ph, pw), (dy, dx), cover_all)
+    return windows.conv(x, W, b, w, groups)
+
+
+DilatedConvolution2DFunction = Convolution2DFunction
 
 
 def DeconvolutionND(
     x: Value, W: Value, b: Value | None = None, *, stride: Sequence[int], pad: Sequence[int],
     outs: Attr = None, dilate: Attr = None, groups: int = 1,
 ) -> Value:  # fmt: skip
-    n = len(stride)
-    return _deconvolution(x, W, b, stride, pad, dilate or [1] * n, groups, outs or [None] * n)
+    w = _window(x, W.shape[2:], stride, pad, dilate)
+    outs = outs or [None] * w.rank
+    extra = []
+    for k, (size, out) in enumerate(zip(x.shape[2:], outs)):
+        more = 0 if out is None else as_dim(lift(out) - windows.transposed_size(w, k, size))
+        # a size that is open leaves open how much more: as much as there can be, and cut
+        extra.append(more if isinstance(more, int) else w.strides[k] - 1)
+    return windows.conv_transpose(x, W, b, w, groups, extra, outs)
+
+
+def Deconvolution2DFunction(
+    x: Value, W: Value, b: Value | None = None, *, sy: int, sx: int, ph: int, pw: int,
+    outh: Dim | None, outw: Dim | None, dy: int = 1, dx: int = 1, groups: int = 1,
+) -> Value:  # fmt: skip
+    return DeconvolutionND(
+        x, W, b, stride=(sy, sx), pad=(ph, pw), outs=(outh, outw), dilate=(dy, dx), groups=groups
+    )
 
 
 def LocalConvolution2DFunction(
@@ -146,8 +121,7 @@ def LocalConvolution2DFunction(
 ) -> Value:
     """Filters of its own for each position: as many matrix products as positions."""
     m, oh, ow, c, kh, kw = W.shape
-    size = [ops.static(k, "the filter's size") for k in (kh, kw)]
-    patches = ops.windows(x, (2, 3), size, (sy, sx), (1, 1))
+    patches = windows.patches(x, windows.window(x.shape[2:], (kh, kw), (sy, sx)))
     patches = ops.slice_axis(ops.slice_axis(patches, 2, 0, oh), 3, 0, ow)
     n, depth, places = x.shape[0], ops.product([c, kh, kw]), ops.product([oh, ow])
     rows = ops.reshape(ops.transpose(patches, (2, 3, 0, 1, 4, 5)), (places, n, depth))
@@ -178,11 +152,7 @@ def Im2Col(
     x: Value, *, kh: int, kw: int, sy: int, sx: int, ph: int, pw: int, cover_all: bool, dy: int,
     dx: int,
 ) -> Value:  # fmt: skip
-    pads = around((ph, pw), (sy, sx), cover_all)
-    x = ops.pad(x, [0, 0, *(b for b, _ in pads)], [0, 0, *(a for _, a in pads)])
-    y = ops.windows(x, (2, 3), (kh, kw), (sy, sx), (dy, dx))  # [N, C, OH, OW, KH, KW]
-    n, c, oh, ow = y.shape[:4]
-    return ops.reshape(ops.transpose(y, (0, 1, 4, 5, 2, 3)), (n, as_dim(lift(c) * kh * kw), oh, ow))
+    return windows.im2col(x, _window(x, (kh, kw), (sy, sx), (ph, pw), (dy, dx), cover_all))
 
 
 # ---- pooling ------------------------------------------------------------------------------------
@@ -193,25 +163,18 @@ def _whole(x: Value, ksize: Sequence[Dim], pad: Sequence[int]) -> bool:
     return not any(pad) and all(ops.same(k, d) for k, d in zip(ksize, x.shape[2:]))
 
 
-def _window(ksize: Sequence[Dim]) -> list[int]:
-    return [ops.static(k, "the size of a pooling window") for k in ksize]
-
-
 def MaxPoolingND(
     x: Value, *, ksize: Sequence[int], stride: Sequence[int], pad: Sequence[int], cover_all: bool,
     return_indices: bool = False,
 ) -> Value | list[Value]:  # fmt: skip
     if _whole(x, ksize, pad) and not return_indices:
         return ops.reduce_max(x, range(2, x.rank))
-    ksize, stride = _window(ksize), _window(stride)
-    pads = around(pad, stride, cover_all)
-    y = channels_first(ops.max_pool(channels_last(x), ksize, stride, pads, [1] * len(ksize)))
+    w = _window(x, ksize, stride, pad, None, cover_all)
+    y = windows.max_pool(x, w)
     if not return_indices:
         return y
-    before, after = ([0, 0, *side] for side in zip(*pads))
-    wide = ops.pad(x, before, after, value=float("-inf"))
-    places = ops.windows(wide, range(2, x.rank), ksize, stride, [1] * len(ksize))
-    flat = ops.reshape(places, (*places.shape[: x.rank], int(np.prod(ksize))))
+    places = windows.patches(x, w, float("-inf"))
+    flat = ops.reshape(places, (*places.shape[: x.rank], ops.product(w.kernel)))
     return [y, ops.squeeze(ops.reduce(flat, "argmax", [x.rank]), [x.rank])]
 
 
@@ -220,13 +183,9 @@ def MaxPooling2D(
     return_indices: bool = False,
 ) -> Value | list[Value]:  # fmt: skip
     return MaxPoolingND(
-        x,
-        ksize=(kh, kw),
-        stride=(sy, sx),
-        pad=(ph, pw),
-        cover_all=cover_all,
+        x, ksize=(kh, kw), stride=(sy, sx), pad=(ph, pw), cover_all=cover_all,
         return_indices=return_indices,
-    )
+    )  # fmt: skip
 
 
 def AveragePoolingND(
@@ -235,13 +194,8 @@ def AveragePoolingND(
 ) -> Value:  # fmt: skip
     if _whole(x, ksize, pad):
         return ops.reduce_mean(x, range(2, x.rank))
-    ksize, stride = _window(ksize), _window(stride)
-    pads = around(pad, stride, cover_all)
-    return channels_first(
-        ops.average_pool(
-            channels_last(x), ksize, stride, pads, [1] * len(ksize), pad_value is not None
-        )
-    )
+    w = _window(x, ksize, stride, pad, None, cover_all)
+    return windows.average_pool(x, w, include_pad=pad_value is not None)
 
 
 def AveragePooling2D(x: Value, *, kh: int, kw: int, sy: int, sx: int, ph: int, pw: int) -> Value:
@@ -266,9 +220,12 @@ def _cut(x: Value, axis: int, pad: int, size: Dim) -> Value:
     return ops.slice_axis(x, axis, pad, size)
 
 
-def _outsize(size: Dim, k: int, s: int, p: int, cover_all: bool) -> Dim:
-    """The size that pooling would have come from, by chainer's rule."""
-    return as_dim((lift(size) - 1) * s + k - 2 * p + (1 - s if cover_all else 0))
+def _unpooled(x: Value, w: Window, outs: Attr) -> list[Dim]:
+    """The sizes that are given, or those that pooling through w would have come from."""
+    return [
+        windows.transposed_size(w, k, size) if out is None else out
+        for k, (size, out) in enumerate(zip(x.shape[2:], outs or [None] * w.rank))
+    ]
 
 
 def UnpoolingND(
@@ -276,9 +233,8 @@ def UnpoolingND(
     outs: Attr = None,
 ) -> Value:  # fmt: skip
     """Each element spread over its window; where windows overlap they add up."""
-    sizes = outs or [None] * len(ksize)
-    for axis, (k, s, p, out) in enumerate(zip(ksize, stride, pad, sizes), 2):
-        size = _outsize(x.shape[axis], k, s, p, cover_all) if out is None else out
+    sizes = _unpooled(x, _window(x, ksize, stride, pad, None, cover_all), outs)
+    for axis, (k, s, p, size) in enumerate(zip(ksize, stride, pad, sizes), 2):
         if k == s:
             wide = ops.repeat(x, k, axis)
         else:
@@ -293,12 +249,8 @@ def Unpooling2D(
     x: Value, *, kh: int, kw: int, sy: int, sx: int, ph: int, pw: int, cover_all: bool,
     outh: Dim | None, outw: Dim | None,
 ) -> Value:  # fmt: skip
-    sizes = [
-        _outsize(d, k, s, p, cover_all) if out is None else out
-        for d, k, s, p, out in zip(x.shape[2:], (kh, kw), (sy, sx), (ph, pw), (outh, outw))
-    ]
     return UnpoolingND(
-        x, ksize=(kh, kw), stride=(sy, sx), pad=(ph, pw), cover_all=cover_all, outs=sizes
+        x, ksize=(kh, kw), stride=(sy, sx), pad=(ph, pw), cover_all=cover_all, outs=(outh, outw)
     )
 
 
@@ -307,10 +259,8 @@ def Upsampling2D(
     cover_all: bool, outh: Dim | None, outw: Dim | None,
 ) -> Value:  # fmt: skip
     """Each element at the place in its window that a maximum had; overlapping windows add up."""
-    sizes = [
-        _outsize(d, k, s, p, cover_all) if out is None else out
-        for d, k, s, p, out in zip(x.shape[2:], (kh, kw), (sy, sx), (ph, pw), (outh, outw))
-    ]
+    w = _window(x, (kh, kw), (sy, sx), (ph, pw), None, cover_all)
+    height, width = _unpooled(x, w, (outh, outw))
     at = ops.cast(indexes, "i64")
     total: Value | None = None
     for place in range(kh * kw):
@@ -319,7 +269,7 @@ def Upsampling2D(
         part = _placed(part, 3, kw, sx, place % kw)
         total = part if total is None else ops.add(total, part)
     assert total is not None
-    return _cut(_cut(total, 2, ph, sizes[0]), 3, pw, sizes[1])
+    return _cut(_cut(total, 2, ph, height), 3, pw, width)
 
 
 # ---- resampling ---------------------------------------------------------------------------------
