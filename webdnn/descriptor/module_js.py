@@ -6,7 +6,7 @@
 `model.js` is a convenience around the data: it names each file once, as a literal that bundlers can
 find. Everything else is in model.json, which is always fetched. Tensor names are quoted, so that
 any name will do; a symbolic dimension is `number` in the types. `lean` takes comments and
-indentation out of the runner's modules, which are half of their bytes; names stay, so that a page's
+spaces out of the runner's modules, which are half of their bytes; names stay, so that a page's
 debugger shows them.
 """
 
@@ -148,13 +148,15 @@ _TOKENS = re.compile(
     r"""|(?P<regex>/(?![/*])(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\[\n])+/\w*)|(?P<other>.)""",
     re.DOTALL,
 )
+# No space is needed beside these. (`a + +b` needs one, and so may a slash.)
+_TIGHT = frozenset("=*<>(){}[],;:?&|!")
 # After a value a slash divides; elsewhere it begins a regular expression.
 _VALUE = re.compile(r"[\w$)\]}'\"`]\s*$")
 _KEYWORD = re.compile(r"\b(?:return|case|typeof)\s*$")
 
 
 def lean(source: str) -> str:
-    """A JavaScript module without comments, indentation and blank lines: what a page downloads.
+    """A JavaScript module without comments, blank lines and most spaces: what a page downloads.
 
     Lines stay lines, so that nothing else changes. For the runner's own style: a regular expression
     does not begin a statement.
@@ -190,7 +192,11 @@ def _code(source: str, at: int, out: list[str], nested: bool) -> int:
                 out.pop()
             if out and out[-1] != "\n":
                 out.append(text)
-        elif text != " " or (out and out[-1] not in ("\n", " ")):
+        elif text != " ":
+            if out[-1:] == [" "] and (text in _TIGHT or out[-2][-1] in _TIGHT):
+                out.pop()
+            out.append(text)
+        elif out and out[-1] not in ("\n", " "):
             out.append(text)
         last = (last + text)[-12:]
     return at
