@@ -16,6 +16,7 @@ from fixtures import tiny_model
 
 from webdnn.browser.engine import BrowserError, Engine, Page, PageError, find, open_page
 from webdnn.browser.server import running
+from webdnn.descriptor.write import sealed
 
 ROOT = Path(__file__).resolve().parents[1]
 Mounts = dict[str, Path]
@@ -34,7 +35,7 @@ def mounts(tmp_path_factory: pytest.TempPathFactory) -> Mounts:
     def rewrite(target: Path, change: Any) -> None:
         data = json.loads((target / "model.json").read_text())
         change(data)
-        (target / "model.json").write_text(json.dumps(data))
+        (target / "model.json").write_text(sealed(data))
 
     shard = model["weights"]["shards"][1]
     file = copy("truncated") / shard
@@ -48,6 +49,8 @@ def mounts(tmp_path_factory: pytest.TempPathFactory) -> Mounts:
     (copy("missing") / shard).unlink()
     (copy("no-worker") / "runner" / "worker.js").unlink()
     (copy("not-json") / "model.json").write_text("<!doctype html><title>Not found</title>")
+    file = copy("edited") / "model.json"
+    file.write_text(file.read_text().replace('"name": "mask"', '"name": "mark"'))
     rewrite(copy("format"), lambda m: m.update(format=2, generator="webdnn 9.0"))
     rewrite(copy("no-shards"), lambda m: m["weights"].pop("shards"))
     rewrite(copy("wasm-only"), lambda m: m["targets"].pop("webgpu"))
@@ -69,8 +72,12 @@ def mounts(tmp_path_factory: pytest.TempPathFactory) -> Mounts:
         description["files"][new] = tiny_model.entry(text)
         tiny_model.write(folder / name, description, changed)
 
-    replace_program("bad-kernel", lambda p: p["kernels"][1].update(code="fn main( {"))
+    replace_program(
+        "bad-kernel", lambda p: p["kernels"][1].update(code="fn (\n" + p["kernels"][1]["code"])
+    )
     replace_program("bad-binding", lambda p: p["steps"][0]["bindings"].pop())
+    twice = {"b": 7}  # which the step also writes
+    replace_program("read-written", lambda p: p["prepare"][0].update(bindings=[twice] * 3))
     served = {f"/{path.name}/": path for path in folder.iterdir()}
     return served | {"/test/": ROOT / "tests" / "runner_page"}
 
@@ -200,14 +207,16 @@ def test_bad_inputs(isolated: Page, options: Any) -> None:
         ("missing", WASM, "missing-file", ["weights-1", "404", "whole folder"]),
         ("format", WASM, "format", ["format 2", "webdnn 9.0", "reads format 1", "webdnn t"]),
         ("not-json", WASM, "descriptor", ["expected JSON", "<!doctype html>"]),
-        ("no-shards", WASM, "descriptor", ["weight shards", "Transpile the model again"]),
+        ("no-shards", WASM, "descriptor", ["weights.shards: expected a list", "Transpile the m"]),
+        ("edited", WASM, "descriptor", ["changed after it was written", "Transpile the model"]),
         ("wasm-only", GPU, "not-in-descriptor", ["without the webgpu target"]),
         ("huge", WASM, "out-of-memory", ["6145 MiB", "0.0 MiB for weights"]),
         ("huge", WASM | {"threads": 1}, "out-of-memory", ["6145 MiB"]),
         ("limits", GPU, "limits", ["maxBufferSize", "expected at least 1125899906842624, found"]),
         ("features", GPU, "features", ["time-travel"]),
         ("bad-kernel", GPU, "kernel", ["total__1", "hand-written", "line 1"]),
-        ("bad-binding", GPU, "kernel", ["bug of the transpiler"]),
+        ("bad-binding", GPU, "descriptor", ["steps[0].bindings: expected a list of 5, found"]),
+        ("read-written", GPU, "kernel", ["bug of the transpiler"]),
     ],
 )
 def test_bad_descriptors(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import subprocess
@@ -11,6 +12,8 @@ import pytest
 from fixtures import tiny_model
 
 from webdnn.descriptor.module_js import PACKAGE, lean, model_dts, model_js, runner_files
+from webdnn.descriptor.write import sealed
+from webdnn.scalar import STORAGE
 
 RUNNER = Path(__file__).resolve().parents[1] / "runner" / "src"
 
@@ -48,13 +51,18 @@ def test_the_hand_made_descriptor_is_what_the_transpiler_writes(tmp_path: Path) 
         return {k: v for k, v in document.items() if k not in names}
 
     assert written["format"] == ours["format"]
-    assert keys(without(written, "files", "targets")) == keys(without(ours, "files", "targets"))
+    skipped = ("files", "targets", "sha256")
+    assert keys(without(written, *skipped)) == keys(without(ours, *skipped))
+    digest = written.pop("sha256")
+    text = (tmp_path / "out" / "model.json").read_text()
+    assert text == sealed(written)
+    assert digest == hashlib.sha256(text.replace(digest, "").encode()).hexdigest()
     assert keys(next(iter(written["files"].values()))) == keys(next(iter(ours["files"].values())))
     optional = ("stored", "fused")
     for target in ("webgpu", "wasm"):
         theirs, mine = written["targets"][target], ours["targets"][target]
-        skipped = ("limits", *optional)
-        assert keys(without(theirs, *skipped)) == keys(without(mine, *skipped))
+        left = ("limits", *optional)
+        assert keys(without(theirs, *left)) == keys(without(mine, *left))
     assert keys(next(iter(written["targets"]["wasm"]["stored"].values()))) == keys(
         next(iter(ours["targets"]["wasm"]["stored"].values()))
     )
@@ -85,7 +93,7 @@ def test_lean_keeps_what_only_looks_like_a_comment() -> None:
 export const a = 'http://x /* no */'; // gone
   const b = `/* kept */ ${ /* gone */ c ? `// ${'}'} kept` : "//" }
     kept as it is`;
-const d = e / f / g; // gone
+const d = e / f / g + +m - -n; // gone
 const h = /[/]\\/\\/*/.test(i) && j[0] / 2;
 
   return /'/.exec(k); /* gone
@@ -94,13 +102,13 @@ const h = /[/]\\/\\/*/.test(i) && j[0] / 2;
     assert (
         lean(source)
         == """\
-export const a = 'http://x /* no */';
-const b = `/* kept */ ${ c ? `// ${'}'} kept` : "//" }
+export const a='http://x /* no */';
+const b= `/* kept */ ${c? `// ${'}'} kept`:"//" }
     kept as it is`;
-const d = e / f / g;
-const h = /[/]\\/\\/*/.test(i) && j[0] / 2;
-return /'/.exec(k);  l();
-""".replace(";  l", "; l")
+const d=e / f / g + +m - -n;
+const h=/[/]\\/\\/*/.test(i)&&j[0]/ 2;
+return /'/.exec(k);l();
+"""
     )
 
 
@@ -118,3 +126,15 @@ def test_lean_modules_are_modules(tmp_path: Path) -> None:
         if name.endswith(".js"):
             subprocess.run(["node", "--check", str(tmp_path / name)], check=True, cwd=tmp_path)
             assert b"/**" not in files[name]
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+def test_both_sides_agree_how_elements_are_stored() -> None:
+    script = f"""
+    import {{ STORAGE, bytesOf }} from '{(RUNNER / "descriptor.js").as_uri()}';
+    const rows = Object.keys(STORAGE).map((name) => [name, STORAGE[name].bits, bytesOf(name, 6)]);
+    console.log(JSON.stringify(rows));
+    """
+    command = ["node", "--input-type=module", "--eval", script]
+    found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert found == [[row.name, row.bits, row.bits * 6 // 8] for row in STORAGE.values()]

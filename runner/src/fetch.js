@@ -14,7 +14,7 @@
  * @typedef {import('./descriptor.js').Descriptor} Descriptor
  * @typedef {ReturnType<typeof open>} Files
  */
-import { check } from './descriptor.js';
+import { check, checkProgram } from './descriptor.js';
 import { WebDNNError, say } from './errors.js';
 
 const LANES = 4;
@@ -44,6 +44,31 @@ async function platformFetch(url, init) {
     return new Response(await fs.readFile(new URL(url)));
   } catch (error) {
     return new Response(null, { status: 404, statusText: /** @type {any} */ (error).code });
+  }
+}
+
+/**
+ * SHA-256, or `otherwise` on insecure origins, which cannot compute it.
+ * @param {Uint8Array<ArrayBuffer>} bytes @param {string} otherwise
+ */
+async function digest(bytes, otherwise) {
+  if (!globalThis.crypto?.subtle) return otherwise;
+  const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
+  return Array.from(hash, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** @param {Uint8Array} bytes @param {string} from  their address @returns {unknown} */
+function parse(bytes, from) {
+  const text = new TextDecoder().decode(bytes);
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw new WebDNNError(
+      'descriptor',
+      `${from} is not of a graph descriptor: expected JSON, found ` +
+        `${JSON.stringify(text.slice(0, 20))}… (${say(error)}). Is this its address?`,
+      error,
+    );
   }
 }
 
@@ -100,18 +125,28 @@ export function open(where, options = {}) {
     if (!reader) {
       const bytes = new Uint8Array(await arriving(response.arrayBuffer()));
       count(bytes.length);
-      return sized(bytes);
+      sized();
+      return bytes;
     }
-    const bytes = new Uint8Array(expected ?? 0);
+    // Nothing is allocated because the descriptor says so: it may be damaged.
+    /** @type {Uint8Array<ArrayBuffer>[]} */
+    const parts = [];
     for (;;) {
       const { done, value } = await arriving(reader.read());
-      if (done) return sized(bytes);
-      if (found + value.length <= bytes.length) bytes.set(value, found);
+      if (done) break;
       count(value.length);
+      if (found <= Number(expected)) parts.push(value);
     }
-    /** @param {Uint8Array<ArrayBuffer>} bytes */
-    function sized(bytes) {
-      if (expected === undefined || found === expected) return bytes;
+    sized();
+    const bytes = new Uint8Array(found);
+    let at = 0;
+    for (const part of parts) {
+      bytes.set(part, at);
+      at += part.length;
+    }
+    return bytes;
+    function sized() {
+      if (expected === undefined || found === expected) return;
       throw new WebDNNError(
         'truncated',
         `${name}: expected ${expected} bytes, found ${found}. The copy on the server is ` +
@@ -124,17 +159,13 @@ export function open(where, options = {}) {
   async function file(model, name) {
     const { bytes: expected, sha256 } = model.files[name];
     const bytes = await get(name, map ? map[name] : new URL(name, root).href, expected);
-    if (globalThis.crypto?.subtle) {
-      // absent on insecure origins
-      const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', bytes));
-      const found = Array.from(digest, (byte) => byte.toString(16).padStart(2, '0')).join('');
-      if (found !== sha256) {
-        throw new WebDNNError(
-          'corrupted',
-          `${name}: expected SHA-256 ${sha256}, found ${found}. The file was changed or damaged ` +
-            'on its way; if it was transpiled again, a cache still holds the old model.json.',
-        );
-      }
+    const found = await digest(bytes, sha256);
+    if (found !== sha256) {
+      throw new WebDNNError(
+        'corrupted',
+        `${name}: expected SHA-256 ${sha256}, found ${found}. The file was changed or damaged ` +
+          'on its way; if it was transpiled again, a cache still holds the old model.json.',
+      );
     }
     if (stop.signal.aborted) throw aborted(stop.signal.reason);
     return bytes;
@@ -169,21 +200,24 @@ export function open(where, options = {}) {
     /** @returns {Promise<Descriptor>} */
     async descriptor() {
       const bytes = await get('model.json', root);
-      let json;
-      try {
-        json = JSON.parse(new TextDecoder().decode(bytes));
-      } catch (error) {
-        throw new WebDNNError(
-          'descriptor',
-          `${root} is not a graph descriptor: expected JSON, found ${JSON.stringify(
-            new TextDecoder().decode(bytes.subarray(0, 20)),
-          )}… Is this its address?`,
-          error,
-        );
+      const model = check(parse(bytes, root), root);
+      const { sha256 } = model;
+      if (sha256) {
+        // It is that of the text around it. Line ends may have been changed: they do not count.
+        const rest = new TextDecoder().decode(bytes).replace(sha256, '').replace(/\r/g, '');
+        if ((await digest(new TextEncoder().encode(rest), sha256)) !== sha256)
+          throw new WebDNNError(
+            'descriptor',
+            `${root}: its text was changed after it was written. Transpile the model again; or, ` +
+              'if you meant the change, remove its "sha256".',
+          );
       }
-      return check(json, root);
+      return model;
     },
     file,
+    /** The WebGPU program. @param {Descriptor} model @param {string} name */
+    program: async (model, name) =>
+      checkProgram(parse(await file(model, name), name), name, model),
     /** The files that progress counts. @param {Descriptor} model @param {string[]} names */
     expect(model, names) {
       total = names.reduce((sum, name) => sum + model.files[name].bytes, 0);

@@ -6,7 +6,7 @@
  *
  * | file | what |
  * | --- | --- |
- * | descriptor.js, fetch.js | what the transpiler wrote, fetched and checked |
+ * | descriptor.js, rules.js, fetch.js | what the transpiler wrote, fetched and checked |
  * | model.js, tensors.js, int.js | the model that a page holds: inputs, queue, outputs, views |
  * | picture/ | pictures as inputs; outputs with labels |
  * | wasm/, worker.js, worklet.js | the wasm backend, and its scripts in other threads |
@@ -100,9 +100,15 @@ export const load = async (where, options = {}) => {
       const engine = await files.until(building, (late) => late.dispose());
       const variant = engine.variant ?? /** @type {modules.Choice} */ (settled).variant.name;
       const threads = onGpu ? 1 : settled.threads;
-      return /** @type {any} */ (
-        new Model(model, engine, { name, variant, threads, reason: settled.reason, rejected })
-      );
+      /** @type {import('./types.d.ts').Model<any, any>} */
+      const loaded = new Model(model, engine, {
+        name,
+        variant,
+        threads,
+        reason: settled.reason,
+        rejected,
+      });
+      return loaded;
     }
     throw refusal(rejected);
   });

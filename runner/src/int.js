@@ -8,8 +8,6 @@
  * @typedef {number | string | [string, ...any[]]} Int
  * @typedef {Readonly<Record<string, number>>} Dims
  */
-import { WebDNNError } from './errors.js';
-
 /**
  * What two integers give; beside these there is `select`, of three.
  * @type {Record<string, (a: number, b: number) => number>}
@@ -30,24 +28,13 @@ export const OPERATORS = {
   '||': (a, b) => +(a !== 0 || b !== 0),
 };
 
-/** @param {Int} int @param {Dims} dims @returns {number} */
+/** The value of a checked Int. @param {Int} int @param {Dims} dims @returns {number} */
 export function evaluate(int, dims) {
   if (typeof int === 'number') return int;
-  if (typeof int === 'string') {
-    const size = dims[int];
-    if (size === undefined)
-      throw new WebDNNError(
-        'descriptor',
-        `the descriptor uses a dimension "${int}" that it does not declare`,
-      );
-    return size;
-  }
+  if (typeof int === 'string') return dims[int];
   const [op, x, y, z] = int;
   if (op === 'select') return evaluate(evaluate(x, dims) ? y : z, dims);
-  const apply = OPERATORS[op];
-  if (!apply)
-    throw new WebDNNError('descriptor', `the descriptor uses an unknown operator "${op}"`);
-  return apply(evaluate(x, dims), evaluate(y, dims));
+  return OPERATORS[op](evaluate(x, dims), evaluate(y, dims));
 }
 
 /** A shape's sizes. @param {readonly Int[]} shape @param {Dims} dims */
@@ -55,6 +42,20 @@ export const sizes = (shape, dims) => shape.map((size) => evaluate(size, dims));
 
 /** @param {readonly number[]} shape */
 export const product = (shape) => shape.reduce((n, size) => n * size, 1);
+
+/**
+ * The lowest and the highest element that strides reach from a start.
+ * @param {number[]} shape @param {number[]} strides @param {number} start
+ */
+export function reach(shape, strides, start) {
+  let [low, high] = [start, start];
+  strides.forEach((stride, axis) => {
+    const far = stride * Math.max(0, shape[axis] - 1);
+    if (far < 0) low += far;
+    else high += far;
+  });
+  return [low, high];
+}
 
 /** @param {number} n @param {number} to */
 export const roundUp = (n, to) => Math.ceil(n / to) * to;

@@ -41,7 +41,7 @@
  */
 import { STORAGE, bytesOf } from './descriptor.js';
 import { WebDNNError } from './errors.js';
-import { evaluate, product, show, sizes } from './int.js';
+import { evaluate, product, reach, show, sizes } from './int.js';
 import { Pictures, decode, isBlob, isTensor } from './picture/image.js';
 import { top } from './picture/labels.js';
 import { bind, corner, fill, gather, isGpuBuffer, publish } from './tensors.js';
@@ -180,13 +180,7 @@ export class Model {
       const shape = sizes(entry.shape, dims);
       const strides = sizes(entry.strides, dims);
       const start = evaluate(entry.start, dims);
-      // From the lowest to the highest element that the strides reach.
-      let [low, high] = [start, start];
-      strides.forEach((stride, axis) => {
-        const reach = stride * Math.max(0, shape[axis] - 1);
-        if (reach < 0) low += reach;
-        else high += reach;
-      });
+      const [low, high] = reach(shape, strides, start);
       const raw = await this.#engine.read(entry, low, product(shape) ? high - low + 1 : 0);
       const { dtype } = STORAGE[entry.dtype];
       found[name] = { dtype, shape, data: gather(raw, shape, strides, start - low) };

@@ -13,25 +13,9 @@
  * @typedef {Elements | Float64Array | Int8Array | Uint8Array | Uint8ClampedArray | Int16Array
  *   | Uint16Array | BigInt64Array | BigUint64Array} Numbers
  */
-import { STORAGE } from './descriptor.js';
+import { DTYPES, STORAGE } from './descriptor.js';
 import { WebDNNError } from './errors.js';
 import { evaluate, known, product, show, sizes as sizesOf } from './int.js';
-
-/** The array of each dtype (what is returned); the names of the others that are accepted. */
-const PUBLIC = /** @satisfies {Record<DType, [any, ...string[]]>} */ ({
-  float32: [Float32Array],
-  float16: [Float32Array, 'Float16Array'],
-  float64: [Float64Array],
-  int8: [Int8Array],
-  uint8: [Uint8Array, 'Uint8ClampedArray'],
-  int16: [Int16Array],
-  uint16: [Uint16Array],
-  int32: [Int32Array],
-  uint32: [Uint32Array],
-  int64: [BigInt64Array, 'Int32Array'],
-  uint64: [BigUint64Array, 'Uint32Array'],
-  bool: [Uint8Array],
-});
 
 /**
  * @param {Storage} storage
@@ -106,7 +90,7 @@ const outOfRange = (name, dtype, i, value, unsigned) =>
  */
 export function publish(raw, dtype) {
   /** @type {any} */
-  const Public = PUBLIC[dtype][0];
+  const Public = DTYPES[dtype][1];
   if (raw instanceof Public) return raw;
   const out = new Public(raw.length);
   if (typeName(out).startsWith('Big')) for (let i = 0; i < raw.length; i++) out[i] = BigInt(raw[i]);
@@ -131,7 +115,7 @@ const showShape = (shape) => `[${shape.map(show).join(', ')}]`;
  * @returns {Given}
  */
 function normalise({ name, dtype, image }, value, ownView) {
-  const [Public, ...others] = /** @type {[any, ...string[]]} */ (PUBLIC[dtype]);
+  const [, Public, ...others] = /** @type {[Storage, any, ...string[]]} */ (DTYPES[dtype]);
   const arrays = [Public.name, ...others].join(' or ');
   const expected = image ? `a picture, or its pixels as ${arrays}` : arrays;
   const tensor = ArrayBuffer.isView(value) || isGpuBuffer(value) ? { data: value } : value;

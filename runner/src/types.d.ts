@@ -238,7 +238,7 @@ export interface Model<I extends Specs = Specs, O extends Specs = Specs> {
    * view and pass it (or `{data: view.subarray(0, n), shape}`) to `run`; read an output's after a
    * run.
    */
-  view<K extends keyof I | keyof O>(
+  view<K extends (keyof I | keyof O) & string>(
     name: K,
   ): K extends keyof I ? ViewOf[I[K]['dtype']] : K extends keyof O ? ViewOf[O[K]['dtype']] : never;
   /** Whether a view aliases the model's memory (unshared or shared) or is copied at each run. */
@@ -368,6 +368,7 @@ export type ErrorCode =
   | 'internal';
 
 export class WebDNNError extends Error {
+  constructor(code: ErrorCode, message: string, cause?: unknown);
   readonly code: ErrorCode;
 }
 

@@ -8,25 +8,28 @@
  *
  * @typedef {import('./types.d.ts').Kit} Kit
  */
-import { local } from './wasm/instance.js';
+import { check } from './descriptor.js';
+import { WebDNNError } from './errors.js';
 import { Model } from './model.js';
+import { typeName } from './tensors.js';
+import { inPlace, local } from './wasm/instance.js';
 
-export { WebDNNError } from './errors.js';
+export { WebDNNError };
 
 /** @param {Kit} kit @returns {Model} */
-export function instantiate({ descriptor, module, weights, variant, rejected }) {
-  const model = /** @type {import('./descriptor.js').Descriptor} */ (descriptor);
-  const engine = local(model, module);
+export function instantiate(kit) {
+  const { descriptor, module, weights, variant, rejected } = Object(kit);
+  const model = check(descriptor, 'kit.descriptor');
+  const { bytes } = model.weights;
+  if (typeName(module) !== 'WebAssembly.Module' || weights?.byteLength !== bytes)
+    throw new WebDNNError(
+      'option',
+      `instantiate: expected what prepare() returned: a module and ${bytes} bytes of weights, ` +
+        `found ${typeName(module)} and ${typeName(weights)} of ${weights?.byteLength} bytes`,
+    );
+  const engine = inPlace(local(model, module));
   engine.load(0, new Uint8Array(weights));
   engine.prepare();
-  return new Model(
-    model,
-    {
-      ...engine,
-      run: async (job) => engine.runSync(job),
-      profile: async (job) => engine.profile(job),
-      read: async (entry, first, count) => engine.read(entry, first, count),
-    },
-    { name: 'wasm', variant, threads: 1, reason: 'from a kit, in the calling thread', rejected },
-  );
+  const reason = 'from a kit, in the calling thread';
+  return new Model(model, engine, { name: 'wasm', variant, threads: 1, reason, rejected });
 }

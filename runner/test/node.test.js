@@ -1,39 +1,17 @@
 /** The runner in Node: wasm with plain SIMD, in the calling thread. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import {
-  cpSync,
-  existsSync,
-  mkdtempSync,
-  readFileSync,
-  readdirSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { cpSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import test, { after } from 'node:test';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import test from 'node:test';
+import { pathToFileURL } from 'node:url';
 import { gzipSync } from 'node:zlib';
 
-import { FORMAT, instantiate, load, prepare, requirements } from '../src/index.js';
-import { check } from '../src/descriptor.js';
+import { instantiate, load, prepare, requirements } from '../src/index.js';
+import { tiny } from '../testing/tiny.js';
 
-/**
- * The hand-made descriptor (tests/fixtures), built by its Python script. The interpreter is the
- * checkout's environment, $PYTHON, or python3; it needs numpy and ziglang.
- */
-const root = fileURLToPath(new URL('../..', import.meta.url));
-const own = join(root, '.venv', 'bin', 'python');
-const folder = mkdtempSync(join(tmpdir(), 'webdnn-tiny-'));
-execFileSync(
-  existsSync(own) ? own : (process.env.PYTHON ?? 'python3'),
-  [join(root, 'tests', 'fixtures', 'tiny_model.py'), folder],
-  { stdio: 'inherit' },
-);
-
-after(() => rmSync(folder, { recursive: true }));
+const folder = tiny();
 
 const feed = (...x) => ({
   x: Float32Array.from(x),
@@ -128,69 +106,6 @@ test('files that are missing, cut or changed', async () => {
   await assert.rejects(load(`${folder}/nothing`), { code: 'missing-file' });
 });
 
-test('model.json is checked before anything is fetched', () => {
-  const model = () => JSON.parse(readFileSync(join(folder, 'model.json'), 'utf8'));
-  assert.ok(check(model(), 'model.json'));
-  for (const [expected, change] of [
-    [
-      /has format 2.*reads format 1/,
-      (m) => {
-        m.format = FORMAT + 1;
-      },
-    ],
-    [
-      /no format number/,
-      (m) => {
-        delete m.format;
-      },
-    ],
-    [
-      /"inputs" is not a list/,
-      (m) => {
-        delete m.inputs;
-      },
-    ],
-    [
-      /a tensor lacks/,
-      (m) => {
-        delete m.outputs[0].dtype;
-      },
-    ],
-    [
-      /"files" or "targets"/,
-      (m) => {
-        delete m.targets;
-      },
-    ],
-    [
-      /does not list its file "plain/,
-      (m) => {
-        delete m.files[m.targets.wasm.variants[0].file];
-      },
-    ],
-    [
-      /multiple of 4/,
-      (m) => {
-        m.files[m.weights.shards[0]].bytes--;
-      },
-    ],
-    [
-      /520 bytes of weights, but 524/,
-      (m) => {
-        m.weights.bytes += 4;
-      },
-    ],
-  ]) {
-    const json = model();
-    change(json);
-    assert.throws(
-      () => check(json, 'model.json'),
-      (error) => /format|descriptor/.test(error.code) && expected.test(error.message),
-      String(expected),
-    );
-  }
-});
-
 test("a page's program compiles against the generated types, strictly", () => {
   const consumer = join(folder, 'consumer.ts');
   const program = (lines) => `import { load, type Model } from './model.js';\n${lines}\n`;
@@ -259,6 +174,14 @@ test("a page's program compiles against the generated types, strictly", () => {
     ["await load({ backend: 'webgl' });", /webgl/],
   ])
     assert.match(compile(wrong), message, wrong);
+});
+
+test('the codes of errors are documented, each once', () => {
+  const types = readFileSync(new URL('../src/types.d.ts', import.meta.url), 'utf8');
+  const [, comment, union] = types.match(/\/\*\*((?:(?!\/\*\*)[^])*?)\*\/\nexport type ErrorCode =([^;]+);/);
+  const rows = [...comment.matchAll(/^ \* ((?:[a-z-]+, )*[a-z-]+)  +\S/gm)];
+  const documented = rows.flatMap(([, codes]) => codes.split(', '));
+  assert.deepEqual(documented, [...union.matchAll(/'([a-z-]+)'/g)].map(([, code]) => code));
 });
 
 test('size', (t) => {

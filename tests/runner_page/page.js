@@ -334,8 +334,16 @@ const scenarios = {
       );
       ok((await aborted).name === 'AbortError', 'an AbortError');
     }
-    // A worker whose script never answers is ended too.
-    const worker = new Worker('/test/page_worker.js', { type: 'module' });
+    // A worker that runs another script is refused and ended, one that never answers is ended.
+    const other = () => new Worker('/test/page_worker.js', { type: 'module' });
+    await refused(
+      loaded({ backend: 'wasm', threads: 1, worker: other }),
+      'worker',
+      "a worker's message",
+      'same version of the runner',
+    );
+    const worker = other();
+    worker.postMessage = () => {};
     let ended = false;
     worker.terminate = () => {
       ended = true;

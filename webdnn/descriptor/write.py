@@ -81,6 +81,13 @@ def write_runner(folder: Folder) -> str:
     return name
 
 
+def sealed(document: Mapping[str, Any]) -> str:
+    """The text of model.json, with the SHA-256 of all of it but that digest's own digits."""
+    text = json.dumps({**document, "sha256": ""}, indent=1)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return text.removesuffix('""\n}') + f'"{digest}"\n}}'
+
+
 def _signature(
     tensors: Iterable[Tensor], extras: Mapping[str, Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
@@ -125,8 +132,9 @@ def write(
     by the tensor's name. `report` gives the page for people, `report.html`, from model.json's
     content.
 
-    Returns the content of model.json. Raises WebDNNError where `output` cannot be written, holds
-    files that are not a descriptor's, or a kernel cannot be compiled; then `output` is as it was.
+    Returns the content of model.json, but for its digest. Raises WebDNNError where `output` cannot
+    be written, holds files that are not a descriptor's, or a kernel cannot be compiled; then
+    `output` is as it was.
     """
     first = next(iter(programs.values()))
     with replacing(output) as path:
@@ -162,7 +170,7 @@ def write(
             "weights": {"bytes": weights.bytes, "shards": weights.shards},
             "targets": targets,
         }
-        (path / "model.json").write_text(json.dumps(document, indent=1))
+        (path / "model.json").write_text(sealed(document), "ascii", newline="\n")
         (path / "model.js").write_text(model_js(document))
         (path / "model.d.ts").write_text(model_dts(document))
         (path / "package.json").write_text(PACKAGE)
@@ -257,4 +265,4 @@ def _refuse_foreign(output: Path) -> None:
         )
 
 
-__all__ = ["FORMAT", "runner_source", "write"]
+__all__ = ["FORMAT", "runner_source", "sealed", "write"]

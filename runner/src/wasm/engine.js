@@ -21,7 +21,8 @@
 import { bytesOf, upper } from '../descriptor.js';
 import { evaluate } from '../int.js';
 import { elements } from '../tensors.js';
-import { access, allocate, attach, configurator, local, named, plan } from './instance.js';
+import { access, allocate, attach, configurator, inPlace, local, named, plan } from './instance.js';
+import { OWNER, PART, START } from './messages.js';
 import { compile } from './module.js';
 import { hire } from './workers.js';
 
@@ -70,20 +71,6 @@ export async function build(model, choice, files, options) {
 }
 
 /**
- * The synchronous engine behind the asynchronous interface.
- * @param {ReturnType<typeof local>} engine
- */
-export const inPlace = (engine) => ({
-  ...engine,
-  /** @param {Job} job */
-  run: async (job) => engine.runSync(job),
-  /** @param {Job} job */
-  profile: async (job) => engine.profile(job),
-  /** @param {any} entry @param {number} first @param {number} count */
-  read: async (entry, first, count) => engine.read(entry, first, count),
-});
-
-/**
  * Several workers on shared memory.
  * @param {Descriptor} model @param {WebAssembly.Module} module @param {Crew} crew
  */
@@ -97,10 +84,9 @@ async function pool(model, module, crew) {
   const configure = configurator(model, exports, layout, threads);
   const cancelled = new Int32Array(memory.buffer, exports.cancel(), 1);
   const port = access(model, memory, layout);
-  /** @param {string} name @param {(thread: number) => unknown[]} [args] */
-  const all = (name, args = () => []) =>
-    Promise.all(crew.calls.map((call, thread) => call(name, args(thread))));
-  await all('join', (thread) => [{ module, memory, layout, thread }]);
+  /** @template T @param {(call: Crew['calls'][number], thread: number) => Promise<T>} ask */
+  const all = (ask) => Promise.all(crew.calls.map(ask));
+  await all((call, thread) => call(START, 'join', [{ module, memory, layout, thread }]));
   return {
     ...port,
     viewKind: /** @type {const} */ ('direct-shared'),
@@ -108,14 +94,14 @@ async function pool(model, module, crew) {
     failed: crew.failed,
     async prepare() {
       configure(upper(model));
-      await all('prepare');
+      await all((call) => call(PART, 'prepare', []));
     },
     /** @param {Job} job */
     async run(job) {
       configure(job.dims);
       port.put(job);
       Atomics.store(cancelled, 0, 0);
-      await all('run');
+      await all((call) => call(PART, 'run', []));
       return port.results(job);
     },
     /** @param {Job} job */
@@ -123,7 +109,7 @@ async function pool(model, module, crew) {
       configure(job.dims);
       port.put(job);
       Atomics.store(cancelled, 0, 0);
-      return named(model, (await all('profile'))[0]);
+      return named(model, (await all((call) => call(PART, 'profile', [])))[0]);
     },
     /** @param {any} entry @param {number} first @param {number} count */
     read: async (entry, first, count) => port.read(entry, first, count),
@@ -141,7 +127,7 @@ async function pool(model, module, crew) {
 async function worker(model, module, crew) {
   const target = /** @type {WasmTarget} */ (model.targets.wasm);
   const [call] = crew.calls;
-  await call('own', [{ model, module }]);
+  await call(START, 'own', [{ model, module }]);
   /** Buffers of the largest size of each input, on their way or waiting. @type {ArrayBuffer[][]} */
   const spare = target.inputs.map(() => []);
   return {
@@ -153,9 +139,9 @@ async function worker(model, module, crew) {
     view: (kind, i) =>
       elements(target[kind][i].dtype, evaluate(target[kind][i].elements, upper(model))),
     /** @param {number} offset @param {Uint8Array<ArrayBuffer>} bytes */
-    load: (offset, bytes) => call('load', [offset, bytes], [bytes.buffer]),
-    prepare: () => call('prepare'),
-    reset: () => call('reset'),
+    load: (offset, bytes) => call(OWNER, 'load', [offset, bytes], [bytes.buffer]),
+    prepare: () => call(OWNER, 'prepare', []),
+    reset: () => call(OWNER, 'reset', []),
     /** @param {number} i @param {number} length @returns {Elements} */
     take(i, length) {
       const { dtype, elements: most } = target.inputs[i];
@@ -165,21 +151,19 @@ async function worker(model, module, crew) {
     },
     /** @param {Job} job @returns {Promise<Elements[]>} */
     async run(job) {
-      const { inputs, outputs } = await call('run', [job], buffers(job));
-      inputs.forEach((/** @type {Elements} */ array, /** @type {number} */ i) =>
-        spare[i].push(/** @type {ArrayBuffer} */ (array.buffer)),
-      );
+      const { inputs, outputs } = await call(OWNER, 'run', [job], buffers(job.inputs));
+      buffers(inputs).forEach((buffer, i) => spare[i].push(buffer));
       return outputs;
     },
     /** @param {Job} job */
-    profile: (job) => call('profile', [job], buffers(job)),
+    profile: (job) => call(OWNER, 'profile', [job], buffers(job.inputs)),
     /** @param {any} entry @param {number} first @param {number} count */
-    read: (entry, first, count) => call('read', [entry, first, count]),
+    read: (entry, first, count) => call(OWNER, 'read', [entry, first, count]),
     cancel() {},
     dispose: crew.dismiss,
   };
 }
 
-/** @param {Job} job */
-const buffers = (job) =>
-  job.inputs.map((array) => /** @type {ArrayBuffer} */ (/** @type {Elements} */ (array).buffer));
+/** @param {Job['inputs']} inputs */
+const buffers = (inputs) =>
+  inputs.map((array) => /** @type {ArrayBuffer} */ (/** @type {Elements} */ (array).buffer));

@@ -256,3 +256,17 @@ export function local(model, module) {
     dispose() {},
   };
 }
+
+/**
+ * The synchronous engine behind the asynchronous interface.
+ * @param {ReturnType<typeof local>} engine
+ */
+export const inPlace = (engine) => ({
+  ...engine,
+  /** @param {Job} job */
+  run: async (job) => engine.runSync(job),
+  /** @param {Job} job */
+  profile: async (job) => engine.profile(job),
+  /** @param {any} entry @param {number} first @param {number} count */
+  read: async (entry, first, count) => engine.read(entry, first, count),
+});

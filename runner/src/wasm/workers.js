@@ -1,10 +1,23 @@
 /**
  * Workers of the wasm backend, as the page sees them: functions that call their operations.
  *
+ * @typedef {import('../types.d.ts').ErrorCode} ErrorCode
  * @typedef {import('../types.d.ts').LoadOptions} LoadOptions
+ * @typedef {import('./messages.js').Table} Table
  * @typedef {ReturnType<typeof hire>} Crew
  */
 import { WebDNNError } from '../errors.js';
+import { checked, is, object, text } from '../rules.js';
+import { SAME } from './messages.js';
+
+/**
+ * @template {readonly [Rule<any>, ...Rule<any>[]]} C
+ * @typedef {import('./messages.js').Args<C>} Args
+ */
+/**
+ * @template T
+ * @typedef {import('../rules.js').Rule<T>} Rule
+ */
 
 /**
  * Starts workers; each becomes a function that calls one of its operations.
@@ -39,8 +52,20 @@ export function hire(count, make) {
 
   const calls = Array.from({ length: count }, () => {
     let next = 0;
-    /** @type {Map<number, { resolve(value: any): void, reject(error: unknown): void }>} */
+    /**
+     * @type {Map<number, {
+     *   resolve(value: any): void, reject(error: unknown): void, rule: Rule<any>,
+     * }>}
+     */
     const waiting = new Map();
+    /** @param {WebDNNError} error */
+    const die = (error) => {
+      dead = error;
+      for (const call of waiting.values()) call.reject(error);
+      waiting.clear();
+      dismiss();
+      fail(error);
+    };
     /** @type {Worker} */
     let thread;
     try {
@@ -53,30 +78,34 @@ export function hire(count, make) {
       throw notStarted(error);
     }
     workers.push(thread);
-    thread.onmessage = ({ data: { id, value, error } }) => {
-      const call = waiting.get(id);
-      waiting.delete(id);
-      if (error) call?.reject(new WebDNNError(error.code, error.message));
-      else call?.resolve(value);
+    const answer = object({
+      id: is('the number of a call', (id) => waiting.has(id)),
+      'error?': object({ code: /** @type {Rule<ErrorCode>} */ (text), message: text }),
+    });
+    thread.onmessage = ({ data }) => {
+      try {
+        const { id, error } = checked(answer, data, "a worker's message", SAME, 'worker');
+        const call = /** @type {any} */ (waiting.get(/** @type {number} */ (id)));
+        waiting.delete(/** @type {number} */ (id));
+        if (error) call.reject(new WebDNNError(error.code, error.message));
+        else call.resolve(checked(call.rule, data.value, "a worker's answer", SAME, 'worker'));
+      } catch (error) {
+        die(/** @type {WebDNNError} */ (error));
+      }
     };
     thread.onmessageerror = thread.onerror = (/** @type {Event} */ event) => {
       event.preventDefault();
-      const error = (dead = notStarted(event));
-      for (const call of waiting.values()) call.reject(error);
-      waiting.clear();
-      dismiss();
-      fail(error);
+      die(notStarted(event));
     };
     /**
-     * @param {string} name
-     * @param {unknown[]} [args]
-     * @param {Transferable[]} [transfer]
-     * @returns {Promise<any>}
+     * @template {Table} T @template {keyof T & string} K
+     * @param {T} table @param {K} name @param {Args<T[K]>} args @param {Transferable[]} [transfer]
+     * @returns {Promise<ReturnType<T[K][0]>>}
      */
-    return (name, args = [], transfer = []) =>
+    return (table, name, args, transfer = []) =>
       new Promise((resolve, reject) => {
         if (dead) throw dead;
-        waiting.set(next, { resolve, reject });
+        waiting.set(next, { resolve, reject, rule: table[name][0] });
         thread.postMessage({ id: next++, name, args }, transfer);
       });
   });

@@ -58,8 +58,7 @@ export async function build(model, choice, files, options) {
 async function start(model, held, files, { variant }) {
   const { device, allocate, scoped } = held;
   const { file } = /** @type {GpuTarget} */ (model.targets.webgpu);
-  /** @type {Program} */
-  const program = JSON.parse(new TextDecoder().decode(await files.file(model, file)));
+  const program = await files.program(model, file);
   const largest = upper(model);
 
   device.pushErrorScope('out-of-memory');

@@ -7,6 +7,7 @@
  *   features: string[], pipeline: Promise<GPUComputePipeline>,
  * }} Compiled  uniform: whether it has parameters. features: the optional ones that it uses
  */
+import { declared } from '../descriptor.js';
 import { WebDNNError } from '../errors.js';
 
 const COMPUTE = 4; // of GPUShaderStage
@@ -24,21 +25,6 @@ function pick(kernel, has) {
     if (features.every(has) && features.length > best.features.length) best = { code, features };
   }
   return best;
-}
-
-/**
- * The kind of each binding, as the text declares it: '' uniform, 'read', 'read_write'.
- * @param {string} code
- */
-function declared(code) {
-  /** @type {string[]} */
-  const kinds = [];
-  for (const [, index, space, mode = 'read'] of code.matchAll(
-    /@binding\((\d+)\)[^;]*?\bvar\s*<\s*(storage|uniform)\s*(?:,\s*(\w+))?/g,
-  )) {
-    kinds[+index] = space === 'uniform' ? '' : mode;
-  }
-  return kinds;
 }
 
 /**

@@ -18,6 +18,8 @@ import { WebDNNError } from '../errors.js';
 import { evaluate, roundUp } from '../int.js';
 import { MODE_READ, USAGE } from './device.js';
 
+const { COPY_DST, COPY_SRC, MAP_READ, QUERY_RESOLVE, UNIFORM } = USAGE;
+
 /**
  * Longest work of one submit, in seconds; a device is taken to be this fast until a run has shown
  * it.
@@ -26,6 +28,14 @@ const SUBMIT_SECONDS = 0.2;
 const FIRST_FLOPS_PER_SECOND = 2.5e10;
 /** Queries that one set may hold; a step takes two, of 8 bytes each. */
 const QUERIES = 4096;
+
+/** @param {string} at  its place @param {string} kind */
+const unsupported = (at, kind) =>
+  new WebDNNError(
+    'descriptor',
+    `${at}: this runner has no steps of the kind "${kind}" on WebGPU. Load the model with ` +
+      "{backend: 'wasm'}; where it was not transpiled for that, do so with --target wasm.",
+  );
 
 /**
  * The dispatches of a tree of steps, in order.
@@ -36,13 +46,11 @@ const QUERIES = 4096;
 export const dispatches = (steps, at) =>
   steps.map((step, i) => {
     if ('kernel' in step) return step;
-    /** @type {'repeat' | 'choose'} */
-    const kind = 'repeat' in step ? 'repeat' : 'choose';
-    throw new WebDNNError(
-      'descriptor',
-      `${at}[${i}]: a step of the kind "${kind}" cannot be run by this runner on WebGPU. Load the ` +
-        "model with {backend: 'wasm'}, or transpile it for that with --target wasm.",
-    );
+    if ('repeat' in step) throw unsupported(`${at}[${i}]`, 'repeat');
+    if ('choose' in step) throw unsupported(`${at}[${i}]`, 'choose');
+    /** @type {never} */
+    const none = step;
+    return none;
   });
 
 export class Steps {
@@ -83,7 +91,7 @@ export class Steps {
       this.#bytes += roundUp(bytes, align);
       return { ...step, at, bytes };
     });
-    this.#uniforms = allocate(this.#bytes, USAGE.UNIFORM | USAGE.COPY_DST);
+    this.#uniforms = allocate(this.#bytes, UNIFORM | COPY_DST);
     this.#groups = this.#all.map(({ kernel, bindings, at, bytes: size }) =>
       device.createBindGroup({
         layout: kernels[kernel].group,
@@ -172,7 +180,7 @@ export class Steps {
     if (flops) this.#flopsPerSubmit = Math.min(Math.max(perSecond, 1e9), 1e14) * SUBMIT_SECONDS;
   }
 
-  /** Runs once: milliseconds of each step. @returns {Promise<import('../types.d.ts').StepTime[]>} */
+  /** Runs once, and times each step. @returns {Promise<import('../types.d.ts').StepTime[]>} */
   async profile() {
     const timed = this.#device.features.has('timestamp-query');
     const times = await (timed ? this.#timestamps() : this.#waits());
@@ -190,8 +198,9 @@ export class Steps {
     for (let from = this.#first; from < this.#all.length; from += QUERIES / 2) {
       const count = Math.min(QUERIES / 2, this.#all.length - from);
       const querySet = device.createQuerySet({ type: 'timestamp', count: 2 * count });
-      const resolved = device.createBuffer({ size: 16 * count, usage: USAGE.QUERY_RESOLVE | USAGE.COPY_SRC });
-      const target = device.createBuffer({ size: 16 * count, usage: USAGE.MAP_READ | USAGE.COPY_DST });
+      const size = 16 * count;
+      const resolved = device.createBuffer({ size, usage: QUERY_RESOLVE | COPY_SRC });
+      const target = device.createBuffer({ size, usage: MAP_READ | COPY_DST });
       const encoder = device.createCommandEncoder();
       for (let i = 0; i < count; i++) {
         const pass = encoder.beginComputePass({
@@ -205,7 +214,7 @@ export class Steps {
         pass.end();
       }
       encoder.resolveQuerySet(querySet, 0, 2 * count, resolved, 0);
-      encoder.copyBufferToBuffer(resolved, 0, target, 0, 16 * count);
+      encoder.copyBufferToBuffer(resolved, 0, target, 0, size);
       device.queue.submit([encoder.finish()]);
       await target.mapAsync(MODE_READ);
       const ticks = new BigInt64Array(target.getMappedRange());
