@@ -64,16 +64,17 @@ def keras() -> str:
     from webdnn.frontend.keras import images as keras_images
     from webdnn.frontend.keras import layers as keras_layers
     from webdnn.frontend.keras import operations as keras_ops
+    from webdnn.frontend.keras import recorded as keras_recorded
     from webdnn.frontend.keras import recurrent as keras_recurrent
     from webdnn.frontend.keras import spatial as keras_spatial
-    from webdnn.frontend.keras import tensorflow as keras_tensorflow
+    from webdnn.frontend.tensorflow import functions as tensorflow
 
     kinds = {
         "convolution, pooling, cropping and padding": keras_spatial.LAYERS,
         "recurrent": keras_recurrent.LAYERS,
         "attention": keras_attention.LAYERS,
         "preprocessing": keras_images.LAYERS,
-        "models of tf.keras": keras_tensorflow.LAYERS,
+        "models of tf.keras": keras_recorded.LAYERS,
         "nothing happens at inference": dict.fromkeys(keras_layers.IDENTITIES),
     }
     elsewhere = {name for layers in kinds.values() for name in layers}
@@ -88,7 +89,7 @@ def keras() -> str:
         "",
         f"Operations of `keras.ops`, by their classes: {_names(list(keras_ops.OPERATIONS))}.",
     ]
-    found = _names(list(keras_tensorflow.FUNCTIONS))
+    found = _names(list(tensorflow.FUNCTIONS))
     lines += ["", f"Functions of TensorFlow in models of tf.keras: {found}."]
     return "\n".join(lines)
 

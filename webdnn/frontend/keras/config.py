@@ -350,7 +350,8 @@ def _marked(data: Any) -> Any:
             return Ref(str(layer), int(node), int(tensor))
         case "__tensor__" | "__numpy__":
             dtype = str(config.get("dtype") or "float32")
-            return constant(np.array(config["value"], "float32" if dtype == "bfloat16" else dtype))
+            plain = "float32" if dtype in ("bfloat16", "float64") else dtype
+            return constant(np.array(config["value"], plain))
         case "__slice__":
             return slice(*(_marked(config[k]) for k in ("start", "stop", "step")))
         case "__ellipsis__":

@@ -1,12 +1,8 @@
 """Keras' preprocessing layers: scaling and resizing of images, and encodings of categories.
 
-    >>> scale_matrix(4, 2, "bilinear", False).tolist()
-    [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
-
-The random layers do nothing at inference (`layers` lists them). Resizing samples at
-half-pixel centres; bicubic interpolation follows Keras' backend (`spatial.backend`):
-TensorFlow and JAX use Keys' kernel with -0.5 and forget what lies outside the image (TensorFlow
-looks the kernel up in steps of 1/1024), PyTorch uses -0.75 and repeats the edge.
+The random layers do nothing at inference (`layers` lists them). Resizing is TensorFlow's
+(`frontend.tensorflow.images`), save that bicubic interpolation follows Keras' backend
+(`spatial.backend`).
 """
 
 from __future__ import annotations
@@ -20,6 +16,9 @@ import numpy as np
 from ... import ops
 from ...expr import Dim, lift
 from ...graph import FLOATS, Value, as_dim, constant, type_text
+from ..arithmetic import digitize
+from ..arrays import one_hot
+from ..tensorflow import images as tensorflow
 from .model import Call, Layer, Nested
 from .spatial import backend, floating, from_last, sizes, tensor, to_last
 
@@ -37,33 +36,6 @@ def numbers(given: Any) -> np.ndarray:
 # ---- resizing ------------------------------------------------------------------------------------
 
 
-def _kernel(mode: str) -> tuple[Callable[[np.ndarray], np.ndarray], float]:
-    if mode == "bilinear":
-        return lambda d: np.maximum(0, 1 - d), 1
-    if mode == "bicubic":  # Keys (1981), a = -0.5
-        return lambda d: np.where(
-            d < 1,
-            (1.5 * d - 2.5) * d * d + 1,
-            np.where(d < 2, ((-0.5 * d + 2.5) * d - 4) * d + 2, 0),
-        ), 2
-    radius = int(mode[-1])
-    return lambda d: np.where(d < radius, np.sinc(d) * np.sinc(d / radius), 0), radius
-
-
-def scale_matrix(size: int, out: int, mode: str, antialias: bool) -> np.ndarray:
-    """[out, size]: the share of each element of an axis in each element of the resized one.
-
-    The kernel is centred on the half-pixel source position and, to antialias, as wide as the
-    reduction; its shares are normalised over what lies inside (TensorFlow's ScaleAndTranslate).
-    """
-    inverse = size / out
-    width = max(inverse, 1.0) if antialias else 1.0
-    centre = (np.arange(out) + 0.5) * inverse - 0.5
-    kernel, _ = _kernel(mode)
-    shares = kernel(np.abs(centre[:, None] - np.arange(size)[None, :]) / width)
-    return np.asarray(shares / shares.sum(1, keepdims=True))
-
-
 def resized(
     layer: Layer,
     x: Value,
@@ -73,42 +45,9 @@ def resized(
     antialias: bool = False,
 ) -> Value:
     """x with its axes resized to `out` elements, by Keras' name of the interpolation."""
-    for axis, size in zip(axes, out):
-        if mode == "nearest":
-            x = ops.resize(
-                x, axis, size, mode="nearest", coordinates="tf_half_pixel_for_nn", rounding="floor"
-            )
-        elif mode == "bilinear" and not antialias:
-            # Keras by itself, until 2.2, took TensorFlow 1's corners for the centres of pixels
-            corners = re.match(r"2\.([01]\.|2\.\d+$)", getattr(layer.version, "text", ""))
-            coordinates = "asymmetric" if corners else "half_pixel"
-            x = ops.resize(x, axis, size, mode="linear", coordinates=coordinates)
-        elif mode == "bicubic" and not antialias:
-            numbers_of = backend(layer)
-            torch = numbers_of == "torch"
-            x = ops.resize(
-                x,
-                axis,
-                size,
-                mode="cubic",
-                coordinates="half_pixel",
-                cubic=-0.75 if torch else -0.5,
-                exclude_outside=not torch,
-                table=1024 if numbers_of == "tensorflow" else None,
-            )
-        elif mode in ("bilinear", "bicubic", "lanczos3", "lanczos5"):
-            old = ops.static(x.shape[axis], f"an axis resized by {mode}, antialias={antialias},")
-            new = ops.static(as_dim(size), "the new size of an axis")
-            shares = constant(scale_matrix(old, new, mode, antialias).astype(np.float32), x.dtype)
-            perm = [k for k in range(x.rank) if k != axis] + [axis]
-            y = ops.matmul(ops.transpose(x, perm), ops.transpose(shares, (1, 0)))
-            x = ops.transpose(y, np.argsort(perm).tolist())
-        else:
-            raise layer.lacks(
-                f"interpolation {mode!r}; these are supported: nearest, bilinear, bicubic, "
-                "lanczos3, lanczos5"
-            )
-    return x
+    # Keras by itself, until 2.2, took TensorFlow 1's corners for the centres of pixels
+    corners = re.match(r"2\.([01]\.|2\.\d+$)", getattr(layer.version, "text", ""))
+    return tensorflow.resized(x, axes, out, mode, antialias, bool(corners), backend(layer))
 
 
 def _up_sampling(rank: int) -> Function:
@@ -263,18 +202,14 @@ def _value_range(layer: Layer) -> tuple[float, float]:
 # ---- categories ----------------------------------------------------------------------------------
 
 
-def one_hot(x: Value, depth: int, dtype: str = "f32") -> Value:
-    """[...] -> [..., depth]: 1 at the position that x says, nothing where there is none such."""
-    at = ops.iota((depth,), 0, "i32")
-    return ops.cast(ops.equal(ops.unsqueeze(ops.cast(x, "i32"), [x.rank]), at), dtype)
-
-
 def encoded(x: Value, mode: str, depth: int, weights: Value | None = None) -> Value:
     """Category numbers as Keras encodes them: one_hot, multi_hot or count."""
+    last = x.shape[-1] if x.rank > 1 else 0
+    if mode == "one_hot" and isinstance(last, int) and last == 1:
+        x = ops.squeeze(x, [-1])
+    hot = ops.cast(one_hot(ops.cast(x, "i32"), depth), "f32")
     if mode == "one_hot":
-        last = x.shape[-1] if x.rank > 1 else 0
-        return one_hot(ops.squeeze(x, [-1]) if isinstance(last, int) and last == 1 else x, depth)
-    hot = one_hot(x, depth)
+        return hot
     axis = 1 if x.rank > 1 else 0
     if mode == "multi_hot":
         return ops.squeeze(ops.reduce_max(hot, [axis]), [axis])
@@ -296,8 +231,7 @@ def Discretization(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     if bounds is None:
         raise layer.lacks("its bin boundaries are not in the file: give bin_boundaries, not adapt")
     edges = constant(np.asarray(bounds, np.float32), x.dtype)
-    above = ops.cast(ops.greater_equal(ops.unsqueeze(x, [x.rank]), edges), "i32")
-    at = ops.squeeze(ops.reduce_sum(above, [x.rank]), [x.rank])
+    at = digitize(x, edges)
     mode = layer.config.get("output_mode") or "int"
     return at if mode == "int" else encoded(at, mode, len(bounds) + 1)
 
@@ -354,4 +288,4 @@ LAYERS: dict[str, Function] = {
 }  # fmt: skip
 LAYERS |= {f"UpSampling{rank}D": _up_sampling(rank) for rank in (1, 2, 3)}
 
-__all__ = ["LAYERS", "one_hot", "resized"]
+__all__ = ["LAYERS", "resized"]

@@ -9,7 +9,7 @@ Each function is named as its layer and builds it from the layer's configuration
 
 `LAYERS`, at the end, holds every layer of Keras that computes something at inference, with those of
 the neighbouring files: `spatial` (convolutions, pooling, padding), `attention`,
-`recurrent`, `images` (preprocessing), `audio` and `tensorflow` (functions
+`recurrent`, `images` (preprocessing), `audio` and `recorded` (functions
 of TensorFlow that stand as layers). Layers of `IDENTITIES` do nothing at
 inference. `REFUSED` says why others are not taken. `PASS_MASK` are the layers that hand their
 input's mask on.
@@ -27,7 +27,7 @@ from ... import ops
 from ...errors import UnsupportedError
 from ...expr import Dim
 from ...graph import Value, constant, type_text
-from . import attention, audio, images, operations, recurrent, spatial, tensorflow
+from . import attention, audio, images, operations, recorded, recurrent, spatial
 from .activations import activation, masked_softmax, relu, softmax
 from .model import Call, Layer, Nested
 from .spatial import floating, sizes, tensor, weight
@@ -591,9 +591,9 @@ LAYERS: dict[str, Function] = {
     **attention.LAYERS,
     **audio.LAYERS,
     **images.LAYERS,
+    **recorded.LAYERS,
     **recurrent.LAYERS,
     **spatial.LAYERS,
-    **tensorflow.LAYERS,
 }  # fmt: skip
 LAYERS |= {old: LAYERS[new] for old, new in _ALIASES.items()}
 

@@ -3,32 +3,41 @@
     y = keras.ops.einsum("btc,bsc->bts", x, x)     # Einsum
     y = x[:, :2] * 2                                # GetItem, Multiply
 
-The functions are named as Keras', here those of neural networks and images, in
-`elementwise` and `numpy` all others. `built` makes a layer of a function: what it takes
-stands in the node's arguments and in the operation's configuration.
+The functions are named as Keras'. Here are those of neural networks and images; all others are
+numpy's, in `frontend.arrays` and `frontend.arithmetic`. `built` makes a layer of a function: what
+it takes stands in the node's arguments and in the operation's configuration.
 
 Limits: what draws random numbers, decomposes matrices or takes Python functions.
-`OPERATIONS` is the registry; `tensorflow` has the functions of tf.keras.
+`OPERATIONS` is the registry.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
-
-import numpy as np
 
 from ... import ops
 from ...errors import UnsupportedError
-from ...graph import Value, as_dim, constant
-from ..arrays import channels_first, channels_last
+from ...graph import Value, constant
+from .. import arithmetic, arrays
+from ..arrays import (
+    Operand,
+    along,
+    axes_of,
+    axis_of,
+    channels_first,
+    channels_last,
+    dtype_of,
+    floats,
+    known_dims,
+    value,
+)
+from ..tensorflow import functions as tensorflow
 from . import activations
-from .elementwise import ELEMENTWISE, Tensor, axes, dims, dtype_of, floats, value
-from .images import one_hot, resized
+from .images import resized
 from .model import Call, Layer, Nested
-from .numpy import SHAPED, moveaxis
 from .spatial import adaptive_pool, transposed_crop, windowed
 
 Function = Callable[[Layer, Sequence[Nested], Call], Nested]
@@ -37,12 +46,17 @@ Function = Callable[[Layer, Sequence[Nested], Call], Nested]
 # ---- neural networks -----------------------------------------------------------------------------
 
 
-def _spatial(x: Tensor, data_format: Any) -> tuple[Value, Callable[[Value], Value]]:
+def _spatial(x: Operand, data_format: Any) -> tuple[Value, Callable[[Value], Value]]:
     """x channels last, and how to bring a result back."""
     v = floats(x)
     if str(data_format or "channels_last").lower() in ("channels_last", "nhwc", "nwc", "ndhwc"):
         return v, lambda y: y
     return channels_last(v), channels_first
+
+
+def _channels(data_format: Any) -> int:
+    """The axis of the channels."""
+    return -1 if str(data_format or "channels_last").lower() in ("channels_last", "nhwc") else 1
 
 
 def _each(given: Any, count: int) -> list[int]:
@@ -57,8 +71,8 @@ def _each(given: Any, count: int) -> list[int]:
 
 
 def conv(
-    inputs: Tensor,
-    kernel: Tensor,
+    inputs: Operand,
+    kernel: Operand,
     strides: Any = 1,
     padding: str = "valid",
     data_format: Any = None,
@@ -73,8 +87,8 @@ def conv(
 
 
 def depthwise_conv(
-    inputs: Tensor,
-    kernel: Tensor,
+    inputs: Operand,
+    kernel: Operand,
     strides: Any = 1,
     padding: str = "valid",
     data_format: Any = None,
@@ -89,9 +103,9 @@ def depthwise_conv(
 
 
 def separable_conv(
-    inputs: Tensor,
-    depthwise_kernel: Tensor,
-    pointwise_kernel: Tensor,
+    inputs: Operand,
+    depthwise_kernel: Operand,
+    pointwise_kernel: Operand,
     strides: Any = 1,
     padding: str = "valid",
     data_format: Any = None,
@@ -103,8 +117,8 @@ def separable_conv(
 
 
 def conv_transpose(
-    inputs: Tensor,
-    kernel: Tensor,
+    inputs: Operand,
+    kernel: Operand,
     strides: Any = 1,
     padding: str = "valid",
     output_padding: Any = None,
@@ -133,7 +147,7 @@ def conv_transpose(
 
 def _pool(mode: str) -> Callable[..., Value]:
     def pool(
-        inputs: Tensor,
+        inputs: Operand,
         pool_size: Any,
         strides: Any = None,
         padding: str = "valid",
@@ -151,7 +165,7 @@ def _pool(mode: str) -> Callable[..., Value]:
 
 
 def _adaptive(mode: str) -> Callable[..., Value]:
-    def pool(inputs: Tensor, output_size: Any, data_format: Any = None) -> Value:
+    def pool(inputs: Operand, output_size: Any, data_format: Any = None) -> Value:
         x, back = _spatial(inputs, data_format)
         for k, n in enumerate(_each(output_size, x.rank - 2)):
             x = adaptive_pool(x, k + 1, n, mode)
@@ -161,57 +175,55 @@ def _adaptive(mode: str) -> Callable[..., Value]:
 
 
 def batch_normalization(
-    x: Tensor,
-    mean: Tensor,
-    variance: Tensor,
-    offset: Tensor = None,
-    scale: Tensor = None,
+    x: Operand,
+    mean: Operand,
+    variance: Operand,
+    offset: Operand = None,
+    scale: Operand = None,
     axis: int = -1,
     epsilon: float = 1e-3,
 ) -> Value:
     v = floats(x)
-    at = axis % v.rank
-    shape = [v.shape[k] if k == at else 1 for k in range(v.rank)]
+    at = [axis_of(axis, v)]
     factor = ops.rsqrt_(ops.add(floats(variance), float(epsilon)))
     factor = factor if scale is None else ops.mul(factor, floats(scale))
     shift = ops.neg(ops.mul(floats(mean), factor))
     shift = shift if offset is None else ops.add(shift, floats(offset))
-    return ops.add(ops.mul(v, ops.reshape(factor, shape)), ops.reshape(shift, shape))
+    return ops.add(ops.mul(v, along(factor, at, v.rank)), along(shift, at, v.rank))
 
 
 def layer_normalization(
-    x: Tensor,
-    gamma: Tensor = None,
-    beta: Tensor = None,
+    x: Operand,
+    gamma: Operand = None,
+    beta: Operand = None,
     axis: Any = -1,
     epsilon: float | None = None,
 ) -> Value:
     v = floats(x)
-    at = axes(axis, v.rank)
+    at = axes_of(axis, v)
     y = ops.normalize(v, at, 1e-7 if epsilon is None else float(epsilon))
     return _scaled(y, at, gamma, beta)
 
 
 def rms_normalization(
-    x: Tensor, scale: Tensor = None, axis: Any = -1, epsilon: float | None = None
+    x: Operand, scale: Operand = None, axis: Any = -1, epsilon: float | None = None
 ) -> Value:
     v = floats(x)
-    at = axes(axis, v.rank)
+    at = axes_of(axis, v)
     return _scaled(ops.rms_normalize(v, at, 1e-7 if epsilon is None else epsilon), at, scale, None)
 
 
-def _scaled(y: Value, at: Sequence[int], gamma: Tensor, beta: Tensor) -> Value:
-    shape = [y.shape[k] if k in at else 1 for k in range(y.rank)]
-    y = y if gamma is None else ops.mul(y, ops.reshape(floats(gamma), shape))
-    return y if beta is None else ops.add(y, ops.reshape(floats(beta), shape))
+def _scaled(y: Value, at: Sequence[int], gamma: Operand, beta: Operand) -> Value:
+    y = y if gamma is None else ops.mul(y, along(floats(gamma), at, y.rank))
+    return y if beta is None else ops.add(y, along(floats(beta), at, y.rank))
 
 
 def dot_product_attention(
-    query: Tensor,
-    key: Tensor,
-    value_: Tensor,
-    bias: Tensor = None,
-    mask: Tensor = None,
+    query: Operand,
+    key: Operand,
+    value_: Operand,
+    bias: Operand = None,
+    mask: Operand = None,
     scale: float | None = None,
     is_causal: bool = False,
     attn_logits_soft_cap: float | None = None,
@@ -239,33 +251,22 @@ def dot_product_attention(
     return ops.transpose(ops.matmul(weights, v), (0, 2, 1, 3))
 
 
-def depth_to_space(x: Tensor, block_size: int, data_format: str = "channels_last") -> Value:
-    v, back = _spatial(x, data_format)
-    n, h, w, c = v.shape
-    b = int(block_size)
-    depth = ops.static(c, "the number of channels") // (b * b)
-    y = ops.transpose(ops.reshape(v, (n, h, w, b, b, depth)), (0, 1, 3, 2, 4, 5))
-    return back(ops.reshape(y, (n, ops.product([h, b]), ops.product([w, b]), depth)))
+def depth_to_space(x: Operand, block_size: int, data_format: Any = None) -> Value:
+    return ops.depth_to_space(floats(x), int(block_size), _channels(data_format))
 
 
-def space_to_depth(x: Tensor, block_size: int, data_format: str = "channels_last") -> Value:
-    v, back = _spatial(x, data_format)
-    n, h, w, c = v.shape
-    b = int(block_size)
-    h, w = as_dim(h // b), as_dim(w // b)
-    y = ops.transpose(ops.reshape(v, (n, h, b, w, b, c)), (0, 1, 3, 2, 4, 5))
-    return back(ops.reshape(y, (n, h, w, ops.product([b, b, c]))))
+def space_to_depth(x: Operand, block_size: int, data_format: Any = None) -> Value:
+    return ops.space_to_depth(floats(x), int(block_size), _channels(data_format))
 
 
-def rgb_to_grayscale(images: Tensor, data_format: Any = None) -> Value:
-    v, back = _spatial(images, data_format)
-    weights = constant(np.array([0.2989, 0.587, 0.114], np.float32), v.dtype)
-    return back(ops.reduce_sum(ops.mul(v, weights), [-1]))
+def rgb_to_grayscale(images: Operand, data_format: Any = None) -> Value:
+    x, back = _spatial(images, data_format)
+    return back(tensorflow.rgb_to_grayscale(x))
 
 
 def resize(
     layer: Layer,
-    images: Tensor,
+    images: Operand,
     size: Any,
     interpolation: str = "bilinear",
     antialias: bool = False,
@@ -276,7 +277,8 @@ def resize(
     if crop_to_aspect_ratio or pad_to_aspect_ratio:
         raise UnsupportedError("resize that keeps the aspect ratio; the Resizing layer does it")
     x, back = _spatial(images, data_format)
-    return back(resized(layer, x, (1, 2), dims(size, "a size"), interpolation, bool(antialias)))
+    out = known_dims(size, "a size")
+    return back(resized(layer, x, (1, 2), out, interpolation, bool(antialias)))
 
 
 def _activation(name: str) -> Callable[..., Value]:
@@ -284,15 +286,43 @@ def _activation(name: str) -> Callable[..., Value]:
     return lambda x, *args, **kwargs: fn(floats(x), *args, **kwargs)
 
 
-def one_hot_(x: Tensor, num_classes: int, axis: int = -1, dtype: Any = None) -> Value:
-    y = one_hot(value(x), int(num_classes), "f32" if dtype is None else dtype_of(dtype))
-    return y if axis in (-1, y.rank - 1) else moveaxis(y, -1, axis)
+def one_hot(x: Operand, num_classes: int, axis: int = -1, dtype: Any = None) -> Value:
+    hot = arrays.one_hot(ops.cast(value(x), "i32"), int(num_classes), axis)
+    return ops.cast(hot, dtype_of(dtype or "float32"))
 
 
-def multi_hot(inputs: Tensor, num_classes: int, axis: int = -1, dtype: Any = None) -> Value:
-    y = one_hot_(inputs, num_classes, axis, dtype)
+def multi_hot(inputs: Operand, num_classes: int, axis: int = -1, dtype: Any = None) -> Value:
+    y = one_hot(inputs, num_classes, axis, dtype)
     at = 1 if value(inputs).rank > 1 else 0
     return ops.squeeze(ops.reduce_max(y, [at]), [at])
+
+
+def normalize(x: Operand, axis: Any = -1, order: int = 2, epsilon: float | None = None) -> Value:
+    v = floats(x)
+    least = 1e-7 if epsilon is None else float(epsilon)
+    if order == 2:
+        total = ops.reduce_sum(ops.mul(v, v), axes_of(axis, v))
+        return ops.mul(v, ops.min_(ops.rsqrt_(total), 1 / least))
+    return ops.div(v, ops.max_(arithmetic.norm(v, order, axis, True), least))
+
+
+# ---- shapes and indices --------------------------------------------------------------------------
+
+
+def get_item(x: Operand, key: Any) -> Value:
+    """x[key]; a list of numbers is one of indices where x has a single axis."""
+    v = value(x)
+    one = isinstance(key, list) and v.rank == 1 and all(isinstance(k, int) for k in key)
+    return arrays.getitem(v, tuple(key) if isinstance(key, list) and not one else key)
+
+
+def append(x1: Operand, x2: Operand, axis: Any = None) -> Value:
+    pair = [arrays.flat_or_along(value(x), axis)[0] for x in (x1, x2)]
+    return arrays.concatenate(pair, axis or 0)
+
+
+def shape_of(x: Operand) -> Value:
+    return ops.ints(list(value(x).shape), "i32")
 
 
 # ---- building ------------------------------------------------------------------------------------
@@ -320,6 +350,8 @@ def built(fn: Callable[..., Any], ignored: Sequence[str] = ()) -> Function:
             elif v is not None and v is not False and k not in ("name", *ignored):
                 raise layer.lacks(f"the argument {k}={v!r:.60}")
         named.pop("name", None)
+        if isinstance(named.get("dtype"), Mapping):  # a serialised policy
+            named["dtype"] = (named["dtype"].get("config") or {}).get("name", "float32")
         if "layer" in parameters:
             given.insert(0, layer)
         return fn(*given, **named)
@@ -338,7 +370,7 @@ _NETWORK: dict[str, Callable[..., Any]] = {
     "RMSNorm": rms_normalization, "DotProductAttention": dot_product_attention,
     "DepthToSpace": depth_to_space, "SpaceToDepth": space_to_depth,
     "RGBToGrayscale": rgb_to_grayscale, "Resize": resize,
-    "OneHot": one_hot_, "MultiHot": multi_hot,
+    "OneHot": one_hot, "MultiHot": multi_hot,
     "Gelu": lambda x, approximate=True: activations.FUNCTIONS["gelu"](
         floats(x), approximate=approximate),
 }  # fmt: skip
@@ -353,7 +385,42 @@ _NAMES = {
     "Threshold": "threshold", "ReLU": "relu",
 }  # fmt: skip
 
-FUNCTIONS = ELEMENTWISE | SHAPED | _NETWORK | {k: _activation(n) for k, n in _NAMES.items()}
+# numpy's functions and ours by their names there, the others by Keras' names of its operations.
+_ARRAYS = (
+    "array_split", "broadcast_to", "concatenate", "dstack", "expand_dims", "flip", "full_like",
+    "hstack", "moveaxis", "pad", "repeat", "reshape", "roll", "split", "squeeze", "stack",
+    "swapaxes", "take", "take_along_axis", "tile", "transpose", "unstack", "vstack",
+)  # fmt: skip
+_ALIASES = {
+    "Absolute": "abs", "Amax": "max", "Amin": "min", "Array": "convert_to_tensor",
+    "BitwiseInvert": "bitwise_not", "Conjugate": "copy", "Fabs": "abs", "Fmax": "maximum",
+    "Fmin": "minimum", "LeftShift": "bitwise_left_shift", "Real": "copy",
+    "RightShift": "bitwise_right_shift", "StopGradient": "copy", "TrueDivide": "divide",
+}  # fmt: skip
+_SHAPES: dict[str, Callable[..., Any]] = {
+    "Append": append, "Fliplr": lambda x: arrays.flip(x, 1), "Flipud": lambda x: arrays.flip(x, 0),
+    "GetItem": get_item, "Ndim": lambda x: constant(value(x).rank, "i32"), "Normalize": normalize,
+    "OnesLike": lambda x, dtype=None: arrays.full_like(x, 1, dtype),
+    "Ravel": lambda x: ops.reshape(value(x), (value(x).size,)), "Shape": shape_of,
+    "Size": lambda x: ops.ints(value(x).size, "i32"),
+    "Slice": lambda inputs, start_indices, shape: tensorflow.slice_(inputs, start_indices, shape),
+    "ZerosLike": lambda x, dtype=None: arrays.full_like(x, 0, dtype),
+}  # fmt: skip
+
+
+def _class_name(name: str) -> str:
+    """take_along_axis: TakeAlongAxis."""
+    return "".join(word.capitalize() for word in name.split("_"))
+
+
+_NUMPY = arithmetic.FUNCTIONS | {name: getattr(arrays, name) for name in _ARRAYS}
+FUNCTIONS = (
+    {_class_name(name): fn for name, fn in _NUMPY.items()}
+    | {name: _NUMPY[known] for name, known in _ALIASES.items()}
+    | {k: _activation(n) for k, n in _NAMES.items()}
+    | _SHAPES
+    | _NETWORK
+)
 OPERATIONS: dict[str, Function] = {name: built(fn) for name, fn in FUNCTIONS.items()}
 
 __all__ = ["FUNCTIONS", "OPERATIONS", "built"]
