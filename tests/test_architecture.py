@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from webdnn.frontend import FORMATS
+
 ROOT = Path(__file__).parent.parent / "webdnn"
 FILES = sorted(ROOT.rglob("*.py"))
 ROOMS = {path.relative_to(ROOT).parts[0].removesuffix(".py") for path in FILES}
@@ -93,6 +95,23 @@ def test_no_imports_in_a_circle() -> None:
     while free := {name for name, below in imported.items() if not below}:
         imported = {name: below - free for name, below in imported.items() if name not in free}
     assert not imported, "these import one another, or what does"
+
+
+def test_no_format_imports_another() -> None:
+    """What formats share has a file beside their folders; PyTorch's exporter writes ONNX.
+
+    `tensorflow` is a room and no format: it reads nothing, but knows TensorFlow's functions by
+    name, which stand in models of tf.keras too.
+    """
+    rooms = {p.parent.name for p in (ROOT / "frontend").glob("*/__init__.py")}
+    assert rooms == {*FORMATS, "tensorflow"}
+    found = set()
+    for path in FILES:
+        here = path.relative_to(ROOT).parts
+        if here[0] == "frontend":
+            names = (m.split(".") for m in imports(path) if m.startswith("frontend."))
+            found |= {(here[1], name[1]) for name in names if name[1] in rooms - {here[1]}}
+    assert found == {("pytorch", "onnx"), ("keras", "tensorflow")}
 
 
 def test_target_text_is_in_listed_templates_only() -> None:
