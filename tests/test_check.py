@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from webdnn.browser.check import _file_name, _recorded, check, compare, still
+from tests.test_browser import need
+from webdnn.browser.check import Run, _case, _file_name, _recorded, check, compare, still
 from webdnn.browser.inputs import _evaluate, _random, default_sizes, table_sizes
 from webdnn.browser.reference import Reference, recorded, reference
 from webdnn.errors import ModelError, WebDNNError
@@ -93,6 +96,68 @@ def test_output_that_ignores_the_input_proves_nothing() -> None:
     assert (same.verdict, same.why) == ("empty", "hardly changes with the input")
     moved = compare("y", reference, reference, 1e-4, other=reference + np.float32(2e-3))
     assert moved.verdict == "right"
+
+
+def test_an_output_may_be_constant_by_nature_where_others_are_right() -> None:
+    length, y = np.array(7, np.int64), around(1)
+    fixed = compare("length", length, length, 1e-4, other=length)
+    right = compare("y", y, y, 1e-4, other=y + np.float32(1))
+    assert fixed.verdict == "constant"
+    assert Run("wasm", "plain", {}, (fixed, right)).right
+    assert not Run("wasm", "plain", {}, (fixed,)).right
+    assert compare("length", length + 1, length, 1e-4, other=length).verdict == "wrong"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "uint8", "bool"])
+def test_random_inputs_without_axes_are_arrays(dtype: str) -> None:
+    for other in (False, True):
+        array = _random(np.random.default_rng(0), dtype, (), None, other)
+        assert isinstance(array, np.ndarray) and array.dtype == dtype
+
+
+def divider() -> onnx.ModelProto:
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [helper.make_node("Div", ["a", "b"], ["q"])],
+        "div",
+        [info(name, TensorProto.INT64, [8]) for name in "ab"],
+        [info("q", TensorProto.INT64, [8])],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def test_inputs_that_are_given_are_not_replaced() -> None:
+    """The divisor means something: another one, drawn at random, may be 0."""
+    against = reference(divider(), ["a", "b"], ["q"])
+    signature = {
+        "dims": [],
+        "inputs": [{"name": name, "dtype": "int64", "shape": [8]} for name in "ab"],
+    }
+    a, b = np.arange(8) * 7, np.full(8, 2)
+    for given in ({"a": a, "b": b}, {"b": b}):
+        case = _case(against, False, signature, {}, {}, {}, given, 0)
+        assert (case.expected["q"] == case.inputs["a"] // 2).all()
+        assert bool(case.other) == (len(given) == 1)
+
+
+def test_a_browser_ends_with_the_process_that_opened_it(tmp_path: Path) -> None:
+    program = """
+import pathlib, sys, time
+from webdnn.browser import open_page
+with open_page("chromium", mounts={}) as page:
+    print(page._process.pid, flush=True)
+    time.sleep(60)
+"""
+    need("chromium")
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        browser = int(process.stdout.readline())
+        process.terminate()
+        assert process.wait(30) == 128 + signal.SIGTERM
+    listed = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True)
+    left = [line for line in listed.stdout.splitlines() if line.split()[0] == str(browser)]
+    assert not [line for line in left if not line.split()[1].startswith("Z")]
 
 
 def test_sizes_of_a_descriptor() -> None:

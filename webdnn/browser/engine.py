@@ -373,6 +373,24 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
+def _orderly_end() -> Iterator[None]:
+    """SIGTERM ends this process as an exception does, so that its browsers end with it."""
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def end(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@contextmanager
 def _display() -> Iterator[str]:
     """A virtual X display, for the engine that has no headless mode."""
     read, write = os.pipe()
@@ -426,6 +444,7 @@ def open_page(
     launch = ENGINES[engine]
     page = Page(engine)
     with ExitStack() as stack:
+        stack.enter_context(_orderly_end())
         profile = Path(
             stack.enter_context(
                 tempfile.TemporaryDirectory(prefix="webdnn-browser-", ignore_cleanup_errors=True)

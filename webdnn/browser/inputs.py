@@ -146,17 +146,19 @@ def _random(
     rng: np.random.Generator, dtype: str, shape: tuple[int, ...], bound: int | None, other: bool
 ) -> Array:
     if dtype.startswith("float"):
-        values = rng.random(shape, np.float32)
-        return (values**3 if other else values).astype(dtype)
+        values = np.asarray(rng.random(shape, np.float32))  # of no axes, numpy gives a scalar
+        return np.asarray(values**3 if other else values, dtype)
     if dtype == "bool":
-        return rng.random(shape) < 0.5
+        chosen = np.asarray(rng.random(shape) < 0.5)
+        chosen.reshape(-1)[:1] = not other  # one alone is most often a switch
+        return chosen
     limits = np.iinfo(dtype)
     if bound is not None:
-        return rng.integers(0, bound, shape).astype(dtype)
+        return np.asarray(rng.integers(0, bound, shape), dtype)
     if limits.bits == 8:
-        return rng.integers(limits.min, limits.max + 1, shape).astype(dtype)
+        return np.asarray(rng.integers(limits.min, limits.max + 1, shape), dtype)
     # An integer of unknown meaning, most often a mask: 0 or 1, the first one set.
-    values = rng.integers(0, 2, shape).astype(dtype)
+    values = np.asarray(rng.integers(0, 2, shape), dtype)
     values.reshape(-1)[:1] = 1
     return values
 

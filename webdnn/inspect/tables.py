@@ -74,7 +74,7 @@ def print_notices(notices: Sequence[str]) -> None:
         out.print(f"[yellow]note[/] {escape(notice)}", highlight=False, soft_wrap=True)
 
 
-_COLOURS = {"right": "green", "wrong": "bold red", "empty": "bold yellow"}
+_COLOURS = {"right": "green", "constant": "green", "wrong": "bold red", "empty": "bold yellow"}
 
 
 def show_check(report: CheckReport) -> None:
@@ -116,7 +116,8 @@ def show_check(report: CheckReport) -> None:
             out.print(f"[bold red]{name}:[/] {escape(run.error)}", highlight=False, soft_wrap=True)
     for reason in reasons:
         out.print(reason, highlight=False, soft_wrap=True)
-    if any(output.verdict == "empty" for run in report.runs for output in run.outputs):
+    unproved = [run for run in report.runs if not run.right and not run.error]
+    if any(o.verdict in ("empty", "constant") for run in unproved for o in run.outputs):
         out.print(
             "[yellow]note[/] empty: on these inputs a wrong descriptor could look right; "
             "give real ones (--input NAME=FILE, and NAME:rgb,… for pictures), or another --seed",
