@@ -71,7 +71,7 @@ def python(folder: Path, *arguments: str) -> None:
 
 def test_every_recipe_has_its_test() -> None:
     recipes = re.split(r"^## ", PAGE, flags=re.M)[1:]
-    assert len(recipes) == 6
+    assert len(recipes) == 7
     for recipe in recipes:
         files = [match[2] for match in BLOCK.finditer(recipe)]
         assert COMMAND.search(recipe) or any(f.startswith("tests/") for f in files), recipe
