@@ -155,7 +155,8 @@ with open_page("chromium", mounts={}) as page:
         browser = int(process.stdout.readline())
         process.terminate()
         assert process.wait(30) == 128 + signal.SIGTERM
-    listed = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True)
+    ps = ["ps", "-eo", "pgid=,stat="]
+    listed = subprocess.run(ps, capture_output=True, text=True, check=True)
     left = [line for line in listed.stdout.splitlines() if line.split()[0] == str(browser)]
     assert not [line for line in left if not line.split()[1].startswith("Z")]
 

@@ -20,6 +20,7 @@ from onnx import parser
 import webdnn
 from tests.jobs import Job, interpreted, run_jobs
 from tests.test_cli import run
+from tests.test_extending import BLOCKS
 from webdnn import ops
 from webdnn.browser.reference import reference
 from webdnn.errors import DimensionError, UnsupportedError, WebDNNError
@@ -319,3 +320,40 @@ def test_plugins_that_fail(
 def test_a_plugin_that_is_not_there(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("inspect", "model.onnx", "--plugin", "absent.py") == 2
     assert "plugin absent.py: cannot be read: No such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "target", "parts"),
+    [
+        ("manhattan.py", 'var("k"', 'vra("k"', "webgpu", ["node of 'y': NameError", "(in manhattan, "]),
+        ("manhattan.c", '"term"', '"tern"', "wasm", ["template manhattan.c: line", "'tern'"]),
+        ("manhattan.c", "n = 0", "n = zero", "wasm", ["templates manhattan.c: the", "'zero'"]),
+        ("manhattan.wgsl", "size(", "sizes(", "webgpu", ["manhattan.wgsl: line", "'sizes'"]),
+        ("manhattan.wgsl", "", None, "webgpu", ["manhattan.wgsl: cannot be read"]),
+    ],
+)  # fmt: skip
+def test_templates_that_fail(
+    file: str,
+    old: str,
+    new: str | None,
+    target: str,
+    parts: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The recipe of docs/extending.md with a mistake in one of its files."""
+    monkeypatch.chdir(tmp_path)
+    onnx.save(model("y = com.example.Manhattan (x, x)", shape="4, 4"), "model.onnx")
+    for name, _, text in BLOCKS:
+        if name.startswith("mine/"):
+            Path(Path(name).name).write_text(text)
+    if new is None:
+        Path(file).unlink()
+    else:
+        assert old in Path(file).read_text()
+        Path(file).write_text(Path(file).read_text().replace(old, new))
+    arguments = ["-o", "out", "--target", target, "--plugin", "manhattan.py"]
+    assert run("transpile", "model.onnx", *arguments) == 2
+    error = capsys.readouterr().err
+    assert [part for part in parts if part not in error] == [] and "Traceback" not in error, error

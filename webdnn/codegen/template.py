@@ -23,7 +23,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from ..errors import WebDNNError
 
 _HOLE = re.compile(r"\$\{((?:[^{}]|\{[^{}]*\})*)\}")
 _CONTROL = re.compile(r"(\s*)\$(for|if|elif|else|assert|let)\b\s*(.*?)\s*$")
@@ -36,11 +39,25 @@ def render(source: str, env: Mapping[str, Any]) -> str:
     return "\n".join(out)
 
 
+def render_own(path: Path, env: Mapping[str, Any]) -> str:
+    """The text of a template of a user's; raises WebDNNError, with the file, for what is wrong."""
+    try:
+        return render(path.read_text(), env)
+    except OSError as error:
+        raise WebDNNError(
+            f"template {path}: cannot be read: {error.strerror}. Write it, or leave this target "
+            "out with --target"
+        ) from None
+    except ValueError as error:
+        raise WebDNNError(f"template {path}: {error}") from error
+
+
 def _evaluate(code: str, env: dict[str, Any], line: str) -> Any:
     try:
         return eval(code, env)
     except Exception as error:
-        raise ValueError(f"template line {line.strip()!r}: {error}") from error
+        kind = "no" if isinstance(error, KeyError) else f"{type(error).__name__}:"
+        raise ValueError(f"line {line.strip()!r}: {kind} {error}") from error
 
 
 def _block(lines: list[str], env: dict[str, Any], out: list[str], dedent: int) -> None:
@@ -58,7 +75,7 @@ def _block(lines: list[str], env: dict[str, Any], out: list[str], dedent: int) -
         indent, word, rest = len(control[1]), control[2], control[3]
         if word == "assert":
             if not _evaluate(rest, env, line):
-                raise ValueError(f"template contract not met: {rest}")
+                raise ValueError(f"its contract is not met: {rest}")
             continue
         if word == "let":
             name, _, code = rest.partition("=")

@@ -15,7 +15,7 @@ import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -26,7 +26,7 @@ import numpy as np
 from .. import ops
 from ..errors import WebDNNError
 from ..expr import Expr, load, var
-from ..graph import Value, constant, scalar_dtype
+from ..graph import Op, Value, constant, scalar_dtype
 
 Key = TypeVar("Key")
 
@@ -39,10 +39,10 @@ class Own:
     reference: Callable[..., Any] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """What the function returns, having read each @elementwise function that it calls.
+        """What the function returns, having read the operators that it calls.
 
-        These are read as expressions when kernels are written, which would be too late to say who
-        called them.
+        What an @elementwise function or a template says is read when kernels are built, which would
+        be too late to say who called it.
         """
         found = self.function(*args, **kwargs)
         _read(_values(found), set(_values([*args, *kwargs.values()])))
@@ -127,12 +127,15 @@ def run_plugin(file: str | os.PathLike[str]) -> None:
 
 
 def _name(function: Callable[..., Any]) -> str:
+    if isinstance(function, Op):
+        return str(function)
     return str(getattr(inspect.unwrap(function), "__name__", type(function).__name__))
 
 
 def _code(function: Callable[..., Any]) -> CodeType | None:
     """Where a function is written; None for one that is not written in Python."""
-    found = getattr(inspect.unwrap(function), "__code__", None)
+    written = inspect.unwrap(function)
+    found = getattr(written.infer if isinstance(written, Op) else written, "__code__", None)
     return found if isinstance(found, CodeType) else None
 
 
@@ -153,7 +156,9 @@ def _values(nested: Any) -> Iterator[Value]:
 
 
 def _read(values: Iterator[Value], given: set[Value]) -> None:
-    """Read the expression of each elementwise value between `given` and `values`."""
+    """Read what elementwise functions and templates say of each value between `given` and
+    `values`.
+    """
     stack, seen = list(values), given
     while stack:
         v = stack.pop()
@@ -161,11 +166,17 @@ def _read(values: Iterator[Value], given: set[Value]) -> None:
             continue
         seen.add(v)
         stack += v.inputs
-        inputs, element = v.inputs, v.node.op.element
-        if v.node.op.pointwise and element is not None:
-            axes = tuple(var(f"i{k}", d) for k, d in enumerate(v.shape))
+        node, op = v.node, v.op
+
+        def read(k: int, at: Any, inputs: Sequence[Value] = v.inputs) -> Expr:
+            return load(k, 0, scalar_dtype(inputs[k].dtype))
+
+        if op.template is not None and op.template.space is not None:
+            op.template.space(node)
+            op.template.define(node, read)
+        elif op.pointwise and op.element is not None:
             with np.errstate(all="ignore"):
-                element(v.node, lambda k, at, x=inputs: load(k, 0, scalar_dtype(x[k].dtype)), axes)
+                op.element(node, read, tuple(var(f"i{k}", d) for k, d in enumerate(v.shape)))
 
 
 __all__ = ["Own", "add", "as_value", "run_plugin"]

@@ -49,7 +49,7 @@ class Arena:
 
     address: dict[int, int]
     size: int
-    temporaries: int  # bytes of the region in which temporaries share memory
+    temporaries: int  # bytes that the temporaries share
 
 
 def plan_arena(

@@ -14,7 +14,7 @@ from ...expr import Dim, Expr, coefficient, cost, product, substitute, var, walk
 from ...schedule.kernel import Instance
 from ..dialect import invariant
 from ..loops import along_depth, panel_base, points
-from ..template import render
+from ..template import render, render_own
 from .lanes import Lanes, Printed, grain, larger, smaller
 
 
@@ -180,8 +180,8 @@ class _InstancePrinter(Lanes):
     ) -> Printed:
         """The template rendered; `each` ns for each of the `row` units of a work item."""
         k = self.kernel
-        own = k.folder and (k.folder / f"{k.template}.c").read_text()
-        body = render(own or template(f"{k.template}.c"), env)
+        name = f"{k.template}.c"
+        body = render_own(k.folder / name, env) if k.folder else render(template(name), env)
         return Printed(
             k.name,
             body,

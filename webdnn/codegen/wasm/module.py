@@ -17,9 +17,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ...errors import UnsupportedError
+from ...errors import UnsupportedError, WebDNNError
 from ...expr import Dim, Expr, bounds, walk
-from ...schedule.kernel import Kernel, Loop, Opaque, Program
+from ...schedule.kernel import Instance, Kernel, Loop, Opaque, Program
 from ...schedule.plan import nbytes, plan_arena
 from ...schedule.target import Limits, Ranges
 from .. import opaque
@@ -29,7 +29,7 @@ from ..template import render
 from .instances import print_instance, template
 from .lanes import Printed, grain
 from .loops import print_loop
-from .zig import VARIANTS, Source, build
+from .zig import VARIANTS, CompilerError, Source, build
 
 LIMITS = Limits(buffers=64, memory=2**32 - 2**26)  # of a wasm memory, less stacks and scratch
 SPINS = 20_000  # rounds of a waiting thread before it sleeps: some tens of microseconds
@@ -168,9 +168,17 @@ def compile_program(
     """The modules of a program, by the names of `variants`.
 
     `addresses`: buffer id -> its first byte in the arena, a multiple of 4. `progress(done, total)`
-    is called from several threads as kernels are compiled.
+    is called from several threads as kernels are compiled. Raises WebDNNError for C that does not
+    compile where a user's templates are a part of it.
     """
-    return build(*print_program(program, addresses), progress, variants)
+    try:
+        return build(*print_program(program, addresses), progress, variants)
+    except CompilerError as error:
+        kernels = [s.kernel for s in program.steps if isinstance(s.kernel, Instance)]
+        own = dict.fromkeys(str(k.folder / f"{k.template}.c") for k in kernels if k.folder)
+        if not own:
+            raise
+        raise WebDNNError(f"templates {', '.join(own)}: {error}") from error
 
 
 def memory(program: Program) -> int:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from ...errors import WebDNNError
 from ...expr import Expr, cost, product, walk
 from ...schedule.kernel import Instance
 from ..loops import points
-from ..template import render
+from ..template import render_own
 from .dialect import Printed, Wgsl, ceil_div, counter, digits, linear_grid, times
 
 GROUP = 64  # invocations of a workgroup, each for one point of the result
@@ -60,13 +59,8 @@ def print_general(kernel: Instance) -> Printed:
         "hole": hole,
         "stores": stores,
     }
-    path = kernel.folder / f"{kernel.template}.wgsl"
-    if not path.is_file():
-        raise WebDNNError(
-            f"kernel {kernel.name}: the template {kernel.template!r} has no text for WebGPU: {path}"
-            " is missing; write it, or use the wasm target"
-        )
-    main = f"@compute @workgroup_size({GROUP})\n" + render(path.read_text(), env)
+    main = render_own(kernel.folder / f"{kernel.template}.wgsl", env)
+    main = f"@compute @workgroup_size({GROUP})\n{main}"
     inner = product([kernel.vars[name].args[1] for name in kernel.sums])
     each = sum(cost(e) + 1 for e in kernel.holes.values())
     flops = times(items, inner, each)
