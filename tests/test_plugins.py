@@ -325,7 +325,7 @@ def test_a_plugin_that_is_not_there(files: Path, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("file", "old", "new", "target", "parts"),
     [
-        ("manhattan.py", 'var("k"', 'vra("k"', "webgpu", ["node of 'y': NameError", "(in manhattan, "]),
+        ("manhattan.py", 'var("k"', 'vra("k"', "webgpu", ["'y': NameError", "(in manhattan, "]),
         ("manhattan.c", '"term"', '"tern"', "wasm", ["template manhattan.c: line", "'tern'"]),
         ("manhattan.c", "n = 0", "n = zero", "wasm", ["templates manhattan.c: the", "'zero'"]),
         ("manhattan.wgsl", "size(", "sizes(", "webgpu", ["manhattan.wgsl: line", "'sizes'"]),
