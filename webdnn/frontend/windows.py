@@ -8,15 +8,16 @@
 
 A format reads its attributes into a `Window`, which is checked, and computes with it. The
 functions here take images [N, C, spatial...] and filters [outputs, inputs, kernel...], as Caffe,
-Chainer, ONNX and PyTorch have them. A format that is channels last (Keras, TensorFlow) gives the
-fields of its `Window` to `ops.convolve` and the like, which are so too. Sizes may be symbolic, the
-numbers of a window may not.
+Chainer, ONNX and PyTorch have them. What is channels last (Keras, TensorFlow) gives the fields of a
+`Window` to `ops.convolve` and the like, which are so too. Sizes may be symbolic, the numbers of a
+window may not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from .. import ops
 from ..errors import ModelError
@@ -47,15 +48,15 @@ class Window:
         return len(self.kernel)
 
 
-def per_axis(given: object, rank: int, default: int = 1) -> list[int]:
-    """A number for each spatial axis, of one for all or one for each; None: the default.
+def per_axis(given: Any, rank: int) -> list[int]:
+    """A number for each spatial axis, of one for all or one for each; None: ones.
 
-    Numbers for the batch and the channels, as TensorFlow has them, are left out. Raises ModelError
-    for another count.
+    Numbers for the batch and the channels too, as TensorFlow has them, are left out. Raises
+    ModelError for another count.
     """
     if given is None:
-        return [default] * rank
-    numbers = [int(n) for n in given] if isinstance(given, (list, tuple)) else [int(given)]  # type: ignore[call-overload]
+        return [1] * rank
+    numbers = [int(n) for n in given] if isinstance(given, (list, tuple)) else [int(given)]
     if len(numbers) == rank + 2:
         numbers = numbers[1:-1]
     if len(numbers) not in (1, rank):
@@ -136,6 +137,28 @@ def transposed_size(w: Window, axis: int, count: Dim) -> Dim:
     return as_dim((lift(count) - 1) * w.strides[axis] + span - before - after)
 
 
+# ---- channels last, as Keras and TensorFlow have them ------------------------------------------
+
+
+def channel_axis(data_format: Any) -> int:
+    """The axis of the channels of an image: 1 for channels_first, NCHW and the like, else -1."""
+    return 1 if str(data_format or "").lower().startswith(("channels_first", "nc")) else -1
+
+
+def in_format(x: Value, data_format: Any) -> tuple[Value, Callable[[Value], Value]]:
+    """x with its channels as the last axis, and how to bring a result back into the format."""
+    if x.rank < 3 or channel_axis(data_format) < 0:
+        return x, lambda y: y
+    return channels_last(x), channels_first
+
+
+def named_window(x: Value, kernel: Any, strides: Any, dilations: Any, padding: str) -> Window:
+    """The windows over x [N, spatial..., C]: numbers as in `per_axis`; same is same_upper."""
+    rank, name = x.rank - 2, padding.lower()
+    size, steps, gaps = (per_axis(given, rank) for given in (kernel, strides, dilations))
+    return window(x.shape[1:-1], size, steps, gaps, "same_upper" if name == "same" else name)
+
+
 # ---- what is computed ----------------------------------------------------------------------------
 
 
@@ -212,11 +235,14 @@ __all__ = [
     "Window",
     "average_pool",
     "ceil_mode",
+    "channel_axis",
     "conv",
     "conv_transpose",
     "count",
     "im2col",
+    "in_format",
     "max_pool",
+    "named_window",
     "patches",
     "per_axis",
     "reach",

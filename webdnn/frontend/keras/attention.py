@@ -24,9 +24,10 @@ from typing import Any
 from ... import ops
 from ...expr import Dim
 from ...graph import Value, constant
+from ..arrays import known_ints
 from .activations import masked_softmax
 from .model import Call, Layer, Nested
-from .spatial import floating, sizes, weight
+from .spatial import floating, weight
 
 Function = Callable[[Layer, Sequence[Nested], Call], Nested]
 
@@ -220,8 +221,8 @@ def MultiHeadAttention(layer: Layer, inputs: Sequence[Nested], call: Call) -> Ne
     heads, size = int(c["num_heads"]), int(c["key_dim"])
     p = _projections(layer, inputs, call, heads, heads, size, int(c.get("value_dim") or size))
     q, mask = ops.mul(p.q, 1 / math.sqrt(size)), p.mask
-    given = c.get("attention_axes")
-    axes = [a % (q.rank - 1) for a in sizes(given, 1)] if given else list(range(1, q.rank - 2))
+    given = known_ints(c.get("attention_axes") or [*range(1, q.rank - 2)], "the axes")
+    axes = [a % (q.rank - 1) for a in given]
     if q.rank == 4 and axes == [1]:
         scores = ops.matmul(_heads_first(q), _heads_first(p.k, True))
         weights = masked_softmax(scores, _broadcast(mask, 4, 1), [-1], explicit(layer, q, call))

@@ -16,7 +16,7 @@ import numpy as np
 from ... import ops
 from ...graph import Value, constant
 from .model import Call, Layer, Nested
-from .spatial import floating, tensor, weight, windowed
+from .spatial import conv, floating, tensor, weight
 
 Function = Callable[[Layer, Sequence[Nested], Call], Nested]
 
@@ -91,10 +91,9 @@ def STFTSpectrogram(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value
     fft = int(c.get("fft_length") or 2 ** int(np.ceil(np.log2(frame))))
     bins = fft // 2 + 1
     flat = ops.reshape(x, (ops.product([n, depth]), length, 1))
-    pads = windowed(flat, [frame], [step], [1], c.get("padding", "valid"))
     count = 1 if mode in ("real", "imag") else 2
     parts = [
-        ops.convolve(flat, weight(layer, k, (frame, 1, bins), x), [step], pads, [1], 1)
+        conv(flat, weight(layer, k, (frame, 1, bins), x), step, c.get("padding", "valid"))
         for k in range(count)
     ]
     if count == 1:

@@ -17,10 +17,11 @@ from ... import ops
 from ...expr import Dim, lift
 from ...graph import FLOATS, Value, as_dim, constant, type_text
 from ..arithmetic import digitize
-from ..arrays import one_hot
+from ..arrays import known_ints, one_hot
 from ..tensorflow import images as tensorflow
+from ..windows import per_axis
 from .model import Call, Layer, Nested
-from .spatial import backend, floating, from_last, sizes, tensor, to_last
+from .spatial import backend, floating, from_last, spatial_input, tensor, to_last
 
 Function = Callable[[Layer, Sequence[Nested], Call], Nested]
 
@@ -50,19 +51,16 @@ def resized(
     return tensorflow.resized(x, axes, out, mode, antialias, bool(corners), backend(layer))
 
 
-def _up_sampling(rank: int) -> Function:
-    def build(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
-        x = to_last(layer, tensor(layer, inputs, rank + 2))
-        factors = sizes(layer.config.get("size", 2), rank)
-        mode = str(layer.config.get("interpolation") or "nearest").lower()
-        if mode == "nearest":
-            for k, factor in enumerate(factors):
-                x = ops.repeat(x, factor, k + 1)
-            return from_last(layer, x)
-        out = [as_dim(lift(d) * f) for d, f in zip(x.shape[1:-1], factors)]
-        return from_last(layer, resized(layer, floating(x), (1, 2), out, mode))
-
-    return build
+def UpSampling(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
+    x, rank = spatial_input(layer, inputs)
+    x, factors = to_last(layer, x), per_axis(layer.config.get("size", 2), rank)
+    mode = str(layer.config.get("interpolation") or "nearest").lower()
+    if mode == "nearest":
+        for k, factor in enumerate(factors):
+            x = ops.repeat(x, factor, k + 1)
+        return from_last(layer, x)
+    out = [as_dim(lift(d) * f) for d, f in zip(x.shape[1:-1], factors)]
+    return from_last(layer, resized(layer, floating(x), (1, 2), out, mode))
 
 
 def _image(layer: Layer, inputs: Sequence[Nested]) -> Value:
@@ -152,7 +150,7 @@ def Normalization(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     c = layer.config
     x = floating(tensor(layer, inputs))
     axis = c.get("axis", -1)
-    kept = [] if axis is None else sorted(a % x.rank for a in sizes(axis, 1))
+    kept = [] if axis is None else sorted(a % x.rank for a in known_ints(axis, "the axes"))
     shape = [x.shape[k] if k in kept else 1 for k in range(x.rank)]
     given = c.get("mean"), c.get("variance")
     if given[0] is not None and given[1] is not None:
@@ -286,6 +284,6 @@ LAYERS: dict[str, Function] = {
         RandomCrop, Rescaling, Resizing,
     )
 }  # fmt: skip
-LAYERS |= {f"UpSampling{rank}D": _up_sampling(rank) for rank in (1, 2, 3)}
+LAYERS |= {f"UpSampling{rank}D": UpSampling for rank in (1, 2, 3)}
 
 __all__ = ["LAYERS", "resized"]

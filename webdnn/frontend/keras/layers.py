@@ -27,10 +27,11 @@ from ... import ops
 from ...errors import UnsupportedError
 from ...expr import Dim
 from ...graph import Value, constant, type_text
+from ..arrays import known_ints
 from . import attention, audio, images, operations, recorded, recurrent, spatial
 from .activations import activation, masked_softmax, relu, softmax
 from .model import Call, Layer, Nested
-from .spatial import floating, sizes, tensor, weight
+from .spatial import floating, tensor, weight
 
 Function = Callable[[Layer, Sequence[Nested], Call], Nested]
 
@@ -193,7 +194,8 @@ def Softmax(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
         mask = call.mask
     if mask is None:
         return softmax(x, layer.config.get("axis", -1))
-    return masked_softmax(x, mask, sizes(layer.config.get("axis", -1), 1), layer.version >= 3)
+    axes = known_ints(layer.config.get("axis", -1), "the axes")
+    return masked_softmax(x, mask, axes, layer.version >= 3)
 
 
 # ---- merging -------------------------------------------------------------------------------------
@@ -307,7 +309,7 @@ def _mask_of(x: Value, mask: Value | None, rank: int) -> Value:
 
 def _dot(layer: Layer, x: Value, y: Value, axes: Any, normalize: bool) -> Value:
     """The products along one axis of each, batch by batch (keras.layers.Dot)."""
-    a, b = sizes(axes, 1) * 2 if isinstance(axes, int) else [int(k) for k in axes]
+    a, b = [axes] * 2 if isinstance(axes, int) else [int(k) for k in axes]
     a, b = a % x.rank, b % y.rank
     if 0 in (a, b):
         raise layer.error("the batch axis cannot be contracted")
@@ -378,7 +380,7 @@ def unit(x: Value, axes: Sequence[int]) -> Value:
 
 
 def _axes(given: Any, x: Value) -> list[int]:
-    return sorted({a % x.rank for a in sizes(given, 1)})
+    return sorted({a % x.rank for a in known_ints(given, "the axes")})
 
 
 def BatchNormalization(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:

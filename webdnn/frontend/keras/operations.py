@@ -27,151 +27,21 @@ from ..arrays import (
     along,
     axes_of,
     axis_of,
-    channels_first,
-    channels_last,
     dtype_of,
     floats,
     known_dims,
     value,
 )
 from ..tensorflow import functions as tensorflow
-from . import activations
+from ..windows import channel_axis, in_format
+from . import activations, spatial
 from .images import resized
 from .model import Call, Layer, Nested
-from .spatial import adaptive_pool, transposed_crop, windowed
 
 Function = Callable[[Layer, Sequence[Nested], Call], Nested]
 
 
 # ---- neural networks -----------------------------------------------------------------------------
-
-
-def _spatial(x: Operand, data_format: Any) -> tuple[Value, Callable[[Value], Value]]:
-    """x channels last, and how to bring a result back."""
-    v = floats(x)
-    if str(data_format or "channels_last").lower() in ("channels_last", "nhwc", "nwc", "ndhwc"):
-        return v, lambda y: y
-    return channels_last(v), channels_first
-
-
-def _channels(data_format: Any) -> int:
-    """The axis of the channels."""
-    return -1 if str(data_format or "channels_last").lower() in ("channels_last", "nhwc") else 1
-
-
-def _each(given: Any, count: int) -> list[int]:
-    """One number for each spatial axis, from one, from as many, or with batch and channels."""
-    if given is None:
-        return [1] * count
-    if not isinstance(given, (list, tuple)):
-        return [int(given)] * count
-    if len(given) == count + 2:
-        given = given[1:-1]
-    return [int(g) for g in given] * (count if len(given) == 1 else 1)
-
-
-def conv(
-    inputs: Operand,
-    kernel: Operand,
-    strides: Any = 1,
-    padding: str = "valid",
-    data_format: Any = None,
-    dilation_rate: Any = 1,
-) -> Value:
-    x, back = _spatial(inputs, data_format)
-    w, rank = floats(kernel), x.rank - 2
-    steps, gaps = _each(strides, rank), _each(dilation_rate, rank)
-    pads = windowed(x, [int(k) for k in w.shape[:rank]], steps, gaps, padding.lower())  # type: ignore[arg-type]
-    groups = ops.static(x.shape[-1], "channels") // ops.static(w.shape[-2], "channels")
-    return back(ops.convolve(x, w, steps, pads, gaps, groups))
-
-
-def depthwise_conv(
-    inputs: Operand,
-    kernel: Operand,
-    strides: Any = 1,
-    padding: str = "valid",
-    data_format: Any = None,
-    dilation_rate: Any = 1,
-) -> Value:
-    w = floats(kernel)
-    *size, depth, times = w.shape
-    x, back = _spatial(inputs, data_format)
-    w = ops.reshape(w, (*size, 1, ops.product([depth, times])))
-    x = ops.repeat(x, ops.static(times, "the depth multiplier"), -1)
-    return back(conv(x, w, strides, padding, None, dilation_rate))
-
-
-def separable_conv(
-    inputs: Operand,
-    depthwise_kernel: Operand,
-    pointwise_kernel: Operand,
-    strides: Any = 1,
-    padding: str = "valid",
-    data_format: Any = None,
-    dilation_rate: Any = 1,
-) -> Value:
-    x, back = _spatial(inputs, data_format)
-    y = depthwise_conv(x, depthwise_kernel, strides, padding, None, dilation_rate)
-    return back(conv(y, pointwise_kernel))
-
-
-def conv_transpose(
-    inputs: Operand,
-    kernel: Operand,
-    strides: Any = 1,
-    padding: str = "valid",
-    output_padding: Any = None,
-    data_format: Any = None,
-    dilation_rate: Any = 1,
-) -> Value:
-    x, back = _spatial(inputs, data_format)
-    w, rank = floats(kernel), x.rank - 2
-    steps, gaps = _each(strides, rank), _each(dilation_rate, rank)
-    extra = [None] * rank if output_padding is None else _each(output_padding, rank)
-    cuts = [
-        transposed_crop(int(k), s, d, padding.lower(), e)  # type: ignore[arg-type]
-        for k, s, d, e in zip(w.shape, steps, gaps, extra)
-    ]
-    y = ops.convolve_transpose(
-        x,
-        ops.transpose(w, (*range(rank), rank + 1, rank)),
-        steps,
-        [(before, max(after, 0)) for before, after in cuts],
-        gaps,
-        1,
-        [max(-after, 0) for _, after in cuts],
-    )
-    return back(y)
-
-
-def _pool(mode: str) -> Callable[..., Value]:
-    def pool(
-        inputs: Operand,
-        pool_size: Any,
-        strides: Any = None,
-        padding: str = "valid",
-        data_format: Any = None,
-    ) -> Value:
-        x, back = _spatial(inputs, data_format)
-        size = _each(pool_size, x.rank - 2)
-        steps = size if strides is None else _each(strides, x.rank - 2)
-        ones = [1] * (x.rank - 2)
-        pads = windowed(x, size, steps, ones, padding.lower())
-        compute = ops.max_pool if mode == "max" else ops.average_pool
-        return back(compute(x, size, steps, pads, ones))
-
-    return pool
-
-
-def _adaptive(mode: str) -> Callable[..., Value]:
-    def pool(inputs: Operand, output_size: Any, data_format: Any = None) -> Value:
-        x, back = _spatial(inputs, data_format)
-        for k, n in enumerate(_each(output_size, x.rank - 2)):
-            x = adaptive_pool(x, k + 1, n, mode)
-        return back(x)
-
-    return pool
 
 
 def batch_normalization(
@@ -252,15 +122,15 @@ def dot_product_attention(
 
 
 def depth_to_space(x: Operand, block_size: int, data_format: Any = None) -> Value:
-    return ops.depth_to_space(floats(x), int(block_size), _channels(data_format))
+    return ops.depth_to_space(floats(x), int(block_size), channel_axis(data_format))
 
 
 def space_to_depth(x: Operand, block_size: int, data_format: Any = None) -> Value:
-    return ops.space_to_depth(floats(x), int(block_size), _channels(data_format))
+    return ops.space_to_depth(floats(x), int(block_size), channel_axis(data_format))
 
 
 def rgb_to_grayscale(images: Operand, data_format: Any = None) -> Value:
-    x, back = _spatial(images, data_format)
+    x, back = in_format(floats(images), data_format)
     return back(tensorflow.rgb_to_grayscale(x))
 
 
@@ -276,7 +146,7 @@ def resize(
 ) -> Value:
     if crop_to_aspect_ratio or pad_to_aspect_ratio:
         raise UnsupportedError("resize that keeps the aspect ratio; the Resizing layer does it")
-    x, back = _spatial(images, data_format)
+    x, back = in_format(floats(images), data_format)
     out = known_dims(size, "a size")
     return back(resized(layer, x, (1, 2), out, interpolation, bool(antialias)))
 
@@ -363,9 +233,11 @@ def built(fn: Callable[..., Any], ignored: Sequence[str] = ()) -> Function:
 _OPTIONS = ("alpha", "approximate", "axis", "b", "default_value", "negative_slope", "threshold")
 
 _NETWORK: dict[str, Callable[..., Any]] = {
-    "Conv": conv, "DepthwiseConv": depthwise_conv, "SeparableConv": separable_conv,
-    "ConvTranspose": conv_transpose, "MaxPool": _pool("max"), "AveragePool": _pool("average"),
-    "AdaptiveMaxPool": _adaptive("max"), "AdaptiveAveragePool": _adaptive("average"),
+    "Conv": spatial.conv, "DepthwiseConv": spatial.depthwise_conv,
+    "SeparableConv": spatial.separable_conv, "ConvTranspose": spatial.conv_transpose,
+    "MaxPool": spatial.max_pool, "AveragePool": spatial.average_pool,
+    "AdaptiveMaxPool": spatial.adaptive_max_pool,
+    "AdaptiveAveragePool": spatial.adaptive_average_pool,
     "BatchNorm": batch_normalization, "LayerNorm": layer_normalization,
     "RMSNorm": rms_normalization, "DotProductAttention": dot_product_attention,
     "DepthToSpace": depth_to_space, "SpaceToDepth": space_to_depth,

@@ -26,10 +26,12 @@ from typing import Any
 from ... import ops
 from ...expr import Dim, lift
 from ...graph import Value, as_dim, constant, placeholder, type_text
+from ..windows import per_axis
+from . import spatial
 from .activations import Function as Activation
 from .activations import Scalar, activation, scalar
 from .model import Call, Layer, Nested
-from .spatial import floating, sizes, weight, windowed
+from .spatial import floating, weight
 
 Function = Callable[[Layer, Sequence[Nested], Call], Nested]
 
@@ -320,25 +322,22 @@ def _conv_lstm(
     """x [N, T, spatial..., C]: the input's convolutions for all steps at once."""
     c = layer.config
     rank, filters = x.rank - 3, int(c["filters"])
-    kernel = sizes(c["kernel_size"], rank)
-    strides, dilation = sizes(c.get("strides"), rank), sizes(c.get("dilation_rate"), rank)
+    kernel = per_axis(c["kernel_size"], rank)
     n, t = x.shape[:2]
     flat = ops.reshape(x, (ops.product([n, t]), *x.shape[2:]))
     w = weight(layer, 0, (*kernel, x.shape[-1], 4 * filters), x)
     r = weight(layer, 1, (*kernel, filters, 4 * filters), x)
-    pads = windowed(flat, kernel, strides, dilation, c.get("padding", "valid"))
-    y = ops.convolve(flat, w, strides, pads, dilation, 1)
+    named = {k: c[k] for k in ("strides", "padding", "dilation_rate") if c.get(k) is not None}
+    y = spatial.conv(flat, w, **named)
     if c.get("use_bias", True):
         y = ops.add(y, weight(layer, 2, (4 * filters,), x))
     y = ops.reshape(y, (n, t, *y.shape[1:]))
     gate = activation(c.get("recurrent_activation", "sigmoid"), layer.version)
     inner = activation(c.get("activation", "tanh"), layer.version)
-    ones = [1] * rank
 
     def step(xt: Value, before: list[Value]) -> list[Value]:
         h, state = before
-        pads = ops.same_pads(h.shape[1:-1], kernel, ones, ones)
-        total = ops.add(xt, ops.convolve(h, r, ones, pads, ones, 1))
+        total = ops.add(xt, spatial.conv(h, r, padding="same"))
         i, forget, g, o = ops.split(total, [filters] * 4, total.rank - 1)
         state = ops.add(ops.mul(gate(forget), state), ops.mul(gate(i), inner(g)))
         return [ops.mul(gate(o), inner(state)), state]

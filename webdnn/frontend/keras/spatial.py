@@ -23,10 +23,12 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ...errors import ModelError
-from ...expr import Dim, lift
+from ...expr import lift
 from ...graph import FLOATS, Value, as_dim, constant, type_text
-from ..arrays import channels_first, channels_last
+from .. import windows
+from ..arrays import Operand, floats, without
+from ..tensorflow import functions as tensorflow
+from ..windows import in_format, named_window, per_axis
 from .activations import activation
 from .model import Call, Layer, Nested
 
@@ -34,15 +36,6 @@ Function = Callable[[Layer, Sequence[Nested], Call], Nested]
 
 
 # ---- arguments -----------------------------------------------------------------------------------
-
-
-def sizes(given: Any, count: int) -> list[int]:
-    """An argument that is one number or one for each axis."""
-    if given is None:
-        return [1] * count
-    if isinstance(given, (list, tuple)):
-        return [int(g) for g in given] * (count if len(given) == 1 else 1)
-    return [int(given)] * count
 
 
 def pairs(given: Any, count: int) -> list[tuple[int, int]]:
@@ -68,6 +61,12 @@ def tensor(layer: Layer, inputs: Sequence[Nested], rank: int | None = None) -> V
     return values[0]
 
 
+def spatial_input(layer: Layer, inputs: Sequence[Nested]) -> tuple[Value, int]:
+    """The only input of a layer, and its number of spatial axes, which the class's name tells."""
+    rank = int(next(c for c in layer.class_name if c.isdigit()))
+    return tensor(layer, inputs, rank + 2), rank
+
+
 def floating(x: Value) -> Value:
     """x as floating-point numbers, as a layer with weights converts its input."""
     return x if x.dtype in FLOATS else ops.cast(x, "f32")
@@ -75,21 +74,17 @@ def floating(x: Value) -> Value:
 
 def to_last(layer: Layer, x: Value) -> Value:
     """x with its channels as the last axis."""
-    if layer.data_format == "channels_last" or x.rank < 3:
-        return x
-    return channels_last(x)
+    return in_format(x, layer.data_format)[0]
 
 
 def from_last(layer: Layer, y: Value) -> Value:
     """What was computed channels last in the layer's own format."""
-    if layer.data_format == "channels_last" or y.rank < 3:
-        return y
-    return channels_first(y)
+    return in_format(y, layer.data_format)[1](y)
 
 
 def channels(layer: Layer, x: Value) -> int:
     """The number of channels, which weights depend on."""
-    c = x.shape[-1]
+    c = x.shape[-1 if layer.data_format == "channels_last" else 1]
     if not isinstance(c, int):
         raise layer.error(f"the number of channels must be known, but is {c}: {type_text(x)}")
     return c
@@ -109,8 +104,8 @@ def weight(layer: Layer, k: int, shape: Sequence[Any] | None, x: Value) -> Value
 def finish(layer: Layer, y: Value, k: int, size: int) -> Value:
     """The bias, if there is one (weight k), the layer's own format and its activation."""
     if layer.config.get("use_bias", True):
-        y = ops.add(y, weight(layer, k, (size,), y))
-    return activation(layer.config.get("activation"), layer.version)(from_last(layer, y))
+        y = from_last(layer, ops.add(to_last(layer, y), weight(layer, k, (size,), y)))
+    return activation(layer.config.get("activation"), layer.version)(y)
 
 
 def backend(layer: Layer) -> str:
@@ -130,75 +125,77 @@ def backend(layer: Layer) -> str:
 # ---- convolutions --------------------------------------------------------------------------------
 
 
-def windowed(
-    x: Value, kernel: Sequence[int], strides: Sequence[int], dilation: Sequence[int], padding: str
-) -> list[tuple[Dim, Dim]]:
-    """The padding of each spatial axis of x [N, spatial..., C] by its name."""
-    if padding == "same":
-        return ops.same_pads(x.shape[1:-1], kernel, strides, dilation)
-    if padding == "causal":
-        return [((k - 1) * d, 0) for k, d in zip(kernel, dilation)]
-    if padding == "valid":
-        return [(0, 0)] * len(kernel)
-    if padding == "full":
-        return [((k - 1) * d, (k - 1) * d) for k, d in zip(kernel, dilation)]
-    raise ModelError(f"unknown padding {padding!r}; expected valid, same or causal")
+def conv(
+    inputs: Operand,
+    kernel: Operand,
+    strides: Any = 1,
+    padding: str = "valid",
+    data_format: Any = None,
+    dilation_rate: Any = 1,
+) -> Value:
+    """Filters [k..., C/groups, M]."""
+    return tensorflow.convolution(inputs, kernel, strides, padding, data_format, dilation_rate)
 
 
-def convolution(layer: Layer, x: Value, w: Value, groups: int = 1) -> Value:
-    """x by filters w [k..., C/groups, M], all channels last, with the layer's own geometry."""
-    c, rank = layer.config, x.rank - 2
-    strides, dilation = sizes(c.get("strides"), rank), sizes(c.get("dilation_rate"), rank)
-    kernel = [int(k) for k in w.shape[:rank]]  # type: ignore[arg-type]
-    pads = windowed(x, kernel, strides, dilation, c.get("padding", "valid"))
-    return ops.convolve(x, w, strides, pads, dilation, groups)
+def depthwise_conv(
+    inputs: Operand,
+    kernel: Operand,
+    strides: Any = 1,
+    padding: str = "valid",
+    data_format: Any = None,
+    dilation_rate: Any = 1,
+) -> Value:
+    """One filter for each channel, [k..., C, multiplier]; outputs of a channel adjoin."""
+    x, back = in_format(floats(inputs), data_format)
+    *size, depth, multiplier = floats(kernel).shape
+    w = ops.reshape(floats(kernel), (*size, 1, ops.product([depth, multiplier])))
+    x = ops.repeat(x, ops.static(multiplier, "the depth multiplier"), -1)
+    return back(conv(x, w, strides, padding, None, dilation_rate))
 
 
-def _conv(rank: int) -> Function:
-    def build(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
-        x = to_last(layer, floating(tensor(layer, inputs, rank + 2)))
-        groups, filters = int(layer.config.get("groups") or 1), int(layer.config["filters"])
-        kernel = sizes(layer.config["kernel_size"], rank)
-        depth = channels(layer, x)
-        if depth % groups or filters % groups:
-            raise layer.error(f"{groups} groups divide neither {depth} nor {filters} channels")
-        w = weight(layer, 0, (*kernel, depth // groups, filters), x)
-        return finish(layer, convolution(layer, x, w, groups), 1, filters)
+def separable_conv(
+    inputs: Operand,
+    depthwise_kernel: Operand,
+    pointwise_kernel: Operand,
+    strides: Any = 1,
+    padding: str = "valid",
+    data_format: Any = None,
+    dilation_rate: Any = 1,
+) -> Value:
+    """A depthwise convolution, whose outputs are then mixed at each place."""
+    y = depthwise_conv(inputs, depthwise_kernel, strides, padding, data_format, dilation_rate)
+    return conv(y, pointwise_kernel, 1, "valid", data_format)
 
-    return build
 
-
-def depthwise(layer: Layer, x: Value, w: Value) -> Value:
-    """x by one filter for each channel, w [k..., C, multiplier]; outputs of a channel adjoin."""
-    *kernel, depth, multiplier = (int(d) for d in w.shape)  # type: ignore[arg-type]
-    x = ops.repeat(x, multiplier, -1)
-    return convolution(
-        layer, x, ops.reshape(w, (*kernel, 1, depth * multiplier)), depth * multiplier
+def conv_transpose(
+    inputs: Operand,
+    kernel: Operand,
+    strides: Any = 1,
+    padding: str = "valid",
+    output_padding: Any = None,
+    data_format: Any = None,
+    dilation_rate: Any = 1,
+) -> Value:
+    """The adjoint of a convolution; filters [k..., M, C]."""
+    x, back = in_format(floats(inputs), data_format)
+    w, rank = floats(kernel), x.rank - 2
+    seen = named_window(x, w.shape[:rank], strides, dilation_rate, "valid")
+    none: list[int | None] = [None] * rank
+    extra = none if output_padding is None else per_axis(output_padding, rank)
+    cuts = [
+        transposed_crop(k, s, d, padding.lower(), e)
+        for k, s, d, e in zip(seen.kernel, seen.strides, seen.dilations, extra)
+    ]
+    y = ops.convolve_transpose(
+        x,
+        ops.transpose(w, (*range(rank), rank + 1, rank)),
+        seen.strides,
+        [(before, max(after, 0)) for before, after in cuts],
+        seen.dilations,
+        1,
+        [max(-after, 0) for _, after in cuts],
     )
-
-
-def _depthwise(rank: int) -> Function:
-    def build(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
-        x = to_last(layer, floating(tensor(layer, inputs, rank + 2)))
-        depth, multiplier = channels(layer, x), int(layer.config.get("depth_multiplier") or 1)
-        kernel = sizes(layer.config["kernel_size"], rank)
-        w = weight(layer, 0, (*kernel, depth, multiplier), x)
-        return finish(layer, depthwise(layer, x, w), 1, depth * multiplier)
-
-    return build
-
-
-def _separable(rank: int) -> Function:
-    def build(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
-        x = to_last(layer, floating(tensor(layer, inputs, rank + 2)))
-        depth, multiplier = channels(layer, x), int(layer.config.get("depth_multiplier") or 1)
-        kernel, filters = sizes(layer.config["kernel_size"], rank), int(layer.config["filters"])
-        y = depthwise(layer, x, weight(layer, 0, (*kernel, depth, multiplier), x))
-        w = weight(layer, 1, (*[1] * rank, depth * multiplier, filters), x)
-        y = ops.convolve(y, w, [1] * rank, [(0, 0)] * rank, [1] * rank, 1)
-        return finish(layer, y, 2, filters)
-
-    return build
+    return back(y)
 
 
 def transposed_crop(
@@ -208,112 +205,152 @@ def transposed_crop(
 
     extra: output_padding, None for Keras' own choice.
     """
-    reach = (kernel - 1) * dilation + 1
+    span = windows.reach(kernel, dilation)
     if padding == "valid":
-        return 0, -(max(reach, stride) - reach if extra is None else extra)
-    cut = reach - stride if extra is None else reach - reach % 2 - extra
+        return 0, -(max(span, stride) - span if extra is None else extra)
+    cut = span - stride if extra is None else span - span % 2 - extra
     before = max(cut // 2, 0)
     return before, cut - before
 
 
-def _conv_transpose(rank: int) -> Function:
-    def build(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
-        c = layer.config
-        x = to_last(layer, floating(tensor(layer, inputs, rank + 2)))
-        kernel, filters = sizes(c["kernel_size"], rank), int(c["filters"])
-        strides, dilation = sizes(c.get("strides"), rank), sizes(c.get("dilation_rate"), rank)
-        given = c.get("output_padding")
-        extra: Sequence[int | None] = [None] * rank if given is None else sizes(given, rank)
-        w = weight(layer, 0, (*kernel, filters, channels(layer, x)), x)
-        cuts = [
-            transposed_crop(k, s, d, c.get("padding", "valid"), e)
-            for k, s, d, e in zip(kernel, strides, dilation, extra)
-        ]
-        y = ops.convolve_transpose(
-            x,
-            ops.transpose(w, (*range(rank), rank + 1, rank)),
-            strides,
-            [(before, max(after, 0)) for before, after in cuts],
-            dilation,
-            1,
-            [max(-after, 0) for _, after in cuts],
-        )
-        return finish(layer, y, 1, filters)
-
-    return build
+def _geometry(layer: Layer) -> dict[str, Any]:
+    """What a convolution takes from a layer, where its configuration has it."""
+    names = ("strides", "padding", "output_padding", "data_format", "dilation_rate")
+    return {k: layer.config[k] for k in names if layer.config.get(k) is not None}
 
 
-def _locally_connected(rank: int) -> Function:
+def Conv(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
+    x, rank = spatial_input(layer, inputs)
+    x, depth = floating(x), channels(layer, x)
+    groups, filters = int(layer.config.get("groups") or 1), int(layer.config["filters"])
+    if depth % groups or filters % groups:
+        raise layer.error(f"{groups} groups divide neither {depth} nor {filters} channels")
+    kernel = per_axis(layer.config["kernel_size"], rank)
+    w = weight(layer, 0, (*kernel, depth // groups, filters), x)
+    return finish(layer, conv(x, w, **_geometry(layer)), 1, filters)
+
+
+def _by_channel(layer: Layer, inputs: Sequence[Nested]) -> tuple[Value, Value, int]:
+    """The input, a filter [k..., C, multiplier] for each of its channels, and C * multiplier."""
+    x, rank = spatial_input(layer, inputs)
+    x, depth = floating(x), channels(layer, x)
+    multiplier = int(layer.config.get("depth_multiplier") or 1)
+    kernel = per_axis(layer.config["kernel_size"], rank)
+    return x, weight(layer, 0, (*kernel, depth, multiplier), x), depth * multiplier
+
+
+def DepthwiseConv(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
+    x, w, depth = _by_channel(layer, inputs)
+    return finish(layer, depthwise_conv(x, w, **_geometry(layer)), 1, depth)
+
+
+def SeparableConv(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
+    x, w, depth = _by_channel(layer, inputs)
+    filters = int(layer.config["filters"])
+    mix = weight(layer, 1, (*[1] * (x.rank - 2), depth, filters), x)
+    return finish(layer, separable_conv(x, w, mix, **_geometry(layer)), 2, filters)
+
+
+def ConvTranspose(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
+    x, rank = spatial_input(layer, inputs)
+    x, depth = floating(x), channels(layer, x)
+    kernel, filters = per_axis(layer.config["kernel_size"], rank), int(layer.config["filters"])
+    w = weight(layer, 0, (*kernel, filters, depth), x)
+    return finish(layer, conv_transpose(x, w, **_geometry(layer)), 1, filters)
+
+
+def LocallyConnected(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     """Keras 1 and 2: a convolution whose filters differ at each position, kernel [P, k*C, M]."""
-
-    def build(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
-        c = layer.config
-        first = layer.data_format == "channels_first"
-        x = to_last(layer, floating(tensor(layer, inputs, rank + 2)))
-        if int(c.get("implementation") or 1) != 1 or c.get("padding", "valid") != "valid":
-            raise layer.lacks("only implementation=1 with padding='valid' is supported")
-        kernel, strides = sizes(c["kernel_size"], rank), sizes(c.get("strides"), rank)
-        filters, depth = int(c["filters"]), channels(layer, x)
-        w = ops.windows(x, range(1, rank + 1), kernel, strides, [1] * rank)
-        places = [ops.static(d, "the size of a locally connected layer") for d in w.shape[1:-rank]]
-        places = places[:rank]
-        # [N, places..., C, k...] -> [N, places..., k..., C], or C first as that format flattens it
-        if not first:
-            w = ops.transpose(w, (*range(rank + 1), *range(rank + 2, 2 * rank + 2), rank + 1))
-        total = int(np.prod(places))
-        flat = ops.reshape(w, (x.shape[0], total, 1, int(np.prod(kernel)) * depth))
-        y = ops.matmul(flat, weight(layer, 0, (total, flat.shape[-1], filters), x))
-        y = ops.reshape(y, (x.shape[0], *places, filters))
-        if c.get("use_bias", True):
-            bias = weight(layer, 1, (*places, filters), x)
-            if first:  # Keras reads its elements as if they were channels first
-                bias = ops.reshape(bias, (filters, *places))
-                bias = ops.transpose(bias, (*range(1, rank + 1), 0))
-            y = ops.add(y, bias)
-        return activation(c.get("activation"), layer.version)(from_last(layer, y))
-
-    return build
+    c = layer.config
+    first = layer.data_format == "channels_first"
+    x, rank = spatial_input(layer, inputs)
+    depth, filters = channels(layer, x), int(c["filters"])
+    x = to_last(layer, floating(x))
+    if int(c.get("implementation") or 1) != 1 or c.get("padding", "valid") != "valid":
+        raise layer.lacks("only implementation=1 with padding='valid' is supported")
+    seen = named_window(x, c["kernel_size"], c.get("strides"), 1, "valid")
+    w = ops.windows(x, range(1, rank + 1), seen.kernel, seen.strides, seen.dilations)
+    places = [ops.static(d, "the size of a locally connected layer") for d in w.shape[1 : rank + 1]]
+    # [N, places..., C, k...] -> [N, places..., k..., C], or C first as that format flattens it
+    if not first:
+        w = ops.transpose(w, (*range(rank + 1), *range(rank + 2, 2 * rank + 2), rank + 1))
+    total = int(np.prod(places))
+    flat = ops.reshape(w, (x.shape[0], total, 1, int(np.prod(seen.kernel)) * depth))
+    y = ops.matmul(flat, weight(layer, 0, (total, flat.shape[-1], filters), x))
+    y = ops.reshape(y, (x.shape[0], *places, filters))
+    if c.get("use_bias", True):
+        bias = weight(layer, 1, (*places, filters), x)
+        if first:  # Keras reads its elements as if they were channels first
+            bias = ops.reshape(bias, (filters, *places))
+            bias = ops.transpose(bias, (*range(1, rank + 1), 0))
+        y = ops.add(y, bias)
+    return activation(c.get("activation"), layer.version)(from_last(layer, y))
 
 
 # ---- pooling -------------------------------------------------------------------------------------
 
 
-def _pool(rank: int, mode: str) -> Function:
-    def build(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
-        c = layer.config
-        x = to_last(layer, tensor(layer, inputs, rank + 2))
-        size = sizes(c.get("pool_size", 2), rank)
-        strides = size if c.get("strides") is None else sizes(c["strides"], rank)
-        pads = windowed(x, size, strides, [1] * rank, c.get("padding", "valid"))
-        if mode == "max":
-            return from_last(layer, ops.max_pool(x, size, strides, pads, [1] * rank))
-        x = floating(x)
-        if backend(layer) == "torch" and any(before != after for before, after in pads):
-            # where the two sides differ, PyTorch averages over the repeated edge
+def max_pool(
+    inputs: Operand,
+    pool_size: Any,
+    strides: Any = None,
+    padding: str = "valid",
+    data_format: Any = None,
+) -> Value:
+    return tensorflow.max_pool(inputs, pool_size, strides, padding, data_format)
+
+
+def average_pool(
+    layer: Layer,
+    inputs: Operand,
+    pool_size: Any,
+    strides: Any = None,
+    padding: str = "valid",
+    data_format: Any = None,
+) -> Value:
+    if backend(layer) == "torch":
+        # where the two sides of the padding differ, PyTorch averages over the repeated edge
+        x, back = in_format(floats(inputs), data_format)
+        pads = named_window(x, pool_size, strides or pool_size, 1, padding).pads
+        if any(before != after for before, after in pads):
             before, after = [b for b, _ in pads], [a for _, a in pads]
-            x = ops.pad(x, [0, *before, 0], [0, *after, 0], "edge")
-            pads = [(0, 0)] * rank
-        return from_last(layer, ops.average_pool(x, size, strides, pads, [1] * rank))
-
-    return build
+            inputs = back(ops.pad(x, [0, *before, 0], [0, *after, 0], "edge"))
+            padding = "valid"
+    return tensorflow.avg_pool(inputs, pool_size, strides, padding, data_format)
 
 
-def _global_pool(rank: int, mode: str) -> Function:
-    def build(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
-        x = tensor(layer, inputs, rank + 2)
-        last = layer.data_format == "channels_last"
-        axes = list(range(1, rank + 1) if last else range(2, rank + 2))
-        if mode == "max":
-            y = ops.reduce_max(x, axes)
-        elif call.mask is not None and rank == 1:
-            x = floating(x)
-            weights = ops.unsqueeze(ops.cast(call.mask, x.dtype), [2 if last else 1])
-            y = ops.div(ops.reduce_sum(ops.mul(x, weights), axes), ops.reduce_sum(weights, axes))
-        else:
-            y = ops.reduce_mean(floating(x), axes)
-        return y if layer.config.get("keepdims") else ops.squeeze(y, axes)
+def MaxPooling(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
+    x, _ = spatial_input(layer, inputs)
+    return max_pool(x, layer.config.get("pool_size", 2), **_geometry(layer))
 
-    return build
+
+def AveragePooling(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
+    x, _ = spatial_input(layer, inputs)
+    return average_pool(layer, x, layer.config.get("pool_size", 2), **_geometry(layer))
+
+
+def _global(layer: Layer, inputs: Sequence[Nested]) -> tuple[Value, list[int]]:
+    """The input and its spatial axes."""
+    x, rank = spatial_input(layer, inputs)
+    first = 1 if layer.data_format == "channels_last" else 2
+    return x, list(range(first, first + rank))
+
+
+def GlobalMaxPooling(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
+    x, axes = _global(layer, inputs)
+    return without(ops.reduce_max(x, axes), axes, layer.config.get("keepdims"))
+
+
+def GlobalAveragePooling(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
+    x, axes = _global(layer, inputs)
+    x = floating(x)
+    if call.mask is not None and len(axes) == 1:
+        weights = ops.unsqueeze(ops.cast(call.mask, x.dtype), [3 - axes[0]])
+        total = ops.reduce_sum(ops.mul(x, weights), axes)
+        y = ops.div(total, ops.reduce_sum(weights, axes))
+    else:
+        y = ops.reduce_mean(x, axes)
+    return without(y, axes, layer.config.get("keepdims"))
 
 
 def adaptive_pool(x: Value, axis: int, count: int, mode: str) -> Value:
@@ -343,66 +380,77 @@ def adaptive_pool(x: Value, axis: int, count: int, mode: str) -> Value:
     return ops.squeeze(ops.reduce_sum(ops.mul(parts, scale), [axis + 1]), [axis + 1])
 
 
-def _adaptive_pool(rank: int, mode: str) -> Function:
-    def build(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
-        x = to_last(layer, floating(tensor(layer, inputs, rank + 2)))
-        for k, count in enumerate(sizes(layer.config["output_size"], rank)):
-            x = adaptive_pool(x, k + 1, count, mode)
-        return from_last(layer, x)
+def adaptive_max_pool(inputs: Operand, output_size: Any, data_format: Any = None) -> Value:
+    return _adaptive(inputs, output_size, data_format, "max")
 
-    return build
+
+def adaptive_average_pool(inputs: Operand, output_size: Any, data_format: Any = None) -> Value:
+    return _adaptive(inputs, output_size, data_format, "average")
+
+
+def _adaptive(inputs: Operand, output_size: Any, data_format: Any, mode: str) -> Value:
+    x, back = in_format(floats(inputs), data_format)
+    for axis, count in enumerate(per_axis(output_size, x.rank - 2), 1):
+        x = adaptive_pool(x, axis, count, mode)
+    return back(x)
+
+
+def AdaptiveMaxPooling(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
+    x, _ = spatial_input(layer, inputs)
+    return adaptive_max_pool(x, layer.config["output_size"], layer.data_format)
+
+
+def AdaptiveAveragePooling(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
+    x, _ = spatial_input(layer, inputs)
+    return adaptive_average_pool(x, layer.config["output_size"], layer.data_format)
 
 
 # ---- padding, cropping ---------------------------------------------------------------------------
 
 
-def _zero_padding(rank: int) -> Function:
-    def build(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
-        x = to_last(layer, tensor(layer, inputs, rank + 2))
-        amounts = pairs(layer.config.get("padding", 1), rank)
-        before, after = [b for b, _ in amounts], [a for _, a in amounts]
-        return from_last(layer, ops.pad(x, [0, *before, 0], [0, *after, 0]))
-
-    return build
+def ZeroPadding(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
+    x, rank = spatial_input(layer, inputs)
+    amounts = pairs(layer.config.get("padding", 1), rank)
+    before, after = [b for b, _ in amounts], [a for _, a in amounts]
+    return from_last(layer, ops.pad(to_last(layer, x), [0, *before, 0], [0, *after, 0]))
 
 
-def _cropping(rank: int) -> Function:
-    def build(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
-        x = to_last(layer, tensor(layer, inputs, rank + 2))
-        amounts = pairs(layer.config.get("cropping", 0), rank)
-        out = []
-        for k, (before, after) in enumerate(amounts):
-            left = as_dim(lift(x.shape[k + 1]) - before - after)
-            if isinstance(left, int) and left < 1:
-                raise layer.error(
-                    f"nothing is left of axis {k + 1} of {type_text(x)} without {before}, {after}"
-                )
-            out.append(left)
-        starts = [0, *(before for before, _ in amounts), 0]
-        return from_last(layer, ops.slice_(x, starts, (x.shape[0], *out, x.shape[-1])))
-
-    return build
+def Cropping(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
+    x, rank = spatial_input(layer, inputs)
+    x = to_last(layer, x)
+    amounts = pairs(layer.config.get("cropping", 0), rank)
+    out = []
+    for k, (before, after) in enumerate(amounts):
+        left = as_dim(lift(x.shape[k + 1]) - before - after)
+        if isinstance(left, int) and left < 1:
+            raise layer.error(
+                f"nothing is left of axis {k + 1} of {type_text(x)} without {before}, {after}"
+            )
+        out.append(left)
+    starts = [0, *(before for before, _ in amounts), 0]
+    return from_last(layer, ops.slice_(x, starts, (x.shape[0], *out, x.shape[-1])))
 
 
-LAYERS: dict[str, Function] = {}
-for _rank in (1, 2, 3):
-    _build = {
-        "Conv{}D": _conv(_rank),
-        "Conv{}DTranspose": _conv_transpose(_rank),
-        "DepthwiseConv{}D": _depthwise(_rank),
-        "SeparableConv{}D": _separable(_rank),
-        "MaxPooling{}D": _pool(_rank, "max"),
-        "AveragePooling{}D": _pool(_rank, "average"),
-        "GlobalMaxPooling{}D": _global_pool(_rank, "max"),
-        "GlobalAveragePooling{}D": _global_pool(_rank, "average"),
-        "AdaptiveMaxPooling{}D": _adaptive_pool(_rank, "max"),
-        "AdaptiveAveragePooling{}D": _adaptive_pool(_rank, "average"),
-        "ZeroPadding{}D": _zero_padding(_rank),
-        "Cropping{}D": _cropping(_rank),
-        "LocallyConnected{}D": _locally_connected(_rank),
-    }
-    LAYERS |= {name.format(_rank): build for name, build in _build.items()}
-for _missing in ("DepthwiseConv3D", "SeparableConv3D", "LocallyConnected3D"):
-    del LAYERS[_missing]
+# Layers, by their names without the number of axes, and for how many axes there are such.
+_FUNCTIONS: dict[str, tuple[Function, int]] = {
+    "Conv{}D": (Conv, 3),
+    "Conv{}DTranspose": (ConvTranspose, 3),
+    "DepthwiseConv{}D": (DepthwiseConv, 2),
+    "SeparableConv{}D": (SeparableConv, 2),
+    "LocallyConnected{}D": (LocallyConnected, 2),
+    "MaxPooling{}D": (MaxPooling, 3),
+    "AveragePooling{}D": (AveragePooling, 3),
+    "GlobalMaxPooling{}D": (GlobalMaxPooling, 3),
+    "GlobalAveragePooling{}D": (GlobalAveragePooling, 3),
+    "AdaptiveMaxPooling{}D": (AdaptiveMaxPooling, 3),
+    "AdaptiveAveragePooling{}D": (AdaptiveAveragePooling, 3),
+    "ZeroPadding{}D": (ZeroPadding, 3),
+    "Cropping{}D": (Cropping, 3),
+}
+LAYERS: dict[str, Function] = {
+    name.format(rank): function
+    for name, (function, most) in _FUNCTIONS.items()
+    for rank in range(1, most + 1)
+}
 
 __all__ = ["LAYERS"]

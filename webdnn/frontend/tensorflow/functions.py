@@ -25,8 +25,6 @@ from ..arrays import (
     Operand,
     axes_of,
     axis_of,
-    channels_first,
-    channels_last,
     dtype_of,
     floats,
     known_dims,
@@ -35,7 +33,7 @@ from ..arrays import (
     promoted,
     value,
 )
-from ..windows import per_axis, window
+from ..windows import channel_axis, in_format, named_window
 from .images import resized
 
 NUMPY = arithmetic.FUNCTIONS
@@ -213,63 +211,49 @@ def argsort(values: Operand, axis: Any = -1, direction: str = "ASCENDING") -> Va
 # ---- neural networks -----------------------------------------------------------------------------
 
 
-def _channels(data_format: Any) -> int:
-    """The axis of the channels of an image."""
-    return 1 if str(data_format or "NHWC").startswith("NC") else -1
-
-
-def _in_format(fn: Callable[[Value], Value], x: Operand, data_format: Any) -> Value:
-    """What fn, which wants channels last, makes of x."""
-    v = floats(x)
-    return fn(v) if _channels(data_format) < 0 else channels_first(fn(channels_last(v)))
-
-
-def _padding(name: str) -> str:
-    return {"same": "same_upper"}.get(name.lower(), name.lower())
-
-
-def conv2d(
+def convolution(
     input: Operand,
     filters: Operand,
-    strides: Any = 1,
+    strides: Any = None,
     padding: str = "VALID",
     data_format: Any = None,
     dilations: Any = None,
 ) -> Value:
+    """Filters [k..., C/groups, M]."""
+    x, back = in_format(floats(input), data_format)
     f = floats(filters)
-
-    def conv(x: Value) -> Value:
-        rank = x.rank - 2
-        steps, gaps = per_axis(strides, rank), per_axis(dilations, rank)
-        w = window(x.shape[1:-1], f.shape[:rank], steps, gaps, _padding(padding))
-        groups = ops.static(x.shape[-1], "channels") // ops.static(f.shape[-2], "channels")
-        return ops.convolve(x, f, w.strides, w.pads, w.dilations, groups)
-
-    return _in_format(conv, input, data_format)
+    w = named_window(x, f.shape[:-2], strides, dilations, padding)
+    groups = ops.static(x.shape[-1], "channels") // ops.static(f.shape[-2], "channels")
+    return back(ops.convolve(x, f, w.strides, w.pads, w.dilations, groups))
 
 
-def _pool(compute: Callable[..., Value]) -> Callable[..., Value]:
-    def pool(
-        input: Operand,
-        ksize: Any,
-        strides: Any = None,
-        padding: str = "VALID",
-        data_format: Any = None,
-    ) -> Value:
-        def pooled(x: Value) -> Value:
-            size = per_axis(ksize, x.rank - 2)
-            steps = size if strides is None else per_axis(strides, x.rank - 2)
-            w = window(x.shape[1:-1], size, steps, pads=_padding(padding))
-            return compute(x, w.kernel, w.strides, w.pads, w.dilations)
+def max_pool(
+    input: Operand,
+    ksize: Any,
+    strides: Any = None,
+    padding: str = "VALID",
+    data_format: Any = None,
+) -> Value:
+    x, back = in_format(value(input), data_format)
+    w = named_window(x, ksize, ksize if strides is None else strides, 1, padding)
+    return back(ops.max_pool(x, w.kernel, w.strides, w.pads, w.dilations))
 
-        return _in_format(pooled, input, data_format)
 
-    return pool
+def avg_pool(
+    input: Operand,
+    ksize: Any,
+    strides: Any = None,
+    padding: str = "VALID",
+    data_format: Any = None,
+) -> Value:
+    x, back = in_format(floats(input), data_format)
+    w = named_window(x, ksize, ksize if strides is None else strides, 1, padding)
+    return back(ops.average_pool(x, w.kernel, w.strides, w.pads, w.dilations))
 
 
 def bias_add(value_: Operand, bias: Operand, data_format: Any = None) -> Value:
     x, b = promoted(value_, bias)
-    return ops.add(x, arrays.along(b, [_channels(data_format) % x.rank], x.rank))
+    return ops.add(x, arrays.along(b, [channel_axis(data_format) % x.rank], x.rank))
 
 
 def lrn(
@@ -357,13 +341,13 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         floats(logits), -1 if axis is None else axis),
     "nn.bias_add": bias_add, "nn.local_response_normalization": lrn,
     "nn.depth_to_space": lambda input, block_size, data_format="NHWC": ops.depth_to_space(
-        floats(input), int(block_size), _channels(data_format)),
+        floats(input), int(block_size), channel_axis(data_format)),
     "nn.space_to_depth": lambda input, block_size, data_format="NHWC": ops.space_to_depth(
-        floats(input), int(block_size), _channels(data_format)),
+        floats(input), int(block_size), channel_axis(data_format)),
     "nn.batch_normalization": batch_normalization,
     "nn.moments": lambda x, axes, shift=None, keepdims=False: arithmetic.moments(x, axes, keepdims),
-    "nn.max_pool2d": _pool(ops.max_pool), "nn.avg_pool2d": _pool(ops.average_pool),
-    "nn.conv2d": conv2d, "math.sigmoid": lambda x: ops.sigmoid(floats(x)),
+    "nn.max_pool2d": max_pool, "nn.avg_pool2d": avg_pool,
+    "nn.conv2d": convolution, "math.sigmoid": lambda x: ops.sigmoid(floats(x)),
     "math.argmax": _arg("argmax"), "math.argmin": _arg("argmin"), "math.add_n": add_n,
     "math.l2_normalize": l2_normalize,
     "math.cumsum": lambda x, axis=0, exclusive=False, reverse=False: arithmetic.cumsum(
