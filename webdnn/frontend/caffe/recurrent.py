@@ -11,8 +11,10 @@ from collections.abc import Sequence
 
 from ... import ops
 from ...errors import ModelError
-from ...expr import lift
-from ...graph import Value, as_dim, type_text
+from ...expr import Dim
+from ...graph import Value, type_text
+from .. import sequences
+from ..sequences import Cell, Pass
 from .layer import Layer
 from .text import Message
 
@@ -24,13 +26,10 @@ def LSTM(layer: Layer, *xs: Value) -> list[Value]:
     [4 D, ...] in the order input, forget, output, candidate. Donahue et al., arXiv 1411.4389.
     """
     p = layer.param("recurrent_param")
-    d = _units(p)
-    x, restart, static, (h, c) = _sequence(p, xs, 2)
-    gates = _projected(layer, x, static, 4 * d)
-    last = 2 + (static is not None)
-    w = ops.transpose(layer.blob(last, (4 * d, d), "the recurrent weights"), (1, 0))
-    hs, cs = ops.lstm(_turned(gates, d), _turned(w, d), h, c, restart=restart)
-    return [_time_first(hs), *_exposed(p, hs, cs)]
+    x, restart, static, begin = _sequence(p, xs, 2)
+    cell, context = _cell(layer, "lstm", (0, 1, 3, 2), _units(p), x, static)
+    done = sequences.run(cell, x, begin, restart=restart, context=context)
+    return [sequences.swap_time(done.outputs), *_exposed(p, done)]
 
 
 def RNN(layer: Layer, *xs: Value) -> list[Value]:
@@ -41,15 +40,14 @@ def RNN(layer: Layer, *xs: Value) -> list[Value]:
     """
     p = layer.param("recurrent_param")
     d = _units(p)
-    x, restart, static, (h,) = _sequence(p, xs, 1)
-    inputs = _projected(layer, x, static, d)
-    last = 2 + (static is not None)
-    w = ops.transpose(layer.blob(last, (d, d), "the recurrent weights"), (1, 0))
-    w_out = ops.transpose(layer.blob(last + 1, (d, d), "the weights of the output"), (1, 0))
-    bias = layer.blob(last + 2, (d,), "the bias of the output")
-    hs = ops.rnn(inputs, w, h, activation="tanh", restart=restart)
-    y = ops.tanh_(ops.add(ops.matmul(hs, w_out), bias))
-    return [_time_first(y), *_exposed(p, hs)]
+    x, restart, static, begin = _sequence(p, xs, 1)
+    cell, context = _cell(layer, "rnn", (0,), d, x, static)
+    last = 3 + (static is not None)
+    w = ops.transpose(layer.blob(last, (d, d), "the weights of the output"), (1, 0))
+    bias = layer.blob(last + 1, (d,), "the bias of the output")
+    done = sequences.run(cell, x, begin, restart=restart, context=context)
+    y = ops.tanh_(ops.add(ops.matmul(done.outputs, w), bias))
+    return [sequences.swap_time(y), *_exposed(p, done)]
 
 
 def _units(p: Message) -> int:
@@ -59,22 +57,33 @@ def _units(p: Message) -> int:
     return d
 
 
-def _time_first(x: Value) -> Value:
-    """[N, T, D] as [T, N, D], or the other way round."""
-    return ops.transpose(x, (1, 0, 2))
+def _cell(
+    layer: Layer, kind: str, order: Sequence[int], d: int, x: Value, static: Value | None
+) -> tuple[Cell, Value | None]:
+    """The cell for x [N, T, K], and what a static input gives its gates at every step.
+
+    order: where the gates of ours stand among Caffe's.
+    """
+    size = len(order) * d
+
+    def weights(index: int, inputs: Dim, what: str) -> Value:
+        w = layer.blob(index, (size, inputs), what)
+        return ops.transpose(sequences.gates(w, order), (1, 0))
+
+    kernel = weights(0, x.shape[2], "the input weights")
+    bias = sequences.gates(layer.blob(1, (size,), "the bias"), order)
+    context = None
+    if static is not None:
+        inputs = ops.product(static.shape[1:])
+        flat = ops.reshape(static, (static.shape[0], 1, inputs))
+        context = ops.matmul(flat, weights(2, inputs, "the weights of the static input"))
+    recurrent = weights(2 + (static is not None), d, "the recurrent weights")
+    return Cell(kind, kernel, recurrent, bias), context
 
 
-def _turned(x: Value, d: int) -> Value:
-    """The gates along the last axis as our cell wants them: candidate before output."""
-    i, f, o, g = ops.split(x, [d] * 4, x.rank - 1)
-    return ops.concat([i, f, g, o], x.rank - 1)
-
-
-def _exposed(p: Message, *states: Value) -> list[Value]:
+def _exposed(p: Message, done: Pass) -> list[Value]:
     """The last of each state, [1, N, D], where the net exposes them."""
-    if not p.flag("expose_hidden"):
-        return []
-    return [_time_first(ops.slice_axis(s, 1, as_dim(lift(s.shape[1]) - 1), 1)) for s in states]
+    return [ops.unsqueeze(s, [0]) for s in done.states] if p.flag("expose_hidden") else []
 
 
 def _sequence(
@@ -97,20 +106,8 @@ def _sequence(
     first: list[Value | None] = [None] * states
     if exposed:
         first = [ops.reshape(v, (n, _units(p))) for v in xs[len(xs) - exposed :]]
-    flat = _time_first(ops.reshape(x, (steps, n, ops.product(x.shape[2:]))))
-    return flat, ops.equal(ops.transpose(marker, (1, 0)), 0.0), static, first
-
-
-def _projected(layer: Layer, x: Value, static: Value | None, outputs: int) -> Value:
-    """The part of the gates that does not depend on the state, for all steps: [N, T, outputs]."""
-    w = layer.blob(0, (outputs, x.shape[2]), "the input weights")
-    y = ops.add(ops.matmul(x, ops.transpose(w, (1, 0))), layer.blob(1, (outputs,), "the bias"))
-    if static is None:
-        return y
-    size = ops.product(static.shape[1:])
-    w = layer.blob(2, (outputs, size), "the weights of the static input")
-    flat = ops.reshape(static, (static.shape[0], 1, size))
-    return ops.add(y, ops.matmul(flat, ops.transpose(w, (1, 0))))
+    flat = sequences.swap_time(ops.reshape(x, (steps, n, ops.product(x.shape[2:]))))
+    return flat, ops.equal(sequences.swap_time(marker), 0.0), static, first
 
 
 __all__ = ["LSTM", "RNN"]

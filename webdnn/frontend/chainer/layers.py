@@ -10,7 +10,7 @@ Those for two axes are those for any number of them by other names of their argu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from ...expr import Dim, lift
 from ...graph import Value, as_dim, constant
 from .. import windows
 from ..arrays import channels_first, channels_last
+from ..sequences import Cell, mask_of, run
 from ..windows import Window
 
 Attr = Any
@@ -452,7 +453,7 @@ def NStep(
     mask = None
     if uneven:
         whole = max(ops.static(n, "a length") for n in lengths)
-        mask = constant(np.arange(whole)[None] < np.array(lengths)[:, None])
+        mask = mask_of(constant(np.array(lengths, np.int64)), whole)
     last: list[list[Value]] = [[] for _ in initial]
     for layer in range(layers):
         outs = []
@@ -461,12 +462,10 @@ def NStep(
             w, b = (v[2 * count * k : 2 * count * (k + 1)] for v in (weights, biases))
             first = [None if s is None else ops.squeeze(ops.slice_axis(s, 0, k, 1), [0])
                      for s in states]  # fmt: skip
-            found = _run(kind, x, w, b, first, mask, way == 1)
-            outs.append(found[0])
-            for states_of, hs in zip(last, found):
-                t = hs.shape[1]
-                at = 0 if way == 1 else as_dim(lift(t) - 1)
-                states_of.append(ops.squeeze(ops.slice_axis(hs, 1, at, 1), [1]))
+            done = run(_cell(kind, w, b), x, first, mask=mask, reverse=way == 1)
+            outs.append(done.outputs)
+            for states_of, h in zip(last, done.states):
+                states_of.append(h)
         x = ops.concat(outs, 2)
     final = [ops.concat([ops.unsqueeze(h, [0]) for h in hs], 0) for hs in last]
     if sequences:
@@ -478,29 +477,15 @@ def NStep(
     return [*final, *every]
 
 
-def _run(
-    kind: str, x: Value, w: Sequence[Value], b: Sequence[Value], first: Sequence[Value | None],
-    mask: Value | None, reverse: bool,
-) -> Sequence[Value]:  # fmt: skip
-    """One layer in one direction: the states after each step."""
+def _cell(kind: str, w: Sequence[Value], b: Sequence[Value]) -> Cell:
+    """The cell of one layer in one direction: the gates' weights and biases come one by one."""
     order = _ORDER[kind]
-    count = len(order)
-    joined: Callable[[Sequence[Value], int], Value] = lambda vs, start: ops.concat(  # noqa: E731
-        [vs[start + k] for k in order], 0
-    )
-    into, again = (ops.transpose(joined(w, start), (1, 0)) for start in (0, count))
-    bias, inner = joined(b, 0), joined(b, count)
-    h0 = first[0]
-    projected = ops.matmul(x, into)
-    if kind == "gru":
-        return [
-            ops.gru(
-                ops.add(projected, bias), again, h0, recurrent_bias=inner, reset_after=True,
-                mask=mask, reverse=reverse,
-            )
-        ]  # fmt: skip
-    projected = ops.add(projected, ops.add(bias, inner))
-    if kind == "lstm":
-        return ops.lstm(projected, again, h0, first[1], mask=mask, reverse=reverse)
-    activation = kind.removeprefix("rnn_")
-    return [ops.rnn(projected, again, h0, activation=activation, mask=mask, reverse=reverse)]
+
+    def joined(parts: Sequence[Value], start: int) -> Value:
+        return ops.concat([parts[start + k] for k in order], 0)
+
+    kernel, recurrent = (ops.transpose(joined(w, k), (1, 0)) for k in (0, len(order)))
+    bias, inner = (joined(b, k) for k in (0, len(order)))
+    name, _, activation = kind.partition("_")
+    functions = (activation,) if activation else ()
+    return Cell(name, kernel, recurrent, bias, inner, functions)

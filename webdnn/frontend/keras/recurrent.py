@@ -20,93 +20,46 @@ Limits: constants of cells (Keras 2's `constants`) and cells of one's own are re
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from ... import ops
-from ...expr import Dim, lift
-from ...graph import Value, as_dim, constant, placeholder, type_text
+from ...expr import Dim, as_dim, lift
+from ...graph import Value, constant, placeholder, type_text
+from ...ops.recurrent import GATES
+from .. import sequences
+from ..sequences import Cell, Pass
 from ..windows import per_axis
 from . import spatial
 from .activations import Function as Activation
-from .activations import Scalar, activation, scalar
+from .activations import activation, scalar
 from .model import Call, Layer, Nested
 from .spatial import floating, weight
 
 Function = Callable[[Layer, Sequence[Nested], Call], Nested]
 
 
-@dataclass(frozen=True)
-class Pass:
-    """A cell's pass over a sequence: outputs [N, T, ...], and each state after the last step.
-
-    groups: how many states each cell has, for stacked cells, whose states are lists of their own.
-    """
-
-    outputs: Value
-    states: list[Value]
-    reverse: bool
-
-    def last(self) -> Value:
-        return at_step(self.outputs, self.reverse)
-
-
-def at_step(x: Value, reverse: bool) -> Value:
-    """x [N, T, ...] at the last step of processing."""
-    at: Dim = 0 if reverse else as_dim(lift(x.shape[1]) - 1)
-    return ops.squeeze(ops.slice_axis(x, 1, at, 1), [1])
-
-
 # ---- cells ---------------------------------------------------------------------------------------
 
-
-@dataclass(frozen=True)
-class Cell:
-    """The weights and the activations of a cell; kind: rnn, lstm or gru."""
-
-    kind: str
-    units: int
-    kernel: Value
-    recurrent: Value
-    bias: Value | None
-    recurrent_bias: Value | None
-    specs: tuple[Any, ...]  # activations: of the gates and of the candidate, or only the one
-    version: int
-    reset_after: bool = True
-
-    @property
-    def scalars(self) -> list[Scalar] | None:
-        """The activations as functions of ops.elementwise, if all of them are."""
-        found = [scalar(s, self.version) for s in self.specs]
-        return None if any(f is None for f in found) else [f for f in found if f is not None]
-
-    @property
-    def functions(self) -> list[Activation]:
-        return [activation(s, self.version) for s in self.specs]
-
-    @property
-    def state_count(self) -> int:
-        return 2 if self.kind == "lstm" else 1
-
-
 _KINDS = {
-    "SimpleRNN": ("rnn", 1), "SimpleRNNCell": ("rnn", 1), "LSTM": ("lstm", 4),
-    "LSTMCell": ("lstm", 4), "GRU": ("gru", 3), "GRUCell": ("gru", 3),
-    "CuDNNLSTM": ("lstm", 4), "CuDNNGRU": ("gru", 3),
+    "SimpleRNN": "rnn", "SimpleRNNCell": "rnn", "LSTM": "lstm", "LSTMCell": "lstm", "GRU": "gru",
+    "GRUCell": "gru", "CuDNNLSTM": "lstm", "CuDNNGRU": "gru",
 }  # fmt: skip
 
 
-def cell_of(layer: Layer, depth: Dim, dtype: str) -> Cell:
-    """The cell that a layer is, or has, for inputs of `depth` features."""
+def cell_of(layer: Layer, depth: Dim, dtype: str) -> tuple[Cell, list[Activation]]:
+    """The cell that a layer is, or has, for inputs of `depth` features, and its activations.
+
+    The cell itself has them where all are functions of one number.
+    """
     c = layer.config
     if layer.class_name not in _KINDS:
         raise layer.lacks(f"a cell of one's own; known are {', '.join(sorted(_KINDS))}")
-    kind, gates = _KINDS[layer.class_name]
-    h = int(c["units"])
+    kind = _KINDS[layer.class_name]
+    gates, h = GATES[kind], int(c["units"])
     kernel = ops.cast(layer.weight(0, (depth, gates * h)), dtype)
     recurrent = ops.cast(layer.weight(1, (h, gates * h)), dtype)
     outer = c.get("activation", "tanh")
-    specs = (outer,) if kind == "rnn" else (c.get("recurrent_activation", "sigmoid"), outer)
+    specs = [outer] if kind == "rnn" else [c.get("recurrent_activation", "sigmoid"), outer]
     bias = recurrent_bias = None
     reset_after = bool(c.get("reset_after", layer.version >= 3))
     if layer.class_name.startswith("CuDNN"):
@@ -116,7 +69,7 @@ def cell_of(layer: Layer, depth: Dim, dtype: str) -> Cell:
         bias, recurrent_bias = ops.split(
             ops.cast(layer.weight(2, (2 * gates * h,)), dtype), [gates * h] * 2, 0
         )
-        specs = ("tanh",) if kind == "rnn" else ("sigmoid", "tanh")
+        specs = ["sigmoid", "tanh"]
         reset_after = True
     elif c.get("use_bias", True):
         found = ops.cast(layer.weight(2), dtype)
@@ -126,9 +79,19 @@ def cell_of(layer: Layer, depth: Dim, dtype: str) -> Cell:
             bias, recurrent_bias = (ops.squeeze(b, [0]) for b in ops.split(found, [1, 1], 0))
         else:
             bias = ops.cast(layer.weight(2, (gates * h,)), dtype)
-    if kind != "gru" and recurrent_bias is not None and bias is not None:
-        bias, recurrent_bias = ops.add(bias, recurrent_bias), None
-    return Cell(kind, h, kernel, recurrent, bias, recurrent_bias, specs, layer.version, reset_after)
+    if kind == "lstm":
+        specs += [outer]
+    known = [scalar(s, layer.version) for s in specs]
+    cell = Cell(
+        kind,
+        kernel,
+        recurrent,
+        bias,
+        recurrent_bias,
+        () if None in known else [f for f in known if f is not None],
+        reset_after=reset_after,
+    )
+    return cell, [activation(s, layer.version) for s in specs]
 
 
 def _by_gate(w: Value, gates: int, flat: bool) -> Value:
@@ -142,43 +105,18 @@ def _by_gate(w: Value, gates: int, flat: bool) -> Value:
 
 
 def run_cell(
-    layer: Layer, cell: Cell, x: Value, states: Sequence[Value], mask: Value | None, reverse: bool
+    layer: Layer,
+    cell: Cell,
+    functions: Sequence[Activation],
+    x: Value,
+    states: Sequence[Value],
+    mask: Value | None,
+    reverse: bool,
 ) -> Pass:
     """The pass of a cell over x [N, T, D]."""
-    projected = ops.matmul(x, cell.kernel)
-    if cell.bias is not None:
-        projected = ops.add(projected, cell.bias)
-    known = cell.scalars
-    if known is None:
-        return _unrolled_cell(layer, cell, projected, states, mask, reverse)
-    first = states[0] if states else None
-    if cell.kind == "rnn":
-        hs = ops.rnn(
-            projected, cell.recurrent, first, activation=known[0], mask=mask, reverse=reverse
-        )
-    elif cell.kind == "gru":
-        hs = ops.gru(
-            projected,
-            cell.recurrent,
-            first,
-            recurrent_bias=cell.recurrent_bias,
-            reset_after=cell.reset_after,
-            activations=known,
-            mask=mask,
-            reverse=reverse,
-        )
-    else:
-        hs, cs = ops.lstm(
-            projected,
-            cell.recurrent,
-            first,
-            states[1] if states else None,
-            activations=(known[0], known[1], known[1]),
-            mask=mask,
-            reverse=reverse,
-        )
-        return Pass(hs, [at_step(hs, reverse), at_step(cs, reverse)], reverse)
-    return Pass(hs, [at_step(hs, reverse)], reverse)
+    if cell.activations:
+        return sequences.run(cell, x, states, mask=mask, reverse=reverse)
+    return _unrolled_cell(layer, cell, functions, x, states, mask, reverse)
 
 
 Step = Callable[[Value, list[Value]], list[Value]]
@@ -212,9 +150,15 @@ def unrolled(
 
 
 def _unrolled_cell(
-    layer: Layer, cell: Cell, x: Value, states: Sequence[Value], mask: Value | None, reverse: bool
+    layer: Layer,
+    cell: Cell,
+    f: Sequence[Activation],
+    x: Value,
+    states: Sequence[Value],
+    mask: Value | None,
+    reverse: bool,
 ) -> Pass:
-    h, f = cell.units, cell.functions
+    h = cell.units
     zero = ops.expand(constant(0, x.dtype), (x.shape[0], h))
     begin = list(states) or [zero] * cell.state_count
 
@@ -223,11 +167,9 @@ def _unrolled_cell(
             return [f[0](ops.add(xt, ops.matmul(before[0], cell.recurrent)))]
         if cell.kind == "lstm":
             total = ops.add(xt, ops.matmul(before[0], cell.recurrent))
-            i, forget, g, o = ops.split(total, [h] * 4, 1)
-            c = ops.add(ops.mul(f[0](forget), before[1]), ops.mul(f[0](i), f[1](g)))
-            return [ops.mul(f[0](o), f[1](c)), c]
+            return _lstm_step(total, before[1], f[0], f[1])
         xz, xr, xh = ops.split(xt, [h] * 3, 1)
-        bias = cell.recurrent_bias
+        bias = cell.inner_bias
 
         def product(state: Value, gate: int) -> Value:
             y = ops.matmul(state, ops.slice_axis(cell.recurrent, 1, gate * h, h))
@@ -241,7 +183,15 @@ def _unrolled_cell(
             new = f[1](ops.add(xh, product(ops.mul(r, before[0]), 2)))
         return [ops.add(new, ops.mul(z, ops.sub(before[0], new)))]
 
-    return unrolled(layer, x, begin, mask, reverse, step)
+    return unrolled(layer, sequences.project(cell, x), begin, mask, reverse, step)
+
+
+def _lstm_step(total: Value, c: Value, gate: Activation, inner: Activation) -> list[Value]:
+    """h and c after a step, of what the gates are given, [N, ..., 4H], and c before it."""
+    h = as_dim(lift(total.shape[-1]) // 4)
+    i, forget, g, o = ops.split(total, [h] * 4, total.rank - 1)
+    c = ops.add(ops.mul(gate(forget), c), ops.mul(gate(i), inner(g)))
+    return [ops.mul(gate(o), inner(c)), c]
 
 
 # ---- passes of layers ----------------------------------------------------------------------------
@@ -256,7 +206,7 @@ def pass_of(layer: Layer, x: Value, states: Sequence[Value], mask: Value | None)
         return _stack(layer, _cells(layer), x, states, mask, reverse)
     if layer.class_name not in _KINDS:
         raise layer.lacks(f"only these are known as recurrent: {', '.join(sorted(_KINDS))}, RNN")
-    return run_cell(layer, cell_of(layer, x.shape[-1], x.dtype), x, states, mask, reverse)
+    return run_cell(layer, *cell_of(layer, x.shape[-1], x.dtype), x, states, mask, reverse)
 
 
 def _cells(layer: Layer) -> list[Layer]:
@@ -295,21 +245,20 @@ def _stack(
     mask: Value | None,
     reverse: bool,
 ) -> Pass:
-    after: list[list[Value]] = []
-    given = list(states)
-    built = []
+    given, built = list(states), []
     depth = x.shape[-1]
     for inner in cells:
         built.append(cell_of(inner, depth, x.dtype))
-        depth = built[-1].units
+        depth = built[-1][0].units
     backwards = bool(layer.config.get("reverse_state_order"))
     before: list[list[Value]] = []
-    for cell in reversed(built) if backwards else built:
+    for cell, _ in reversed(built) if backwards else built:
         before.append(given[: cell.state_count])
         given = given[cell.state_count :]
     before = before[::-1] if backwards else before
-    for inner, cell, begin in zip(cells, built, before):
-        done = run_cell(inner, cell, x, begin, mask, reverse)
+    after: list[list[Value]] = []
+    for inner, (cell, functions), begin in zip(cells, built, before):
+        done = run_cell(inner, cell, functions, x, begin, mask, reverse)
         x = done.outputs
         after.append(done.states)
     flat = [s for group in (reversed(after) if backwards else after) for s in group]
@@ -336,11 +285,8 @@ def _conv_lstm(
     inner = activation(c.get("activation", "tanh"), layer.version)
 
     def step(xt: Value, before: list[Value]) -> list[Value]:
-        h, state = before
-        total = ops.add(xt, spatial.conv(h, r, padding="same"))
-        i, forget, g, o = ops.split(total, [filters] * 4, total.rank - 1)
-        state = ops.add(ops.mul(gate(forget), state), ops.mul(gate(i), inner(g)))
-        return [ops.mul(gate(o), inner(state)), state]
+        total = ops.add(xt, spatial.conv(before[0], r, padding="same"))
+        return _lstm_step(total, before[1], gate, inner)
 
     zero = ops.expand(constant(0, x.dtype), (n, *y.shape[2:-1], filters))
     return unrolled(layer, y, list(states) or [zero, zero], mask, reverse, step)
@@ -376,8 +322,7 @@ def _masked(done: Pass, mask: Value | None, zero: bool, begun: bool) -> Value:
     if not zero:  # before the first step that counts it is zero, not the state given
         seen = ops.cumsum(ops.cast(mask, "i32"), 1, reverse=done.reverse)
         mask = ops.greater(seen, 0)
-    kept = ops.unsqueeze(mask, range(2, y.rank))
-    return ops.where(kept, y, constant(0, y.dtype))
+    return sequences.blank(y, mask)
 
 
 def _images_last(x: Value, first: int) -> Value:
@@ -397,45 +342,51 @@ def _sequence_mask(layer: Layer, states: Sequence[Value], call: Call) -> Value |
     return None if mask is None else ops.cast(mask, "bool")
 
 
-def _prepared(layer: Layer, x: Value, states: list[Value]) -> tuple[Value, list[Value], bool, bool]:
-    """Batch first and channels last; whether time was first, and whether channels were."""
-    c = layer.config
-    time_major = bool(c.get("time_major"))
-    if time_major:
-        x = ops.transpose(x, (1, 0, *range(2, x.rank)))
-    conv = layer.class_name.startswith("ConvLSTM") and layer.data_format == "channels_first"
-    if conv:
-        x, states = _images_last(x, 2), [_images_last(s, 1) for s in states]
-    return x, states, time_major, conv
+def _images_first_of(layer: Layer) -> bool:
+    return layer.class_name.startswith("ConvLSTM") and layer.data_format == "channels_first"
+
+
+def _prepared(layer: Layer, x: Value, states: list[Value]) -> tuple[Value, list[Value]]:
+    """The operands with the batch first and channels last."""
+    x = sequences.swap_time(x) if layer.config.get("time_major") else x
+    if _images_first_of(layer):
+        return _images_last(x, 2), [_images_last(s, 1) for s in states]
+    return x, states
+
+
+def _returned(layer: Layer, done: Pass, flip: bool) -> tuple[Value, list[Value]]:
+    """Output and states of a pass in the layer's own order of axes; flip: with time backwards."""
+    every = bool(layer.config.get("return_sequences"))
+    y, after = done.outputs if every else done.last(), done.states
+    y = ops.flip(y, [1]) if every and flip else y
+    if _images_first_of(layer):
+        y = _images_first(y, 2 if every else 1)
+        after = [_images_first(s, 1) for s in after]
+    return sequences.swap_time(y) if every and layer.config.get("time_major") else y, after
+
+
+def _passed(layer: Layer, x: Value, states: list[Value], mask: Value | None, zero: bool) -> Pass:
+    """`pass_of` a layer that may be stateful, its outputs as Keras has them where masked."""
+    stateful = bool(layer.config.get("stateful"))
+    begin = states or (kept_states(layer, x) if stateful else [])
+    done = pass_of(layer, x, begin, mask)
+    if stateful:
+        keep_states(layer, done.states)
+    return replace(done, outputs=_masked(done, mask, zero, bool(begin)))
 
 
 def Recurrent(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
     """Any recurrent layer: its pass, and what it returns of it."""
     c = layer.config
     x, states = _operands(layer, inputs, call)
-    x, states, time_major, conv = _prepared(layer, x, states)
     mask = _sequence_mask(layer, states, call)
-    if c.get("stateful") and not states:
-        states = kept_states(layer, x)
-    done = pass_of(layer, x, states, mask)
-    if c.get("stateful"):
-        keep_states(layer, done.states)
-    outputs = _masked(done, mask, bool(c.get("zero_output_for_mask")), bool(states))
-    done = replace(done, outputs=outputs)
-    if c.get("return_sequences"):
-        y = ops.flip(outputs, [1]) if done.reverse else outputs
-        call.output_mask = call.mask
-    else:
-        y = done.last()
-    after = done.states
-    if conv:
-        y = _images_first(y, 2 if c.get("return_sequences") else 1)
-        after = [_images_first(s, 1) for s in after]
-    if time_major and c.get("return_sequences"):
-        y = ops.transpose(y, (1, 0, *range(2, y.rank)))
+    done = _passed(layer, *_prepared(layer, x, states), mask, bool(c.get("zero_output_for_mask")))
+    y, after = _returned(layer, done, done.reverse)
+    kept = call.mask if c.get("return_sequences") else None
     if not c.get("return_state"):
+        call.output_mask = kept
         return y
-    call.output_mask = [call.mask if c.get("return_sequences") else None, *[None] * len(after)]
+    call.output_mask = [kept, *[None] * len(after)]
     return [y, *after]
 
 
@@ -478,28 +429,16 @@ def Bidirectional(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
     x, states = _operands(layer, inputs, call)
     half = len(states) // 2
     mask = _sequence_mask(layer, states, call)
-    x, states, time_major, conv = _prepared(forward, x, states)
-    sequences = bool(forward.config.get("return_sequences"))
+    x, states = _prepared(forward, x, states)
+    every_step = bool(forward.config.get("return_sequences"))
     # Keras itself blanks masked outputs since it moved into TensorFlow, whose files bear time_major
-    zero = sequences and (layer.version >= 3 or "time_major" in forward.config)
+    zero = every_step and (layer.version >= 3 or "time_major" in forward.config)
     outs, after = [], []
     for inner, begin in ((forward, states[:half]), (backward, states[half:])):
-        if inner.config.get("stateful") and not begin:
-            begin = kept_states(inner, x)
-        done = pass_of(inner, x, begin, mask)
-        if inner.config.get("stateful"):
-            keep_states(inner, done.states)
-        done = replace(done, outputs=_masked(done, mask, zero, bool(begin)))
-        y = done.outputs if sequences else done.last()
+        done = _passed(inner, x, begin, mask, zero)
+        y, last = _returned(forward, done, bool(forward.config.get("go_backwards")))
         outs.append(y)
-        after += done.states
-    if sequences and forward.config.get("go_backwards"):
-        outs = [ops.flip(y, [1]) for y in outs]
-    if conv:
-        outs = [_images_first(y, 2 if sequences else 1) for y in outs]
-        after = [_images_first(s, 1) for s in after]
-    if time_major and sequences:
-        outs = [ops.transpose(y, (1, 0, *range(2, y.rank))) for y in outs]
+        after += last
     mode = c.get("merge_mode", "concat")
     y, z = outs
     merged: list[Value]
@@ -516,7 +455,7 @@ def Bidirectional(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
     else:
         raise layer.error(f"unknown merge_mode {mode!r}; expected concat, sum, mul, ave or None")
     state = after if forward.config.get("return_state") or c.get("return_state") else []
-    out_mask = call.mask if sequences else None
+    out_mask = call.mask if every_step else None
     call.output_mask = [out_mask] * len(merged) + [None] * len(state)
     found = [*merged, *state]
     return found if len(found) > 1 else found[0]
@@ -549,8 +488,8 @@ def CellStep(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
     if layer.class_name == "StackedRNNCells":
         done = _stack(layer, _stacked(layer), step, states, None, False)
     else:
-        cell = cell_of(layer, x.shape[-1], x.dtype)
-        done = run_cell(layer, cell, step, states, None, False)
+        cell, functions = cell_of(layer, x.shape[-1], x.dtype)
+        done = run_cell(layer, cell, functions, step, states, None, False)
     return [done.last(), *done.states]
 
 

@@ -12,16 +12,14 @@ beyond its end and Y_h is the state at its end, as in onnxruntime.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
-
-import numpy as np
 
 from ... import ops
 from ...errors import ModelError, UnsupportedError
-from ...expr import lift
-from ...graph import Value, as_dim, constant, evaluate, type_text
-from ...ops.movement import same
+from ...expr import same
+from ...graph import Value, evaluate, type_text
+from .. import sequences
 
 # ONNX's names in lower case (onnxruntime takes any) -> ours, and the parameters with their
 # defaults, in the order in which a model gives them.
@@ -38,25 +36,13 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, float]]] = {
     "hardsigmoid": ("hard_sigmoid", {"alpha": 0.2, "beta": 0.5}),
     "elu": ("elu", {"alpha": 1.0}),
 }
-Cell = Callable[["_Direction"], tuple[Value, ...]]
-
-
-class _Direction:
-    """The operands of one direction, in our layout and order of gates."""
-
-    def __init__(
-        self, x: Value, mask: Value | None, states: Sequence[Value | None], reverse: bool
-    ) -> None:
-        self.x, self.mask, self.states, self.reverse = x, mask, states, reverse
-        self.r: Value
-        self.b: Value | None = None
-        self.p: Value | None = None
-        self.activations: Sequence[tuple[str, dict[str, float]]] = ()
-
-    @property
-    def rest(self) -> dict[str, Any]:
-        """What every cell takes."""
-        return {"mask": self.mask, "reverse": self.reverse}
+# Where the gates of ours stand among ONNX's, and the activations that a model need not name.
+CELLS: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
+    "rnn": ((0,), ("Tanh",)),
+    "gru": ((0, 1, 2), ("Sigmoid", "Tanh")),
+    "lstm": ((0, 2, 3, 1), ("Sigmoid", "Tanh", "Tanh")),
+}
+PEEPHOLES = (0, 2, 1)
 
 
 def activations(
@@ -92,35 +78,26 @@ def _lengths(lens: Value, n: Any, t: Any) -> Value | None:
             raise ModelError(f"sequence_lens must lie within 0..{t}, found {found.tolist()}")
         if (found == t).all():
             return None
-    steps = ops.iota((1, t), 1, "i32")
-    return ops.less(steps, ops.reshape(ops.cast(lens, "i32"), (n, 1)))
-
-
-def _gates(v: Value, order: Sequence[int], h: int, axis: int) -> Value:
-    """Blocks of h along an axis in another order."""
-    if list(order) == list(range(len(order))):
-        return v
-    return ops.concat([ops.slice_axis(v, axis, k * h, h) for k in order], axis)
+    return sequences.mask_of(lens, t)
 
 
 def _run(
-    order: Sequence[int],  # where ours stand among ONNX's gates
+    kind: str,
     x: Value,
     w: Value,
     r: Value,
     b: Value | None,
     lens: Value | None,
     states: Sequence[Value | None],
-    p: Value | None,
-    cell: Cell,
+    p: Value | None = None,
     *,
-    functions: tuple[Sequence[str], Sequence[float], Sequence[float], Sequence[str]],
+    functions: tuple[Sequence[str], Sequence[float], Sequence[float]],
     direction: str,
     hidden_size: int | None,
     layout: int,
-    apart: bool = False,
+    **options: Any,
 ) -> list[Value]:
-    """Y, Y_h (and Y_c). apart: the recurrent half of the bias is the cell's own matter."""
+    """Y, Y_h (and Y_c); options are the other fields of the cell."""
     if direction not in ("forward", "reverse", "bidirectional"):
         raise ModelError(f"direction {direction!r} is none of forward, reverse, bidirectional")
     count = 2 if direction == "bidirectional" else 1
@@ -128,12 +105,13 @@ def _run(
         raise ModelError(
             f"X, W and R must have rank 3, found {type_text(x)}, {type_text(w)}, {type_text(r)}"
         )
-    h, gates = r.shape[2], len(order)
+    order, default = CELLS[kind]
+    h, size = r.shape[2], len(order)
     if not isinstance(h, int):
         raise UnsupportedError(f"the number of hidden units must be known, found {type_text(r)}")
     if hidden_size is not None and hidden_size != h:
         raise ModelError(f"hidden_size is {hidden_size}, but R is {type_text(r)}")
-    x = x if layout else ops.transpose(x, (1, 0, 2))
+    x = x if layout else sequences.swap_time(x)
     n, t, features = x.shape
 
     def check(v: Value | None, what: str, *shape: Any) -> None:
@@ -141,51 +119,43 @@ def _run(
             text = ", ".join(map(str, shape))
             raise ModelError(f"{what} must have shape [{text}], found {type_text(v)}")
 
-    check(w, "W", count, gates * h, features)
-    check(r, "R", count, gates * h, h)
-    check(b, "B", count, 2 * gates * h)
+    check(w, "W", count, size * h, features)
+    check(r, "R", count, size * h, h)
+    check(b, "B", count, 2 * size * h)
     check(p, "P", count, 3 * h)
     for v, what in zip(states, ("initial_h", "initial_c")):
         check(v, what, *((n, count, h) if layout else (count, n, h)))
     mask = None if lens is None else _lengths(lens, n, t)
-    per_direction = activations(*functions, count)
-    sequences: list[list[Value]] = []
+    per_direction = activations(*functions, default, count)
+    done = []
     for d in range(count):
 
         def part(v: Value, axis: int = 0, d: int = d) -> Value:
             return ops.squeeze(ops.slice_axis(v, axis, d, 1), [axis])
 
-        one = _Direction(
-            ops.matmul(x, ops.transpose(_gates(part(w), order, h, 0), (1, 0))),
-            mask,
-            [None if v is None else part(v, 1 if layout else 0) for v in states],
-            reverse=direction == "reverse" or d == 1,
-        )
-        one.r = ops.transpose(_gates(part(r), order, h, 0), (1, 0))
-        one.activations = per_direction[d]
-        if b is not None:
-            halves = [
-                _gates(ops.slice_axis(part(b), 0, k * gates * h, gates * h), order, h, 0)
-                for k in (0, 1)
-            ]
-            one.x = ops.add(one.x, halves[0] if apart else ops.add(*halves))
-            one.b = halves[1]
+        def gates(v: Value) -> Value:
+            return sequences.gates(v, order)
+
+        halves = [None, None] if b is None else ops.split(part(b), [size * h] * 2, 0)
+        bias, inner = (None if v is None else gates(v) for v in halves)
         if p is not None:
-            one.p = ops.reshape(_gates(part(p), (0, 2, 1), h, 0), (3, h))
-        sequences.append(list(cell(one)))
-    ends = [0 if direction == "reverse" or d else as_dim(lift(t) - 1) for d in range(count)]
+            options["peephole"] = ops.reshape(sequences.gates(part(p), PEEPHOLES), (3, h))
+        kernel, recurrent = (ops.transpose(gates(part(v)), (1, 0)) for v in (w, r))
+        cell = sequences.Cell(
+            kind, kernel, recurrent, bias, inner, activations=per_direction[d], **options
+        )
+        begin = [None if v is None else part(v, 1 if layout else 0) for v in states]
+        reverse = direction == "reverse" or d == 1
+        done.append(sequences.run(cell, x, begin, mask=mask, reverse=reverse))
     finals = [  # [N, directions, H]
-        ops.concat([ops.slice_axis(s[k], 1, at, 1) for s, at in zip(sequences, ends)], 1)
+        ops.concat([ops.unsqueeze(one.states[k], [1]) for one in done], 1)
         for k in range(len(states))
     ]
-    hs = [some[0] for some in sequences]
-    if mask is not None:
-        keep = ops.reshape(mask, (n, t, 1))
-        hs = [ops.where(keep, s, constant(np.zeros((), np.float32), s.dtype)) for s in hs]
+    hs = [one.outputs if mask is None else sequences.blank(one.outputs, mask) for one in done]
     y = ops.reshape(ops.concat(hs, 2), (n, t, count, h))
     if layout:
         return [y, *finals]
-    return [ops.transpose(y, (1, 2, 0, 3)), *(ops.transpose(v, (1, 0, 2)) for v in finals)]
+    return [ops.transpose(y, (1, 2, 0, 3)), *map(sequences.swap_time, finals)]
 
 
 def RNN(
@@ -204,14 +174,10 @@ def RNN(
     hidden_size: int | None = None,
     layout: int = 0,
 ) -> list[Value]:
-    def cell(d: _Direction) -> tuple[Value, ...]:
-        (h,) = d.states
-        return (ops.rnn(d.x, d.r, h, activation=d.activations[0], clip=clip, **d.rest),)
-
-    functions = (activations, activation_alpha, activation_beta, ("Tanh",))
     return _run(
-        (0,), x, w, r, b, lens, [h0], None, cell,
-        functions=functions, direction=direction, hidden_size=hidden_size, layout=layout,
+        "rnn", x, w, r, b, lens, [h0], clip=clip,
+        functions=(activations, activation_alpha, activation_beta),
+        direction=direction, hidden_size=hidden_size, layout=layout,
     )  # fmt: skip
 
 
@@ -232,25 +198,10 @@ def GRU(
     layout: int = 0,
     linear_before_reset: int = 0,
 ) -> list[Value]:
-    def cell(d: _Direction) -> tuple[Value, ...]:
-        (h,) = d.states
-        hs = ops.gru(
-            d.x,
-            d.r,
-            h,
-            recurrent_bias=d.b if linear_before_reset else None,
-            reset_after=bool(linear_before_reset),
-            activations=d.activations,
-            clip=clip,
-            **d.rest,
-        )
-        return (hs,)
-
-    functions = (activations, activation_alpha, activation_beta, ("Sigmoid", "Tanh"))
     return _run(
-        (0, 1, 2), x, w, r, b, lens, [h0], None, cell,
-        functions=functions, direction=direction, hidden_size=hidden_size, layout=layout,
-        apart=bool(linear_before_reset),
+        "gru", x, w, r, b, lens, [h0], clip=clip, reset_after=bool(linear_before_reset),
+        functions=(activations, activation_alpha, activation_beta),
+        direction=direction, hidden_size=hidden_size, layout=layout,
     )  # fmt: skip
 
 
@@ -273,24 +224,10 @@ def LSTM(
     input_forget: int = 0,
     layout: int = 0,
 ) -> list[Value]:
-    def cell(d: _Direction) -> tuple[Value, ...]:
-        h, c = d.states
-        return ops.lstm(
-            d.x,
-            d.r,
-            h,
-            c,
-            activations=d.activations,
-            peephole=d.p,
-            clip=clip,
-            coupled=bool(input_forget),
-            **d.rest,
-        )
-
-    functions = (activations, activation_alpha, activation_beta, ("Sigmoid", "Tanh", "Tanh"))
     return _run(
-        (0, 2, 3, 1), x, w, r, b, lens, [h0, c0], p, cell,
-        functions=functions, direction=direction, hidden_size=hidden_size, layout=layout,
+        "lstm", x, w, r, b, lens, [h0, c0], p, clip=clip, coupled=bool(input_forget),
+        functions=(activations, activation_alpha, activation_beta),
+        direction=direction, hidden_size=hidden_size, layout=layout,
     )  # fmt: skip
 
 
