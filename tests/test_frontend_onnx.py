@@ -578,6 +578,30 @@ def test_nodes_may_come_in_any_order() -> None:
             ModelError,
             ["output 'y' is declared as [1, 4]"],
         ),
+        (
+            "m (float[1, 3, 8, 8] x) => (float[a, b, c, d] y)"
+            " { y = AveragePool<kernel_shape = [2, 2], strides = [0, 1]>(x) }",
+            ModelError,
+            ["AveragePool node of 'y'", "strides [0, 1]", "positive", "[8, 8]"],
+        ),
+        (
+            "m (float[1, 3, 8, 8] x) => (float[a, b, c, d] y)"
+            " { y = LpPool<kernel_shape = [3]>(x) }",
+            ModelError,
+            ["LpPool node of 'y'", "kernel [3]", "[8, 8]"],
+        ),
+        (
+            "m (float[1, 3, 8, 8] x) => (float[a, b, c, d] y)"
+            ' { y = AveragePool<kernel_shape = [2, 2], auto_pad = "SAME">(x) }',
+            ModelError,
+            ["AveragePool node of 'y'", "unknown padding 'same'", "same_upper"],
+        ),
+        (
+            "m (float[1, 2, 5, 5] x, float[4, 2, 3, 3] w) => (float[a, b, c, d] y)"
+            " { y = Conv<kernel_shape = [3, 2]>(x, w) }",
+            ModelError,
+            ["Conv node of 'y'", "kernel_shape [3, 2]", "f32[4,2,3,3]"],
+        ),
     ],
 )
 def test_broken_graphs(text: str, kind: type[Exception], parts: list[str]) -> None:

@@ -40,7 +40,7 @@ Y = placeholder("y", (2, 3), "f32")
     [
         "scalar", "expr", "graph", "schedule.kernel", "schedule.lower", "ops.elementwise",
         "ops.indexing", "ops.known", "ops.linear", "ops.movement", "ops.reduce", "passes",
-        "passes.layout",
+        "passes.layout", "frontend.arrays", "frontend.windows", "frontend.sequences",
         "codegen.integers", "codegen.template",
     ],
 )  # fmt: skip

@@ -13,7 +13,7 @@ Steps stay at their places whatever the direction: a pass in reverse ends at ste
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,14 +22,20 @@ from ..expr import Dim, as_dim, lift
 from ..graph import Value, constant
 from ..ops.recurrent import STATES, Activation
 
+DEFAULT_ACTIVATIONS: Mapping[str, tuple[str, ...]] = {
+    "rnn": ("tanh",),
+    "gru": ("sigmoid", "tanh"),
+    "lstm": ("sigmoid", "tanh", "tanh"),
+}
+
 
 @dataclass(frozen=True)
 class Cell:
     """A recurrent cell with H units: rnn, lstm or gru, with G gates side by side.
 
     kernel [D, G*H] and bias [G*H] are for the input, recurrent [H, G*H] and recurrent_bias for the
-    state. activations: of an rnn; of the gates, of the candidate and, for an lstm, of the output;
-    none: tanh, and sigmoid for gates. The rest is as in `ops.lstm` and `ops.gru`.
+    state. activations: of an rnn; else of the gates, of the candidate and, for an lstm, of the
+    output; none: DEFAULT_ACTIVATIONS. The rest is as in `ops.lstm` and `ops.gru`.
     """
 
     kind: str
@@ -129,17 +135,15 @@ def run(
     y = y if context is None else ops.add(y, context)
     h, c = (*states, None, None)[:2]
     rest: dict[str, Any] = {"mask": mask, "restart": restart, "reverse": reverse, "clip": cell.clip}
+    f = cell.activations or DEFAULT_ACTIVATIONS[cell.kind]
     if cell.kind == "rnn":
-        (activation,) = cell.activations or ("tanh",)
-        found = [ops.rnn(y, cell.recurrent, h, activation=activation, **rest)]
+        found = [ops.rnn(y, cell.recurrent, h, activation=f[0], **rest)]
     elif cell.kind == "gru":
-        rest |= {"activations": cell.activations or ("sigmoid", "tanh")}
         rest |= {"recurrent_bias": cell.inner_bias, "reset_after": cell.reset_after}
-        found = [ops.gru(y, cell.recurrent, h, **rest)]
+        found = [ops.gru(y, cell.recurrent, h, activations=f, **rest)]
     else:
-        rest |= {"activations": cell.activations or ("sigmoid", "tanh", "tanh")}
         rest |= {"peephole": cell.peephole, "coupled": cell.coupled}
-        found = [*ops.lstm(y, cell.recurrent, h, c, **rest)]
+        found = [*ops.lstm(y, cell.recurrent, h, c, activations=f, **rest)]
     return Pass(found[0], [at_end(s, reverse) for s in found], reverse)
 
 

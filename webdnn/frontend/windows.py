@@ -48,19 +48,19 @@ class Window:
         return len(self.kernel)
 
 
-def per_axis(given: Any, rank: int) -> list[int]:
+def per_axis(given: Any, rank: int, what: str = "numbers") -> list[int]:
     """A number for each spatial axis, of one for all or one for each; None: ones.
 
-    Numbers for the batch and the channels too, as TensorFlow has them, are left out. Raises
-    ModelError for another count.
+    Ones for the batch and the channels too, as TensorFlow has them, are left out. Raises ModelError
+    for another count, which calls them `what`.
     """
     if given is None:
         return [1] * rank
     numbers = [int(n) for n in given] if isinstance(given, (list, tuple)) else [int(given)]
-    if len(numbers) == rank + 2:
+    if len(numbers) == rank + 2 and numbers[0] == numbers[-1] == 1:
         numbers = numbers[1:-1]
     if len(numbers) not in (1, rank):
-        raise ModelError(f"one number or {rank} expected for {rank} spatial axes, found {given}")
+        raise ModelError(f"{what} {numbers}: one for each of {rank} spatial axes expected, or one")
     return numbers * rank if len(numbers) == 1 else numbers
 
 
@@ -88,12 +88,12 @@ def window(
     steps, gaps = list(strides or [1] * rank), list(dilations or [1] * rank)
     for what, numbers in (("kernel", size), ("strides", steps), ("dilations", gaps)):
         if len(numbers) != rank or any(n < 1 for n in numbers):
-            shape = ", ".join(map(str, sizes))
-            raise ModelError(f"{what} {numbers}: a positive number expected for each of [{shape}]")
+            raise ModelError(
+                f"{what} {numbers}: a positive number expected for each of the spatial axes, "
+                f"[{', '.join(map(str, sizes))}]"
+            )
     if not isinstance(pads, str):
         around = list(pads)
-        if len(around) != rank:
-            raise ModelError(f"pads of {len(around)} axes for {rank} spatial axes")
     elif pads in ("same_upper", "same_lower"):
         around = ops.same_pads(sizes, size, steps, gaps, upper=pads == "same_upper")
     else:
@@ -124,12 +124,6 @@ def ceil_mode(w: Window, sizes: Sequence[Dim], drop: bool = True) -> Window:
     return replace(w, pads=pads, extra=extra)
 
 
-def count(w: Window, axis: int, size: Dim) -> Dim:
-    """How many windows there are along a spatial axis of that size."""
-    room = lift(size) - transposed_size(w, axis, 1)
-    return as_dim(room // w.strides[axis] + 1)
-
-
 def transposed_size(w: Window, axis: int, count: Dim) -> Dim:
     """The smallest size of an axis along which there are that many windows."""
     before, after = w.pads[axis]
@@ -155,7 +149,8 @@ def in_format(x: Value, data_format: Any) -> tuple[Value, Callable[[Value], Valu
 def named_window(x: Value, kernel: Any, strides: Any, dilations: Any, padding: str) -> Window:
     """The windows over x [N, spatial..., C]: numbers as in `per_axis`; same is same_upper."""
     rank, name = x.rank - 2, padding.lower()
-    size, steps, gaps = (per_axis(given, rank) for given in (kernel, strides, dilations))
+    size, steps = per_axis(kernel, rank, "kernel"), per_axis(strides, rank, "strides")
+    gaps = per_axis(dilations, rank, "dilations")
     return window(x.shape[1:-1], size, steps, gaps, "same_upper" if name == "same" else name)
 
 
@@ -238,7 +233,6 @@ __all__ = [
     "channel_axis",
     "conv",
     "conv_transpose",
-    "count",
     "im2col",
     "in_format",
     "max_pool",

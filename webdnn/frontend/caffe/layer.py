@@ -16,7 +16,7 @@ from ... import ops
 from ...errors import ModelError
 from ...expr import Dim
 from ...graph import Value, type_text
-from .. import arrays
+from .. import arrays, windows
 from .text import Message
 from .weights import Blob
 
@@ -93,13 +93,9 @@ def each(p: Message, name: str, rank: int, default: int | None, low: int) -> lis
             raise ModelError(f"both {short}_h and {short}_w expected")
         return given
     given = p.integers(name, low)
-    if not given:
-        if default is None:
-            raise ModelError(f"{name} is missing")
-        return [default] * rank
-    if len(given) not in (1, rank):
-        raise ModelError(f"{len(given)} numbers of {name} for {rank} spatial axes")
-    return given * rank if len(given) == 1 else given
+    if not given and default is None:
+        raise ModelError(f"{name} is missing")
+    return windows.per_axis(given or default, rank, name)
 
 
 def gathered(x: Value, axis: int) -> Value:
