@@ -20,6 +20,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Tests run in so many processes; each may start a browser and hold a network.
+JOBS ?= 2
+PYTEST := $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
 
 .PHONY: help demo examples test test-models models lint types kernels bench wheel clean env browsers
 
@@ -65,10 +68,10 @@ examples: env browsers
 
 test: env browsers runner/node_modules/.ready
 	cd runner && node --test test/
-	$(BIN)/pytest -m "not models" $(ARGS)
+	$(PYTEST) -m "not models" $(ARGS)
 
 test-models: env browsers
-	$(BIN)/pytest -m models $(ARGS)
+	$(PYTEST) -m models $(ARGS)
 
 models: env
 	$(BIN)/python -m tests.models fetch

@@ -30,6 +30,14 @@ def script(folder: str) -> Any:
         pytest.skip(str(error))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Builds in a folder of this process, beside which another one may build the same example."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(showcase, "BUILD", tmp_path_factory.mktemp("examples"))
+        yield
+
+
 @pytest.fixture(scope="module", params=FOLDERS)
 def built(request: pytest.FixtureRequest) -> Any:
     """The script of an example that is built."""

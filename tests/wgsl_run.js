@@ -10,6 +10,7 @@ const GUARD = 256; // bytes on either side: an offset that every device can bind
 const WORD = 0xdeadbeef;
 
 let device;
+const pipelines = new Map(); // by their text: compiling takes longer than running
 
 async function start() {
   for (let attempt = 0; ; attempt++) {
@@ -17,6 +18,7 @@ async function start() {
     if (adapter) {
       const wanted = ['shader-f16', 'subgroups', 'timestamp-query'].filter((f) => adapter.features.has(f));
       device = await adapter.requestDevice({ requiredFeatures: wanted });
+      pipelines.clear();
       device.lost.then(() => { device = undefined; });
       return;
     }
@@ -26,6 +28,7 @@ async function start() {
 }
 
 async function compile(code, only) {
+  if (pipelines.has(code)) return pipelines.get(code);
   device.pushErrorScope('validation');
   const module = device.createShaderModule({ code });
   const info = await module.getCompilationInfo();
@@ -33,13 +36,15 @@ async function compile(code, only) {
   const messages = info.messages.filter((m) => m.type === 'error').map((m) => `${m.lineNum}:${m.linePos} ${m.message}`);
   if (error || messages.length) throw new Error(`${messages.join('\n') || error.message}\n${code}`);
   if (only) return undefined;
-  return device.createComputePipelineAsync({ layout: 'auto', compute: { module, entryPoint: 'main' } });
+  const pipeline = await device.createComputePipelineAsync({ layout: 'auto', compute: { module, entryPoint: 'main' } });
+  pipelines.set(code, pipeline);
+  return pipeline;
 }
 
 export default async function (job, io) {
   if (!device) await start();
-  const pipelines = [];
-  for (const code of job.kernels) pipelines.push(await compile(code, job.validate));
+  const used = [];
+  for (const code of job.kernels) used.push(await compile(code, job.validate));
   if (job.validate) return {};
   const buffers = [];
   for (const { bytes, data } of job.buffers) {
@@ -64,8 +69,8 @@ export default async function (job, io) {
       device.queue.writeBuffer(uniform, 0, words);
       entries.push({ binding: bind.length, resource: { buffer: uniform } });
     }
-    const group = device.createBindGroup({ layout: pipelines[kernel].getBindGroupLayout(0), entries });
-    pass.setPipeline(pipelines[kernel]);
+    const group = device.createBindGroup({ layout: used[kernel].getBindGroupLayout(0), entries });
+    pass.setPipeline(used[kernel]);
     pass.setBindGroup(0, group);
     pass.dispatchWorkgroups(...grid);
   }
