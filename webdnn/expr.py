@@ -58,7 +58,7 @@ I32_MIN, I32_MAX = -(2**31), 2**31 - 1
 class Expr:
     """An interned expression node; build it with the functions below, never directly."""
 
-    __slots__ = ("__weakref__", "_bounds", "_key", "_poly", "args", "dtype", "op")
+    __slots__ = ("__weakref__", "_bounds", "_key", "_poly", "_size", "args", "dtype", "op")
     op: str
     args: tuple[Any, ...]
     dtype: str
@@ -66,6 +66,7 @@ class Expr:
     _bounds: tuple[float, float] | None
     _poly: Poly | None
     _key: str | None
+    _size: bool
 
     def __repr__(self) -> str:
         return text(self)
@@ -125,6 +126,12 @@ class Expr:
         return binary("ge", self, other)
 
 
+# What sizes are made of: every runner evaluates these, and the descriptor's Int can say them.
+_SIZE_OPS = {
+    "const", "dim", "add", "sub", "mul", "floordiv", "mod", "min", "max", "select", "cast",
+    "lt", "le", "eq", "ne", "and", "or",
+}  # fmt: skip
+
 _INTERNED: weakref.WeakValueDictionary[Any, Expr] = weakref.WeakValueDictionary()
 
 
@@ -141,6 +148,11 @@ def make(op: str, args: tuple[Any, ...], dtype: str) -> Expr:
         found = object.__new__(Expr)
         found.op, found.args, found.dtype = op, args, dtype
         found._bounds = found._poly = found._key = None
+        found._size = (
+            op in _SIZE_OPS
+            and dtype in ("i32", "bool")
+            and all(a._size for a in args if isinstance(a, Expr))
+        )
         _INTERNED[key] = found
     return found
 
@@ -859,16 +871,9 @@ def walk(*roots: Expr) -> list[Expr]:
     return order
 
 
-# What sizes are made of: every runner evaluates these, and the descriptor's Int can say them.
-_SIZE_OPS = {
-    "const", "dim", "add", "sub", "mul", "floordiv", "mod", "min", "max", "select", "cast",
-    "lt", "le", "eq", "ne", "and", "or",
-}  # fmt: skip
-
-
 def is_size(e: Expr) -> bool:
     """Whether an expression is a size that can be computed when a run's dimensions are settled."""
-    return all(x.op in _SIZE_OPS and x.dtype in ("i32", "bool") for x in walk(e))
+    return e._size
 
 
 def rebuild(e: Expr, args: Iterable[Any]) -> Expr:

@@ -23,7 +23,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from ..errors import WebDNNError
@@ -52,9 +54,14 @@ def render_own(path: Path, env: Mapping[str, Any]) -> str:
         raise WebDNNError(f"template {path}: {error}") from error
 
 
+@cache
+def _compiled(code: str) -> CodeType:
+    return compile(code, "<template>", "eval")
+
+
 def _evaluate(code: str, env: dict[str, Any], line: str) -> Any:
     try:
-        return eval(code, env)
+        return eval(_compiled(code), env)
     except Exception as error:
         kind = "no" if isinstance(error, KeyError) else f"{type(error).__name__}:"
         raise ValueError(f"line {line.strip()!r}: {kind} {error}") from error
