@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from tests.test_graph import namesakes
 from tests.wasm_harness import interpret, program, run
 from webdnn import expr
+from webdnn.codegen import TARGETS
 from webdnn.expr import acc, bounds, cast, const, dim, exp, load, logical_and, maximum, select, var
 from webdnn.schedule.kernel import Loop, Slot, Stage, Store
 from webdnn.schedule.lower import lower
@@ -362,7 +363,7 @@ def test_sizes_do_not_change_the_text():
 
 
 def test_operators_of_one_name_compute_their_own():
-    p = lower(namesakes(), "wasm")
+    p = lower(namesakes(), TARGETS["wasm"])
     x = np.float32([[1, -2, 0.5], [3, 0, -1]])
     out = run(p, {p.inputs[0].buffer: x})
     ours, theirs = (out[t.buffer].reshape(2, 3) for t in p.outputs)

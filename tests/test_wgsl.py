@@ -13,6 +13,7 @@ import pytest
 from tests.test_graph import namesakes
 from tests.wgsl_machine import close, interpret, run
 from webdnn.browser.engine import Page, open_page
+from webdnn.codegen import TARGETS
 from webdnn.codegen.loops import collapse, depthwise_loop
 from webdnn.codegen.webgpu.loops import Schedule, schedule
 from webdnn.codegen.webgpu.module import build, print_kernel
@@ -327,7 +328,7 @@ def test_depthwise(page: Page) -> None:
 
 
 def test_operators_of_one_name_compute_their_own(page: Page) -> None:
-    program = lower(namesakes(), "webgpu")
+    program = lower(namesakes(), TARGETS["webgpu"])
     x = np.float32([[1, -2, 0.5], [3, 0, -1]])
     (given,) = (t.buffer for t in program.inputs)
     ours, theirs = (t.buffer for t in program.outputs)
