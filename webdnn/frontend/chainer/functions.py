@@ -14,17 +14,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
 
 from ... import ops
 from ...expr import Dim, lift
-from ...graph import FLOATS, FROM_NUMPY, Value, as_dim, constant
-from ..arrays import along, axes_of, axis_of, channels_first, channels_last, without
-from . import arrays, layers
+from ...graph import FROM_NUMPY, Value, as_dim, constant
+from .. import arithmetic, arrays
+from ..arrays import along, axes_of, axis_of, channels_first, channels_last, flat_or_along
+from . import arrays as moves
+from . import layers
 
 Attr = Any
+NUMPY = arithmetic.FUNCTIONS
 
 
 def scalar(value: Any, x: Value) -> Value:
@@ -111,31 +115,15 @@ def PowConstVar(x: Value, *, value: Attr) -> Value:
 
 
 def MultiAdd(*xs: Value) -> Value:
-    out = xs[0]
-    for x in xs[1:]:
-        out = ops.add(out, x)
-    return out
+    return reduce(ops.add, xs)
 
 
 def BatchL2NormSquared(x: Value) -> Value:
-    axes = list(range(1, x.rank))
-    return without(ops.reduce_sum(ops.mul(x, x), axes), axes)
+    return arithmetic.sum_(arithmetic.square(x), range(1, x.rank))
 
 
 def Clip(x: Value, *, x_min: Attr, x_max: Attr) -> Value:
-    low, high = (None if b is None else scalar(b, x) for b in (x_min, x_max))
-    x = x if low is None else ops.max_(x, low)
-    return x if high is None else ops.min_(x, high)
-
-
-def _constant_times(name: str, factor: float) -> Callable[[Value], Value]:
-    """log2, log10: a function of ours scaled by a number."""
-    function: Callable[[Value], Value] = getattr(ops, name)
-    return lambda x: ops.mul(function(x), factor)
-
-
-def Erfc(x: Value) -> Value:
-    return ops.sub(constant(1, x.dtype), ops.erf_(x))
+    return arithmetic.clip(x, x_min, x_max)
 
 
 def ErfInv(x: Value) -> Value:
@@ -174,24 +162,12 @@ def Ndtri(x: Value) -> Value:
     return ops.mul(ErfInv(ops.sub(ops.mul(x, 2.0), 1.0)), math.sqrt(2))
 
 
-def Expm1(x: Value) -> Value:
-    return ops.sub(ops.exp_(x), 1.0)
-
-
-def Log1p(x: Value) -> Value:
-    return ops.log_(ops.add(x, 1.0))
-
-
 def LinearInterpolate(p: Value, x: Value, y: Value) -> Value:
     return ops.add(ops.mul(p, x), ops.mul(ops.sub(constant(1, p.dtype), p), y))
 
 
-def Square(x: Value) -> Value:
-    return ops.mul(x, x)
-
-
 def SquaredError(x0: Value, x1: Value) -> Value:
-    return Square(ops.sub(x0, x1))
+    return arithmetic.square(ops.sub(x0, x1))
 
 
 def AbsoluteError(x0: Value, x1: Value) -> Value:
@@ -217,59 +193,36 @@ def Where(x: Value, y: Value, *, condition: Value) -> Value:
 # ---- reductions ---------------------------------------------------------------------------------
 
 
-def _numbers(x: Value) -> Value:
-    return ops.cast(x, "i32") if x.dtype == "bool" else x
-
-
 def Sum(x: Value, *, axis: Attr, keepdims: bool) -> Value:
-    x = _numbers(x)
-    axes = axes_of(axis, x)
-    return without(ops.reduce_sum(x, axes) if axes else x, axes, keepdims)
+    return arithmetic.sum_(x, axis, keepdims)
 
 
 def Mean(x: Value, *, axis: Attr, keepdims: bool) -> Value:
-    x = x if x.dtype in FLOATS else ops.cast(x, "f32")
-    axes = axes_of(axis, x)
-    return without(ops.reduce_mean(x, axes) if axes else x, axes, keepdims)
+    return arithmetic.mean(x, axis, keepdims)
 
 
 def Max(x: Value, *, axis: Attr, keepdims: bool) -> Value:
-    x = _numbers(x)
-    axes = axes_of(axis, x)
-    return without(ops.reduce_max(x, axes) if axes else x, axes, keepdims)
+    return arithmetic.max_(x, axis, keepdims)
 
 
 def Min(x: Value, *, axis: Attr, keepdims: bool) -> Value:
-    x = _numbers(x)
-    axes = axes_of(axis, x)
-    return without(ops.reduce(x, "min", axes) if axes else x, axes, keepdims)
+    return arithmetic.min_(x, axis, keepdims)
 
 
 def Prod(x: Value, *, axis: Attr, keepdims: bool) -> Value:
-    x = _numbers(x)
-    axes = axes_of(axis, x)
-    return without(ops.reduce(x, "prod", axes) if axes else x, axes, keepdims)
+    return arithmetic.prod(x, axis, keepdims)
 
 
 def LogSumExp(x: Value, *, axis: Attr) -> Value:
-    axes = axes_of(axis, x)
-    return without(ops.log_sum_exp(x, axes), axes)
+    return arithmetic.logsumexp(x, axis)
 
 
 def ArgMax(x: Value, *, axis: int | None) -> Value:
-    return _arg(x, axis, "argmax")
+    return arithmetic.argmax(x, axis)
 
 
 def ArgMin(x: Value, *, axis: int | None) -> Value:
-    return _arg(x, axis, "argmin")
-
-
-def _arg(x: Value, axis: int | None, monoid: str) -> Value:
-    x = _numbers(x)
-    if axis is None:
-        x, axis = ops.reshape(x, (x.size,)), 0
-    at = axis_of(axis, x)
-    return ops.squeeze(ops.reduce(x, monoid, [at]), [at])
+    return arithmetic.argmin(x, axis)
 
 
 def SumTo(x: Value, *, _shape: Sequence[Dim]) -> Value:
@@ -279,16 +232,12 @@ def SumTo(x: Value, *, _shape: Sequence[Dim]) -> Value:
 
 
 def Cumsum(x: Value, *, axis: int | None) -> Value:
-    if axis is None:
-        return ops.cumsum(ops.reshape(x, (x.size,)), 0)
-    return ops.cumsum(x, axis_of(axis, x))
+    return arithmetic.cumsum(x, axis)
 
 
 def Cumprod(x: Value, *, axis: int | None) -> Value:
     """Products over windows that double in length."""
-    if axis is None:
-        x, axis = ops.reshape(x, (x.size,)), 0
-    at = axis_of(axis, x)
+    x, at = flat_or_along(x, axis)
     size = ops.static(x.shape[at], "the axis of a cumulative product")
     reach = 1
     while reach < size:
@@ -303,7 +252,7 @@ def Cumprod(x: Value, *, axis: int | None) -> Value:
 
 
 def _swapped(x: Value) -> Value:
-    return ops.transpose(x, (*range(x.rank - 2), x.rank - 1, x.rank - 2)) if x.rank > 1 else x
+    return arrays.swapaxes(x, -1, -2) if x.rank > 1 else x
 
 
 def MatMul(
@@ -329,21 +278,8 @@ def TensorDot(
     a: Value, b: Value, *, axes: Attr, a_axes: Attr = None, b_axes: Attr = None, c_axes: Attr = None
 ) -> Value:
     if a_axes is not None and b_axes is not None:
-        left, right = a_axes[1], b_axes[0]
-    elif isinstance(axes, int):
-        left, right = range(a.rank - axes, a.rank), range(axes)
-    else:
-        left, right = ([p] if isinstance(p, int) else p for p in axes)
-    left, right = [p % a.rank for p in left], [p % b.rank for p in right]
-    rows = [p for p in range(a.rank) if p not in left]
-    columns = [p for p in range(b.rank) if p not in right]
-    depth = ops.product([a.shape[p] for p in left])
-    flat = ops.matmul(
-        ops.reshape(ops.transpose(a, [*rows, *left]), (-1 if rows else 1, depth)),
-        ops.reshape(ops.transpose(b, [*right, *columns]), (depth, -1 if columns else 1)),
-    )
-    shape = [*(a.shape[p] for p in rows), *(b.shape[p] for p in columns)]
-    return ops.reshape(flat, shape)
+        axes = a_axes[1], b_axes[0]
+    return arithmetic.tensordot(a, b, axes)
 
 
 def FFT(real: Value, imaginary: Value, *, _method: str) -> list[Value]:
@@ -424,38 +360,27 @@ def LocalResponseNormalization(x: Value, *, n: int, k: float, alpha: float, beta
 # ---- numpy's functions, where a chain uses arrays -----------------------------------------------
 
 
-def _truths(op: Callable[..., Value]) -> Callable[..., Value]:
-    return lambda *xs: op(*(ops.cast(x, "bool") for x in xs))
-
-
-def _bits(truths: Callable[..., Value], bits: Callable[..., Value]) -> Callable[..., Value]:
-    return lambda *xs: (truths if xs[0].dtype == "bool" else bits)(*xs)
-
-
-# Elementwise functions: operands are cast to the dtype in which numpy computes.
-UFUNCS: Mapping[str, Callable[..., Value]] = {
-    "absolute": ops.abs_, "add": ops.add, "arctan2": ops.atan2_, "bitwise_and":
-    _bits(ops.logical_and, ops.bit_and), "bitwise_or": _bits(ops.logical_or, ops.bit_or),
-    "bitwise_xor": _bits(ops.logical_xor, ops.bit_xor), "ceil": ops.ceil_, "cos": ops.cos_,
-    "divide": ops.div, "equal": ops.equal, "exp": ops.exp_, "floor": ops.floor_, "fmod": ops.fmod,
-    "greater": ops.greater, "greater_equal": ops.greater_equal, "invert":
-    _bits(ops.logical_not, ops.bit_not), "isinf": ops.is_inf, "isnan": ops.is_nan, "less": ops.less,
-    "less_equal": ops.less_equal, "log": ops.log_, "logical_and": _truths(ops.logical_and),
-    "logical_not": _truths(ops.logical_not), "logical_or": _truths(ops.logical_or), "logical_xor":
-    _truths(ops.logical_xor), "maximum": ops.max_, "minimum": ops.min_, "multiply": ops.mul,
-    "negative": ops.neg, "not_equal": ops.not_equal, "power": ops.pow_, "reciprocal":
-    ops.reciprocal, "remainder": ops.mod, "rint": ops.round_, "sign": ops.sign_, "sin": ops.sin_,
-    "sqrt": ops.sqrt_, "square": Square, "subtract": ops.sub, "tanh": ops.tanh_, "trunc":
-    ops.trunc_, "where": ops.where,
+# numpy's elementwise functions that are taken, and what others are called in `arithmetic`.
+UFUNCS: Mapping[str, str] = {
+    **{n: n for n in (
+        "add", "arctan2", "bitwise_and", "bitwise_or", "bitwise_xor", "ceil", "cos", "divide",
+        "equal", "exp", "floor", "fmod", "greater", "greater_equal", "isinf", "isnan", "less",
+        "less_equal", "log", "logical_and", "logical_not", "logical_or", "logical_xor", "maximum",
+        "minimum", "multiply", "negative", "not_equal", "power", "reciprocal", "sign", "sin",
+        "sqrt", "square", "subtract", "tanh", "trunc", "where",
+    )},
+    "absolute": "abs", "invert": "bitwise_not", "remainder": "mod", "rint": "round",
 }  # fmt: skip
 
 
 def _ufunc(name: str) -> Callable[..., Value]:
+    """Operands are cast to the dtype in which numpy computes, but for a condition."""
+
     def function(*xs: Value, dtype: str) -> Value:
-        to = FROM_NUMPY[dtype]
-        if name == "where":
-            return ops.where(ops.cast(xs[0], "bool"), *(ops.cast(x, to) for x in xs[1:]))
-        return UFUNCS[name](*(ops.cast(x, to) for x in xs))
+        first = name == "where"
+        same = (ops.cast(x, FROM_NUMPY[dtype]) for x in xs[first:])
+        found: Value = NUMPY[UFUNCS[name]](*xs[:first], *same)
+        return found
 
     return function
 
@@ -472,17 +397,16 @@ def _joined(function: Callable[..., Value]) -> Callable[..., Value]:
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     "Absolute": ops.abs_, "Add": ops.add, "Arccos": ops.acos_, "Arcsin": ops.asin_,
     "Arctan": ops.atan_, "Arctan2": ops.atan2_, "Arctanh": ops.atanh_, "Cos": ops.cos_,
-    "Cosh": ops.cosh_, "Div": ops.div, "Erf": ops.erf_, "Exp": ops.exp_, "Fmod": ops.fmod,
-    "Log": ops.log_, "Log10": _constant_times("log_", 1 / math.log(10)),
-    "Log2": _constant_times("log_", 1 / math.log(2)), "Maximum": ops.max_, "Minimum": ops.min_,
+    "Cosh": ops.cosh_, "Div": ops.div, "Erf": ops.erf_, "Erfc": NUMPY["erfc"], "Exp": ops.exp_,
+    "Expm1": arithmetic.expm1, "Fmod": ops.fmod, "Log": ops.log_, "Log10": NUMPY["log10"],
+    "Log1p": arithmetic.log1p, "Log2": NUMPY["log2"], "Maximum": ops.max_, "Minimum": ops.min_,
     "Mul": ops.mul, "Neg": ops.neg, "PowVarVar": ops.pow_, "ReLU": ops.relu,
-    "Sigmoid": ops.sigmoid, "Sin": ops.sin_, "Sinh": ops.sinh_, "Sqrt": ops.sqrt_, "Sub": ops.sub,
-    "Tan": ops.tan_, "Tanh": ops.tanh_,
-    "fix": ops.trunc_, "numpy.concatenate": _joined(arrays.Concat),
-    "numpy.stack": _joined(arrays.Stack),
-    **{f"numpy.{name}": _ufunc(name) for name in UFUNCS},
+    "Sigmoid": ops.sigmoid, "Sin": ops.sin_, "Sinh": ops.sinh_, "Sqrt": ops.sqrt_,
+    "Square": arithmetic.square, "Sub": ops.sub, "Tan": ops.tan_, "Tanh": ops.tanh_,
+    "fix": ops.trunc_, "numpy.concatenate": _joined(moves.Concat),
+    "numpy.stack": _joined(moves.Stack), **{f"numpy.{name}": _ufunc(name) for name in UFUNCS},
 }  # fmt: skip
-for _module in (globals(), vars(arrays), vars(layers)):
+for _module in (globals(), vars(moves), vars(layers)):
     FUNCTIONS |= {
         name: fn
         for name, fn in _module.items()
