@@ -369,6 +369,12 @@ def outer(x1: Operand, x2: Operand) -> Value:
     return ops.mul(ops.reshape(a, (a.size, 1)), ops.reshape(b, (1, b.size)))
 
 
+def waves(length: int, bins: int) -> tuple[np.ndarray, np.ndarray]:
+    """The cosines and sines [length, bins] of a discrete Fourier transform."""
+    angle = np.outer(np.arange(length), np.arange(bins)) % length * (2 * np.pi / length)
+    return np.cos(angle), np.sin(angle)
+
+
 # ---- order ---------------------------------------------------------------------------------------
 
 
@@ -486,5 +492,6 @@ __all__ = [
     "top_k",
     "trace",
     "var",
+    "waves",
     "where",
 ]

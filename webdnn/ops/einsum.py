@@ -16,10 +16,10 @@ from collections.abc import Sequence
 
 from ..errors import ModelError
 from ..expr import Dim, product, same
-from ..graph import FLOATS, Value, constant, type_text
-from .elementwise import equal, mul, where
+from ..graph import Value, constant, type_text
+from .elementwise import equal, where
 from .linear import matmul
-from .movement import expand, iota, reshape, squeeze, transpose, unsqueeze
+from .movement import expand, iota, reshape, squeeze, transpose
 from .reduce import reduce_sum
 
 
@@ -113,16 +113,8 @@ def _contract(x: Value, a: str, y: Value, b: str, needed: set[str]) -> tuple[Val
         [*batch, *inner, *cols],
         [*dims(batch), product(dims(inner)), product(dims(cols))],
     )
-    out = reshape(_product(left, right), [*dims(batch), *dims(rows), *dims(cols)])
+    out = reshape(matmul(left, right), [*dims(batch), *dims(rows), *dims(cols)])
     return out, "".join([*batch, *rows, *cols])
-
-
-def _product(left: Value, right: Value) -> Value:
-    """A matrix product; of integers exactly, which the templates would round beyond 2**24."""
-    if left.dtype in FLOATS:
-        return matmul(left, right)
-    terms = mul(unsqueeze(left, [left.rank]), unsqueeze(right, [right.rank - 2]))
-    return squeeze(reduce_sum(terms, [left.rank - 1]), [left.rank - 1])
 
 
 __all__ = ["einsum"]

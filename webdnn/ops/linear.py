@@ -18,9 +18,10 @@ import numpy as np
 
 from ..errors import UnsupportedError
 from ..expr import Dim, Expr, as_dim, free, lift, product, same, var
-from ..graph import Node, Op, Shape, Template, Value, any_view, no_view, type_text
-from .elementwise import broadcast_index, broadcast_shapes
-from .movement import dilate, flip, pad, reshape, transpose
+from ..graph import FLOATS, Node, Op, Shape, Template, Value, any_view, no_view, type_text
+from .elementwise import broadcast_index, broadcast_shapes, mul
+from .movement import dilate, flip, pad, reshape, squeeze, transpose, unsqueeze
+from .reduce import reduce_sum
 
 PANEL = 8
 
@@ -42,6 +43,7 @@ MATMUL = Op("matmul", "template", _matmul_infer, None, lambda a, b: np.matmul(a,
 def matmul(a: Value, b: Value) -> Value:
     """a[..., M, K] @ b[..., K, N]; batch axes broadcast; one-dimensional operands as in numpy.
 
+    Integers are multiplied and summed as such: the templates would round beyond 2**24.
     Raises UnsupportedError where K or the dtypes differ.
     """
     if a.rank == 1:
@@ -52,7 +54,10 @@ def matmul(a: Value, b: Value) -> Value:
     if b.rank == 1:
         out = matmul(a, reshape(b, (*b.shape, 1)))
         return reshape(out, out.shape[:-1])
-    return MATMUL(a, b)
+    if a.dtype in FLOATS:
+        return MATMUL(a, b)
+    terms = mul(unsqueeze(a, [a.rank]), unsqueeze(b, [b.rank - 2]))
+    return squeeze(reduce_sum(terms, [-2]), [-2])
 
 
 def conv_size(size: Any, kernel: int, stride: int, dilation: int, before: int, after: int) -> Any:

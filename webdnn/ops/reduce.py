@@ -185,6 +185,14 @@ def normalize(x: Value, axes: Sequence[int], epsilon: float) -> Value:
     return mul(d, rsqrt_(add(reduce_mean(mul(d, d), axes), epsilon)))
 
 
+def group_normalize(x: Value, groups: int, axis: int, epsilon: float) -> Value:
+    """`normalize` of each image over groups of an axis and all others (Wu and He, 1803.08494)."""
+    c = as_dim(lift(x.shape[axis]) // groups)
+    parts = reshape(x, (*x.shape[:axis], groups, c, *x.shape[axis + 1 :]))
+    axes = [k for k in range(1, parts.rank) if k != axis]
+    return reshape(normalize(parts, axes, epsilon), x.shape)
+
+
 def rms_normalize(x: Value, axes: Sequence[int], epsilon: float) -> Value:
     """x / sqrt(mean(x^2) + epsilon) over axes (Zhang and Sennrich, arXiv 1910.07467)."""
     return mul(x, rsqrt_(add(reduce_mean(mul(x, x), axes), epsilon)))
@@ -291,6 +299,7 @@ __all__ = [
     "SCAN",
     "average_pool",
     "cumsum",
+    "group_normalize",
     "log_softmax",
     "log_sum_exp",
     "lp_norm",

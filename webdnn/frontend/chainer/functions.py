@@ -285,11 +285,9 @@ def TensorDot(
 def FFT(real: Value, imaginary: Value, *, _method: str) -> list[Value]:
     """The transform of the last axis as products with its matrix."""
     n = ops.static(real.shape[-1], "the length of a Fourier transform")
-    angle = np.outer(np.arange(n), np.arange(n)) % n * (2 * np.pi / n)
-    inverse = _method == "ifft"
-    cos, sin = np.cos(angle), np.sin(angle) * (1 if inverse else -1)
-    scale = 1 / n if inverse else 1.0
-    c, s = (constant((m * scale).astype(np.float32)) for m in (cos, sin))
+    cos, sin = arithmetic.waves(n, n)
+    signs = (1 / n, 1 / n) if _method == "ifft" else (1.0, -1.0)
+    c, s = (constant((m * f).astype(np.float32)) for m, f in zip((cos, sin), signs))
     return [
         ops.sub(ops.matmul(real, c), ops.matmul(imaginary, s)),
         ops.add(ops.matmul(real, s), ops.matmul(imaginary, c)),
@@ -335,10 +333,7 @@ def FixedDecorrelatedBatchNormalization(
 
 
 def GroupNormalization(x: Value, gamma: Value, beta: Value, *, groups: int, eps: float) -> Value:
-    n, c, *space = x.shape
-    each = as_dim(lift(c) // groups)
-    y = ops.reshape(x, (n, groups, each, *space))
-    y = ops.reshape(ops.normalize(y, range(2, y.rank), float(eps)), x.shape)
+    y = ops.group_normalize(x, groups, 1, float(eps))
     return ops.add(ops.mul(y, along(gamma, [1], x.rank)), along(beta, [1], x.rank))
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from ... import ops
 from ...graph import Value, constant
+from ..arithmetic import waves
 from .model import Call, Layer, Nested
 from .spatial import conv, floating, tensor, weight
 
@@ -59,11 +60,10 @@ def MelSpectrogram(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
         _window(layer, c.get("window", "hann"), short), (before, length - short - before)
     )
     bins = length // 2 + 1
-    angle = np.outer(np.arange(length), np.arange(bins)) % length * (2 * np.pi / length)
-    waves = np.concatenate([np.cos(angle), np.sin(angle)], 1) * shape[:, None]
+    table = np.concatenate(waves(length, bins), 1) * shape[:, None]
     sides = [0] * (x.rank - 1) + [length // 2]
     frames = ops.windows(ops.pad(x, sides, sides, "reflect"), [x.rank - 1], [length], [stride], [1])
-    parts = ops.matmul(frames, constant(waves.astype(np.float32), x.dtype))
+    parts = ops.matmul(frames, constant(table.astype(np.float32), x.dtype))
     real, imaginary = ops.split(ops.mul(parts, parts), [bins, bins], parts.rank - 1)
     power, exponent = ops.add(real, imaginary), float(c.get("mag_exp", 2.0)) / 2
     power = power if exponent == 1 else ops.pow_(power, exponent)

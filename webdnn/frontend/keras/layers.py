@@ -451,9 +451,7 @@ def GroupNormalization(layer: Layer, inputs: Sequence[Nested], call: Call) -> Va
     groups = size if groups == -1 else groups
     if size % groups:
         raise layer.error(f"{groups} groups do not divide the {size} channels of {type_text(x)}")
-    parts = ops.reshape(x, (*x.shape[:axis], groups, size // groups, *x.shape[axis + 1 :]))
-    axes = [k for k in range(1, parts.rank) if k != axis]
-    y = ops.reshape(ops.normalize(parts, axes, float(c.get("epsilon", 1e-3))), x.shape)
+    y = ops.group_normalize(x, groups, axis, float(c.get("epsilon", 1e-3)))
     return _affine(layer, y, [axis], _enabled(layer), [size])
 
 

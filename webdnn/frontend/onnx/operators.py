@@ -20,6 +20,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,8 @@ from ... import ops
 from ...errors import ModelError, UnsupportedError
 from ...expr import Dim, lift, maximum
 from ...graph import DTYPES, FLOATS, Value, as_dim, constant, evaluate, type_text
-from .. import windows
+from .. import arrays, windows
+from ..arithmetic import waves
 from ..arrays import (
     along,
     axes_of,
@@ -83,12 +85,18 @@ SAME: dict[str, Callable[..., Value]] = {
     "Div": ops.div, "Equal": ops.equal, "Erf": ops.erf_, "Exp": ops.exp_, "Floor": ops.floor_,
     "Greater": ops.greater, "GreaterOrEqual": ops.greater_equal, "HardSwish": ops.hard_swish,
     "IsNaN": ops.is_nan, "Less": ops.less, "LessOrEqual": ops.less_equal, "Log": ops.log_,
+    "MatMul": ops.matmul,
     "Mish": ops.mish, "Mul": ops.mul, "Neg": ops.neg, "Not": ops.logical_not,
     "Or": ops.logical_or, "PRelu": ops.prelu, "Reciprocal": ops.reciprocal, "Relu": ops.relu,
     "Round": ops.round_, "Sigmoid": ops.sigmoid, "Sign": ops.sign_, "Sin": ops.sin_,
     "Sinh": ops.sinh_, "Softplus": ops.softplus, "Softsign": ops.softsign, "Sqrt": ops.sqrt_,
     "Sub": ops.sub, "Tan": ops.tan_, "Tanh": ops.tanh_, "Where": ops.where, "Xor": ops.logical_xor,
 }  # fmt: skip
+
+
+def in_floats(fn: Callable[[Value], Value], x: Value) -> Value:
+    """What fn makes of floating-point numbers, of x's dtype again."""
+    return fn(x) if x.dtype in FLOATS else ops.cast(fn(ops.cast(x, "f32")), x.dtype)
 
 
 def LeakyRelu(x: Value, *, alpha: float = 0.01) -> Value:
@@ -118,9 +126,7 @@ def HardSigmoid(x: Value, *, alpha: float = 0.2, beta: float = 0.5) -> Value:
 
 
 def Shrink(x: Value, *, bias: float = 0.0, lambd: float = 0.5) -> Value:
-    if x.dtype in FLOATS:
-        return ops.shrink(x, lambd=lambd, bias=bias)
-    return ops.cast(ops.shrink(ops.cast(x, "f32"), lambd=lambd, bias=bias), x.dtype)
+    return in_floats(lambda v: ops.shrink(v, lambd=lambd, bias=bias), x)
 
 
 def Gelu(x: Value, *, approximate: str = "none") -> Value:
@@ -160,9 +166,9 @@ def _saturated(v: Value) -> Value:
 
 
 def Pow(x: Value, y: Value) -> Value:
-    if x.dtype in FLOATS or x.dtype == y.dtype:
-        return ops.pow_(x, ops.cast(y, x.dtype))
-    return ops.cast(ops.pow_(ops.cast(x, "f32"), ops.cast(y, "f32")), x.dtype)
+    if x.dtype == y.dtype:
+        return ops.pow_(x, y)
+    return in_floats(lambda v: ops.pow_(v, ops.cast(y, v.dtype)), x)
 
 
 def Mod(x: Value, y: Value, *, fmod: int = 0) -> Value:
@@ -180,26 +186,19 @@ def IsInf(x: Value, *, detect_negative: int = 1, detect_positive: int = 1) -> Va
 
 
 def Max(*xs: Value) -> Value:
-    return _fold(ops.max_, xs)
+    return reduce(ops.max_, xs)
 
 
 def Min(*xs: Value) -> Value:
-    return _fold(ops.min_, xs)
+    return reduce(ops.min_, xs)
 
 
 def Sum(*xs: Value) -> Value:
-    return _fold(ops.add, xs)
+    return reduce(ops.add, xs)
 
 
 def Mean(*xs: Value) -> Value:
-    return ops.mul(_fold(ops.add, xs), 1 / len(xs))
-
-
-def _fold(op: Callable[..., Value], xs: Sequence[Value]) -> Value:
-    out = xs[0]
-    for x in xs[1:]:
-        out = op(out, x)
-    return out
+    return ops.mul(reduce(ops.add, xs), 1 / len(xs))
 
 
 def Cast(x: Value, *, to: int, saturate: int = 1, round_mode: str = "up") -> Value:
@@ -387,48 +386,19 @@ def Pad(
     axes = axes_of(axes_input, x)
     if len(amounts) != 2 * len(axes):
         raise ModelError(f"{len(amounts)} pads for {len(axes)} axes; expected {2 * len(axes)}")
-    before: list[Dim] = [0] * x.rank
-    after: list[Dim] = [0] * x.rank
+    pairs: list[tuple[Dim, Dim]] = [(0, 0)] * x.rank
     for k, a in enumerate(axes):
-        before[a], after[a] = amounts[k], amounts[len(axes) + k]
-    if mode not in ("constant", "edge", "reflect", "wrap"):
-        raise UnsupportedError(
-            f"padding mode {mode!r}; constant, edge, reflect and wrap are supported"
-        )
-    if fill is not None and fill.size != 0:
-        if not fill.constant:
-            return (
-                _pad_with(x, before, after, ops.reshape(fill, ()))
-                if mode == "constant"
-                else ops.pad(x, before, after, mode)
-            )
-        value = evaluate(fill).ravel()[0].item()
-    return ops.pad(x, before, after, mode, value)
-
-
-def _pad_with(x: Value, before: Sequence[Dim], after: Sequence[Dim], fill: Value) -> Value:
-    """Constant padding by a computed number."""
-    inside = ops.pad(ops.expand(constant(True), x.shape), before, after, "constant", 0)
-    return ops.where(inside, ops.pad(x, before, after), ops.cast(fill, x.dtype))
+        pairs[a] = amounts[k], amounts[len(axes) + k]
+    given = value if fill is None or fill.size == 0 else fill
+    return arrays.pad(x, given, pad_width=pairs, mode=mode)
 
 
 def DepthToSpace(x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
-    n, c, h, w = x.shape
-    b = blocksize
-    deep = as_dim(lift(c) // (b * b))
-    if mode == "DCR":
-        y = ops.transpose(ops.reshape(x, (n, b, b, deep, h, w)), (0, 3, 4, 1, 5, 2))
-    else:
-        y = ops.transpose(ops.reshape(x, (n, deep, b, b, h, w)), (0, 1, 4, 2, 5, 3))
-    return ops.reshape(y, (n, deep, lift(h) * b, lift(w) * b))
+    return ops.depth_to_space(x, blocksize, 1, mode)
 
 
 def SpaceToDepth(x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
-    n, c, h, w = x.shape
-    b = blocksize
-    y = ops.reshape(x, (n, c, as_dim(lift(h) // b), b, as_dim(lift(w) // b), b))
-    y = ops.transpose(y, (0, 3, 5, 1, 2, 4) if mode == "DCR" else (0, 1, 3, 5, 2, 4))
-    return ops.reshape(y, (n, lift(c) * (b * b), y.shape[4], y.shape[5]))
+    return ops.space_to_depth(x, blocksize, 1, mode)
 
 
 # ---- constants and generated tensors ------------------------------------------------------------
@@ -494,16 +464,10 @@ def Trilu(x: Value, k: Value | None = None, *, upper: int = 1) -> Value:
 
 def OneHot(indices: Value, depth: Value, values: Value, *, axis: int = -1) -> Value:
     (size,) = known_dims(depth, "the depth")
-    axis = axis_of(axis, indices, 1)
-    if indices.dtype in FLOATS:
-        indices = ops.cast(indices, "i64")
-    indices = ops.where(
-        ops.less(indices, 0), ops.add(indices, ops.ints(size, indices.dtype)), indices
-    )
-    at = ops.unsqueeze(indices, [axis])
-    line = ops.iota([size if j == axis else 1 for j in range(at.rank)], axis, indices.dtype)
+    at = ops.cast(indices, "i64") if indices.dtype in FLOATS else indices
+    at = ops.where(ops.less(at, 0), ops.add(at, ops.ints(size, at.dtype)), at)
     off, on = (ops.reshape(ops.slice_axis(values, 0, j, 1), ()) for j in (0, 1))
-    return ops.where(ops.equal(at, line), on, off)
+    return ops.where(arrays.one_hot(at, size, axis), on, off)
 
 
 # ---- reductions ---------------------------------------------------------------------------------
@@ -534,9 +498,9 @@ ReduceMax = _reduction(lambda x, axes: _reduce_bool(x, "max", "any", axes))
 ReduceMin = _reduction(lambda x, axes: _reduce_bool(x, "min", "all", axes))
 ReduceProd = _reduction(lambda x, axes: ops.reduce(x, "prod", axes))
 ReduceL1 = _reduction(lambda x, axes: ops.lp_norm(x, 1, axes))
-ReduceL2 = _reduction(lambda x, axes: _float_op(ops.sqrt_, _sum_square(x, axes)))
-ReduceLogSum = _reduction(lambda x, axes: _float_op(ops.log_, ops.reduce_sum(x, axes)))
-ReduceLogSumExp = _reduction(lambda x, axes: _log_sum_exp(x, axes))
+ReduceL2 = _reduction(lambda x, axes: in_floats(ops.sqrt_, _sum_square(x, axes)))
+ReduceLogSum = _reduction(lambda x, axes: in_floats(ops.log_, ops.reduce_sum(x, axes)))
+ReduceLogSumExp = _reduction(lambda x, axes: in_floats(lambda v: ops.log_sum_exp(v, axes), x))
 ReduceSumSquare = _reduction(lambda x, axes: _sum_square(x, axes))
 
 
@@ -546,16 +510,6 @@ def _sum_square(x: Value, axes: list[int]) -> Value:
 
 def _reduce_bool(x: Value, monoid: str, of_bool: str, axes: list[int]) -> Value:
     return ops.reduce(x, of_bool if x.dtype == "bool" else monoid, axes)
-
-
-def _float_op(op: Callable[[Value], Value], x: Value) -> Value:
-    return op(x) if x.dtype in FLOATS else ops.cast(op(ops.cast(x, "f32")), x.dtype)
-
-
-def _log_sum_exp(x: Value, axes: list[int]) -> Value:
-    if x.dtype in FLOATS:
-        return ops.log_sum_exp(x, axes)
-    return ops.cast(ops.log_sum_exp(ops.cast(x, "f32"), axes), x.dtype)
 
 
 def ArgMax(x: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Value:
@@ -691,17 +645,11 @@ def GroupNormalization(
     stash_type: int = 1,
     opset: int,
 ) -> Value:
-    n, c, *rest = x.shape
-    each = as_dim(lift(c) // num_groups)
-    grouped = ops.reshape(x, (n, num_groups, each, *rest))
-    y = ops.normalize(grouped, range(2, grouped.rank), epsilon)
     if opset < 21:  # one scale for each group, not for each channel
-        return ops.reshape(
-            ops.add(ops.mul(y, along(scale, 1, y.rank)), along(bias, 1, y.rank)), x.shape
-        )
-    return ops.add(
-        ops.mul(ops.reshape(y, x.shape), along(scale, 1, x.rank)), along(bias, 1, x.rank)
-    )
+        each = ops.static(x.shape[1], "the number of channels") // num_groups
+        scale, bias = (ops.repeat(v, each, 0) for v in (scale, bias))
+    y = ops.group_normalize(x, num_groups, 1, epsilon)
+    return ops.add(ops.mul(y, along(scale, 1, x.rank)), along(bias, 1, x.rank))
 
 
 def LpNormalization(x: Value, *, axis: int = -1, p: int = 2) -> Value:
@@ -725,26 +673,6 @@ def LRN(
 # ---- matrix products ----------------------------------------------------------------------------
 
 
-def MatMul(a: Value, b: Value) -> Value:
-    if a.dtype in FLOATS:
-        return ops.matmul(a, b)
-    return _integer_matmul(a, b)
-
-
-def _integer_matmul(a: Value, b: Value) -> Value:
-    """Exact products of integers: float templates would round beyond 2**24."""
-    left, right = (
-        ops.unsqueeze(a, [a.rank]) if b.rank > 1 else a,
-        b if b.rank == 1 else ops.unsqueeze(b, [b.rank - 2]),
-    )
-    if a.rank == 1 and b.rank > 1:
-        left = ops.reshape(a, (1, a.shape[0], 1))
-    axis = -2 if b.rank > 1 else -1
-    product = ops.mul(left, right)
-    total = ops.squeeze(ops.reduce_sum(product, [axis]), [product.rank + axis])
-    return ops.squeeze(total, [total.rank - 2]) if a.rank == 1 and b.rank > 1 else total
-
-
 def Gemm(
     a: Value,
     b: Value,
@@ -755,17 +683,15 @@ def Gemm(
     transA: int = 0,
     transB: int = 0,
 ) -> Value:
-    y = MatMul(ops.transpose(a, (1, 0)) if transA else a, ops.transpose(b, (1, 0)) if transB else b)
-    y = y if alpha == 1 else _scaled(y, alpha)
+    a, b = (ops.transpose(v, (1, 0)) if turn else v for v, turn in ((a, transA), (b, transB)))
+    y = _scaled(ops.matmul(a, b), alpha)
     if c is None or beta == 0:
         return y
-    return ops.add(y, c if beta == 1 else _scaled(c, beta))
+    return ops.add(y, _scaled(c, beta))
 
 
 def _scaled(x: Value, factor: float) -> Value:
-    if x.dtype in FLOATS:
-        return ops.mul(x, factor)
-    return ops.cast(ops.mul(ops.cast(x, "f32"), factor), x.dtype)
+    return x if factor == 1 else in_floats(lambda v: ops.mul(v, factor), x)
 
 
 def Einsum(*xs: Value, equation: str) -> Value:
@@ -782,8 +708,8 @@ def Einsum(*xs: Value, equation: str) -> Value:
 
 def _fourier(parts: int, length: int, bins: int, inverse: bool) -> Value:
     """[length * parts, bins * 2]: the transform of [length, parts], parts being re (and im)."""
-    angle = np.outer(np.arange(length), np.arange(bins)) % length * (2 * np.pi / length)
-    cos, sin = np.cos(angle), (1 if inverse else -1) * np.sin(angle)
+    cos, sin = waves(length, bins)
+    sin = sin if inverse else -sin
     rows = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)][:parts], 1)
     scale = 1 / length if inverse else 1.0
     return constant((rows * scale).reshape(length * parts, bins * 2).astype(np.float32))
@@ -791,11 +717,10 @@ def _fourier(parts: int, length: int, bins: int, inverse: bool) -> Value:
 
 def _real_fourier(bins: int, length: int) -> Value:
     """The real signal of one side of its spectrum: [bins * 2, length]."""
-    angle = np.outer(np.arange(bins), np.arange(length)) % length * (2 * np.pi / length)
-    twice = (
-        np.where((np.arange(bins) == 0) | (2 * np.arange(bins) == length), 1, 2)[:, None] / length
-    )
-    rows = np.stack([np.cos(angle) * twice, -np.sin(angle) * twice], 1)
+    cos, sin = (wave.T for wave in waves(length, bins))
+    at = np.arange(bins)[:, None]
+    twice = np.where((at == 0) | (2 * at == length), 1, 2) / length
+    rows = np.stack([cos * twice, -sin * twice], 1)
     return constant(rows.reshape(bins * 2, length).astype(np.float32))
 
 
@@ -1188,6 +1113,10 @@ def _quantisation(v: Value, x: Value, axis: int, block_size: int) -> Value:
     return along(v, axis_of(axis, x), x.rank)
 
 
+def _saturated_cast(x: Value, dtype: str) -> Value:
+    return ops.cast(ops.clamp(x, *map(float, RANGES[dtype])), dtype)
+
+
 def QuantizeLinear(
     x: Value,
     scale: Value,
@@ -1206,7 +1135,7 @@ def QuantizeLinear(
     y = ops.round_(ops.div(wide, ops.cast(_quantisation(scale, x, axis, block_size), "f32")))
     if zero is not None:
         y = ops.add(y, ops.cast(_quantisation(zero, x, axis, block_size), "f32"))
-    return ops.cast(ops.clamp(y, *map(float, RANGES[dtype])), dtype)
+    return _saturated_cast(y, dtype)
 
 
 def DequantizeLinear(
@@ -1250,7 +1179,7 @@ def MatMulInteger(
         )
     if b_zero is not None:
         right = ops.sub(right, ops.cast(b_zero, "i32"))
-    return _integer_matmul(left, right)
+    return ops.matmul(left, right)
 
 
 def QLinearMatMul(
@@ -1273,7 +1202,7 @@ def QLinearMatMul(
         ops.round_(ops.mul(total, ops.div(scale, ops.cast(y_scale, "f32")))),
         ops.cast(y_zero, "f32"),
     )
-    return ops.cast(ops.clamp(y, *map(float, RANGES[y_zero.dtype])), y_zero.dtype)
+    return _saturated_cast(y, y_zero.dtype)
 
 
 def ConvInteger(
@@ -1330,7 +1259,7 @@ def QLinearConv(
     y = ops.add(
         ops.round_(ops.mul(ops.cast(total, "f32"), scale)), ops.reshape(ops.cast(y_zero, "f32"), ())
     )
-    return ops.cast(ops.clamp(y, *map(float, RANGES[y_zero.dtype])), y_zero.dtype)
+    return _saturated_cast(y, y_zero.dtype)
 
 
 # ---- the registry -------------------------------------------------------------------------------
