@@ -56,8 +56,9 @@ def _reduce_numpy(x: np.ndarray, *, monoid: str, axes: tuple[int, ...]) -> np.nd
         "all": np.all,
     }
     if monoid in plain:
-        wide = x.astype(np.float64) if x.dtype == np.float32 else x
-        return np.asarray(plain[monoid](wide, axis=axes, keepdims=True))
+        # float32 is summed in 64 bits, without a wide copy of what may be a large weight
+        wide = {"dtype": np.float64} if monoid in ("sum", "prod") and x.dtype == np.float32 else {}
+        return np.asarray(plain[monoid](x, axis=axes, keepdims=True, **wide))
     (axis,) = axes
     find = np.argmax if "max" in monoid else np.argmin
     if monoid.endswith("last"):
