@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
 from tests.jobs import Job, interpreted, run_jobs
 from webdnn import frontend
 from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNError
+from webdnn.frontend import onnx as onnx_frontend
+from webdnn.graph import CONST, evaluate
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("onnxscript")
@@ -577,16 +581,14 @@ def test_sizes_that_the_module_refuses_are_passed_over() -> None:
 
 
 def test_a_wrong_export_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    from onnx import numpy_helper
-
     right = pytorch._exported
 
     def wrong(called: Any, route: pytorch.Route, *rest: Any) -> Any:
-        proto = right(called, route, *rest)
+        proto, weights = right(called, route, *rest)
         if route.capture == "dynamo":
             for t in proto.graph.initializer:
                 t.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(t) * 1.01, t.name))
-        return proto
+        return proto, weights
 
     monkeypatch.setattr(pytorch, "_exported", wrong)
     module = seeded(nn.Linear(6, 5))
@@ -604,11 +606,11 @@ def test_a_baked_size_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     right = pytorch._exported
 
     def baked(called: Any, route: pytorch.Route, feeds: Any, at: Any, ranges: Any, t: Any) -> Any:
-        proto = right(called, route, feeds, at, {}, t)
+        proto, weights = right(called, route, feeds, at, {}, t)
         for axis, d in enumerate(proto.graph.input[0].type.tensor_type.shape.dim):
             if (0, axis) in at:
                 d.dim_param = "s"
-        return proto
+        return proto, weights
 
     class Steps(nn.Module):
         def forward(self, x: Any) -> Any:
@@ -620,10 +622,31 @@ def test_a_baked_size_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
         frontend.load(Steps(), {"x.1": (2, 30)}, example=randn(2, 24))
 
 
-def test_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    imported = frontend.load(seeded(nn.Linear(6, 5)), {}, example=randn(2, 6))
-    assert any("through onnx.reference" in n for n in imported.notes)
+@pytest.mark.parametrize("through", ["onnxruntime", "onnx.reference"])
+def test_large_weights_stay_in_the_module(through: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if through == "onnx.reference":
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    module = seeded(nn.Sequential(nn.Linear(600, 50), nn.Linear(50, 7)))
+    imported = frontend.load(module, {}, example=randn(2, 600))
+    assert any(f"through {through} " in n for n in imported.notes)
+    found = max((evaluate(v) for v in imported.graph.values() if v.op is CONST), key=np.size)
+    weight = module[0].weight.detach().numpy()
+    assert np.shares_memory(found, weight)
+    np.testing.assert_array_equal(found if found.shape == weight.shape else found.T, weight)
+
+
+def test_weights_that_torchscript_puts_beside_a_large_model(tmp_path: Path) -> None:
+    module = seeded(nn.Linear(30, 20))
+    torch.onnx.export(module, (randn(2, 30),), tmp_path / "m.onnx", dynamo=False)
+    whole = onnx.load_model(tmp_path / "m.onnx")
+    whole_weights = {t.name: numpy_helper.to_array(t) for t in whole.graph.initializer}
+    onnx.save_model(whole, tmp_path / "n.onnx", save_as_external_data=True, size_threshold=0)
+    proto, weights = pytorch._from_folder(tmp_path / "n.onnx")
+    assert weights.keys() == whole_weights.keys() and proto.ByteSize() < 1000
+    for name, array in weights.items():
+        np.testing.assert_array_equal(array, whole_weights[name])
+    loaded = onnx_frontend.load(proto, {}, arrays=weights)
+    assert sum(v.op is CONST for v in loaded.graph.values()) == 2
 
 
 # ---- exported programs and files ----------------------------------------------------------------

@@ -128,6 +128,7 @@ def test_constants_are_read_when_evaluated() -> None:
 
     w = lazy_constant(("file", 12), (2, 3), "f32", read)
     assert lazy_constant(("file", 12), (2, 3), "f32", read) is w
+    assert lazy_constant(("file", 12), (3, 2), "f32", read) is not w, "the same bytes otherwise"
     total = ops.reduce_sum(ops.mul(ops.transpose(w, (1, 0)), 2.0), [0])
     assert total.constant and not reads
     np.testing.assert_array_equal(evaluate(total), [[6, 24]])

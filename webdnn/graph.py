@@ -340,8 +340,8 @@ def constant(array: Any, dtype: str | None = None) -> Value:
 def lazy_constant(
     key: Any, shape: tuple[int, ...], dtype: str, read: Callable[[], np.ndarray]
 ) -> Value:
-    """A constant that `read` gives when it is needed; `key` identifies its source."""
-    return CONST(data=Data(("lazy", key), shape, dtype, read))
+    """A constant that `read` gives when it is needed; `key` identifies its bytes."""
+    return CONST(data=Data(("lazy", key, shape, dtype), shape, dtype, read))
 
 
 def evaluate(value: Value) -> np.ndarray:

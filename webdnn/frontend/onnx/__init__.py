@@ -55,14 +55,19 @@ def recognises(model: Any, head: bytes) -> bool:
 def load(
     model: str | os.PathLike[str] | bytes | onnx.ModelProto,
     dims: Mapping[str, int | tuple[int, int]] | None = None,
+    *,
+    arrays: Mapping[str, np.ndarray] | None = None,
 ) -> Imported:
     """Import an ONNX model, from a path, the file's bytes or a ModelProto.
 
     dims: sizes or (lo, hi) ranges of the dimensions that the model leaves open; see `signature`.
+    arrays: tensors that the model has as external data but that lie in memory, by location.
     Raises ModelError for a broken file, UnsupportedError for what we lack, DimensionError for a
     dimension that is missing, unknown or contradicts another.
     """
     proto, external = read(model)
+    if arrays:
+        external = External(arrays=arrays)
     notes: list[str] = []
     opsets = _opsets(proto.opset_import)
     version = opsets.get("", 0)

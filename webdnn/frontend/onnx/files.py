@@ -62,15 +62,19 @@ _INSIDE = {
 }
 
 
+# Where large weights stay: in the file of this name, or in memory (then this takes views of them).
+Place = str | dict[str, np.ndarray]
+
+
 @dataclass(frozen=True)
 class External:
     """Where a model's external data lie: in files of a folder, or in memory.
 
-    memory: the bytes (uint8 arrays) by what the tensors give as their location.
+    arrays: the tensors in memory, by what the model gives as their location.
     """
 
     folder: Path = Path()
-    memory: Mapping[str, np.ndarray] = field(default_factory=dict)
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def read(
@@ -79,8 +83,9 @@ def read(
     """The model, and where its external data lie; large weights are among these."""
     if isinstance(model, onnx.ModelProto):
         return model, External()
+    arrays: dict[str, np.ndarray] = {}
     if isinstance(model, bytes):
-        return _parse(model, "the model", ""), External(memory={"": np.frombuffer(model, np.uint8)})
+        return _parse(model, "the model", arrays), External(arrays=arrays)
     path = Path(model)
     try:
         if path.is_file() and not path.stat().st_size:
@@ -93,13 +98,13 @@ def read(
         raise ModelError(f"{path}: is a folder; expected an ONNX file") from None
 
 
-def _parse(data: bytes | mmap.mmap, name: str, location: str) -> onnx.ModelProto:
+def _parse(data: bytes | mmap.mmap, name: str, place: Place) -> onnx.ModelProto:
     problem = _scan(data)
     if problem:
         raise ModelError(f"{name}: {problem}")
     proto = onnx.ModelProto()
     try:
-        proto.ParseFromString(_without_weights(data, 0, len(data), "model", location))
+        proto.ParseFromString(_without_weights(data, 0, len(data), "model", place))
     except (DecodeError, IndexError) as error:
         raise ModelError(f"{name}: the ONNX file is damaged or truncated ({error})") from None
     if not proto.HasField("graph") or not proto.opset_import:
@@ -110,23 +115,23 @@ def _parse(data: bytes | mmap.mmap, name: str, location: str) -> onnx.ModelProto
 
 
 def _without_weights(
-    data: bytes | mmap.mmap, at: int, end: int, message: str, location: str
+    data: bytes | mmap.mmap, at: int, end: int, message: str, place: Place
 ) -> bytes:
     """A message with its large weights as external data that lie in these bytes themselves."""
     if message == "tensor":
-        return _elsewhere(data, at, end, location)
+        return _elsewhere(data, at, end, place)
     out = bytearray()
     for number, start, body, stop in _fields(data, at, end):
         inside = _INSIDE[message].get(number)
         if inside is None or stop - body <= LARGE:
             out += data[start:stop]
         else:
-            part = _without_weights(data, body, stop, inside, location)
+            part = _without_weights(data, body, stop, inside, place)
             out += _encoded(number << 3 | 2) + _encoded(len(part)) + part
     return bytes(out)
 
 
-def _elsewhere(data: bytes | mmap.mmap, at: int, end: int, location: str) -> bytes:
+def _elsewhere(data: bytes | mmap.mmap, at: int, end: int, place: Place) -> bytes:
     """A TensorProto whose raw_data (field 9), if it has some, is external data."""
     kept, raw = bytearray(), None
     for number, start, body, stop in _fields(data, at, end):
@@ -140,6 +145,10 @@ def _elsewhere(data: bytes | mmap.mmap, at: int, end: int, location: str) -> byt
         if code not in ELEMENT_TYPES or raw[1] != count * _stored(code).itemsize:
             return data[at:end]  # 4-bit elements, or damaged: the usual way reports it
         tensor.data_location = onnx.TensorProto.EXTERNAL
+        location = place if isinstance(place, str) else f"byte {raw[0]}"
+        if not isinstance(place, str):
+            array = np.frombuffer(data, _stored(code), count, raw[0])
+            place[location] = array.reshape(tuple(tensor.dims))
         for key, value in (("location", location), ("offset", raw[0]), ("length", raw[1])):
             tensor.external_data.add(key=key, value=str(value))
     return tensor.SerializeToString()
@@ -270,41 +279,39 @@ def _external(
 ) -> Value:
     entries = {e.key: e.value for e in tensor.external_data}
     location = entries.get("location", "")
-    held = external.memory.get(location)
+    if tensor.data_type not in ELEMENT_TYPES:
+        raise UnsupportedError(f"{where}: 4-bit external data are not supported")
+    stored = _stored(tensor.data_type)
+    held = external.arrays.get(location)
+    if held is not None and (held.shape, held.dtype) == (shape, stored):
+        key: Any = (_digest(held.ravel("K").view(np.uint8)), held.strides, tensor.data_type)
+        return lazy_constant(key, shape, dtype, lambda: held.astype(DTYPES[dtype], copy=False))
     path = (external.folder / location).resolve()
-    if held is None and not (location and path.is_relative_to(external.folder.resolve())):
+    if not location or not path.is_relative_to(external.folder.resolve()):
         raise ModelError(f"{where}: external data at {location!r}, which is not beside the model")
-    if held is None and not path.is_file():
+    if not path.is_file():
         raise ModelError(
             f"{where}: its data are in {location!r}, but {path} does not exist; "
             "put that file beside the model"
         )
-    if tensor.data_type not in ELEMENT_TYPES:
-        raise UnsupportedError(f"{where}: 4-bit external data are not supported")
-    stored = _stored(tensor.data_type)
-    count = math.prod(shape) * stored.itemsize
-    if not entries.get("offset", "0").isdecimal() or min(shape, default=0) < 0:
+    begin = entries.get("offset", "0")
+    if not begin.isdecimal() or min(shape, default=0) < 0:
         raise ModelError(
-            f"{where}: shape {list(shape)} at byte {entries.get('offset', 0)!r} of {location!r}: "
-            "the file is damaged"
+            f"{where}: shape {list(shape)} at byte {begin} of {location!r}: the file is damaged"
         )
-    offset = int(entries.get("offset", 0))
-    size, end = path.stat().st_size if held is None else held.size, offset + count
+    offset, count = int(begin), math.prod(shape)
+    size, end = path.stat().st_size, offset + count * stored.itemsize
     if end > size:
         raise ModelError(f"{where}: {location!r} is truncated: {end} bytes expected, {size} found")
 
     def array() -> np.ndarray:
         if not count:
             return np.zeros(shape, DTYPES[dtype])
-        data = (
-            np.memmap(path, np.uint8, "r", offset, (count,)) if held is None else held[offset:end]
-        )
-        return data.view(stored).reshape(shape).astype(DTYPES[dtype], copy=False)
+        mapped = np.memmap(path, np.uint8, "r", offset, (count * stored.itemsize,))
+        return mapped.view(stored).reshape(shape).astype(DTYPES[dtype], copy=False)
 
-    key: Any = (
-        (str(path), path.stat().st_mtime_ns, offset) if held is None else _digest(held[offset:end])
-    )
-    return lazy_constant((key, tensor.data_type), shape, dtype, array)
+    key = (str(path), path.stat().st_mtime_ns, offset, tensor.data_type)
+    return lazy_constant(key, shape, dtype, array)
 
 
 def _stored(code: int) -> np.dtype[Any]:

@@ -24,7 +24,7 @@ which of its axes are open; there `dims` gives their ranges.
 
 Limits: torch and onnxscript must be installed (`pip install 'webdnn[pytorch]'`). Pickled files are
 never read, since reading one runs the code in it. Python control flow is frozen as the example
-takes it. Less than 2 GB of weights.
+takes it.
 """
 
 from __future__ import annotations
@@ -32,16 +32,18 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ...errors import DimensionError, UnsupportedError, WebDNNError
 from .. import onnx
-from ..onnx.files import read
+from ..onnx.files import LARGE
 from ..signature import Imported
 from . import files
 from .module import (
@@ -59,6 +61,7 @@ from .module import (
 from .spelled import spelled_out
 
 Place = tuple[int, int]  # an input and one of its axes
+Weights = Mapping[str, Array]  # by name
 
 # How far an exported model may be from the module, as a part of the output's largest magnitude.
 TOLERANCE = 1e-4
@@ -221,19 +224,19 @@ def import_function(called: Function, dims: Mapping[str, int | tuple[int, int]])
             continue
         try:
             with torch.no_grad(), evaluating(called.call), _exporting(torch):
-                proto = _exported(called, route, cases[0][1], at, ranges, torch)
+                proto, weights = _exported(called, route, cases[0][1], at, ranges, torch)
         except Exception as error:  # any: exporters raise whatever they meet
             problems.append(f"{route}: {_reason(error)}")
             unexported = "TorchExportError" in type(error).__name__
             continue
         try:
             _name_dimensions(proto, called, at, ranges, fixed)
-            imported = onnx.load(proto, _named_sizes(proto, called, at, dims))
+            imported = onnx.load(proto, _named_sizes(proto, called, at, dims), arrays=weights)
             decides = route.capture == "TorchScript" and any(
                 "data-dependent" in p for p in problems
             )
             opposite = _opposite(called, cases[0]) if decides else []
-            worst, through = _compared(proto, called, [*cases[1:], *opposite])
+            worst, through = _compared(proto, weights, called, [*cases[1:], *opposite])
         except WebDNNError as error:
             problems.append(f"{route}: {error}")
             errors.append(error)
@@ -373,8 +376,11 @@ def _exported(
     at: Mapping[Place, str],
     ranges: Mapping[str, Any],
     torch: Any,
-) -> Any:
-    """A ModelProto by one route."""
+) -> tuple[Any, Weights]:
+    """A ModelProto by one route, and its large weights, which stay where the module has them.
+
+    These are external data of the ModelProto, with the weight's name as location.
+    """
     names: dict[str, Any] = {
         "input_names": list(called.inputs),
         "output_names": list(called.outputs),
@@ -385,11 +391,12 @@ def _exported(
         axes: dict[str, dict[int, str]] = {}
         for (k, axis), key in opened.items():
             axes.setdefault(called.inputs[k], {})[axis] = re.sub(r"\W", "_", key)
-        out = io.BytesIO()
-        torch.onnx.export(
-            called.call, tuple(_clones(feeds)), out, dynamo=False, dynamic_axes=axes, **names
-        )
-        return read(out.getvalue())[0]
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "model.onnx"
+            torch.onnx.export(
+                called.call, tuple(_clones(feeds)), path, dynamo=False, dynamic_axes=axes, **names
+            )
+            return _from_folder(path)
     if called.program is not None:
         program = torch.onnx.export(called.program, dynamo=True, verbose=False, **names)
     else:
@@ -403,7 +410,38 @@ def _exported(
             what = torch.export.export(what, args, strict=True, **options)
             options, args = {}, ()
         program = torch.onnx.export(what, args, dynamo=True, verbose=False, **options, **names)
-    return program.model_proto
+    return _without_weights(program.model)
+
+
+def _from_folder(path: Path) -> tuple[Any, Weights]:
+    """A ModelProto from a file; its weights, where it is so large that they lie beside it."""
+    onnx = import_module("onnx")
+    proto = onnx.load_model(path, load_external_data=False)
+    weights: dict[str, Array] = {}
+    for tensor in proto.graph.initializer:
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            entries = {e.key: e for e in tensor.external_data}
+            dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+            count, shape = int(np.prod(tensor.dims)), tuple(tensor.dims)
+            file = path.parent / entries["location"].value
+            offset = int(entries["offset"].value) if "offset" in entries else 0
+            weights[tensor.name] = np.fromfile(file, dtype, count, offset=offset).reshape(shape)
+            entries["location"].value = tensor.name
+    return proto, weights
+
+
+def _without_weights(model: Any) -> tuple[Any, Weights]:
+    """A model of onnx_ir as a ModelProto, which could not hold 2 GB, and its large weights."""
+    ir = import_module("onnx_ir")
+    weights: dict[str, Array] = {}
+    for name, value in model.graph.initializers.items():
+        tensor = value.const_value
+        if tensor.nbytes > LARGE and tensor.dtype.bitwidth >= 8:
+            weights[name] = tensor.numpy()  # a view, also of a weight that the exporter transposed
+            value.const_value = ir.ExternalTensor(
+                name, 0, tensor.nbytes, tensor.dtype, shape=tensor.shape, name=name
+            )
+    return ir.to_proto(model), weights
 
 
 def _name_dimensions(
@@ -466,12 +504,14 @@ def _opposite(called: Function, case: Case) -> list[Case]:
         return []
 
 
-def _compared(proto: Any, called: Function, cases: Sequence[Case]) -> tuple[float, str]:
+def _compared(
+    proto: Any, weights: Weights, called: Function, cases: Sequence[Case]
+) -> tuple[float, str]:
     """The largest relative error of the exported model, and what ran it."""
     failed: Exception | None = None
     for through, make in (("onnxruntime", _with_onnxruntime), ("onnx.reference", _with_onnx)):
         try:
-            run = make(proto)
+            run = make(proto, weights)
             found = [
                 run({n: as_array(t) for n, t in zip(called.inputs, feeds)}) for _, feeds, _ in cases
             ]
@@ -517,10 +557,16 @@ def difference(found: Array, wanted: Array) -> float:
 Running = Callable[[Mapping[str, Array]], Mapping[str, Any]]
 
 
-def _with_onnxruntime(proto: Any) -> Running:
+def _with_onnxruntime(proto: Any, weights: Weights) -> Running:
     runtime = import_module("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 4
+    options.add_session_config_entry("session.disable_prepacking", "1")  # a copy of each weight
+    held = {
+        name: runtime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))
+        for name, array in weights.items()
+    }
+    options.add_external_initializers([*held], [*held.values()])
     session = runtime.InferenceSession(
         proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
@@ -528,8 +574,15 @@ def _with_onnxruntime(proto: Any) -> Running:
     return lambda feeds: dict(zip(names, session.run(names, dict(feeds))))
 
 
-def _with_onnx(proto: Any) -> Running:
-    evaluator = import_module("onnx.reference").ReferenceEvaluator(proto)
+def _with_onnx(proto: Any, weights: Weights) -> Running:
+    whole = type(proto)()
+    whole.CopyFrom(proto)
+    for tensor in whole.graph.initializer:
+        if tensor.name in weights:
+            tensor.raw_data = weights[tensor.name].tobytes()
+            tensor.ClearField("external_data")
+            tensor.ClearField("data_location")
+    evaluator = import_module("onnx.reference").ReferenceEvaluator(whole)
     names = [o.name for o in proto.graph.output]
     return lambda feeds: dict(zip(names, evaluator.run(names, dict(feeds))))
 

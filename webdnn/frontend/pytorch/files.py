@@ -79,8 +79,13 @@ def read(model: Any, packages: Callable[[], Any]) -> Any:
     Raises ModelError for a damaged or dangerous file, UnsupportedError for the other kinds.
     """
     name = "the model" if isinstance(model, bytes) else str(model)
-    data = model if isinstance(model, bytes) else Path(model).read_bytes()
-    match kind(data, data[:65536]):
+    with io.BytesIO(model) if isinstance(model, bytes) else Path(model).open("rb") as stream:
+        return _program(stream, kind(model, stream.read(65536)), name, packages)
+
+
+def _program(stream: Any, what: str | None, name: str, packages: Callable[[], Any]) -> Any:
+    """The exported program in an open file that `kind` calls `what`."""
+    match what:
         case "script":
             raise UnsupportedError(f"{name} is a TorchScript file: {REMEDY}")
         case "pickle":
@@ -94,12 +99,13 @@ def read(model: Any, packages: Callable[[], Any]) -> Any:
             )
     torch = packages()
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with zipfile.ZipFile(stream) as archive:
             _vet(archive, name, torch)
     except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         raise ModelError(f"{name}: the .pt2 file is damaged or truncated ({error})") from None
+    stream.seek(0)
     try:
-        return torch.export.load(io.BytesIO(data))
+        return torch.export.load(stream)
     except Exception as error:  # torch raises whatever its readers meet
         raise ModelError(
             f"{name}: torch {torch.__version__} cannot read this .pt2 file: {str(error)[:300]}"
