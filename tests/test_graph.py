@@ -6,6 +6,8 @@ import doctest
 import gc
 import importlib
 import inspect
+import tracemalloc
+import weakref
 from collections.abc import Mapping
 
 import numpy as np
@@ -136,6 +138,29 @@ def test_constants_are_read_when_evaluated() -> None:
     assert not ops.add(w, X).constant
     with pytest.raises(ValueError, match="is not constant"):
         evaluate(ops.relu(X))
+
+
+def test_an_array_that_can_be_had_again_is_not_held() -> None:
+    array = np.arange(100, dtype=np.float32)
+    held = weakref.ref(array)
+    w = constant(array, again=lambda: np.arange(100, dtype=np.float64))
+    assert w is constant(array), "it is its content that counts"
+    del array
+    assert held() is None
+    np.testing.assert_array_equal(evaluate(w), np.arange(100, dtype=np.float32))
+    assert evaluate(w).dtype == np.float32
+
+
+def test_arrays_on_the_way_to_a_constant_go_with_their_last_user() -> None:
+    """Of a chain of 30 arrays no more than three are in memory at once."""
+    value = lazy_constant("chain", (2**18,), "f32", lambda: np.ones(2**18, np.float32))
+    for _ in range(30):
+        value = ops.mul(value, ops.add(value, 1.0))
+    tracemalloc.start()
+    evaluate(value)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3.5 * 2**20
 
 
 def test_what_only_makes_a_constant_larger_is_left_to_run_time() -> None:

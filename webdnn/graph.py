@@ -318,10 +318,13 @@ def placeholder(name: str, shape: Sequence[Any], dtype: str) -> Value:
     return INPUT(name=name, shape=tuple(as_dim(d) for d in shape), dtype=dtype)
 
 
-def constant(array: Any, dtype: str | None = None) -> Value:
+def constant(
+    array: Any, dtype: str | None = None, again: Callable[[], Any] | None = None
+) -> Value:
     """A constant from an array (or number), interned by content.
 
-    `dtype` is one of DTYPES, and by default the array's. Raises TypeError for an array of another.
+    `dtype` is one of DTYPES, and by default the array's. `again` gives the array once more when it
+    is needed, so that it is not held until then. Raises TypeError for an array of another dtype.
     """
     a = np.asarray(array)
     if dtype is None:
@@ -334,7 +337,8 @@ def constant(array: Any, dtype: str | None = None) -> Value:
         if a.nbytes <= 64
         else hashlib.blake2b(np.ascontiguousarray(a).data, digest_size=16).digest()
     )
-    return CONST(data=Data((raw, a.shape, dtype), a.shape, dtype, lambda: a))
+    read = (lambda: a) if again is None else (lambda: np.asarray(again(), DTYPES[dtype]))
+    return CONST(data=Data((raw, a.shape, dtype), a.shape, dtype, read))
 
 
 def lazy_constant(

@@ -4,11 +4,11 @@
     blobs["conv1"][0].shape, blobs["conv1"][0].read()
 
 Only names and blobs are taken, as Caffe itself does when it fills a net; what the net is stands in
-the prototxt. A blob knows where its numbers lie in the mapped file, and nothing is copied before
-`read`. The field numbers are facts of caffe.proto: NetParameter has its layers in 100 (or, of
-version 1, in 2), LayerParameter name 1, type 2 and blobs 7, V1LayerParameter blobs 6, name 4 and
-the nested V0LayerParameter 1 (name 1, blobs 50), BlobProto the four legacy sizes in 1 to 4, float
-data 5, shape 7, double data 8, and in NVIDIA's fork a type in 10 and raw data in 12.
+the prototxt. A blob knows where its numbers lie in the file, and nothing is copied before `read`.
+The field numbers are facts of caffe.proto: NetParameter has its layers in 100 (or, of version 1, in
+2), LayerParameter name 1, type 2 and blobs 7, V1LayerParameter blobs 6, name 4 and the nested
+V0LayerParameter 1 (name 1, blobs 50), BlobProto the four legacy sizes in 1 to 4, float data 5,
+shape 7, double data 8, and in NVIDIA's fork a type in 10 and raw data in 12.
 `.caffemodel.h5` (HDF5) holds the blobs as /data/<layer>/<index>.
 """
 
@@ -135,14 +135,14 @@ def read(source: str | os.PathLike[str] | bytes) -> dict[str, list[Blob]]:
             return _read_hdf5(path)
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     key = (str(path.resolve()), stat.st_mtime_ns, stat.st_size)
-    return _Reader(data, str(path), key).net()
+    return _Reader(data, str(path), key, path).net()
 
 
 class _Reader:
-    """The bytes of a model, and what to call them in errors."""
+    """The bytes of a model, what to call them in errors, and the file that they are mapped from."""
 
-    def __init__(self, data: Buffer, name: str, key: Any) -> None:
-        self.data, self.name, self.key = data, name, key
+    def __init__(self, data: Buffer, name: str, key: Any, path: Path | None = None) -> None:
+        self.data, self.name, self.key, self.path = data, name, key, path
 
     def broken(self, at: int, what: str) -> ModelError:
         """The error for a damaged place."""
@@ -256,10 +256,14 @@ class _Reader:
                 f"{self.name}: {where} has the shape {shape}, which is {declared} numbers, but "
                 f"holds {count} (byte {begin}): the caffemodel is damaged"
             )
-        data = self.data
+        path = self.path
+        data: Any = self.data if path is None else None
 
         def array() -> np.ndarray:
-            pieces = [np.ndarray((p.count,), p.dtype, data, p.at, (p.step,)) for p in parts]
+            held, start = data, 0
+            if path is not None and parts:  # this blob alone, and as long as its array is held
+                held, start = np.memmap(path, np.uint8, "r", begin, (end - begin,)), begin
+            pieces = [np.ndarray((p.count,), p.dtype, held, p.at - start, (p.step,)) for p in parts]
             if len(pieces) == 1 and pieces[0].dtype == np.float32 and pieces[0].flags.aligned:
                 return pieces[0].reshape(shape)  # as it lies in the file
             pieces = [p.astype(np.float32) for p in pieces]

@@ -23,6 +23,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -201,10 +202,10 @@ class _Window(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         self.stream.seek(self.start + self.at)
-        data = self.stream.read(max(0, min(len(buffer), self.size - self.at)))
-        buffer[: len(data)] = data
-        self.at += len(data)
-        return len(data)
+        size = max(0, min(len(buffer), self.size - self.at))
+        read: int = self.stream.readinto(memoryview(buffer)[:size])
+        self.at += read
+        return read
 
 
 def _zip(file: _File) -> Saved:
@@ -639,12 +640,16 @@ def _live(model: Any) -> Saved:
     if modern:
         return Saved(config, 3, Live(model, held), held=held)
 
+    def again(layer: Any, k: int) -> np.ndarray:
+        return np.asarray(layer.get_weights()[k])
+
     def lists(layer: Any) -> Callable[[], list[Named]]:
         def load() -> list[Named]:
             out = []
-            for weight, array in zip(layer.weights, layer.get_weights(), strict=True):
+            arrays = layer.get_weights()
+            for k, (weight, array) in enumerate(zip(layer.weights, arrays, strict=True)):
                 held[id(layer), weight.name] = array.size, array.nbytes
-                out.append((weight.name, array_constant(array)))
+                out.append((weight.name, array_constant(array, partial(again, layer, k))))
             return out
 
         return load

@@ -37,15 +37,15 @@ class _Group:
     def size(self) -> int:
         return self.shards[-1][1] + self.shards[-1][2] if self.shards else 0
 
-    def read(self, start: int, size: int) -> bytes:
-        out = bytearray()
+    def read(self, start: int, size: int) -> np.ndarray:
+        out = np.zeros(size, np.uint8)
         for path, first, length in self.shards:
             low, high = max(start, first), min(start + size, first + length)
             if low < high:
                 with path.open("rb") as file:
                     file.seek(low - first)
-                    out += file.read(high - low)
-        return bytes(out)
+                    file.readinto(out[low - start : high - start].data)
+        return out
 
 
 def topology(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -153,12 +153,11 @@ def _value(
     size: int,
 ) -> Value:
     def load() -> np.ndarray:
-        array = np.frombuffer(group.read(at, size), np.dtype(stored).newbyteorder("<"))
-        array = array.reshape(shape).astype(stored)
+        array = group.read(at, size).view(np.dtype(stored).newbyteorder("<")).reshape(shape)
         if scale is not None:
             real = array.astype(np.float32) * np.float32(scale[0]) + np.float32(scale[1])
             array = real if dtype == "float32" else np.round(real)
-        return array.astype("float32" if dtype == "float16" else dtype)
+        return array.astype("float32" if dtype == "float16" else dtype, copy=False)
 
     if size <= EAGER:
         return constant(load())

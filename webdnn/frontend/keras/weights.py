@@ -17,6 +17,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -251,7 +252,7 @@ class Live:
         for key in in_order(stored):
             array = as_array(stored[key])
             self.held[id(self.layer), key] = array.size, array.nbytes
-            out.append(array_constant(array))
+            out.append(array_constant(array, partial(as_array, stored[key])))
         return out
 
     def child(
@@ -316,11 +317,11 @@ def as_array(variable: Any) -> np.ndarray:
     return np.asarray(variable.numpy() if hasattr(variable, "numpy") else variable)
 
 
-def array_constant(array: np.ndarray) -> Value:
-    """A weight as a constant; floats are f32."""
+def array_constant(array: np.ndarray, again: Callable[[], np.ndarray]) -> Value:
+    """A weight as a constant, asked for `again` when it is needed; floats are f32."""
     if array.dtype.kind in "fV" or array.dtype.name == "bfloat16":
-        array = array.astype(np.float32)
-    return constant(array)
+        array = array.astype(np.float32, copy=False)
+    return constant(array, again=again)
 
 
 # ---- the parts of a flat list --------------------------------------------------------------------
