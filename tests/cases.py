@@ -342,6 +342,8 @@ row("mish", "Mish", X(3, 13, lo=-8, hi=8), opset=18)
 row("mish_edges", "Mish", given(SMALL), opset=18, special=True)
 row("gelu", "Gelu", X(3, 13, lo=-4, hi=4), opset=20)
 row("gelu_tanh", "Gelu", X(3, 13, lo=-4, hi=4), opset=20, approximate="tanh")
+row("gelu_tanh_far", "Gelu", given([-2e4, -100, -20, -9.5, 0, 20, 3e9], "float32"), opset=20,
+    approximate="tanh")
 row("gelu_edges", "Gelu", given(SMALL), opset=20, special=True)
 row("swish", "Swish", X(3, 13, lo=-4, hi=4), opset=24, oracle="reference", alpha=1.3)
 row("isnan", "IsNaN", given(EDGES), special=True,
@@ -440,6 +442,11 @@ row("uint32_div", "Div", given([0, 1, 2**32 - 1, 2**31, 7], "uint32"),
     given([1, 2, 3, 7, 7], "uint32"))
 row("uint32_less", "Less", given([0, 1, 2**32 - 1, 2**31], "uint32"),
     given([1, 1, 3, 2**31 + 1], "uint32"))
+row("float_fmod_far", "Mod", given([3e9, -3e9, 1e30, -3.4e38, 7, 1e10], "float32"),
+    given([2, 7, 3, 0.1, 2, 1e-3], "float32"), fmod=1)
+row("reduce_log_sum_exp_infinite", "ReduceLogSumExp",
+    given([[-np.inf] * 3, [0, -np.inf, 1], [np.inf, 0, 1]], "float32"), opset=17, axes=[1],
+    special=True)
 row("float_mod", "Mod", X(33, lo=-9, hi=9), X(33, lo=0.5, hi=3), fmod=1, tol=1e-4)
 row("bitshift_left", "BitShift", X(13, lo=0, hi=99, dtype="uint32"),
     X(13, lo=0, hi=31, dtype="uint32"), direction="LEFT")

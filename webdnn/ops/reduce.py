@@ -26,6 +26,7 @@ from .elementwise import (
     div,
     exp_,
     greater_equal,
+    is_inf,
     less_equal,
     log_,
     mul,
@@ -175,8 +176,9 @@ def log_softmax(x: Value, axis: int) -> Value:
 
 
 def log_sum_exp(x: Value, axes: Sequence[int]) -> Value:
-    """log(sum(exp(x))) without overflow."""
+    """log(sum(exp(x))) without overflow; infinities as they are."""
     m = reduce_max(x, axes)
+    m = where(is_inf(m), 0.0, m)
     return add(log_(reduce_sum(exp_(sub(x, m)), axes)), m)
 
 

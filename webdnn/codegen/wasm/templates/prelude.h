@@ -427,7 +427,7 @@ BIG f4 vcosh(f4 x) {
   f4 h = exp_scaled(vabs(x), -1);
   return h + S(0.25f) / h;
 }
-// Rational in x, clamped where the result rounds to 1.
+// Rational in x, and exactly 1 from where the result rounds to it.
 OV f4 vtanh(f4 x) {
   f4 c = MIN1(MAX1(x, S(-9.0f)), S(9.0f)), z = c * c;
   f4 p = MADD(S(-1.22461702e-11f), z, S(3.06424148e-08f));
@@ -439,7 +439,7 @@ OV f4 vtanh(f4 x) {
   q = MADD(q, z, S(0.0272501465f));
   q = MADD(q, z, S(0.470141858f));
   q = MADD(q, z, S(1.0f));
-  return MIN1(MAX1(c * (p / q), S(-1.0f)), S(1.0f));
+  return SEL(vabs(x) >= S(9.0f), copysign4(S(1.0f), x), MIN1(MAX1(c * (p / q), S(-1.0f)), S(1.0f)));
 }
 OV f4 verf(f4 x) {
   f4 c = MIN1(MAX1(x, S(-4.0f)), S(4.0f)), z = c * c;

@@ -84,10 +84,8 @@ fn to_u32(x: F) -> U {
   return select(y, U(0u), is_nan(x));
 }
 
-// Remainders of floats: C's fmod (exact while the quotient has 24 bits), and Python's.
-fn fmod(a: F, b: F) -> F {
-  let x = abs(a);
-  let y = abs(b);
+// Remainders of floats: C's fmod, exact, and Python's. x and y are not negative, and x / y has 24 bits.
+fn short_fmod(x: F, y: F) -> F {
   // q * y in four products of 12 bits by 12, which are exact.
   let q = min(trunc(x / y), F(16777215.0));
   let q1 = trunc(q * F(0.000244140625)) * F(4096.0);
@@ -97,7 +95,17 @@ fn fmod(a: F, b: F) -> F {
   var r = ((x - q1 * y1) - q0 * y1) - q1 * y0 - q0 * y0;
   r = select(r, r + y, r < F(0.0));
   r = select(r, r - y, r >= y);
-  r = select(r, x, x < y);
+  return select(r, x, x < y);
+}
+fn fmod(a: F, b: F) -> F {
+  let y = abs(b);
+  var r = abs(a);
+  // Larger quotients go in parts: first the remainder of y times a power of two.
+  for (var i = 0; i < 13; i++) {
+    let scale = max(((bitcast<I>(r) >> U(23u)) - (bitcast<I>(y) >> U(23u))) - I(22), I(0));
+    r = short_fmod(r, bitcast<F>(bitcast<I>(y) + (scale << U(23u))));
+    if (!any(r >= y)) { break; }
+  }
   r = bitcast<F>(bitcast<U>(r) | (bitcast<U>(a) & U(0x80000000u)));
   return select(r, from_bits(U(0x7fc00000u)), (b == F(0.0)) | is_nan(a) | is_nan(b) | is_inf(a));
 }
