@@ -35,7 +35,7 @@ from ..signature import Declared, Imported, finished, settle_inputs
 from .config import Entry, Plan, Ref, changed, leaves, plan_of
 from .files import Saved, is_keras, read
 from .layers import LAYERS, OPERATIONS, PASS_MASK, REFUSED
-from .model import Call, Layer, Nested, Source
+from .model import Call, Layer, Nested, Source, snippet
 
 Handler = Callable[..., Nested]
 
@@ -283,17 +283,8 @@ def _unknown(layers: Sequence[tuple[str, str, bool]]) -> UnsupportedError:
         for cls, names in found.items()
     ]
     name, cls, _ = layers[0]
-    return UnsupportedError(
-        "the model has layers that WebDNN does not know:\n" + "\n".join(lines) + "\n"
-        "Say what each computes before the model is transpiled, in Python or in a file for "
-        "--plugin:\n"
-        "  import webdnn\n"
-        "  from webdnn import ops\n\n"
-        f"  @webdnn.keras.register({name if cls == 'Lambda' else cls!r})\n"
-        "  def build(layer, inputs):\n"
-        "      (x,) = inputs  # layer.config, layer.weight(0) and so on are at hand\n"
-        "      ...  # return a Value, by the functions of ops: ops.mul, ops.exp_, ops.softmax"
-    )
+    lines.append(snippet(name if cls == "Lambda" else cls))
+    return UnsupportedError("the model has layers that WebDNN does not know:\n" + "\n".join(lines))
 
 
 def _declared(entry: Entry) -> Declared:

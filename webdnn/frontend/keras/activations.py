@@ -194,7 +194,7 @@ def activation(spec: Any, version: int) -> Function:
     if function is None:
         raise UnsupportedError(
             f"activation {name!r} is none of Keras' own; known are {', '.join(sorted(FUNCTIONS))}. "
-            "A function of your own can be written as a layer and registered"
+            "Say what the whole layer computes instead: webdnn.keras.register(its name, function)"
         )
     return lambda x: function(x, **arguments)
 

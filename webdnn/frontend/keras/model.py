@@ -7,8 +7,8 @@
         return ops.add(y, layer.weight(1, (units,))) if layer.config.get("use_bias", True) else y
 
 `layers.LAYERS` maps class names to such functions (`layers.OPERATIONS` the classes of
-`keras.ops`, which share some names with layers), and `keras.register` adds a user's own. Whatever
-generation of Keras wrote the model:
+`keras.ops`, which share some names with layers), and `webdnn.keras.register` adds a user's own.
+Whatever generation of Keras wrote the model:
 
 * `config` uses today's names: Keras 1's (`nb_filter`, `border_mode`, `dim_ordering`, ...) are
   translated, its layers bear their later class names, and `data_format` is channels_last or
@@ -190,6 +190,20 @@ class Layer:
         return UnsupportedError(f"layer {self.name!r} ({self.class_name}): {message}")
 
 
+def snippet(key: str) -> str:
+    """How to say what a layer computes, by its class or its own name: the end of an error."""
+    return (
+        "Say what each computes before the model is transpiled, in Python or in a file for "
+        "--plugin:\n"
+        "  import webdnn\n"
+        "  from webdnn import ops\n\n"
+        f"  @webdnn.keras.register({key!r})\n"
+        "  def build(layer, inputs):\n"
+        "      (x,) = inputs  # layer.config, layer.weight(0) and so on are at hand\n"
+        "      ...  # return a Value, by the functions of ops: ops.mul, ops.exp_, ops.softmax"
+    )
+
+
 def shown(value: Any) -> str:
     """A value of a model as an error message writes it."""
     return type_text(value) if isinstance(value, Value) else repr(value)[:80]
@@ -199,4 +213,4 @@ def _text(shape: Sequence[Any]) -> str:
     return "[" + ", ".join("?" if d is None else str(d) for d in shape) + "]"
 
 
-__all__ = ["Call", "Generation", "Layer", "Nested", "Source", "shown"]
+__all__ = ["Call", "Generation", "Layer", "Nested", "Source", "shown", "snippet"]

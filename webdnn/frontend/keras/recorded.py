@@ -22,7 +22,7 @@ from ...graph import Value
 from ..arrays import value
 from ..tensorflow.functions import function_of, getitem
 from ..tensorflow.nodes import node
-from .model import Call, Layer, Nested
+from .model import Call, Layer, Nested, snippet
 from .operations import built
 
 Function = Callable[[Layer, Sequence[Nested], Call], Nested]
@@ -35,8 +35,8 @@ def TFOpLambda(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
     fn = function_of(name)
     if fn is None:
         raise layer.lacks(
-            f"TensorFlow's function {name!r}; register this layer by its name: "
-            f"@keras.register({layer.name!r})"
+            f"it calls TensorFlow's function {name!r}, which WebDNN does not know.\n"
+            f"{snippet(layer.name)}"
         )
     return built(fn, _IGNORED)(replace(layer, config={}), inputs, call)
 
