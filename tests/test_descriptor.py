@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.large import largest_memory, write_model
@@ -15,7 +16,8 @@ from webdnn import ops
 from webdnn.codegen import TARGETS
 from webdnn.descriptor.write import replacing, write
 from webdnn.errors import UnsupportedError, WebDNNError
-from webdnn.graph import Graph, placeholder
+from webdnn.expr import dim
+from webdnn.graph import Graph, constant, placeholder
 from webdnn.schedule.lower import lower
 
 
@@ -167,3 +169,15 @@ def test_weights_are_never_held_twice(tmp_path: Path) -> None:
         memory.append(largest_memory(code.format(str(model), str(tmp_path / "d"))))
     more = memory[1] - memory[0]
     assert more < 3 * largest + 16e6, f"{more / 1e6:.0f} MB for weights of {largest / 1e6:.0f} MB"
+
+
+def test_kept_values_are_computed_ones(tmp_path: Path) -> None:
+    """A part of a weight that only a view reads is none: no target has it beside the weights."""
+    table = constant(np.arange(24, dtype=np.float32).reshape(6, 4))
+    x = placeholder("x", (dim("n", 1, 4), 4), "f32")
+    rows = ops.slice_axis(table, 0, 0, x.shape[0])
+    y = ops.relu(ops.add(x, rows))
+    graph = Graph((x,), {"y": y}, {"rows": rows, "sum": y}, dims=(x.shape[0],))
+    programs = {t: lower(graph, t, keep=True) for t in TARGETS.values()}
+    assert all(p.stored.keys() == {"sum"} for p in programs.values())
+    write(programs, tmp_path / "d", "kept", keep=True, report=lambda _: "")

@@ -497,6 +497,8 @@ class Lowering:
             if any(s is None for s in strides) or len([x for x in walk(e) if x.op == "load"]) != 1:
                 program.fused_away.append(name)
                 continue
+            if self.buffers[b.slots[e.args[0]]].kind in ("weight", "prepared"):
+                continue  # a part of a constant (rows of a table, say): nothing computes it
             start = substitute(e.args[1], dict.fromkeys(axes, 0))
             program.stored[name] = {
                 "buffer": b.slots[e.args[0]],
