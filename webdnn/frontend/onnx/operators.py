@@ -46,6 +46,7 @@ from ..arrays import (
 )
 from ..signature import RANGES
 from ..windows import Window
+from .attributes import attributes_of
 from .detection import Compress, MaxRoiPool, NonMaxSuppression, NonZero, RoiAlign, TopK
 from .recurrent import GRU, LSTM, RNN
 
@@ -792,11 +793,11 @@ def STFT(
 def _window(
     sizes: Sequence[Dim],
     kernel: Sequence[int],
-    strides: Sequence[int],
-    dilations: Sequence[int],
-    auto_pad: str,
-    pads: Sequence[int],
-    ceil_mode: int = 0,
+    *,
+    auto_pad: str = "NOTSET",
+    dilations: Sequence[int] = (),
+    pads: Sequence[int] = (),
+    strides: Sequence[int] = (),
 ) -> Window:
     """The windows over spatial axes of these sizes that the attributes mean."""
     rank = len(sizes)
@@ -806,8 +807,7 @@ def _window(
         if len(flat) != 2 * rank:
             raise ModelError(f"{len(flat)} pads for {rank} spatial axes; expected {2 * rank}")
         around = list(zip(flat[:rank], flat[rank:]))
-    w = windows.window(sizes, kernel, strides, dilations, around)
-    return w if not ceil_mode or auto_pad.startswith("SAME") else windows.ceil_mode(w, sizes)
+    return windows.window(sizes, kernel, strides, dilations, around)
 
 
 def _kernel(x: Value, w: Value, kernel_shape: Sequence[int]) -> list[int]:
@@ -820,42 +820,37 @@ def _kernel(x: Value, w: Value, kernel_shape: Sequence[int]) -> list[int]:
     return kernel
 
 
+@attributes_of(_window)
 def Conv(
     x: Value,
     w: Value,
     b: Value | None = None,
     *,
-    auto_pad: str = "NOTSET",
-    dilations: Sequence[int] = (),
     group: int = 1,
     kernel_shape: Sequence[int] = (),
-    pads: Sequence[int] = (),
-    strides: Sequence[int] = (),
+    **window: Attr,
 ) -> Value:
     kernel = _kernel(x, w, kernel_shape)
-    window = _window(x.shape[2:], kernel, strides, dilations, auto_pad, pads)
-    return windows.conv(x, w, b, window, group)
+    return windows.conv(x, w, b, _window(x.shape[2:], kernel, **window), group)
 
 
+@attributes_of(_window)
 def ConvTranspose(
     x: Value,
     w: Value,
     b: Value | None = None,
     *,
     auto_pad: str = "NOTSET",
-    dilations: Sequence[int] = (),
     group: int = 1,
     kernel_shape: Sequence[int] = (),
     output_padding: Sequence[int] = (),
     output_shape: Sequence[int] = (),
-    pads: Sequence[int] = (),
-    strides: Sequence[int] = (),
+    **given: Attr,
 ) -> Value:
     kernel, rank = _kernel(x, w, kernel_shape), x.rank - 2
     extra = list(output_padding) or [0] * rank
     by_size = bool(output_shape) or auto_pad.startswith("SAME")
-    named = "VALID" if by_size else auto_pad
-    window = _window(x.shape[2:], kernel, strides, dilations, named, pads)
+    window = _window(x.shape[2:], kernel, auto_pad="VALID" if by_size else auto_pad, **given)
     if by_size:  # the pads are what is too much
         around: windows.Pads = []
         for k, size in enumerate(x.shape[2:]):
@@ -880,7 +875,7 @@ def Col2Im(
     """Overlapping blocks added up: the transposed convolution by filters of a single one each."""
     image = known_dims(image_shape, "the image's shape")
     block = known_ints(block_shape, "the block")
-    window = _window(image, block, strides, dilations, "NOTSET", pads)
+    window = _window(image, block, dilations=dilations, pads=pads, strides=strides)
     many = math.prod(block)
     channels = ops.static(x.shape[1], "the number of channels") // many
     counts: list[Dim] = []
@@ -899,52 +894,35 @@ def Col2Im(
 # ---- pooling ------------------------------------------------------------------------------------
 
 
-def MaxPool(
+@attributes_of(_window)
+def _pooling(
     x: Value,
     *,
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
-    dilations: Sequence[int] = (),
     kernel_shape: Sequence[int],
-    pads: Sequence[int] = (),
-    storage_order: int = 0,
-    strides: Sequence[int] = (),
-    outputs: int,
-) -> Value:
+    ceil_mode: int = 0,
+    auto_pad: str = "NOTSET",
+    **given: Attr,
+) -> Window:
+    """The windows that the attributes of a pooling mean over x."""
+    w = _window(x.shape[2:], kernel_shape, auto_pad=auto_pad, **given)
+    return w if not ceil_mode or auto_pad.startswith("SAME") else windows.ceil_mode(w, x.shape[2:])
+
+
+@attributes_of(_pooling)
+def MaxPool(x: Value, *, storage_order: int = 0, outputs: int, **given: Attr) -> Value:
     if outputs > 1:
         raise UnsupportedError("its second output (Indices) is not supported")
-    window = _window(x.shape[2:], kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
-    return windows.max_pool(x, window)
+    return windows.max_pool(x, _pooling(x, **given))
 
 
-def AveragePool(
-    x: Value,
-    *,
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
-    count_include_pad: int = 0,
-    dilations: Sequence[int] = (),
-    kernel_shape: Sequence[int],
-    pads: Sequence[int] = (),
-    strides: Sequence[int] = (),
-) -> Value:
-    window = _window(x.shape[2:], kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
-    return windows.average_pool(x, window, bool(count_include_pad))
+@attributes_of(_pooling)
+def AveragePool(x: Value, *, count_include_pad: int = 0, **given: Attr) -> Value:
+    return windows.average_pool(x, _pooling(x, **given), bool(count_include_pad))
 
 
-def LpPool(
-    x: Value,
-    *,
-    auto_pad: str = "NOTSET",
-    ceil_mode: int = 0,
-    dilations: Sequence[int] = (),
-    kernel_shape: Sequence[int],
-    p: int = 2,
-    pads: Sequence[int] = (),
-    strides: Sequence[int] = (),
-) -> Value:
-    window = _window(x.shape[2:], kernel_shape, strides, dilations, auto_pad, pads, ceil_mode)
-    y = windows.patches(_raised(x, p), window)
+@attributes_of(_pooling)
+def LpPool(x: Value, *, p: int = 2, **given: Attr) -> Value:
+    y = windows.patches(_raised(x, p), _pooling(x, **given))
     y = ops.reduce_sum(y, range(x.rank, y.rank))
     return _rooted(ops.reshape(y, y.shape[: x.rank]), p)
 
@@ -1205,6 +1183,7 @@ def QLinearMatMul(
     return _saturated_cast(y, y_zero.dtype)
 
 
+@attributes_of(_window)
 def ConvInteger(
     x: Value,
     w: Value,
@@ -1212,11 +1191,8 @@ def ConvInteger(
     w_zero: Value | None = None,
     *,
     group: int = 1,
-    auto_pad: str = "NOTSET",
-    dilations: Sequence[int] = (),
     kernel_shape: Sequence[int] = (),
-    pads: Sequence[int] = (),
-    strides: Sequence[int] = (),
+    **window: Attr,
 ) -> Value:
     """Exact sums of integer products: windows of x by the filters, reduced in 32-bit integers."""
     left, right = ops.cast(x, "i32"), ops.cast(w, "i32")
@@ -1224,21 +1200,21 @@ def ConvInteger(
     if w_zero is not None:
         zero = ops.cast(w_zero, "i32")
         right = ops.sub(right, ops.reshape(zero, ()) if zero.size == 1 else along(zero, 0, w.rank))
-    kernel = _kernel(x, w, kernel_shape)
-    window = _window(x.shape[2:], kernel, strides, dilations, auto_pad, pads)
+    seen = _window(x.shape[2:], _kernel(x, w, kernel_shape), **window)
     n = x.shape[0]
     m, each = w.shape[:2]
-    patches = windows.patches(left, window)  # [N, C, O..., K...]
+    patches = windows.patches(left, seen)  # [N, C, O..., K...]
     space = patches.shape[2 : x.rank]
-    patches = ops.reshape(patches, (n, group, 1, each, *space, *kernel))
+    patches = ops.reshape(patches, (n, group, 1, each, *space, *seen.kernel))
     filters = ops.reshape(
-        right, (1, group, as_dim(lift(m) // group), each, *[1] * len(space), *kernel)
+        right, (1, group, as_dim(lift(m) // group), each, *[1] * len(space), *seen.kernel)
     )
     product = ops.mul(patches, filters)
     total = ops.reduce_sum(product, [3, *range(4 + len(space), product.rank)])
     return ops.reshape(total, (n, m, *space))
 
 
+@attributes_of(ConvInteger)
 def QLinearConv(
     x: Value,
     x_scale: Value,

@@ -12,7 +12,7 @@ beyond its end and Y_h is the state at its end, as in onnxruntime.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ... import ops
@@ -20,6 +20,7 @@ from ...errors import ModelError, UnsupportedError
 from ...expr import same
 from ...graph import Value, evaluate, type_text
 from .. import sequences
+from .attributes import attributes_of
 
 # ONNX's names in lower case (onnxruntime takes any) -> ours, and the parameters with their
 # defaults, in the order in which a model gives them.
@@ -45,7 +46,7 @@ CELLS: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
 PEEPHOLES = (0, 2, 1)
 
 
-def activations(
+def _activations(
     names: Sequence[str],
     alphas: Sequence[float],
     betas: Sequence[float],
@@ -90,14 +91,17 @@ def _run(
     lens: Value | None,
     states: Sequence[Value | None],
     p: Value | None = None,
+    more: Mapping[str, Any] | None = None,
     *,
-    functions: tuple[Sequence[str], Sequence[float], Sequence[float]],
-    direction: str,
-    hidden_size: int | None,
-    layout: int,
-    **options: Any,
+    activation_alpha: Sequence[float] = (),
+    activation_beta: Sequence[float] = (),
+    activations: Sequence[str] = (),
+    clip: float | None = None,
+    direction: str = "forward",
+    hidden_size: int | None = None,
+    layout: int = 0,
 ) -> list[Value]:
-    """Y, Y_h (and Y_c); options are the other fields of the cell."""
+    """Y, Y_h (and Y_c); more: other fields of the cell."""
     if direction not in ("forward", "reverse", "bidirectional"):
         raise ModelError(f"direction {direction!r} is none of forward, reverse, bidirectional")
     count = 2 if direction == "bidirectional" else 1
@@ -126,7 +130,8 @@ def _run(
     for v, what in zip(states, ("initial_h", "initial_c")):
         check(v, what, *((n, count, h) if layout else (count, n, h)))
     mask = None if lens is None else _lengths(lens, n, t)
-    per_direction = activations(*functions, default, count)
+    functions = _activations(activations, activation_alpha, activation_beta, default, count)
+    fields = {**(more or {}), "clip": clip}
     done = []
     for d in range(count):
 
@@ -139,10 +144,10 @@ def _run(
         halves = [None, None] if b is None else ops.split(part(b), [size * h] * 2, 0)
         bias, inner = (None if v is None else gates(v) for v in halves)
         if p is not None:
-            options["peephole"] = ops.reshape(sequences.gates(part(p), PEEPHOLES), (3, h))
+            fields["peephole"] = ops.reshape(sequences.gates(part(p), PEEPHOLES), (3, h))
         kernel, recurrent = (ops.transpose(gates(part(v)), (1, 0)) for v in (w, r))
         cell = sequences.Cell(
-            kind, kernel, recurrent, bias, inner, activations=per_direction[d], **options
+            kind, kernel, recurrent, bias, inner, activations=functions[d], **fields
         )
         begin = [None if v is None else part(v, 1 if layout else 0) for v in states]
         reverse = direction == "reverse" or d == 1
@@ -158,6 +163,7 @@ def _run(
     return [ops.transpose(y, (1, 2, 0, 3)), *map(sequences.swap_time, finals)]
 
 
+@attributes_of(_run)
 def RNN(
     x: Value,
     w: Value,
@@ -165,22 +171,12 @@ def RNN(
     b: Value | None = None,
     lens: Value | None = None,
     h0: Value | None = None,
-    *,
-    activation_alpha: Sequence[float] = (),
-    activation_beta: Sequence[float] = (),
-    activations: Sequence[str] = (),
-    clip: float | None = None,
-    direction: str = "forward",
-    hidden_size: int | None = None,
-    layout: int = 0,
+    **given: Any,
 ) -> list[Value]:
-    return _run(
-        "rnn", x, w, r, b, lens, [h0], clip=clip,
-        functions=(activations, activation_alpha, activation_beta),
-        direction=direction, hidden_size=hidden_size, layout=layout,
-    )  # fmt: skip
+    return _run("rnn", x, w, r, b, lens, [h0], **given)
 
 
+@attributes_of(_run)
 def GRU(
     x: Value,
     w: Value,
@@ -189,22 +185,14 @@ def GRU(
     lens: Value | None = None,
     h0: Value | None = None,
     *,
-    activation_alpha: Sequence[float] = (),
-    activation_beta: Sequence[float] = (),
-    activations: Sequence[str] = (),
-    clip: float | None = None,
-    direction: str = "forward",
-    hidden_size: int | None = None,
-    layout: int = 0,
     linear_before_reset: int = 0,
+    **given: Any,
 ) -> list[Value]:
-    return _run(
-        "gru", x, w, r, b, lens, [h0], clip=clip, reset_after=bool(linear_before_reset),
-        functions=(activations, activation_alpha, activation_beta),
-        direction=direction, hidden_size=hidden_size, layout=layout,
-    )  # fmt: skip
+    more = {"reset_after": bool(linear_before_reset)}
+    return _run("gru", x, w, r, b, lens, [h0], None, more, **given)
 
 
+@attributes_of(_run)
 def LSTM(
     x: Value,
     w: Value,
@@ -215,20 +203,10 @@ def LSTM(
     c0: Value | None = None,
     p: Value | None = None,
     *,
-    activation_alpha: Sequence[float] = (),
-    activation_beta: Sequence[float] = (),
-    activations: Sequence[str] = (),
-    clip: float | None = None,
-    direction: str = "forward",
-    hidden_size: int | None = None,
     input_forget: int = 0,
-    layout: int = 0,
+    **given: Any,
 ) -> list[Value]:
-    return _run(
-        "lstm", x, w, r, b, lens, [h0, c0], p, clip=clip, coupled=bool(input_forget),
-        functions=(activations, activation_alpha, activation_beta),
-        direction=direction, hidden_size=hidden_size, layout=layout,
-    )  # fmt: skip
+    return _run("lstm", x, w, r, b, lens, [h0, c0], p, {"coupled": bool(input_forget)}, **given)
 
 
 __all__ = ["GRU", "LSTM", "RNN"]
