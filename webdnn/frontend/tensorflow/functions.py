@@ -227,28 +227,24 @@ def convolution(
     return back(ops.convolve(x, f, w.strides, w.pads, w.dilations, groups))
 
 
-def max_pool(
-    input: Operand,
-    ksize: Any,
-    strides: Any = None,
-    padding: str = "VALID",
-    data_format: Any = None,
-) -> Value:
-    x, back = in_format(value(input), data_format)
-    w = named_window(x, ksize, ksize if strides is None else strides, 1, padding)
-    return back(ops.max_pool(x, w.kernel, w.strides, w.pads, w.dilations))
+def _pool(
+    compute: Callable[..., Value], operand: Callable[[Operand], Value]
+) -> Callable[..., Value]:
+    def pool(
+        input: Operand,
+        ksize: Any,
+        strides: Any = None,
+        padding: str = "VALID",
+        data_format: Any = None,
+    ) -> Value:
+        x, back = in_format(operand(input), data_format)
+        w = named_window(x, ksize, ksize if strides is None else strides, 1, padding)
+        return back(compute(x, w.kernel, w.strides, w.pads, w.dilations))
+
+    return pool
 
 
-def avg_pool(
-    input: Operand,
-    ksize: Any,
-    strides: Any = None,
-    padding: str = "VALID",
-    data_format: Any = None,
-) -> Value:
-    x, back = in_format(floats(input), data_format)
-    w = named_window(x, ksize, ksize if strides is None else strides, 1, padding)
-    return back(ops.average_pool(x, w.kernel, w.strides, w.pads, w.dilations))
+max_pool, avg_pool = _pool(ops.max_pool, value), _pool(ops.average_pool, floats)
 
 
 def bias_add(value_: Operand, bias: Operand, data_format: Any = None) -> Value:
