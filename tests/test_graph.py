@@ -59,6 +59,8 @@ def test_equal_computations_are_one_object() -> None:
     assert constant(np.zeros(2, np.float32)) is not constant(np.zeros(2, np.int32))
     assert constant(0.0) is not constant(-0.0)
     assert placeholder("x", (2, 3), "f32") is X
+    padded = [ops.pad(X, (0, 1), (0, 0), value=v) for v in (0.0, -0.0, 0)]
+    assert padded[0] is not padded[1] and padded[0] is padded[2]
 
 
 def namesakes() -> Graph:

@@ -200,13 +200,20 @@ class Op:
 
     def node(self, inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Node:
         """The interned node; raises what `infer` raises for inputs that do not fit."""
-        key = (self, tuple(inputs), tuple(sorted(attrs.items())))
+        key = (self, tuple(inputs), tuple((k, _exact(a)) for k, a in sorted(attrs.items())))
         node = _NODES.get(key)
         if node is None:
             node = Node(self, tuple(inputs), dict(sorted(attrs.items())))
             node._types = tuple(self.infer(*inputs, **attrs))
             _NODES[key] = node
         return node
+
+
+def _exact(a: Any) -> Any:
+    """An attribute as a part of a key: -0.0 is not 0.0, and 1.0 is not 1."""
+    if isinstance(a, tuple):
+        return tuple(map(_exact, a))
+    return (a.hex(), float) if isinstance(a, float) else a
 
 
 class Node:

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DimensionError, WebDNNError
-from ..graph import Value, type_text
+from ..graph import Value, dim_text, type_text
 
 LARGEST = 2**24  # bytes of a file of labels: more is some other file
 
@@ -131,7 +131,7 @@ def labels_of(outputs: Mapping[str, Value], given: Any) -> tuple[dict[str, list[
         if len(labels) not in _sizes(value):
             expected = value.shape[class_axis(value)] if value.rank else 1
             raise DimensionError(
-                f"labels of {name!r}: expected {expected} for {type_text(value)}, "
+                f"labels of {name!r}: expected {dim_text(expected)} for {type_text(value)}, "
                 f"found {len(labels)}" + _hint(labels, expected)
             )
         out[name] = labels
