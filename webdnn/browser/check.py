@@ -21,7 +21,7 @@ import math
 import tempfile
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -415,6 +415,8 @@ def _run(
             else _missing(name, expected, tolerance)
             for name, expected in case.expected.items()
         )
+        if all(output.verdict == "constant" for output in outputs):
+            outputs = tuple(replace(output, verdict="empty") for output in outputs)
         inner = case.layers or {}
         layers = tuple(
             # A float16 or int64 value is stored in 32 bits: its numbers are compared, not its type.
