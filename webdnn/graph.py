@@ -37,7 +37,7 @@ from typing import Any
 
 import numpy as np
 
-from .expr import Dim, Expr, as_dim, free, product, text, upper
+from .expr import Dim, Expr, as_dim, free, product, text
 
 DTYPES: Mapping[str, str] = {  # dtype -> its public name
     "f32": "float32",
@@ -325,9 +325,7 @@ def placeholder(name: str, shape: Sequence[Any], dtype: str) -> Value:
     return INPUT(name=name, shape=tuple(as_dim(d) for d in shape), dtype=dtype)
 
 
-def constant(
-    array: Any, dtype: str | None = None, again: Callable[[], Any] | None = None
-) -> Value:
+def constant(array: Any, dtype: str | None = None, again: Callable[[], Any] | None = None) -> Value:
     """A constant from an array (or number), interned by content.
 
     `dtype` is one of DTYPES, and by default the array's. `again` gives the array once more when it
@@ -621,7 +619,6 @@ __all__ = [
     "Template",
     "Value",
     "any_view",
-    "as_dim",
     "computed",
     "constant",
     "dim_text",
@@ -636,6 +633,5 @@ __all__ = [
     "scalar_dtype",
     "stored",
     "type_text",
-    "upper",
     "verify",
 ]

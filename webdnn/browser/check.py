@@ -286,9 +286,7 @@ def compare(
     if expected.dtype == np.float16:
         tolerance = max(tolerance, HALF_TOLERANCE)
 
-    def verdict(
-        kind: Verdict, why: str, max_abs: float, relative: float
-    ) -> Output:
+    def verdict(kind: Verdict, why: str, max_abs: float, relative: float) -> Output:
         shape = tuple(expected.shape)
         return Output(name, shape, str(expected.dtype), max_abs, relative, tolerance, kind, why)
 

@@ -12,6 +12,8 @@ Where a function settles the attributes, or composes, the operators below it are
 `ops.reshape(x, (-1,))` makes `v.op is ops.RESHAPE`.
 """
 
+from ..expr import product as product
+from ..expr import same as same
 from .detection import *
 from .einsum import *
 from .elementwise import *

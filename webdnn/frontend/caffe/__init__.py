@@ -33,7 +33,8 @@ import numpy as np
 
 from ... import ops
 from ...errors import DimensionError, ModelError, UnsupportedError, WebDNNError
-from ...graph import Graph, Value, constant, dims_of, type_text, upper
+from ...expr import upper
+from ...graph import Graph, Value, constant, dims_of, type_text
 from ..signature import Imported, finished, settle_inputs
 from . import weights as wire
 from .axes import Dims, Input, open_axes

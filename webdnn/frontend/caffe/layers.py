@@ -21,8 +21,8 @@ from typing import Any
 
 from ... import ops
 from ...errors import ModelError
-from ...expr import Dim, lift
-from ...graph import Value, as_dim, constant, type_text
+from ...expr import Dim, as_dim, lift
+from ...graph import Value, constant, type_text
 from .. import windows
 from ..arrays import along, channels_first, channels_last
 from . import boxes, recurrent, spatial

@@ -13,8 +13,8 @@ import numpy as np
 
 from ... import ops
 from ...errors import ModelError, UnsupportedError
-from ...expr import Dim, lift
-from ...graph import Value, as_dim, constant, type_text
+from ...expr import Dim, as_dim, lift
+from ...graph import Value, constant, type_text
 from .. import windows
 from ..arrays import along
 from ..windows import Window

@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ...expr import Dim, lift
-from ...graph import FROM_NUMPY, Value, as_dim, constant
+from ...expr import Dim, as_dim, lift
+from ...graph import FROM_NUMPY, Value, constant
 from .. import arithmetic, arrays
 from ..arrays import along, axes_of, axis_of, channels_first, channels_last, flat_or_along
 from . import arrays as moves

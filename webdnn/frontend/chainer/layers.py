@@ -17,8 +17,8 @@ import numpy as np
 
 from ... import ops
 from ...errors import UnsupportedError
-from ...expr import Dim, lift
-from ...graph import Value, as_dim, constant
+from ...expr import Dim, as_dim, lift
+from ...graph import Value, constant
 from .. import windows
 from ..arrays import channels_first, channels_last
 from ..sequences import Cell, mask_of, run

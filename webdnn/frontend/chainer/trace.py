@@ -31,9 +31,9 @@ import numpy as np
 
 from ... import ops
 from ...errors import ModelError, UnsupportedError
-from ...expr import Dim, Expr, lift
+from ...expr import Dim, Expr, as_dim, lift
 from ...expr import evaluate as size_at
-from ...graph import FROM_NUMPY, Value, as_dim, constant
+from ...graph import FROM_NUMPY, Value, constant
 from .numpy import plain, recorded_arrays
 
 Sizes = Mapping[str, int]

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ...expr import Dim, lift
-from ...graph import FLOATS, Value, as_dim, constant, type_text
+from ...expr import Dim, as_dim, lift
+from ...graph import FLOATS, Value, constant, type_text
 from ..arithmetic import digitize
 from ..arrays import known_ints, one_hot
 from ..tensorflow import images as tensorflow

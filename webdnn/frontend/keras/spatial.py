@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ...expr import lift
-from ...graph import FLOATS, Value, as_dim, constant, type_text
+from ...expr import as_dim, lift
+from ...graph import FLOATS, Value, constant, type_text
 from .. import windows
 from ..arrays import Operand, floats, without
 from ..tensorflow import functions as tensorflow

@@ -27,8 +27,8 @@ import numpy as np
 
 from ... import ops
 from ...errors import ModelError, UnsupportedError
-from ...expr import Dim, lift, maximum
-from ...graph import DTYPES, FLOATS, Value, as_dim, constant, evaluate, type_text
+from ...expr import Dim, as_dim, lift, maximum
+from ...graph import DTYPES, FLOATS, Value, constant, evaluate, type_text
 from .. import arrays, windows
 from ..arithmetic import waves
 from ..arrays import (
