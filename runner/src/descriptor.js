@@ -8,7 +8,7 @@
  * @typedef {import('./int.js').Dims} Dims
  * @typedef {import('./types.d.ts').DType} DType
  * @typedef {'f32' | 'i32' | 'u32'} Storage  of values; weights may be stored as others
- * @typedef {{ name: string, min: number, max: number }} Dimension
+ * @typedef {{ name: string, min: number, max: number, step?: number }} Dimension  min, min + step, ...
  * @typedef {import('./types.d.ts').ImageSpec} ImageSpec
  * @typedef {{
  *   name: string, dtype: DType, shape: Int[], image?: ImageSpec, labels?: string[],

@@ -81,7 +81,7 @@ export class Model {
     this.outputs = info(descriptor.outputs.filter(({ hidden }) => !hidden));
     this.states = info(descriptor.states ?? []);
     this.dims = Object.fromEntries(
-      descriptor.dims.map(({ name, min, max }) => [name, { min, max }]),
+      descriptor.dims.map(({ name, min, max, step = 1 }) => [name, { min, max, step }]),
     );
     this.viewKind = engine.viewKind;
     engine.failed?.then((error) => this.#ended ?? this.#end(error));

@@ -196,11 +196,12 @@ export function bind(signature, dimensions, inputs, ownView, bytes) {
   const from = {};
   /** @param {string} dim @param {number} size @param {string} place */
   const settle = (dim, size, place) => {
-    const { min, max } = /** @type {Dimension} */ (dimensions.find((d) => d.name === dim));
-    if (!Number.isInteger(size) || size < min || size > max) {
+    const allowed = /** @type {Dimension} */ (dimensions.find((d) => d.name === dim));
+    const { min, max, step = 1 } = allowed;
+    if (!Number.isInteger(size) || size < min || size > max || (size - min) % step) {
       throw new WebDNNError(
         'dimension',
-        `dimension "${dim}": expected ${min}..${max}, found ${size} in ${place}`,
+        `dimension "${dim}": expected ${range(allowed)}, found ${size} in ${place}`,
       );
     }
     if (dims[dim] !== undefined && dims[dim] !== size) {
@@ -240,6 +241,7 @@ export function bind(signature, dimensions, inputs, ownView, bytes) {
       (/** @type {number} */ n, size) => (size === unknown[0] ? n : n * evaluate(size, dims)),
       1,
     );
+    if (!rest) return; // nothing, whatever the size
     if (data.length % rest) throw wrong(spec, `${data.length} elements`);
     settle(unknown[0], data.length / rest, `input "${spec.name}" (${data.length} elements)`);
   });
@@ -256,7 +258,10 @@ export function bind(signature, dimensions, inputs, ownView, bytes) {
   const bound = given.map(({ data, shape }, i) => {
     const spec = signature[i];
     const sizes = sizesOf(spec.shape, dims);
-    if (shape?.some((size, axis) => size !== sizes[axis])) throw wrong(spec, showShape(shape));
+    if (shape?.some((size, axis) => size !== sizes[axis])) {
+      const [found, wanted, whole] = [shape, spec.shape, sizes].map(showShape);
+      throw wrong(spec, `${found} where ${wanted} is ${whole}`);
+    }
     const length = product(sizes);
     if (isGpuBuffer(data)) {
       if (data.size < bytes(i, length)) {
@@ -274,12 +279,17 @@ export function bind(signature, dimensions, inputs, ownView, bytes) {
   return { dims, bound };
 }
 
+/** @param {Dimension} dimension */
+const range = ({ min, max, step = 1 }) => `${min}..${max}${step > 1 ? ` in steps of ${step}` : ''}`;
+
+/** The dimensions that a size mentions. @param {import('./int.js').Int} int @returns {string[]} */
+const names = (int) =>
+  Array.isArray(int) ? int.slice(1).flatMap(names) : typeof int === 'string' ? [int] : [];
+
 /** @param {ReadonlyArray<import('./int.js').Int>} shape @param {readonly Dimension[]} dimensions */
 function ranges(shape, dimensions) {
-  const used = dimensions.filter((dim) => shape.includes(dim.name));
-  return used.length
-    ? ` with ${used.map((dim) => `${dim.name} = ${dim.min}..${dim.max}`).join(', ')}`
-    : '';
+  const used = dimensions.filter((dim) => shape.flatMap(names).includes(dim.name));
+  return used.length ? ` with ${used.map((dim) => `${dim.name} = ${range(dim)}`).join(', ')}` : '';
 }
 
 /**

@@ -217,8 +217,10 @@ export interface Model<I extends Specs = Specs, O extends Specs = Specs> {
   readonly outputs: readonly TensorInfo[];
   /** What the model remembers from run to run, such as the state of a recurrent layer. */
   readonly states: readonly TensorInfo[];
-  /** The range of each symbolic dimension. */
-  readonly dims: Readonly<Record<string, { readonly min: number; readonly max: number }>>;
+  /** The sizes that each symbolic dimension may have: min, min + step, ... up to max. */
+  readonly dims: Readonly<
+    Record<string, { readonly min: number; readonly max: number; readonly step: number }>
+  >;
   /** Runs on one model are queued in order. Arrays are copied when `run` is called. */
   run(inputs: Inputs<I>, options?: RunOptions & { outputs?: 'cpu' }): Promise<Outputs<O>>;
   run(inputs: Inputs<I>, options: RunOptions & { outputs: 'gpu' }): Promise<GpuOutputs<O>>;

@@ -52,7 +52,7 @@ test('says what runs, and why nothing better', async () => {
     outputs.map((o) => o.name),
     ['y', 'total:0', 'mask', 'done'],
   );
-  assert.deepEqual(dims, { n: { min: 1, max: 1024 } });
+  assert.deepEqual(dims, { n: { min: 1, max: 1024, step: 1 } });
   await assert.rejects(load(folder, { backend: 'webgpu' }), {
     code: 'no-webgpu',
     name: 'WebDNNError',

@@ -115,7 +115,7 @@ test('what cannot be, says what was expected and found', () => {
     [
       { image: { data: new Float32Array(18), shape: [2, 3, 3] } },
       'shape',
-      /\[h, \(2 \* h\), 3\] with h = 2..64, found \[2, 3, 3\]/,
+      /\[h, \(2 \* h\), 3\] with h = 2..64, found \[2, 3, 3\] where .* is \[2, 4, 3\]/,
     ],
     [{ image: { data: new Float32Array(24), shape: [2.5, 5, 3] } }, 'dimension', /found 2.5/],
     [
@@ -168,4 +168,37 @@ test('strided values are gathered in order', () => {
   assert.deepEqual(gather(source, [2, 3], [0, 1], 1), Float32Array.of(1, 2, 3, 1, 2, 3));
   assert.deepEqual(gather(source, [], [], 5), Float32Array.of(5));
   assert.deepEqual(gather(source, [0, 3], [3, 1], 0), new Float32Array(0));
+});
+
+test('sizes may be 0, go in steps, and follow from others', () => {
+  const dims = [
+    { name: 'past', min: 0, max: 16 },
+    { name: 's', min: 4, max: 12, step: 4 },
+  ];
+  const signature = [
+    { name: 'ids', dtype: 'int64', shape: [1, 's'] },
+    { name: 'mask', dtype: 'int64', shape: [1, ['+', 'past', 's']] },
+    { name: 'keys', dtype: 'float32', shape: [1, 2, 'past', 8] },
+  ];
+  const given = (past, s, total) => ({
+    ids: new Int32Array(s),
+    mask: new Int32Array(total),
+    keys: new Float32Array(16 * past),
+  });
+  const call = (...sizes) => bind(signature, dims, given(...sizes), none);
+  assert.deepEqual(call(0, 8, 8).dims, { past: 0, s: 8 });
+  assert.deepEqual(
+    call(5, 4, 9).bound.map(({ length }) => length),
+    [4, 9, 80],
+  );
+  assert.throws(() => call(0, 6, 6), /"s": expected 4..12 in steps of 4, found 6 in input "ids"/);
+  assert.throws(
+    () => call(5, 4, 8),
+    /"mask": expected shape \[1, \(past \+ s\)\] with past = 0..16, s = 4..12 in steps of 4, found 8 el/,
+  );
+  const empty = { name: 'x', dtype: 'float32', shape: ['past', 's'] };
+  assert.throws(
+    () => bind([empty], dims, { x: new Float32Array(0) }, none),
+    /size of dimension "past" is not given: pass input "x" as \{data, shape\}/,
+  );
 });
