@@ -33,6 +33,8 @@ def run(*arguments: str) -> int:
         (["h=64..512", "w=7"], {"h": (64, 512), "w": 7}),
         (["h=1,w=2..2"], {"h": 1, "w": (2, 2)}),
         (["unk__0=16"], {"unk__0": 16}),
+        (["h=32..640:32", "past=0..8"], {"h": (32, 640, 32), "past": (0, 8)}),
+        (["total=past+s", "past + s=3"], {"total": "past+s", "past + s": 3}),
         ([], {}),
     ],
 )
@@ -41,7 +43,8 @@ def test_dims(texts: list[str], dims: cli.Dims) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["h", "h=", "h=x", "h=-1", "h=0", "h=512..64", "=3", "h=1..", "h=1,h=2"]
+    "text",
+    ["h", "h=", "h=-1", "h=512..64", "=3", "h=1..", "h=1,h=2", "h=8..17:8", "h=8..16:0", "h=f(x)"],
 )
 def test_bad_dims(text: str) -> None:
     with pytest.raises(DimensionError, match=re.escape(f"--dim {text.split(',')[-1]}")):
@@ -129,7 +132,7 @@ def test_usage_errors(
         (["serve", "/no/such/folder"], "/no/such/folder: expected a folder"),
         (["inspect", "/dev/null"], "/dev/null: is a device or a pipe"),
         (["check", "/no/such.onnx"], "/no/such.onnx: no such file"),
-        (["check", "/no/such.onnx", "--dim", "h=9..2"], "--dim h=9..2: expected sizes"),
+        (["check", "/no/such.onnx", "--dim", "h=9..2"], "--dim h=9..2: expected LOW..HIGH"),
         (["check", "/no/such.onnx", "--input", "x"], "--input x: expected NAME=FILE.npy"),
         (
             ["transpile", "/no/such.onnx", "-o", "x", "--input", "image=a.npy"],

@@ -37,7 +37,7 @@ from webdnn.expr import evaluate
 from webdnn.frontend.chainer import Arguments, computed
 from webdnn.frontend.chainer.functions import FUNCTIONS, REFUSED, ErfcInv, ErfInv, Ndtri
 from webdnn.frontend.chainer.trace import flat_outputs
-from webdnn.frontend.signature import Imported
+from webdnn.frontend.finish import Imported
 from webdnn.graph import Graph, placeholder
 
 ImportedJob = tuple[Imported, Job]

@@ -29,7 +29,7 @@ from webdnn import ops
 from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from webdnn.frontend import format_of, load
 from webdnn.frontend import keras as frontend
-from webdnn.frontend.signature import Imported
+from webdnn.frontend.finish import Imported
 from webdnn.graph import DTYPES
 
 keras = keras_models.keras

@@ -214,7 +214,13 @@ def test_errors_within_functions_of_the_model_name_the_node() -> None:
 
 def test_sizes_that_may_differ() -> None:
     register("com.example::Op", lambda x: ops.add(x, ops.transpose(x, (1, 0))))
-    with pytest.raises(DimensionError, match=r"in <lambda>.*fix h or w with --dim"):
+    notes = load(model("y = com.example.Op (x)", shape="h, w"), {"h": (2, 9), "w": (2, 9)}).notes
+    assert notes == [
+        "w = h (axis 1 of input 'x' (named 'w')): com.example::Op node of 'y' needs h and w to be "
+        "equal"
+    ]
+    register("com.example::Op", lambda x: ops.add(x, ops.concat([x, x], 0)), replace=True)
+    with pytest.raises(DimensionError, match=r"in <lambda>.*fix h with --dim"):
         load(model("y = com.example.Op (x)", shape="h, w"), {"h": (2, 9), "w": (2, 9)})
 
 

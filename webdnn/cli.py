@@ -55,26 +55,38 @@ VARIANTS = ("plain", "relaxed", "plain-threads", "relaxed-threads")
 
 err = Console(stderr=True)
 
-Dims = dict[str, "int | tuple[int, int]"]
+Dims = dict[str, "int | tuple[int, ...] | str"]
 
-_DIM = re.compile(r"([^=\s]+)=(\d+)(?:\.\.(\d+))?")
+_DIM = re.compile(r"([^=]+)=(?:(\d+)(?:\.\.(\d+)(?::(\d+))?)?|(.*[A-Za-z_].*))")
 
 
 def parse_dims(texts: Sequence[str]) -> Dims:
-    """`h=256`, `h=64..512`, or several with commas → {"h": 256} or {"h": (64, 512)}."""
+    """Sizes of dimensions by name, as `frontend.dims` takes them; several with commas.
+
+    `h=256` → {"h": 256}, `h=64..512` → {"h": (64, 512)}, `h=64..512:8` → {"h": (64, 512, 8)},
+    `total=past+s` → {"total": "past+s"}.
+    """
+    from webdnn.frontend.dims import Sizes
+
     dims: Dims = {}
     for text in filter(None, ",".join(texts).split(",")):
         match = _DIM.fullmatch(text)
         if match is None:
             raise DimensionError(
-                f"--dim {text}: expected NAME=SIZE or NAME=LOW..HIGH, as in h=256 or h=64..512"
+                f"--dim {text}: expected NAME=SIZE, NAME=LOW..HIGH, NAME=LOW..HIGH:STEP or a "
+                "formula over other names, as in h=256, h=64..512, h=64..512:8 or total=past+s"
             )
-        name, low, high = match[1], int(match[2]), match[3]
+        name, *sizes, formula = match.groups()
         if name in dims:
             raise DimensionError(f"--dim {text}: {name} is given twice")
-        if low < 1 or (high is not None and int(high) < low):
-            raise DimensionError(f"--dim {text}: expected sizes from 1 up, the low one first")
-        dims[name] = low if high is None else (low, int(high))
+        numbers = tuple(int(size) for size in sizes if size is not None)
+        dims[name] = formula or (numbers if len(numbers) > 1 else numbers[0])
+        try:
+            Sizes({name: dims[name]})
+        except DimensionError as error:
+            if formula:
+                error.say(f"--dim {text}: expected a formula with +, -, *, // and % of other names")
+            raise
     return dims
 
 
@@ -249,8 +261,9 @@ _dim = click.option(
     "--dim",
     "dims",
     multiple=True,
-    metavar="NAME=SIZE|LOW..HIGH …",
-    help="Fix a symbolic dimension (h=256) or give its range (h=64..512).",
+    metavar="NAME=SIZE|LOW..HIGH[:STEP]|FORMULA …",
+    help="Fix a symbolic dimension (h=256), give its range (h=64..512, or h=64..512:32 for "
+    "multiples of 32), or say how it follows from others (total=past+s).",
 )
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 _words = click.argument("words", nargs=-1, required=True, metavar="MODEL [WEIGHTS]")

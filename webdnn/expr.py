@@ -726,7 +726,7 @@ def _divide_by_sum(p: Poly, factors: Poly, divisor: Expr) -> tuple[Poly, Poly]:
         quotient = _padd(quotient, term)
         rest = _padd(rest, _pmul(term, factors), -1)
     remainder = from_poly(rest)
-    proved = quotient and _nonnegative(remainder) and less(remainder, divisor)
+    proved = quotient and (not rest or (_nonnegative(remainder) and less(remainder, divisor)))
     return (quotient, rest) if proved else ({}, p)
 
 
@@ -921,6 +921,28 @@ def coefficient(index: Expr, v: Expr) -> int | Expr | None:
             return None
     out = from_poly(d)
     return out.args[0] if out.op == "const" else out
+
+
+def quotient(a: Dim, b: Dim) -> Dim:
+    """How often b goes into a size that is a multiple of it, whatever where both are 0: a // b."""
+    parts, rest = _divide(poly(a), lift(b))
+    return as_dim(lift(a) // b if rest else from_poly(parts))
+
+
+def solve(e: Expr, d: Expr) -> Dim | None:
+    """The size of a dimension at which `e` is 0, where `e` is a multiple of it and a rest without
+    it; None if it is not.
+    """
+    unit = poly(d)
+    (m,) = (m for m in unit if m)
+    p = poly(e)
+    if p.get(m, 0) % unit[m] or not p.get(m):
+        return None
+    scale = p[m] // unit[m]
+    rest = _padd(p, unit, -scale)
+    if any(c % scale for c in rest.values()) or any(d in free(a, "dim") for n in rest for a in n):
+        return None
+    return as_dim(from_poly({n: c // -scale for n, c in rest.items()}))
 
 
 def multiple_of(e: Dim, n: int) -> bool:

@@ -13,7 +13,8 @@ from .picture.image import ImageInput
 
 TARGETS = ("webgpu", "wasm")
 
-Dims = dict[str, "int | tuple[int, int]"]
+# A size by the dimension's name, as `frontend.dims` says.
+Dims = Mapping[str, "int | tuple[int, ...] | str"]
 
 
 @dataclass(repr=False)
@@ -52,29 +53,17 @@ def imported(
     example: Any = None,
     inputs: str | ImageInput | Mapping[Any, str | ImageInput] | None = None,
     labels: Any = None,
-    dims: Mapping[str, int | tuple[int, int]] | None = None,
+    dims: Dims | None = None,
 ) -> Report:
     """The first step of `transpile`, whose parameters these are: nothing is compiled or written."""
-    from .errors import DimensionError
     from .frontend import load
+    from .frontend.dims import Sides
     from .picture.image import compile_images, read_specs
     from .picture.labels import labels_of
 
     specs = read_specs(inputs)
-    sizes: Dims = dict(dims or {})
-    try:
-        found = load(model, sizes, weights=weights, example=example)
-    except DimensionError as missing:
-        # Sides that the model leaves open are those of its pictures, where these have one size.
-        fixed = {spec.size for spec in specs.values()}
-        (size,) = fixed if len(fixed) == 1 else (None,)
-        further: Dims = {} if size is None else {"w": size[0], "h": size[1]}
-        if not further.keys() - sizes.keys():
-            raise
-        try:
-            found = load(model, further | sizes, weights=weights, example=example)
-        except DimensionError:
-            raise missing from None
+    sides = {name: Sides(spec.size, spec.multiple) for name, spec in specs.items()}
+    found = load(model, dims, weights=weights, example=example, sides=sides)
     graph, pictures = compile_images(found.graph, specs)
     names, notes = labels_of(graph.outputs, labels)
     found = replace(found, graph=graph, notes=[*found.notes, *notes])
@@ -90,7 +79,7 @@ def transpile(
     inputs: str | ImageInput | Mapping[Any, str | ImageInput] | None = None,
     labels: Any = None,
     targets: Sequence[str] = TARGETS,
-    dims: Mapping[str, int | tuple[int, int]] | None = None,
+    dims: Dims | None = None,
     name: str | None = None,
     dump: str | Path | None = None,
     keep_values: bool = False,
@@ -106,7 +95,8 @@ def transpile(
     labels: the names of the classes of an output: a list, or the path of a file with one a line;
     for several outputs a mapping from their names.
     targets: any of "webgpu" and "wasm".
-    dims: the symbolic dimensions, by name: a number, or (lowest, highest).
+    dims: the sizes of dimensions that the model leaves open, by name: a number, (lowest, highest)
+    or (lowest, highest, step) for all between, or a formula over others, as "past + s".
     name: the model's name in the descriptor; default: that of the file.
     dump: a folder for the graph after each pass, kernels and memory plan.
     keep_values: keep every stored value readable after a run (for `webdnn check --layers`).

@@ -240,7 +240,7 @@ const descriptor = (value, at) => {
     generator: text,
     name: text,
     dims: list(
-      and(object({ name: text, min: small, max: small }), ({ min, max }, at) =>
+      and(object({ name: text, min: small, max: small, 'step?': small }), ({ min, max }, at) =>
         between(min)(max, `${at}.max`),
       ),
     ),

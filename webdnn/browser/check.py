@@ -33,7 +33,7 @@ from webdnn.browser.inputs import default_sizes, random_inputs, signature_of, ta
 from webdnn.browser.reference import Reference, recorded, reference
 from webdnn.errors import WebDNNError
 from webdnn.picture.image import ImageInput, Picture, load_raster
-from webdnn.transpiler import imported, transpile
+from webdnn.transpiler import Dims, imported, transpile
 
 Target = Literal["wasm", "webgpu"]
 Array = NDArray[Any]
@@ -157,7 +157,7 @@ def check(
     targets: Sequence[Target] | None = None,
     variants: Sequence[str] | None = None,
     browser: Engine = "chromium",
-    dims: Mapping[str, int | tuple[int, int]] | None = None,
+    dims: Dims | None = None,
     sizes: Sequence[Mapping[str, int]] | None = None,
     inputs: Mapping[str, Path] | None = None,
     expected: Mapping[str, Path] | None = None,
@@ -215,7 +215,7 @@ def check(
             signature = signature_of(folder)
         else:
             signature = signature_of(folder)
-            ranges = {d["name"]: (d["min"], d["max"]) for d in signature["dims"]}
+            ranges = {d["name"]: (d["min"], d["max"], d.get("step", 1)) for d in signature["dims"]}
             report = imported(
                 model, weights=weights, example=example, inputs=images, dims=dims or ranges
             )

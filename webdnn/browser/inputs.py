@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from webdnn import ops
 from webdnn.errors import DimensionError, WebDNNError
+from webdnn.frontend.dims import Range
 from webdnn.graph import INPUT, Graph, Value, evaluate
 from webdnn.picture.image import random_words
 
@@ -44,7 +45,9 @@ def default_sizes(
 ) -> list[dict[str, int]]:
     """Default sizes of the symbolic dimensions: those of the given inputs, else their minimum and
     an odd middle."""
-    ranges = {dim["name"]: (dim["min"], dim["max"]) for dim in signature["dims"]}
+    ranges = {
+        dim["name"]: Range(dim["min"], dim["max"], dim.get("step", 1)) for dim in signature["dims"]
+    }
     if not ranges:
         return [{}]
     fixed = {
@@ -57,10 +60,9 @@ def default_sizes(
         if isinstance(size, str)
     }
     # An odd middle: sizes that are no multiple of a tile are where kernels go wrong.
-    middle = {name: low + (high - low) // 2 | 1 for name, (low, high) in ranges.items()}
     choices = [
-        {name: low for name, (low, _) in ranges.items()},
-        {name: min(size, ranges[name][1]) for name, size in middle.items()},
+        {name: r.low for name, r in ranges.items()},
+        {name: r.nearest(r.low + (r.high - r.low) // 2 | 1) for name, r in ranges.items()},
     ]
     chosen = [choice | fixed for choice in choices]
     return chosen if chosen[0] != chosen[1] else chosen[:1]
@@ -81,9 +83,10 @@ def random_inputs(
     """
     for dim in signature["dims"]:
         size = sizes.get(dim["name"])
-        if size is None or not dim["min"] <= size <= dim["max"]:
+        allowed = Range(dim["min"], dim["max"], dim.get("step", 1))
+        if size is None or size not in allowed:
             raise DimensionError(
-                f"size of dimension {dim['name']}: expected {dim['min']}..{dim['max']}, "
+                f"size of dimension {dim['name']}: expected {allowed}, "
                 f"found {'none' if size is None else size}"
             )
     return {
@@ -117,8 +120,8 @@ _INT_OPS: Mapping[str, Callable[[int, int], int]] = {
     "+": lambda x, y: x + y,
     "-": lambda x, y: x - y,
     "*": lambda x, y: x * y,
-    "//": lambda x, y: x // y,
-    "%": lambda x, y: x % y,
+    "//": lambda x, y: x // y if y else 0,
+    "%": lambda x, y: x % y if y else 0,
     "min": min,
     "max": max,
     "<": lambda x, y: x < y,

@@ -99,7 +99,7 @@ def _type(
             str(size) if isinstance(size, int) else "number" for size in tensor["shape"]
         )
         used = {symbol for size in tensor["shape"] for symbol in _symbols(size)}
-        ranges = [f"{d['name']} = {d['min']}..{d['max']}" for d in dims if d["name"] in used]
+        ranges = [f"{d['name']} = {range_text(d)}" for d in dims if d["name"] in used]
         if ranges:
             sizes = ", ".join(map(_expression, tensor["shape"]))
             text = _comment(f"[{sizes}] with {', '.join(ranges)}").replace("*/", "* /")
@@ -110,6 +110,12 @@ def _type(
             spec = f"{spec[:-2]}; image: true }}"
         lines.append(f"  {_quoted(tensor['name'])}: {spec};")
     return f"\nexport type {name} = {{\n" + "\n".join(lines) + "\n};"
+
+
+def range_text(dim: Mapping[str, Any]) -> str:
+    """The sizes that a dimension of the descriptor may have: `64..512`, `32..640:32`."""
+    step = dim.get("step", 1)
+    return f"{dim['min']}..{dim['max']}" + (f":{step}" if step > 1 else "")
 
 
 def _symbols(size: Any) -> set[str]:
@@ -217,4 +223,4 @@ def _template(source: str, at: int, out: list[str]) -> int:
     return at + 1
 
 
-__all__ = ["PACKAGE", "lean", "model_dts", "model_js", "runner_files"]
+__all__ = ["PACKAGE", "lean", "model_dts", "model_js", "range_text", "runner_files"]

@@ -21,6 +21,7 @@ from typing import Any
 
 from ..codegen.integers import to_json
 from ..errors import WebDNNError
+from ..expr import Expr
 from ..graph import DTYPES, lengths
 from ..schedule.kernel import Program, Tensor
 from ..schedule.target import Target
@@ -86,6 +87,12 @@ def sealed(document: Mapping[str, Any]) -> str:
     text = json.dumps({**document, "sha256": ""}, indent=1)
     digest = hashlib.sha256(text.encode()).hexdigest()
     return text.removesuffix('""\n}') + f'"{digest}"\n}}'
+
+
+def _dimension(d: Expr) -> dict[str, Any]:
+    """A symbolic dimension as model.json lists it."""
+    name, low, high, step = d.args
+    return {"name": name, "min": low, "max": high, **({"step": step} if step > 1 else {})}
 
 
 def _signature(
@@ -155,7 +162,7 @@ def write(
             "format": FORMAT,
             "generator": f"webdnn {__version__}",
             "name": name,
-            "dims": [{"name": d.args[0], "min": d.args[1], "max": d.args[2]} for d in first.dims],
+            "dims": [_dimension(d) for d in first.dims],
             "inputs": _signature(
                 first.inputs, {name: {"image": image} for name, image in (images or {}).items()}
             ),

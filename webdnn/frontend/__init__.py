@@ -16,12 +16,12 @@ import inspect
 import os
 from collections.abc import Mapping
 from importlib import import_module
-from operator import index
 from pathlib import Path
 from typing import Any
 
-from ..errors import DimensionError, ModelError, WebDNNError
-from .signature import Imported
+from ..errors import ModelError, WebDNNError
+from .dims import Given, Sides, Sizes
+from .finish import Imported
 
 HEAD = 65536  # bytes that are enough to tell the formats apart
 
@@ -37,16 +37,18 @@ FORMATS: Mapping[str, str] = {
 
 def load(
     model: Any,
-    dims: Mapping[str, int | tuple[int, int]] | None = None,
+    dims: Given | None = None,
     *,
     weights: str | os.PathLike[str] | None = None,
     example: Any = None,
+    sides: Mapping[str | None, Sides] | None = None,
 ) -> Imported:
     """Import a model: the path of a file, its bytes, or a framework's own object.
 
-    dims: sizes or (lo, hi) ranges of the dimensions that the model leaves open, as `signature`
-    says. weights: the file of the weights, for formats that keep them apart. example: inputs to
-    trace a model with. Raises WebDNNError for whatever is wrong with the model.
+    dims: the sizes of the dimensions that the model leaves open, as `frontend.dims` says. weights:
+    the file of the weights, for formats that keep them apart. example: inputs to trace a model
+    with. sides: what is said of the sides of pictures, by input (None: the only one). Raises
+    WebDNNError for whatever is wrong with the model.
     """
     name = format_of(model)
     module = import_module(f".{name}", __name__)
@@ -56,26 +58,8 @@ def load(
     for option in given:
         if option not in taken:
             raise WebDNNError(f"{option!r} was given, but {FORMATS[name]} models take none")
-    loaded: Imported = module.load(model, _sizes(dims or {}), **given)
+    loaded: Imported = module.load(model, Sizes(dims, sides), **given)
     return loaded
-
-
-def _sizes(dims: Mapping[str, Any]) -> dict[str, int | tuple[int, int]]:
-    """Sizes and ranges as Python's own numbers; numpy's are welcome too."""
-    sizes: dict[str, int | tuple[int, int]] = {}
-    for name, size in dims.items():
-        try:
-            if isinstance(size, (tuple, list)):
-                low, high = map(index, size)
-                sizes[name] = (low, high)
-            else:
-                sizes[name] = index(size)
-        except (TypeError, ValueError):
-            raise DimensionError(
-                f"dims[{name!r}]: expected a size, or a pair of the lowest and the highest, "
-                f"found {size!r}"
-            ) from None
-    return sizes
 
 
 def format_of(model: Any) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from ..descriptor.module_js import range_text
 from ..schedule.kernel import Loop, Program, Step
 from ..schedule.plan import lifetimes, nbytes
 from .describe import kind_text, shape_text
@@ -104,10 +105,7 @@ def report_html(document: Mapping[str, Any], programs: Mapping[str, Program]) ->
     ]
     if document["dims"]:
         parts.append(
-            _table(
-                ["dimension", "from", "to"],
-                [[d["name"], d["min"], d["max"]] for d in document["dims"]],
-            )
+            _table(["dimension", "sizes"], [[d["name"], range_text(d)] for d in document["dims"]])
         )
     parts += [
         "<h2>In a page</h2>",

@@ -24,7 +24,7 @@ from webdnn.inspect.work import flops
 from webdnn.schedule.kernel import Instance, Kernel, Loop, Opaque
 from webdnn.schedule.lower import lower
 from webdnn.schedule.plan import nbytes
-from webdnn.transpiler import transpile
+from webdnn.transpiler import Dims, transpile
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Inspection:
 
 def inspect(
     model: Path,
-    dims: Mapping[str, int | tuple[int, int]] | None = None,
+    dims: Dims | None = None,
     *,
     weights: Path | None = None,
     images: Mapping[Any, str] | None = None,

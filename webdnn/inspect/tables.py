@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from ..descriptor.module_js import range_text
 from .describe import kind_text, shape_text
 
 if TYPE_CHECKING:  # these import onnx and numpy: not needed to print help
@@ -57,7 +58,7 @@ def show_descriptor(summary: Mapping[str, Any]) -> None:
             )
     out.print(table)
     for dim in summary["dims"]:
-        out.print(f"  {escape(dim['name'])} = {dim['min']}..{dim['max']}", highlight=False)
+        out.print(f"  {escape(dim['name'])} = {range_text(dim)}", highlight=False)
     out.print()
     table = _table()
     table.add_column("a page fetches")

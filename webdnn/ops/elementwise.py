@@ -17,7 +17,7 @@ from typing import Any, overload
 import numpy as np
 
 from .. import expr
-from ..errors import UnsupportedError
+from ..errors import SizesDifferError, UnsupportedError
 from ..expr import (
     Expr,
     absolute,
@@ -46,6 +46,7 @@ from ..expr import (
     rem,
     round_even,
     rsqrt,
+    same,
     select,
     sign,
     sin,
@@ -74,7 +75,7 @@ _NARROW = {"i8": (8, True), "u8": (8, False), "i16": (16, True), "u16": (16, Fal
 
 
 def broadcast_shapes(*shapes: Shape) -> Shape:
-    """numpy's broadcasting; a symbolic dimension matches itself or 1."""
+    """numpy's broadcasting; a symbolic dimension matches itself or 1. Raises SizesDifferError."""
     rank = max(len(s) for s in shapes)
     out = []
     for axis in range(rank):
@@ -83,11 +84,11 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
             d = s[axis - rank + len(s)] if axis - rank + len(s) >= 0 else 1
             if d == 1:
                 continue
-            if size != 1 and size is not d and size != d:
-                raise ValueError(
-                    f"shapes do not broadcast: {', '.join(str(list(s)) for s in shapes)}"
+            if size != 1 and not same(size, d):
+                raise SizesDifferError(
+                    f"shapes do not broadcast: {', '.join(str(list(s)) for s in shapes)}", size, d
                 )
-            size = d
+            size = d if size == 1 else size
         out.append(size)
     return tuple(out)
 
@@ -120,8 +121,8 @@ def elementwise(body: Body | None = None, *, dtype: str | None = None, of: int =
 
     The operator takes values of one dtype (but for operands before `of`), and numbers and arrays
     beside them; what is known when the model is transpiled is computed at once. It raises
-    UnsupportedError where dtypes differ and ValueError where shapes do not broadcast. Each call of
-    `elementwise` makes another operator, whatever the function's name.
+    UnsupportedError where dtypes differ, SizesDifferError where shapes do not broadcast. Each call
+    of `elementwise` makes another operator, whatever the function's name.
     """
     if body is None:
         return lambda b: _define(b, dtype, of)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UnsupportedError
+from ..errors import SizesDifferError, UnsupportedError
 from ..expr import Dim, Expr, as_dim, free, lift, product, same, var
 from ..graph import FLOATS, Node, Op, Shape, Template, Value, any_view, no_view, type_text
 from .elementwise import broadcast_index, broadcast_shapes, mul
@@ -27,8 +27,11 @@ PANEL = 8
 
 
 def _matmul_infer(a: Value, b: Value) -> list[tuple[Shape, str]]:
-    if a.rank < 2 or b.rank < 2 or not same(a.shape[-1], b.shape[-2]):
-        raise UnsupportedError(f"matmul: {type_text(a)} and {type_text(b)} do not fit")
+    message = f"matmul: {type_text(a)} and {type_text(b)} do not fit"
+    if a.rank < 2 or b.rank < 2:
+        raise UnsupportedError(message)
+    if not same(a.shape[-1], b.shape[-2]):
+        raise SizesDifferError(message, a.shape[-1], b.shape[-2])
     if a.dtype != b.dtype:
         raise UnsupportedError(
             f"matmul: operands must have one dtype, found {type_text(a)} and {type_text(b)}"
@@ -44,7 +47,7 @@ def matmul(a: Value, b: Value) -> Value:
     """a[..., M, K] @ b[..., K, N]; batch axes broadcast; one-dimensional operands as in numpy.
 
     Integers are multiplied and summed as such: the templates would round beyond 2**24.
-    Raises UnsupportedError where K or the dtypes differ.
+    Raises SizesDifferError where K differs, UnsupportedError where the dtypes do.
     """
     if a.rank == 1:
         out = matmul(reshape(a, (1, *a.shape)), b)

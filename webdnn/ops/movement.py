@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UnsupportedError
+from ..errors import SizesDifferError, UnsupportedError
 from ..expr import (
     Dim,
     Expr,
@@ -28,6 +28,7 @@ from ..expr import (
     maximum,
     minimum,
     product,
+    quotient,
     same,
     select,
     upper,
@@ -90,8 +91,10 @@ def reshape_index(idx: Index, shape: Shape, to: Shape) -> Index:
 
 def _reshape_infer(x: Value, *, shape: Shape) -> list[tuple[Shape, str]]:
     if not same(product(shape), x.size):
-        raise UnsupportedError(
-            f"reshape: {type_text(x)} has {x.size} elements, {list(shape)} has {product(shape)}"
+        raise SizesDifferError(
+            f"reshape: {type_text(x)} has {x.size} elements, {list(shape)} has {product(shape)}",
+            x.size,
+            product(shape),
         )
     return [(shape, x.dtype)]
 
@@ -110,7 +113,8 @@ RESHAPE = Op(
 def reshape(x: Value, shape: Sequence[Any]) -> Value:
     """Row-major reshape; one -1 is inferred.
 
-    Raises UnsupportedError where the numbers of elements differ or -1 cannot be inferred.
+    Raises SizesDifferError where the numbers of elements differ, UnsupportedError where -1 cannot
+    be inferred.
     """
     dims = [as_dim(d) for d in shape]
     holes = [k for k, d in enumerate(dims) if isinstance(d, int) and d == -1]
@@ -120,12 +124,7 @@ def reshape(x: Value, shape: Sequence[Any]) -> Value:
         rest = product([d for d in dims if not (isinstance(d, int) and d == -1)])
         if isinstance(rest, int) and rest == 0:
             raise UnsupportedError(f"reshape of {type_text(x)} to {dims}: -1 beside 0")
-        size = x.size
-        dims[holes[0]] = (
-            as_dim(lift(size) // rest)
-            if isinstance(size, Expr) or isinstance(rest, Expr)
-            else size // rest
-        )
+        dims[holes[0]] = quotient(x.size, rest)
     to = tuple(dims)
     if to == x.shape:
         return x
@@ -360,7 +359,7 @@ EXPAND = Op(
 def expand(x: Value, shape: Sequence[Dim]) -> Value:
     """Broadcast to `shape` (numpy's rules; a dimension of x that is not 1 stays).
 
-    Raises UnsupportedError where the shapes do not fit.
+    Raises SizesDifferError where the shapes do not fit.
     """
     dims = [as_dim(d) for d in shape]
     pad_shape = [1] * (len(dims) - x.rank) + list(x.shape)
@@ -370,7 +369,9 @@ def expand(x: Value, shape: Sequence[Dim]) -> Value:
     out: list[Any] = []
     for have, want in zip(pad_shape, dims):
         if not (same(have, 1) or same(want, 1) or same(have, want)):
-            raise UnsupportedError(f"expand: {type_text(x)} does not broadcast to {dims}")
+            raise SizesDifferError(
+                f"expand: {type_text(x)} does not broadcast to {dims}", have, want
+            )
         out.append(want if same(have, 1) else have)
     if tuple(out) == x.shape:
         return x
@@ -386,17 +387,13 @@ def expand(x: Value, shape: Sequence[Dim]) -> Value:
 
 def _concat_infer(*xs: Value, axis: int) -> list[tuple[Shape, str]]:
     first = xs[0]
+    message = f"concat along axis {axis}: {', '.join(map(type_text, xs))} do not fit"
     for x in xs[1:]:
-        if (
-            x.rank != first.rank
-            or x.dtype != first.dtype
-            or not all(
-                same(a, b) for k, (a, b) in enumerate(zip(x.shape, first.shape)) if k != axis
-            )
-        ):
-            raise UnsupportedError(
-                f"concat along axis {axis}: {', '.join(map(type_text, xs))} do not fit"
-            )
+        if x.rank != first.rank or x.dtype != first.dtype:
+            raise UnsupportedError(message)
+        for k, (a, b) in enumerate(zip(x.shape, first.shape)):
+            if k != axis and not same(a, b):
+                raise SizesDifferError(message, a, b)
     total: Any = lift(0)
     for x in xs:
         total = total + x.shape[axis]
@@ -431,7 +428,8 @@ CONCAT = Op(
 def concat(xs: Sequence[Value], axis: int) -> Value:
     """Join values of one dtype along an axis; empty ones are dropped.
 
-    Raises UnsupportedError where their other dimensions differ.
+    Raises SizesDifferError where their other dimensions differ, UnsupportedError where their ranks
+    or dtypes do.
     """
     axis %= xs[0].rank
     kept = [x for x in xs if not (isinstance(x.shape[axis], int) and x.shape[axis] == 0)] or [xs[0]]

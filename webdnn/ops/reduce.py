@@ -17,7 +17,17 @@ import numpy as np
 
 from ..errors import UnsupportedError
 from ..expr import Dim, as_dim, lift, product
-from ..graph import DTYPES, FLOATS, Op, Shape, Value, computed, constant, type_text
+from ..graph import (
+    DTYPES,
+    FLOATS,
+    FROM_NUMPY,
+    Op,
+    Shape,
+    Value,
+    computed,
+    constant,
+    type_text,
+)
 from ..scalar import MONOIDS
 from .elementwise import (
     abs_,
@@ -59,7 +69,10 @@ def _reduce_numpy(x: np.ndarray, *, monoid: str, axes: tuple[int, ...]) -> np.nd
     if monoid in plain:
         # float32 is summed in 64 bits, without a wide copy of what may be a large weight
         wide = {"dtype": np.float64} if monoid in ("sum", "prod") and x.dtype == np.float32 else {}
-        return np.asarray(plain[monoid](x, axis=axes, keepdims=True, **wide))
+        # numpy knows what is nothing's sum, but not its maximum
+        least = monoid in ("max", "min") and not x.size
+        first = {"initial": neutral(monoid, FROM_NUMPY[x.dtype.name])} if least else {}
+        return np.asarray(plain[monoid](x, axis=axes, keepdims=True, **wide, **first))
     (axis,) = axes
     find = np.argmax if "max" in monoid else np.argmin
     if monoid.endswith("last"):

@@ -20,6 +20,7 @@ of one), 8 bits a channel, one filter (triangle, antialiased; Pillow's `BILINEAR
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -265,6 +266,12 @@ class Picture:
         """Columns of the pixels."""
         return self.shape[self.axes[2]]
 
+    @property
+    def multiple(self) -> int:
+        """What sides that are open are multiples of: also of their dimensions' steps."""
+        steps = [d.args[3] for d in (self.width, self.height) if isinstance(d, Expr)]
+        return math.lcm(self.spec.multiple, *steps)
+
     def signature(self) -> dict[str, Any]:
         """What model.json says to the runner; docs/descriptor.md."""
         spec = self.spec
@@ -280,8 +287,8 @@ class Picture:
         out["fit"] = spec.fit
         if spec.longest is not None:
             out["longest"] = spec.longest
-        if spec.multiple != 1:
-            out["multiple"] = spec.multiple
+        if self.multiple != 1:
+            out["multiple"] = self.multiple
         if spec.fit == "contain":
             out["pad"] = list(spec.pad)
         return out
@@ -417,7 +424,7 @@ class Picture:
         """(width, height) within the model's ranges for a picture of this size, whose proportions
         are kept up to rounding."""
         (low_w, high_w), (low_h, high_h) = (_range(d) for d in (self.width, self.height))
-        m = self.spec.multiple
+        m = self.multiple
         if isinstance(self.width, Expr) and self.width is self.height:
             width = height = max(width, height)
         low = [-(-n // m) * m for n in (low_w, low_h)]
@@ -528,13 +535,17 @@ def settle(spec: ImageInput, value: Value) -> Picture:
                     f"{shown}: {key} is for sides that are open; these are fixed. "
                     "Leave it out: pictures are resized to the model's size"
                 )
-    if spec.multiple > 1:
-        for d in (picture.width, picture.height):
-            low, high = _range(d)
-            if high // spec.multiple * spec.multiple < low:
-                raise DimensionError(
-                    f"{shown}: no multiple of {spec.multiple} lies in {_show(low, high)}"
-                )
+    for d in (picture.width, picture.height):
+        low, high = _range(d)
+        if isinstance(d, Expr) and low % d.args[3]:
+            raise DimensionError(
+                f"{shown}: the sides of pictures are made multiples of the step, but "
+                f"--dim {d}={low}..{high}:{d.args[3]} are others"
+            )
+        if not picture.fixed and high // picture.multiple * picture.multiple < low:
+            raise DimensionError(
+                f"{shown}: no multiple of {picture.multiple} lies in {_show(low, high)}"
+            )
     assert count == (1 if axes[0] is None else value.shape[axes[0]])
     return picture
 

@@ -401,9 +401,7 @@ class Lowering:
         if node.op.template is not None:
             parts = self._parts(node, b)
             stores = tuple(b.store(outputs[k], at, value) for k, at, value in parts.pop("stores"))
-            kernel: Kernel = Instance(
-                name, **parts, stores=stores, slots=b.finish(), origin=origin
-            )
+            kernel: Kernel = Instance(name, **parts, stores=stores, slots=b.finish(), origin=origin)
         else:
             sizes = {
                 f"x{k}_{j}": d for k, i in enumerate(node.inputs) for j, d in enumerate(i.shape)

@@ -32,12 +32,20 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ...errors import DimensionError, ModelError, UnsupportedError, WebDNNError
+from ...errors import (
+    DimensionError,
+    ModelError,
+    SizesDifferError,
+    UnsupportedError,
+    WebDNNError,
+)
 from ...expr import upper
 from ...graph import Graph, Value, constant, dims_of, type_text
-from ..signature import Imported, finished, settle_inputs
+from ..dims import Given, settle_inputs
+from ..finish import Imported, finished
+from ..relations import solved
 from . import weights as wire
-from .axes import Dims, Input, open_axes
+from .axes import Input, open_axes
 from .layer import LARGEST_CONSTANT, Layer
 from .layers import LAYERS, WEIGHTED
 from .phase import DATA, DROPPED, Step, steps_of
@@ -81,7 +89,8 @@ def _kind(head: bytes) -> str:
     return "binary" if wire.is_net(head) else ""
 
 
-def load(model: Source, dims: Dims | None = None, *, weights: Source | None = None) -> Imported:
+@solved
+def load(model: Source, dims: Given | None = None, *, weights: Source | None = None) -> Imported:
     """Import a net: the path (or bytes) of its prototxt, and of its weights if it has some.
 
     The two may be swapped. dims: sizes of `batch` and of images, as the module's text says. Raises
@@ -193,7 +202,7 @@ class _Net:
     notes: list[str] = field(default_factory=list)
     fixed: set[str] = field(default_factory=set)  # blobs that are constants of more than one image
 
-    def imported(self, dims: Dims) -> Imported:
+    def imported(self, dims: Given) -> Imported:
         """The graph of the net, and what was decided."""
         steps = steps_of(self.net)
         if not steps:
@@ -470,6 +479,9 @@ class _Net:
             try:
                 _check_arity(s, len(bottoms))
                 made = LAYERS[s.type](layer, *bottoms)
+            except SizesDifferError as error:
+                error.at(f"{self.file}, line {s.message.line}: {s.label}")
+                raise
             except (WebDNNError, ValueError, ArithmeticError) as error:
                 raise self.failed(s, bottoms, error) from error
             tops = [made] if isinstance(made, Value) else list(made)

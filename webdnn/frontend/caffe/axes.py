@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..signature import Declared
+from ..dims import Declared, Given
 from .phase import Step
 from .text import Message
 
-Dims = Mapping[str, int | tuple[int, int]]
 RECURRENT: Mapping[str, int] = {"LSTM": 2, "RNN": 1}  # how many states each has
 
 
@@ -30,7 +29,7 @@ class Input:
 
 
 def open_axes(
-    inputs: Sequence[Input], steps: Sequence[Step], fixed: set[str], dims: Dims
+    inputs: Sequence[Input], steps: Sequence[Step], fixed: set[str], dims: Given
 ) -> tuple[list[Declared], list[str]]:
     """The inputs with what is open in them, and notes; `fixed`: constants among the blobs."""
     size = inputs[0].shape[0] if inputs[0].shape else None
@@ -141,4 +140,4 @@ def _infers_batch(p: Message) -> bool:
     return bool(dims) and dims[0] == -1 and not p.values("num_axes")
 
 
-__all__ = ["Dims", "Input", "open_axes"]
+__all__ = ["Input", "open_axes"]

@@ -37,8 +37,10 @@ from ...errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from ...expr import Dim, Expr, free
 from ...expr import evaluate as size_at
 from ...graph import FROM_NUMPY, Graph, Value, type_text
+from ..dims import BATCH, Declared, Given, settle_inputs
+from ..finish import Imported, finished
 from ..hdf5 import is_hdf5
-from ..signature import BATCH, Declared, Imported, finished, settle_inputs
+from ..relations import solved
 from .trace import (
     Call,
     ChainError,
@@ -71,9 +73,10 @@ def recognises(model: Any, head: bytes) -> bool:
     return False
 
 
+@solved
 def load(
     model: Any,
-    dims: Mapping[str, int | tuple[int, int]],
+    dims: Given,
     *,
     example: Any = None,
     weights: str | os.PathLike[str] | None = None,
@@ -325,7 +328,7 @@ def computed(
 def _imported(
     model: Any,
     arguments: Arguments,
-    dims: Mapping[str, int | tuple[int, int]],
+    dims: Given,
     before: Sequence[str],
     batch: bool,
 ) -> Imported:
@@ -344,6 +347,8 @@ def _imported(
         built = Builder(model, runs, values)
         graph = built.graph(symbols, type(model).__name__)
     except ValueError as error:
+        if isinstance(error, WebDNNError):
+            raise
         raise UnsupportedError(str(error)) from None
     weights = [(a.size, a.nbytes) for _, a in named_arrays(model)]
     return finished(graph, notes, built.contents, weights)
@@ -550,7 +555,9 @@ class Builder:
         try:
             out = function(*inputs, **keywords)
         except (ModelError, UnsupportedError, DimensionError) as error:
-            raise type(error)(f"{call.label}: {error}{self.runs.failed}") from None
+            error.say(f"{error}{self.runs.failed}")
+            error.at(call.label)
+            raise
         except ValueError as error:
             raise UnsupportedError(f"{call.label}: {error}{self.runs.failed}") from None
         results = [out] if isinstance(out, Value) else list(out)

@@ -30,8 +30,10 @@ from typing import Any
 from ... import ops
 from ...errors import ModelError, UnsupportedError, WebDNNError
 from ...graph import Graph, Value
+from ..dims import Declared, Given, settle_inputs
+from ..finish import Imported, finished
 from ..plugins import Own, add, as_value
-from ..signature import Declared, Imported, finished, settle_inputs
+from ..relations import solved
 from .config import Entry, Plan, Ref, changed, leaves, plan_of
 from .files import Saved, is_keras, read
 from .layers import LAYERS, OPERATIONS, PASS_MASK, REFUSED
@@ -77,16 +79,17 @@ def register(class_name: str, function: Handler | None = None, *, replace: bool 
     return function
 
 
+@solved
 def load(
     model: Any,
-    dims: Mapping[str, int | tuple[int, int]] | None = None,
+    dims: Given | None = None,
     *,
     weights: str | os.PathLike[str] | None = None,
 ) -> Imported:
     """Import a Keras model: a path, the file's bytes, or a model in memory.
 
-    dims: sizes or (lo, hi) ranges of the open dimensions; see `signature`. weights: the file of the
-    weights for an architecture in JSON: an h5 of `save_weights`, or `.weights.h5`.
+    dims: the sizes of the open dimensions; see `frontend.dims`. weights: the file of the weights
+    for an architecture in JSON: an h5 of `save_weights`, or `.weights.h5`.
 
     Raises ModelError for a damaged or incomplete model, UnsupportedError for layers that are not
     known (all are listed), DimensionError for an open dimension that is not given.
@@ -231,7 +234,8 @@ class _Walker:
         except WebDNNError as error:
             if layer.name in str(error):
                 raise
-            raise type(error)(f"layer {layer.name!r} ({layer.class_name}): {error}") from None
+            error.at(f"layer {layer.name!r} ({layer.class_name})")
+            raise
         except KeyError as error:
             raise layer.error(f"its configuration lacks {error}") from error
         except _ODD as error:
@@ -245,7 +249,8 @@ def _of_user(own: Own, layer: Layer, inputs: Sequence[Nested], call: Call) -> Ne
         found = own(layer, inputs, call) if three else own(layer, inputs)
     except WebDNNError as error:
         where = "" if layer.name in str(error) else f"layer {layer.name!r} ({layer.class_name}): "
-        raise type(error)(f"{where}{error}{own.where(error)}") from error
+        error.say(f"{where}{error}{own.where(error)}")
+        raise
     except KeyError as error:
         raise layer.error(f"its configuration lacks {error}{own.where(error)}") from error
     except Exception as error:

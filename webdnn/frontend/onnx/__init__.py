@@ -26,9 +26,17 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ...errors import DimensionError, ModelError, UnsupportedError, WebDNNError
+from ...errors import (
+    DimensionError,
+    ModelError,
+    SizesDifferError,
+    UnsupportedError,
+    WebDNNError,
+)
 from ...graph import DTYPES, Graph, Value, dims_of, evaluate, type_text
-from ..signature import Declared, Imported, finished, settle_inputs
+from ..dims import Declared, Given, settle_inputs
+from ..finish import Imported, finished
+from ..relations import solved
 from .files import External, read, tensor_value
 from .operators import ELEMENT_TYPES, element_type
 from .registry import (
@@ -52,15 +60,16 @@ def recognises(model: Any, head: bytes) -> bool:
     return True
 
 
+@solved
 def load(
     model: str | os.PathLike[str] | bytes | onnx.ModelProto,
-    dims: Mapping[str, int | tuple[int, int]] | None = None,
+    dims: Given | None = None,
     *,
     arrays: Mapping[str, np.ndarray] | None = None,
 ) -> Imported:
     """Import an ONNX model, from a path, the file's bytes or a ModelProto.
 
-    dims: sizes or (lo, hi) ranges of the dimensions that the model leaves open; see `signature`.
+    dims: the sizes of the dimensions that the model leaves open; see `frontend.dims`.
     arrays: tensors that the model has as external data but that lie in memory, by location.
     Raises ModelError for a broken file, UnsupportedError for what we lack, DimensionError for a
     dimension that is missing, unknown or contradicts another.
@@ -155,7 +164,7 @@ def _declared(inputs: Iterable[Any]) -> list[Declared]:
             )
         shape = tuple(
             int(d.dim_value)
-            if d.HasField("dim_value") and d.dim_value > 0
+            if d.HasField("dim_value") and d.dim_value >= 0
             else (d.dim_param if re.search(r"\w", d.dim_param) else None)  # some write "?"
             for d in i.type.tensor_type.shape.dim
         )
@@ -365,12 +374,17 @@ class _Importer:
             except (WebDNNError, ValueError) as error:
                 if self.depth or node.op_type == "If":
                     raise
+                if isinstance(error, SizesDifferError):
+                    error.at(_label(node))
+                    raise
                 text = f"{_label(node)}: {error}"
                 shapes = [v.shape for i in node.input if i and (v := scope[i]) is not None]
                 symbols = [str(d) for d in dims_of(shapes) if re.search(rf"\b{d}\b", str(error))]
-                kind = type(error) if isinstance(error, WebDNNError) else ModelError
+                if not symbols and isinstance(error, WebDNNError):
+                    error.say(text)
+                    raise
                 if not symbols:
-                    raise kind(text) from error
+                    raise ModelError(text) from error
                 raise DimensionError(
                     f"{text}. With symbolic dimensions this must hold at every size; it may for "
                     f"some: fix {' or '.join(symbols)} with --dim"
@@ -419,7 +433,8 @@ class _Importer:
             except WebDNNError as error:
                 if not self.depth:
                     raise
-                raise type(error)(f"{_label(node)}: {error}") from error
+                error.at(_label(node))
+                raise
         positional, keywords = found.positional, found.keywords
         needed = sum(p.default is p.empty for p in positional)
         if len(inputs) < needed or any(i is None for i in inputs[:needed]):

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from ... import ops
-from ...errors import ModelError, UnsupportedError
+from ...errors import ModelError, SizesDifferError, UnsupportedError
 from ...expr import Dim, as_dim, lift, maximum
 from ...graph import DTYPES, FLOATS, Value, constant, evaluate, type_text
 from .. import arrays, windows
@@ -44,7 +44,7 @@ from ..arrays import (
     slice_range,
     without,
 )
-from ..signature import RANGES
+from ..finish import RANGES
 from ..windows import Window
 from .attributes import attributes_of
 from .detection import Compress, MaxRoiPool, NonMaxSuppression, NonZero, RoiAlign, TopK
@@ -250,7 +250,9 @@ def Reshape(x: Value, shape: Value, *, allowzero: int = 0) -> Value:
         ops.product(to), x.size
     ):
         found, wanted = x.size, ops.product(to)
-        raise ModelError(f"{type_text(x)} has {found} elements, the shape {to} has {wanted}")
+        raise SizesDifferError(
+            f"{type_text(x)} has {found} elements, the shape {to} has {wanted}", found, wanted
+        )
     return ops.reshape(x, to)
 
 
@@ -304,18 +306,18 @@ def Split(
     given: Sequence[Dim] | None = known_dims(sizes, "the split") if sizes is not None else split
     if given is None:
         size, parts = x.shape[axis], num_outputs or outputs
-        if isinstance(size, int):
-            each = -(-size // parts)
-            given = [each] * (parts - 1) + [size - each * (parts - 1)]
-        else:
-            each_dim = as_dim(lift(size) // parts)
-            if not ops.same(as_dim(lift(each_dim) * parts), size):
-                raise UnsupportedError(
-                    f"{parts} equal parts of {size} elements; fix the dimension with --dim"
-                )
-            given = [each_dim] * parts
-    if not ops.same(as_dim(sum((lift(g) for g in given), lift(0))), x.shape[axis]):
-        raise ModelError(f"the parts {list(given)} do not add up to axis {axis} of {type_text(x)}")
+        each = as_dim((lift(size) + (parts - 1)) // parts)
+        last = as_dim(lift(size) - lift(each) * (parts - 1))
+        if num_outputs is None and not ops.same(each, last):
+            raise SizesDifferError(f"{parts} equal parts of {size} elements", each, last)
+        given = [each] * (parts - 1) + [last]
+    total = as_dim(sum((lift(g) for g in given), lift(0)))
+    if not ops.same(total, x.shape[axis]):
+        raise SizesDifferError(
+            f"the parts {list(given)} do not add up to axis {axis} of {type_text(x)}",
+            total,
+            x.shape[axis],
+        )
     return ops.split(x, given, axis)
 
 

@@ -219,7 +219,8 @@ def call(
     try:
         found = own(*inputs, **given)
     except WebDNNError as error:
-        raise type(error)(f"{error}{own.where(error)}") from error
+        error.say(f"{error}{own.where(error)}")
+        raise
     except Exception as error:  # it is the user's code: whatever it raises is the user's to mend
         kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
         raise WebDNNError(f"{kind}{error}{own.where(error)}") from error

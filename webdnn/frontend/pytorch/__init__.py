@@ -19,8 +19,9 @@ are the example's, except those that `dims` names:
 * any other name, as `seq`: axis 1 of the first input of shape [N, T] or [N, T, features], and of
   every other such input that is equally long.
 
-A number fixes an axis at that size; a range leaves it open. An exported program says by itself
-which of its axes are open; there `dims` gives their ranges.
+A number fixes an axis at that size, a range leaves it open, and a formula over other keys says how
+it follows from them: "past_2 + ids_1", with underscores for dots. An exported program says by
+itself which of its axes are open; there `dims` gives their ranges.
 
 Limits: torch and onnxscript must be installed (`pip install 'webdnn[pytorch]'`). Pickled files are
 never read, since reading one runs the code in it. Python control flow is frozen as the example
@@ -42,9 +43,11 @@ from typing import Any
 import numpy as np
 
 from ...errors import DimensionError, UnsupportedError, WebDNNError
+from ...expr import evaluate as size_at
 from .. import onnx
+from ..dims import Formula, Given, Range, Size, Sizes, identifier, image_axes, value_of
+from ..finish import Imported
 from ..onnx.files import LARGE
-from ..signature import Imported
 from . import files
 from .module import (
     Array,
@@ -100,7 +103,7 @@ def recognises(model: Any, head: bytes) -> bool:
 
 def load(
     model: Any,
-    dims: Mapping[str, int | tuple[int, int]] | None = None,
+    dims: Given | None = None,
     *,
     example: Any = None,
 ) -> Imported:
@@ -118,16 +121,11 @@ def load(
 # ---- which axes are open ------------------------------------------------------------------------
 
 
-def places(
-    dims: Mapping[str, int | tuple[int, int]], names: Sequence[str], example: Sequence[Any]
-) -> dict[Place, str]:
+def places(dims: Given, names: Sequence[str], example: Sequence[Any]) -> dict[Place, str]:
     """The axes that the keys of `dims` mean, by the rules of the module's text."""
     ranks = [t.dim() for t in example]
     found: dict[Place, str] = {}
     for key, wanted in dims.items():
-        lo, hi = (wanted, wanted) if isinstance(wanted, int) else wanted
-        if not 1 <= lo <= hi < 2**31:
-            raise DimensionError(f"--dim {key}={lo}..{hi}: expected 1 <= low <= high")
         short = {"height": "h", "width": "w", "depth": "d", "n": "batch"}.get(
             key.lower(), key.lower()
         )
@@ -179,6 +177,9 @@ def resized(
             size = sizes.get(at.get((k, axis), ""), tensor.shape[axis])
             if size != tensor.shape[axis] and tensor.shape[axis]:
                 tensor = tensor.index_select(axis, torch.arange(size) % tensor.shape[axis])
+            elif size != tensor.shape[axis]:  # from nothing: zeros, which a seed replaces
+                shape = [*tensor.shape[:axis], size, *tensor.shape[axis + 1 :]]
+                tensor = tensor.new_zeros(shape)
         if seed and tensor.numel():
             if tensor.dtype.is_floating_point:
                 wide = tensor.float()
@@ -199,15 +200,15 @@ def resized(
 # ---- exporting ----------------------------------------------------------------------------------
 
 
-def import_function(called: Function, dims: Mapping[str, int | tuple[int, int]]) -> Imported:
+def import_function(called: Function, dims: Given) -> Imported:
     """The graph of a function by the first of ROUTES whose result agrees with the function."""
     torch = torch_packages()
-    at = places(dims, called.inputs, called.example)
-    fixed = {k: v if isinstance(v, int) else v[0] for k, v in dims.items()}
-    ranges = {k: v for k, v in dims.items() if not isinstance(v, int) and v[0] < v[1]}
-    fixed = {k: v for k, v in fixed.items() if k not in ranges}
+    sizes = _stepped(called, dims if isinstance(dims, Sizes) else Sizes(dims))
+    at = places(sizes, called.inputs, called.example)
+    ranges = {k: v for k, v in sizes.items() if not isinstance(v, int)}
+    fixed = {k: v for k, v in sizes.items() if isinstance(v, int)}
     if called.program is not None:
-        ranges = _program_ranges(called, at, ranges, fixed)
+        _check_program(called, at, ranges, fixed)
     cases, remarks = _cases(called, at, ranges, fixed)
     problems: list[str] = []
     errors: list[WebDNNError] = []
@@ -231,7 +232,7 @@ def import_function(called: Function, dims: Mapping[str, int | tuple[int, int]])
             continue
         try:
             _name_dimensions(proto, called, at, ranges, fixed)
-            imported = onnx.load(proto, _named_sizes(proto, called, at, dims), arrays=weights)
+            imported = onnx.load(proto, _named_sizes(proto, called, at, sizes), arrays=weights)
             decides = route.capture == "TorchScript" and any(
                 "data-dependent" in p for p in problems
             )
@@ -263,19 +264,45 @@ def import_function(called: Function, dims: Mapping[str, int | tuple[int, int]])
     remedy = (
         " A size that cannot vary can be fixed: --dim "
         + ", --dim ".join(f"{k}=SIZE" for k in ranges)
-        if ranges
+        if ranges and "say so: --dim" not in lines
         else ""
     )
     raise kind(f"none of PyTorch's exporters gets this module right:\n{lines}\n{remedy}".rstrip())
 
 
-def _program_ranges(
-    called: Function,
-    at: Mapping[Place, str],
-    ranges: Mapping[str, tuple[int, int]],
-    fixed: Mapping[str, int],
-) -> dict[str, tuple[int, int]]:
-    """Ranges for axes that an exported program leaves open; a fixed axis cannot change."""
+Open = Mapping[str, Range | Formula]  # the sizes that vary, by key
+
+
+def _stepped(called: Function, sizes: Sizes) -> Sizes:
+    """The sizes in the steps that pictures make on their axes."""
+    changes: dict[str, Size] = {}
+    for (k, axis), key in places(sizes, called.inputs, called.example).items():
+        said = sizes.sides.get(called.inputs[k]) or sizes.sides.get(None)
+        size = changes.get(key, sizes[key])
+        if said and isinstance(size, Range) and axis in (image_axes(called.example[k].shape) or ()):
+            changes[key] = size.stepped(said.multiple) or size
+    return sizes.replaced(changes)
+
+
+def _complete(choice: Mapping[str, int], ranges: Open) -> dict[str, int]:
+    """A choice of sizes with those that follow from it. Raises DimensionError for other names."""
+    out = dict(choice)
+    names = {identifier(k): n for k, n in choice.items()}
+    for key, said in ranges.items():
+        if isinstance(said, Formula):
+            try:
+                out[key] = size_at(value_of(said.text, names), {})
+            except KeyError as error:
+                raise DimensionError(
+                    f"--dim {key}={said}: {error} is none of {', '.join(names) or 'the sizes'}"
+                ) from None
+    return out
+
+
+def _check_program(
+    called: Function, at: Mapping[Place, str], ranges: Open, fixed: Mapping[str, int]
+) -> None:
+    """Raises DimensionError for an axis that is to change, but that an exported program fixes."""
     nodes = {n.name: n for n in called.program.graph.nodes if n.op == "placeholder"}
     user = [
         nodes[s.arg.name].meta.get("val")
@@ -291,7 +318,6 @@ def _program_ranges(
                 "exported program; export it with dynamic_shapes that leave it open, or pass the "
                 "module"
             )
-    return dict(ranges)
 
 
 Case = tuple[str, list[Any], Outputs]
@@ -300,7 +326,7 @@ Case = tuple[str, list[Any], Outputs]
 def _cases(
     called: Function,
     at: Mapping[Place, str],
-    ranges: Mapping[str, tuple[int, int]],
+    ranges: Open,
     fixed: Mapping[str, int],
 ) -> tuple[list[Case], list[str]]:
     """Inputs to trace with, then two to compare at, each with what the module makes of them."""
@@ -321,33 +347,34 @@ def _cases(
                 ) from error
         return cases, remarks
     own = {key: called.example[k].shape[axis] for (k, axis), key in at.items()}
-    low = {k: lo for k, (lo, _) in ranges.items()}
+    spans = {k: r for k, r in ranges.items() if isinstance(r, Range)}
+    low = {k: r.low for k, r in spans.items()}
     # An odd size between, another for each axis, and not much larger than it must be.
     middle = {
-        k: min(hi, (lo + min((hi - lo) // 2, max(lo, 32)) | 1) + 2 * j)
-        for j, (k, (lo, hi)) in enumerate(ranges.items())
+        k: r.nearest((r.low + min((r.high - r.low) // 2, max(r.low, 32)) | 1) + 2 * j * r.step)
+        for j, (k, r) in enumerate(spans.items())
     }
-    usual = {k: min(max(own[k], lo, 2), hi) for k, (lo, hi) in ranges.items()}
-    choices = [low, middle, usual, {k: hi for k, (_, hi) in ranges.items() if hi <= 1024}]
+    usual = {k: r.nearest(max(own[k], r.low, 2)) for k, r in spans.items()}
+    above = {k: r.nearest(max(2, r.low) + r.step) for k, r in spans.items()}
+    choices = [low, middle, usual, above]
+    choices.append({k: r.high for k, r in spans.items() if r.high <= 1024})
     for unit in (8, 16, 32, 64):
         for n in (1, 2, 3):
             choices.append(
-                {k: min(-(-lo // unit) * unit + (n - 1) * unit, hi // unit * unit)
-                 for k, (lo, hi) in ranges.items()}
+                {k: min(-(-r.low // unit) * unit + (n - 1) * unit, r.high // unit * unit)
+                 for k, r in spans.items()}
             )  # fmt: skip
     accepted: list[Case] = []
     seen: list[dict[str, int]] = []
     refused = ""
     first: Case | None = None
     for choice in choices:
-        good = len(choice) == len(ranges) and all(
-            lo <= choice[k] <= hi for k, (lo, hi) in ranges.items()
-        )
+        good = len(choice) == len(spans) and all(choice[k] in r for k, r in spans.items())
         if not good or choice in seen:
             continue
         seen.append(choice)
         label = "at " + ", ".join(f"{k}={v}" for k, v in choice.items())
-        feeds = resized(called.example, at, {**fixed, **choice}, len(seen))
+        feeds = resized(called.example, at, {**fixed, **_complete(choice, ranges)}, len(seen))
         try:
             case = (label, feeds, called.run(_clones(feeds)))
         except Exception as error:
@@ -374,7 +401,7 @@ def _exported(
     route: Route,
     feeds: Sequence[Any],
     at: Mapping[Place, str],
-    ranges: Mapping[str, Any],
+    ranges: Open,
     torch: Any,
 ) -> tuple[Any, Weights]:
     """A ModelProto by one route, and its large weights, which stay where the module has them.
@@ -390,7 +417,7 @@ def _exported(
     if route.capture == "TorchScript":
         axes: dict[str, dict[int, str]] = {}
         for (k, axis), key in opened.items():
-            axes.setdefault(called.inputs[k], {})[axis] = re.sub(r"\W", "_", key)
+            axes.setdefault(called.inputs[k], {})[axis] = identifier(key)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             torch.onnx.export(
@@ -448,7 +475,7 @@ def _name_dimensions(
     proto: Any,
     called: Function,
     at: Mapping[Place, str],
-    ranges: Mapping[str, Any],
+    ranges: Open,
     fixed: Mapping[str, int],
 ) -> None:
     """Calls the open axes what the user calls them. Raises for an axis that the exporter fixed."""
@@ -464,31 +491,30 @@ def _name_dimensions(
                 f"axis {axis} of input {called.inputs[k]!r} was fixed at {size.dim_value}"
             )
         if size.dim_param:
-            renamed.setdefault(size.dim_param, key)
+            renamed.setdefault(size.dim_param, identifier(key))
     for i in proto.graph.input:
         for size in i.type.tensor_type.shape.dim:
             if size.dim_param in renamed:
                 size.dim_param = renamed[size.dim_param]
+            elif size.dim_param:  # perhaps a formula over them
+                size.dim_param = re.sub(
+                    r"[A-Za-z_]\w*", lambda m: renamed.get(m[0], m[0]), size.dim_param
+                )
     # What an exporter says of inner and output shapes may be wrong, and is not needed.
     del proto.graph.value_info[:]
     for o in proto.graph.output:
         o.type.tensor_type.ClearField("shape")
 
 
-def _named_sizes(
-    proto: Any,
-    called: Function,
-    at: Mapping[Place, str],
-    dims: Mapping[str, int | tuple[int, int]],
-) -> dict[str, int | tuple[int, int]]:
-    """`dims` without what the exported model no longer leaves open."""
+def _named_sizes(proto: Any, called: Function, at: Mapping[Place, str], sizes: Sizes) -> Sizes:
+    """The sizes without what the exported model no longer leaves open."""
     inputs = {i.name: i for i in proto.graph.input}
     still = {
         key
         for (k, axis), key in at.items()
         if inputs[called.inputs[k]].type.tensor_type.shape.dim[axis].dim_param
     }
-    return {k: v for k, v in dims.items() if k in still}
+    return Sizes({k: v for k, v in sizes.items() if k in still}, sizes.sides)
 
 
 # ---- comparing ----------------------------------------------------------------------------------

@@ -1,0 +1,241 @@
+"""What a model proves of its sizes: which are equal, add up to others, or must be multiples.
+
+    @solved
+    def load(model, dims=None, **options): ...
+
+An import says that it needs two sizes to be equal by raising SizesDifferError. If that follows
+where one size is computed from others (the mask of a decoder is as long as the past and what is
+new), the import begins again with that relation, and a note says so: such sizes need not be given,
+and the page checks them. If it follows where sizes are multiples of something, as those of a
+U-Net's pictures, the user must say so: the error has the `--dim` line that does. It has one also
+where sizes are missing, with ranges that the model was imported with.
+
+Limits: relations are linear in the size that follows.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ..errors import DimensionError, SizesDifferError, TooSmallError, WebDNNError
+from ..expr import Expr, as_dim, bounds, dim, lift, same, solve, substitute
+from ..expr import evaluate as size_at
+from ..graph import dims_of
+from .dims import (
+    Formula,
+    Given,
+    OpenSizesError,
+    Range,
+    Size,
+    Sizes,
+    identifier,
+    is_formula,
+    unbracketed,
+)
+from .finish import Imported
+
+# Of which a size may have to be a multiple: what networks stride by, and windows.
+_STEPS = (
+    2,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+    10,
+    12,
+    14,
+    16,
+    20,
+    24,
+    28,
+    32,
+    40,
+    48,
+    56,
+    64,
+    80,
+    96,
+    112,
+    128,
+    256,
+)
+
+
+def solved(load: Callable[..., Imported]) -> Callable[..., Imported]:
+    """A frontend's `load(model, dims, **options)` that finds sizes out, as the module's text says.
+
+    Raises OpenSizesError for sizes that remain open, and DimensionError where the model needs two
+    sizes to be equal that are not, or not at every size that is allowed.
+    """
+
+    @functools.wraps(load)
+    def search(model: Any, dims: Given | None = None, **options: Any) -> Imported:
+        sizes = dims if isinstance(dims, Sizes) else Sizes(dims)
+        missing: OpenSizesError | None = None
+        uneven: SizesDifferError | None = None  # the first that only steps of given sizes mend
+        while True:
+            try:
+                imported = load(model, sizes, **options)
+                break
+            except OpenSizesError as error:
+                missing, sizes = error, sizes.replaced(error.guesses, error.guesses)
+            except SizesDifferError as error:
+                further = _related(sizes, error)
+                if further is None:
+                    further = _stepped(sizes, error)
+                    if further is None:
+                        raise missing or _unequal(sizes, error) from error
+                    if any(further[key] != sizes[key] for key in sizes.keys() - sizes.assumed):
+                        uneven = uneven or error
+                sizes = further
+            except TooSmallError as error:
+                larger = _larger(sizes, error)
+                if larger is None:
+                    raise missing or error from error
+                sizes = larger
+            except WebDNNError as error:
+                raise missing or error from error
+        still = [key for key in sizes.assumed if isinstance(sizes[key], Range)]
+        if missing is not None and (still or uneven):
+            raise missing.advised(sizes, imported)
+        if uneven is not None:
+            raise _advised(uneven, sizes)
+        return imported
+
+    return search
+
+
+def _related(sizes: Sizes, error: SizesDifferError) -> Sizes | None:
+    """The sizes with one that follows from others where that makes two equal."""
+    a, b = error.sizes
+    why = f"{error.place or 'the model'} needs {unbracketed(a)} and {unbracketed(b)} to be equal"
+    keys = list(sizes)
+    named = {key: d for d in dims_of([(a, b)]) if (key := sizes.key(d)) is not None}
+    refusal: DimensionError | None = None
+    # Rather what is assumed than what is given, and rather what was given last.
+    for key in sorted(named, key=lambda k: (k in sizes.assumed, keys.index(k)), reverse=True):
+        value, mine, assumed = solve(lift(a) - b, named[key]), sizes[key], key in sizes.assumed
+        if value is None or bounds(value)[0] < 0 or not isinstance(mine, Range):
+            continue
+        if isinstance(value, int):
+            if assumed:
+                return sizes.replaced({key: value})
+            continue
+        if value.op == "dim" and (other := sizes.key(value)) is not None:
+            theirs = sizes[other]
+            assert isinstance(theirs, Range)
+            both = mine.common(theirs)
+            if assumed or other in sizes.assumed:
+                both = theirs if assumed else mine
+            if both is None:
+                raise DimensionError(
+                    f"{why}, but {key}={mine} and {other}={theirs} have no size in common"
+                )
+            return sizes.replaced({other: both, key: Formula(identifier(other), why)})
+        shown = unbracketed(value)
+        if not is_formula(shown):
+            continue
+        low, high = map(int, bounds(value))
+        even = mine.step == 1 or same(lift(value) % mine.step, mine.low % mine.step)
+        if assumed or (mine.low <= low and high <= mine.high and even):
+            return sizes.replaced({key: Formula(shown, why)})
+        refusal = refusal or DimensionError(
+            f"{why}, so {key} is {shown} = {low}..{high}, but --dim {key}={mine} does not allow "
+            f"all of these. Leave {key} out, or give other sizes to what it is computed from"
+        )
+    if refusal is not None:
+        raise refusal
+    return None
+
+
+def _stepped(sizes: Sizes, error: SizesDifferError) -> Sizes | None:
+    """The sizes in the smallest steps at which two are equal."""
+    a, b = error.sizes
+    ranges = {
+        d: (key, size)
+        for d in dims_of([(a, b)])
+        if (key := sizes.key(d)) is not None and isinstance(size := sizes[key], Range)
+    }
+
+    def equal(steps: Mapping[Expr, Range]) -> bool:
+        table = {d: dim(d.args[0], r.low, r.high, r.step) for d, r in steps.items()}
+        return bool(table) and same(*(as_dim(substitute(lift(e), table)) for e in (a, b)))
+
+    for step in _STEPS:
+        for rest in (0, 1):  # one more than a multiple: where corners stay in place
+            steps = {d: r for d, (_, size) in ranges.items() if (r := size.stepped(step, rest))}
+            if not equal(steps):
+                continue
+            for d in list(steps):
+                fewer = {other: r for other, r in steps.items() if other is not d}
+                steps = fewer if equal(fewer) else steps
+            return sizes.replaced({ranges[d][0]: r for d, r in steps.items()})
+    return None
+
+
+def _larger(sizes: Sizes, error: TooSmallError) -> Sizes | None:
+    """Assumed sizes twice as large, where they were too small; None if there are none of use."""
+    changes: dict[str, Size] = {}
+    for key in sizes.assumed:
+        size = sizes[key]
+        if isinstance(size, Range) and identifier(key) in error.names and size.low < 2**20:
+            low = max(8, 2 * size.low)
+            more = Range(low, max(size.high, 16 * low))
+            changes[key] = more.stepped(size.step, size.low % size.step) or more
+    return sizes.replaced(changes) if changes else None
+
+
+def _unequal(sizes: Sizes, error: SizesDifferError) -> WebDNNError:
+    """What to say where neither relations nor steps make two sizes equal."""
+    a, b = error.sizes
+    keys = {str(d.args[0]): sizes.key(d) or str(d.args[0]) for d in dims_of([(a, b)])}
+    if not keys:
+        return error
+    names = list(keys)
+    choices = [_choices(sizes.get(keys[name])) for name in names]
+    found = next(
+        (
+            at
+            for at in itertools.islice(itertools.product(*choices), 4096)
+            if size_at(a, dict(zip(names, at))) == size_at(b, dict(zip(names, at)))
+        ),
+        None,
+    )
+    shown = " or ".join(keys.values())
+    remedy = f"fix {shown} with --dim"
+    if found is not None:
+        fixed = sizes.replaced({keys[name]: n for name, n in zip(names, found)})
+        remedy += f", for example {fixed.line()}"
+    return DimensionError(
+        f"{error}. With symbolic dimensions this must hold at every size; it "
+        f"{'does for some' if found is not None else 'may for some'}: {remedy}"
+    )
+
+
+def _choices(size: Size | None) -> Sequence[int]:
+    if isinstance(size, Range):
+        return range(size.low, size.high + 1, size.step)
+    return [size] if isinstance(size, int) else []
+
+
+def _advised(error: SizesDifferError, sizes: Sizes) -> DimensionError:
+    """The error of sizes that are equal only in steps, with the line that says so."""
+    dims = dims_of([error.sizes])
+    steps = [
+        f"{key} is {'one more than ' if size.low % size.step else ''}a multiple of {size.step}"
+        for d in dims
+        if (key := sizes.key(d)) and isinstance(size := sizes[key], Range) and size.step > 1
+    ]
+    a, b = error.sizes
+    return DimensionError(
+        f"{error}: {unbracketed(a)} and {unbracketed(b)} are equal where {' and '.join(steps)}. "
+        f"If all your sizes are, say so: {sizes.line()} (in Python {sizes.python()})"
+    )
+
+
+__all__ = ["solved"]
