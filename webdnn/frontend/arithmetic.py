@@ -26,7 +26,6 @@ from ..expr import as_dim
 from ..graph import DTYPES, FLOATS, Value, constant, evaluate
 from .arrays import (
     Operand,
-    along,
     axes_of,
     diagonal,
     dtype_of,
@@ -248,7 +247,7 @@ def average(x: Operand, weights: Operand = None, axis: Any = None) -> Value:
     v, w = (floats(t) for t in (x, weights))
     at = axes_of(axis, v)
     if w.rank < v.rank:
-        w = ops.expand(along(w, at, v.rank), v.shape)
+        w = ops.expand(ops.along(w, at, v.rank), v.shape)
     total = ops.div(ops.reduce_sum(ops.mul(v, w), at), ops.reduce_sum(w, at))
     return without(total, at)
 
@@ -449,49 +448,10 @@ FUNCTIONS: dict[str, Function] = {
 }  # fmt: skip
 
 __all__ = [
-    "FUNCTIONS",
-    "argmax",
-    "argmin",
-    "argsort",
-    "average",
-    "cast",
-    "clip",
-    "convert_to_tensor",
-    "count_nonzero",
-    "cumsum",
-    "diff",
-    "digitize",
-    "divide",
-    "divide_no_nan",
-    "dot",
-    "einsum",
-    "expm1",
-    "floor_divide",
-    "isclose",
-    "log1p",
-    "logaddexp",
-    "logsumexp",
-    "matmul",
-    "max_",
-    "mean",
-    "min_",
-    "moments",
-    "nan_to_num",
-    "norm",
-    "outer",
-    "power",
-    "ptp",
-    "reduced",
-    "round_",
-    "saturate_cast",
-    "sort",
-    "square",
-    "std",
-    "sum_",
-    "tensordot",
-    "top_k",
-    "trace",
-    "var",
-    "waves",
+    "FUNCTIONS", "argmax", "argmin", "argsort", "average", "cast", "clip", "convert_to_tensor",
+    "count_nonzero", "cumsum", "diff", "digitize", "divide", "divide_no_nan", "dot", "einsum",
+    "expm1", "floor_divide", "isclose", "log1p", "logaddexp", "logsumexp", "matmul", "max_", "mean",
+    "min_", "moments", "nan_to_num", "norm", "outer", "power", "ptp", "reduced", "round_",
+    "saturate_cast", "sort", "square", "std", "sum_", "tensordot", "top_k", "trace", "var", "waves",
     "where",
-]
+]  # fmt: skip

@@ -4,8 +4,8 @@
     >>> x = placeholder("x", (2, 3, 8, 9), "f32")
     >>> getitem(x, (0, Ellipsis, slice(None, None, 2))).shape
     (3, 8, 5)
-    >>> channels_last(x).shape, axis_of(-1, x), along(placeholder("b", (3,), "f32"), 1, 4).shape
-    ((2, 8, 9, 3), 3, (1, 3, 1, 1))
+    >>> channels_last(x).shape, axis_of(-1, x)
+    ((2, 8, 9, 3), 3)
 
 Names, meanings and the names of arguments are numpy's where it has them. A format's function
 translates its own attributes and calls these, so that an axis out of range or a size that is not
@@ -176,18 +176,6 @@ def axes_of(axes: Any, x: Value, extra: int = 0) -> list[int]:
 def flat_or_along(x: Value, axis: Any) -> tuple[Value, int]:
     """x and an axis of it counted from 0; for None, x laid flat and its one axis."""
     return (ops.reshape(x, (x.size,)), 0) if axis is None else (x, axis_of(axis, x))
-
-
-def along(v: Value, axis: int | Sequence[int], rank: int) -> Value:
-    """v with its axes as those of a tensor of `rank` axes that it broadcasts against.
-
-    axis: the first of them, or each: a bias [C] along axis 1 of four is [1, C, 1, 1].
-    """
-    at = list(range(axis, axis + v.rank)) if isinstance(axis, int) else list(axis)
-    shape: list[Dim] = [1] * rank
-    for k, d in zip(at, v.shape, strict=True):
-        shape[k] = d
-    return ops.reshape(v, shape)
 
 
 def without(x: Value, axes: Sequence[int], keepdims: Any = False) -> Value:
@@ -617,54 +605,11 @@ def one_hot(indices: Value, depth: Dim, axis: Any = -1) -> Value:
 
 
 __all__ = [
-    "Operand",
-    "along",
-    "array_split",
-    "axes_of",
-    "axis_of",
-    "basic_index",
-    "broadcast_arrays",
-    "broadcast_to",
-    "channels_first",
-    "channels_last",
-    "concatenate",
-    "diagonal",
-    "dstack",
-    "dtype_of",
-    "expand_dims",
-    "flat_or_along",
-    "flip",
-    "floats",
-    "full_like",
-    "getitem",
-    "hstack",
-    "index_items",
-    "known_array",
-    "known_dims",
-    "known_int",
-    "known_ints",
-    "known_number",
-    "moveaxis",
-    "number_or_none",
-    "numbers",
-    "one_hot",
-    "pad",
-    "part",
-    "promoted",
-    "repeat",
-    "reshape",
-    "roll",
-    "slice_range",
-    "split",
-    "squeeze",
-    "stack",
-    "swapaxes",
-    "take",
-    "take_along_axis",
-    "tile",
-    "transpose",
-    "unstack",
-    "value",
-    "vstack",
-    "without",
-]
+    "Operand", "array_split", "axes_of", "axis_of", "basic_index", "broadcast_arrays",
+    "broadcast_to", "channels_first", "channels_last", "concatenate", "diagonal", "dstack",
+    "dtype_of", "expand_dims", "flat_or_along", "flip", "floats", "full_like", "getitem", "hstack",
+    "index_items", "known_array", "known_dims", "known_int", "known_ints", "known_number",
+    "moveaxis", "number_or_none", "numbers", "one_hot", "pad", "part", "promoted", "repeat",
+    "reshape", "roll", "slice_range", "split", "squeeze", "stack", "swapaxes", "take",
+    "take_along_axis", "tile", "transpose", "unstack", "value", "vstack", "without",
+]  # fmt: skip

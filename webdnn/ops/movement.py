@@ -154,6 +154,18 @@ def unsqueeze(x: Value, axes: Sequence[int]) -> Value:
     return reshape(x, [1 if k in at else next(it) for k in range(rank)])
 
 
+def along(v: Value, axis: int | Sequence[int], rank: int) -> Value:
+    """v with its axes as those of a tensor of `rank` axes that it broadcasts against.
+
+    axis: the first of them, or each: a bias [C] along axis 1 of four is [1, C, 1, 1].
+    """
+    at = list(range(axis, axis + v.rank)) if isinstance(axis, int) else list(axis)
+    shape: list[Dim] = [1] * rank
+    for k, d in zip(at, v.shape, strict=True):
+        shape[k] = d
+    return reshape(v, shape)
+
+
 # ---- transpose -----------------------------------------------------------------------------------
 
 TRANSPOSE = Op(
@@ -636,6 +648,7 @@ __all__ = [
     "SLICE",
     "TRANSPOSE",
     "WINDOWS",
+    "along",
     "concat",
     "depth_to_space",
     "dilate",

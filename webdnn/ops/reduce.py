@@ -40,6 +40,7 @@ from .elementwise import (
     less_equal,
     log_,
     mul,
+    neg,
     pow_,
     rsqrt_,
     sqrt_,
@@ -47,7 +48,7 @@ from .elementwise import (
     where,
 )
 from .known import INTS, ints, known
-from .movement import expand, flip, iota, pad, reshape, slice_axis, windows
+from .movement import along, expand, flip, iota, pad, reshape, slice_axis, windows
 
 
 def _reduce_infer(x: Value, *, monoid: str, axes: tuple[int, ...]) -> list[tuple[Shape, str]]:
@@ -201,6 +202,28 @@ def normalize(x: Value, axes: Sequence[int], epsilon: float) -> Value:
     return mul(d, rsqrt_(add(reduce_mean(mul(d, d), axes), epsilon)))
 
 
+def batch_normalize(
+    x: Value,
+    mean: Value,
+    variance: Value,
+    scale: Value | None,
+    bias: Value | None,
+    epsilon: float,
+    axes: Sequence[int],
+) -> Value:
+    """(x - mean) / sqrt(variance + epsilon) * scale + bias by stored statistics along axes.
+
+    It is a factor and an offset, computed in f32, which fold into weights before it.
+    """
+    m, v, s, b = (None if w is None else cast(w, "f32") for w in (mean, variance, scale, bias))
+    assert m is not None and v is not None
+    factor = rsqrt_(add(v, epsilon))
+    factor = factor if s is None else mul(s, factor)
+    offset = neg(mul(m, factor)) if b is None else sub(b, mul(m, factor))
+    factor, offset = (along(cast(w, x.dtype), axes, x.rank) for w in (factor, offset))
+    return add(mul(x, factor), offset)
+
+
 def group_normalize(x: Value, groups: int, axis: int, epsilon: float) -> Value:
     """`normalize` of each image over groups of an axis and all others (Wu and He, 1803.08494)."""
     c = as_dim(lift(x.shape[axis]) // groups)
@@ -314,6 +337,7 @@ __all__ = [
     "REDUCE",
     "SCAN",
     "average_pool",
+    "batch_normalize",
     "cumsum",
     "group_normalize",
     "log_softmax",

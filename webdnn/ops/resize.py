@@ -41,7 +41,7 @@ from .elementwise import (
 )
 from .indexing import gather, gather_nd
 from .known import ints
-from .movement import concat, iota, repeat, reshape, slice_axis, squeeze, unsqueeze
+from .movement import along, concat, iota, repeat, slice_axis, squeeze, unsqueeze
 
 
 def _source(
@@ -92,11 +92,6 @@ def _integer_factor(x: Value, axis: int, out: Any) -> int | None:
         if as_dim(lift(size) * factor) == as_dim(out):
             return factor
     return None
-
-
-def _along(x: Value, axis: int, w: Value) -> Value:
-    """Reshape a vector so that it broadcasts along `axis` of x."""
-    return reshape(w, [w.size if k == axis else 1 for k in range(x.rank)])
 
 
 def resize(
@@ -156,7 +151,7 @@ def resize(
     elif mode == "linear":
         inside = min_(max_(at, 0.0), last)
         base = floor_(inside)
-        fraction = _along(x, axis, cast(sub(inside, base), x.dtype))
+        fraction = along(cast(sub(inside, base), x.dtype), axis, x.rank)
         low, high = take(base), take(add(base, 1.0))
         y = add(low, mul(sub(high, low), fraction))
     elif mode == "cubic":
@@ -174,14 +169,14 @@ def resize(
             total = add(add(weights[0], weights[1]), add(weights[2], weights[3]))
             weights = [div(w, total) for w in weights]
         terms = [
-            mul(take(add(base, float(k - 1))), _along(x, axis, cast(w, x.dtype)))
+            mul(take(add(base, float(k - 1))), along(cast(w, x.dtype), axis, x.rank))
             for k, w in enumerate(weights)
         ]
         y = add(add(terms[0], terms[1]), add(terms[2], terms[3]))
     else:
         raise UnsupportedError(f"resize: unknown mode {mode!r}")
     if coordinates == "tf_crop_and_resize":
-        outside = _along(x, axis, logical_or(less(at, 0.0), greater(at, last)))
+        outside = along(logical_or(less(at, 0.0), greater(at, last)), axis, x.rank)
         y = where(outside, constant(extrapolation, x.dtype), y)
     return y
 

@@ -24,7 +24,7 @@ from ...errors import ModelError
 from ...expr import Dim, as_dim, lift
 from ...graph import Value, constant, type_text
 from .. import windows
-from ..arrays import along, channels_first, channels_last
+from ..arrays import channels_first, channels_last
 from . import boxes, recurrent, spatial
 from .layer import Layer, axis_of, one, same_shapes
 from .text import Message
@@ -103,15 +103,15 @@ def BatchNorm(layer: Layer, x: Value) -> Value:
         zero = ops.equal(weight, 0.0)
         factor = ops.where(zero, constant(0.0, "f32"), ops.div(constant(1.0, "f32"), weight))
         mean, variance = (
-            along(ops.mul(layer.blob(k, (channels,), what), factor), axis, x.rank)
+            ops.along(ops.mul(layer.blob(k, (channels,), what), factor), axis, x.rank)
             for k, what in enumerate(("the mean", "the variance"))
         )
         y = ops.mul(ops.sub(x, mean), ops.rsqrt_(ops.add(variance, eps)))
     else:
         y = ops.normalize(x, [0, *range(2, x.rank)], eps)
     if p.flag("scale_bias") and len(layer.blobs) >= 5:
-        y = ops.mul(y, along(layer.blob(3, (channels,), "the scale"), axis, x.rank))
-        y = ops.add(y, along(layer.blob(4, (channels,), "the bias"), axis, x.rank))
+        y = ops.mul(y, ops.along(layer.blob(3, (channels,), "the scale"), axis, x.rank))
+        y = ops.add(y, ops.along(layer.blob(4, (channels,), "the bias"), axis, x.rank))
     return y
 
 
@@ -123,7 +123,7 @@ def BN(layer: Layer, x: Value) -> Value:
     channels = x.shape[1]
     what = ("the slope", "the bias", "the mean", "the variance")
     blobs = [
-        along(layer.blob(k, (channels,), what[k]), 1, x.rank)
+        ops.along(layer.blob(k, (channels,), what[k]), 1, x.rank)
         for k in range(4 if len(layer.blobs) > 2 else 2)
     ]
     if len(blobs) == 4:
@@ -158,17 +158,17 @@ def Scale(layer: Layer, *xs: Value) -> Value:
     """Times weights or a second bottom, from an axis on; and a bias."""
     p = layer.param("scale_param")
     scale, axis, learnt = _operand(layer, p, xs, "the scale")
-    y = ops.mul(xs[0], along(scale, axis, xs[0].rank))
+    y = ops.mul(xs[0], ops.along(scale, axis, xs[0].rank))
     if p.flag("bias_term"):
         bias = layer.blob(int(learnt), scale.shape, "the bias")
-        y = ops.add(y, along(bias, axis, y.rank))
+        y = ops.add(y, ops.along(bias, axis, y.rank))
     return y
 
 
 def Bias(layer: Layer, *xs: Value) -> Value:
     """Plus weights or a second bottom, from an axis on."""
     bias, axis, _ = _operand(layer, layer.param("bias_param"), xs, "the bias")
-    return ops.add(xs[0], along(bias, axis, xs[0].rank))
+    return ops.add(xs[0], ops.along(bias, axis, xs[0].rank))
 
 
 def MVN(layer: Layer, x: Value) -> Value:
@@ -190,7 +190,7 @@ def Normalize(layer: Layer, x: Value) -> Value:
     norm = ops.sqrt_(ops.add(ops.reduce_sum(ops.mul(x, x), axes), p.number("eps", 1e-10)))
     shared = p.flag("channel_shared", True)
     scale = layer.blob(0, (1,) if shared else (x.shape[1],), "the scale")
-    return ops.mul(ops.div(x, norm), along(scale, 0 if shared else 1, x.rank))
+    return ops.mul(ops.div(x, norm), ops.along(scale, 0 if shared else 1, x.rank))
 
 
 # ---- elementwise ---------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ def PReLU(layer: Layer, x: Value) -> Value:
         return ops.prelu(x, ops.reshape(layer.blob(0, (1,), "the slope"), ()))
     if x.rank < 2:
         raise ModelError(f"a blob with channels expected, found {type_text(x)}")
-    return ops.prelu(x, along(layer.blob(0, (x.shape[1],), "the slopes"), 1, x.rank))
+    return ops.prelu(x, ops.along(layer.blob(0, (x.shape[1],), "the slopes"), 1, x.rank))
 
 
 def ELU(layer: Layer, x: Value) -> Value:

@@ -16,7 +16,6 @@ from ...errors import ModelError, UnsupportedError
 from ...expr import Dim, as_dim, lift
 from ...graph import Value, constant, type_text
 from .. import windows
-from ..arrays import along
 from ..windows import Window
 from .layer import Layer, axis_of, each, gathered, one, same_shapes
 from .text import Message
@@ -206,7 +205,7 @@ def Upsample(layer: Layer, *xs: Value) -> Value:
         large, at = (ops.slice_(v, [0] * 4, (*v.shape[:2], h, w)) for v in (large, at))
     row = ops.mul(ops.iota((h, 1), 0), ops.cast(ops.ints(w, "i64"), "i32"))
     here = ops.cast(ops.add(row, ops.iota((1, w), 1)), "f32")
-    return ops.where(ops.equal(at, along(here, 2, 4)), large, 0.0)
+    return ops.where(ops.equal(at, ops.along(here, 2, 4)), large, 0.0)
 
 
 def Interp(layer: Layer, *xs: Value) -> Value:

@@ -23,7 +23,7 @@ from ... import ops
 from ...expr import Dim, as_dim, lift
 from ...graph import FROM_NUMPY, Value, constant
 from .. import arithmetic, arrays
-from ..arrays import along, axes_of, axis_of, channels_first, channels_last, flat_or_along
+from ..arrays import axes_of, axis_of, channels_first, channels_last, flat_or_along
 from . import arrays as moves
 from . import layers
 
@@ -64,7 +64,7 @@ def LogSoftmax(x: Value, *, axis: int = 1) -> Value:
 
 
 def PReLUFunction(x: Value, W: Value) -> Value:
-    return ops.prelu(x, along(W, 1, x.rank))
+    return ops.prelu(x, ops.along(W, 1, x.rank))
 
 
 def RReLU(x: Value, *, lower: float, upper: float) -> Value:
@@ -80,7 +80,7 @@ def Softplus(x: Value, *, beta: float) -> Value:
 
 
 def Swish(x: Value, beta: Value) -> Value:
-    return ops.mul(x, ops.sigmoid(ops.mul(x, along(beta, 1, x.rank))))
+    return ops.mul(x, ops.sigmoid(ops.mul(x, ops.along(beta, 1, x.rank))))
 
 
 # ---- arithmetic ---------------------------------------------------------------------------------
@@ -301,16 +301,14 @@ def FixedBatchNormalization(
     x: Value, gamma: Value, beta: Value, mean: Value, var: Value, *, eps: float, axis: Attr
 ) -> Value:
     kept = _kept(x, gamma, axis)
-    gamma, beta, mean, var = (along(v, kept, x.rank) for v in (gamma, beta, mean, var))
-    scale = ops.div(gamma, ops.sqrt_(ops.add(var, float(eps))))
-    return ops.add(ops.mul(x, scale), ops.sub(beta, ops.mul(mean, scale)))
+    return ops.batch_normalize(x, mean, var, gamma, beta, float(eps), kept)
 
 
 def BatchNormalization(x: Value, gamma: Value, beta: Value, *, eps: float, axis: Attr) -> Value:
     """By the statistics of the batch itself, where a chain asks for that in test mode."""
     kept = _kept(x, gamma, axis)
     y = ops.normalize(x, [a for a in range(x.rank) if a not in kept], float(eps))
-    return ops.add(ops.mul(y, along(gamma, kept, x.rank)), along(beta, kept, x.rank))
+    return ops.add(ops.mul(y, ops.along(gamma, kept, x.rank)), ops.along(beta, kept, x.rank))
 
 
 def _kept(x: Value, gamma: Value, axis: Attr) -> list[int]:
@@ -334,7 +332,7 @@ def FixedDecorrelatedBatchNormalization(
 
 def GroupNormalization(x: Value, gamma: Value, beta: Value, *, groups: int, eps: float) -> Value:
     y = ops.group_normalize(x, groups, 1, float(eps))
-    return ops.add(ops.mul(y, along(gamma, [1], x.rank)), along(beta, [1], x.rank))
+    return ops.add(ops.mul(y, ops.along(gamma, [1], x.rank)), ops.along(beta, [1], x.rank))
 
 
 def LayerNormalization(x: Value, gamma: Value, beta: Value, *, eps: float) -> Value:

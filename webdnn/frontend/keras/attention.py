@@ -24,10 +24,10 @@ from typing import Any
 from ... import ops
 from ...expr import Dim
 from ...graph import Value, constant
-from ..arrays import known_ints
+from ..arrays import floats, known_ints
 from .activations import masked_softmax
 from .model import Call, Layer, Nested
-from .spatial import floating, weight
+from .spatial import weight
 
 Function = Callable[[Layer, Sequence[Nested], Call], Nested]
 
@@ -203,8 +203,8 @@ def _projections(
     query, value, key = _operands(inputs, call, ("query", "value", "key"))
     if query is None or value is None:
         raise layer.error("a query and a value expected")
-    query, value = floating(query), floating(value)
-    key = value if key is None else floating(key)
+    query, value = floats(query), floats(value)
+    key = value if key is None else floats(key)
     bias = bool(layer.config.get("use_bias", True))
     mask, query_mask = _multi_mask(layer, inputs, call, query, value)
     q, at = _projected(layer, query, 0, "query_dense", (heads, size), bias)
@@ -274,7 +274,7 @@ def GroupedQueryAttention(layer: Layer, inputs: Sequence[Nested], call: Call) ->
 
 def _attention(score: Callable[[Layer, Value, Value], Value]) -> Function:
     def build(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
-        values = [floating(x) for x in inputs if isinstance(x, Value)]
+        values = [floats(x) for x in inputs if isinstance(x, Value)]
         if len(values) not in (2, 3):
             raise layer.error(
                 f"[query, value] or [query, value, key] expected, {len(values)} found"

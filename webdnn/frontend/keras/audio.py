@@ -16,8 +16,9 @@ import numpy as np
 from ... import ops
 from ...graph import Value, constant
 from ..arithmetic import waves
+from ..arrays import floats
 from .model import Call, Layer, Nested
-from .spatial import conv, floating, tensor, weight
+from .spatial import conv, tensor, weight
 
 Function = Callable[[Layer, Sequence[Nested], Call], Nested]
 
@@ -51,7 +52,7 @@ def _window(layer: Layer, name: str | None, length: int) -> np.ndarray:
 def MelSpectrogram(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     """[N, samples] -> [N, bands, frames]."""
     c = layer.config
-    x = floating(tensor(layer, inputs))
+    x = floats(tensor(layer, inputs))
     length, stride = int(c["fft_length"]), int(c["sequence_stride"])
     short = int(c.get("sequence_length") or length)
     rate = float(c.get("sampling_rate", 16000))
@@ -83,7 +84,7 @@ def STFTSpectrogram(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value
     """[N, T, C] -> [N, frames, C * bins], or [N, frames, bins, C]: each channel by itself."""
     c = layer.config
     first = layer.data_format == "channels_first"
-    x = floating(tensor(layer, inputs, 3))
+    x = floats(tensor(layer, inputs, 3))
     x = x if first else ops.transpose(x, (0, 2, 1))
     n, depth, length = x.shape
     mode, frame = c.get("mode", "log"), int(c["frame_length"])

@@ -17,11 +17,11 @@ from ... import ops
 from ...expr import Dim, as_dim, lift
 from ...graph import FLOATS, Value, constant, type_text
 from ..arithmetic import digitize
-from ..arrays import known_ints, one_hot
+from ..arrays import floats, known_ints, one_hot
 from ..tensorflow import images as tensorflow
 from ..windows import per_axis
 from .model import Call, Layer, Nested
-from .spatial import backend, floating, from_last, spatial_input, tensor, to_last
+from .spatial import backend, from_last, spatial_input, tensor, to_last
 
 Function = Callable[[Layer, Sequence[Nested], Call], Nested]
 
@@ -60,7 +60,7 @@ def UpSampling(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
             x = ops.repeat(x, factor, k + 1)
         return from_last(layer, x)
     out = [as_dim(lift(d) * f) for d, f in zip(x.shape[1:-1], factors)]
-    return from_last(layer, resized(layer, floating(x), (1, 2), out, mode))
+    return from_last(layer, resized(layer, floats(x), (1, 2), out, mode))
 
 
 def _image(layer: Layer, inputs: Sequence[Nested]) -> Value:
@@ -97,7 +97,7 @@ def Resizing(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     x = _image(layer, inputs)
     mode, height, width = str(c.get("interpolation") or "bilinear"), c["height"], c["width"]
     height, width = int(height), int(width)
-    y = x if mode == "nearest" else floating(x)
+    y = x if mode == "nearest" else floats(x)
     if c.get("crop_to_aspect_ratio"):
         y = cropped_to_aspect(y, height, width)
     elif c.get("pad_to_aspect_ratio"):
@@ -114,7 +114,7 @@ def Resizing(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
 
 
 def CenterCrop(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
-    x = floating(_image(layer, inputs))
+    x = floats(_image(layer, inputs))
     height, width = int(layer.config["height"]), int(layer.config["width"])
     h, w = (ops.static(d, "the size of an image that is cropped") for d in x.shape[1:3])
     if h >= height and w >= width:
@@ -130,7 +130,7 @@ def RandomCrop(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
     """The image as it is in Keras 3; before, resized with its sides cut to the aspect ratio."""
     if layer.version >= 3:
         return inputs[0]
-    x = floating(_image(layer, inputs))
+    x = floats(_image(layer, inputs))
     height, width = int(layer.config["height"]), int(layer.config["width"])
     y = cropped_to_aspect(x, height, width)
     return from_last(layer, resized(layer, y, (1, 2), (height, width), "bilinear"))
@@ -140,7 +140,7 @@ def RandomCrop(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
 
 
 def Rescaling(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
-    x = floating(tensor(layer, inputs))
+    x = floats(tensor(layer, inputs))
     scale, offset = numbers(layer.config.get("scale", 1.0)), numbers(layer.config.get("offset", 0))
     y = x if np.all(scale == 1) else ops.mul(x, constant(scale, x.dtype))
     return y if np.all(offset == 0) else ops.add(y, constant(offset, x.dtype))
@@ -148,7 +148,7 @@ def Rescaling(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
 
 def Normalization(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     c = layer.config
-    x = floating(tensor(layer, inputs))
+    x = floats(tensor(layer, inputs))
     axis = c.get("axis", -1)
     kept = [] if axis is None else sorted(a % x.rank for a in known_ints(axis, "the axes"))
     shape = [x.shape[k] if k in kept else 1 for k in range(x.rank)]
@@ -182,7 +182,7 @@ def _aligned(a: np.ndarray, kept: Sequence[int], rank: int) -> Value:
 
 
 def AutoContrast(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
-    x = floating(tensor(layer, inputs, 4))
+    x = floats(tensor(layer, inputs, 4))
     lo, hi = _value_range(layer)
     y = ops.mul(ops.sub(x, lo), 255 / (hi - lo))
     low, high = ops.reduce(y, "min", [1, 2]), ops.reduce_max(y, [1, 2])
@@ -212,7 +212,7 @@ def encoded(x: Value, mode: str, depth: int, weights: Value | None = None) -> Va
     if mode == "multi_hot":
         return ops.squeeze(ops.reduce_max(hot, [axis]), [axis])
     if weights is not None:
-        hot = ops.mul(hot, ops.unsqueeze(floating(weights), [weights.rank]))
+        hot = ops.mul(hot, ops.unsqueeze(floats(weights), [weights.rank]))
     return ops.squeeze(ops.reduce_sum(hot, [axis]), [axis])
 
 
@@ -224,7 +224,7 @@ def CategoryEncoding(layer: Layer, inputs: Sequence[Nested], call: Call) -> Valu
 
 
 def Discretization(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
-    x = floating(tensor(layer, inputs))
+    x = floats(tensor(layer, inputs))
     bounds = layer.config.get("bin_boundaries")
     if bounds is None:
         raise layer.lacks("its bin boundaries are not in the file: give bin_boundaries, not adapt")

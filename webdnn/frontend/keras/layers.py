@@ -17,8 +17,10 @@ input's mask on.
 
 from __future__ import annotations
 
+import string
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -27,11 +29,11 @@ from ... import ops
 from ...errors import UnsupportedError
 from ...expr import Dim
 from ...graph import Value, constant, type_text
-from ..arrays import known_ints
+from ..arrays import axes_of, floats, known_ints, promoted
 from . import attention, audio, images, operations, recorded, recurrent, spatial
 from .activations import activation, masked_softmax, relu, softmax
 from .model import Call, Layer, Nested
-from .spatial import floating, tensor, weight
+from .spatial import tensor, weight
 
 Function = Callable[[Layer, Sequence[Nested], Call], Nested]
 
@@ -49,7 +51,7 @@ def tensors(layer: Layer, inputs: Sequence[Nested], least: int = 1) -> list[Valu
 
 def Dense(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     c = layer.config
-    x = floating(tensor(layer, inputs))
+    x = floats(tensor(layer, inputs))
     units = int(c["units"])
     kernel, bias = layer.weight(0), bool(c.get("use_bias", True))
     if kernel.dtype == "i8":
@@ -76,7 +78,7 @@ def _quantized(layer: Layer, x: Value, kernel: Value, scale: Value) -> Value:
 
 def EinsumDense(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     c = layer.config
-    x = floating(tensor(layer, inputs))
+    x = floats(tensor(layer, inputs))
     return activation(c.get("activation"), layer.version)(
         einsum_dense(layer, x, c["equation"], c.get("bias_axes"))
     )
@@ -104,7 +106,7 @@ def ReversibleEmbedding(layer: Layer, inputs: Sequence[Nested], call: Call) -> V
     c = layer.config
     if not (call.get("reverse") or (len(call.args) > 1 and call.args[1] is True)):
         return Embedding(layer, inputs[:1], call)
-    x = floating(tensor(layer, inputs[:1]))
+    x = floats(tensor(layer, inputs[:1]))
     if c.get("tie_weights", True):
         table = ops.transpose(weight(layer, 0, (int(c["input_dim"]), x.shape[-1]), x), (1, 0))
     else:
@@ -145,13 +147,13 @@ def SpectralNormalization(layer: Layer, inputs: Sequence[Nested], call: Call) ->
 
 def Activation(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     spec = layer.config.get("activation")
-    return activation(spec, layer.version)(floating(tensor(layer, inputs)))
+    return activation(spec, layer.version)(floats(tensor(layer, inputs)))
 
 
 def ReLU(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     c = layer.config
     return relu(
-        floating(tensor(layer, inputs)),
+        floats(tensor(layer, inputs)),
         _number(c.get("max_value")),
         _number(c.get("negative_slope")),
         _number(c.get("threshold")),
@@ -165,11 +167,11 @@ def _number(given: Any) -> float | None:
 
 def LeakyReLU(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     slope = layer.config.get("negative_slope", layer.config.get("alpha", 0.3))
-    return ops.leaky_relu(floating(tensor(layer, inputs)), alpha=_number(slope))
+    return ops.leaky_relu(floats(tensor(layer, inputs)), alpha=_number(slope))
 
 
 def PReLU(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
-    x = floating(tensor(layer, inputs))
+    x = floats(tensor(layer, inputs))
     shape: list[Any] = list(x.shape[1:])
     for a in layer.config.get("shared_axes") or []:
         shape[int(a) - 1] = 1
@@ -178,16 +180,16 @@ def PReLU(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
 
 def ELU(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     alpha = _number(layer.config.get("alpha", 1.0))
-    return ops.elu(floating(tensor(layer, inputs)), alpha=alpha)
+    return ops.elu(floats(tensor(layer, inputs)), alpha=alpha)
 
 
 def ThresholdedReLU(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     alpha = _number(layer.config.get("theta", 1.0))
-    return ops.thresholded_relu(floating(tensor(layer, inputs)), alpha=alpha)
+    return ops.thresholded_relu(floats(tensor(layer, inputs)), alpha=alpha)
 
 
 def Softmax(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
-    x = floating(tensor(layer, inputs[:1]))
+    x = floats(tensor(layer, inputs[:1]))
     given = call.get("mask", inputs[1] if len(inputs) > 1 else None)
     mask = given if isinstance(given, Value) else None
     if mask is None and call.mask is not None:
@@ -203,9 +205,7 @@ def Softmax(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
 
 def _aligned(layer: Layer, inputs: Sequence[Nested], least: int = 2) -> list[Value]:
     """The inputs with one dtype and rank: axes are inserted behind the batch."""
-    values = tensors(layer, inputs, least)
-    if len({v.dtype for v in values}) > 1:
-        values = [floating(v) for v in values]
+    values = promoted(*tensors(layer, inputs, least))
     rank = max(v.rank for v in values)
     return [ops.unsqueeze(v, range(1, 1 + rank - v.rank)) for v in values]
 
@@ -232,7 +232,7 @@ def _merge(combine: Callable[[Value, Value], Value], neutral: float | None = Non
             out = combine(out, v)
         every = [m for m in masks if m is not None]
         if len(every) == len(masks):
-            call.output_mask = _any(every)
+            call.output_mask = reduce(ops.logical_or, every)
             if neutral is not None:
                 out = ops.where(_spread(call.output_mask, out), out, constant(0, out.dtype))
         return out
@@ -249,34 +249,20 @@ def _neutral(x: Value, mask: Value | None, value: float) -> Value:
     return x if mask is None else ops.where(_spread(mask, x), x, constant(value, x.dtype))
 
 
-def _any(masks: Sequence[Value]) -> Value:
-    out = masks[0]
-    for m in masks[1:]:
-        out = ops.logical_or(out, m)
-    return out
-
-
 def _plain_merge(compute: Callable[[list[Value]], Value]) -> Function:
     def build(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
         values = _aligned(layer, inputs, 1)
         every = [m for m in call.masks if m is not None]
         if every and len(every) == len(values):
-            call.output_mask = _any(every)
+            call.output_mask = reduce(ops.logical_or, every)
         return compute(values)
 
     return build
 
 
-def _total(values: Sequence[Value]) -> Value:
-    out = values[0]
-    for v in values[1:]:
-        out = ops.add(out, v)
-    return out
-
-
 def _average(values: list[Value]) -> Value:
-    values = [floating(v) for v in values]
-    return ops.mul(_total(values), 1 / len(values))
+    values = [floats(v) for v in values]
+    return ops.mul(reduce(ops.add, values), 1 / len(values))
 
 
 def _difference(values: list[Value]) -> Value:
@@ -286,9 +272,7 @@ def _difference(values: list[Value]) -> Value:
 
 
 def Concatenate(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
-    values = tensors(layer, inputs)
-    if len({v.dtype for v in values}) > 1:
-        values = [floating(v) for v in values]
+    values = promoted(*tensors(layer, inputs))
     axis = int(layer.config.get("axis", -1)) % values[0].rank
     masks = [*call.masks, *[None] * len(values)][: len(values)]
     if any(m is not None for m in masks):
@@ -297,9 +281,7 @@ def Concatenate(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
         if axis < rank:
             call.output_mask = ops.concat(parts, axis)
         else:
-            call.output_mask = parts[0]
-            for p in parts[1:]:
-                call.output_mask = ops.logical_and(call.output_mask, p)
+            call.output_mask = reduce(ops.logical_and, parts)
     return ops.concat(values, axis)
 
 
@@ -319,17 +301,12 @@ def _dot(layer: Layer, x: Value, y: Value, axes: Any, normalize: bool) -> Value:
         )
     if normalize:
         x, y = unit(x, [a]), unit(y, [b])
-    rows = [k for k in range(1, x.rank) if k != a]
-    columns = [k for k in range(1, y.rank) if k != b]
-    left = ops.transpose(x, (0, *rows, a))
-    right = ops.transpose(y, (0, b, *columns))
-    n = x.shape[0]
-    flat = ops.matmul(
-        ops.reshape(left, (n, ops.product(left.shape[1:-1]), left.shape[-1])),
-        ops.reshape(right, (n, right.shape[1], ops.product(right.shape[2:]))),
-    )
-    out: list[Dim] = [n, *left.shape[1:-1], *right.shape[2:]]
-    return ops.reshape(flat, out if len(out) > 1 else [n, 1])
+    one = string.ascii_lowercase[: x.rank]
+    other = one[0] + string.ascii_uppercase[1 : y.rank]
+    other = other.replace(other[b], one[a])
+    out = "".join(c for c in one + other[1:] if c != one[a])
+    z = ops.einsum(f"{one},{other}->{out}", x, y)
+    return z if z.rank > 1 else ops.unsqueeze(z, [1])
 
 
 def Dot(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
@@ -341,7 +318,7 @@ def _pair(layer: Layer, inputs: Sequence[Nested]) -> tuple[Value, Value]:
     values = tensors(layer, inputs, 2)
     if len(values) != 2:
         raise layer.error(f"two inputs expected, {len(values)} found")
-    return floating(values[0]), floating(values[1])
+    return floats(values[0]), floats(values[1])
 
 
 def Merge(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
@@ -380,13 +357,13 @@ def unit(x: Value, axes: Sequence[int]) -> Value:
 
 
 def _axes(given: Any, x: Value) -> list[int]:
-    return sorted({a % x.rank for a in known_ints(given, "the axes")})
+    return sorted(set(axes_of(given, x)))
 
 
 def BatchNormalization(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     """By the moving statistics; a factor and an offset that fold into a convolution before."""
     c = layer.config
-    x = floating(tensor(layer, inputs))
+    x = floats(tensor(layer, inputs))
     axes = _axes(c.get("axis", -1), x)
     if c.get("mode") == 1:
         raise layer.lacks("mode=1 (Keras 1's normalisation by sample); mode 0 and 2 are supported")
@@ -396,24 +373,17 @@ def BatchNormalization(layer: Layer, inputs: Sequence[Nested], call: Call) -> Va
     size = (x.shape[axes[0]],)
     names = ["gamma"] * bool(scaled) + ["beta"] * bool(centred) + ["mean", "variance"]
     at = {name: layer.weight(k, size) for k, name in enumerate(names)}
-    factor = ops.rsqrt_(ops.add(ops.cast(at["variance"], "f32"), float(c.get("epsilon", 1e-3))))
-    if scaled:
-        factor = ops.mul(factor, ops.cast(at["gamma"], "f32"))
-    offset = ops.neg(ops.mul(ops.cast(at["mean"], "f32"), factor))
-    if centred:
-        offset = ops.add(offset, ops.cast(at["beta"], "f32"))
-    shape = [x.shape[k] if k in axes else 1 for k in range(x.rank)]
-    factor, offset = (ops.cast(ops.reshape(v, shape), x.dtype) for v in (factor, offset))
-    return ops.add(ops.mul(x, factor), offset)
+    epsilon = float(c.get("epsilon", 1e-3))
+    scale, bias = at.get("gamma"), at.get("beta")
+    return ops.batch_normalize(x, at["mean"], at["variance"], scale, bias, epsilon, axes)
 
 
 def _affine(
     layer: Layer, y: Value, axes: Sequence[int], names: Sequence[str], sizes_: Sequence[Dim]
 ) -> Value:
-    """y times the weight "scale" and plus "center", shaped as the given axes."""
-    shape = [y.shape[k] if k in axes else 1 for k in range(y.rank)]
+    """y times the weight "scale" and plus "center", along the given axes."""
     for k, name in enumerate(names):
-        w = ops.reshape(weight(layer, k, sizes_, y), shape)
+        w = ops.along(weight(layer, k, sizes_, y), axes, y.rank)
         y = ops.mul(y, w) if name == "scale" else ops.add(y, w)
     return y
 
@@ -424,7 +394,7 @@ def _enabled(layer: Layer) -> list[str]:
 
 def LayerNormalization(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     c = layer.config
-    x = floating(tensor(layer, inputs))
+    x = floats(tensor(layer, inputs))
     axes = _axes(c.get("axis", -1), x)
     size = [x.shape[a] for a in axes]
     epsilon = float(c.get("epsilon", 1e-3))
@@ -436,7 +406,7 @@ def LayerNormalization(layer: Layer, inputs: Sequence[Nested], call: Call) -> Va
 
 
 def RMSNormalization(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
-    x = floating(tensor(layer, inputs))
+    x = floats(tensor(layer, inputs))
     axes = _axes(layer.config.get("axis", -1), x)
     y = ops.rms_normalize(x, axes, float(layer.config.get("epsilon", 1e-6)))
     return _affine(layer, y, axes, ["scale"], [x.shape[a] for a in axes])
@@ -444,7 +414,7 @@ def RMSNormalization(layer: Layer, inputs: Sequence[Nested], call: Call) -> Valu
 
 def GroupNormalization(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     c = layer.config
-    x = floating(tensor(layer, inputs))
+    x = floats(tensor(layer, inputs))
     axis = _axes(c.get("axis", -1), x)[0]
     size = ops.static(x.shape[axis], "the normalised axis")
     groups = int(c.get("groups", 32))
@@ -456,13 +426,13 @@ def GroupNormalization(layer: Layer, inputs: Sequence[Nested], call: Call) -> Va
 
 
 def UnitNormalization(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
-    x = floating(tensor(layer, inputs))
+    x = floats(tensor(layer, inputs))
     return unit(x, _axes(layer.config.get("axis", -1), x))
 
 
 def LayerScale(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     """ConvNeXt's: each channel by its own factor."""
-    x = floating(tensor(layer, inputs))
+    x = floats(tensor(layer, inputs))
     return ops.mul(x, weight(layer, 0, (x.shape[-1],), x))
 
 
@@ -497,7 +467,7 @@ def RepeatVector(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
 
 def Highway(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     """t f(x W + b) + (1 - t) x with the gate t = sigmoid(x Wc + bc)."""
-    x = floating(tensor(layer, inputs))
+    x = floats(tensor(layer, inputs))
     n, c = x.shape[-1], layer.config
     gate, y = (ops.matmul(x, weight(layer, k, (n, n), x)) for k in (1, 0))
     if c.get("use_bias", c.get("bias", True)):
@@ -508,7 +478,7 @@ def Highway(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
 
 def MaxoutDense(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     """The maximum of several products, W [features, in, out]."""
-    x, c = floating(tensor(layer, inputs, 2)), layer.config
+    x, c = floats(tensor(layer, inputs, 2)), layer.config
     w = layer.weight(0, (None, x.shape[1], None))
     y = ops.einsum("ni,fio->nfo", x, ops.cast(w, x.dtype))
     if c.get("use_bias", c.get("bias", True)):
@@ -582,7 +552,7 @@ LAYERS: dict[str, Function] = {
             ThresholdedReLU, UnitNormalization,
         )
     },
-    "Add": _plain_merge(_total),
+    "Add": _plain_merge(lambda values: reduce(ops.add, values)),
     "Average": _plain_merge(_average),
     "Subtract": _plain_merge(_difference),
     "Multiply": _merge(ops.mul, 1.0),

@@ -24,7 +24,6 @@ from ...graph import Value, constant
 from .. import arithmetic, arrays
 from ..arrays import (
     Operand,
-    along,
     axes_of,
     axis_of,
     dtype_of,
@@ -54,12 +53,10 @@ def batch_normalization(
     epsilon: float = 1e-3,
 ) -> Value:
     v = floats(x)
+    mean, variance = floats(mean), floats(variance)
+    scale, offset = (None if p is None else floats(p) for p in (scale, offset))
     at = [axis_of(axis, v)]
-    factor = ops.rsqrt_(ops.add(floats(variance), float(epsilon)))
-    factor = factor if scale is None else ops.mul(factor, floats(scale))
-    shift = ops.neg(ops.mul(floats(mean), factor))
-    shift = shift if offset is None else ops.add(shift, floats(offset))
-    return ops.add(ops.mul(v, along(factor, at, v.rank)), along(shift, at, v.rank))
+    return ops.batch_normalize(v, mean, variance, scale, offset, float(epsilon), at)
 
 
 def layer_normalization(
@@ -84,8 +81,8 @@ def rms_normalization(
 
 
 def _scaled(y: Value, at: Sequence[int], gamma: Operand, beta: Operand) -> Value:
-    y = y if gamma is None else ops.mul(y, along(floats(gamma), at, y.rank))
-    return y if beta is None else ops.add(y, along(floats(beta), at, y.rank))
+    y = y if gamma is None else ops.mul(y, ops.along(floats(gamma), at, y.rank))
+    return y if beta is None else ops.add(y, ops.along(floats(beta), at, y.rank))
 
 
 def dot_product_attention(

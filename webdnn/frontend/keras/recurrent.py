@@ -27,13 +27,14 @@ from ...expr import Dim, as_dim, lift
 from ...graph import Value, constant, placeholder, type_text
 from ...ops.recurrent import GATES
 from .. import sequences
+from ..arrays import floats
 from ..sequences import Cell, Pass
 from ..windows import per_axis
 from . import spatial
 from .activations import Function as Activation
 from .activations import activation, scalar
 from .model import Call, Layer, Nested
-from .spatial import floating, weight
+from .spatial import weight
 
 Function = Callable[[Layer, Sequence[Nested], Call], Nested]
 
@@ -311,7 +312,7 @@ def _operands(layer: Layer, inputs: Sequence[Nested], call: Call) -> tuple[Value
     if not flat:
         raise layer.error("a sequence expected, no input found")
     states = _flat_values(call.get("initial_state")) or flat[1:]
-    return floating(flat[0]), [floating(s) for s in states]
+    return floats(flat[0]), [floats(s) for s in states]
 
 
 def _masked(done: Pass, mask: Value | None, zero: bool, begun: bool) -> Value:

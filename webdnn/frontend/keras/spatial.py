@@ -67,11 +67,6 @@ def spatial_input(layer: Layer, inputs: Sequence[Nested]) -> tuple[Value, int]:
     return tensor(layer, inputs, rank + 2), rank
 
 
-def floating(x: Value) -> Value:
-    """x as floating-point numbers, as a layer with weights converts its input."""
-    return x if x.dtype in FLOATS else ops.cast(x, "f32")
-
-
 def to_last(layer: Layer, x: Value) -> Value:
     """x with its channels as the last axis."""
     return in_format(x, layer.data_format)[0]
@@ -221,7 +216,7 @@ def _geometry(layer: Layer) -> dict[str, Any]:
 
 def Conv(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     x, rank = spatial_input(layer, inputs)
-    x, depth = floating(x), channels(layer, x)
+    x, depth = floats(x), channels(layer, x)
     groups, filters = int(layer.config.get("groups") or 1), int(layer.config["filters"])
     if depth % groups or filters % groups:
         raise layer.error(f"{groups} groups divide neither {depth} nor {filters} channels")
@@ -233,7 +228,7 @@ def Conv(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
 def _by_channel(layer: Layer, inputs: Sequence[Nested]) -> tuple[Value, Value, int]:
     """The input, a filter [k..., C, multiplier] for each of its channels, and C * multiplier."""
     x, rank = spatial_input(layer, inputs)
-    x, depth = floating(x), channels(layer, x)
+    x, depth = floats(x), channels(layer, x)
     multiplier = int(layer.config.get("depth_multiplier") or 1)
     kernel = per_axis(layer.config["kernel_size"], rank)
     return x, weight(layer, 0, (*kernel, depth, multiplier), x), depth * multiplier
@@ -253,7 +248,7 @@ def SeparableConv(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
 
 def ConvTranspose(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     x, rank = spatial_input(layer, inputs)
-    x, depth = floating(x), channels(layer, x)
+    x, depth = floats(x), channels(layer, x)
     kernel, filters = per_axis(layer.config["kernel_size"], rank), int(layer.config["filters"])
     w = weight(layer, 0, (*kernel, filters, depth), x)
     return finish(layer, conv_transpose(x, w, **_geometry(layer)), 1, filters)
@@ -265,7 +260,7 @@ def LocallyConnected(layer: Layer, inputs: Sequence[Nested], call: Call) -> Valu
     first = layer.data_format == "channels_first"
     x, rank = spatial_input(layer, inputs)
     depth, filters = channels(layer, x), int(c["filters"])
-    x = to_last(layer, floating(x))
+    x = to_last(layer, floats(x))
     if int(c.get("implementation") or 1) != 1 or c.get("padding", "valid") != "valid":
         raise layer.lacks("only implementation=1 with padding='valid' is supported")
     seen = named_window(x, c["kernel_size"], c.get("strides"), 1, "valid")
@@ -343,7 +338,7 @@ def GlobalMaxPooling(layer: Layer, inputs: Sequence[Nested], call: Call) -> Valu
 
 def GlobalAveragePooling(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     x, axes = _global(layer, inputs)
-    x = floating(x)
+    x = floats(x)
     if call.mask is not None and len(axes) == 1:
         weights = ops.unsqueeze(ops.cast(call.mask, x.dtype), [3 - axes[0]])
         total = ops.reduce_sum(ops.mul(x, weights), axes)

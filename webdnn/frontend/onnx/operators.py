@@ -32,7 +32,6 @@ from ...graph import DTYPES, FLOATS, Value, constant, evaluate, type_text
 from .. import arrays, windows
 from ..arithmetic import waves
 from ..arrays import (
-    along,
     axes_of,
     axis_of,
     channels_first,
@@ -591,18 +590,12 @@ def BatchNormalization(
         raise UnsupportedError("training mode is not supported; export the model for inference")
     if not spatial:
         raise UnsupportedError("spatial=0 is not supported; export the model with opset 9 or newer")
-    dtype = x.dtype
-    factor = ops.mul(scale, ops.cast(ops.rsqrt_(ops.add(var, epsilon)), scale.dtype))
-    offset = ops.sub(bias, ops.cast(ops.mul(mean, ops.cast(factor, mean.dtype)), bias.dtype))
-    factor, offset = (
-        along(ops.cast(v, dtype), 1 if x.rank > 1 else 0, x.rank) for v in (factor, offset)
-    )
-    return ops.add(ops.mul(x, factor), offset)
+    return ops.batch_normalize(x, mean, var, scale, bias, epsilon, [1 if x.rank > 1 else 0])
 
 
 def InstanceNormalization(x: Value, scale: Value, bias: Value, *, epsilon: float = 1e-5) -> Value:
     y = ops.normalize(x, range(2, x.rank), epsilon)
-    return ops.add(ops.mul(y, along(scale, 1, x.rank)), along(bias, 1, x.rank))
+    return ops.add(ops.mul(y, ops.along(scale, 1, x.rank)), ops.along(bias, 1, x.rank))
 
 
 def LayerNormalization(
@@ -652,7 +645,7 @@ def GroupNormalization(
         each = ops.static(x.shape[1], "the number of channels") // num_groups
         scale, bias = (ops.repeat(v, each, 0) for v in (scale, bias))
     y = ops.group_normalize(x, num_groups, 1, epsilon)
-    return ops.add(ops.mul(y, along(scale, 1, x.rank)), along(bias, 1, x.rank))
+    return ops.add(ops.mul(y, ops.along(scale, 1, x.rank)), ops.along(bias, 1, x.rank))
 
 
 def LpNormalization(x: Value, *, axis: int = -1, p: int = 2) -> Value:
@@ -785,7 +778,7 @@ def STFT(
     x = ops.unsqueeze(x, [2]) if x.rank == 2 else x  # some exporters leave the last axis out
     frames = ops.transpose(ops.windows(x, [1], [length], [step], [1]), (0, 1, 3, 2))
     if window is not None:
-        frames = ops.mul(frames, along(window, 2, 4))
+        frames = ops.mul(frames, ops.along(window, 2, 4))
     return _transformed(frames, length // 2 + 1 if onesided else length, inverse=False)
 
 
@@ -1090,7 +1083,7 @@ def _quantisation(v: Value, x: Value, axis: int, block_size: int) -> Value:
         at = axis_of(axis, x)
         whole = ops.repeat(v, block_size, at)
         return ops.slice_axis(whole, at, 0, x.shape[at])
-    return along(v, axis_of(axis, x), x.rank)
+    return ops.along(v, axis_of(axis, x), x.rank)
 
 
 def _saturated_cast(x: Value, dtype: str) -> Value:
@@ -1201,7 +1194,8 @@ def ConvInteger(
     left = ops.sub(left, ops.reshape(ops.cast(x_zero, "i32"), ())) if x_zero is not None else left
     if w_zero is not None:
         zero = ops.cast(w_zero, "i32")
-        right = ops.sub(right, ops.reshape(zero, ()) if zero.size == 1 else along(zero, 0, w.rank))
+        zero = ops.reshape(zero, ()) if zero.size == 1 else ops.along(zero, 0, w.rank)
+        right = ops.sub(right, zero)
     seen = _window(x.shape[2:], _kernel(x, w, kernel_shape), **window)
     n = x.shape[0]
     m, each = w.shape[:2]
@@ -1230,10 +1224,10 @@ def QLinearConv(
     **attrs: Attr,
 ) -> Value:
     total = ConvInteger(x, w, x_zero, w_zero, **attrs)
-    total = ops.add(total, along(b, 1, x.rank)) if b is not None else total
+    total = ops.add(total, ops.along(b, 1, x.rank)) if b is not None else total
     scale = ops.mul(ops.cast(x_scale, "f32"), ops.cast(w_scale, "f32"))
     scale = ops.div(scale, ops.cast(y_scale, "f32"))
-    scale = ops.reshape(scale, ()) if scale.size == 1 else along(scale, 1, x.rank)
+    scale = ops.reshape(scale, ()) if scale.size == 1 else ops.along(scale, 1, x.rank)
     y = ops.add(
         ops.round_(ops.mul(ops.cast(total, "f32"), scale)), ops.reshape(ops.cast(y_zero, "f32"), ())
     )

@@ -249,7 +249,7 @@ max_pool, avg_pool = _pool(ops.max_pool, value), _pool(ops.average_pool, floats)
 
 def bias_add(value_: Operand, bias: Operand, data_format: Any = None) -> Value:
     x, b = promoted(value_, bias)
-    return ops.add(x, arrays.along(b, [channel_axis(data_format) % x.rank], x.rank))
+    return ops.add(x, ops.along(b, [channel_axis(data_format) % x.rank], x.rank))
 
 
 def lrn(
@@ -271,11 +271,11 @@ def batch_normalization(
     scale: Operand,
     variance_epsilon: float,
 ) -> Value:
-    v, m, s = floats(x), floats(mean), floats(variance)
-    factor = ops.rsqrt_(ops.add(s, float(variance_epsilon)))
-    factor = factor if scale is None else ops.mul(factor, floats(scale))
-    y = ops.mul(ops.sub(v, m), factor)
-    return y if offset is None else ops.add(y, floats(offset))
+    v = floats(x)
+    mean, variance = floats(mean), floats(variance)
+    scale, offset = (None if p is None else floats(p) for p in (scale, offset))
+    at = range(v.rank - mean.rank, v.rank)
+    return ops.batch_normalize(v, mean, variance, scale, offset, float(variance_epsilon), at)
 
 
 def resize(
