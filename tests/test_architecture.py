@@ -22,12 +22,14 @@ MAY_IMPORT = {
     "errors": set(),
     "scalar": set(),
     "expr": {"scalar"},
-    "graph": {"expr", "errors"},
+    "graph": {"expr", "scalar", "errors"},
     "ops": {"graph", "expr", "scalar", "errors"},
     "frontend": {"ops", "graph", "expr", "errors"},
     "passes": {"ops", "graph", "expr", "errors"},
     "schedule": {"ops", "graph", "expr", "scalar", "errors"},
     "codegen": {"schedule", "expr", "scalar", "errors"},
+    "descriptor": {"codegen", "schedule", "graph", "expr", "scalar", "errors"},
+    "picture": {"ops", "graph", "expr", "errors"},
 }
 ENTRIES = {"transpiler", "cli", "inspect", "browser", "keras", "onnx"}
 

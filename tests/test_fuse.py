@@ -10,14 +10,16 @@ import pytest
 from webdnn import ops
 from webdnn.codegen import TARGETS
 from webdnn.codegen.wasm import module as wasm
+from webdnn.codegen.wasm.plan import plan_arena
 from webdnn.codegen.webgpu import module as wgsl
+from webdnn.codegen.webgpu.plan import plan_slots
 from webdnn.errors import UnsupportedError
 from webdnn.expr import Expr, coefficient, dim
 from webdnn.graph import Graph, Value, constant, placeholder
 from webdnn.passes import run
 from webdnn.schedule.kernel import Kernel, Loop, Program
 from webdnn.schedule.lower import lower
-from webdnn.schedule.plan import lifetimes, plan_arena, plan_slots
+from webdnn.schedule.plan import lifetimes
 
 
 def program(outputs: dict[str, Value], *inputs: Value, target: str = "wasm") -> Program:

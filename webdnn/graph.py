@@ -38,6 +38,7 @@ from typing import Any
 import numpy as np
 
 from .expr import Dim, Expr, as_dim, free, product, text
+from .scalar import STORAGE
 
 DTYPES: Mapping[str, str] = {  # dtype -> its public name
     "f32": "float32",
@@ -71,7 +72,7 @@ def stored(dtype: str) -> str:
 
     What a run computes lies in memory as it is computed.
     """
-    return "f16" if dtype == "f16" else computed(dtype)
+    return dtype if dtype in STORAGE else computed(dtype)
 
 
 def scalar_dtype(dtype: str) -> str:

@@ -2,7 +2,7 @@
 
 Three decisions, in this order:
 
-1. **Clusters.** An *anchor* is a matrix product, a convolution or a reduction. Its cluster grows
+1. **Clusters.** An *anchor* is a template or a reduction. Its cluster grows
    forward over pointwise work while every path leads to one value, the cluster's *sink* (its
    post-dominator), so nothing inside is needed elsewhere. Only the sink is stored. A reduction's
    cluster may hold further reductions over the same elements: softmax and the normalisations become
@@ -110,7 +110,7 @@ class Fusion:
         return post
 
     def _find_clusters(self) -> None:
-        # A join of two products goes to the later one, so products go backwards; of the reductions
+        # A join of two templates goes to the later, so templates go backwards; of the reductions
         # of a softmax the first one must lead, so these go forwards.
         anchors = [v for v in reversed(self.order) if v.node.op.kind == "template"]
         anchors += [v for v in self.order if v.node.op.kind == "reduce"]

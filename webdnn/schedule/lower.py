@@ -51,6 +51,7 @@ from ..graph import (
     type_text,
 )
 from ..ops.elementwise import broadcast_index
+from ..scalar import MONOIDS
 from .fuse import Cluster, Fusion, label
 from .kernel import (
     Buffer,
@@ -217,7 +218,7 @@ class Lowering:
     def buffer(self, kind: str, dtype: str, shape: Sequence[Dim], name: str = "") -> Placement:
         """A new buffer that holds a value compactly."""
         size = product(shape)
-        kept = "f16" if kind == "weight" and dtype == "f16" else computed(dtype)
+        kept = stored(dtype) if kind == "weight" else computed(dtype)
         self.buffers.append(Buffer(len(self.buffers), kind, kept, size, name))
         return Placement(len(self.buffers) - 1, 0, compact(shape))
 
@@ -453,7 +454,7 @@ class Lowering:
                         at[k] = next(it)
                 e = b.pull(x, tuple(at))
             monoid = v.attrs["monoid"]
-            if monoid.startswith("arg"):
+            if MONOIDS[monoid] == 2:  # a value and its index
                 stages.append(Stage(monoid, (e, r.reduce[0])))
                 return acc(len(stages) - 1, 1, "i32")
             stages.append(Stage(monoid, (e,)))

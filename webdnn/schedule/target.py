@@ -2,7 +2,7 @@
 
 Fusion asks for limits, lowering for what kernels can read, and the writer of descriptors has the
 target print and plan a program. A further target (half precision, say) is a further value: nothing
-outside its folder compares names.
+of the compiler compares names.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from typing import Any
 from ...errors import UnsupportedError, WebDNNError
 from ...expr import Dim, Expr, bounds, walk
 from ...schedule.kernel import Instance, Kernel, Loop, Opaque, Program
-from ...schedule.plan import nbytes, plan_arena
+from ...schedule.plan import nbytes
 from ...schedule.target import Limits, Ranges
 from .. import opaque
 from ..integers import to_json
@@ -29,6 +29,7 @@ from ..template import render
 from .instances import print_instance, template
 from .lanes import Printed, grain
 from .loops import print_loop
+from .plan import plan_arena
 from .zig import VARIANTS, CompilerError, Source, build
 
 LIMITS = Limits(buffers=64, memory=2**32 - 2**26)  # of a wasm memory, less stacks and scratch

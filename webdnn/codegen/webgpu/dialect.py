@@ -57,7 +57,7 @@ LANE = var("lane", 4)
 
 Grid = tuple[Dim, Dim, Dim]
 
-# How each row of `expr.OPS` is written; {v} is "4" or "" and {T} the type of the result.
+# How each row of `scalar.OPS` is written; {v} is "4" or "" and {T} the type of the result.
 # A key (op, dtype of the last operand) goes before a key op. `name{v}` are functions of maths.wgsl.
 SPELL: Mapping[object, str] = {
     "add": "({0} + {1})", "sub": "({0} - {1})", "mul": "({0} * {1})",
@@ -136,7 +136,7 @@ def vec_aligned(index: Expr) -> bool:
     return coefficient(index, LANE) == 1 and multiple_of(index - LANE, 4)
 
 
-def opaque(name: str, k: int = 0) -> Expr:
+def named_int(name: str, k: int = 0) -> Expr:
     """An i32 of unknown range that a template's text names."""
     return make("acc", (name, k), "i32")
 

@@ -46,7 +46,7 @@ from .dialect import (
     ceil_div,
     counter,
     digits,
-    opaque,
+    named_int,
     plus,
     quotient,
     template,
@@ -234,7 +234,7 @@ class GemmPrinter:
     def hole_a(self, kv: int) -> Expr:
         """An element of A (four, over LANE, if kv is 4): zero in the padding and beyond K."""
         kernel, v = self.kernel, self.kernel.vars
-        at = opaque("k")
+        at = named_int("k")
         if not slides(kernel):
             k = self.deep[0]
             if kv == 1:
@@ -249,7 +249,7 @@ class GemmPrinter:
         else:
             C, KX = v["c"].args[1], v["kx"].args[1] if "kx" in v else 1
             dy, dx = kernel.attrs["dilation"]
-            oy, ox, c = opaque("oy"), opaque("ox"), v["c"]
+            oy, ox, c = named_int("oy"), named_int("ox"), v["c"]
             table: dict[Expr, Any] = {}
             if kv == 4 and self.quads:
                 table[c] = var("cq", as_dim(lift(C) // 4)) * 4 + LANE
@@ -258,8 +258,8 @@ class GemmPrinter:
                 oy, ox = k // product([KX, C]) * dy, k // C % KX * dx
                 table[c] = k % C
             iy, ix = coordinate(kernel, "iy"), coordinate(kernel, "ix")
-            table[iy], y_inside = padded(iy.args[1], opaque("y0") + oy)
-            table[ix], x_inside = padded(ix.args[1], opaque("x0") + ox)
+            table[iy], y_inside = padded(iy.args[1], named_int("y0") + oy)
+            table[ix], x_inside = padded(ix.args[1], named_int("x0") + ox)
             a = substitute(kernel.holes["a"], table)
             inside = logical_and(y_inside, x_inside)
         if kv == 4 and not multiple_of(lift(self.K), self.tile.BK or 4):
@@ -364,15 +364,15 @@ class GemmPrinter:
         """One element of A, or four along k."""
         v = self.kernel.vars
         names = dict(outer)
-        names[opaque("k")] = "at.w"
+        names[named_int("k")] = "at.w"
         if not slides(self.kernel):
             names[v["m"]] = "row.w"
         else:
             names |= {
-                opaque("y0"): "row.y",
-                opaque("x0"): "row.z",
-                opaque("oy"): "at.x",
-                opaque("ox"): "at.y",
+                named_int("y0"): "row.y",
+                named_int("x0"): "row.z",
+                named_int("oy"): "at.x",
+                named_int("ox"): "at.y",
             }
             if "b" in v:
                 names[v["b"]] = "row.x"

@@ -32,7 +32,7 @@ from ...schedule.kernel import (
     Program,
     Step,
 )
-from ...schedule.plan import align, chunks, plan_slots
+from ...schedule.plan import align, bytes_at
 from ...schedule.target import Ranges
 from .. import opaque
 from ..integers import to_json
@@ -44,6 +44,7 @@ from .gemm import print_gemm
 from .instances import print_general
 from .limits import LIMITS
 from .loops import print_loop
+from .plan import chunks, plan_slots
 from .recurrent import print_recurrent
 
 TEMPLATES: Mapping[str, Callable[[Instance], Printed]] = {
@@ -147,7 +148,7 @@ def emit(
         k = max(i for i, (start, _) in enumerate(parts) if start <= offset)
         bindings[b] = {"w": k, "offset": offset - parts[k][0], "bytes": size}
     sizes = {
-        s: to_json(program.buffers[b].size * 4)  # what a run stores takes a word an element
+        s: to_json(bytes_at(program.buffers[b]))
         for b, s in slots.of.items()
         if program.buffers[b].kind != "temp"
     }
@@ -175,7 +176,9 @@ def emit(
     limits = {
         "maxStorageBufferBindingSize": largest,
         "maxBufferSize": max([largest, *(size for _, size in parts)]),
-        "maxStorageBuffersPerShaderStage": max((len(s.buffers) for s in program.steps), default=1),
+        "maxStorageBuffersPerShaderStage": max(
+            (len(s.buffers) for s in (*program.prepare, *program.steps)), default=1
+        ),
     }
     progress(1, 1)
     return {"file": name, "features": [], "limits": limits}
