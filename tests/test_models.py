@@ -8,7 +8,8 @@ dimensions. A reference that is nearly constant, or hardly moves with the input,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,41 @@ VARIANTS = ("plain", "relaxed", "plain-threads", "relaxed-threads")
 pytestmark = pytest.mark.models
 
 
+class Rooms:
+    """Open pages and written descriptors, made when first asked for."""
+
+    def __init__(self, folder: Path, stack: ExitStack):
+        self.folder, self.stack = folder, stack
+        self.pages: dict[Engine, Page] = {}
+        self.descriptors: dict[object, str] = {}
+
+    def page(self, engine: Engine = "chromium") -> Page:
+        if engine not in self.pages:
+            page = open_page(engine, mounts={"/d/": self.folder}, webgpu=engine != "webkit")
+            self.pages[engine] = self.stack.enter_context(page)
+        return self.pages[engine]
+
+    def descriptor(self, name: str, target: Target, gpu: bool = False) -> str:
+        """The address of the network's descriptor; `gpu` as in `models.dim_options`."""
+        dims = models.dim_options(name, gpu=gpu)
+        key = name, target, tuple(dims.items())
+        if key not in self.descriptors:
+            address = f"/d/{len(self.descriptors)}/"
+            webdnn.transpile(
+                models.fetch(name),
+                self.folder / str(len(self.descriptors)),
+                weights=models.fetch_weights(name),
+                targets=[target],
+                dims=dims,
+            )
+            self.descriptors[key] = address
+        return self.descriptors[key]
+
+
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Page, Path]]:
-    folder = tmp_path_factory.mktemp("descriptors")
-    with open_page("chromium", mounts={"/d/": folder}, webgpu=True) as page:
-        yield page, folder
+def rooms(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rooms]:
+    with ExitStack() as stack:
+        yield Rooms(tmp_path_factory.mktemp("descriptors"), stack)
 
 
 def run(
@@ -48,47 +79,53 @@ def run(
     return [_arrays(r["outputs"], reply.arrays) for r in reply.value["runs"]]
 
 
-def verify(
-    name: str, target: str, sizes: list[Any], found: list[dict[str, Any]], gpu: bool
-) -> None:
+def answers(name: str, sizes: Sequence[Mapping[str, int]], gpu: bool) -> list[models.Feeds]:
+    """The reference's outputs at each size; fails where none of them changes with the input."""
     moved = False
-    for size, outputs in zip(sizes, found, strict=True):
-        expected = models.reference(name, models.feeds(name, size, gpu=gpu))
+    expected = []
+    for size in sizes:
+        wanted = models.reference(name, models.feeds(name, size, gpu=gpu))
         other = models.reference(name, models.feeds(name, size, variant=1, gpu=gpu))
-        assert set(outputs) == set(expected)
-        for key, want in expected.items():
-            result = compare(key, outputs[key], want, TOLERANCE[target])  # type: ignore[index]
+        expected.append(wanted)
+        moved |= any(
+            other[key].shape != want.shape
+            or np.abs(other[key] - want).max() > 10 * TOLERANCE["wasm"] * np.abs(want).max()
+            for key, want in wanted.items()
+        )
+    assert moved, f"{name}: no output changes with the input"
+    return expected
+
+
+def verify(
+    name: str,
+    target: Target,
+    sizes: Sequence[Mapping[str, int]],
+    found: Sequence[Mapping[str, Any]],
+    expected: Sequence[models.Feeds],
+) -> None:
+    for size, outputs, wanted in zip(sizes, found, expected, strict=True):
+        assert set(outputs) == set(wanted)
+        for key, want in wanted.items():
+            result = compare(key, outputs[key], want, TOLERANCE[target])
             print(
                 f"{name} {target} {dict(size)} {key}: {result.max_abs:.2e} absolute, "
                 f"{result.relative:.2e} of the largest"
             )
             assert result.verdict != "wrong", (key, result)
             assert want.size == 1 or result.verdict != "empty" or len(sizes) > 1, (key, result)
-            moved |= other[key].shape != want.shape or bool(
-                np.abs(other[key] - want).max() > 10 * TOLERANCE["wasm"] * np.abs(want).max()
-            )
-    assert moved, f"{name}: no output changes with the input"
 
 
 @pytest.mark.parametrize("name", [*models.MODELS, *models.OTHER])
-def test_wasm(name: str, pages: tuple[Page, Path]) -> None:
-    page, folder = pages
-    webdnn.transpile(
-        models.fetch(name),
-        folder / name,
-        weights=models.fetch_weights(name),
-        targets=["wasm"],
-        dims=models.dim_options(name),
-    )
-    sizes = list(models.model(name).sizes)
+def test_wasm(name: str, rooms: Rooms) -> None:
+    sizes = models.model(name).sizes
     feeds = [models.feeds(name, size) for size in sizes]
+    expected = answers(name, sizes, gpu=False)
     results = {}
     for variant in VARIANTS:
         threads = THREADS if variant.endswith("threads") else 1
-        results[variant] = run(
-            page, f"/d/{name}/", {"backend": "wasm", "variant": variant, "threads": threads}, feeds
-        )
-        verify(name, "wasm", sizes, results[variant], gpu=False)
+        options = {"backend": "wasm", "variant": variant, "threads": threads}
+        results[variant] = run(rooms.page(), rooms.descriptor(name, "wasm"), options, feeds)
+        verify(name, "wasm", sizes, results[variant], expected)
     for plain in ("plain", "relaxed"):  # bit-equal for any number of threads
         for a, b in zip(results[plain], results[plain + "-threads"], strict=True):
             for key in a:
@@ -96,21 +133,13 @@ def test_wasm(name: str, pages: tuple[Page, Path]) -> None:
 
 
 @pytest.mark.parametrize("name", [*models.MODELS, *models.OTHER])
-def test_webgpu(name: str, pages: tuple[Page, Path]) -> None:
-    page, folder = pages
-    where = folder / f"{name}-gpu"
-    webdnn.transpile(
-        models.fetch(name),
-        where,
-        weights=models.fetch_weights(name),
-        targets=["webgpu"],
-        dims=models.dim_options(name, gpu=True),
-    )
+def test_webgpu(name: str, rooms: Rooms) -> None:
     model = models.model(name)
-    sizes = list(model.gpu_sizes or model.sizes)
+    sizes = model.gpu_sizes or model.sizes
     feeds = [models.feeds(name, size, gpu=True) for size in sizes]
-    found = run(page, f"/d/{name}-gpu/", {"backend": "webgpu"}, feeds)
-    verify(name, "webgpu", sizes, found, gpu=True)
+    address = rooms.descriptor(name, "webgpu", gpu=True)
+    found = run(rooms.page(), address, {"backend": "webgpu"}, feeds)
+    verify(name, "webgpu", sizes, found, answers(name, sizes, gpu=True))
 
 
 # The other engines: a compiler of WebAssembly and one of WGSL that are not Chromium's.
@@ -127,20 +156,13 @@ ENGINES: list[tuple[Engine, Target, str | None]] = [
     ("name", "size"), [("multistyle26", {"h": 128, "w": 128}), ("minilm", {"T": 16})]
 )
 def test_engines(
-    name: str,
-    size: dict[str, int],
-    engine: Engine,
-    target: Target,
-    variant: str | None,
-    tmp_path: Path,
-) -> None:
-    webdnn.transpile(
-        models.fetch(name), tmp_path / "d", targets=[target], dims=models.dim_options(name)
-    )
+    name: str, size: dict[str, int], engine: Engine, target: Target, variant: str | None,
+    rooms: Rooms,
+) -> None:  # fmt: skip
     options: dict[str, Any] = {"backend": target}
     if variant is not None:
         threads = THREADS if variant.endswith("threads") else 1
         options |= {"variant": variant, "threads": threads}
-    with open_page(engine, mounts={"/d/": tmp_path}, webgpu=target == "webgpu") as page:
-        found = run(page, "/d/d/", options, [models.feeds(name, size)])
-    verify(name, target, [size], found, gpu=False)
+    address = rooms.descriptor(name, target)
+    found = run(rooms.page(engine), address, options, [models.feeds(name, size)])
+    verify(name, target, [size], found, answers(name, [size], gpu=False))
