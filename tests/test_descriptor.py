@@ -17,7 +17,7 @@ from webdnn.codegen import TARGETS
 from webdnn.descriptor.write import replacing, write
 from webdnn.errors import UnsupportedError, WebDNNError
 from webdnn.expr import dim
-from webdnn.graph import Graph, constant, placeholder
+from webdnn.graph import Graph, Op, constant, placeholder
 from webdnn.schedule.lower import lower
 
 
@@ -181,3 +181,13 @@ def test_kept_values_are_computed_ones(tmp_path: Path) -> None:
     programs = {t: lower(graph, t, keep=True) for t in TARGETS.values()}
     assert all(p.stored.keys() == {"sum"} for p in programs.values())
     write(programs, tmp_path / "d", "kept", keep=True, report=lambda _: "")
+
+
+def test_a_kernel_without_a_text_is_named(tmp_path: Path) -> None:
+    """Not as a fault of the folder that is being written."""
+    untold = Op("untold", "opaque", lambda x: [(x.shape, x.dtype)])
+    x = placeholder("x", (2, 3), "f32")
+    for target in TARGETS.values():
+        program = lower(Graph((x,), {"y": untold(x)}), target)
+        with pytest.raises(WebDNNError, match=rf"untold\.{target.suffix}: cannot be read"):
+            write({target: program}, tmp_path / "d", "untold", report=lambda _: "")

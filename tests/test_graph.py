@@ -99,6 +99,13 @@ def test_an_elementwise_operator_shows_its_function() -> None:
     assert str(inspect.signature(ops.elu)) == "(x, *, alpha)"
 
 
+def test_attributes_with_defaults_may_be_left_out() -> None:
+    op = Op("scaled", "map", lambda x, *, gain=2.0: [(x.shape, x.dtype)])
+    assert op(X).attrs == {"gain": 2.0}
+    assert op(X) is op(X, gain=2.0)
+    assert op(X) is not op(X, gain=3.0)
+
+
 def test_what_nobody_holds_is_forgotten() -> None:
     gc.collect()
     before = len(graph_module._NODES)

@@ -333,6 +333,7 @@ def test_a_plugin_that_is_not_there(files: Path, capsys: pytest.CaptureFixture[s
     [
         ("manhattan.py", 'var("k"', 'vra("k"', "webgpu", ["'y': NameError", "(in manhattan, "]),
         ("manhattan.c", '"term"', '"tern"', "wasm", ["template manhattan.c: line", "'tern'"]),
+        ("manhattan.c", 'size("k")', 'size("K")', "wasm", ["template manhattan.c: line", "no 'K'"]),
         ("manhattan.c", "n = 0", "n = zero", "wasm", ["templates manhattan.c: the", "'zero'"]),
         ("manhattan.wgsl", "size(", "sizes(", "webgpu", ["manhattan.wgsl: line", "'sizes'"]),
         ("manhattan.wgsl", "", None, "webgpu", ["manhattan.wgsl: cannot be read"]),

@@ -200,7 +200,11 @@ class Op:
         return self.node(inputs, attrs).outputs[0]
 
     def node(self, inputs: Sequence[Value], attrs: Mapping[str, Any]) -> Node:
-        """The interned node; raises what `infer` raises for inputs that do not fit."""
+        """The interned node; raises what `infer` raises for inputs that do not fit.
+
+        Attributes that `infer` has defaults for may be left out.
+        """
+        attrs = {**(getattr(self.infer, "__kwdefaults__", None) or {}), **attrs}
         key = (self, tuple(inputs), tuple((k, _exact(a)) for k, a in sorted(attrs.items())))
         node = _NODES.get(key)
         if node is None:

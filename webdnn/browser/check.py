@@ -159,8 +159,8 @@ def check(
     browser: Engine = "chromium",
     dims: Dims | None = None,
     sizes: Sequence[Mapping[str, int]] | None = None,
-    inputs: Mapping[str, Path] | None = None,
-    expected: Mapping[str, Path] | None = None,
+    inputs: Mapping[str, Path | Array] | None = None,
+    expected: Mapping[str, Path | Array] | None = None,
     seed: int = 0,
     layers: bool = False,
     descriptor: Path | None = None,
@@ -173,10 +173,11 @@ def check(
     `model`, `weights`, `example` and `images` (inputs that take pictures) are those of `transpile`.
     `targets` and `variants` default to all that `browser` can run. `dims` are as for `transpile`;
     `sizes` lists at which values of the symbolic ones to run (default: their minimum, and the
-    middle of their range). `inputs` maps input names to .npy files; the others are random from
-    `seed`. Where an input takes pictures, the page gets one and the reference what `webdnn.picture`
-    reads in it. `expected` maps output names to .npy files, recorded for these `inputs`: they take
-    the framework's place. `layers` also compares every value of the model that is still stored
+    middle of their range). `inputs` maps input names to arrays or .npy files; the others are random
+    from `seed`. Where an input takes pictures, the page gets one and the reference what
+    `webdnn.picture` reads in it. `expected` maps output names to arrays or .npy files, recorded for
+    these `inputs`: they take the framework's place. `layers` also compares every value of the model
+    that is still stored
     after a run, and lists those that were fused away. `save` receives inputs, expected and actual
     outputs as .npy files. `timeout` is in seconds per run. Raises WebDNNError when there is nothing
     to compare: no framework, no browser, a model that cannot be transpiled. A target that fails in
@@ -459,18 +460,25 @@ _ELEMENTS: Mapping[str, str] = {
 
 
 def _given(
-    signature: Mapping[str, Any], files: Mapping[str, Path], pictures: Mapping[str, Picture]
+    signature: Mapping[str, Any],
+    files: Mapping[str, Path | Array],
+    pictures: Mapping[str, Picture],
 ) -> dict[str, Array]:
     """Inputs that the user gives; pictures become RGBA bytes [h, w, 4]."""
     names = [entry["name"] for entry in signature["inputs"]]
     for name in files:
         if name not in names:
             raise WebDNNError(f"--input {name}: the model's inputs are {', '.join(names)}")
-    return {k: load_raster(v) if k in pictures else _load(v) for k, v in files.items()}
+    return {
+        k: load_raster(v) if k in pictures and isinstance(v, Path) else _load(v)
+        for k, v in files.items()
+    }
 
 
 def _recorded(
-    expected: Mapping[str, Path], names: Sequence[Sequence[str]], inputs: Mapping[str, Path]
+    expected: Mapping[str, Path | Array],
+    names: Sequence[Sequence[str]],
+    inputs: Mapping[str, Path | Array],
 ) -> dict[str, Array]:
     """Outputs from files. Raises WebDNNError if it is not known what they belong to."""
     wanted, known = names
@@ -532,7 +540,9 @@ def _is_tensor(value: object) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
 
 
-def _load(file: Path) -> Array:
+def _load(file: Path | Array) -> Array:
+    if isinstance(file, np.ndarray):
+        return file
     try:
         return cast(Array, np.load(file, allow_pickle=False))
     except (OSError, ValueError, EOFError) as error:

@@ -474,7 +474,7 @@ class Lowering:
         template = node.op.template
         assert template is not None
         parts = template.define(node, lambda k, at: b.pull(node.inputs[k], at))
-        return {"template": template.name, "folder": template.folder, **parts}
+        return {"template": template.name, "folder": template.folder, "attrs": {}, **parts}
 
     # ---- looking inside --------------------------------------------------------------------------
 

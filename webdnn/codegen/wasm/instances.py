@@ -393,7 +393,7 @@ def _general(kernel: Instance) -> Printed:
             declared.append(f"const int {p.names[v]} = {at};")
     env: dict[str, Any] = {
         "attrs": kernel.attrs,
-        "size": lambda name: p.number(p.extent(name)),
+        "size": lambda name: p.number(kernel.vars[name].args[1]),
         "point": "\n".join(declared),
         "hole": hole,
         "stores": lambda lane=None: p.stores(lane),

@@ -54,7 +54,7 @@ def _opaque(kernel: Opaque) -> Printed:
     }
     return Printed(
         kernel.name,
-        render(opaque.text(f"{kernel.template}.c"), env),
+        opaque.rendered(f"{kernel.template}.c", env),
         kernel.slots,
         tuple(v for _, v in sizes),
         attrs.get("items", 1),

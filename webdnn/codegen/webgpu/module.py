@@ -12,8 +12,7 @@ A kernel that reads f16 has two texts: one for devices with `shader-f16`, and on
 which unpacks two halves from a word. A reduction by one workgroup a row has another for devices
 with `subgroups`.
 
-Limits: at most 8 storage buffers per kernel; subnormals may be
-flushed to zero, as WGSL allows.
+Limits: those of `limits`; subnormals may be flushed to zero, as WGSL allows.
 """
 
 from __future__ import annotations
@@ -38,7 +37,6 @@ from .. import opaque
 from ..integers import to_json
 from ..kept import kept_values
 from ..loops import depthwise_loop
-from ..template import render
 from .dialect import Printed, Wgsl, linear_grid, times
 from .gemm import print_gemm
 from .instances import print_general
@@ -87,7 +85,7 @@ def print_opaque(kernel: Opaque) -> Printed:
     env["attrs"] = attrs
     grid, width = linear_grid(items)
     env["item"] = "i32(wg.x)" if width is None else f"i32(wg.y) * {d.text(width)} + i32(wg.x)"
-    main = render(opaque.text(f"{kernel.template}.wgsl"), env)
+    main = opaque.rendered(f"{kernel.template}.wgsl", env)
     return d.printed(kernel.name, main, "", grid, times(items, attrs.get("cost", 1000)))
 
 

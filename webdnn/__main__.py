@@ -1,0 +1,5 @@
+"""`python -m webdnn`: the command line."""
+
+from .cli import main
+
+main()
