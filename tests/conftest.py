@@ -6,6 +6,8 @@ import signal
 
 import pytest
 
+import webdnn.chainer_compat  # noqa: F401 - workers' warnings are read here, by importing Chainer
+
 
 def pytest_configure(config: pytest.Config) -> None:
     # A job in a shell's background ignores Ctrl-C, and so would every command that a test starts.
