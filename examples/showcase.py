@@ -271,7 +271,7 @@ def visit(url: str, screenshot: Path | None = None, size: tuple[int, int] = (120
 
     said: list[str] = []
     flags = ["--disable-quic", "--disable-background-networking", "--disable-component-update"]
-    flags += ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
+    flags += browser.SOFTWARE_WEBGPU
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(
             executable_path=browser.find("chromium"), args=flags, chromium_sandbox=False
