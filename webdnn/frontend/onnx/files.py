@@ -141,14 +141,20 @@ def _elsewhere(data: bytes | mmap.mmap, at: int, end: int, place: Place) -> byte
             kept += data[start:stop]
     tensor = onnx.TensorProto.FromString(bytes(kept))
     if raw is not None:
-        code, count = tensor.data_type, math.prod(tensor.dims)
-        if code not in ELEMENT_TYPES or raw[1] != count * _stored(code).itemsize:
+        code, shape = tensor.data_type, tuple(tensor.dims)
+        fits = (
+            code in ELEMENT_TYPES
+            and min(shape, default=0) >= 0
+            and raw[1] == math.prod(shape) * _stored(code).itemsize
+            and sum(raw) <= end
+        )
+        if not fits:
             return data[at:end]  # 4-bit elements, or damaged: the usual way reports it
         tensor.data_location = onnx.TensorProto.EXTERNAL
         location = place if isinstance(place, str) else f"byte {raw[0]}"
         if not isinstance(place, str):
-            array = np.frombuffer(data, _stored(code), count, raw[0])
-            place[location] = array.reshape(tuple(tensor.dims))
+            array = np.frombuffer(data, _stored(code), math.prod(shape), raw[0])
+            place[location] = array.reshape(shape)
         for key, value in (("location", location), ("offset", raw[0]), ("length", raw[1])):
             tensor.external_data.add(key=key, value=str(value))
     return tensor.SerializeToString()
