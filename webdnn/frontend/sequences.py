@@ -104,8 +104,8 @@ def mask_of(lengths: Value, steps: Dim) -> Value:
 
 
 def blank(x: Value, mask: Value) -> Value:
-    """x [N, T, ...], zero where the mask [N, T] is False."""
-    return ops.where(ops.unsqueeze(mask, range(2, x.rank)), x, constant(0, x.dtype))
+    """x [N, ...] (or [N, T, ...]), zero where the mask [N] (or [N, T]) is False."""
+    return ops.where(ops.unsqueeze(mask, range(mask.rank, x.rank)), x, constant(0, x.dtype))
 
 
 def project(cell: Cell, x: Value) -> Value:

@@ -7,7 +7,8 @@
 
 Weights are [directions, gates * hidden, inputs], the gates of an LSTM being i, o, f, c and its
 peepholes i, o, f (onnx/docs/Operators.md). Where a sequence is shorter than the tensor, Y is zero
-beyond its end and Y_h is the state at its end, as in onnxruntime.
+beyond its end and Y_h is the state at its end; of a sequence without elements it is zero, whatever
+the initial state, as in onnxruntime.
 """
 
 from __future__ import annotations
@@ -156,6 +157,9 @@ def _run(
         ops.concat([ops.unsqueeze(one.states[k], [1]) for one in done], 1)
         for k in range(len(states))
     ]
+    some = None if mask is None else ops.squeeze(ops.slice_axis(mask, 1, 0, 1), [1])
+    if some is not None and not (some.constant and evaluate(some).all()):
+        finals = [sequences.blank(state, some) for state in finals]
     hs = [one.outputs if mask is None else sequences.blank(one.outputs, mask) for one in done]
     y = ops.reshape(ops.concat(hs, 2), (n, t, count, h))
     if layout:
