@@ -229,6 +229,10 @@ def test_bad_options(page: Page) -> None:
     call(page, "options")
 
 
+def test_files_within_their_addresses(isolated: Page) -> None:
+    call(isolated, "inlined")
+
+
 def test_loading(page: Page) -> None:
     call(page, "loading")
 

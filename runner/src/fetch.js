@@ -19,11 +19,35 @@ import { WebDNNError, say } from './errors.js';
 
 const LANES = 4;
 
-/** The address of model.json. @param {string | URL} where */
+/** @param {string} expected @param {unknown} found */
+const unusable = (expected, found) =>
+  new WebDNNError('option', `where the model is: expected ${expected}, found ${String(found)}`);
+
+/** An address as messages name it: of what lies in the address itself, the head. @param {string} url */
+const shown = (url) => (url.startsWith('data:') ? `${url.slice(0, 40).split(',')[0]},…` : url);
+
+/** The content of a `data:` address, which no policy need allow. @param {string} url */
+function inline(url) {
+  const comma = url.indexOf(',');
+  const text = url
+    .slice(comma + 1)
+    .replace(/%([0-9a-f]{2})/gi, (_, hex) => String.fromCharCode(parseInt(hex, 16)));
+  const raw = url.slice(0, comma).endsWith(';base64') ? atob(text) : text;
+  return new Response(Uint8Array.from(raw, (byte) => byte.charCodeAt(0)));
+}
+
+/** The address of model.json. @param {unknown} where */
 function address(where) {
+  if (typeof where !== 'string' && !(where instanceof URL))
+    throw unusable('a text, a URL or an object with the address of each file', where);
   const base =
     globalThis.document?.baseURI ?? globalThis.location?.href ?? `file://${node()?.cwd()}/`;
-  const url = new URL(where, base);
+  let url;
+  try {
+    url = new URL(where, base);
+  } catch {
+    throw unusable('an address', where);
+  }
   if (!url.pathname.endsWith('.json'))
     url.pathname = `${url.pathname.replace(/\/$/, '')}/model.json`;
   return url.href;
@@ -78,8 +102,8 @@ const aborted = (reason) => new WebDNNError('aborted', 'loading was aborted', re
 /** @param {Where} where @param {LoadOptions} [options] */
 export function open(where, options = {}) {
   const { progress, signal, fetch: hook = platformFetch } = options;
-  const map = typeof where === 'object' && !(where instanceof URL) ? where : undefined;
-  const root = map ? map['model.json'] : address(/** @type {string | URL} */ (where));
+  const map = typeof Object(where)['model.json'] === 'string' ? Object(where) : undefined;
+  const root = map ? map['model.json'] : address(where);
   const stop = new AbortController();
   const onAbort = () => stop.abort(signal?.reason);
   if (signal?.aborted) onAbort();
@@ -108,16 +132,18 @@ export function open(where, options = {}) {
         if (stop.signal.aborted) throw aborted(stop.signal.reason);
         throw new WebDNNError(
           'network',
-          `${name}: could not be fetched from ${url} ` +
+          `${name}: could not be fetched from ${shown(url)} ` +
             `(${found} of ${expected ?? 'unknown'} bytes arrived): ${say(error)}`,
           error,
         );
       });
-    const response = await arriving(hook(url, { signal: stop.signal }));
+    const response = await arriving(
+      (async () => (url.startsWith('data:') ? inline(url) : hook(url, { signal: stop.signal })))(),
+    );
     if (!response.ok) {
       throw new WebDNNError(
         'missing-file',
-        `${name}: the server answered ${response.status} ${response.statusText} for ${url}. ` +
+        `${name}: the server answered ${response.status} ${response.statusText} for ${shown(url)}. ` +
           "Copy the descriptor's whole folder to the server.",
       );
     }
@@ -150,7 +176,7 @@ export function open(where, options = {}) {
       throw new WebDNNError(
         'truncated',
         `${name}: expected ${expected} bytes, found ${found}. The copy on the server is ` +
-          `${found < expected ? 'cut short' : 'another file'}: ${url}`,
+          `${found < expected ? 'cut short' : 'another file'}: ${shown(url)}`,
       );
     }
   }
@@ -158,7 +184,10 @@ export function open(where, options = {}) {
   /** One file, whole and checked. @param {Descriptor} model @param {string} name */
   async function file(model, name) {
     const { bytes: expected, sha256 } = model.files[name];
-    const bytes = await get(name, map ? map[name] : new URL(name, root).href, expected);
+    const url = map ? map[name] : new URL(name, root).href;
+    if (typeof url !== 'string')
+      throw new WebDNNError('missing-file', `${name}: none of the addresses given is this file's`);
+    const bytes = await get(name, url, expected);
     const found = await digest(bytes, sha256);
     if (found !== sha256) {
       throw new WebDNNError(
@@ -200,7 +229,8 @@ export function open(where, options = {}) {
     /** @returns {Promise<Descriptor>} */
     async descriptor() {
       const bytes = await get('model.json', root);
-      const model = check(parse(bytes, root), root);
+      const from = shown(root);
+      const model = check(parse(bytes, from), from);
       const { sha256 } = model;
       if (sha256) {
         // It is that of the text around it. Line ends may have been changed: they do not count.
@@ -208,7 +238,7 @@ export function open(where, options = {}) {
         if ((await digest(new TextEncoder().encode(rest), sha256)) !== sha256)
           throw new WebDNNError(
             'descriptor',
-            `${root}: its text was changed after it was written. Transpile the model again; or, ` +
+            `${from}: its text was changed after it was written. Transpile the model again; or, ` +
               'if you meant the change, remove its "sha256".',
           );
       }

@@ -8,6 +8,7 @@
  * | --- | --- |
  * | descriptor.js, rules.js, fetch.js | what the transpiler wrote, fetched and checked |
  * | model.js, tensors.js, int.js | the model that a page holds: inputs, queue, outputs, views |
+ * | options.js | what may be asked of `load` and `run` |
  * | picture/ | pictures as inputs; outputs with labels |
  * | wasm/, worker.js, worklet.js | the wasm backend, and its scripts in other threads |
  * | webgpu/ | the WebGPU backend |
@@ -22,6 +23,7 @@
 import { WebDNNError } from './errors.js';
 import { open } from './fetch.js';
 import { Model } from './model.js';
+import { ASK, LOAD, PREPARE, options as checked } from './options.js';
 import * as wasm from './wasm/engine.js';
 import * as modules from './wasm/module.js';
 import * as device from './webgpu/device.js';
@@ -31,26 +33,18 @@ export { FORMAT } from './descriptor.js';
 export { WebDNNError };
 export { instantiate } from './worklet.js';
 
-/** @param {LoadOptions} options */
-function checkOptions({ backend, device, threads, worker }) {
-  /** @param {boolean} fine @param {string} message */
-  const need = (fine, message) => {
-    if (!fine) throw new WebDNNError('option', message);
+/** What the table cannot say of the options of `load`. @param {LoadOptions} options */
+function together({ backend, device, threads, worker }) {
+  /** @param {unknown} wrong @param {string} message */
+  const refuse = (wrong, message) => {
+    if (wrong) throw new WebDNNError('option', message);
   };
-  need(
-    backend === undefined || backend === 'webgpu' || backend === 'wasm',
-    `backend: expected 'webgpu' or 'wasm', found '${backend}'`,
-  );
-  need(
-    !device || backend !== 'wasm',
+  refuse(
+    device && backend === 'wasm',
     'device: a GPU device was given, but the backend asked for is wasm',
   );
-  need(
-    threads === undefined || (Number.isInteger(threads) && threads >= 1),
-    `threads: expected a whole number from 1, found ${threads}`,
-  );
-  need(
-    worker !== false || threads === undefined || threads === 1,
+  refuse(
+    worker === false && threads !== undefined && threads > 1,
     `threads: ${threads} threads need workers, but \`worker: false\` was asked for`,
   );
 }
@@ -73,7 +67,7 @@ async function opened(where, options, work) {
 
 /** @type {typeof import('./types.d.ts').load} */
 export const load = async (where, options = {}) => {
-  checkOptions(options);
+  together(checked('load', LOAD, options));
   return opened(where, options, async (files, model) => {
     /** @type {Rejection[]} */
     const rejected = [];
@@ -122,8 +116,8 @@ function refusal(rejected) {
 }
 
 /** @type {typeof import('./types.d.ts').requirements} */
-export const requirements = (where, options = {}) =>
-  opened(where, options, async (_, { targets }) => {
+export const requirements = async (where, options = {}) =>
+  opened(where, checked('requirements', ASK, options), async (_, { targets }) => {
     if (!targets.webgpu)
       throw refusal([
         {
@@ -141,8 +135,8 @@ export const requirements = (where, options = {}) =>
   });
 
 /** @type {typeof import('./types.d.ts').prepare} */
-export const prepare = (where, options = {}) =>
-  opened(where, options, async (files, model) => {
+export const prepare = async (where, options = {}) =>
+  opened(where, checked('prepare', PREPARE, options), async (files, model) => {
     /** @type {Rejection[]} */
     const rejected = [];
     const settled = modules.settle(model, { ...options, worker: false }, rejected);

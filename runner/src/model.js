@@ -42,6 +42,7 @@
 import { STORAGE, bytesOf } from './descriptor.js';
 import { WebDNNError } from './errors.js';
 import { evaluate, product, reach, show, sizes } from './int.js';
+import { RUN, options as checked } from './options.js';
 import { Pictures, decode, isBlob, isTensor } from './picture/image.js';
 import { top } from './picture/labels.js';
 import { bind, corner, fill, gather, isGpuBuffer, publish } from './tensors.js';
@@ -312,8 +313,8 @@ export class Model {
    * @returns {Promise<any>}
    */
   #enqueue(inputs, options, profile) {
-    const { signal } = options;
     return new Promise((resolve, reject) => {
+      const { signal } = checked('run', RUN, options);
       const aborted = () => new WebDNNError('aborted', 'the run was aborted', signal?.reason);
       if (signal?.aborted) throw aborted();
       /** @type {Pending} */

@@ -23,9 +23,12 @@ import { WebDNNError, say } from './errors.js';
 
 /** @param {string} at @param {string} expected @param {unknown} found @returns {never} */
 export function wrong(at, expected, found) {
-  const text = JSON.stringify(found) ?? 'nothing';
+  let text = Object.prototype.toString.call(found); // of what JSON has no text for
+  try {
+    text = found === undefined ? 'nothing' : (JSON.stringify(found) ?? text);
+  } catch {} // a circle
   const short = text.length > 60 ? `${text.slice(0, 60)}…` : text;
-  throw new Error(`${at.slice(1)}: expected ${expected}, found ${short}`);
+  throw new Error(`${at && `${at.slice(1)}: `}expected ${expected}, found ${short}`);
 }
 
 /**

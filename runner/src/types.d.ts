@@ -269,18 +269,22 @@ export interface Progress {
   readonly total: number;
 }
 
+/** Others are refused. */
 export interface LoadOptions {
   /** The only one to consider; by default WebGPU on a hardware adapter, else WebAssembly. */
   backend?: BackendName;
   /** Run on the page's device; ask for what `requirements` returns when creating it. */
   device?: GpuDevice;
-  /** Threads on wasm, at least 1. Default min(4, cores). More than one needs an isolated page. */
+  /** Threads on wasm, 1 to 64. Default min(4, cores). More than one needs an isolated page. */
   threads?: number;
   /** false: in the calling thread. A function: makes one worker from the runner's worker.js. */
   worker?: boolean | (() => Worker);
   progress?: (progress: Progress) => void;
   signal?: AbortSignal;
-  /** Replaces fetch for every file: authorisation, caches, other protocols. */
+  /**
+   * Replaces fetch for every file: authorisation, caches, other protocols. `data:` URLs are read
+   * without.
+   */
   fetch?: (url: string, init: { signal: AbortSignal }) => Promise<Response>;
   /** For tests: a wasm variant by name; on webgpu 'plain' uses no optional device feature. */
   variant?: string;

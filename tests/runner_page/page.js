@@ -274,8 +274,35 @@ const scenarios = {
 
   /** Options that cannot be. */
   async options() {
-    await refused(loaded({ backend: 'webgl' }), 'option', "'webgl'");
-    await refused(loaded({ threads: 0 }), 'option', 'found 0');
+    const url = '/tiny/model.json';
+    const { load, prepare, requirements } = await import('/tiny/runner/index.js');
+    for (const [options, ...parts] of [
+      [{ backends: 'wasm' }, 'load: no option is called "backends"; the nearest is "backend"'],
+      [{ thread: 2 }, '"thread"; the nearest is "threads", of backend, device, fetch,'],
+      [{ constructor: 1 }, '"constructor"'],
+      [{ backend: 'webgl' }, 'backend: expected webgpu or wasm, found "webgl"'],
+      [null, 'load: expected an object, found null'],
+      [5, 'expected an object, found 5'],
+      [{ device: {} }, 'device: expected a GPUDevice, found {}'],
+      [{ fetch: 5 }, 'fetch: expected a function, found 5'],
+      [{ progress: [] }, 'progress: expected a function'],
+      [{ signal: {} }, 'signal: expected an AbortSignal, found {}'],
+      [{ worker: 'no' }, 'worker: expected true, false or a function, found "no"'],
+      [{ threads: 1e9 }, 'threads: expected a whole number from 1 to 64, found 1000000000'],
+      [{ threads: 0 }, 'found 0'],
+      [{ threads: '2' }, 'found "2"'],
+      [{ variant: 3n }, 'variant: expected a text, found [object BigInt]'],
+    ])
+      await refused(load(url, options), 'option', ...parts);
+    await refused(prepare(url, { backend: 'wasm' }), 'option', 'prepare: no option', '"backend"');
+    await refused(requirements(url, { progress() {} }), 'option', 'requirements: no option');
+    for (const where of [undefined, null, 7, {}, 'http://['])
+      await refused(load(where), 'option', 'where the model is: expected', `found ${where}`);
+    const model = await load(url, { backend: 'wasm', threads: undefined, worker: false });
+    await refused(model.run(feed([1]), { output: 'cpu' }), 'option', 'nearest is "outputs"');
+    await refused(model.run(feed([1]), { signal: {} }), 'option', 'run: signal: expected an Abort');
+    await refused(model.run(feed([1]), null), 'option', 'run: expected an object, found null');
+    await right(model);
     await refused(loaded({ threads: 2, worker: false }), 'option', 'worker: false');
     await refused(loaded({ backend: 'wasm', variant: 'fast' }), 'not-in-descriptor', '"fast"');
     await refused(
@@ -284,9 +311,33 @@ const scenarios = {
       '404',
       '/nowhere/model.json',
     );
-    const { load } = await import('/tiny/runner/index.js');
     await right(await load('../tiny', { backend: 'wasm' })); // a folder, relative to the page
     await right(await load(new URL('/tiny/model.json', location.href), { backend: 'wasm' }));
+  },
+
+  /** Files within their addresses, as bundlers write small ones: read without fetch. */
+  async inlined() {
+    const { load } = await import('/tiny/runner/index.js');
+    const json = await (await fetch('/tiny/model.json')).text();
+    const files = { 'model.json': `data:application/json,${encodeURIComponent(json)}` };
+    for (const name of Object.keys(JSON.parse(json).files)) {
+      const bytes = new Uint8Array(await (await fetch(`/tiny/${name}`)).arrayBuffer());
+      const raw = Array.from(bytes, (byte) => String.fromCharCode(byte)).join('');
+      files[name] = `data:application/octet-stream;base64,${btoa(raw)}`;
+    }
+    const never = () => Promise.reject(new Error('nothing is to be fetched'));
+    for (const backend of navigator.gpu ? ['wasm', 'webgpu'] : ['wasm'])
+      await right(await load(files, { backend, fetch: never }));
+    const name = Object.keys(files).find((file) => file.startsWith('weights-0'));
+    for (const [changed, code, part] of [
+      [{ [name]: files[name].slice(0, -200) }, 'truncated', 'data:application/octet-stream;base64,…'],
+      [{ [name]: `${files[name]}*` }, 'network', 'could not be fetched from data:application/oct'],
+      [{ [name]: undefined }, 'missing-file', name],
+      [{ 'model.json': files['model.json'].slice(0, -9) }, 'descriptor', 'data:application/json,…'],
+    ]) {
+      const error = await refused(load({ ...files, ...changed }), code, part);
+      ok(error.message.length < 400, `a short message, found ${error.message.slice(0, 999)}`);
+    }
   },
 
   /** Progress counts up to the total; the hook sees every file, absolute; load can be aborted. */
