@@ -418,6 +418,36 @@ def test_external_data(tmp_path: Path) -> None:
     assert "'w'" in text and "m.bin" in text and "does not exist" in text
 
 
+def test_models_of_a_cache_of_links(tmp_path: Path) -> None:
+    """As Hugging Face lays it out: names are links to blobs, which bear the names of hashes."""
+    weights = np.random.default_rng(0).random((300, 400)).astype(np.float32)
+    proto = model("m (float[1, 300] x) => (float[1, 400] y) { y = MatMul(x, w) }", w=weights)
+    blobs, snapshot = tmp_path / "blobs", tmp_path / "snapshots" / "1" / "onnx"
+    blobs.mkdir()
+    snapshot.mkdir(parents=True)
+    onnx.save(proto, blobs / "a1")  # 480 kB inside the model's file
+    onnx.save(proto, blobs / "b2", save_as_external_data=True, location="m.onnx_data")
+    (blobs / "m.onnx_data").rename(blobs / "c3")
+    up = Path("../../../blobs")
+    for name, blob in (("one.onnx", "a1"), ("m.onnx", "b2"), ("m.onnx_data", "c3")):
+        (snapshot / name).symlink_to(up / blob)
+    for name in ("one.onnx", "m.onnx"):
+        (w,) = [v for v in load(snapshot / name).graph.values() if v.op is CONST]
+        np.testing.assert_array_equal(evaluate(w), weights)
+    (snapshot / "m.onnx_data").unlink()
+    text = refusal(ModelError, snapshot / "m.onnx")
+    assert str(snapshot / "m.onnx_data") in text and str(blobs / "m.onnx_data") in text
+    (blobs / "c3").rename(blobs / "m.onnx_data")  # beside the target of a link
+    (w,) = [v for v in load(snapshot / "m.onnx").graph.values() if v.op is CONST]
+    np.testing.assert_array_equal(evaluate(w), weights)
+    (tmp_path / "elsewhere").write_bytes((blobs / "m.onnx_data").read_bytes())
+    (snapshot / "m.onnx_data").symlink_to(tmp_path / "elsewhere")
+    assert "a link to" in refusal(ModelError, snapshot / "m.onnx")
+    (snapshot / "m.onnx_data").unlink()
+    (snapshot / "m.onnx_data").symlink_to("m.onnx_data")
+    assert "m.onnx_data" in refusal(ModelError, snapshot / "m.onnx")
+
+
 def test_external_data_outside_the_folder_is_refused(tmp_path: Path) -> None:
     proto = model(
         "m (float[1, 2] x) => (float[1, 2] y) { y = Add(x, w) }", w=np.ones(2, np.float32)
@@ -426,9 +456,14 @@ def test_external_data_outside_the_folder_is_refused(tmp_path: Path) -> None:
         proto, tmp_path / "m.onnx", save_as_external_data=True, location="m.bin", size_threshold=0
     )
     proto = onnx.load(tmp_path / "m.onnx", load_external_data=False)
-    proto.graph.initializer[0].external_data[0].value = "../../etc/hostname"
-    (tmp_path / "n.onnx").write_bytes(proto.SerializeToString())
-    assert "not beside the model" in refusal(ModelError, tmp_path / "n.onnx")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "m.bin").symlink_to("../m.bin")
+    absolute, long = str(tmp_path / "in" / "m.bin"), "m" * 5000
+    for place in ("../m.bin", "a/../../m.bin", "..\\m.bin", absolute, "", "m\0bin", "m.bin", long):
+        proto.graph.initializer[0].external_data[0].value = place
+        (tmp_path / "in" / "n.onnx").write_bytes(proto.SerializeToString())
+        text = refusal(ModelError, tmp_path / "in" / "n.onnx")
+        assert "'w'" in text and ("not beside the model" in text or place == long)
 
 
 def test_initialisers_listed_as_inputs_are_constants() -> None:

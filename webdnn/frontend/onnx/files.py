@@ -4,8 +4,10 @@
     value = tensor_value(proto.graph.initializer[0], external, "initializer 'w'")
 
 Large weights are never held by the protocol buffer: they become external data that lie in the file
-itself, and are mapped while they are read. External data must lie beside the model, unless they are
-in memory already (`External`).
+itself, and are mapped while they are read. External data lie beside the model, unless they are in
+memory already (`External`). Where the model is reached through a symbolic link, beside it means
+beside the link or beside the link's target, which may be links themselves: a Hugging Face cache has
+`snapshots/X/model.onnx -> ../../blobs/HASH` and `model.onnx_data -> ../../blobs/OTHER`.
 
 Limits: of a ModelProto, and of the subgraphs of a file, the protocol buffer holds the weights.
 """
@@ -62,19 +64,56 @@ _INSIDE = {
 }
 
 
-# Where large weights stay: in the file of this name, or in memory (then this takes views of them).
-Place = str | dict[str, np.ndarray]
+OWN = "."  # the location of weights in the model's file itself: no other file can have it
+
+# Views of large weights, by location, where the model's bytes are in memory; None: they are OWN.
+Place = dict[str, np.ndarray] | None
 
 
 @dataclass(frozen=True)
 class External:
-    """Where a model's external data lie: in files of a folder, or in memory.
+    """Where a model's external data lie: in files beside it, or in memory.
 
-    arrays: the tensors in memory, by what the model gives as their location.
+    model: the path of its file, as given, or None for a model in memory, whose files are those of
+    the current folder. arrays: the tensors in memory, by what the model gives as their location.
     """
 
-    folder: Path = Path()
+    model: Path | None = None
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def file(self, location: str, where: str) -> Path:
+        """The file of a location, links followed.
+
+        Raises ModelError where it leads out of the folders that may hold it, which are that of the
+        model's file and, where that is a link, that of the link's target.
+        """
+        path = self.model or Path("model.onnx")
+        if location == OWN and self.model:
+            return path.resolve()
+        parts = location.replace("\\", "/").split("/")
+        if not parts[0] or ".." in parts or ":" in parts[0] or "\0" in location:
+            raise ModelError(
+                f"{where}: external data at {location!r}, which is not beside the model"
+            )
+        folders = list(dict.fromkeys((path.parent.resolve(), path.resolve().parent)))
+        for folder in folders:
+            try:
+                found = folder.joinpath(*parts).resolve()
+                there = found.is_file()
+            except (OSError, RuntimeError) as error:  # a circle of links, too long a name
+                raise ModelError(f"{where}: external data at {location!r}: {error}") from None
+            if not any(map(found.is_relative_to, folders)):
+                raise ModelError(
+                    f"{where}: external data at {location!r}, a link to {found}, which is not "
+                    "beside the model; if that is meant, put the file itself there"
+                )
+            if there:
+                return found
+        raise ModelError(
+            f"{where}: its data are in {location!r}, but "
+            f"{' and '.join(str(folder.joinpath(*parts)) for folder in folders)} "
+            f"{'do' if len(folders) > 1 else 'does'} not exist; put that file beside the model"
+        )
 
 
 def read(
@@ -91,7 +130,7 @@ def read(
         if path.is_file() and not path.stat().st_size:
             raise ModelError(f"{path}: the file is empty")
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _parse(data, str(path), path.name), External(path.resolve().parent)
+            return _parse(data, str(path), None), External(path)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file") from None
     except IsADirectoryError:
@@ -151,8 +190,8 @@ def _elsewhere(data: bytes | mmap.mmap, at: int, end: int, place: Place) -> byte
         if not fits:
             return data[at:end]  # 4-bit elements, or damaged: the usual way reports it
         tensor.data_location = onnx.TensorProto.EXTERNAL
-        location = place if isinstance(place, str) else f"byte {raw[0]}"
-        if not isinstance(place, str):
+        location = OWN if place is None else f"byte {raw[0]}"
+        if place is not None:
             array = np.frombuffer(data, _stored(code), math.prod(shape), raw[0])
             place[location] = array.reshape(shape)
         for key, value in (("location", location), ("offset", raw[0]), ("length", raw[1])):
@@ -292,14 +331,7 @@ def _external(
     if held is not None and (held.shape, held.dtype) == (shape, stored):
         key: Any = (_digest(held.ravel("K").view(np.uint8)), held.strides, tensor.data_type)
         return lazy_constant(key, shape, dtype, lambda: held.astype(DTYPES[dtype], copy=False))
-    path = (external.folder / location).resolve()
-    if not location or not path.is_relative_to(external.folder.resolve()):
-        raise ModelError(f"{where}: external data at {location!r}, which is not beside the model")
-    if not path.is_file():
-        raise ModelError(
-            f"{where}: its data are in {location!r}, but {path} does not exist; "
-            "put that file beside the model"
-        )
+    path = external.file(location, where)
     begin = entries.get("offset", "0")
     if not begin.isdecimal() or min(shape, default=0) < 0:
         raise ModelError(
