@@ -313,6 +313,14 @@ _plugins = click.option(
 )
 @click.option("--name", help="The descriptor's name [default: the model file's].")
 @click.option(
+    "--keep-versions",
+    default=1,
+    show_default=True,
+    type=click.IntRange(0),
+    metavar="N",
+    help="Leave the files of so many earlier versions in DIR, for pages that are open.",
+)
+@click.option(
     "--dump",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
@@ -329,6 +337,7 @@ def transpile_command(
     inputs: tuple[str, ...],
     labels: tuple[str, ...],
     name: str | None,
+    keep_versions: int,
     dump: Path | None,
     as_json: bool,
 ) -> None:
@@ -354,6 +363,7 @@ def transpile_command(
             targets=target,
             dims=source.dims,
             name=name,
+            keep_versions=keep_versions,
             dump=dump,
             progress=tell,
         )

@@ -83,6 +83,7 @@ def transpile(
     name: str | None = None,
     dump: str | Path | None = None,
     keep_values: bool = False,
+    keep_versions: int = 1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Report:
     """Transpile a model into a graph descriptor at the folder `output`.
@@ -99,6 +100,8 @@ def transpile(
     or (lowest, highest, step) for all between, or a formula over others, as "past + s".
     name: the model's name in the descriptor; default: that of the file.
     dump: a folder for the graph after each pass, kernels and memory plan.
+    keep_versions: how many of the versions that `output` holds keep their files there, for pages
+    that are open while a new version is deployed (docs/deploying.md).
     keep_values: keep every stored value readable after a run (for `webdnn check --layers`).
     progress: called with (stage, done, total).
 
@@ -165,6 +168,7 @@ def transpile(
         images={name: picture.signature() for name, picture in read.pictures.items()},
         labels=read.labels,
         keep=keep_values,
+        keep_versions=keep_versions,
         report=lambda document: report_html(document, programs),
         progress=tell,
     )

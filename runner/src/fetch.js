@@ -104,6 +104,7 @@ export function open(where, options = {}) {
   const { progress, signal, fetch: hook = platformFetch } = options;
   const map = typeof Object(where)['model.json'] === 'string' ? Object(where) : undefined;
   const root = map ? map['model.json'] : address(where);
+  const written = root.startsWith('{'); // model.js holds the text itself
   const stop = new AbortController();
   const onAbort = () => stop.abort(signal?.reason);
   if (signal?.aborted) onAbort();
@@ -141,9 +142,9 @@ export function open(where, options = {}) {
       (async () => (url.startsWith('data:') ? inline(url) : hook(url, { signal: stop.signal })))(),
     );
     if (!response.ok) {
-      throw new WebDNNError(
+      throw await absent(
         'missing-file',
-        `${name}: the server answered ${response.status} ${response.statusText} for ${shown(url)}. ` +
+        `the server answered ${response.status} ${response.statusText} for ${shown(url)}. ` +
           "Copy the descriptor's whole folder to the server.",
       );
     }
@@ -151,7 +152,7 @@ export function open(where, options = {}) {
     if (!reader) {
       const bytes = new Uint8Array(await arriving(response.arrayBuffer()));
       count(bytes.length);
-      sized();
+      await sized();
       return bytes;
     }
     // Nothing is allocated because the descriptor says so: it may be damaged.
@@ -163,7 +164,7 @@ export function open(where, options = {}) {
       count(value.length);
       if (found <= Number(expected)) parts.push(value);
     }
-    sized();
+    await sized();
     const bytes = new Uint8Array(found);
     let at = 0;
     for (const part of parts) {
@@ -171,13 +172,39 @@ export function open(where, options = {}) {
       at += part.length;
     }
     return bytes;
-    function sized() {
+    async function sized() {
       if (expected === undefined || found === expected) return;
-      throw new WebDNNError(
+      throw await absent(
         'truncated',
-        `${name}: expected ${expected} bytes, found ${found}. The copy on the server is ` +
+        `expected ${expected} bytes, found ${found}. The copy on the server is ` +
           `${found < expected ? 'cut short' : 'another file'}: ${shown(url)}`,
       );
+    }
+    /**
+     * The error of a file that is not there as it was written: perhaps the server has a newer
+     * version of the model, whose files have other names.
+     * @param {import('./types.d.ts').ErrorCode} code @param {string} message
+     */
+    async function absent(code, message) {
+      const newer = expected !== undefined && (await replaced(name, url));
+      return newer
+        ? new WebDNNError(
+            'newer-version',
+            `${name}: the server holds a newer version of this model by now, without this file. ` +
+              'Reload the page.',
+          )
+        : new WebDNNError(code, `${name}: ${message}`);
+    }
+  }
+
+  /** Whether the model.json beside a file is of another version. @param {string} name @param {string} url */
+  async function replaced(name, url) {
+    try {
+      const beside = new URL('model.json', url).href;
+      const response = await hook(beside, { signal: stop.signal, cache: 'no-store' });
+      return response.ok && !(name in (await response.json()).files);
+    } catch {
+      return false; // no model.json there, as where a bundler has put the files elsewhere
     }
   }
 
@@ -228,8 +255,8 @@ export function open(where, options = {}) {
     },
     /** @returns {Promise<Descriptor>} */
     async descriptor() {
-      const bytes = await get('model.json', root);
-      const from = shown(root);
+      const from = written ? 'model.js' : shown(root);
+      const bytes = written ? new TextEncoder().encode(root) : await get('model.json', root);
       const model = check(parse(bytes, from), from);
       const { sha256 } = model;
       if (sha256) {

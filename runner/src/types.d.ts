@@ -310,6 +310,7 @@ export interface Kit {
  * format             the descriptor has another format number than this runner reads
  * descriptor         model.json or webgpu.json is damaged
  * missing-file       a server's error status instead of a file
+ * newer-version      the server has a newer version of the model: reload the page
  * network            a file that could not be fetched, or ended early
  * truncated          a file of another length than the descriptor says
  * corrupted          a file with another SHA-256 than the descriptor says
@@ -343,6 +344,7 @@ export type ErrorCode =
   | 'format'
   | 'descriptor'
   | 'missing-file'
+  | 'newer-version'
   | 'network'
   | 'truncated'
   | 'corrupted'
@@ -381,7 +383,10 @@ export class WebDNNError extends Error {
 /** The number of the descriptor format that this runner reads. */
 export const FORMAT: number;
 
-/** Where a descriptor is: the URL of its folder or model.json, or of each of its files by name. */
+/**
+ * Where a descriptor is: the URL of its folder or model.json, or of each of its files by name. For
+ * `model.json` that may be its text instead.
+ */
 export type Where = string | URL | Readonly<Record<string, string>>;
 
 export function load<I extends Specs = Specs, O extends Specs = Specs>(

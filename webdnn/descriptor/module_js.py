@@ -1,21 +1,17 @@
-"""The modules of a descriptor that pages import: `model.js`, `model.d.ts`, and the runner's.
+"""The modules of a descriptor that are its own: `model.js` and `model.d.ts`.
 
     model_js(model)    # "import { load as loadFrom } from './runner/index.js'; …"
     model_dts(model)   # "export type Inputs = { 'image': { dtype: 'float32'; shape: … } }; …"
 
-`model.js` is a convenience around the data: it names each file once, as a literal that bundlers can
-find. Everything else is in model.json, which is always fetched. Tensor names are quoted, so that
-any name will do; a symbolic dimension is `number` in the types. `lean` takes comments and
-spaces out of the runner's modules, which are half of their bytes; names stay, so that a page's
-debugger shows them.
+`model.js` is a convenience around the data: it holds model.json's text, so that a page asks for the
+weights at once, and names each other file once, as a literal that bundlers can find. Tensor names
+are quoted, so that any name will do; a symbolic dimension is `number` in the types.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 # Node and webpack read here that these are modules, whatever the project around them says.
@@ -38,11 +34,11 @@ def _quoted(text: str) -> str:
     return "'" + json.dumps(text)[1:-1].replace('\\"', '"').replace("'", "\\'") + "'"
 
 
-def model_js(model: Mapping[str, Any]) -> str:
-    """`model.js` of a model.json: the runner's functions, bound to this folder's files."""
-    names = ["model.json", *model["files"]]
-    files = "".join(
-        f"  {_quoted(n)}: new URL({_quoted('./' + n)}, import.meta.url).href,\n" for n in names
+def model_js(model: Mapping[str, Any], text: str) -> str:
+    """`model.js` of a model.json, given its text: the runner's functions, bound to these files."""
+    files = f"  'model.json':\n    {_quoted(text)},\n" + "".join(
+        f"  {_quoted(n)}: new URL({_quoted('./' + n)}, import.meta.url).href,\n"
+        for n in model["files"]
     )
     runner = _quoted(f"./{model['runner']}/index.js")
     return (
@@ -138,89 +134,4 @@ def _expression(size: Any) -> str:
     )
 
 
-def runner_files(source: Path) -> dict[str, bytes]:
-    """What a descriptor's runner folder holds, by path: modules made lean, types as they are."""
-    return {
-        path.relative_to(source).as_posix(): lean(path.read_text("utf-8")).encode()
-        if path.suffix == ".js"
-        else path.read_bytes()
-        for path in sorted(source.rglob("*"))
-        if path.suffix == ".js" or path.name.endswith(".d.ts")
-    }
-
-
-_TOKENS = re.compile(
-    r"""(?P<comment>//[^\n]*|/\*.*?\*/)|(?P<string>'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*")"""
-    r"""|(?P<regex>/(?![/*])(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\[\n])+/\w*)|(?P<other>.)""",
-    re.DOTALL,
-)
-# No space is needed beside these. (`a + +b` needs one, and so may a slash.)
-_TIGHT = frozenset("=*<>(){}[],;:?&|!")
-# After a value a slash divides; elsewhere it begins a regular expression.
-_VALUE = re.compile(r"[\w$)\]}'\"`]\s*$")
-_KEYWORD = re.compile(r"\b(?:return|case|typeof)\s*$")
-
-
-def lean(source: str) -> str:
-    """A JavaScript module without comments, blank lines and most spaces: what a page downloads.
-
-    Lines stay lines, so that nothing else changes. For the runner's own style: a regular expression
-    does not begin a statement.
-    """
-    out: list[str] = []
-    end = _code(source, 0, out, nested=False)
-    assert end == len(source)
-    return "".join(out).lstrip("\n")
-
-
-def _code(source: str, at: int, out: list[str], nested: bool) -> int:
-    """Copies code from `at`; within a template's `${`, up to its `}`. Returns where it stopped."""
-    depth = 0
-    last = ""  # the code just before, as far as a slash's meaning needs it
-    while at < len(source):
-        if source[at] == "`":
-            at = _template(source, at, out)
-            last = "`"
-            continue
-        match = _TOKENS.match(source, at)
-        assert match is not None
-        text = match[0]
-        if match["regex"] and _VALUE.search(last) and not _KEYWORD.search(last):
-            text = "/"
-        at += len(text)
-        if match["comment"]:
-            continue
-        if nested and text == "}" and depth == 0:
-            return at - 1
-        depth += (text == "{") - (text == "}")
-        if text == "\n":
-            while out and out[-1] == " ":
-                out.pop()
-            if out and out[-1] != "\n":
-                out.append(text)
-        elif text != " ":
-            if out[-1:] == [" "] and (text in _TIGHT or out[-2][-1] in _TIGHT):
-                out.pop()
-            out.append(text)
-        elif out and out[-1] not in ("\n", " "):
-            out.append(text)
-        last = (last + text)[-12:]
-    return at
-
-
-def _template(source: str, at: int, out: list[str]) -> int:
-    """Copies a template literal, whose own text stays as it is; returns where it ends."""
-    start = at
-    at += 1
-    while source[at] != "`":
-        if source.startswith("${", at):
-            out.append(source[start : at + 2])
-            start = at = _code(source, at + 2, out, nested=True)
-        elif source[at] == "\\":
-            at += 1
-        at += 1
-    out.append(source[start : at + 1])
-    return at + 1
-
-
-__all__ = ["PACKAGE", "lean", "model_dts", "model_js", "range_text", "runner_files"]
+__all__ = ["PACKAGE", "model_dts", "model_js", "range_text"]

@@ -26,7 +26,8 @@ from ..graph import DTYPES, lengths
 from ..schedule.kernel import Program, Tensor
 from ..schedule.target import Target
 from ..version import __version__
-from .module_js import PACKAGE, model_dts, model_js, runner_files
+from .bundle import runner_files
+from .module_js import PACKAGE, model_dts, model_js
 from .weights import write_weights
 
 FORMAT = 1
@@ -82,11 +83,13 @@ def write_runner(folder: Folder) -> str:
     return name
 
 
-def sealed(document: Mapping[str, Any]) -> str:
+def sealed(document: Mapping[str, Any], indent: int | None = 1) -> str:
     """The text of model.json, with the SHA-256 of all of it but that digest's own digits."""
-    text = json.dumps({**document, "sha256": ""}, indent=1)
+    separators = (",", ":") if indent is None else None
+    text = json.dumps({**document, "sha256": ""}, indent=indent, separators=separators)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return text.removesuffix('""\n}') + f'"{digest}"\n}}'
+    head, _, tail = text.rpartition('""')
+    return f'{head}"{digest}"{tail}'
 
 
 def _dimension(d: Expr) -> dict[str, Any]:
@@ -130,14 +133,16 @@ def write(
     images: Mapping[str, Mapping[str, Any]] | None = None,
     labels: Mapping[str, Sequence[str]] | None = None,
     keep: bool = False,
+    keep_versions: int = 1,
     report: Callable[[dict[str, Any]], str],
     progress: Progress = lambda stage, done, total: None,
 ) -> dict[str, Any]:
     """Writes the descriptor of `programs` (by target) to `output`, atomically.
 
     `images` says how pictures become inputs, `labels` what the classes of outputs are called, each
-    by the tensor's name. `report` gives the page for people, `report.html`, from model.json's
-    content.
+    by the tensor's name. The files of the newest `keep_versions` that `output` holds stay, for
+    pages that are open while a new version is deployed. `report` gives the page for people,
+    `report.html`, from model.json's content.
 
     Returns the content of model.json, but for its digest. Raises WebDNNError where `output` cannot
     be written, holds files that are not a descriptor's, or a kernel cannot be compiled; then
@@ -177,12 +182,43 @@ def write(
             "weights": {"bytes": weights.bytes, "shards": weights.shards},
             "targets": targets,
         }
+        if kept := _keep(output, keep_versions, path):
+            document["kept"] = kept
         (path / "model.json").write_text(sealed(document), "ascii", newline="\n")
-        (path / "model.js").write_text(model_js(document))
+        (path / "model.js").write_text(model_js(document, sealed(document, None)))
         (path / "model.d.ts").write_text(model_dts(document))
         (path / "package.json").write_text(PACKAGE)
         (path / "report.html").write_text(report(document))
     return document
+
+
+def _versions(output: Path) -> list[list[str]]:
+    """The files of each version that a descriptor's folder holds, the newest first."""
+    try:
+        known = json.loads((output / "model.json").read_text())
+        versions = [[*known["files"], known["runner"]], *known.get("kept", ())]
+        return [[name for name in version if isinstance(name, str)] for version in versions]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def _keep(output: Path, count: int, path: Path) -> list[list[str]]:
+    """Copies to `path` what `count` other versions in `output` have and it lacks, and lists it."""
+    versions = _versions(output)
+    present = {entry.name: entry for entry in output.iterdir()} if versions else {}
+    kept: list[list[str]] = []
+    for version in versions:
+        if len(kept) == count:
+            break
+        names = [name for name in version if name in present and not (path / name).exists()]
+        for name in names:
+            if present[name].is_dir():
+                shutil.copytree(present[name], path / name)
+            else:
+                shutil.copy2(present[name], path / name)
+        if names:
+            kept.append(names)
+    return kept
 
 
 @contextmanager
@@ -259,12 +295,8 @@ def _refuse_foreign(output: Path) -> None:
     present = {p.name for p in output.iterdir()}
     if not present:
         return
-    try:
-        known = json.loads((output / "model.json").read_text())
-        listed = {*known["files"], known["runner"], *ALWAYS}
-    except (OSError, ValueError, KeyError, TypeError):
-        listed = set()
-    foreign = sorted(present - listed)
+    listed = {name for version in _versions(output) for name in version}
+    foreign = sorted(present - {*listed, *ALWAYS} if listed else present)
     if foreign:
         raise WebDNNError(
             f"{output} holds files that are not a descriptor's ({', '.join(foreign[:3])}); "

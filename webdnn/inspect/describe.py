@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import posixpath
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,9 +38,8 @@ def shape_text(shape: Sequence[Any]) -> str:
     return ", ".join(bare(size(value)) for value in shape) or "scalar"
 
 
-# Which of the runner's modules a page fetches, beside what these import.
+# Which of the runner's files a page fetches.
 _MODULES = {"webgpu": ("index.js",), "wasm": ("index.js", "worker.js")}
-_IMPORT = re.compile(r"^(?:import|export)\b[^;]*?\bfrom '(\.[\w./-]+)'", re.MULTILINE)
 
 
 def kind_text(entry: Mapping[str, Any]) -> str:
@@ -67,16 +64,7 @@ def describe(folder: Path) -> dict[str, Any]:
         return len(gzip.compress((folder / name).read_bytes(), 9))
 
     def code(target: str, file: str) -> dict[str, Any]:
-        modules: list[str] = []
-        todo = list(_MODULES[target])
-        while todo:
-            module = todo.pop()
-            if module not in modules:
-                modules.append(module)
-                beside = posixpath.dirname(module)
-                for other in _IMPORT.findall((folder / runner / module).read_text()):
-                    todo.append(posixpath.normpath(posixpath.join(beside, other)))
-        names = ["model.json", "model.js", file, *(f"{runner}/{module}" for module in modules)]
+        names = ["model.js", file, *(f"{runner}/{module}" for module in _MODULES[target])]
         return {"file": file, "code_gzip": sum(map(gzipped, names))}
 
     targets: dict[str, Any] = {}

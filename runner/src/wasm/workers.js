@@ -37,7 +37,7 @@ export function hire(count, make) {
   const dismiss = () => workers.forEach((w) => w.terminate());
   /** @param {unknown} event @returns {WebDNNError} */
   const notStarted = (event) => {
-    const own = import.meta.url.replace(/wasm\/[^/]*$/, 'worker.js');
+    const own = import.meta.url.replace(/(wasm\/)?[^/]*$/, 'worker.js');
     const script = typeof make === 'function' ? 'made by the `worker` option' : own;
     const { message } = /** @type {{ message?: string }} */ (event);
     return new WebDNNError(

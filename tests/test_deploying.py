@@ -1,0 +1,137 @@
+"""What docs/deploying.md promises of a page's first seconds, and of new versions, in Chromium."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import webdnn
+from webdnn.browser.engine import find
+from webdnn.browser.server import Request, running
+
+PAGE = """<!doctype html><script type="module">
+import { load } from '/m/model.js';
+const run = async () => {
+  // Past the browser's cache, in which the files of the page's version would outlive a deploy.
+  const fetched = (url, init) => fetch(url, { ...init, cache: 'no-store' });
+  const model = await load({ backend: 'wasm', threads: 1, fetch: fetched });
+  const { y } = await model.run({ x: Float32Array.of(1, 2) });
+  return y.data[0];
+};
+const say = (work) => work.catch((error) => error.code);
+globalThis.again = () => say(run());
+globalThis.first = say(run());
+</script>"""
+
+
+def transpiled(output: Path, factor: float, **options: Any) -> None:
+    """y = x · factor, whose weights take two shards."""
+    weights = {"w": np.full((2, 1 << 20), factor, np.float32)}
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "m",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 2])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 1 << 20])],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    webdnn.transpile(model.SerializeToString(), output, targets=["wasm"], name="m", **options)
+
+
+@contextmanager
+def opened(folder: Path, hook: Callable[[Request], bool]) -> Iterator[Any]:
+    """A page that loads the model at /m/, in an isolated Chromium; `hook` sees each request."""
+    playwright = pytest.importorskip("playwright.sync_api")
+
+    def answer(request: Request) -> bool:
+        if request.path_only == "/":
+            request.reply(200, PAGE.encode(), {"Content-Type": "text/html"})
+            return True
+        return hook(request)
+
+    with running({"/m/": folder}, hook=answer) as server, playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=find("chromium"), args=["--no-sandbox"])
+        try:
+            page = browser.new_page()
+            page.goto(server.url)
+            yield page
+        finally:
+            browser.close()
+
+
+def test_weights_are_asked_for_with_the_kernels_and_the_worker(tmp_path: Path) -> None:
+    """The page's second round trip: none of these is answered before all are asked for."""
+    transpiled(tmp_path / "m", 3)
+    asked: list[str] = []
+    together = threading.Barrier(4, timeout=60)
+
+    def hook(request: Request) -> bool:
+        name = request.path_only.rpartition("/")[2]
+        asked.append(name)
+        if name.endswith((".wasm", ".bin")) or name == "worker.js":
+            together.wait()
+        return False
+
+    with opened(tmp_path / "m", hook) as page:
+        assert page.evaluate("first") == 9
+    assert asked[:2] == ["model.js", "index.js"]
+    first_weight = next(i for i, name in enumerate(asked) if name.startswith("weights"))
+    assert first_weight <= 4, asked
+    assert sorted(name.partition(".")[0] for name in asked if name != "favicon.ico") == [
+        *("index", "model", "relaxed", "weights-0", "weights-1", "worker"),
+    ]
+
+
+def test_a_new_version_under_an_open_page(tmp_path: Path) -> None:
+    """The load in flight ends with the version that it began, and so do later ones while it is
+    kept; then the page is told to reload, and a new page has the new version."""
+    live = tmp_path / "m"
+    transpiled(live, 3)
+    shutil.copytree(live, tmp_path / "next")
+    transpiled(tmp_path / "next", 5)
+
+    def deploy() -> None:
+        """As the page recommends: the folder is copied over, then what is gone is deleted."""
+        shutil.copytree(tmp_path / "next", live, dirs_exist_ok=True)
+        for gone in {p.name for p in live.iterdir()} - {p.name for p in tmp_path.glob("next/*")}:
+            (live / gone).unlink()
+
+    swapped = threading.Lock()
+
+    def hook(request: Request) -> bool:
+        if "weights-0" in request.path_only and swapped.acquire(blocking=False):
+            deploy()
+        return False
+
+    with opened(live, hook) as page:
+        assert page.evaluate("first") == 9
+        assert page.evaluate("again()") == 9
+        transpiled(tmp_path / "next", 7)
+        deploy()
+        assert page.evaluate("again()") == "newer-version"
+        page.reload()
+        assert page.evaluate("first") == 21
+
+
+def test_kept_versions(tmp_path: Path) -> None:
+    """Files of so many earlier versions, each once; those before are gone, and so is all else."""
+
+    def weights() -> set[str]:
+        return {p.name for p in tmp_path.glob("m/weights-0.*")}
+
+    found = []
+    for factor, keep in ((1, 1), (2, 1), (2, 1), (3, 1), (4, 2), (5, 0)):
+        transpiled(tmp_path / "m", factor, keep_versions=keep)
+        found.append(weights())
+    assert [len(names) for names in found] == [1, 2, 2, 2, 3, 1]
+    assert found[1] == found[2] and found[3] != found[2]
+    assert len(list(tmp_path.glob("m/runner.*"))) == 1
