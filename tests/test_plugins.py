@@ -364,3 +364,22 @@ def test_templates_that_fail(
     assert run("transpile", "model.onnx", *arguments) == 2
     error = capsys.readouterr().err
     assert [part for part in parts if part not in error] == [] and "Traceback" not in error, error
+
+
+def test_a_templates_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a browser that refuses the text can say whose it is."""
+    monkeypatch.chdir(tmp_path)
+    onnx.save(model("y = com.example.Manhattan (x, x)", shape="4, 4"), "model.onnx")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for name, _, text in BLOCKS:
+        if name.startswith("mine/"):
+            Path(name).write_text(text)
+    arguments = ["-o", "out", "--target", "webgpu", "--plugin", "mine/manhattan.py"]
+    assert run("transpile", "model.onnx", *arguments) == 0
+    (program,) = Path("out").glob("webgpu.*.json")
+    sources = {
+        k["name"].split("__")[0]: k.get("source")
+        for k in json.loads(program.read_text())["kernels"]
+    }
+    assert sources["manhattan"] == "mine/manhattan.wgsl", sources

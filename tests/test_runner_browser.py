@@ -72,9 +72,13 @@ def mounts(tmp_path_factory: pytest.TempPathFactory) -> Mounts:
         description["files"][new] = tiny_model.entry(text)
         tiny_model.write(folder / name, description, changed)
 
-    replace_program(
-        "bad-kernel", lambda p: p["kernels"][1].update(code="fn (\n" + p["kernels"][1]["code"])
-    )
+
+    def broken(program: Any, **more: str) -> None:
+        kernel = program["kernels"][1]
+        kernel.update(more, code="fn (\n" + kernel["code"])
+
+    replace_program("bad-kernel", broken)
+    replace_program("plugin", lambda p: broken(p, source="mine/total.wgsl"))
     replace_program("bad-binding", lambda p: p["steps"][0]["bindings"].pop())
     twice = {"b": 7}  # which the step also writes
     replace_program("read-written", lambda p: p["prepare"][0].update(bindings=[twice] * 3))
@@ -210,11 +214,12 @@ def test_bad_inputs(isolated: Page, options: Any) -> None:
         ("no-shards", WASM, "descriptor", ["weights.shards: expected a list", "Transpile the m"]),
         ("edited", WASM, "descriptor", ["changed after it was written", "Transpile the model"]),
         ("wasm-only", GPU, "not-in-descriptor", ["without the webgpu target"]),
-        ("huge", WASM, "out-of-memory", ["6145 MiB", "0.0 MiB for weights"]),
-        ("huge", WASM | {"threads": 1}, "out-of-memory", ["6145 MiB"]),
+        ("huge", WASM, "memory", ["6145 MiB", "0.0 MiB for weights"]),
+        ("huge", WASM | {"threads": 1}, "memory", ["6145 MiB"]),
         ("limits", GPU, "limits", ["maxBufferSize", "expected at least 1125899906842624, found"]),
         ("features", GPU, "features", ["time-travel"]),
         ("bad-kernel", GPU, "kernel", ["total__1", "hand-written", "line 1"]),
+        ("plugin", GPU, "kernel", ["total__1", "mine/total.wgsl, which is not WebDNN's: correct"]),
         ("bad-binding", GPU, "descriptor", ["steps[0].bindings: expected a list of 5, found"]),
         ("read-written", GPU, "kernel", ["bug of the transpiler"]),
     ],
@@ -273,6 +278,10 @@ def test_kit(page: Page) -> None:
 
 def test_audio_worklet(page: Page) -> None:
     call(page, "worklet")
+
+
+def test_gpu_fails_while_a_model_is_built(isolated: Page) -> None:
+    call(isolated, "gpuFails")
 
 
 def test_gpu_buffers(page: Page) -> None:

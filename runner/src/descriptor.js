@@ -35,8 +35,9 @@
  * @typedef {{ choose: number, then: Step[], else: Step[] }} Choose  by a buffer's first element
  * @typedef {Dispatch | Repeat | Choose} Step
  * @typedef {{
- *   name: string, code: string, origin?: string, variants?: Record<string, string>,
- * }} Kernel
+ *   name: string, code: string, origin?: string, source?: string,
+ *   variants?: Record<string, string>,
+ * }} Kernel  source: the file of a text that is not WebDNN's own
  * @typedef {{ buffer: number, dtype: Storage }} GpuTensor
  * @typedef {{
  *   kernels: Kernel[], buffers: { bytes: Int, max: number }[],
@@ -317,7 +318,15 @@ const program = (model) => (value, at) => {
   const [, most] = both;
   const anyInt = int(Object.keys(most));
   const pool = object({
-    kernels: list(object({ name: text, code: text, 'origin?': text, 'variants?': record(text) })),
+    kernels: list(
+      object({
+        name: text,
+        code: text,
+        'origin?': text,
+        'source?': text,
+        'variants?': record(text),
+      }),
+    ),
     buffers: list(
       and(object({ bytes: size(both), max: whole }), ({ bytes, max }, at) =>
         size(both, () => max)(bytes, `${at}.bytes`),

@@ -18,7 +18,7 @@ export class WebDNNError extends Error {
 }
 
 /** What a caught value says. @param {unknown} error */
-export const say = (error) => (error instanceof Error ? error.message : String(error));
+export const say = (error) => String(Object(error).message ?? error);
 
 /** An error as plain data, to cross a worker's boundary. @param {unknown} error */
 export const packError = (error) => ({
@@ -30,17 +30,15 @@ export const packError = (error) => ({
 const mib = (bytes) => `${(bytes / 2 ** 20).toFixed(bytes < 2 ** 20 * 10 ? 1 : 0)} MiB`;
 
 /**
- * @param {number} weights
- * @param {number} io
- * @param {number} total  bytes
+ * @param {import('./types.d.ts').Memory} wanted
  * @param {string} where
  * @param {unknown} [cause]
  */
-export const outOfMemory = (weights, io, total, where, cause) =>
+export const outOfMemory = ({ weights, activations, io, total }, where, cause) =>
   new WebDNNError(
-    'out-of-memory',
-    `${where} could not give ${mib(total)}: ${mib(weights)} for weights, ` +
-      `${mib(Math.max(0, total - weights - io))} for activations, ${mib(io)} for inputs and ` +
-      'outputs. Close other pages, or transpile with smaller dimensions.',
+    'memory',
+    `${where} could not give ${mib(total)}: ${mib(weights)} for weights, ${mib(activations)} for ` +
+      `activations, ${mib(io)} for inputs and outputs. Dispose of models that are not needed, ` +
+      'close other pages, or transpile with smaller dimensions.',
     cause,
   );

@@ -111,6 +111,8 @@ export function open(where, options = {}) {
   signal?.addEventListener('abort', onAbort, { once: true });
   let loaded = 0;
   let total = 0;
+  /** @type {Set<string>} */
+  const counted = new Set();
 
   /**
    * @param {string} name
@@ -208,8 +210,17 @@ export function open(where, options = {}) {
     }
   }
 
+  /** What a second engine may want again. @type {Map<string, ReturnType<typeof fresh>> | undefined} */
+  let kept;
   /** One file, whole and checked. @param {Descriptor} model @param {string} name */
-  async function file(model, name) {
+  function file(model, name) {
+    const found = kept?.get(name) ?? fresh(model, name);
+    kept?.set(name, found);
+    return found;
+  }
+
+  /** @param {Descriptor} model @param {string} name */
+  async function fresh(model, name) {
     const { bytes: expected, sha256 } = model.files[name];
     const url = map ? map[name] : new URL(name, root).href;
     if (typeof url !== 'string')
@@ -275,9 +286,14 @@ export function open(where, options = {}) {
     /** The WebGPU program. @param {Descriptor} model @param {string} name */
     program: async (model, name) =>
       checkProgram(parse(await file(model, name), name), name, model),
+    /** Keeps what arrives: another engine may take it up. */
+    keep() {
+      kept = new Map();
+    },
     /** The files that progress counts. @param {Descriptor} model @param {string[]} names */
     expect(model, names) {
-      total = names.reduce((sum, name) => sum + model.files[name].bytes, 0);
+      for (const name of names) if (!counted.has(name)) total += model.files[name].bytes;
+      names.forEach((name) => counted.add(name));
       progress?.({ loaded, total });
     },
     /**

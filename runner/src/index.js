@@ -65,6 +65,9 @@ async function opened(where, options, work) {
   }
 }
 
+/** What another backend may do better. */
+const GPU_FAILS = ['kernel', 'driver', 'device-lost', 'memory'];
+
 /** @type {typeof import('./types.d.ts').load} */
 export const load = async (where, options = {}) => {
   together(checked('load', LOAD, options));
@@ -72,6 +75,7 @@ export const load = async (where, options = {}) => {
     /** @type {Rejection[]} */
     const rejected = [];
     const wanted = options.backend ?? (options.device ? 'webgpu' : undefined);
+    if (!wanted) files.keep();
     for (const name of /** @type {const} */ (['webgpu', 'wasm'])) {
       if (wanted && wanted !== name) continue;
       const refused = rejected.length;
@@ -91,7 +95,15 @@ export const load = async (where, options = {}) => {
       const building = onGpu
         ? webgpu.build(model, settled, files, options)
         : wasm.build(model, settled, files, options);
-      const engine = await files.until(building, (late) => late.dispose());
+      let engine;
+      try {
+        engine = await files.until(building, (late) => late.dispose());
+      } catch (error) {
+        const { code, message } = /** @type {WebDNNError} */ (error);
+        if (wanted || !onGpu || !model.targets.wasm || !GPU_FAILS.includes(code)) throw error;
+        rejected.push({ name, code, reason: message });
+        continue;
+      }
       const variant = engine.variant ?? /** @type {modules.Choice} */ (settled).variant.name;
       const threads = onGpu ? 1 : settled.threads;
       /** @type {import('./types.d.ts').Model<any, any>} */

@@ -193,6 +193,15 @@ export interface Backend {
   readonly rejected: readonly Rejection[];
 }
 
+/** Bytes that a model takes on its target, at its largest sizes. */
+export interface Memory {
+  readonly weights: number;
+  readonly activations: number;
+  readonly io: number;
+  /** All of it, with what is between. */
+  readonly total: number;
+}
+
 export interface TensorInfo {
   readonly name: string;
   readonly dtype: DType;
@@ -271,7 +280,10 @@ export interface Progress {
 
 /** Others are refused. */
 export interface LoadOptions {
-  /** The only one to consider; by default WebGPU on a hardware adapter, else WebAssembly. */
+  /**
+   * The only one to consider; by default WebGPU on a hardware adapter, and WebAssembly where there
+   * is none or where it fails while the model is built.
+   */
   backend?: BackendName;
   /** Run on the page's device; ask for what `requirements` returns when creating it. */
   device?: GpuDevice;
@@ -332,8 +344,9 @@ export interface Kit {
  * dimension          a symbolic dimension out of range, unknown or contradicted
  * range              an integer that does not fit into 32 bits
  * image              a picture that cannot be read: not loaded, another origin's, no picture
- * out-of-memory      memory for weights and activations could not be had
- * kernel             a kernel did not compile or trapped: a bug of ours
+ * memory             memory for weights and activations could not be had
+ * kernel             a kernel did not compile or trapped: a bug of ours, or of a plugin that is named
+ * driver             the graphics driver failed at work that is valid
  * device-lost        the GPU device is gone
  * aborted            the signal said so (name is AbortError)
  * disposed           the model was disposed
@@ -368,8 +381,9 @@ export type ErrorCode =
   | 'dimension'
   | 'range'
   | 'image'
-  | 'out-of-memory'
+  | 'memory'
   | 'kernel'
+  | 'driver'
   | 'device-lost'
   | 'aborted'
   | 'disposed'

@@ -38,6 +38,19 @@ async function refused(promise, code, ...parts) {
 }
 const loaded = async (options, where = '/tiny/') =>
   (await import(`${where}model.js`)).load(options);
+/** Does some work while fields of the browser's objects are others: [object, name, value]. */
+async function changed(changes, work) {
+  const before = changes.map(([object, name, value]) => {
+    const own = Object.getOwnPropertyDescriptor(object, name);
+    Object.defineProperty(object, name, { value, configurable: true, writable: true });
+    return () => (own ? Object.defineProperty(object, name, own) : delete object[name]);
+  });
+  try {
+    return await work();
+  } finally {
+    for (const restore of before) restore();
+  }
+}
 const sleep = (ms) =>
   new Promise((resolve) => {
     setTimeout(resolve, ms);
@@ -554,6 +567,80 @@ const scenarios = {
     await refused((async () => workers.runSync(feed([1])))(), 'option', 'worker: false');
   },
 
+  /** WebGPU fails while a model is built: wasm takes over, with the files that are there. */
+  async gpuFails() {
+    const info = { vendor: 'hardware', architecture: '', isFallbackAdapter: false };
+    const device = GPUDevice.prototype;
+    const { createBuffer, popErrorScope } = device;
+    let pops = 0;
+    for (const [code, change, where] of [
+      [
+        'driver',
+        [
+          device,
+          'createComputePipelineAsync',
+          () => Promise.reject(new GPUPipelineError('no', { reason: 'internal' })),
+        ],
+      ],
+      [
+        'memory',
+        [
+          device,
+          'createBuffer',
+          () => {
+            throw new RangeError('too large');
+          },
+        ],
+      ],
+      [
+        'memory',
+        [
+          device,
+          'popErrorScope',
+          async function () {
+            await popErrorScope.call(this);
+            return ++pops % 5 ? null : new GPUOutOfMemoryError('full'); // of the work in `prepare`
+          },
+        ],
+      ],
+      [
+        'device-lost',
+        [
+          device,
+          'createBuffer',
+          function (...args) {
+            this.destroy();
+            return createBuffer.apply(this, args);
+          },
+        ],
+      ],
+      [
+        'driver',
+        [
+          GPUQueue.prototype,
+          'onSubmittedWorkDone',
+          () => Promise.reject(new DOMException('gone', 'OperationError')),
+        ],
+      ],
+      ['kernel', [GPUAdapter.prototype, 'unchanged', 1], '/bad-kernel/'],
+    ]) {
+      const urls = [];
+      const counting = (url, init) => (urls.push(url), fetch(url, init));
+      await changed([change, [GPUAdapter.prototype, 'info', info]], async () => {
+        const model = await loaded({ fetch: counting, threads: 1 }, where);
+        equal(model.backend.name, 'wasm');
+        const { name, code: found, reason } = model.backend.rejected[0];
+        equal([name, found], ['webgpu', code], reason);
+        equal(reason.includes('bug of the transpiler'), code === 'kernel', reason);
+        equal(urls.length, new Set(urls).size, `each file once, of ${urls}`);
+        ok(urls.some((url) => url.includes('webgpu')), 'the program');
+        await right(model);
+        model.dispose();
+        await refused(loaded({ backend: 'webgpu' }, where), code);
+      });
+    }
+  },
+
   /** Buffers in and out, the page's device, requirements. */
   async gpu() {
     const { load, requirements } = await import('/tiny/model.js');
@@ -614,7 +701,7 @@ const scenarios = {
     let pops = 0;
     await refused(
       load({ device }),
-      'out-of-memory',
+      'memory',
       'for weights',
       'for activations',
       'for inputs and outputs',

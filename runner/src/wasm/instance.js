@@ -88,13 +88,16 @@ export const guard = (call) => {
   }
 };
 
-/** Bytes of the inputs and outputs at their largest. @param {Descriptor} model */
-const inAndOut = (model) => {
-  const { inputs, outputs } = /** @type {WasmTarget} */ (model.targets.wasm);
-  return [...inputs, ...outputs].reduce(
+/** What the model takes of so many pages. @param {Descriptor} model @param {number} pages */
+export const footprint = (model, pages) => {
+  const { inputs, outputs, memory } = /** @type {WasmTarget} */ (model.targets.wasm);
+  const weights = model.weights.bytes;
+  const io = [...inputs, ...outputs].reduce(
     (sum, { dtype, elements }) => sum + bytesOf(dtype, evaluate(elements, upper(model))),
     0,
   );
+  const activations = Math.max(0, memory.bytes - weights - io);
+  return { weights, activations, io, total: pages * PAGE };
 };
 
 /** @param {Descriptor} model @param {Layout} layout @param {boolean} shared */
@@ -102,13 +105,7 @@ export function allocate(model, layout, shared) {
   try {
     return new WebAssembly.Memory({ initial: layout.pages, maximum: layout.pages, shared });
   } catch (error) {
-    throw outOfMemory(
-      model.weights.bytes,
-      inAndOut(model),
-      layout.pages * PAGE,
-      'WebAssembly memory',
-      error,
-    );
+    throw outOfMemory(footprint(model, layout.pages), 'WebAssembly', error);
   }
 }
 

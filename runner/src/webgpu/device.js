@@ -7,8 +7,9 @@
  * @typedef {{ device: GPUDevice, own: boolean, reason: string }} Choice
  * @typedef {ReturnType<typeof hold>} Held
  */
-import { WebDNNError, say } from '../errors.js';
+import { WebDNNError, outOfMemory, say } from '../errors.js';
 import { roundUp } from '../int.js';
+import { typeName } from '../tensors.js';
 
 /** Features that kernels have variants for, and what `profile` wants. */
 export const OPTIONAL = ['subgroups', 'shader-f16', 'timestamp-query'];
@@ -25,6 +26,15 @@ export const USAGE = {
 
 /** GPUMapMode.READ */
 export const MODE_READ = 1;
+
+/** What valid work meets. @param {string} at  the kernel, if it is one @param {unknown} error */
+export const driverError = (at, error) =>
+  new WebDNNError(
+    'driver',
+    `the browser's graphics driver failed${at}: ${say(error)}. The model's work is valid; another ` +
+      "browser or a newer driver may do it, and {backend: 'wasm'} does without.",
+    error,
+  );
 
 /** @param {number} ms */
 const sleep = (ms) =>
@@ -141,6 +151,8 @@ export function release(settled) {
   if ('device' in settled && settled.own) settled.device.destroy();
 }
 
+const FILTERS = /** @type {const} */ (['validation', 'out-of-memory', 'internal']);
+
 /** A device with what is made on it. @param {Choice} choice */
 export function hold({ device, own }) {
   /** @type {{ destroy(): void }[]} */
@@ -155,16 +167,26 @@ export function hold({ device, own }) {
   });
   /**
    * The error to report; that the device is gone comes out a moment after the calls that it broke.
-   * @param {unknown} error
+   * @param {any} error
    */
   const explain = async (error) => {
     await Promise.race([device.lost, sleep(100)]);
     if (loss || error instanceof WebDNNError) return loss ?? error;
-    const text = `the GPU refused the model's work: ${say(error)}`;
-    return new WebDNNError('kernel', `${text}. This is a bug of the transpiler.`, error);
+    const kind = typeName(error);
+    if (error instanceof RangeError || kind === 'GPUOutOfMemoryError')
+      return outOfMemory(held.memory, 'the GPU', error);
+    return kind === 'GPUInternalError' || error?.name === 'OperationError'
+      ? driverError('', error)
+      : new WebDNNError(
+          'kernel',
+          `the GPU refused the model's work: ${say(error)}. This is a bug of the transpiler.`,
+          error,
+        );
   };
-  return {
+  const held = {
     device,
+    /** What the model takes, once that is known. */
+    memory: { weights: 0, activations: 0, io: 0, total: 0 },
     /** Resolves with the error when the device is lost. */
     failed,
     explain,
@@ -175,14 +197,14 @@ export function hold({ device, own }) {
       return buffer;
     },
     /**
-     * Does GPU work under an error scope.
+     * Does GPU work under error scopes.
      * @template T
      * @param {() => T | Promise<T>} work
      * @returns {Promise<T>}
      */
     async scoped(work) {
       if (loss) throw loss;
-      device.pushErrorScope('validation');
+      for (const filter of FILTERS) device.pushErrorScope(filter);
       /** @type {Promise<T>} */
       let result;
       try {
@@ -190,8 +212,10 @@ export function hold({ device, own }) {
       } catch (error) {
         result = Promise.reject(error);
       }
-      const [value, error] = await Promise.allSettled([result, device.popErrorScope()]);
-      if (error.status === 'fulfilled' && error.value) throw await explain(error.value.message);
+      const errors = FILTERS.map(() => device.popErrorScope().catch(() => null));
+      const [value] = await Promise.allSettled([result]);
+      const error = (await Promise.all(errors)).find(Boolean);
+      if (error) throw await explain(error);
       if (value.status === 'rejected') throw await explain(value.reason);
       if (loss) throw loss;
       return value.value;
@@ -202,4 +226,5 @@ export function hold({ device, own }) {
       if (own) device.destroy();
     },
   };
+  return held;
 }

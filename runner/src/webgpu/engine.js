@@ -15,7 +15,6 @@
  * @typedef {import('./device.js').Held} Held
  */
 import { bytesOf, upper } from '../descriptor.js';
-import { outOfMemory } from '../errors.js';
 import { evaluate, product, roundUp, sizes } from '../int.js';
 import { elements } from '../tensors.js';
 import { MODE_READ, OPTIONAL, USAGE, hold } from './device.js';
@@ -61,37 +60,41 @@ async function start(model, held, files, { variant }) {
   const program = await files.program(model, file);
   const largest = upper(model);
 
-  device.pushErrorScope('out-of-memory');
-  device.pushErrorScope('validation');
-  const buffers = program.buffers.map(({ max }) => allocate(max, STORAGE | COPY_SRC | COPY_DST));
-  const chunks = program.weights.map(({ bytes }) => allocate(bytes, STORAGE | COPY_DST));
-  const kernels = compile(
-    device,
-    program.kernels,
-    (feature) =>
-      device.features.has(feature) && !(variant === 'plain' && OPTIONAL.includes(feature)),
-  );
-  const steps = new Steps(held, program, file, kernels, buffers, chunks);
-  const compiled = steps.compiled();
-  compiled.catch(() => {}); // awaited when the weights are there
   /** @param {{ buffer: number }} tensor */
   const room = ({ buffer }) => program.buffers[buffer].max;
-  const staging = program.inputs.map((tensor) => elements(tensor.dtype, lengthIn(tensor)));
-  const readback = allocate(
-    program.outputs.reduce((sum, tensor) => sum + roundUp(room(tensor), 8), 0),
-    MAP_READ | COPY_DST,
+  const outside = [...program.inputs, ...program.outputs];
+  const io = [...new Set(outside.map(({ buffer }) => buffer))].reduce(
+    (sum, buffer) => sum + room({ buffer }),
+    0,
   );
-  const invalid = await device.popErrorScope();
-  const noMemory = await device.popErrorScope();
-  if (noMemory) {
-    const io = [...program.inputs, ...program.outputs].reduce((sum, t) => sum + room(t), 0);
-    const total = program.buffers.reduce((sum, { max }) => sum + max, model.weights.bytes);
-    throw outOfMemory(model.weights.bytes, io, total, 'the GPU', noMemory.message);
-  }
-  if (invalid) {
-    await compiled; // a kernel that does not compile says more
-    throw new Error(invalid.message);
-  }
+  const back = program.outputs.reduce((sum, tensor) => sum + roundUp(room(tensor), 8), 0);
+  const activations = program.buffers.reduce((sum, { max }) => sum + max, -io);
+  const weights = program.weights.reduce((sum, { bytes }) => sum + bytes, 0);
+  const total = weights + activations + io + back;
+  held.memory = { weights, activations, io: io + back, total };
+
+  /** @type {Promise<unknown>} */
+  let compiled = Promise.resolve();
+  const made = scoped(() => {
+    const buffers = program.buffers.map(({ max }) => allocate(max, STORAGE | COPY_SRC | COPY_DST));
+    const chunks = program.weights.map(({ bytes }) => allocate(bytes, STORAGE | COPY_DST));
+    const readback = allocate(back, MAP_READ | COPY_DST);
+    const kernels = compile(
+      device,
+      program.kernels,
+      (feature) =>
+        device.features.has(feature) && !(variant === 'plain' && OPTIONAL.includes(feature)),
+    );
+    compiled = Promise.all(kernels.map(({ pipeline }) => pipeline));
+    compiled.catch(() => {}); // awaited when the weights are there
+    const steps = new Steps(held, program, file, kernels, buffers, chunks);
+    return { buffers, chunks, readback, kernels, steps };
+  });
+  const { buffers, chunks, readback, kernels, steps } = await made.catch(async (error) => {
+    if (error.code === 'kernel') await compiled; // one that does not compile says more
+    throw error;
+  });
+  const staging = program.inputs.map((tensor) => elements(tensor.dtype, lengthIn(tensor)));
 
   /** A tensor's elements at its largest. @param {Program['inputs'][number]} tensor */
   function lengthIn(tensor) {
@@ -120,6 +123,7 @@ async function start(model, held, files, { variant }) {
     inputs: program.inputs,
     stored: program.stored,
     failed: held.failed,
+    memory: held.memory,
     dispose: held.dispose,
     cancel() {},
     /** @param {number} offset @param {Uint8Array<ArrayBuffer>} bytes */
@@ -139,7 +143,7 @@ async function start(model, held, files, { variant }) {
       });
     },
     async prepare() {
-      await compiled;
+      await steps.compiled();
       await scoped(async () => {
         steps.configure(largest);
         device.queue.submit([steps.prepare(device.createCommandEncoder()).finish()]);

@@ -9,6 +9,7 @@
  */
 import { declared } from '../descriptor.js';
 import { WebDNNError } from '../errors.js';
+import { driverError } from './device.js';
 
 const COMPUTE = 4; // of GPUShaderStage
 
@@ -38,7 +39,7 @@ export function compile(device, kernels, has) {
   /** @type {Map<string, { group: GPUBindGroupLayout, layout: GPUPipelineLayout }>} */
   const layouts = new Map();
   return kernels.map((kernel) => {
-    const { name, origin = '' } = kernel;
+    const { name, origin = '', source } = kernel;
     const { code, features } = pick(kernel, has);
     const kinds = declared(code);
     let shared = layouts.get(`${kinds}`);
@@ -65,10 +66,16 @@ export function compile(device, kernels, has) {
       })
       .catch(async (error) => {
         const { messages } = await module.getCompilationInfo();
-        const lines = messages.map(({ lineNum, message }) => `line ${lineNum}: ${message}`);
         const what = origin ? `${name} (${origin})` : name;
+        const invalid = messages.some(({ type }) => type === 'error');
+        if (error.reason === 'internal' && !invalid)
+          throw driverError(` at the kernel ${what}`, error);
+        const lines = messages.map(({ lineNum, message }) => `line ${lineNum}: ${message}`);
         const text = `the kernel ${what} did not compile: ${[error.message, ...lines].join('; ')}`;
-        throw new WebDNNError('kernel', `${text}. This is a bug of the transpiler.`, error);
+        const whose = source
+          ? `It is written in ${source}, which is not WebDNN's: correct it there`
+          : 'This is a bug of the transpiler';
+        throw new WebDNNError('kernel', `${text}. ${whose}.`, error);
       });
     return { name, origin, group, uniform: kinds.includes(''), features, pipeline };
   });

@@ -108,6 +108,8 @@ def build(program: Program, bindings: Mapping[int, Mapping[str, Any]]) -> dict[s
             origin = " ".join(s.kernel.origin.split())
             head = f"// {p.name} {origin}".rstrip() + "\n"
             kernels.append({"name": p.name, "code": head + p.code, "origin": origin})
+            if isinstance(s.kernel, Instance) and s.kernel.folder:  # a plugin's own text
+                kernels[-1]["source"] = f"{s.kernel.folder.name}/{s.kernel.template}.wgsl"
             if p.variants:
                 kernels[-1]["variants"] = {k: head + code for k, code in p.variants.items()}
         return {
