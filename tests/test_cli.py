@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -12,10 +13,12 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from onnx import TensorProto, helper
 
 from webdnn import cli
 from webdnn.errors import DimensionError, WebDNNError
 from webdnn.inspect import tables
+from webdnn.inspect.terminal import Terminal
 
 
 def run(*arguments: str) -> int:
@@ -171,6 +174,60 @@ def test_mistakes_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     error = json.loads(capsys.readouterr().out)["error"]
     assert error["kind"] == "ModelError"
     assert "/no/such.onnx" in error["message"]
+
+
+# A terminal's title, a line written anew, an 8-bit sequence of colour, text that runs backwards.
+EVIL = "\x1b]0;owned\x07\r\x9b31m\u202e<img/onload>"
+
+
+def evil_model(path: Path, operator: str = "Relu") -> Path:
+    """A model with control characters in all its names."""
+    x = helper.make_tensor_value_info(f"x{EVIL}", TensorProto.FLOAT, (f"d{EVIL}", 4))
+    y = helper.make_tensor_value_info(f"y{EVIL}", TensorProto.FLOAT, None)
+    node = helper.make_node(operator, [f"x{EVIL}"], [f"y{EVIL}"], name=f"n{EVIL}")
+    graph = helper.make_graph([node], f"g{EVIL}", [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_control_characters_reach_no_terminal(
+    terminal: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WEBDNN_DEBUG", "4")
+    shown = io.StringIO()
+    if terminal:
+        screen = Terminal(file=shown, force_terminal=True, width=100)
+        monkeypatch.setattr(cli, "err", screen)
+        monkeypatch.setattr(cli, "out", screen)
+        monkeypatch.setattr(tables, "out", screen)
+    good = evil_model(tmp_path / "\x1b[2Jm.onnx")
+    bad = evil_model(tmp_path / "bad.onnx", f"Relu{EVIL}")
+    options = ("--target", "webgpu", "--dim", f"d{EVIL}=1..8")
+    cli.main(["transpile", str(good), "-o", str(tmp_path / "d"), *options])
+    cli.main(["inspect", str(good), *options])
+    assert run("transpile", str(bad), "-o", str(tmp_path / "e"), *options) == 2
+    assert run("transpile", str(good), str(bad), f"a{EVIL}", "-o", "e") == 2
+    captured = capsys.readouterr()
+    text = captured.out + captured.err + shown.getvalue()
+    assert text.count(repr("\x1b]0;owned")[1:-1]) > 10
+    if terminal:  # without those of rich itself
+        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("\r", "")
+    assert [c for c in set(text) if not c.isprintable()] == ["\n"]
+    report = (tmp_path / "d" / "report.html").read_text()
+    assert "<img" not in report and "&lt;img" in report
+
+
+def test_messages_have_no_control_characters() -> None:
+    error = WebDNNError(f"layer {EVIL}\n\tsecond line, \ud800")
+    error.at("where")
+    assert str(error) == (
+        r"where: layer \x1b]0;owned\x07\r\x9b31m\u202e<img/onload>" "\n\tsecond line, \\ud800"
+    )
 
 
 def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

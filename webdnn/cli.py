@@ -12,6 +12,7 @@ an error, printed as one message without a traceback (WEBDNN_DEBUG=1 shows the t
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
 import math
 import os
@@ -25,7 +26,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -47,13 +47,14 @@ from webdnn.inspect.tables import (
     show_inspection,
     show_timings,
 )
+from webdnn.inspect.terminal import Terminal
 from webdnn.picture.image import CHANNELS, named
 
 TARGETS = ("webgpu", "wasm")
 ENGINES = ("chromium", "firefox", "webkit")
 VARIANTS = ("plain", "relaxed", "plain-threads", "relaxed-threads")
 
-err = Console(stderr=True)
+err = Terminal(stderr=True)
 
 Dims = dict[str, "int | tuple[int, ...] | str"]
 
@@ -234,7 +235,10 @@ def progress(title: str, quiet: bool) -> Iterator[Callable[[str, int, int], None
 
 
 def emit(document: object) -> None:
-    """One JSON document on standard output. NaN and infinity, which JSON lacks, become null."""
+    """One JSON document on standard output, in ASCII: other characters are escaped.
+
+    NaN and infinity, which JSON lacks, become null.
+    """
 
     def plain(value: object) -> object:
         match value:
@@ -248,7 +252,7 @@ def emit(document: object) -> None:
                 return str(value)
         return value
 
-    print(json.dumps(plain(document), indent=2, allow_nan=False, ensure_ascii=False))
+    print(json.dumps(plain(document), indent=2, allow_nan=False))
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -516,9 +520,15 @@ def _named_file(option: str, text: str) -> tuple[str, Path]:
 @click.argument("folder", type=click.Path(path_type=Path), metavar="DIR")
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535),
               help="0 takes any free one.")  # fmt: skip
+@click.option("--host", default="127.0.0.1", show_default=True,
+              help="A name or address of this machine to listen on; 0.0.0.0: all.")  # fmt: skip
 @click.option("--no-isolation", is_flag=True, help="Leave out the headers that give pages threads.")
-def serve_command(folder: Path, port: int, no_isolation: bool) -> None:
-    """Serve DIR to this machine's browsers, with the headers that threads need."""
+def serve_command(folder: Path, port: int, host: str, no_isolation: bool) -> None:
+    """Serve DIR to this machine's browsers, with the headers that threads need.
+
+    With --host also to others. Nothing outside of DIR is served, not even by a link, and no file or
+    folder whose name begins with a dot.
+    """
     from webdnn.browser.server import serve
 
     def announce(url: str) -> None:
@@ -528,7 +538,7 @@ def serve_command(folder: Path, port: int, no_isolation: bool) -> None:
             soft_wrap=True,
         )
 
-    serve(folder, isolation=not no_isolation, port=port, announce=announce)
+    serve(folder, isolation=not no_isolation, host=host, port=port, announce=announce)
 
 
 @cli.command(name="bench")
@@ -631,7 +641,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except click.exceptions.Exit as exit_:
         sys.exit(exit_.exit_code)
     except click.ClickException as usage:
-        usage.show()
+        text = io.StringIO()
+        usage.show(text)
+        err.print(text.getvalue(), markup=False, highlight=False, soft_wrap=True, end="")
         sys.exit(2)
     except (click.Abort, KeyboardInterrupt):
         err.print("interrupted")

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
+
+# What steers a terminal, turns text around, or cannot be written: all controls but tab and line
+# feed, those of bidirectional text, line separators, and halves of surrogate pairs.
+_CONTROLS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    """Text with escapes in place of control characters, which names in a model's file may hold."""
+    return _CONTROLS.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 class WebDNNError(Exception):
@@ -12,6 +24,9 @@ class WebDNNError(Exception):
     The message says what was expected, what was found, where, and what to do next. The command line
     prints it without a traceback.
     """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
     def say(self, message: str) -> None:
         """Gives the error another message; whoever does so raises it again."""

@@ -35,6 +35,7 @@ class Report:
 
     def __repr__(self) -> str:
         """What a prompt or a notebook shows: the signature and notes, not every kernel."""
+        from .errors import printable
         from .inspect.describe import kind_text, shape_text
 
         lines = [f"Report({str(self.output)!r})" if self.descriptor else "Report()"]
@@ -43,7 +44,7 @@ class Report:
                 if not entry.get("hidden"):
                     shape = shape_text(entry["shape"])
                     lines.append(f"{kind[:-1]} {entry['name']}: {kind_text(entry)} [{shape}]")
-        return "\n  ".join([*lines, *(f"note: {note}" for note in self.notices)])
+        return printable("\n  ".join([*lines, *(f"note: {note}" for note in self.notices)]))
 
 
 def imported(
@@ -110,7 +111,7 @@ def transpile(
     """
     from .codegen import TARGETS as known
     from .descriptor.write import write
-    from .errors import WebDNNError
+    from .errors import WebDNNError, printable
     from .inspect.dump import dump as dump_program
     from .inspect.dump import kernel_table, sources
     from .inspect.report import report_html
@@ -157,9 +158,11 @@ def transpile(
         if folder is not None:
             dump_program(programs[target], known[target], folder)
         if debug >= 2:
-            print(f"kernels for {target}:\n{kernel_table(programs[target])}", file=sys.stderr)
+            table = kernel_table(programs[target])
+            print(f"kernels for {target}:\n{printable(table)}", file=sys.stderr)
         if debug >= 4:
-            print(*sources(programs[target], known[target]).values(), sep="\n", file=sys.stderr)
+            texts = sources(programs[target], known[target]).values()
+            print(printable("\n".join(texts)), file=sys.stderr)
     tell("fuse", len(targets), len(targets))
     document = write(
         {known[target]: program for target, program in programs.items()},

@@ -10,19 +10,19 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from ..descriptor.module_js import range_text
 from .describe import kind_text, shape_text
+from .terminal import Terminal
 
 if TYPE_CHECKING:  # these import onnx and numpy: not needed to print help
     from webdnn.browser.bench import Timing
     from webdnn.browser.check import CheckReport, Run
     from webdnn.inspect.summary import Compiled, Inspection
 
-out = Console()
+out = Terminal()
 
 
 def amount(count: float) -> str:

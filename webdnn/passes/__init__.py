@@ -21,6 +21,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..errors import printable
 from ..graph import Graph, Rule, rewrite, verify
 from . import activation, affine, conv, counted, layout, matmul, pack, simplify, split
 
@@ -67,7 +68,7 @@ def run(
             )
             print(f"pass {name}: {fired or 'nothing to do'}", file=sys.stderr)
         if debug >= 3:
-            print(graph, file=sys.stderr)
+            print(printable(str(graph)), file=sys.stderr)
         if dump is not None:
             dump(name, graph)
     return graph
