@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import re
 import signal
@@ -52,6 +53,18 @@ def test_dims(texts: list[str], dims: cli.Dims) -> None:
 def test_bad_dims(text: str) -> None:
     with pytest.raises(DimensionError, match=re.escape(f"--dim {text.split(',')[-1]}")):
         cli.parse_dims([text])
+
+
+def test_constants() -> None:
+    texts = ["sr=16000", "a:b=1e-3", "on=true", "off=False", "sizes=[4, 8]", "top=inf", "m=x/m.npy"]
+    wanted = {"sr": 16000, "a:b": 1e-3, "on": True, "off": False, "sizes": [4, 8], "top": math.inf}
+    assert cli.parse_fixed(texts) == {**wanted, "m": Path("x/m.npy")}
+
+
+@pytest.mark.parametrize("text", ["sr", "=1", "sr=", "sr=fast", "sr=[1,", "sr=m.txt"])
+def test_bad_constants(text: str) -> None:
+    with pytest.raises(WebDNNError, match=re.escape(f"--set {text}: expected")):
+        cli.parse_fixed([text])
 
 
 @pytest.mark.parametrize(

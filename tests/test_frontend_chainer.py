@@ -192,6 +192,14 @@ def test_arguments_are_positional_named_or_options() -> None:
     assert list(pairs.outputs) == ["output_0", "output_1"]
 
 
+def test_inputs_become_constants() -> None:
+    chain = Of(lambda x, t: F.sigmoid(x) * F.broadcast_to(t, x.shape))
+    imported = frontend.load(chain, example=(X, X[:1]), fixed={"x_1": X[1:]})
+    assert [v.attrs["name"] for v in imported.graph.inputs] == ["x_0"]
+    expected = (F.sigmoid(X[:1]) * X[1:]).array
+    assert interpreted([Job("t", imported.graph, {"x_0": X[:1]}, {"output": expected})]) == {}
+
+
 def test_sequential_and_lists_of_links() -> None:
     model = chainer.Sequential(L.Linear(6, 5), F.relu, L.Linear(5, 2))
     imported = frontend.load(model, {"batch": (1, 9)}, example=X)

@@ -257,6 +257,16 @@ def test_open_dimensions() -> None:
     assert interpreted([job]) == {}
 
 
+def test_inputs_become_constants() -> None:
+    a, b = keras.Input((4,), name="a"), keras.Input((1,), name="b")
+    model = keras.Model([a, b], L.Dense(3, name="d")(L.multiply([a, b])))
+    found = load(seeded(model), fixed={"b": [[2.5]]})
+    assert [v.attrs["name"] for v in found.graph.inputs] == ["a"]
+    x = RNG.normal(0, 1, (1, 4)).astype("float32")
+    (y,) = predict(model, [x, np.full((1, 1), 2.5, "float32")])
+    assert interpreted([Job("fixed", found.graph, {"a": x}, {"d": y})]) == {}
+
+
 def test_keras_suffix_of_an_hdf5_file(tmp_path: Path) -> None:
     """TF before 2.12 wrote HDF5 whatever the suffix was."""
     for suffix in (".h5", ".npz"):

@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
 from tests.interpret import interpret
 from webdnn import ops
-from webdnn.errors import DimensionError, ModelError, UnsupportedError
+from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from webdnn.frontend import load
 from webdnn.frontend.onnx import files
 from webdnn.frontend.onnx.operators import OPERATORS
@@ -656,12 +657,99 @@ def test_an_if_is_folded_or_refused() -> None:
                    else_branch = e () => (float[1, 3] b) { b = Det(x) }> }"""
     graph = load(model(text.replace("CONDITION", ""), c=np.array(True))).graph
     assert graph.outputs["y"].op is ops.relu
-    assert "condition depends" in refusal(
-        UnsupportedError, model(text.replace("CONDITION", ", bool c"))
-    )
+    asks = model(text.replace("CONDITION", ", bool c"))
+    message = refusal(UnsupportedError, asks)
+    for part in ("If node of 'y'", "its condition 'c'", "input bool[] 'c'", "--set c=VALUE"):
+        assert part in message
+    fixed = load(asks, fixed={"c": True})
+    assert fixed.graph == graph and fixed.notes == ["input 'c' is the constant True (--set)"]
     assert "Det" in refusal(
         UnsupportedError, model(text.replace("CONDITION", ""), c=np.array(False))
     )
+
+
+def test_an_if_that_depends_on_a_size_or_on_data_says_so() -> None:
+    text = """m (float[1, n] x) => (float[1, n] y) {
+        shape = Shape(x)
+        size = Slice(shape, one, two)
+        c = CONDITION
+        y = If(c) <then_branch = t () => (float[1, n] a) { a = Relu(x) },
+                  else_branch = e () => (float[1, n] b) { b = Neg(x) }> }"""
+    constants = {"one": np.array([1]), "two": np.array([2]), "k": np.array([8])}
+    asks = model(text.replace("CONDITION", "Less(size, k)"), **constants)
+    message = refusal(UnsupportedError, asks, {"n": (4, 16)})
+    assert "depends on the size of dimension 'n'" in message and "--dim n=SIZE" in message
+    assert load(asks, {"n": 4}).graph.outputs["y"].op is ops.relu
+    assert load(asks, {"n": 16}).graph.outputs["y"].op is ops.neg
+    text = text.replace("CONDITION", "ReduceMax<keepdims = 0>(x)").replace("c = ", "f = ", 1)
+    text = text.replace("y = If", "c = Cast<to = 9>(f)\n        y = If")
+    message = refusal(UnsupportedError, model(text, **constants), {"n": 400})
+    assert "depends on input f32[1,400] 'x'" in message and "--set" not in message
+
+
+# ---- inputs that are made constants --------------------------------------------------------------
+
+SCALED = "m (float[1, n] x, float[1, n] mask, int64 k) => (float[1, n] y) BODY"
+BODY = """{
+    masked = Mul(x, mask)
+    f = CastLike(k, x)
+    y = Mul(masked, f) }"""
+
+
+def test_inputs_become_constants() -> None:
+    """As onnxruntime computes the model with these values given."""
+    proto = model(SCALED.replace("BODY", BODY))
+    mask = np.array([[1, 0, 2, 0.5]])  # float64: numbers, whatever their width
+    imported = load(proto, fixed={"mask": mask, "k": 3})
+    assert [v.attrs["name"] for v in imported.graph.inputs] == ["x"]
+    assert imported.graph.inputs[0].shape == (1, 4)  # the size of the mask, which is x's, too
+    x = np.random.default_rng(0).random((1, 4), np.float32)
+    given = {"x": x, "mask": mask.astype(np.float32), "k": np.array(3)}
+    (expected,) = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, given)
+    np.testing.assert_allclose(interpret(imported.graph, {"x": x})["y"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "message"),
+    [
+        (
+            {"rate": 1},
+            r"--set rate: the model has no such input. It has x: float32\[1, n\]; mask: ",
+        ),
+        ({"k": 1.5}, r"--set k: expected a value for k: int64\[\]; found float64 1.5. The model's"),
+        ({"k": True}, "found bool True"),
+        ({"k": [1, 2]}, r"found int64\[2\]"),
+        ({"k": "k.npy"}, "expected an .npy file"),
+        ({"k": [[1], [1, 2]]}, "lists of numbers that are equally long"),
+        ({"k": "text.npy"}, "expected an .npy file"),
+        ({"mask": np.ones((2, 4))}, r"found float64\[2, 4\]"),
+        ({"mask": 1e300}, "found float64 1e"),
+        ({"x": [[1]], "mask": [[1]], "k": 1}, "no input is left"),
+        ({"x": [[1, 2]], "mask": [[1]]}, "another constant has 2 for n"),
+    ],
+)
+def test_constants_that_do_not_fit(fixed: dict[str, Any], message: str) -> None:
+    with pytest.raises(WebDNNError, match=message):
+        load(model(SCALED.replace("BODY", BODY)), fixed=fixed)
+
+
+def test_constants_and_sizes_contradict() -> None:
+    proto = model(SCALED.replace("BODY", BODY))
+    with pytest.raises(
+        DimensionError, match="--dim n=3: an input that --set makes a constant has 2"
+    ):
+        load(proto, {"n": 3}, fixed={"mask": [[1, 2]]})
+    with pytest.raises(
+        DimensionError, match=r"--dim k: .*make this input a constant: --set k=VALUE"
+    ):
+        load(proto, {"k": 3})
+
+
+def test_a_batch_is_said_to_be_one() -> None:
+    proto = model("m (float[N, t] x) => (float[N, t] y) { y = Relu(x) }")
+    assert load(proto, {"t": 3}).batch == ("N",)
+    assert load(proto, {"t": 3, "N": 2}).batch == ()
+    assert "The batch, axis 0 of input 'x' (named 'N'), is 1" in refusal(DimensionError, proto)
 
 
 def test_an_old_opset() -> None:

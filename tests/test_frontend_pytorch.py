@@ -453,6 +453,28 @@ class Nested(nn.Module):
         return {"y": x, "states": {"h": [x + 1, states["h"][1] * 2]}, "none": None, "n": 3}
 
 
+class Rated(nn.Module):
+    """Another branch for each sample rate."""
+
+    def forward(self, x: Any, rate: Any) -> Any:
+        return x * rate / 16000 if rate == 16000 else -x
+
+
+def test_inputs_become_constants() -> None:
+    for rate in (16000, 8000):
+        found = frontend.load(
+            Rated(), example=(randn(2, 3), torch.tensor(16000)), fixed={"rate": rate}
+        )
+        assert [v.attrs["name"] for v in found.graph.inputs] == ["x"]
+        x = randn(2, 3, seed=5)
+        expected = Rated()(x, torch.tensor(rate)).numpy()
+        assert not interpreted([Job("r", found.graph, {"x": x.numpy()}, {"output": expected})])
+    with pytest.raises(
+        WebDNNError, match=r"--set sr: the model has no such input\. It has x: float32"
+    ):
+        frontend.load(Rated(), example=(randn(2, 3), torch.tensor(16000)), fixed={"sr": 1})
+
+
 def test_containers_and_numbers() -> None:
     example = (
         np.ones((2, 3), np.float32),

@@ -191,6 +191,13 @@ def label_files(texts: Sequence[str]) -> Path | dict[str, Path] | None:
     return files
 
 
+def parse_fixed(texts: Sequence[str]) -> dict[str, Any]:
+    """`--set NAME=VALUE` by name."""
+    from webdnn.frontend.fixed import parse_fixed
+
+    return parse_fixed(texts)
+
+
 def run_plugins(files: Sequence[Path]) -> None:
     """`--plugin FILE`: runs each file, in order; what it prints is no part of the result."""
     from webdnn.frontend.plugins import run_plugin
@@ -269,6 +276,14 @@ _dim = click.option(
     help="Fix a symbolic dimension (h=256), give its range (h=64..512, or h=64..512:32 for "
     "multiples of 32), or say how it follows from others (total=past+s).",
 )
+_set = click.option(
+    "--set",
+    "fixed",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Make an input a constant, which the page does not give: a number, true, a list as [1,2], "
+    "or an .npy file.",
+)
 _json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 _words = click.argument("words", nargs=-1, required=True, metavar="MODEL [WEIGHTS]")
 _weights = click.option(
@@ -307,6 +322,7 @@ _plugins = click.option(
 )
 @_weights
 @_dim
+@_set
 @_plugins
 @_images
 @click.option(
@@ -337,6 +353,7 @@ def transpile_command(
     target: tuple[str, ...],
     weights: Path | None,
     dims: tuple[str, ...],
+    fixed: tuple[str, ...],
     plugins: tuple[Path, ...],
     inputs: tuple[str, ...],
     labels: tuple[str, ...],
@@ -366,13 +383,18 @@ def transpile_command(
             labels=label_files(labels),
             targets=target,
             dims=source.dims,
+            fixed=parse_fixed(fixed),
             name=name,
             keep_versions=keep_versions,
             dump=dump,
             progress=tell,
         )
     summary = describe(output)
-    summary |= {"seconds": time.monotonic() - begin, "notices": list(report.notices)}
+    summary |= {
+        "seconds": time.monotonic() - begin,
+        "notices": list(report.notices),
+        "batch": list(report.imported.batch),
+    }
     if as_json:
         emit(summary)
         return
@@ -403,6 +425,7 @@ def transpile_command(
 @click.option("--browser", default="chromium", type=click.Choice(ENGINES), show_default=True)
 @_weights
 @_dim
+@_set
 @_plugins
 @click.option(
     "--size",
@@ -448,6 +471,7 @@ def check_command(
     browser: str,
     weights: Path | None,
     dims: tuple[str, ...],
+    fixed: tuple[str, ...],
     plugins: tuple[Path, ...],
     sizes: tuple[str, ...],
     inputs: tuple[str, ...],
@@ -482,6 +506,7 @@ def check_command(
             variants=variant,
             browser=cast(Any, browser),
             dims=source.dims,
+            fixed=parse_fixed(fixed),
             sizes=[_fixed(text) for text in sizes] or None,
             inputs=dict(_named_file("--input", text) for text in files),
             expected=dict(_named_file("--expected", text) for text in expected),
@@ -593,6 +618,7 @@ def bench_command(
               show_default=True)  # fmt: skip
 @_weights
 @_dim
+@_set
 @_plugins
 @_images
 @_json
@@ -601,6 +627,7 @@ def inspect_command(
     target: tuple[str, ...],
     weights: Path | None,
     dims: tuple[str, ...],
+    fixed: tuple[str, ...],
     plugins: tuple[Path, ...],
     inputs: tuple[str, ...],
     as_json: bool,
@@ -620,6 +647,7 @@ def inspect_command(
             source.dims,
             weights=source.weights,
             images=only_images(inputs),
+            fixed=parse_fixed(fixed),
             targets=target,
             progress=tell,
         )

@@ -55,6 +55,7 @@ def imported(
     inputs: str | ImageInput | Mapping[Any, str | ImageInput] | None = None,
     labels: Any = None,
     dims: Dims | None = None,
+    fixed: Mapping[str, Any] | None = None,
 ) -> Report:
     """The first step of `transpile`, whose parameters these are: nothing is compiled or written."""
     from .frontend import load
@@ -64,7 +65,7 @@ def imported(
 
     specs = read_specs(inputs)
     sides = {name: Sides(spec.size, spec.multiple) for name, spec in specs.items()}
-    found = load(model, dims, weights=weights, example=example, sides=sides)
+    found = load(model, dims, weights=weights, example=example, sides=sides, fixed=fixed)
     graph, pictures = compile_images(found.graph, specs)
     names, notes = labels_of(graph.outputs, labels)
     found = replace(found, graph=graph, notes=[*found.notes, *notes])
@@ -81,6 +82,7 @@ def transpile(
     labels: Any = None,
     targets: Sequence[str] = TARGETS,
     dims: Dims | None = None,
+    fixed: Mapping[str, Any] | None = None,
     name: str | None = None,
     dump: str | Path | None = None,
     keep_values: bool = False,
@@ -99,6 +101,8 @@ def transpile(
     targets: any of "webgpu" and "wasm".
     dims: the sizes of dimensions that the model leaves open, by name: a number, (lowest, highest)
     or (lowest, highest, step) for all between, or a formula over others, as "past + s".
+    fixed: the values of inputs that become constants, by name: a number, lists, an array or the
+    path of an .npy file. The page does not give these.
     name: the model's name in the descriptor; default: that of the file.
     dump: a folder for the graph after each pass, kernels and memory plan.
     keep_versions: how many of the versions that `output` holds keep their files there, for pages
@@ -127,7 +131,13 @@ def transpile(
     tell = progress or (lambda stage, done, total: None)
     tell("import", 0, 1)
     read = imported(
-        model, weights=weights, example=example, inputs=inputs, labels=labels, dims=dims
+        model,
+        weights=weights,
+        example=example,
+        inputs=inputs,
+        labels=labels,
+        dims=dims,
+        fixed=fixed,
     )
     tell("import", 1, 1)
     graph = read.imported.graph

@@ -32,6 +32,7 @@ from webdnn.browser.engine import BrowserError, Engine, Page, PageError, open_pa
 from webdnn.browser.inputs import default_sizes, random_inputs, signature_of, table_sizes
 from webdnn.browser.reference import Reference, recorded, reference
 from webdnn.errors import WebDNNError
+from webdnn.graph import Graph, evaluate
 from webdnn.picture.image import ImageInput, Picture, load_raster
 from webdnn.transpiler import Dims, imported, transpile
 
@@ -107,13 +108,14 @@ class Run:
 
 @dataclass(frozen=True, repr=False)
 class CheckReport:
-    """What `check` found; `notices` are the transpiler's."""
+    """What `check` found; `notices` are the transpiler's, `batch` the dimensions that it made 1."""
 
     model: str
     browser: Engine
     runs: tuple[Run, ...]
     notices: tuple[str, ...] = ()
     reference: str = ""  # what the outputs were compared with
+    batch: tuple[str, ...] = ()
 
     @property
     def right(self) -> bool:
@@ -158,6 +160,7 @@ def check(
     variants: Sequence[str] | None = None,
     browser: Engine = "chromium",
     dims: Dims | None = None,
+    fixed: Mapping[str, Any] | None = None,
     sizes: Sequence[Mapping[str, int]] | None = None,
     inputs: Mapping[str, Path | Array] | None = None,
     expected: Mapping[str, Path | Array] | None = None,
@@ -170,18 +173,17 @@ def check(
 ) -> CheckReport:
     """Transpiles `model` (or takes `descriptor`, made from it) and compares it with its framework.
 
-    `model`, `weights`, `example` and `images` (inputs that take pictures) are those of `transpile`.
-    `targets` and `variants` default to all that `browser` can run. `dims` are as for `transpile`;
-    `sizes` lists at which values of the symbolic ones to run (default: their minimum, and the
-    middle of their range). `inputs` maps input names to arrays or .npy files; the others are random
-    from `seed`. Where an input takes pictures, the page gets one and the reference what
-    `webdnn.picture` reads in it. `expected` maps output names to arrays or .npy files, recorded for
-    these `inputs`: they take the framework's place. `layers` also compares every value of the model
-    that is still stored
-    after a run, and lists those that were fused away. `save` receives inputs, expected and actual
-    outputs as .npy files. `timeout` is in seconds per run. Raises WebDNNError when there is nothing
-    to compare: no framework, no browser, a model that cannot be transpiled. A target that fails in
-    the browser is a Run with its `error`.
+    `model`, `weights`, `example`, `images` (inputs that take pictures), `dims` and `fixed` are
+    those of `transpile`. `targets` and `variants` default to all that `browser` can run. `sizes`
+    lists at which values of the symbolic dimensions to run (default: their minimum, and the middle
+    of their range). `inputs` maps input names to arrays or .npy files; the others are random from
+    `seed`. Where an input takes pictures, the page gets one and the reference what `webdnn.picture`
+    reads in it. `expected` maps output names to arrays or .npy files, recorded for these `inputs`:
+    they take the framework's place. `layers` also compares every value of the model that is still
+    stored after a run, and lists those that were fused away. `save` receives inputs, expected and
+    actual outputs as .npy files. `timeout` is in seconds per run. Raises WebDNNError when there is
+    nothing to compare: no framework, no browser, a model that cannot be transpiled. A target that
+    fails in the browser is a Run with its `error`.
     """
     tell = progress or (lambda stage, done, total: None)
     able_targets, able_variants = ABLE[browser]
@@ -209,6 +211,7 @@ def check(
                 inputs=images,
                 targets=targets,
                 dims=dims or {},
+                fixed=fixed,
                 keep_values=layers,
                 progress=progress,
             )
@@ -218,8 +221,14 @@ def check(
             signature = signature_of(folder)
             ranges = {d["name"]: (d["min"], d["max"], d.get("step", 1)) for d in signature["dims"]}
             report = imported(
-                model, weights=weights, example=example, inputs=images, dims=dims or ranges
+                model,
+                weights=weights,
+                example=example,
+                inputs=images,
+                dims=dims or ranges,
+                fixed=fixed,
             )
+            _check_inputs(signature, report.imported.graph, folder)
         pictures = report.pictures
         _check_pictures(signature, pictures, folder)
         names = [
@@ -230,7 +239,10 @@ def check(
         if expected:
             against = recorded(_recorded(expected, names, inputs or {}))
         else:
-            against = reference(model, *names, weights=weights, example=example)
+            constants = _constants(report.imported.graph, fixed or {})
+            against = reference(
+                model, [*names[0], *constants], names[1], weights=weights, example=example
+            ).at(constants)
         if layers and against.layers is None:
             raise WebDNNError(f"--layers: {against.name} does not give inner values")
         bounds = table_sizes(report.imported.graph)
@@ -254,7 +266,32 @@ def check(
                 runs += _run(page, target, wasm, cases, save, timeout)
             tell("done", len(plan), len(plan))
     name = Path(model).name if isinstance(model, (str, Path)) else type(model).__name__
-    return CheckReport(name, browser, tuple(runs), notices, against.name)
+    batch = report.imported.batch
+    return CheckReport(name, browser, tuple(runs), notices, against.name, batch)
+
+
+def _constants(graph: Graph, fixed: Mapping[str, Any]) -> dict[str, Array]:
+    """The inputs that are constants in the descriptor: the model's framework is given them."""
+    # Of PyTorch's modules the graph has no such input, and the module converts what it is given.
+    return {
+        name: evaluate(graph.names[name]) if name in graph.names else np.asarray(value)
+        for name, value in fixed.items()
+    }
+
+
+def _check_inputs(signature: Mapping[str, Any], graph: Graph, folder: Path) -> None:
+    """Raises WebDNNError where the descriptor has other inputs than the model."""
+    has = [entry["name"] for entry in signature["inputs"]]
+    wants = [v.attrs["name"] for v in graph.inputs]
+    for name in wants:
+        if name not in has:
+            raise WebDNNError(
+                f"{folder}: it has no input {name!r}, though the model has. If that was made a "
+                f"constant, give the same --set {name}=VALUE as to transpile"
+            )
+    for name in has:
+        if name not in wants:
+            raise WebDNNError(f"{folder}: it has an input {name!r}, which --set makes a constant")
 
 
 def _check_pictures(

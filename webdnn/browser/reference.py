@@ -21,7 +21,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,14 @@ class Reference:
     name: str
     run: Computed
     layers: Computed | None = None
+
+    def at(self, fixed: Arrays) -> Reference:
+        """This reference with some of its inputs given, once and for all."""
+
+        def of(compute: Computed) -> Computed:
+            return lambda arrays: compute({**arrays, **fixed})
+
+        return replace(self, run=of(self.run), layers=self.layers and of(self.layers))
 
 
 @dataclass(frozen=True)

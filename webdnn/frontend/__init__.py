@@ -42,13 +42,14 @@ def load(
     weights: str | os.PathLike[str] | None = None,
     example: Any = None,
     sides: Mapping[str | None, Sides] | None = None,
+    fixed: Mapping[str, Any] | None = None,
 ) -> Imported:
     """Import a model: the path of a file, its bytes, or a framework's own object.
 
     dims: the sizes of the dimensions that the model leaves open, as `frontend.dims` says. weights:
     the file of the weights, for formats that keep them apart. example: inputs to trace a model
-    with. sides: what is said of the sides of pictures, by input (None: the only one). Raises
-    WebDNNError for whatever is wrong with the model.
+    with. sides: what is said of the sides of pictures, by input (None: the only one). fixed: the
+    values of inputs that become constants. Raises WebDNNError for whatever is wrong with the model.
     """
     name = format_of(model)
     module = import_module(f".{name}", __name__)
@@ -58,7 +59,7 @@ def load(
     for option in given:
         if option not in taken:
             raise WebDNNError(f"{option!r} was given, but {FORMATS[name]} models take none")
-    loaded: Imported = module.load(model, Sizes(dims, sides), **given)
+    loaded: Imported = module.load(model, Sizes(dims, sides, fixed=fixed), **given)
     return loaded
 
 

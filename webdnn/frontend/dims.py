@@ -1,7 +1,7 @@
 """Sizes that a model leaves open: what the user says of them, and what follows for its inputs.
 
     >>> declared = [Declared("image", "f32", ("N", None, None, 3))]
-    >>> inputs, symbols = settle_inputs(declared, {"h": (32, 64, 8), "w": 48}, [])
+    >>> inputs = settle_inputs(declared, {"h": (32, 64, 8), "w": 48}, []).inputs
     >>> inputs["image"], inputs["image"].shape[1] // 8 * 8
     (image:f32[1,h,48,3], h)
 
@@ -29,24 +29,18 @@ from dataclasses import dataclass
 from operator import index
 from typing import Any
 
+import numpy as np
+
 from ..errors import DimensionError
-from ..expr import Dim, Expr, as_dim, bounds, dim, lift, text
-from ..graph import Value, placeholder
+from ..expr import Dim, Expr, as_dim, bounds, dim, text
+from ..graph import Value, constant, placeholder
 from .finish import Imported
+from .fixed import Declared, constant_note, fixed_values
 
 BATCH = re.compile(r"(?i)n|b|bs|batch([_ .-]?(size|dim|axis))?|batchsize|unk__\d+")
 # What is tried where nobody says: for images, for what a run keeps of earlier ones, and for others.
 _IMAGE, _PAST, _USUAL = (32, 640), (0, 512), (1, 512)
 _KEPT = re.compile(r"(?i)past|cache|prev|hist")
-
-
-@dataclass(frozen=True)
-class Declared:
-    """An input as its model declares it: an open dimension is its name there, or None."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | str | None, ...]
 
 
 # ---- what the user says --------------------------------------------------------------------------
@@ -119,8 +113,9 @@ class Sides:
 class Sizes(dict[str, Size]):
     """The sizes that are said, by key; a size as the user writes it is checked and made one.
 
-    `sides` are those of pictures, by the input's name (None: the only input). `assumed` are keys
-    that the user did not give. Raises DimensionError for what is no size.
+    `sides` are those of pictures, by the input's name (None: the only input). `fixed` are the
+    values of inputs that become constants. `assumed` are keys that the user did not give. Raises
+    DimensionError for what is no size.
     """
 
     def __init__(
@@ -128,14 +123,16 @@ class Sizes(dict[str, Size]):
         given: Given | None = None,
         sides: Mapping[str | None, Sides] | None = None,
         assumed: Iterable[str] = (),
+        fixed: Mapping[str, Any] | None = None,
     ):
         super().__init__({key: _size(key, value) for key, value in (given or {}).items()})
         self.sides = dict(sides or {})
+        self.fixed = dict(fixed or {})
         self.assumed = frozenset(assumed)
 
     def replaced(self, changes: Mapping[str, Size], assumed: Iterable[str] = ()) -> Sizes:
         """These sizes with others in their place."""
-        return Sizes({**self, **changes}, self.sides, {*self.assumed, *assumed})
+        return Sizes({**self, **changes}, self.sides, {*self.assumed, *assumed}, self.fixed)
 
     def key(self, d: Expr) -> str | None:
         """The key that a dimension was made for."""
@@ -253,8 +250,8 @@ class OpenSizesError(DimensionError):
     """Sizes that the model leaves open are not given.
 
     `places` says where each lies, by the key to give; `guesses` are ranges to try. `declared` are
-    the inputs. `line` is the --dim line that does, and `imported` the model imported with it, where
-    one was found.
+    the inputs, and `batch` says where their batch lies, which need not be given. `line` is the
+    --dim line that does, and `imported` the model imported with it, where one was found.
     """
 
     def __init__(
@@ -262,6 +259,7 @@ class OpenSizesError(DimensionError):
         places: Mapping[str, str],
         guesses: Mapping[str, Range],
         declared: Sequence[Declared],
+        batch: Mapping[str, str],
         line: str = "",
         imported: Imported | None = None,
     ):
@@ -269,16 +267,20 @@ class OpenSizesError(DimensionError):
             f"\n  {place}: --dim {_argument(key)}=SIZE or LOW..HIGH"
             for key, place in places.items()
         )
+        for key, place in batch.items():
+            message += f"\nThe batch, {place}, is 1 unless it is given: --dim {_argument(key)}=SIZE"
         if line:
             message += f"\nFor example, with sizes that it takes: {line}"
         super().__init__(message)
-        self.places, self.guesses, self.declared = places, guesses, declared
+        self.places, self.guesses, self.declared, self.batch = places, guesses, declared, batch
         self.line, self.imported = line, imported
 
     def advised(self, sizes: Sizes, imported: Imported) -> OpenSizesError:
         """This error without what follows from other sizes, and with the line that does."""
         places = {k: p for k, p in self.places.items() if isinstance(sizes[k], Range)}
-        return OpenSizesError(places, self.guesses, self.declared, sizes.line(), imported)
+        return OpenSizesError(
+            places, self.guesses, self.declared, self.batch, sizes.line(), imported
+        )
 
 
 @dataclass
@@ -297,13 +299,27 @@ class _Open:
 _Shapes = Mapping[str, tuple[str, list[Any]]]  # dtype and shape by input; open sizes are _Open
 
 
-def settle_inputs(
-    declared: Sequence[Declared], dims: Given, notes: list[str]
-) -> tuple[dict[str, Value], list[Expr]]:
-    """The graph's inputs by name with every dimension settled, and the symbolic dimensions.
+@dataclass(frozen=True)
+class Settled:
+    """What becomes of a model's inputs: values by name, which are constants where the user fixes
+    them; the symbolic dimensions; and those that are 1 because they look like a batch."""
 
-    What was settled is added to `notes`. Raises OpenSizesError where dimensions are missing, and
-    DimensionError for a key of `dims` that means none or several.
+    inputs: dict[str, Value]
+    symbols: tuple[Expr, ...]
+    batch: tuple[str, ...]
+
+    @property
+    def given(self) -> tuple[Value, ...]:
+        """The inputs that the page gives."""
+        return tuple(v for v in self.inputs.values() if not v.constant)
+
+
+def settle_inputs(declared: Sequence[Declared], dims: Given | None, notes: list[str]) -> Settled:
+    """The graph's inputs with every dimension settled.
+
+    Inputs that the user fixes are constants. What was settled is added to `notes`. Raises
+    OpenSizesError where dimensions are missing, DimensionError for a key of `dims` that means none
+    or several, and WebDNNError for a constant that fits no input.
     """
     shapes: dict[str, tuple[str, list[int | _Open]]] = {}
     opened: dict[Any, _Open] = {}
@@ -319,14 +335,20 @@ def settle_inputs(
             shape.append(one)
         shapes[i.name] = i.dtype, shape
     sizes = dims if isinstance(dims, Sizes) else Sizes(dims)
-    settled = _Settling(list(opened.values()), shapes, sizes, notes).run(declared)
+    fixed = fixed_values(sizes.fixed, declared)
+    settling = _Settling(list(opened.values()), shapes, sizes, notes)
+    settling.fix(fixed)
+    settled = settling.run(declared)
     inputs = {
-        name: placeholder(
+        name: constant(fixed[name], dtype)
+        if name in fixed
+        else placeholder(
             name, [settled[id(d)] if isinstance(d, _Open) else d for d in shape], dtype
         )
         for name, (dtype, shape) in shapes.items()
     }
-    return inputs, [d for d in dict.fromkeys(settled.values()) if lift(d).op == "dim"]  # type: ignore[misc]
+    symbols = [d for d in dict.fromkeys(settled.values()) if isinstance(d, Expr) and d.op == "dim"]
+    return Settled(inputs, tuple(symbols), tuple(settling.batch))
 
 
 class _Settling:
@@ -336,11 +358,28 @@ class _Settling:
         self.opened, self.shapes, self.sizes, self.notes = opened, shapes, sizes, notes
         self.chosen: dict[int, str] = {}
         self.done: dict[int, Dim] = {}
+        self.batch: list[str] = []
+
+    def fix(self, fixed: Mapping[str, np.ndarray]) -> None:
+        """Takes the sizes of inputs that are constants."""
+        for name, value in fixed.items():
+            self.notes.append(constant_note(name, value))
+            for axis, (one, size) in enumerate(zip(self.shapes[name][1], value.shape)):
+                if isinstance(one, _Open) and self.done.setdefault(id(one), size) != size:
+                    raise DimensionError(
+                        f"--set {name}: axis {axis} of the value is {size}, but another constant "
+                        f"has {self.done[id(one)]} for {one.label}"
+                    )
 
     def run(self, declared: Sequence[Declared]) -> dict[int, Dim]:
         """The dimension of each that is open, by its id."""
         for key, size in self.sizes.items():
             for one in _named(key, self.opened, self.shapes):
+                if self.done.get(id(one), size) != size:
+                    raise DimensionError(
+                        f"--dim {key}={size}: an input that --set makes a constant has "
+                        f"{self.done[id(one)]} there"
+                    )
                 other = self.chosen.setdefault(id(one), key)
                 if self.sizes[other] != size:
                     raise DimensionError(
@@ -349,7 +388,7 @@ class _Settling:
         sides = self._sides()
         missing = []
         for one in self.opened:
-            if id(one) in self.chosen:
+            if id(one) in self.chosen or id(one) in self.done:
                 continue
             if side := sides.get(id(one)):
                 self.done[id(one)] = side
@@ -394,7 +433,12 @@ class _Settling:
             kind = _PAST if _KEPT.search(one.label) else _IMAGE if id(one) in images else _USUAL
             guesses[key] = self._aligned(one, Range(*kind))
             places[key] = _place(one)
-        return OpenSizesError(places, guesses, declared)
+        batch = {
+            one.label: _place(one)
+            for one in self.opened
+            if one.batch and not {id(one)} & {*self.chosen, *self.done}
+        }
+        return OpenSizesError(places, guesses, declared, batch)
 
     def _aligned(self, one: _Open, size: Range) -> Range:
         """A range in the steps that pictures on this axis make."""
@@ -430,6 +474,7 @@ class _Settling:
                 self.notes.append(f"{one.label} = {unbracketed(size)} ({_place(one)}){why}")
         elif said is None:
             size = 1
+            self.batch.append(one.label)
             self.notes.append(
                 f"{one.label} = 1 (the batch); another size: --dim {_argument(one.label)}=SIZE, "
                 f"in Python dims={{{one.label!r}: SIZE}}"
@@ -533,7 +578,10 @@ def _named(key: str, opened: list[_Open], shapes: _Shapes, strict: bool = True) 
             "; ".join(f"{_argument(one.label)}: {_place(one)}" for one in opened)
             or "none: every dimension is fixed"
         )
-        raise DimensionError(f"--dim {key}: the model has no such open dimension. Open are: {have}")
+        constant = f". To make this input a constant: --set {key}=VALUE" if key in shapes else ""
+        raise DimensionError(
+            f"--dim {key}: the model has no such open dimension. Open are: {have}{constant}"
+        )
     return found
 
 
@@ -544,6 +592,7 @@ __all__ = [
     "Given",
     "OpenSizesError",
     "Range",
+    "Settled",
     "Sides",
     "Sizes",
     "identifier",

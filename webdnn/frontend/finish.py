@@ -25,7 +25,8 @@ class Imported:
     """A graph, what was settled on the way in words for the user, and what the model consists of.
 
     `contents` counts the model's own operators or layers by name; `parameters` and
-    `parameter_bytes` are those of its weights as the model holds them.
+    `parameter_bytes` are those of its weights as the model holds them. `batch` names the open
+    dimensions that became 1 because they look like a batch.
     """
 
     graph: Graph
@@ -33,15 +34,20 @@ class Imported:
     contents: Mapping[str, int] = field(default_factory=dict)
     parameters: int = 0
     parameter_bytes: int = 0
+    batch: tuple[str, ...] = ()
 
 
 def finished(
-    graph: Graph, notes: list[str], contents: Iterable[str], weights: Iterable[tuple[int, int]]
+    graph: Graph,
+    notes: list[str],
+    contents: Iterable[str],
+    weights: Iterable[tuple[int, int]],
+    batch: tuple[str, ...] = (),
 ) -> Imported:
     """The graph with the checks that every import ends with, and notes on widths.
 
     contents: the model's operators or layers, each by its type's name. weights: the number of
-    elements and the bytes of each.
+    elements and the bytes of each. batch: as `Imported` has it.
 
     Raises TooSmallError where a size would be negative at the smallest symbolic dimensions, and
     UnsupportedError for 64-bit constants that do not fit into 32 bits.
@@ -60,6 +66,7 @@ def finished(
         dict(Counter(contents).most_common()),
         sum(elements for elements, _ in sizes),
         sum(size for _, size in sizes),
+        batch,
     )
 
 

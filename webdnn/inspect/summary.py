@@ -81,13 +81,14 @@ def inspect(
     *,
     weights: Path | None = None,
     images: Mapping[Any, str] | None = None,
+    fixed: Mapping[str, Any] | None = None,
     targets: Sequence[str] = ("webgpu", "wasm"),
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Inspection:
     """Compiles `model` for `targets` and reports what became of it.
 
-    `weights` and `images` (inputs that take pictures) are those of `transpile`; so is what it
-    raises.
+    `weights`, `images` (inputs that take pictures) and `fixed` are those of `transpile`; so is what
+    it raises.
     """
     with tempfile.TemporaryDirectory(prefix="webdnn-inspect-") as scratch:
         folder = Path(scratch) / "model"
@@ -98,9 +99,10 @@ def inspect(
             inputs=images,
             targets=targets,
             dims=dict(dims or {}),
+            fixed=fixed,
             progress=progress,
         )
-        download = describe(folder)
+        download = describe(folder) | {"batch": list(report.imported.batch)}
     # Which values are fused away is only recorded when the stored ones are kept.
     graph = passes.run(report.imported.graph)
     compiled = {}

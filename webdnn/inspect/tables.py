@@ -59,6 +59,8 @@ def show_descriptor(summary: Mapping[str, Any]) -> None:
     out.print(table)
     for dim in summary["dims"]:
         out.print(f"  {escape(dim['name'])} = {range_text(dim)}", highlight=False)
+    for name in summary.get("batch", ()):
+        out.print(f"  {escape(name)} = 1, being a batch", highlight=False)
     out.print()
     table = _table()
     table.add_column("a page fetches")
@@ -91,7 +93,8 @@ def show_check(report: CheckReport) -> None:
     reasons: dict[str, None] = {}  # in order, each once
     for run in report.runs:
         target = run.label
-        sizes = " ".join(f"{name}={size}" for name, size in run.sizes.items())
+        every = {**dict.fromkeys(report.batch, 1), **run.sizes}
+        sizes = " ".join(f"{escape(name)}={size}" for name, size in every.items())
         if run.error:
             table.add_row(target, sizes, "", "", "", "", "[bold red]failed[/]")
         for output in run.outputs:

@@ -41,7 +41,7 @@ from ...errors import (
 )
 from ...expr import upper
 from ...graph import Graph, Value, constant, dims_of, type_text
-from ..dims import Given, settle_inputs
+from ..dims import Given, Sizes, settle_inputs
 from ..finish import Imported, finished
 from ..relations import solved
 from . import weights as wire
@@ -100,7 +100,7 @@ def load(model: Source, dims: Given | None = None, *, weights: Source | None = N
     text, blobs = sources(model, weights)
     name = str(text) if isinstance(text, str | os.PathLike) else "the prototxt"
     net = parse(text_of(text), name)
-    return _Net(net, name, blobs, text).imported(dims or {})
+    return _Net(net, name, blobs, text).imported(Sizes() if dims is None else dims)
 
 
 # ---- the files ----------------------------------------------------------------------------------
@@ -226,21 +226,21 @@ class _Net:
         if not inputs:
             raise ModelError(f"{self.file}: the outputs need no input")
         declared, notes = open_axes(inputs, steps, self.fixed, dims)
-        scope, symbols = settle_inputs(declared, dims, self.notes)
+        settled = settle_inputs(declared, dims, self.notes)
         self.notes += notes
-        graph_inputs = tuple(scope.values())
-        names = dict(scope)
-        scope = {**scope, **constants}
+        names = dict(settled.inputs)
+        scope = {**settled.inputs, **constants}
         layers = self.run(steps, scope, blobs, names)
         graph = Graph(
-            graph_inputs,
+            settled.given,
             {name: scope[name] for name in outputs},
             layers | names,
-            tuple(symbols),
+            settled.symbols,
             self.net.string("name") or "net",
         )
         used_blobs = [b for s in steps for b in blobs.get(s.name, ())]
-        return finished(graph, self.notes, [s.type for s in steps], wire.parameters(used_blobs))
+        contents = [s.type for s in steps]
+        return finished(graph, self.notes, contents, wire.parameters(used_blobs), settled.batch)
 
     def wrong(self, step: Step, what: str) -> ModelError:
         """An error at a layer."""

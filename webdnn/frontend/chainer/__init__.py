@@ -36,8 +36,8 @@ from ... import ops
 from ...errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from ...expr import Dim, Expr, free
 from ...expr import evaluate as size_at
-from ...graph import FROM_NUMPY, Graph, Value, type_text
-from ..dims import BATCH, Declared, Given, settle_inputs
+from ...graph import FROM_NUMPY, Graph, Value, evaluate, type_text
+from ..dims import BATCH, Declared, Given, Settled, settle_inputs
 from ..finish import Imported, finished
 from ..hdf5 import is_hdf5
 from ..relations import solved
@@ -151,6 +151,7 @@ class Leaf:
     name: str
     array: np.ndarray
     member: bool
+    fixed: bool = False  # it is no input, but the same in every run
 
 
 class Arguments:
@@ -336,39 +337,43 @@ def _imported(
     if not batch:
         size = len(arguments.batch[0].array)
         notes.append(f"the batch is {size} as in the example: the chain does not run with 1")
-    inputs, symbols = settle_inputs(arguments.declared(dims, batch), dims, notes)
-    values = [inputs[leaf.name] for leaf in arguments.leaves]
-    runs = _runs(model, arguments, values, symbols, notes, False)
+    settled = settle_inputs(arguments.declared(dims, batch), dims, notes)
+    for leaf in arguments.leaves:
+        if settled.inputs[leaf.name].constant:
+            leaf.array, leaf.fixed = evaluate(settled.inputs[leaf.name]), True
+    runs = _runs(model, arguments, settled, notes, False)
     try:
-        built = Builder(model, runs, values)
-        graph = built.graph(symbols, type(model).__name__)
+        built = Builder(model, runs, settled)
+        graph = built.graph(settled.symbols, type(model).__name__)
     except NeedsUpper:
-        runs = _runs(model, arguments, values, symbols, [], True)
-        built = Builder(model, runs, values)
-        graph = built.graph(symbols, type(model).__name__)
+        runs = _runs(model, arguments, settled, [], True)
+        built = Builder(model, runs, settled)
+        graph = built.graph(settled.symbols, type(model).__name__)
     except ValueError as error:
         if isinstance(error, WebDNNError):
             raise
         raise UnsupportedError(str(error)) from None
     weights = [(a.size, a.nbytes) for _, a in named_arrays(model)]
-    return finished(graph, notes, built.contents, weights)
+    return finished(graph, notes, built.contents, weights, settled.batch)
 
 
 def _runs(
     model: Any,
     arguments: Arguments,
-    values: Sequence[Value],
-    symbols: Sequence[Expr],
+    settled: Settled,
     notes: list[str],
     upper: bool,
 ) -> Runs:
     """Run the chain at the settled sizes on two inputs, and at others if sizes are open."""
+    symbols, values = settled.symbols, settled.inputs.values()
 
     def trace(sizes: Mapping[str, int], seed: int = 0) -> Trace:
         shapes = [[size_at(d, sizes) for d in v.shape] for v in values]
         arrays = [_resized(leaf.array, s) for leaf, s in zip(arguments.leaves, shapes)]
         if seed:
-            arrays = [_varied(a, seed) for a in arrays]
+            arrays = [
+                a if leaf.fixed else _varied(a, seed) for leaf, a in zip(arguments.leaves, arrays)
+            ]
         return arguments.record(model, arrays, seed)
 
     base = {}
@@ -441,11 +446,13 @@ def _nearest(symbol: Expr, size: int) -> int:
 class Builder:
     """Turns the calls of the runs into values of a graph."""
 
-    def __init__(self, model: Any, runs: Runs, inputs: Sequence[Value]):
-        self.runs, self.inputs = runs, inputs
+    def __init__(self, model: Any, runs: Runs, settled: Settled):
+        self.runs, self.inputs = runs, settled.given
         self.arrays = dict(named_arrays(model))
-        self.values: dict[Ref, Value] = {Ref("input", (i,)): v for i, v in enumerate(inputs)}
-        self.names: dict[str, Value] = {v.attrs["name"]: v for v in inputs}
+        self.values: dict[Ref, Value] = {
+            Ref("input", (i,)): v for i, v in enumerate(settled.inputs.values())
+        }
+        self.names: dict[str, Value] = dict(settled.inputs)
         self.contents: list[str] = []
         self.labels = runs.first.names()
         # sizes that were met, and what each is called
@@ -469,7 +476,7 @@ class Builder:
         for output, ref in outputs.items():
             label = output if output not in taken else f"{output}_output"
             found[label] = self._value(ref, ())
-        return Graph(tuple(self.inputs), found, self.names, tuple(symbols), name)
+        return Graph(self.inputs, found, self.names, tuple(symbols), name)
 
     def _needed(self) -> list[int]:
         """The calls that the outputs depend on, in order."""

@@ -107,23 +107,24 @@ def load(
             f"({type(error).__name__}: {str(error)[:200]})"
         ) from error
     notes = list(saved.notes)
-    inputs, symbols = settle_inputs(declared, dims or {}, notes)
+    settled = settle_inputs(declared, dims, notes)
     walker = _Walker(saved)
     given = [
-        Tensor(ops.cast(v, "f32") if v.dtype in ("f16", "f64") else v) for v in inputs.values()
+        Tensor(ops.cast(v, "f32") if v.dtype in ("f16", "f64") else v)
+        for v in settled.inputs.values()
     ]
     found = walker.run(plan, saved.source, given, "")
     outputs = {name: t.value for name, t in zip(names, leaves(found), strict=True)}
     graph = Graph(
-        tuple(inputs.values()),
+        settled.given,
         outputs,
-        walker.names | inputs,
-        tuple(symbols),
+        walker.names | settled.inputs,
+        settled.symbols,
         plan.name or "model",
         states=walker.states,
     )
     contents = [e.class_name for e in known if e.class_name != "InputLayer"]
-    return finished(graph, notes, contents, saved.sizes)
+    return finished(graph, notes, contents, saved.sizes, settled.batch)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,8 @@ from ...errors import (
     UnsupportedError,
     WebDNNError,
 )
-from ...graph import DTYPES, Graph, Value, dims_of, evaluate, type_text
+from ...graph import DTYPES, INPUT, Graph, Value, dims_of, evaluate, type_text
+from ...ops.known import INTS
 from ..dims import Declared, Given, settle_inputs
 from ..finish import Imported, finished
 from ..relations import solved
@@ -99,8 +100,8 @@ def load(
     given = set(constants) | {i.name for i in declared}
     order = _ordered(proto.graph.node, given, wanted)
     reader.check_operators(order, opsets)
-    inputs, symbols = settle_inputs(_declared(declared), dims or {}, notes)
-    scope: dict[str, Value | None] = dict(inputs)
+    settled = settle_inputs(_declared(declared), dims, notes)
+    scope: dict[str, Value | None] = dict(settled.inputs)
     reader.constants(
         constants.values(), scope, {n for node in order for n in _reads(node)} | set(wanted)
     )
@@ -112,13 +113,13 @@ def load(
         _check_output(o, value)
         outputs[o.name] = value
     graph = Graph(
-        tuple(inputs.values()),
+        settled.given,
         outputs,
-        reader.names | inputs,
-        tuple(symbols),
+        reader.names | settled.inputs,
+        settled.symbols,
         proto.graph.name or "model",
     )
-    return finished(graph, notes, *_contents(proto))
+    return finished(graph, notes, *_contents(proto), settled.batch)
 
 
 def _opsets(imports: Iterable[Any]) -> dict[str, int]:
@@ -482,9 +483,7 @@ class _Importer:
         condition = scope[node.input[0]]
         assert condition is not None
         if not condition.constant:
-            raise UnsupportedError(
-                "an If whose condition depends on the model's inputs is not supported"
-            )
+            raise UnsupportedError(_open_choice(node, condition))
         name = "then_branch" if bool(np.all(evaluate(condition))) else "else_branch"
         body = next(a.g for a in node.attribute if a.name == name)
         inner: Scope = ChainMap({}, scope)
@@ -522,6 +521,45 @@ class _Importer:
         finally:
             self.depth -= 1
         return [inner.get(o) for o in function.output[: len(node.output)]]
+
+
+def _open_choice(node: Any, condition: Value) -> str:
+    """What to say of an If whose condition is not known: what it depends on, and what to do."""
+    inputs: dict[str, Value] = {}
+    sizes: dict[str, None] = {}
+    seen, rest = {condition}, [condition]
+    while rest:
+        v = rest.pop()
+        if v.op is INPUT:
+            inputs[v.attrs["name"]] = v
+        if v.op is INTS:
+            sizes |= dict.fromkeys(str(d) for d in dims_of([v.attrs["values"]]))
+        new = [i for i in v.inputs if i not in seen]
+        seen.update(new)
+        rest += new
+    # Of a sample rate or a flag there is one value; what a microphone gives is no constant.
+    small = [n for n, v in inputs.items() if isinstance(v.size, int) and v.size <= 16]
+    on = [f"input {type_text(v)} {n!r}" for n, v in inputs.items()]
+    on += [f"the size of dimension {d!r}" for d in sizes]
+    remedies = []
+    if small:
+        remedies.append(
+            f"If a page always gives the same {' and '.join(small)}, make it a constant: "
+            f"{' '.join(f'--set {_quoted(n)}=VALUE' for n in small)}, in Python "
+            f"fixed={{{', '.join(f'{n!r}: VALUE' for n in small)}}}"
+        )
+    if sizes:
+        remedies.append(f"Fix the size: --dim {' '.join(f'{d}=SIZE' for d in sizes)}")
+    if not remedies:
+        remedies.append("Export the model with the branch that a page takes")
+    return (
+        f"{_label(node)}: its condition {node.input[0]!r} depends on {' and '.join(on)}, and of "
+        f"the two branches one is compiled. {'. '.join(remedies)}"
+    )
+
+
+def _quoted(name: str) -> str:
+    return f"'{name}'" if re.search(r"[^\w.:/%-]", name) else name
 
 
 @cache

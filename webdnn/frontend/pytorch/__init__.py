@@ -115,7 +115,8 @@ def load(
     program, UnsupportedError where no exporter gets it right, DimensionError for a dimension that
     is missing or cannot vary.
     """
-    return import_function(function(model, example), dims or {})
+    sizes = dims if isinstance(dims, Sizes) else Sizes(dims)
+    return import_function(function(model, example, sizes.fixed), sizes)
 
 
 # ---- which axes are open ------------------------------------------------------------------------

@@ -27,6 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ModelError, UnsupportedError, WebDNNError
+from ...graph import FROM_NUMPY
+from ..fixed import Declared, constant_note, fixed_values
 from . import files
 
 Array = NDArray[Any]
@@ -68,10 +70,11 @@ class Function:
         return self.run(tensors)
 
 
-def function(model: Any, example: Any = None) -> Function:
+def function(model: Any, example: Any = None, fixed: Mapping[str, Any] | None = None) -> Function:
     """What `load` imports, as a function: the oracle for what has become of it.
 
-    Raises as `load` does for a model or an example that will not do.
+    fixed: the values of tensors that are no inputs, but always the same. Raises as `load` does for
+    a model or an example that will not do.
     """
     if isinstance(model, (str, os.PathLike, bytes)):
         model = files.read(model, torch_packages)
@@ -83,7 +86,7 @@ def function(model: Any, example: Any = None) -> Function:
     torch = torch_packages()
     if isinstance(model, torch.export.ExportedProgram):
         args, kwargs = _example_of_program(model, example, torch)
-        return _function(model.module(), args, kwargs, model, torch)
+        return _function(model.module(), args, kwargs, model, fixed or {}, torch)
     if not isinstance(model, torch.nn.Module):
         raise UnsupportedError(
             f"{type(model).__name__} is not a module; wrap it in a torch.nn.Module"
@@ -102,7 +105,7 @@ def function(model: Any, example: Any = None) -> Function:
             "webdnn.transpile(module, 'build', example=torch.zeros(1, 3, 224, 224))"
         )
     args, kwargs = _arguments(example)
-    return _function(model, args, kwargs, None, torch)
+    return _function(model, args, kwargs, None, fixed or {}, torch)
 
 
 def _arguments(example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -146,7 +149,12 @@ def _example_of_program(
 
 
 def _function(
-    module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], program: Any, torch: Any
+    module: Any,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    program: Any,
+    fixed: Mapping[str, Any],
+    torch: Any,
 ) -> Function:
     pytree = torch.utils._pytree
     notes: list[str] = []
@@ -169,6 +177,16 @@ def _function(
     names, leaves = _named((args, kwargs), module, program, pytree)
     leaves = [_tensor(leaf, names[k], floats, torch) for k, leaf in enumerate(leaves)]
     variable = [k for k, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
+    declared = [
+        Declared(names[k], FROM_NUMPY[as_array(leaves[k]).dtype.name], (None,) * leaves[k].dim())
+        for k in variable
+        if fixed
+    ]
+    for name, value in fixed_values(fixed, declared).items():
+        k = names.index(name)
+        leaves[k] = torch.from_numpy(value)
+        variable.remove(k)
+        notes.append(constant_note(name, value))
     if not variable:
         raise ModelError("the example has no tensor: there is nothing that the page could give")
     spec = pytree.tree_structure((args, kwargs))
