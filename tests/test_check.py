@@ -108,6 +108,13 @@ def test_an_output_may_be_constant_by_nature_where_others_are_right() -> None:
     assert compare("length", length + 1, length, 1e-4, other=length).verdict == "wrong"
 
 
+def test_integers_that_have_wrapped_are_called_so() -> None:
+    total = np.array([6_000_000_000, 3])
+    found = compare("sum", total.astype(np.int32).astype(np.int64), total, 1e-4)
+    assert found.verdict == "wrong" and "6000000000 needs 64 bits" in found.why
+    assert "64 bits" not in compare("sum", np.array([2, 4]), np.array([2, 3]), 1e-4).why
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float16", "int64", "uint8", "bool"])
 def test_random_inputs_without_axes_are_arrays(dtype: str) -> None:
     for other in (False, True):

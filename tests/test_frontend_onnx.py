@@ -831,8 +831,65 @@ def test_arithmetic_on_wide_integers_is_named() -> None:
     wide (int64[4] x, float[9] t) => (int64[4] y, float[4] z)
     { square = Mul(x, x)  y = Abs(square)  z = Gather(t, x) }"""
     assert load(parser.parse_model(text)).notes == [
-        "64-bit integers are computed in 32 bits: 'square' must stay within them"
+        "64-bit integers are computed in 32 bits, and 'square' (mul) may need more: numbers beyond "
+        "2147483647 wrap. `webdnn check --input NAME=FILE.npy` with the largest inputs that you "
+        "expect shows whether any do"
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "wraps"),
+    [
+        ("y = Add (x, one)", False),  # an id with an offset
+        ("y = Sub (one, x)", False),  # a mask that is turned around
+        ("y = Add (x, x)", True),
+        ("y = Mul (x, three)", True),
+        ("a = Mod (x, n) y = Mul (a, three)", False),
+        ("a = Mul (x, three) y = Mod (a, n)", True),  # a hash
+        ("a = Equal (x, one) b = Cast <to = 7> (a) c = CumSum (b, zero) y = Mul (c, b)", False),
+        ("c = CumSum (x, zero) y = Sub (c, one)", True),
+        ("a = Equal (x, one) b = Cast <to = 7> (a) y = Mul (b, x)", False),
+        ("y = ReduceSum <keepdims = 0> (x)", True),
+        ("a = ReduceSum <keepdims = 0> (x) y = Cast <to = 6> (a)", True),
+        ("y = ReduceMax <keepdims = 0> (x)", False),
+        ("y = ReduceProd <keepdims = 0> (x)", True),
+        ("a = Clip (x, one, n) b = Mul (a, a) y = Neg (b)", False),
+        ("a = Clip (x, one, n) y = ReduceProd <keepdims = 0> (a)", True),
+        ("a = Clip (x, one, n) b = Mul (a, a) c = Mul (b, b) y = Div (c, n)", True),
+        ("a = ArgMax <axis = 0> (x) y = Mul (a, big)", False),
+        ("a = Gather (table, x) y = Mul (a, three)", False),
+        ("a, i = TopK (x, one1) y = Mul (i, big)", False),
+        ("a, i = TopK (x, one1) y = Mul (a, big)", True),
+        ("a = Shape (x) b = Mul (a, big) y = Add (x, b)", False),
+        ("a = Cast <to = 1> (x) b = Floor (a) y = Cast <to = 7> (b)", False),
+        ("a = Div (x, three) b = Mul (a, three) y = Sub (x, b)", True),  # not proved
+        ("a = Range (zero, n, one) b = Mul (a, big) y = ReduceMax <keepdims = 0> (b)", False),
+        ("a = Abs (x) y = Neg (a)", False),
+        ("a = Where (m, x, one) b = Concat <axis = 0> (a, table) y = Add (b, three)", False),
+        ("y = Pow (x, three)", True),
+        ("a = Mod (x, n) y = Pow (a, three)", False),
+        ("y = MatMul (x, x)", True),
+        ("a = Mod (x, n) y = MatMul (a, a)", False),
+        ('y = Einsum <equation = "i,i->"> (x, x)', True),
+        ("a = Cast <to = 6> (x) y = Mul (a, a)", False),  # wraps in every runtime
+        ("y = ReduceSum <keepdims = 0> (table)", False),
+    ],
+)
+def test_integers_that_are_proved_to_fit_make_no_notice(line: str, wraps: bool) -> None:
+    """And what the reference computes of large inputs does fit, where there is none."""
+    text = f"""<ir_version: 8, opset_import: ["" : 17]>
+    ints (int64[4] x, bool[4] m) => (int64[4] y) <int64 one = {{1}}, int64 three = {{3}},
+    int64 n = {{1000}}, int64 zero = {{0}}, int64 big = {{100000}}, int64[1] one1 = {{1}},
+    int64[4] table = {{0, 7, 9, 900}}> {{ {line} }}"""
+    proto = parser.parse_model(text)
+    proto.graph.output[0].CopyFrom(helper.make_empty_tensor_value_info("y"))
+    notes = [note for note in load(proto).notes if "may need more" in note]
+    assert bool(notes) == wraps
+    x = np.array([2**30, -(2**30), 3, 2**29])
+    feeds = {"x": x % 4 if "Gather" in line else x, "m": np.array([True, False, True, True])}
+    names = [name for node in proto.graph.node for name in node.output]
+    found = [v for v in ReferenceEvaluator(proto).run(names, feeds) if v.dtype == np.int64]
+    assert wraps or all(np.abs(v).max(initial=0) < 2**31 for v in found)
 
 
 def _small(*lines: str, head: str, opset: int = 13) -> bytes:

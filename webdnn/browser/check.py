@@ -45,6 +45,8 @@ TOLERANCE: Mapping[Target, float] = {"wasm": 1e-4, "webgpu": 1e-3}
 HALF_TOLERANCE = 2e-3
 VARIANTS = ("plain", "relaxed", "plain-threads", "relaxed-threads")
 THREADS = 2
+# The 64-bit integers, and the first number that does not fit into the 32 bits of their computation.
+WIDE: Mapping[str, int] = {"int64": 2**31, "uint64": 2**32}
 
 # What each engine can run: WebKitGTK has neither relaxed SIMD, nor shared memory, nor WebGPU.
 ABLE: Mapping[Engine, tuple[tuple[Target, ...], tuple[str, ...]]] = {
@@ -346,6 +348,8 @@ def compare(
     exact = expected.dtype.kind in "biu"
     if (exact and max_abs) or relative > tolerance:
         why = "integers must be equal" if exact else f"more than {tolerance:g} of {largest:.4g}"
+        if expected.dtype.name in WIDE and largest >= WIDE[expected.dtype.name]:
+            why = f"{largest:.0f} needs 64 bits, and integers are computed in 32"
         return verdict("wrong", why, max_abs, relative)
     if other is not None and np.array_equal(expected, other, equal_nan=expected.dtype.kind == "f"):
         return verdict("constant", "the same for other inputs", max_abs, relative)

@@ -6,18 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from .. import ops
 from ..errors import TooSmallError, UnsupportedError
 from ..expr import Expr
 from ..expr import evaluate as size_at
-from ..graph import DTYPES, Graph, Value, computed, dims_of, evaluate, is_counted
-
-# What each integer dtype may hold here: 64-bit integers are computed in 32 bits.
-RANGES: Mapping[str, tuple[int, int]] = {
-    "u8": (0, 255), "i8": (-128, 127), "u16": (0, 65535), "i16": (-32768, 32767),
-    "i32": (-(2**31), 2**31 - 1), "i64": (-(2**31), 2**31 - 1),
-    "u32": (0, 2**32 - 1), "u64": (0, 2**32 - 1),
-}  # fmt: skip
+from ..graph import DTYPES, Graph, Value, computed, dims_of, is_counted
+from .ranges import RANGES, fits, integer_ranges
 
 
 @dataclass
@@ -53,12 +46,17 @@ def finished(
     UnsupportedError for 64-bit constants that do not fit into 32 bits.
     """
     _check_sizes(graph)
-    _check_ranges(graph)
+    ranges = integer_ranges(graph)
+    _check_constants(graph, ranges)
     for dtype in sorted({v.dtype for v in graph.values()} & {"f64"}):
         notes.append(f"{DTYPES[dtype]} is computed as {DTYPES[computed(dtype)]}")
-    if wide := _wide_arithmetic(graph):
-        shown = ", ".join(map(repr, wide[:3])) + (f" and {len(wide) - 3} more" if wide[3:] else "")
-        notes.append(f"64-bit integers are computed in 32 bits: {shown} must stay within them")
+    if wide := _may_wrap(graph, ranges):
+        shown = ", ".join(wide[:3]) + (f" and {len(wide) - 3} more" if wide[3:] else "")
+        notes.append(
+            f"64-bit integers are computed in 32 bits, and {shown} may need more: numbers beyond "
+            "2147483647 wrap. `webdnn check --input NAME=FILE.npy` with the largest inputs that "
+            "you expect shows whether any do"
+        )
     sizes = list(weights)
     return Imported(
         graph,
@@ -87,39 +85,37 @@ def _check_sizes(graph: Graph) -> None:
                 )
 
 
-def _check_ranges(graph: Graph) -> None:
+def _check_constants(graph: Graph, ranges: Mapping[Value, tuple[float, float]]) -> None:
     """64-bit integers are stored in 32 bits: constants that are used as data must fit."""
     names: dict[Value, str] = {}
     for name, value in graph.names.items():
         names.setdefault(value, name)
-    roots = [i for v in graph.values() if not v.constant for i in v.inputs if i.constant]
-    for v in dict.fromkeys((*roots, *(o for o in graph.outputs.values() if o.constant))):
-        if v.dtype not in ("i64", "u64") or not v.size:
-            continue
-        array = evaluate(v)
-        lo, hi = RANGES[v.dtype]
-        for found in (array.min(), array.max()):
-            if not lo <= found <= hi:
-                raise UnsupportedError(
-                    f"the {DTYPES[v.dtype]} constant {names.get(v, v)!r} holds {found}, which does "
-                    "not fit into the 32 bits in which such integers are computed here"
-                )
+    for v, found in ranges.items():
+        if v.constant and v.dtype in ("i64", "u64") and not fits(found, v.dtype):
+            lo, hi = RANGES[v.dtype]
+            raise UnsupportedError(
+                f"the {DTYPES[v.dtype]} constant {names.get(v, v)!r} holds "
+                f"{next(x for x in found if not lo <= x <= hi)}, which does "
+                "not fit into the 32 bits in which such integers are computed here"
+            )
 
 
-_GROWING = {ops.add, ops.sub, ops.mul, ops.pow_, ops.shift_left, ops.SCAN}
+def _may_wrap(graph: Graph, ranges: Mapping[Value, tuple[float, float]]) -> list[str]:
+    """Names of the values, with operators, that are not proved to fit into 32 bits.
+
+    What has no name counts as the first value with one that is computed of it.
+    """
+    named = {v: name for name, v in reversed((*graph.names.items(), *graph.outputs.items()))}
+    owner: dict[Value, Value] = {}
+    for v in reversed(graph.values()):
+        for i in v.inputs:
+            owner[i] = v if v in named else owner.get(v, v)
+    found: dict[str, str] = {}
+    for v, r in ranges.items():
+        if v.dtype in ("i64", "u64") and not v.constant and not fits(r, v.dtype):
+            name = named.get(v) or named.get(owner.get(v, v), "a value without a name")
+            found.setdefault(name, f"{name!r} ({v.attrs.get('monoid', v.op)})")
+    return list(found.values())
 
 
-def _wide_arithmetic(graph: Graph) -> list[str]:
-    """The 64-bit values of the model that may leave the 32 bits in which they are computed."""
-    named = {v: name for name, v in reversed(graph.names.items())}
-    return [
-        named[v]
-        for v in graph.values()
-        if v in named
-        and v.dtype in ("i64", "u64")
-        and not v.constant
-        and (v.op in _GROWING or v.attrs.get("monoid") in ("sum", "prod"))
-    ]
-
-
-__all__ = ["RANGES", "Imported", "finished"]
+__all__ = ["Imported", "finished"]

@@ -43,7 +43,7 @@ from ..arrays import (
     slice_range,
     without,
 )
-from ..finish import RANGES
+from ..ranges import RANGES
 from ..windows import Window
 from .attributes import attributes_of
 from .detection import Compress, MaxRoiPool, NonMaxSuppression, NonZero, RoiAlign, TopK
