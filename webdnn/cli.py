@@ -308,6 +308,14 @@ _plugins = click.option(
     help="Run this Python file first: it says what operators of one's own compute "
     "(webdnn.onnx.register, webdnn.keras.register).",
 )
+_limits = click.option(
+    "--limits",
+    default=1.0,
+    type=click.FloatRange(min=1),
+    metavar="N",
+    show_default=True,
+    help="Allow the file N times as much memory and work as usual: it is trusted.",
+)
 
 
 @cli.command(name="transpile")
@@ -323,6 +331,7 @@ _plugins = click.option(
 @_weights
 @_dim
 @_set
+@_limits
 @_plugins
 @_images
 @click.option(
@@ -354,6 +363,7 @@ def transpile_command(
     weights: Path | None,
     dims: tuple[str, ...],
     fixed: tuple[str, ...],
+    limits: float,
     plugins: tuple[Path, ...],
     inputs: tuple[str, ...],
     labels: tuple[str, ...],
@@ -384,6 +394,7 @@ def transpile_command(
             targets=target,
             dims=source.dims,
             fixed=parse_fixed(fixed),
+            limits=limits,
             name=name,
             keep_versions=keep_versions,
             dump=dump,
@@ -426,6 +437,7 @@ def transpile_command(
 @_weights
 @_dim
 @_set
+@_limits
 @_plugins
 @click.option(
     "--size",
@@ -472,6 +484,7 @@ def check_command(
     weights: Path | None,
     dims: tuple[str, ...],
     fixed: tuple[str, ...],
+    limits: float,
     plugins: tuple[Path, ...],
     sizes: tuple[str, ...],
     inputs: tuple[str, ...],
@@ -507,6 +520,7 @@ def check_command(
             browser=cast(Any, browser),
             dims=source.dims,
             fixed=parse_fixed(fixed),
+            limits=limits,
             sizes=[_fixed(text) for text in sizes] or None,
             inputs=dict(_named_file("--input", text) for text in files),
             expected=dict(_named_file("--expected", text) for text in expected),
@@ -619,6 +633,7 @@ def bench_command(
 @_weights
 @_dim
 @_set
+@_limits
 @_plugins
 @_images
 @_json
@@ -628,6 +643,7 @@ def inspect_command(
     weights: Path | None,
     dims: tuple[str, ...],
     fixed: tuple[str, ...],
+    limits: float,
     plugins: tuple[Path, ...],
     inputs: tuple[str, ...],
     as_json: bool,
@@ -645,6 +661,7 @@ def inspect_command(
         seen = inspect(
             source.model,
             source.dims,
+            limits=limits,
             weights=source.weights,
             images=only_images(inputs),
             fixed=parse_fixed(fixed),

@@ -37,6 +37,8 @@ from typing import Any
 
 import numpy as np
 
+from . import limits
+from .errors import ModelError, UnsupportedError
 from .expr import Dim, Expr, as_dim, free, product, text
 from .scalar import STORAGE
 
@@ -208,10 +210,23 @@ class Op:
         key = (self, tuple(inputs), tuple((k, _exact(a)) for k, a in sorted(attrs.items())))
         node = _NODES.get(key)
         if node is None:
+            limits.count_node()
             node = Node(self, tuple(inputs), dict(sorted(attrs.items())))
             node._types = tuple(self.infer(*inputs, **attrs))
+            for shape, dtype in node._types:
+                _check_shape(self, shape, dtype)
             _NODES[key] = node
         return node
+
+
+def _check_shape(op: Op, shape: Shape, dtype: str) -> None:
+    """Raises for sizes that no tensor has: whatever the format, every value is made in `node`."""
+    for d in shape:
+        if isinstance(d, int) and not 0 <= d < limits.ELEMENTS:
+            found = f"{op} would give {dtype}[{','.join(map(dim_text, shape))}]"
+            if d < 0:
+                raise ModelError(f"{found}: a size is negative")
+            raise UnsupportedError(f"{found}: sizes are less than 2**31")
 
 
 def _exact(a: Any) -> Any:
@@ -387,6 +402,7 @@ def evaluate(value: Value) -> np.ndarray:
     for v in order:
         for i in v.inputs:
             users[i] += 1
+    _count(value, order, users)
     arrays: dict[Value, np.ndarray] = {}
     for v in order:
         arrays[v] = _computed(v, arrays)
@@ -395,6 +411,38 @@ def evaluate(value: Value) -> np.ndarray:
             if not users[i]:
                 del arrays[i]
     return arrays[value]
+
+
+def _count(value: Value, order: Sequence[Value], users: Mapping[Value, int]) -> None:
+    """Counts what the evaluation of these values, inputs first, will take (`limits.compute`)."""
+    left = dict(users)
+    live = most = work = 0
+    stored = []
+    for v in order:
+        if v.op is CONST:
+            data = v.attrs["data"]
+            stored.append((data.key, v.size, _nbytes(v)))
+            continue
+        live += _nbytes(v)
+        most = max(most, live)
+        sizes = [i.size for i in v.inputs]
+        if v.op.kind == "template" and len(sizes) > 1:  # [M, K] by [K, N]: M K N
+            work += math.isqrt(sizes[0] * sizes[1] * v.size) // 16
+        if v.op.kind == "opaque" and len(sizes) > 1:  # each of some with each of others, at most
+            work += math.prod(sorted(sizes)[-2:])
+        work += limits.EACH + v.size + sum(sizes)
+        for i in v.inputs:
+            left[i] -= 1
+            if not left[i] and i.op is not CONST:
+                live -= _nbytes(i)
+    if most:
+        limits.compute(type_text(value), most, work, stored)
+
+
+def _nbytes(v: Value) -> int:
+    """The bytes of a constant's array."""
+    size: int = v.size
+    return size * np.dtype(DTYPES[v.dtype]).itemsize
 
 
 def _computed(v: Value, arrays: Mapping[Value, np.ndarray]) -> np.ndarray:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .limits import counted
 from .picture.image import ImageInput
 
 TARGETS = ("webgpu", "wasm")
@@ -47,6 +48,7 @@ class Report:
         return printable("\n  ".join([*lines, *(f"note: {note}" for note in self.notices)]))
 
 
+@counted
 def imported(
     model: Any,
     *,
@@ -56,6 +58,7 @@ def imported(
     labels: Any = None,
     dims: Dims | None = None,
     fixed: Mapping[str, Any] | None = None,
+    limits: float = 1,
 ) -> Report:
     """The first step of `transpile`, whose parameters these are: nothing is compiled or written."""
     from .frontend import load
@@ -72,6 +75,7 @@ def imported(
     return Report(found, pictures=pictures, labels=names)
 
 
+@counted
 def transpile(
     model: Any,
     output: str | Path,
@@ -87,6 +91,7 @@ def transpile(
     dump: str | Path | None = None,
     keep_values: bool = False,
     keep_versions: int = 1,
+    limits: float = 1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Report:
     """Transpile a model into a graph descriptor at the folder `output`.
@@ -108,6 +113,8 @@ def transpile(
     keep_versions: how many of the versions that `output` holds keep their files there, for pages
     that are open while a new version is deployed (docs/deploying.md).
     keep_values: keep every stored value readable after a run (for `webdnn check --layers`).
+    limits: how many times as much memory and work as usual the model may cost; docs/cli.md has the
+    numbers ("Files from strangers").
     progress: called with (stage, done, total).
 
     Raises WebDNNError (or a subclass) with one clear message for whatever is wrong with the model,

@@ -163,6 +163,7 @@ def check(
     browser: Engine = "chromium",
     dims: Dims | None = None,
     fixed: Mapping[str, Any] | None = None,
+    limits: float = 1,
     sizes: Sequence[Mapping[str, int]] | None = None,
     inputs: Mapping[str, Path | Array] | None = None,
     expected: Mapping[str, Path | Array] | None = None,
@@ -175,9 +176,9 @@ def check(
 ) -> CheckReport:
     """Transpiles `model` (or takes `descriptor`, made from it) and compares it with its framework.
 
-    `model`, `weights`, `example`, `images` (inputs that take pictures), `dims` and `fixed` are
-    those of `transpile`. `targets` and `variants` default to all that `browser` can run. `sizes`
-    lists at which values of the symbolic dimensions to run (default: their minimum, and the middle
+    `model`, `weights`, `example`, `images` (inputs that take pictures), `dims`, `fixed` and
+    `limits` are those of `transpile`. `targets` and `variants` default to all that `browser` can
+    run. `sizes` lists at which values of the symbolic dimensions to run (default: their minimum, and the middle
     of their range). `inputs` maps input names to arrays or .npy files; the others are random from
     `seed`. Where an input takes pictures, the page gets one and the reference what `webdnn.picture`
     reads in it. `expected` maps output names to arrays or .npy files, recorded for these `inputs`:
@@ -214,6 +215,7 @@ def check(
                 targets=targets,
                 dims=dims or {},
                 fixed=fixed,
+                limits=limits,
                 keep_values=layers,
                 progress=progress,
             )
@@ -229,6 +231,7 @@ def check(
                 inputs=images,
                 dims=dims or ranges,
                 fixed=fixed,
+                limits=limits,
             )
             _check_inputs(signature, report.imported.graph, folder)
         pictures = report.pictures

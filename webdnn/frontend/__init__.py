@@ -19,6 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from .. import limits
 from ..errors import ModelError, WebDNNError
 from .dims import Given, Sides, Sizes
 from .finish import Imported
@@ -35,6 +36,7 @@ FORMATS: Mapping[str, str] = {
 }
 
 
+@limits.reading()
 def load(
     model: Any,
     dims: Given | None = None,

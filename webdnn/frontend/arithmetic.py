@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
+from .. import limits, ops
 from ..errors import UnsupportedError
 from ..expr import as_dim
 from ..graph import DTYPES, FLOATS, Value, constant, evaluate
@@ -370,6 +370,7 @@ def outer(x1: Operand, x2: Operand) -> Value:
 
 def waves(length: int, bins: int) -> tuple[np.ndarray, np.ndarray]:
     """The cosines and sines [length, bins] of a discrete Fourier transform."""
+    limits.make(4 * 8 * length * bins, f"the matrix of a Fourier transform of length {length}")
     angle = np.outer(np.arange(length), np.arange(bins)) % length * (2 * np.pi / length)
     return np.cos(angle), np.sin(angle)
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import ops
+from .. import limits, ops
 from ..errors import ModelError, UnsupportedError
 from ..expr import Dim, Expr, as_dim, bounds, lift, maximum, minimum, select
 from ..graph import DTYPES, FLOATS, FROM_NUMPY, Value, constant, evaluate, type_text
@@ -265,7 +265,11 @@ def repeat(x: Operand, repeats: Any, axis: Any = None) -> Value:
     times = known_ints(repeats, "the number of repetitions")
     if len(times) == 1 and times[0] > 0:
         return ops.repeat(v, times[0], at)
-    places = np.arange(ops.static(v.shape[at], "an axis that is repeated"))
+    size = ops.static(v.shape[at], "an axis that is repeated")
+    if min(times, default=0) < 0:
+        raise ModelError(f"the number of repetitions {min(times)}: it is negative")
+    limits.make(8 * sum(times) * (size if len(times) == 1 else 1), "an axis that is repeated")
+    places = np.arange(size)
     return take(v, np.repeat(places, times if len(times) > 1 else times[0]), at)
 
 
@@ -406,6 +410,7 @@ def _pad_mode(v: Value, before: list[Dim], after: list[Dim], mode: str) -> Value
         limit = {"reflect": 1, "symmetric": 0}.get(mode)
         if limit is not None and isinstance(size, int) and longest > max(size - limit, 0):
             low, high = ops.static(b, "a pad"), ops.static(a, "a pad")
+            limits.make(8 * (size + max(low, 0) + max(high, 0)), f"a pad of {max(low, high)}")
             places = np.pad(np.arange(size), (max(low, 0), max(high, 0)), mode=mode)  # type: ignore[call-overload]
             v = take(v, places, k)
             before[k], after[k] = min(low, 0), min(high, 0)
@@ -588,6 +593,7 @@ def diagonal(x: Operand, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Val
     v = value(x)
     first, second = axis_of(axis1, v), axis_of(axis2, v)
     rows, columns = (ops.static(v.shape[a], "the axis of a diagonal") for a in (first, second))
+    limits.make(8 * 3 * rows, f"a diagonal of {rows} elements")
     at = np.arange(rows)
     at = at[(at + offset >= 0) & (at + offset < columns)]
     places = constant(np.stack([at, at + offset], 1).astype(np.int64))

@@ -79,6 +79,7 @@ def inspect(
     model: Path,
     dims: Dims | None = None,
     *,
+    limits: float = 1,
     weights: Path | None = None,
     images: Mapping[Any, str] | None = None,
     fixed: Mapping[str, Any] | None = None,
@@ -87,8 +88,8 @@ def inspect(
 ) -> Inspection:
     """Compiles `model` for `targets` and reports what became of it.
 
-    `weights`, `images` (inputs that take pictures) and `fixed` are those of `transpile`; so is what
-    it raises.
+    `limits`, `weights`, `images` (inputs that take pictures) and `fixed` are those of `transpile`;
+    so is what it raises.
     """
     with tempfile.TemporaryDirectory(prefix="webdnn-inspect-") as scratch:
         folder = Path(scratch) / "model"
@@ -100,6 +101,7 @@ def inspect(
             targets=targets,
             dims=dict(dims or {}),
             fixed=fixed,
+            limits=limits,
             progress=progress,
         )
         download = describe(folder) | {"batch": list(report.imported.batch)}

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ... import ops
+from ... import limits, ops
 from ...errors import UnsupportedError
 from ...expr import Dim, as_dim, lift
 from ...graph import Value, constant
@@ -283,6 +283,7 @@ def ResizeImages(
     for axis, out in ((1, out_H), (2, out_W)):
         size = y.shape[axis]
         if mode == "nearest" and isinstance(size, int) and isinstance(out, int):
+            limits.make(4 * 8 * out, f"a picture resized to {out}")
             at = np.minimum(np.floor(np.arange(out) * (size / out)), size - 1)
             y = ops.gather(y, constant(at.astype(np.int64)), axis) if out != size else y
         elif mode == "nearest":
@@ -295,6 +296,7 @@ def ResizeImages(
 
 def SpatialTransformerGrid(theta: Value, *, output_shape: Sequence[Dim]) -> Value:
     h, w = (ops.static(d, "the size of the grid") for d in output_shape)
+    limits.make(8 * 8 * h * w, f"a grid of {h} by {w}")
     ys, xs = np.meshgrid(np.linspace(-1, 1, h), np.linspace(-1, 1, w), indexing="ij")
     places = np.stack([xs, ys, np.ones((h, w))]).reshape(3, h * w).astype(np.float32)
     return ops.reshape(ops.matmul(theta, constant(places)), (theta.shape[0], 2, h, w))

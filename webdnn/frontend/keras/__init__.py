@@ -27,7 +27,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ... import ops
+from ... import limits, ops
 from ...errors import ModelError, UnsupportedError, WebDNNError
 from ...graph import Graph, Value
 from ..dims import Declared, Given, settle_inputs
@@ -97,7 +97,9 @@ def load(
     saved = read(model, weights)
     try:
         plan = plan_of(saved.config, saved.version)
-        known = list(plan.everything())
+        called = list(plan.everything())
+        limits.check_calls(sum(times for _, times in called), len(called), "layers")
+        known = [entry for entry, _ in called]
         _check_known(known)
         declared = [_declared(plan.layers[ref.layer]) for ref in plan.inputs]
         names = _unique(plan.output_names)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ... import ops
+from ... import limits, ops
 from ...graph import Value, constant
 from ..arithmetic import waves
 from ..arrays import floats
@@ -56,6 +56,9 @@ def MelSpectrogram(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     length, stride = int(c["fft_length"]), int(c["sequence_stride"])
     short = int(c.get("sequence_length") or length)
     rate = float(c.get("sampling_rate", 16000))
+    limits.make(
+        8 * length * (int(c["num_mel_bins"]) + 8), f"the tables of frames of {length} samples"
+    )
     before = (length - short) // 2
     shape = np.pad(
         _window(layer, c.get("window", "hann"), short), (before, length - short - before)

@@ -111,22 +111,27 @@ class Plan:
                 return [args[0][n] for n in names]
         return leaves(list(inputs))
 
-    def everything(self) -> Iterator[Entry]:
-        """Every layer, also of nested models and inside of wrappers."""
+    def everything(self) -> Iterator[tuple[Entry, int]]:
+        """Every layer, also of nested models and inside of wrappers, and how often it is called."""
         for entry in self.layers.values():
-            yield entry
-            if entry.model:
-                nested = {"class_name": entry.class_name, "config": entry.config}
-                yield from plan_of(nested, self.version).everything()
-                continue
-            for key in ("layer", "backward_layer", "cell", "cells"):
-                inner = entry.config.get(key)
-                for one in inner if isinstance(inner, list) else [inner]:
-                    if isinstance(one, Mapping) and isinstance(one.get("config"), (dict, list)):
-                        inside = _entry(one, f"{entry.name}/{key}", self.version)
-                        yield from Plan(
-                            "", {inside.name: inside}, version=self.version
-                        ).everything()
+            times = max(1, len(self.calls.get(entry.name, ())))
+            yield entry, times
+            for inner, each in self._inside(entry):
+                yield inner, times * each
+
+    def _inside(self, entry: Entry) -> Iterator[tuple[Entry, int]]:
+        if entry.model:
+            nested = {"class_name": entry.class_name, "config": entry.config}
+            yield from plan_of(nested, self.version).everything()
+            return
+        for key in ("layer", "backward_layer", "cell", "cells"):
+            inner = entry.config.get(key)
+            for one in inner if isinstance(inner, list) else [inner]:
+                if isinstance(one, Mapping) and isinstance(one.get("config"), (dict, list)):
+                    inside = _entry(one, f"{entry.name}/{key}", self.version)
+                    plan = Plan("", {inside.name: inside}, version=self.version)
+                    both = 2 if entry.class_name == "Bidirectional" and key == "layer" else 1
+                    yield from ((e, both * times) for e, times in plan.everything())
 
 
 def plan_of(model: Config, version: int) -> Plan:

@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from ... import limits
 from ...errors import (
     DimensionError,
     ModelError,
@@ -52,6 +53,7 @@ from .registry import (
 )
 
 OLDEST = 7
+_DEEPEST = 50  # functions that are called by functions
 
 Scope = MutableMapping[str, Value | None]
 
@@ -90,6 +92,7 @@ def load(
         )
     functions = {(f.domain, f.name): f for f in proto.functions}
     reader = _Importer(external, functions, notes)
+    reader.check_calls(proto)
     constants = {t.name: t for t in proto.graph.initializer}
     constants |= {s.values.name: s for s in proto.graph.sparse_initializer}
     _check_names(proto.graph)
@@ -318,34 +321,70 @@ class _Importer:
         self.external, self.functions, self.notes = external, functions, notes
         self.names: dict[str, Value] = {}
         self.depth = 0
+        self.looked: set[tuple[str, str]] = set()  # functions whose operators have been checked
+
+    def check_calls(self, model: onnx.ModelProto) -> None:
+        """Raise for functions that call one another without end, or too often to be written out."""
+        written: dict[tuple[str, str], int] = {}  # how many nodes a call becomes
+        calling: list[tuple[str, str]] = []
+
+        def expanded(nodes: Iterable[Any]) -> int:
+            total = 0
+            for node in nodes:
+                key = node.domain, node.op_type
+                total += 1
+                if key in self.functions and registered(node) is None:
+                    if key in calling:
+                        chain = " -> ".join(full_name(*k) for k in (*calling, key))
+                        raise ModelError(f"functions call each other without end: {chain}")
+                    if key not in written:
+                        if len(calling) >= _DEEPEST:
+                            raise UnsupportedError(
+                                f"functions call each other more than {_DEEPEST} deep"
+                            )
+                        calling.append(key)
+                        written[key] = expanded(self.functions[key].node)
+                        calling.pop()
+                    total += written[key]
+                for a in node.attribute:
+                    for g in (a.g, *a.graphs):
+                        total += expanded(g.node)
+            return total
+
+        found = expanded(model.graph.node)
+        held = len(model.graph.node) + sum(len(f.node) for f in model.functions)
+        limits.check_calls(found, held, "nodes")
 
     def check_operators(self, nodes: Sequence[Any], opsets: Mapping[str, int]) -> None:
         """Raise one error that lists every operator that we lack."""
         found: dict[tuple[str, str, int | str], list[Any]] = {}
-        for node, version in self.lacking(nodes, opsets, ()):
+        for node, version in self.lacking(nodes, opsets):
             found.setdefault((normalised(node.domain), node.op_type, version), []).append(node)
         if found:
             raise _unknown(found)
 
     def lacking(
-        self, nodes: Sequence[Any], opsets: Mapping[str, int], inside: tuple[str, ...]
+        self, nodes: Sequence[Any], opsets: Mapping[str, int]
     ) -> Iterator[tuple[Any, int | str]]:
-        """The nodes whose operator we lack, each with the version of the operator's domain."""
+        """The nodes whose operator we lack, each with the version of the operator's domain.
+
+        Those of a function of the model are given once, whoever calls it.
+        """
         for node in nodes:
             domain = normalised(node.domain)
-            local = self.functions.get((node.domain, node.op_type))
-            if registered(node) is not None:
+            key = node.domain, node.op_type
+            local = self.functions.get(key)
+            if registered(node) is not None or (local is not None and key in self.looked):
                 continue
-            elif local is not None and node.op_type not in inside:
-                yield from self.lacking(
-                    local.node, _opsets(local.opset_import), (*inside, node.op_type)
-                )
+            elif local is not None:
+                self.looked.add(key)
+                yield from self.lacking(local.node, _opsets(local.opset_import))
             elif handler(node) is not None or (domain == "" and node.op_type == "If"):
                 continue
             else:
                 body = _definition(node, opsets)
                 if isinstance(body, onnx.FunctionProto) and not any(
-                    True for _ in self.lacking(body.node, opsets, (*inside, node.op_type))
+                    True for _ in self.lacking(body.node, opsets)
                 ):
                     continue
                 if body is True:  # depends on types; tried when they are known
@@ -509,8 +548,6 @@ class _Importer:
         given = {a.name: a for a in (*defaults, *function.attribute_proto, *node.attribute)}
         inner: dict[str, Value | None] = dict.fromkeys(function.input)
         inner.update({name: scope[i] if i else None for name, i in zip(function.input, node.input)})
-        if self.depth > 50:
-            raise ModelError("functions call each other without end")
         bodies = [_bound(n, given) for n in function.node]
         order = _ordered(
             bodies, inner, [o for o, wanted in zip(function.output, node.output) if wanted]

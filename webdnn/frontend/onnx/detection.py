@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ... import ops
+from ... import limits, ops
 from ...errors import ModelError
 from ...graph import Value, constant, evaluate, type_text
 from ..arrays import axis_of, channels_first, channels_last, number_or_none
@@ -40,6 +40,7 @@ def TopK(
 
 def NonZero(x: Value) -> Value:
     if x.constant:
+        limits.make(8 * x.size * max(x.rank, 1), "its result")
         return constant(np.array(np.nonzero(evaluate(x))), "i64")
     found, count = ops.non_zero(x)
     return ops.counted(found, 1, count)

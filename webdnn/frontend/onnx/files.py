@@ -28,6 +28,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
+from ... import limits
 from ...errors import ModelError, UnsupportedError
 from ...graph import DTYPES, Value, constant, lazy_constant
 from .operators import ELEMENT_TYPES, element_type
@@ -363,6 +364,9 @@ def _digest(data: Any) -> bytes:
 
 def _dense(sparse: Any) -> np.ndarray:
     values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
+    if min(sparse.dims, default=0) < 0:
+        raise ModelError(f"a sparse tensor has the shape {list(sparse.dims)}")
+    limits.make(math.prod(sparse.dims) * values.dtype.itemsize, "a sparse tensor")
     out = np.zeros(tuple(sparse.dims), values.dtype)
     if indices.ndim == 1:
         out.ravel()[indices] = values

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from ... import ops
+from ... import limits, ops
 from ...errors import ModelError, SizesDifferError, UnsupportedError
 from ...expr import Dim, as_dim, lift, maximum
 from ...graph import DTYPES, FLOATS, Value, constant, evaluate, type_text
@@ -435,7 +435,10 @@ def ConstantOfShape(shape: Value, *, value: Value | None = None) -> Value:
 def Range(start: Value, limit: Value, delta: Value) -> Value:
     if all(v.constant for v in (start, limit, delta)):
         first, end, step = (evaluate(v).item() for v in (start, limit, delta))
+        if not step or not all(map(math.isfinite, (first, end, step))):
+            raise ModelError(f"a range from {first} to {end} in steps of {step}")
         count = max(math.ceil((end - first) / step), 0)
+        limits.make(8 * count, f"a range of {count} elements")
         return constant((np.arange(count) * step + first).astype(DTYPES[start.dtype]))
     if start.dtype in FLOATS:
         raise UnsupportedError("a Range of floats must have constant limits")
@@ -880,6 +883,7 @@ def Col2Im(
         counts.append(as_dim(room // window.strides[k] + 1))
         left = as_dim(lift(size) - windows.transposed_size(window, k, counts[k]))
         extra.append(ops.static(left, "what the blocks leave of the image"))
+    limits.make(4 * channels * many**2, f"the filters of blocks of {block}")
     one = np.eye(many, dtype=np.float32).reshape(many, 1, *block)
     filters = constant(np.tile(one, (channels, *[1] * (window.rank + 1))), x.dtype)
     y = ops.reshape(x, (x.shape[0], x.shape[1], *counts))

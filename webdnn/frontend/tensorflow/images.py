@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ... import ops
+from ... import limits, ops
 from ...errors import UnsupportedError
 from ...expr import Dim, as_dim
 from ...graph import Value, constant
@@ -39,6 +39,7 @@ def scale_matrix(size: int, out: int, mode: str, antialias: bool) -> np.ndarray:
     The kernel is centred on the half-pixel source position and, to antialias, as wide as the
     reduction; its shares are normalised over what lies inside (TensorFlow's ScaleAndTranslate).
     """
+    limits.make(4 * 8 * size * out, f"the matrix that resizes {size} to {out} elements")
     inverse = size / out
     width = max(inverse, 1.0) if antialias else 1.0
     centre = (np.arange(out) + 0.5) * inverse - 0.5
