@@ -178,15 +178,15 @@ def check(
 
     `model`, `weights`, `example`, `images` (inputs that take pictures), `dims`, `fixed` and
     `limits` are those of `transpile`. `targets` and `variants` default to all that `browser` can
-    run. `sizes` lists at which values of the symbolic dimensions to run (default: their minimum, and the middle
-    of their range). `inputs` maps input names to arrays or .npy files; the others are random from
-    `seed`. Where an input takes pictures, the page gets one and the reference what `webdnn.picture`
-    reads in it. `expected` maps output names to arrays or .npy files, recorded for these `inputs`:
-    they take the framework's place. `layers` also compares every value of the model that is still
-    stored after a run, and lists those that were fused away. `save` receives inputs, expected and
-    actual outputs as .npy files. `timeout` is in seconds per run. Raises WebDNNError when there is
-    nothing to compare: no framework, no browser, a model that cannot be transpiled. A target that
-    fails in the browser is a Run with its `error`.
+    run. `sizes` lists at which values of the symbolic dimensions to run (default: their minimum,
+    and the middle of their range). `inputs` maps input names to arrays or .npy files; the others
+    are random from `seed`. Where an input takes pictures, the page gets one and the reference what
+    `webdnn.picture` reads in it. `expected` maps output names to arrays or .npy files, recorded for
+    these `inputs`: they take the framework's place. `layers` also compares every value of the model
+    that is still stored after a run, and lists those that were fused away. `save` receives inputs,
+    expected and actual outputs as .npy files. `timeout` is in seconds per run. Raises WebDNNError
+    when there is nothing to compare: no framework, no browser, a model that cannot be transpiled. A
+    target that fails in the browser is a Run with its `error`.
     """
     tell = progress or (lambda stage, done, total: None)
     able_targets, able_variants = ABLE[browser]
