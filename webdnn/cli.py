@@ -19,22 +19,14 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import click
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-)
 
 import webdnn
 from webdnn.errors import DimensionError, WebDNNError
@@ -47,7 +39,7 @@ from webdnn.inspect.tables import (
     show_inspection,
     show_timings,
 )
-from webdnn.inspect.terminal import Terminal
+from webdnn.inspect.terminal import Terminal, progress
 from webdnn.picture.image import CHANNELS, named
 
 TARGETS = ("webgpu", "wasm")
@@ -207,40 +199,6 @@ def run_plugins(files: Sequence[Path]) -> None:
             run_plugin(file)
 
 
-@contextmanager
-def progress(title: str, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar on standard error; yields `tell(stage, done, total)`.
-
-    In a pipe each stage is one line; `quiet` shows nothing.
-    """
-    if quiet:
-        yield lambda stage, done, total: None
-        return
-    if not err.is_terminal:
-        seen: list[str] = []
-
-        def line(stage: str, done: int, total: int) -> None:
-            if seen[-1:] != [stage]:
-                seen.append(stage)
-                err.print(f"{title}: {stage}", markup=False, highlight=False)
-
-        yield line
-        return
-    columns = (
-        SpinnerColumn(),
-        TextColumn("[bold]{task.fields[title]}[/]"),
-        BarColumn(bar_width=28),
-        MofNCompleteColumn(),
-        TextColumn("{task.description}", style="dim"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=err, transient=True) as bars:
-        task = bars.add_task("", title=escape(title), total=None)
-        yield lambda stage, done, total: bars.update(
-            task, description=escape(stage), completed=done, total=total
-        )
-
-
 def emit(document: object) -> None:
     """One JSON document on standard output, in ASCII: other characters are escaped.
 
@@ -384,7 +342,7 @@ def transpile_command(
     source = source_of(words, weights, dims)
     run_plugins(plugins)
     begin = time.monotonic()
-    with progress(f"Transpiling {source.model.name}", as_json) as tell:
+    with progress(err, f"Transpiling {source.model.name}", as_json) as tell:
         report = webdnn.transpile(
             source.model,
             output,
@@ -510,7 +468,7 @@ def check_command(
     source = source_of(words, weights, dims)
     run_plugins(plugins)
     images, files = image_inputs(inputs)
-    with progress(f"Checking {source.model.name}", as_json) as tell:
+    with progress(err, f"Checking {source.model.name}", as_json) as tell:
         report = check(
             source.model,
             weights=source.weights,
@@ -608,7 +566,7 @@ def bench_command(
     counts = [int(count) for count in threads.split(",") if count.isdigit() and int(count) > 0]
     if len(counts) != len(threads.split(",")):
         raise WebDNNError(f"--threads {threads}: expected numbers from 1 up, as in 1,2")
-    with progress(f"Timing {folder.name}", as_json) as tell:
+    with progress(err, f"Timing {folder.name}", as_json) as tell:
         timings = bench(
             folder,
             targets=cast(Any, target),
@@ -657,7 +615,7 @@ def inspect_command(
 
     source = source_of(words, weights, dims)
     run_plugins(plugins)
-    with progress(f"Inspecting {source.model.name}", as_json) as tell:
+    with progress(err, f"Inspecting {source.model.name}", as_json) as tell:
         seen = inspect(
             source.model,
             source.dims,

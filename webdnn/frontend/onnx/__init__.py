@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections import ChainMap, Counter
+from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from functools import cache
 from typing import Any
@@ -26,7 +26,6 @@ from typing import Any
 import numpy as np
 import onnx
 
-from ... import limits
 from ...errors import (
     DimensionError,
     ModelError,
@@ -40,11 +39,11 @@ from ..dims import Declared, Given, settle_inputs
 from ..finish import Imported, finished
 from ..relations import solved
 from .files import External, read, tensor_value
+from .nodes import bound, check_calls, check_names, label, ordered, reads
 from .operators import ELEMENT_TYPES, element_type
 from .registry import (
     Handler,
     call,
-    full_name,
     handler,
     normalised,
     register,
@@ -53,7 +52,6 @@ from .registry import (
 )
 
 OLDEST = 7
-_DEEPEST = 50  # functions that are called by functions
 
 Scope = MutableMapping[str, Value | None]
 
@@ -92,21 +90,21 @@ def load(
         )
     functions = {(f.domain, f.name): f for f in proto.functions}
     reader = _Importer(external, functions, notes)
-    reader.check_calls(proto)
+    check_calls(proto)
     constants = {t.name: t for t in proto.graph.initializer}
     constants |= {s.values.name: s for s in proto.graph.sparse_initializer}
-    _check_names(proto.graph)
+    check_names(proto.graph)
     declared = [i for i in proto.graph.input if i.name not in constants]
     wanted = [o.name for o in proto.graph.output]
     if not wanted:
         raise ModelError("the model has no outputs: the file is damaged, or not a whole model")
     given = set(constants) | {i.name for i in declared}
-    order = _ordered(proto.graph.node, given, wanted)
+    order = ordered(proto.graph.node, given, wanted)
     reader.check_operators(order, opsets)
     settled = settle_inputs(_declared(declared), dims, notes)
     scope: dict[str, Value | None] = dict(settled.inputs)
     reader.constants(
-        constants.values(), scope, {n for node in order for n in _reads(node)} | set(wanted)
+        constants.values(), scope, {n for node in order for n in reads(node)} | set(wanted)
     )
     reader.run(order, scope, opsets)
     outputs: dict[str, Value] = {}
@@ -202,49 +200,13 @@ def _check_output(declared: Any, value: Value) -> None:
 # ---- nodes --------------------------------------------------------------------------------------
 
 
-def _check_names(graph: Any) -> None:
-    """Raises for two inputs, initialisers or outputs of one name."""
-    for what, names in (
-        ("input", [i.name for i in graph.input]),
-        (
-            "initializer",
-            [t.name for t in graph.initializer] + [s.values.name for s in graph.sparse_initializer],
-        ),
-        ("output", [o.name for o in graph.output]),
-    ):
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice:
-            raise ModelError(f"the model has two {what}s of the name {twice[0]!r}")
-
-
-def _reads(node: Any) -> list[str]:
-    """The names that a node reads, those that its subgraphs capture included."""
-    names = [i for i in node.input if i]
-    for a in node.attribute:
-        for g in [a.g] if a.type == onnx.AttributeProto.GRAPH else a.graphs:
-            own = {i.name for i in (*g.input, *g.initializer)} | {
-                o for n in g.node for o in n.output
-            }
-            own |= {s.values.name for s in g.sparse_initializer}
-            names += [r for n in g.node for r in _reads(n) if r not in own]
-            names += [o.name for o in g.output if o.name not in own]
-    return names
-
-
-def _label(node: Any) -> str:
-    operator = full_name(node.domain, node.op_type)
-    if node.name:
-        return f"{operator} node {node.name!r}"
-    return f"{operator} node of {next((o for o in node.output if o), '?')!r}"
-
-
 def _unknown(found: Mapping[tuple[str, str, int | str], Sequence[Any]]) -> UnsupportedError:
     """The error for operators that we lack: (domain, operator, version) -> their nodes."""
     lines = []
     for (domain, operator, version), nodes in found.items():
         many = f"{len(nodes)} nodes, the first is " if len(nodes) > 1 else ""
         lines.append(
-            f"  {operator} ({domain or 'ai.onnx'}, opset {version}) at {many}{_label(nodes[0])}"
+            f"  {operator} ({domain or 'ai.onnx'}, opset {version}) at {many}{label(nodes[0])}"
         )
     # A graph as an attribute is control flow, which no function over our operators is.
     ours = [
@@ -267,51 +229,6 @@ def _unknown(found: Mapping[tuple[str, str, int | str], Sequence[Any]]) -> Unsup
     )
 
 
-def _ordered(nodes: Sequence[Any], given: Iterable[str], wanted: Sequence[str]) -> list[Any]:
-    """The nodes that the wanted names need, producers first."""
-    known = set(given)
-    producer: dict[str, Any] = {}
-    for node in nodes:
-        for name in node.output:
-            if name:
-                if name in producer or name in known:
-                    raise ModelError(
-                        f"{name!r} is defined twice; the second time by {_label(node)}"
-                    )
-                producer[name] = node
-    order: list[Any] = []
-    state: dict[int, int] = {}  # 1: being visited, 2: done
-    path: list[tuple[Any, Iterator[str]]] = []
-
-    def enter(name: str, reader: str) -> None:
-        if name in known:
-            return
-        node = producer.get(name)
-        if node is None:
-            raise ModelError(f"{reader} {name!r}, which nothing in the model defines")
-        seen = state.get(id(node))
-        if seen == 1:
-            start = next(k for k, (n, _) in enumerate(path) if n is node)
-            cycle = " -> ".join(_label(n) for n, _ in (*path[start:], path[start]))
-            raise ModelError(f"the graph has a cycle: {cycle}")
-        if seen is None:
-            state[id(node)] = 1
-            path.append((node, iter(_reads(node))))
-
-    for root in wanted:
-        enter(root, "the model's outputs include")
-        while path:
-            node, names = path[-1]
-            following = next(names, None)
-            if following is None:
-                path.pop()
-                state[id(node)] = 2
-                order.append(node)
-            else:
-                enter(following, f"{_label(node)} reads")
-    return order
-
-
 class _Importer:
     """Walks nodes; `names` collects every value name of the model that has been computed."""
 
@@ -322,38 +239,6 @@ class _Importer:
         self.names: dict[str, Value] = {}
         self.depth = 0
         self.looked: set[tuple[str, str]] = set()  # functions whose operators have been checked
-
-    def check_calls(self, model: onnx.ModelProto) -> None:
-        """Raise for functions that call one another without end, or too often to be written out."""
-        written: dict[tuple[str, str], int] = {}  # how many nodes a call becomes
-        calling: list[tuple[str, str]] = []
-
-        def expanded(nodes: Iterable[Any]) -> int:
-            total = 0
-            for node in nodes:
-                key = node.domain, node.op_type
-                total += 1
-                if key in self.functions and registered(node) is None:
-                    if key in calling:
-                        chain = " -> ".join(full_name(*k) for k in (*calling, key))
-                        raise ModelError(f"functions call each other without end: {chain}")
-                    if key not in written:
-                        if len(calling) >= _DEEPEST:
-                            raise UnsupportedError(
-                                f"functions call each other more than {_DEEPEST} deep"
-                            )
-                        calling.append(key)
-                        written[key] = expanded(self.functions[key].node)
-                        calling.pop()
-                    total += written[key]
-                for a in node.attribute:
-                    for g in (a.g, *a.graphs):
-                        total += expanded(g.node)
-            return total
-
-        found = expanded(model.graph.node)
-        held = len(model.graph.node) + sum(len(f.node) for f in model.functions)
-        limits.check_calls(found, held, "nodes")
 
     def check_operators(self, nodes: Sequence[Any], opsets: Mapping[str, int]) -> None:
         """Raise one error that lists every operator that we lack."""
@@ -409,15 +294,15 @@ class _Importer:
                 outputs = self.outputs(node, scope, opsets)
             except (IndexError, ArithmeticError) as error:
                 raise ModelError(
-                    f"{_label(node)}: its attributes or constants do not fit its inputs ({error})"
+                    f"{label(node)}: its attributes or constants do not fit its inputs ({error})"
                 ) from error
             except (WebDNNError, ValueError) as error:
                 if self.depth or node.op_type == "If":
                     raise
                 if isinstance(error, SizesDifferError):
-                    error.at(_label(node))
+                    error.at(label(node))
                     raise
-                text = f"{_label(node)}: {error}"
+                text = f"{label(node)}: {error}"
                 shapes = [v.shape for i in node.input if i and (v := scope[i]) is not None]
                 symbols = [str(d) for d in dims_of(shapes) if re.search(rf"\b{d}\b", str(error))]
                 if not symbols and isinstance(error, WebDNNError):
@@ -436,7 +321,7 @@ class _Importer:
                         self.names.setdefault(name, value)
             for name in node.output[len(outputs) :]:
                 if name:
-                    raise UnsupportedError(f"{_label(node)}: its output {name!r} is not supported")
+                    raise UnsupportedError(f"{label(node)}: its output {name!r} is not supported")
 
     def outputs(self, node: Any, scope: Scope, opsets: Mapping[str, int]) -> Sequence[Value | None]:
         """The values of a node's outputs."""
@@ -473,7 +358,7 @@ class _Importer:
             except WebDNNError as error:
                 if not self.depth:
                     raise
-                error.at(_label(node))
+                error.at(label(node))
                 raise
         positional, keywords = found.positional, found.keywords
         needed = sum(p.default is p.empty for p in positional)
@@ -505,7 +390,7 @@ class _Importer:
     def attribute(self, a: Any, node: Any) -> Any:
         """An attribute as a number, text, tuple or constant."""
         if a.type == onnx.AttributeProto.TENSOR:
-            return tensor_value(a.t, self.external, _label(node))
+            return tensor_value(a.t, self.external, label(node))
         if a.type == onnx.AttributeProto.SPARSE_TENSOR:
             raise UnsupportedError(f"attribute {a.name!r}: sparse tensors are not supported here")
         if a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
@@ -530,9 +415,9 @@ class _Importer:
         tensors = {t.name: t for t in body.initializer} | {
             s.values.name: s for s in body.sparse_initializer
         }
-        order = _ordered(body.node, {*scope, *tensors}, wanted)
+        order = ordered(body.node, {*scope, *tensors}, wanted)
         self.check_operators(order, opsets)
-        self.constants(tensors.values(), inner, {n for n in order for n in _reads(n)} | set(wanted))
+        self.constants(tensors.values(), inner, {n for n in order for n in reads(n)} | set(wanted))
         self.run(order, inner, opsets)
         return [inner[name] for name in wanted]
 
@@ -548,8 +433,8 @@ class _Importer:
         given = {a.name: a for a in (*defaults, *function.attribute_proto, *node.attribute)}
         inner: dict[str, Value | None] = dict.fromkeys(function.input)
         inner.update({name: scope[i] if i else None for name, i in zip(function.input, node.input)})
-        bodies = [_bound(n, given) for n in function.node]
-        order = _ordered(
+        bodies = [bound(n, given) for n in function.node]
+        order = ordered(
             bodies, inner, [o for o, wanted in zip(function.output, node.output) if wanted]
         )
         self.depth += 1
@@ -590,7 +475,7 @@ def _open_choice(node: Any, condition: Value) -> str:
     if not remedies:
         remedies.append("Export the model with the branch that a page takes")
     return (
-        f"{_label(node)}: its condition {node.input[0]!r} depends on {' and '.join(on)}, and of "
+        f"{label(node)}: its condition {node.input[0]!r} depends on {' and '.join(on)}, and of "
         f"the two branches one is compiled. {'. '.join(remedies)}"
     )
 
@@ -639,33 +524,6 @@ def _check_types(node: Any, inputs: Sequence[Value | None], opset: int) -> None:
 
 # Attributes that say nothing about the result.
 _IGNORED = {"consumed_inputs", "storage_order", "seed"}
-
-
-def _bound(node: Any, given: Mapping[str, Any]) -> Any:
-    """A node of a function's body with references to the function's attributes replaced."""
-    if not any(
-        a.ref_attr_name or a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-        for a in node.attribute
-    ):
-        return node
-    out = onnx.NodeProto()
-    out.CopyFrom(node)
-    del out.attribute[:]
-    for a in node.attribute:
-        if a.ref_attr_name:
-            if a.ref_attr_name not in given:
-                continue
-            b = out.attribute.add()
-            b.CopyFrom(given[a.ref_attr_name])
-            b.name = a.name
-        else:
-            b = out.attribute.add()
-            b.CopyFrom(a)
-            for g in [b.g] if b.type == onnx.AttributeProto.GRAPH else b.graphs:
-                inner = [_bound(n, given) for n in g.node]
-                del g.node[:]
-                g.node.extend(inner)
-    return out
 
 
 def _definition(
