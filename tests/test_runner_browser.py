@@ -280,6 +280,10 @@ def test_audio_worklet(page: Page) -> None:
     call(page, "worklet")
 
 
+def test_without_an_adapter_nothing_waits(isolated: Page) -> None:
+    call(isolated, "adapters")
+
+
 def test_gpu_fails_while_a_model_is_built(isolated: Page) -> None:
     call(isolated, "gpuFails")
 

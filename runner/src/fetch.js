@@ -16,6 +16,7 @@
  */
 import { check, checkProgram } from './descriptor.js';
 import { WebDNNError, say } from './errors.js';
+import { patience } from './patience.js';
 
 const LANES = 4;
 
@@ -101,11 +102,12 @@ const aborted = (reason) => new WebDNNError('aborted', 'loading was aborted', re
 
 /** @param {Where} where @param {LoadOptions} [options] */
 export function open(where, options = {}) {
-  const { progress, signal, fetch: hook = platformFetch } = options;
+  const { progress, signal, fetch: hook = platformFetch, timeout = 20_000 } = options;
   const map = typeof Object(where)['model.json'] === 'string' ? Object(where) : undefined;
   const root = map ? map['model.json'] : address(where);
   const written = root.startsWith('{'); // model.js holds the text itself
   const stop = new AbortController();
+  const waiting = patience(timeout);
   const onAbort = () => stop.abort(signal?.reason);
   if (signal?.aborted) onAbort();
   signal?.addEventListener('abort', onAbort, { once: true });
@@ -131,7 +133,7 @@ export function open(where, options = {}) {
     };
     /** @template T @param {Promise<T>} promise @returns {Promise<T>} */
     const arriving = (promise) =>
-      promise.catch((error) => {
+      waiting.during('network', name, promise).catch((error) => {
         if (stop.signal.aborted) throw aborted(stop.signal.reason);
         throw new WebDNNError(
           'network',
@@ -215,6 +217,7 @@ export function open(where, options = {}) {
   /** One file, whole and checked. @param {Descriptor} model @param {string} name */
   function file(model, name) {
     const found = kept?.get(name) ?? fresh(model, name);
+    if (kept) found.catch(() => {}); // whoever wants it is told
     kept?.set(name, found);
     return found;
   }
@@ -244,24 +247,34 @@ export function open(where, options = {}) {
     /** Ends every download. */
     close() {
       signal?.removeEventListener('abort', onAbort);
+      waiting.end();
+      kept = undefined;
       stop.abort();
     },
+    moved: waiting.moved,
+    during: waiting.during,
     /**
-     * Rejects as soon as loading is aborted; what comes too late is released.
+     * Rejects as soon as loading is aborted or takes too long; what comes too late is released.
      * @template T
      * @param {Promise<T>} promise
-     * @param {(late: T) => void} release
+     * @param {(late: T) => void} [release]
      * @returns {Promise<T>}
      */
-    until(promise, release) {
+    until(promise, release = () => {}) {
       return new Promise((resolve, reject) => {
-        const abort = () => {
-          reject(aborted(signal?.reason));
+        /** @param {WebDNNError} error */
+        const give = (error) => {
+          reject(error);
           promise.then(release, () => {});
         };
+        const abort = () => give(aborted(signal?.reason));
         if (signal?.aborted) abort();
         signal?.addEventListener('abort', abort, { once: true });
-        promise.then(resolve, reject).finally(() => signal?.removeEventListener('abort', abort));
+        waiting.late.add(give);
+        promise.then(resolve, reject).finally(() => {
+          signal?.removeEventListener('abort', abort);
+          waiting.late.delete(give);
+        });
       });
     },
     /** @returns {Promise<Descriptor>} */
@@ -309,7 +322,8 @@ export function open(where, options = {}) {
           const name = model.weights.shards[next++];
           const offset = end;
           end += model.files[name].bytes;
-          await write(offset, await file(model, name));
+          const bytes = await file(model, name);
+          await write(offset, kept ? bytes.slice() : bytes); // a worker takes them away
         }
       };
       await Promise.all(Array.from({ length: LANES }, lane));

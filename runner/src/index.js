@@ -6,7 +6,7 @@
  *
  * | file | what |
  * | --- | --- |
- * | descriptor.js, rules.js, fetch.js | what the transpiler wrote, fetched and checked |
+ * | descriptor.js, rules.js, fetch.js, patience.js | what the transpiler wrote, fetched and checked |
  * | model.js, tensors.js, int.js | the model that a page holds: inputs, queue, outputs, views |
  * | options.js | what may be asked of `load` and `run` |
  * | picture/ | pictures as inputs; outputs with labels |
@@ -59,7 +59,7 @@ function together({ backend, device, threads, worker }) {
 async function opened(where, options, work) {
   const files = open(where, options);
   try {
-    return await work(files, await files.descriptor());
+    return await work(files, await files.until(files.descriptor()));
   } finally {
     files.close();
   }
@@ -72,51 +72,106 @@ const GPU_FAILS = ['kernel', 'driver', 'device-lost', 'memory'];
 export const load = async (where, options = {}) => {
   together(checked('load', LOAD, options));
   return opened(where, options, async (files, model) => {
+    const { weights, targets } = model;
+    const wanted = options.backend ?? (options.device ? 'webgpu' : undefined);
     /** @type {Rejection[]} */
     const rejected = [];
-    const wanted = options.backend ?? (options.device ? 'webgpu' : undefined);
-    if (!wanted) files.keep();
-    for (const name of /** @type {const} */ (['webgpu', 'wasm'])) {
-      if (wanted && wanted !== name) continue;
-      const refused = rejected.length;
-      const settled =
-        name === 'webgpu'
-          ? await files.until(device.settle(model, options), device.release)
-          : modules.settle(model, options, rejected);
-      if ('code' in settled) {
-        rejected.length = refused;
-        rejected.push({ name, ...settled });
-        continue;
-      }
-      const onGpu = 'device' in settled;
-      const main = onGpu ? /** @type {any} */ (model.targets.webgpu).file : settled.variant.file;
-      files.expect(model, [main, ...model.weights.shards]);
-      /** @type {Promise<import('./model.js').Engine & { variant?: string }>} */
-      const building = onGpu
-        ? webgpu.build(model, settled, files, options)
-        : wasm.build(model, settled, files, options);
-      let engine;
-      try {
-        engine = await files.until(building, (late) => late.dispose());
-      } catch (error) {
-        const { code, message } = /** @type {WebDNNError} */ (error);
-        if (wanted || !onGpu || !model.targets.wasm || !GPU_FAILS.includes(code)) throw error;
-        rejected.push({ name, code, reason: message });
-        continue;
-      }
-      const variant = engine.variant ?? /** @type {modules.Choice} */ (settled).variant.name;
-      const threads = onGpu ? 1 : settled.threads;
-      /** @type {import('./types.d.ts').Model<any, any>} */
-      const loaded = new Model(model, engine, {
-        name,
-        variant,
-        threads,
-        reason: settled.reason,
-        rejected,
+    /** Variants of wasm that were passed over. @type {Rejection[]} */
+    const passed = [];
+    const choice = wanted !== 'webgpu' && modules.settle(model, options, passed);
+    /** @type {ReturnType<typeof onWasm> | undefined} */
+    let early;
+
+    if (wanted !== 'wasm') {
+      /** @type {() => void} */
+      let slow = () => {};
+      /** @type {Promise<undefined>} */
+      const soon = new Promise((resolve) => {
+        slow = () => resolve(undefined);
       });
-      return loaded;
+      const settling = device.settle(model, options, files.stopped, slow);
+      const looking = files.until(
+        files.during('driver', 'the graphics adapter', settling),
+        device.release,
+      );
+      let settled = looking.catch(lateGpu);
+      if (choice && !('code' in choice)) {
+        // Whoever runs it wants the weights, and may want them again.
+        files.keep();
+        files.weights(model, () => {}).catch(() => {});
+        if (!(await Promise.race([settled, soon]))) {
+          early = onWasm(choice);
+          const usable = settled.then((found) => ('device' in found ? found : Promise.reject()));
+          const first = await Promise.any([usable, early]).catch(() => undefined);
+          if (first && 'engine' in first) {
+            settling.then(device.release, () => {});
+            const reason = 'no graphics adapter was found by the time that WebAssembly was ready';
+            settled = Promise.resolve({ code: 'no-adapter', reason });
+          }
+        }
+      }
+      const found = await settled;
+      if ('device' in found) {
+        early?.then(
+          ({ engine }) => engine.dispose(),
+          () => {},
+        );
+        early = undefined;
+        try {
+          return loaded(await onGpu(found));
+        } catch (error) {
+          if (!choice || 'code' in choice) throw error;
+          rejected.push({ name: 'webgpu', ...lateGpu(error) });
+        }
+      } else rejected.push({ name: 'webgpu', ...found });
     }
+    if (choice && !('code' in choice)) {
+      const built = await (early ?? onWasm(choice));
+      rejected.push(...passed);
+      return loaded(built);
+    }
+    if (choice) rejected.push({ name: 'wasm', ...choice });
     throw refusal(rejected);
+
+    /** A failure of WebGPU as a reason against it; others are thrown. @param {any} error */
+    function lateGpu(error) {
+      if (wanted || !GPU_FAILS.includes(error.code)) throw error;
+      return { code: /** @type {WebDNNError} */ (error).code, reason: `${error.message}` };
+    }
+
+    /** @param {modules.Choice} choice */
+    async function onWasm(choice) {
+      const { variant, threads, reason } = choice;
+      files.expect(model, [variant.file, ...weights.shards]);
+      const building = wasm.build(model, choice, files, options);
+      const what = choice.place === 'worker' ? 'the worker' : 'WebAssembly';
+      const engine = await files.until(files.during('worker', what, building), (late) =>
+        late.dispose(),
+      );
+      return { engine, name: /** @type {const} */ ('wasm'), variant: variant.name, threads, reason };
+    }
+
+    /** @param {device.Choice} choice */
+    async function onGpu(choice) {
+      files.expect(model, [/** @type {any} */ (targets.webgpu).file, ...weights.shards]);
+      const building = webgpu.build(model, choice, files, options);
+      const engine = await files.until(
+        files.during('driver', 'the graphics driver', building),
+        (late) => late.dispose(),
+      );
+      const { variant } = engine;
+      const { reason } = choice;
+      return { engine, name: /** @type {const} */ ('webgpu'), variant, threads: 1, reason };
+    }
+
+    /**
+     * @param {Omit<import('./types.d.ts').Backend, 'rejected'>
+     *   & { engine: import('./model.js').Engine }} built
+     * @returns {import('./types.d.ts').Model<any, any>}
+     */
+    function loaded({ engine, ...backend }) {
+      return new Model(model, engine, { ...backend, rejected });
+    }
   });
 };
 
@@ -155,10 +210,12 @@ export const prepare = async (where, options = {}) =>
     if ('code' in settled) throw refusal([{ name: 'wasm', ...settled }]);
     files.expect(model, [settled.variant.file, ...model.weights.shards]);
     const weights = new Uint8Array(model.weights.bytes);
-    const [module] = await Promise.all([
-      modules.compile(model, settled.variant, files),
-      files.weights(model, (offset, bytes) => weights.set(bytes, offset)),
-    ]);
+    const [module] = await files.until(
+      Promise.all([
+        modules.compile(model, settled.variant, files),
+        files.weights(model, (offset, bytes) => weights.set(bytes, offset)),
+      ]),
+    );
     return {
       descriptor: model,
       variant: settled.variant.name,

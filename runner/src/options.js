@@ -14,7 +14,11 @@ const signal = is(
   (value) => typeof value?.addEventListener === 'function' && 'aborted' in value,
 );
 /** Of `requirements`. */
-export const ASK = { fetch: func, signal };
+export const ASK = {
+  fetch: func,
+  signal,
+  timeout: is('milliseconds', (value) => typeof value === 'number' && value > 0),
+};
 /** Of `prepare`. */
 export const PREPARE = { ...ASK, progress: func, variant: text };
 export const LOAD = {

@@ -298,6 +298,11 @@ export interface LoadOptions {
    * without.
    */
   fetch?: (url: string, init: { signal: AbortSignal }) => Promise<Response>;
+  /**
+   * Milliseconds for which nothing may happen, 20000 by default: no byte arrives, no worker, kernel
+   * or adapter answers. Then loading goes on without WebGPU, or fails.
+   */
+  timeout?: number;
   /** For tests: a wasm variant by name; on webgpu 'plain' uses no optional device feature. */
   variant?: string;
 }
@@ -414,13 +419,13 @@ export function load<I extends Specs = Specs, O extends Specs = Specs>(
  */
 export function requirements(
   where: Where,
-  options?: Pick<LoadOptions, 'fetch' | 'signal'>,
+  options?: Pick<LoadOptions, 'fetch' | 'signal' | 'timeout'>,
 ): Promise<Requirements>;
 
 /** Fetches all that `instantiate` needs (single-threaded wasm). */
 export function prepare(
   where: Where,
-  options?: Pick<LoadOptions, 'fetch' | 'signal' | 'progress' | 'variant'>,
+  options?: Pick<LoadOptions, 'fetch' | 'signal' | 'timeout' | 'progress' | 'variant'>,
 ): Promise<Kit>;
 
 /** A model from a kit, at once and in this thread; works in worklets. */

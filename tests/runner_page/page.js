@@ -567,6 +567,77 @@ const scenarios = {
     await refused((async () => workers.runSync(feed([1])))(), 'option', 'worker: false');
   },
 
+  /**
+   * No adapter at first, or never, or no answer: wasm does not wait for it. `/NAME/runner/` are copies
+   * of the runner, none of which has asked before.
+   */
+  async adapters() {
+    const { requestAdapter } = GPU.prototype;
+    const start = performance.now();
+    const now = () => Performance.prototype.now.call(performance) - start;
+    const hardware = { vendor: 'hardware', architecture: '', isFallbackAdapter: false };
+    /** What happens, in order, where `answer` is asked for an adapter. */
+    const events = async (copy, answer, options = {}, age = now) => {
+      const { load } = await import(`/${copy}/runner/index.js`);
+      const seen = [];
+      const asked = function (...args) {
+        seen.push('asked');
+        return answer.call(this, seen.filter((event) => event === 'asked').length, ...args);
+      };
+      const hook = (url, init) => {
+        seen.push(new URL(url).pathname.split('/').at(-1).split('.')[0]);
+        return options.fetch?.(url, init, seen) ?? fetch(url, init);
+      };
+      const changes = [
+        [GPU.prototype, 'requestAdapter', asked],
+        [GPUAdapter.prototype, 'info', hardware],
+        [performance, 'now', age],
+      ];
+      return changed(changes, async () => {
+        const model = await load('/tiny/', { threads: 1, ...options, fetch: hook });
+        await right(model);
+        const { name, rejected } = model.backend;
+        model.dispose();
+        return { seen, name, rejected: rejected.map(({ name: at, code }) => `${at} ${code}`) };
+      });
+    };
+    const old = () => 2000 + now();
+    const none = async () => null;
+    // In a page's first second wasm is ready before the adapter is asked for again.
+    const young = await events('tiny', none);
+    equal([young.name, young.rejected[0]], ['wasm', 'webgpu no-adapter']);
+    const first = young.seen.slice(0, young.seen.lastIndexOf('asked') + 1);
+    ok(first.length === 2 || first.includes('relaxed'), `wasm at once, found ${young.seen}`);
+    // Later it is asked for once, and the answer is remembered.
+    const late = await events('edited', none, {}, old);
+    equal([late.name, late.seen.filter((event) => event === 'asked').length], ['wasm', 1]);
+    const again = await events('edited', none, {}, old);
+    equal([again.name, again.rejected[0], again.seen[1]], ['wasm', 'webgpu no-adapter', 'weights-0']);
+    ok(!again.seen.includes('asked'), `no question, found ${again.seen}`);
+    // It turns up while the weights are on their way: no file comes twice.
+    const slow = async (url, init, seen) => {
+      const answer = await fetch(url, init);
+      while (url.includes('weights-2') && !seen.includes('webgpu')) await sleep(5);
+      return answer;
+    };
+    const found = await events(
+      'format',
+      function (times, ...args) {
+        return times === 2 ? requestAdapter.apply(this, args) : null;
+      },
+      { fetch: slow },
+    );
+    equal([found.name, found.rejected], ['webgpu', []]);
+    const files = found.seen.filter((event) => event !== 'asked');
+    equal(files.length, new Set(files).size, `each file once, of ${files}`);
+    // The browser never answers.
+    const never = () => new Promise(() => {});
+    const silent = await events('missing', never, {}, old);
+    equal([silent.name, silent.rejected[0]], ['wasm', 'webgpu no-adapter']);
+    const strict = { backend: 'webgpu', timeout: 200 };
+    await refused(events('missing', never, strict, old), 'driver', 'the graphics adapter', '0.2 s');
+  },
+
   /** WebGPU fails while a model is built: wasm takes over, with the files that are there. */
   async gpuFails() {
     const info = { vendor: 'hardware', architecture: '', isFallbackAdapter: false };

@@ -65,13 +65,13 @@ def model_dts(model: Mapping[str, Any]) -> str:
         "export declare function load(options?: LoadOptions): Promise<Model>;\n\n"
         "/** What `instantiate` needs in a worklet. */\n"
         "export declare function prepare(\n"
-        "  options?: Pick<LoadOptions, 'fetch' | 'signal' | 'progress' | 'variant'>,\n"
+        "  options?: Pick<LoadOptions, 'fetch' | 'signal' | 'timeout' | 'progress' | 'variant'>,\n"
         "): Promise<Kit>;\n\n"
         "/** The model from a kit, at once and in the calling thread. */\n"
         "export declare function instantiate(kit: Kit): Model;\n\n"
         "/** What a GPUDevice must have to run the model: pass it to `adapter.requestDevice`. */\n"
         "export declare function requirements(\n"
-        "  options?: Pick<LoadOptions, 'fetch' | 'signal'>,\n"
+        "  options?: Pick<LoadOptions, 'fetch' | 'signal' | 'timeout'>,\n"
         "): Promise<Requirements>;\n"
     )
 

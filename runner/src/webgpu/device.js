@@ -65,13 +65,44 @@ function lacks(model, found, who) {
   return { code: 'limits', reason: `${who} is too small: ${list.join('; ')}` };
 }
 
+/** A page's first milliseconds: a browser that has just started may find its adapter in them. */
+const YOUNG = 1000;
+/** Whether there is none, once that is certain: asking again would only fill the console. */
+let none = false;
+
+/**
+ * @param {GPU} gpu
+ * @param {() => void} slow
+ * @param {AbortSignal} stopped
+ * @returns {Promise<GPUAdapter | null>}
+ */
+async function find(gpu, slow, stopped) {
+  const timer = setTimeout(slow, YOUNG);
+  try {
+    for (;;) {
+      const ask = async () => gpu.requestAdapter({ powerPreference: 'high-performance' });
+      const adapter = await ask().catch(() => null);
+      const age = performance.now();
+      if (adapter || stopped.aborted) return adapter;
+      if ((none ||= age > YOUNG)) return null;
+      slow();
+      await sleep((age < YOUNG / 2 ? YOUNG / 2 : YOUNG + 1) - age);
+      if (stopped.aborted) return null;
+    }
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /**
  * A device for this model, or why there is none.
  * @param {Descriptor} model
  * @param {LoadOptions} options
+ * @param {AbortSignal} stopped  aborts when nobody wants it any more
+ * @param {() => void} [slow]  called when the adapter may be found later
  * @returns {Promise<Choice | Refusal>}
  */
-export async function settle(model, options) {
+export async function settle(model, options, stopped, slow = () => {}) {
   const target = model.targets.webgpu;
   if (!target)
     return {
@@ -100,13 +131,7 @@ export async function settle(model, options) {
         }
       : { code: 'no-webgpu', reason: 'this browser has no WebGPU' };
   }
-  // A browser that has just started answers null for its first half second.
-  let adapter = null;
-  for (const wait of [0, 100, 200, 400]) {
-    if (wait) await sleep(wait);
-    adapter = await gpu.requestAdapter({ powerPreference: 'high-performance' }).catch(() => null);
-    if (adapter) break;
-  }
+  const adapter = none && !options.backend ? null : await find(gpu, slow, stopped);
   if (!adapter)
     return {
       code: 'no-adapter',
@@ -126,7 +151,7 @@ export async function settle(model, options) {
   const wanted = options.variant === 'plain' ? ['timestamp-query'] : OPTIONAL;
   const features = [
     ...target.features,
-    ...wanted.filter((name) => /** @type {GPUAdapter} */ (adapter).features.has(name)),
+    ...wanted.filter((name) => adapter.features.has(name)),
   ];
   try {
     const device = await adapter.requestDevice({

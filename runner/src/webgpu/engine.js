@@ -85,7 +85,7 @@ async function start(model, held, files, { variant }) {
       (feature) =>
         device.features.has(feature) && !(variant === 'plain' && OPTIONAL.includes(feature)),
     );
-    compiled = Promise.all(kernels.map(({ pipeline }) => pipeline));
+    compiled = Promise.all(kernels.map(({ pipeline }) => pipeline.then(files.moved)));
     compiled.catch(() => {}); // awaited when the weights are there
     const steps = new Steps(held, program, file, kernels, buffers, chunks);
     return { buffers, chunks, readback, kernels, steps };

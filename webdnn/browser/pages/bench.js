@@ -9,14 +9,14 @@
  *   reps: number, seconds: number, profile: number,
  * }} Argument  `seconds` ends the warm runs early; `profile` is how many profiled runs to make
  */
-import { tensors } from './execute.js';
+import { PATIENCE, tensors } from './execute.js';
 
 /** @param {Argument} argument @param {Io} io */
 export default async function ({ descriptor, options, inputs: feeds, reps, seconds, profile }, io) {
   const { load } = await import(`${descriptor}model.js`);
   const inputs = await tensors(feeds, io);
   const begin = performance.now();
-  const model = await load(options);
+  const model = await load({ timeout: PATIENCE, ...options });
   const loaded = performance.now();
   try {
     await model.run(inputs);

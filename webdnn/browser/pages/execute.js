@@ -16,6 +16,9 @@ const ARRAYS = {
   int32: Int32Array, uint32: Uint32Array, int64: BigInt64Array, uint64: BigUint64Array,
 };
 
+/** Milliseconds: an adapter that computes on the processor may compile one kernel for minutes. */
+export const PATIENCE = 600_000;
+
 /** Reads a run's inputs. @param {Feed[]} feeds @param {Io} io */
 export async function tensors(feeds, io) {
   /** @type {Record<string, object>} */
@@ -44,7 +47,7 @@ export default async function ({ descriptor, options, runs, layers }, io) {
   }
   const { load } = await import(`${descriptor}model.js`);
   const begin = performance.now();
-  const model = await load(options);
+  const model = await load({ timeout: PATIENCE, ...options });
   const loadMs = performance.now() - begin;
   try {
     const results = [];

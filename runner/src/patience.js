@@ -1,0 +1,64 @@
+/**
+ * Patience: for how long nothing may happen while a model is loaded.
+ *
+ *     const { during, moved, onLate } = patience(20_000);
+ *     await during('worker', 'the worker', answer);   // what is waited for, should it be too long
+ *
+ * Whatever moves begins the time anew. It is counted in ticks, so that a thread that was busy, or a
+ * computer that slept, does not look like a server that is silent.
+ *
+ * @typedef {import('./types.d.ts').ErrorCode} ErrorCode
+ */
+import { WebDNNError } from './errors.js';
+
+const TICKS = 20;
+
+/** @param {number} ms */
+export function patience(ms) {
+  /** @type {Set<{ code: ErrorCode, what: string }>} */
+  const waits = new Set();
+  /** @type {Set<(error: WebDNNError) => void>} */
+  const late = new Set();
+  let ticks = 0;
+  const moved = () => {
+    ticks = 0;
+  };
+  const timer = setInterval(
+    () => {
+      if (++ticks < TICKS || ms === Infinity) return;
+      moved();
+      // Who waits for a file waits for nothing else.
+      const all = [...waits];
+      const files = all.filter(({ code }) => code === 'network');
+      const whom = files.length ? files : all;
+      const names = whom.map(({ what }) => what).join(', ') || 'the browser';
+      const text = `no answer from ${names}: nothing has happened for ${ms / 1000} s`;
+      const remedy = 'The option `timeout` (in milliseconds) sets how long that may be.';
+      const error = new WebDNNError(whom[0]?.code ?? 'internal', `${text}. ${remedy}`);
+      for (const call of late) call(error);
+    },
+    Math.min(ms / TICKS, 2 ** 30),
+  );
+  return {
+    /** Something happened. */
+    moved,
+    /** Who is told when it has been too long. */
+    late,
+    end: () => clearInterval(timer),
+    /**
+     * Waits for something that has a name.
+     * @template T
+     * @param {ErrorCode} code  of its absence @param {string} what @param {Promise<T>} promise
+     */
+    async during(code, what, promise) {
+      const wait = { code, what };
+      waits.add(wait);
+      try {
+        return await promise;
+      } finally {
+        moved();
+        waits.delete(wait);
+      }
+    },
+  };
+}
