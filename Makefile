@@ -8,6 +8,7 @@
 #   make models            fetch those networks first (about 4 GB with what exports two of them)
 #   make lint              ruff
 #   make types             mypy --strict, tsc --checkJs
+#   make runner            runner/dist, after a change to runner/src
 #   make kernels           whether any kernel changed (tools/kernel_diff.py)
 #   make bench             side-by-side timings against the peers (prints, asserts nothing)
 #   make wheel             dist/webdnn-*.whl, with the runner inside
@@ -24,7 +25,7 @@ ARGS ?=
 JOBS ?= 2
 PYTEST := $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
 
-.PHONY: help demo examples test test-models models lint types kernels bench wheel clean env browsers
+.PHONY: help demo examples test test-models models lint types runner kernels bench wheel clean env browsers
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -78,6 +79,9 @@ models: env
 
 lint: env
 	$(BIN)/ruff check .
+
+runner: runner/node_modules/.ready
+	cd runner && npm run build
 
 types: env runner/node_modules/.ready
 	$(BIN)/mypy

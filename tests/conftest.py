@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
+from pathlib import Path
 
 import pytest
 
 import webdnn.chainer_compat  # noqa: F401 - workers' warnings are read here, by importing Chainer
 
+RUNNER = Path(__file__).resolve().parents[1] / "runner"
+
 
 def pytest_configure(config: pytest.Config) -> None:
+    sources = hashlib.sha256()
+    for path in sorted((RUNNER / "src").rglob("*"), key=Path.as_posix):
+        if path.suffix in (".js", ".ts"):
+            name = path.relative_to(RUNNER / "src").as_posix()
+            sources.update(name.encode() + b"\0" + path.read_bytes())
+    if (RUNNER / "dist" / "sources").read_text().strip() != sources.hexdigest():
+        raise pytest.UsageError("runner/dist is not built from today's runner/src: `make runner`")
     # A job in a shell's background ignores Ctrl-C, and so would every command that a test starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

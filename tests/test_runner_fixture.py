@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from fixtures import tiny_model
 
-from webdnn.descriptor.bundle import lean, runner_files
-from webdnn.descriptor.module_js import PACKAGE, model_dts, model_js
+from webdnn.descriptor.module_js import model_dts, model_js
 from webdnn.descriptor.write import sealed
 from webdnn.scalar import STORAGE
 
@@ -86,45 +85,6 @@ def test_names_are_quoted_and_files_are_literal() -> None:
     assert f"'it\\'s a \"tensor\"\\n*/ \\\\': {spec}" in types
     assert "/** [1, n] with n = 1..1024 */" in types
     assert "'total:0': { dtype: 'int64'; shape: readonly [1] };" in types
-
-
-def test_lean_keeps_what_only_looks_like_a_comment() -> None:
-    source = """\
-/** Documentation. */
-export const a = 'http://x /* no */'; // gone
-  const b = `/* kept */ ${ /* gone */ c ? `// ${'}'} kept` : "//" }
-    kept as it is`;
-const d = e / f / g + +m - -n; // gone
-const h = /[/]\\/\\/*/.test(i) && j[0] / 2;
-
-  return /'/.exec(k); /* gone
-  gone */ l();
-"""
-    assert (
-        lean(source)
-        == """\
-export const a='http://x /* no */';
-const b= `/* kept */ ${c? `// ${'}'} kept`:"//" }
-    kept as it is`;
-const d=e / f / g + +m - -n;
-const h=/[/]\\/\\/*/.test(i)&&j[0]/ 2;
-return /'/.exec(k);l();
-"""
-    )
-
-
-@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
-def test_lean_modules_are_modules(tmp_path: Path) -> None:
-    """The pages' copies parse, and are half as large; the browser tests run them."""
-    files = runner_files(RUNNER)
-    assert set(files) == {"index.js", "worker.js", "worklet.js", "types.d.ts"}
-    for name, data in files.items():
-        (tmp_path / name).write_bytes(data)
-    (tmp_path / "package.json").write_text(PACKAGE)
-    for name in files:
-        if name.endswith(".js"):
-            subprocess.run(["node", "--check", str(tmp_path / name)], check=True, cwd=tmp_path)
-            assert b"/**" not in files[name]
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")

@@ -6,7 +6,6 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import test from 'node:test';
 import { pathToFileURL } from 'node:url';
-import { gzipSync } from 'node:zlib';
 
 import { instantiate, load, prepare, requirements } from '../src/index.js';
 import { tiny } from '../testing/tiny.js';
@@ -182,16 +181,4 @@ test('the codes of errors are documented, each once', () => {
   const rows = [...comment.matchAll(/^ \* ((?:[a-z-]+, )*[a-z-]+)  +\S/gm)];
   const documented = rows.flatMap(([, codes]) => codes.split(', '));
   assert.deepEqual(documented, [...union.matchAll(/'([a-z-]+)'/g)].map(([, code]) => code));
-});
-
-test('size', (t) => {
-  const source = new URL('../src/', import.meta.url);
-  const modules = readdirSync(source, { recursive: true }).filter((name) => name.endsWith('.js'));
-  const bytes = modules.map(
-    (name) => gzipSync(readFileSync(new URL(name, source)), { level: 9 }).length,
-  );
-  const total = bytes.reduce((sum, n) => sum + n, 0);
-  t.diagnostic(
-    `the runner's ${modules.length} modules: ${total} bytes, each gzipped, with their comments`,
-  );
 });

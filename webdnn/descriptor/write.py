@@ -26,7 +26,6 @@ from ..graph import DTYPES, lengths
 from ..schedule.kernel import Program, Tensor
 from ..schedule.target import Target
 from ..version import __version__
-from .bundle import runner_files
 from .module_js import PACKAGE, model_dts, model_js
 from .weights import write_weights
 
@@ -53,12 +52,12 @@ class Folder:
 
 
 def runner_source() -> Path:
-    """The folder of the descriptor runner's modules: in the wheel, or beside the package.
+    """The folder of the descriptor runner, built: in the wheel, or beside the package.
 
     Raises WebDNNError where neither has them.
     """
     packaged = Path(str(files("webdnn"))) / "runner"
-    checkout = Path(__file__).resolve().parents[2] / "runner" / "src"
+    checkout = Path(__file__).resolve().parents[2] / "runner" / "dist"
     for folder in (packaged, checkout):
         if (folder / "index.js").is_file():
             return folder
@@ -70,16 +69,12 @@ def runner_source() -> Path:
 
 def write_runner(folder: Folder) -> str:
     """Copies the runner into a folder named by its content; returns that name."""
-    source = runner_source()
-    modules = runner_files(source)
-    digest = hashlib.sha256(
-        b"".join(name.encode() + data for name, data in modules.items())
-    ).hexdigest()
+    files = [path for path in sorted(runner_source().iterdir()) if path.suffix in (".js", ".ts")]
+    digest = hashlib.sha256(b"".join(p.name.encode() + p.read_bytes() for p in files)).hexdigest()
     name = f"runner.{digest[:10]}"
-    for module, data in modules.items():
-        path = folder.path / name / module
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+    (folder.path / name).mkdir()
+    for path in files:
+        shutil.copyfile(path, folder.path / name / path.name)
     return name
 
 

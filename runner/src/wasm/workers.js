@@ -8,6 +8,7 @@
  */
 import { WebDNNError } from '../errors.js';
 import { checked, is, object, text } from '../rules.js';
+import { script, start } from '../start.js';
 import { SAME } from './messages.js';
 
 /**
@@ -37,12 +38,11 @@ export function hire(count, make) {
   const dismiss = () => workers.forEach((w) => w.terminate());
   /** @param {unknown} event @returns {WebDNNError} */
   const notStarted = (event) => {
-    const own = import.meta.url.replace(/(wasm\/)?[^/]*$/, 'worker.js');
-    const script = typeof make === 'function' ? 'made by the `worker` option' : own;
+    const which = typeof make === 'function' ? 'made by the `worker` option' : script;
     const { message } = /** @type {{ message?: string }} */ (event);
     return new WebDNNError(
       'worker',
-      `the worker ${script} did not start${message ? ` (${message})` : ''}. Browsers do not say ` +
+      `the worker ${which} did not start${message ? ` (${message})` : ''}. Browsers do not say ` +
         'which: the file is missing or on another origin; the Content-Security-Policy lacks ' +
         '"worker-src \'self\'"; or, on a page with Cross-Origin-Embedder-Policy, the script is ' +
         'served without that header. `worker: false` runs without one.',
@@ -69,10 +69,7 @@ export function hire(count, make) {
     /** @type {Worker} */
     let thread;
     try {
-      thread =
-        typeof make === 'function'
-          ? make()
-          : new Worker(new URL('../worker.js', import.meta.url), { type: 'module' });
+      thread = typeof make === 'function' ? make() : start();
     } catch (error) {
       dismiss();
       throw notStarted(error);

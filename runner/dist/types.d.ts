@@ -1,0 +1,434 @@
+/**
+ * What a page sees of the descriptor runner. Written by hand: the runner's modules are checked
+ * against it, and a descriptor's `model.d.ts` builds on it. Needs no other type package.
+ */
+
+export type DType =
+  | 'float32'
+  | 'float16'
+  | 'float64'
+  | 'int8'
+  | 'uint8'
+  | 'int16'
+  | 'uint16'
+  | 'int32'
+  | 'uint32'
+  | 'int64'
+  | 'uint64'
+  | 'bool';
+
+/** The array in which each dtype is returned. float16 crosses as 32-bit floats, bool as 0 and 1. */
+export interface DataOf {
+  float32: Float32Array<ArrayBuffer>;
+  float16: Float32Array<ArrayBuffer>;
+  float64: Float64Array<ArrayBuffer>;
+  int8: Int8Array<ArrayBuffer>;
+  uint8: Uint8Array<ArrayBuffer>;
+  int16: Int16Array<ArrayBuffer>;
+  uint16: Uint16Array<ArrayBuffer>;
+  int32: Int32Array<ArrayBuffer>;
+  uint32: Uint32Array<ArrayBuffer>;
+  int64: BigInt64Array<ArrayBuffer>;
+  uint64: BigUint64Array<ArrayBuffer>;
+  bool: Uint8Array<ArrayBuffer>;
+}
+
+/** The arrays that each dtype accepts. 64-bit integers must fit into 32 bits: that is checked. */
+export interface AcceptedOf {
+  float32: Float32Array;
+  float16: Float32Array;
+  float64: Float64Array;
+  int8: Int8Array;
+  uint8: Uint8Array | Uint8ClampedArray;
+  int16: Int16Array;
+  uint16: Uint16Array;
+  int32: Int32Array;
+  uint32: Uint32Array;
+  int64: BigInt64Array | Int32Array;
+  uint64: BigUint64Array | Uint32Array;
+  bool: Uint8Array;
+}
+
+/** How each dtype lies in the model's memory: what `view` shows. */
+export interface ViewOf {
+  float32: Float32Array;
+  float16: Float32Array;
+  float64: Float32Array;
+  int8: Int32Array;
+  uint8: Int32Array;
+  int16: Int32Array;
+  uint16: Int32Array;
+  int32: Int32Array;
+  uint32: Uint32Array;
+  int64: Int32Array;
+  uint64: Int32Array | Uint32Array;
+  bool: Int32Array;
+}
+
+type Global<Name extends string, Otherwise> =
+  typeof globalThis extends Record<Name, { prototype: infer T }> ? T : Otherwise;
+
+/** The page's own GPUBuffer and GPUDevice types where it has them, so that none is needed. */
+export type GpuBuffer = Global<
+  'GPUBuffer',
+  { readonly size: number; readonly usage: number; destroy(): void }
+>;
+export type GpuDevice = Global<
+  'GPUDevice',
+  { readonly limits: object; readonly queue: object; destroy(): void }
+>;
+
+export interface Spec {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** Whether this input takes pictures. */
+  readonly image?: true;
+}
+export type Specs = Record<string, Spec>;
+
+export interface Tensor<
+  D extends DType = DType,
+  S extends readonly number[] = readonly number[],
+  Data = DataOf[D],
+> {
+  readonly dtype: D;
+  readonly shape: S;
+  readonly data: Data;
+}
+
+/**
+ * An input: its numbers alone where the shape follows from their count, or with a shape. A
+ * GPUBuffer (WebGPU only; usage COPY_SRC) holds the elements as 32-bit numbers, as `view`
+ * describes.
+ */
+export type Input<T extends Spec = Spec> =
+  | AcceptedOf[T['dtype']]
+  | GpuBuffer
+  | {
+      readonly dtype?: T['dtype'];
+      readonly shape?: T['shape'];
+      readonly data: AcceptedOf[T['dtype']] | ViewOf[T['dtype']] | GpuBuffer;
+    };
+
+export type Inputs<I extends Specs> = {
+  readonly [K in keyof I]:
+    | Input<I[K]>
+    | ViewOf[I[K]['dtype']]
+    | (I[K] extends { readonly image: true } ? ImageSource : never);
+};
+export type Outputs<O extends Specs> = { [K in keyof O]: Tensor<O[K]['dtype'], O[K]['shape']> };
+export type GpuOutputs<O extends Specs> = {
+  [K in keyof O]: Tensor<O[K]['dtype'], O[K]['shape'], GpuBuffer>;
+};
+
+/** RGBA bytes, row by row: the one kind of picture that also Node and worklets know. */
+export interface Raster {
+  readonly data: Uint8ClampedArray | Uint8Array;
+  readonly width: number;
+  readonly height: number;
+}
+
+/**
+ * A picture for an input that takes them, of any size. What is transparent is laid on white, unless
+ * the model takes the alpha channel. A photograph's orientation is respected.
+ */
+export type ImageSource =
+  | Global<'HTMLImageElement', never>
+  | Global<'HTMLCanvasElement', never>
+  | Global<'HTMLVideoElement', never>
+  | Global<'OffscreenCanvas', never>
+  | Global<'ImageBitmap', never>
+  | Global<'VideoFrame', never>
+  | Global<'ImageData', never>
+  | Global<'Blob', never>
+  | Raster;
+
+/** How a picture becomes an input: docs/preprocessing.md. Sizes are [width, height]. */
+export interface ImageSpec {
+  readonly channels: 'rgb' | 'bgr' | 'gray' | 'rgba';
+  readonly fit: 'stretch' | 'contain' | 'cover';
+  readonly resize?: readonly [number, number];
+  readonly shorter?: number;
+  readonly crop?: readonly [number, number];
+  readonly longest?: number;
+  readonly multiple?: number;
+  readonly pad?: readonly [number, number, number];
+}
+
+/** A class of an output that has labels. */
+export interface Scored {
+  readonly label: string;
+  readonly score: number;
+  readonly index: number;
+}
+
+export interface RunOptions {
+  /** Removes a queued run, or rejects a running one at once. */
+  signal?: AbortSignal;
+  /**
+   * Where the results are wanted. 'gpu' gives buffers (STORAGE, COPY_SRC, COPY_DST) that you
+   * destroy. Of an output whose length the run finds, `shape` is the true one, but the buffer holds
+   * the largest: its axes keep the strides of that.
+   */
+  outputs?: 'cpu' | 'gpu';
+}
+
+export type BackendName = 'webgpu' | 'wasm';
+
+/** Why something better was not used. `name` is a backend or a variant of one. */
+export interface Rejection {
+  readonly name: string;
+  readonly code: ErrorCode;
+  readonly reason: string;
+}
+
+export interface Backend {
+  readonly name: BackendName;
+  /**
+   * wasm: plain, relaxed, plain-threads or relaxed-threads. webgpu: plain, or the features in use.
+   */
+  readonly variant: string;
+  readonly threads: number;
+  readonly reason: string;
+  readonly rejected: readonly Rejection[];
+}
+
+/** Bytes that a model takes on its target, at its largest sizes. */
+export interface Memory {
+  readonly weights: number;
+  readonly activations: number;
+  readonly io: number;
+  /** All of it, with what is between. */
+  readonly total: number;
+}
+
+export interface TensorInfo {
+  readonly name: string;
+  readonly dtype: DType;
+  /** A symbolic dimension is its name, or an expression of such names. */
+  readonly shape: readonly (number | string)[];
+  /** Of an input that takes pictures. */
+  readonly image?: ImageSpec;
+  /** Of an output whose classes have names. */
+  readonly labels?: readonly string[];
+}
+
+export interface StepTime {
+  readonly name: string;
+  readonly origin: string;
+  readonly ms: number;
+}
+
+export interface Model<I extends Specs = Specs, O extends Specs = Specs> {
+  readonly name: string;
+  readonly backend: Backend;
+  readonly inputs: readonly TensorInfo[];
+  readonly outputs: readonly TensorInfo[];
+  /** What the model remembers from run to run, such as the state of a recurrent layer. */
+  readonly states: readonly TensorInfo[];
+  /** The sizes that each symbolic dimension may have: min, min + step, ... up to max. */
+  readonly dims: Readonly<
+    Record<string, { readonly min: number; readonly max: number; readonly step: number }>
+  >;
+  /** Runs on one model are queued in order. Arrays are copied when `run` is called. */
+  run(inputs: Inputs<I>, options?: RunOptions & { outputs?: 'cpu' }): Promise<Outputs<O>>;
+  run(inputs: Inputs<I>, options: RunOptions & { outputs: 'gpu' }): Promise<GpuOutputs<O>>;
+  /**
+   * The same at once, in the calling thread: only with `worker: false` on wasm, and from
+   * `instantiate`.
+   */
+  runSync(inputs: Inputs<I>): Outputs<O>;
+  /**
+   * Makes all states zero, as they are after `load`, when the runs queued before it are done; with
+   * `worker: false` at once. What an aborted run leaves of the states is undefined: reset them. A
+   * model loaded anew after a lost device begins with zeros too.
+   */
+  reset(): Promise<void>;
+  /**
+   * The memory of an input or output, at its largest size, valid until `dispose`. Fill an input's
+   * view and pass it (or `{data: view.subarray(0, n), shape}`) to `run`; read an output's after a
+   * run.
+   */
+  view<K extends (keyof I | keyof O) & string>(
+    name: K,
+  ): K extends keyof I ? ViewOf[I[K]['dtype']] : K extends keyof O ? ViewOf[O[K]['dtype']] : never;
+  /** Whether a view aliases the model's memory (unshared or shared) or is copied at each run. */
+  readonly viewKind: 'direct' | 'direct-shared' | 'staging';
+  /**
+   * The `k` best classes of an output that has labels, best first; `name` where several have.
+   * Scores are the model's own numbers. NaN is left out.
+   */
+  top(outputs: Partial<Outputs<O>>, k?: number, name?: keyof O & string): Scored[];
+  /** Runs once and returns the milliseconds of each step. */
+  profile(inputs: Inputs<I>): Promise<StepTime[]>;
+  /**
+   * After a run: the values of the imported model that are still in memory (`webdnn check
+   * --layers`).
+   */
+  stored(): Promise<Record<string, Tensor<'float32' | 'int32' | 'uint32'>>>;
+  /** Rejects what is pending, ends workers, frees GPU buffers. May be called again. */
+  dispose(): void;
+}
+
+export interface Progress {
+  /**
+   * Bytes so far, of `total`; as the descriptor counts them, whatever compression the server uses.
+   */
+  readonly loaded: number;
+  readonly total: number;
+}
+
+/** Others are refused. */
+export interface LoadOptions {
+  /**
+   * The only one to consider; by default WebGPU on a hardware adapter, and WebAssembly where there
+   * is none or where it fails while the model is built.
+   */
+  backend?: BackendName;
+  /** Run on the page's device; ask for what `requirements` returns when creating it. */
+  device?: GpuDevice;
+  /** Threads on wasm, 1 to 64. Default min(4, cores). More than one needs an isolated page. */
+  threads?: number;
+  /** false: in the calling thread. A function: makes one worker from the runner's worker.js. */
+  worker?: boolean | (() => Worker);
+  progress?: (progress: Progress) => void;
+  signal?: AbortSignal;
+  /**
+   * Replaces fetch for every file: authorisation, caches, other protocols. `data:` URLs are read
+   * without.
+   */
+  fetch?: (url: string, init: { signal: AbortSignal }) => Promise<Response>;
+  /**
+   * Milliseconds for which nothing may happen, 20000 by default: no byte arrives, no worker, kernel
+   * or adapter answers. Then loading goes on without WebGPU, or fails.
+   */
+  timeout?: number;
+  /** For tests: a wasm variant by name; on webgpu 'plain' uses no optional device feature. */
+  variant?: string;
+}
+
+export interface Requirements {
+  readonly requiredFeatures: string[];
+  readonly requiredLimits: Record<string, number>;
+  readonly optionalFeatures: string[];
+}
+
+/** What `prepare` returns: it can be posted to a worker or worklet. */
+export interface Kit {
+  readonly descriptor: object;
+  readonly variant: string;
+  readonly module: WebAssembly.Module;
+  readonly weights: ArrayBuffer;
+  readonly rejected: readonly Rejection[];
+}
+
+/**
+ * option             an option or call that this model or place cannot honour
+ * format             the descriptor has another format number than this runner reads
+ * descriptor         model.json or webgpu.json is damaged
+ * missing-file       a server's error status instead of a file
+ * newer-version      the server has a newer version of the model: reload the page
+ * network            a file that could not be fetched, or ended early
+ * truncated          a file of another length than the descriptor says
+ * corrupted          a file with another SHA-256 than the descriptor says
+ * not-in-descriptor  the descriptor was written without this target or variant
+ * insecure-origin    WebGPU needs https:// or localhost
+ * no-webgpu          this browser has no WebGPU
+ * no-adapter         WebGPU is there, but no graphics adapter
+ * fallback-adapter   the adapter is software: WebAssembly is faster
+ * features, limits   the adapter or device lacks what the descriptor requires
+ * no-simd            WebAssembly without 128-bit SIMD
+ * no-relaxed-simd    WebAssembly without relaxed SIMD
+ * not-isolated       the page is not cross-origin isolated: no shared memory
+ * no-shared-memory   the page is isolated, but the browser has no SharedArrayBuffer
+ * no-worker          no Worker in this place: runs in the calling thread
+ * single-thread      one thread was asked for, or the machine has one core
+ * worker             a worker script did not start
+ * input              a wrong or missing input name
+ * dtype, shape       an input of another type or shape
+ * dimension          a symbolic dimension out of range, unknown or contradicted
+ * range              an integer that does not fit into 32 bits
+ * image              a picture that cannot be read: not loaded, another origin's, no picture
+ * memory             memory for weights and activations could not be had
+ * kernel             a kernel did not compile or trapped: a bug of ours, or of a plugin that is named
+ * driver             the graphics driver failed at work that is valid
+ * device-lost        the GPU device is gone
+ * aborted            the signal said so (name is AbortError)
+ * disposed           the model was disposed
+ * internal           anything else
+ */
+export type ErrorCode =
+  | 'option'
+  | 'format'
+  | 'descriptor'
+  | 'missing-file'
+  | 'newer-version'
+  | 'network'
+  | 'truncated'
+  | 'corrupted'
+  | 'not-in-descriptor'
+  | 'insecure-origin'
+  | 'no-webgpu'
+  | 'no-adapter'
+  | 'fallback-adapter'
+  | 'features'
+  | 'limits'
+  | 'no-simd'
+  | 'no-relaxed-simd'
+  | 'not-isolated'
+  | 'no-shared-memory'
+  | 'no-worker'
+  | 'single-thread'
+  | 'worker'
+  | 'input'
+  | 'dtype'
+  | 'shape'
+  | 'dimension'
+  | 'range'
+  | 'image'
+  | 'memory'
+  | 'kernel'
+  | 'driver'
+  | 'device-lost'
+  | 'aborted'
+  | 'disposed'
+  | 'internal';
+
+export class WebDNNError extends Error {
+  constructor(code: ErrorCode, message: string, cause?: unknown);
+  readonly code: ErrorCode;
+}
+
+/** The number of the descriptor format that this runner reads. */
+export const FORMAT: number;
+
+/**
+ * Where a descriptor is: the URL of its folder or model.json, or of each of its files by name. For
+ * `model.json` that may be its text instead.
+ */
+export type Where = string | URL | Readonly<Record<string, string>>;
+
+export function load<I extends Specs = Specs, O extends Specs = Specs>(
+  where: Where,
+  options?: LoadOptions,
+): Promise<Model<I, O>>;
+
+/**
+ * What a GPUDevice must have to run the descriptor: pass it to `adapter.requestDevice`. Kernels are
+ * faster with the optional features: add those that are in `adapter.features`.
+ */
+export function requirements(
+  where: Where,
+  options?: Pick<LoadOptions, 'fetch' | 'signal' | 'timeout'>,
+): Promise<Requirements>;
+
+/** Fetches all that `instantiate` needs (single-threaded wasm). */
+export function prepare(
+  where: Where,
+  options?: Pick<LoadOptions, 'fetch' | 'signal' | 'timeout' | 'progress' | 'variant'>,
+): Promise<Kit>;
+
+/** A model from a kit, at once and in this thread; works in worklets. */
+export function instantiate<I extends Specs = Specs, O extends Specs = Specs>(
+  kit: Kit,
+): Model<I, O>;
