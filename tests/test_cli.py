@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
 import os
+import pty
 import re
 import signal
 import subprocess
@@ -290,3 +292,34 @@ def test_serve_until_interrupted(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_python_shows_people_what_the_command_line_does(tmp_path: Path) -> None:
+    """In a terminal: progress, signature, notices. In a pipe: nothing."""
+    code = f"""
+import sys
+from tests.test_cli import relu
+import webdnn
+webdnn.transpile(relu(), {str(tmp_path / "named")!r}, targets=["wasm"])
+"""
+    command = [sys.executable, "-c", code]
+    quiet = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert quiet.stdout + quiet.stderr == ""
+    terminal, end = pty.openpty()
+    with subprocess.Popen(command, stdout=end, stderr=end, env={**os.environ, "TERM": "xterm"}):
+        os.close(end)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while piece := os.read(terminal, 4096):
+                shown += piece
+    os.close(terminal)
+    for part in ("Transpiling", "named", "input", "float32", "a page fetches", "wasm relaxed"):
+        assert part in shown.decode(), shown.decode()
+
+
+def relu() -> bytes:
+    """A model whose exporter gave it no name."""
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, [1, 4]) for n in "xy")
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "main_graph", [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    return bytes(model.SerializeToString())

@@ -16,9 +16,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from .inspect.watched import watched
 from .picture.image import ImageInput
-from .transpiler import TARGETS, Report, imported, transpile
+from .transpiler import TARGETS, Report, imported
+from .transpiler import transpile as _transpile
 from .version import __version__
+
+transpile = watched(_transpile)
 
 
 def __getattr__(name: str) -> Any:

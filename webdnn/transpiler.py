@@ -13,6 +13,10 @@ from .limits import counted
 from .picture.image import ImageInput
 
 TARGETS = ("webgpu", "wasm")
+# What exporters call a graph that has no name.
+UNNAMED = ("", "graph", "main", "main_graph", "model", "torch_jit", "torch-jit-export")
+# Where classes are not the user's own: a model of these is named by its graph or its folder.
+FRAMEWORKS = ("builtins", "chainer", "keras", "onnx", "tensorflow", "torch")
 
 # A size by the dimension's name, as `frontend.dims` says.
 Dims = Mapping[str, "int | tuple[int, ...] | str"]
@@ -75,6 +79,15 @@ def imported(
     return Report(found, pictures=pictures, labels=names)
 
 
+def _name(model: Any, graph: str, output: Path) -> str:
+    """A name for a model that was given none: of its file, class or graph, or of its folder."""
+    if isinstance(model, (str, Path)):
+        return Path(model).stem
+    if type(model).__module__.partition(".")[0] not in FRAMEWORKS:
+        return type(model).__name__
+    return output.resolve().name if graph in UNNAMED else graph
+
+
 @counted
 def transpile(
     model: Any,
@@ -108,14 +121,16 @@ def transpile(
     or (lowest, highest, step) for all between, or a formula over others, as "past + s".
     fixed: the values of inputs that become constants, by name: a number, lists, an array or the
     path of an .npy file. The page does not give these.
-    name: the model's name in the descriptor; default: that of the file.
+    name: the model's name in the descriptor; default: that of the file, of the object's class, or
+    of the folder.
     dump: a folder for the graph after each pass, kernels and memory plan.
     keep_versions: how many of the versions that `output` holds keep their files there, for pages
     that are open while a new version is deployed (docs/deploying.md).
     keep_values: keep every stored value readable after a run (for `webdnn check --layers`).
     limits: how many times as much memory and work as usual the model may cost; docs/cli.md has the
     numbers ("Files from strangers").
-    progress: called with (stage, done, total).
+    progress: called with (stage, done, total); `webdnn.transpile` without one shows a bar, and a
+    table of the result, in a terminal or notebook.
 
     Raises WebDNNError (or a subclass) with one clear message for whatever is wrong with the model,
     the dimensions or the output folder; then nothing has been written.
@@ -149,7 +164,7 @@ def transpile(
     tell("import", 1, 1)
     graph = read.imported.graph
     if name is None:
-        name = Path(model).stem if isinstance(model, (str, Path)) else graph.name or "model"
+        name = _name(model, graph.name, Path(output))
     debug = int(os.environ.get("WEBDNN_DEBUG") or 0)
     folder = Path(dump) if dump else None
     written: list[str] = []

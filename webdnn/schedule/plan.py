@@ -3,7 +3,6 @@
 Weights of all targets lie in one blob, in order of first use.
 """
 
-
 from __future__ import annotations
 
 from ..expr import Dim, as_dim, upper
