@@ -11,7 +11,7 @@ graph, whatever format it came from), other integers are 0 or 1, as in a mask.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,23 +21,80 @@ from numpy.typing import NDArray
 from webdnn import ops
 from webdnn.errors import DimensionError, WebDNNError
 from webdnn.frontend.dims import Range
-from webdnn.graph import INPUT, Graph, Value, evaluate
+from webdnn.graph import DTYPES, INPUT, Graph, Value, evaluate
 from webdnn.picture.image import random_words
 
 Array = NDArray[Any]
 
 
 def signature_of(descriptor: Path) -> dict[str, Any]:
-    """A descriptor's model.json; raises WebDNNError when the folder holds none."""
+    """A descriptor's model.json; raises WebDNNError when the folder holds none.
+
+    What is read of it here is checked; all else is the runner's to check.
+    """
     file = descriptor / "model.json"
     try:
-        return cast("dict[str, Any]", json.loads(file.read_text()))
+        document = json.loads(file.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise WebDNNError(
             f"{descriptor}: no model.json here; expected the folder that webdnn transpile wrote"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WebDNNError(f"{file}: not a graph descriptor: {error}") from error
+    wrong = _wrong(document)
+    if wrong:
+        raise WebDNNError(
+            f"{file}: damaged: {wrong}. Transpile the model again, or copy its folder as a whole"
+        )
+    return cast("dict[str, Any]", document)
+
+
+def _wrong(document: Any) -> str:
+    """What of a model.json is not as the transpiler writes it, or nothing."""
+    if not isinstance(document, dict):
+        return "expected an object"
+    dims, names = document.get("dims"), set()
+    if not isinstance(dims, list):
+        return "expected a list of dims"
+    for dim in dims:
+        match dim:
+            case {"name": str(name), "min": int(low), "max": int(high)} if 0 <= low <= high:
+                names.add(name)
+                if isinstance(dim.get("step", 1), int) and dim.get("step", 1) > 0:
+                    continue
+        return f"dims: expected a name, min and max, found {str(dim)[:80]}"
+    for kind in ("inputs", "outputs"):
+        entries = document.get(kind)
+        if not isinstance(entries, list):
+            return f"expected a list of {kind}"
+        for entry in entries:
+            match entry:
+                case {"name": str(), "dtype": str(dtype), "shape": list(shape)} if (
+                    dtype in DTYPES.values()
+                    and all(_is_size(size, names, 0) for size in shape)
+                    and isinstance(entry.get("image", {}), dict)
+                    and isinstance(entry.get("labels", []), list)
+                ):
+                    continue
+            return f"{kind}: expected a name, dtype and shape, found {str(entry)[:80]}"
+    if not isinstance(document.get("targets"), dict):
+        return "expected an object of targets"
+    return ""
+
+
+def _is_size(size: Any, names: Container[str], depth: int) -> bool:
+    """Whether this is a descriptor's Int over these dimensions."""
+    if isinstance(size, int):
+        return abs(size) < 2**53
+    if isinstance(size, str):
+        return size in names
+    if not isinstance(size, list) or len(size) < 2 or depth > 100:
+        return False
+    operator, *rest = size
+    known = (operator in _INT_OPS and len(rest) == 2) if isinstance(operator, str) else False
+    return (known or (operator == "select" and len(rest) == 3)) and all(
+        _is_size(r, names, depth + 1) for r in rest
+    )
 
 
 def default_sizes(

@@ -21,6 +21,7 @@ from typing import Any
 
 from .. import limits
 from ..errors import ModelError, WebDNNError
+from .damaged import damaged
 from .dims import Given, Sides, Sizes
 from .finish import Imported
 
@@ -53,15 +54,30 @@ def load(
     with. sides: what is said of the sides of pictures, by input (None: the only one). fixed: the
     values of inputs that become constants. Raises WebDNNError for whatever is wrong with the model.
     """
+    sizes = Sizes(dims, sides, fixed=fixed)
+    options = {"weights": weights, "example": example}
+    if not isinstance(model, (bytes, str, os.PathLike)):
+        return _load(model, sizes, options)
+    label = "the model" if isinstance(model, bytes) else str(model)
+    try:
+        return _load(model, sizes, options)
+    except (WebDNNError, MemoryError):
+        raise
+    except OSError as error:
+        raise ModelError(f"{label}: cannot be read: {error.strerror or error}") from error
+    except Exception as error:
+        raise damaged(f"{label}: the file is", error) from error
+
+
+def _load(model: Any, sizes: Sizes, options: Mapping[str, Any]) -> Imported:
     name = format_of(model)
     module = import_module(f".{name}", __name__)
-    options = {"weights": weights, "example": example}
     given = {k: v for k, v in options.items() if v is not None}
     taken = inspect.signature(module.load).parameters
     for option in given:
         if option not in taken:
             raise WebDNNError(f"{option!r} was given, but {FORMATS[name]} models take none")
-    loaded: Imported = module.load(model, Sizes(dims, sides, fixed=fixed), **given)
+    loaded: Imported = module.load(model, sizes, **given)
     return loaded
 
 

@@ -41,6 +41,7 @@ from ...errors import (
 )
 from ...expr import upper
 from ...graph import Graph, Value, constant, dims_of, type_text
+from ..damaged import damaged
 from ..dims import Given, Sizes, settle_inputs
 from ..finish import Imported, finished
 from ..relations import solved
@@ -482,8 +483,13 @@ class _Net:
             except SizesDifferError as error:
                 error.at(f"{self.file}, line {s.message.line}: {s.label}")
                 raise
-            except (WebDNNError, ValueError, ArithmeticError) as error:
+            except (WebDNNError, ValueError) as error:
                 raise self.failed(s, bottoms, error) from error
+            except (OSError, MemoryError):
+                raise
+            except Exception as error:
+                where = f"{self.file}, line {s.message.line}: {s.label}: its parameters are"
+                raise damaged(where, error) from error
             tops = [made] if isinstance(made, Value) else list(made)
             if len(s.tops) > len(tops):
                 raise self.wrong(s, f"it has {len(s.tops)} tops; {len(tops)} expected")

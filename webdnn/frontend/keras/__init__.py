@@ -30,6 +30,7 @@ from typing import Any
 from ... import limits, ops
 from ...errors import ModelError, UnsupportedError, WebDNNError
 from ...graph import Graph, Value
+from ..damaged import damaged
 from ..dims import Declared, Given, settle_inputs
 from ..finish import Imported, finished
 from ..plugins import Own, add, as_value
@@ -241,8 +242,13 @@ class _Walker:
             raise
         except KeyError as error:
             raise layer.error(f"its configuration lacks {error}") from error
-        except _ODD as error:
+        except ValueError as error:
             raise layer.error(f"cannot be built: {str(error)[:300]}") from error
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:
+            where = f"layer {layer.name!r} ({layer.class_name}): its configuration is"
+            raise damaged(where, error) from error
 
 
 def _of_user(own: Own, layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:

@@ -167,6 +167,8 @@ def parsed(data: bytes | str, name: str) -> Any:
         ) from None
     except RecursionError:
         raise ModelError(f"{name}: its JSON is nested too deeply") from None
+    except ValueError:  # Python's limit of digits
+        raise ModelError(f"{name}: its JSON holds a number of thousands of digits") from None
 
 
 def generation(version: Any) -> Generation:

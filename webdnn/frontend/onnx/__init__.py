@@ -35,6 +35,7 @@ from ...errors import (
 )
 from ...graph import DTYPES, INPUT, Graph, Value, dims_of, evaluate, type_text
 from ...ops.known import INTS
+from ..damaged import damaged
 from ..dims import Declared, Given, settle_inputs
 from ..finish import Imported, finished
 from ..relations import solved
@@ -292,10 +293,6 @@ class _Importer:
         for node in order:
             try:
                 outputs = self.outputs(node, scope, opsets)
-            except (IndexError, ArithmeticError) as error:
-                raise ModelError(
-                    f"{label(node)}: its attributes or constants do not fit its inputs ({error})"
-                ) from error
             except (WebDNNError, ValueError) as error:
                 if self.depth or node.op_type == "If":
                     raise
@@ -314,6 +311,10 @@ class _Importer:
                     f"{text}. With symbolic dimensions this must hold at every size; it may for "
                     f"some: fix {' or '.join(symbols)} with --dim"
                 ) from error
+            except (OSError, MemoryError):
+                raise
+            except Exception as error:
+                raise damaged(f"{label(node)}: its attributes or constants are", error) from error
             for name, value in zip(node.output, outputs):
                 if name:
                     scope[name] = value
