@@ -63,9 +63,10 @@ def load(
         return _load(model, sizes, options)
     except (WebDNNError, MemoryError):
         raise
-    except OSError as error:
-        raise ModelError(f"{label}: cannot be read: {error.strerror or error}") from error
     except Exception as error:
+        if isinstance(error, OSError) and error.filename:  # the system refuses a file
+            why = error.strerror or error
+            raise ModelError(f"{error.filename}: cannot be read: {why}") from error
         raise damaged(f"{label}: the file is", error) from error
 
 

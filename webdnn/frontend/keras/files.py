@@ -31,6 +31,7 @@ import numpy as np
 
 from ...errors import ModelError, UnsupportedError
 from ...graph import FROM_NUMPY, Value, constant, lazy_constant
+from ..beside import beside
 from ..hdf5 import BOMB, PACKED, check_array, check_size, is_hdf5
 from . import tfjs
 from .config import Config, Entry, subclassed
@@ -89,7 +90,7 @@ def _member_names(model: Any) -> set[str]:
     try:
         with zipfile.ZipFile(io.BytesIO(model) if isinstance(model, bytes) else model) as archive:
             return set(archive.namelist())
-    except (OSError, zipfile.BadZipFile, ValueError):
+    except Exception:  # whatever zipfile meets in a damaged directory
         return set()
 
 
@@ -542,7 +543,7 @@ def _json(file: _File, name: str, weights: Any) -> Saved:
         if file.folder is None:
             raise ModelError("a model.json needs its shards: give its path, not its bytes")
         whole = Entry(str(config["class_name"]), "model", {})
-        flat, held = tfjs.weights(data, Path(name), beside, whole)
+        flat, held = tfjs.weights(data, Path(name), whole)
         return Saved(config, 2, flat, held=held)
     if "class_name" not in data or "config" not in data:
         raise ModelError(f"{name}: is JSON, but not a Keras model (no class_name and config)")
@@ -590,7 +591,7 @@ class _Shards:
         out = []
         for name in self.map.get(f"{path}/vars".strip("/"), []):
             if name not in self.files:
-                self.files[name] = _hdf5(_opened(beside(self.path, name)))
+                self.files[name] = _hdf5(_opened(beside(self.path, name, f"{self.path}: weights")))
                 self.files[name].held = self.held
             out.append(self.files[name])
         return out
@@ -609,14 +610,6 @@ class _Shards:
         start = f"{path}/".lstrip("/")
         parts = (p[len(start) :].partition("/")[0] for p in self.map if p.startswith(start))
         return list(dict.fromkeys(parts))
-
-
-def beside(path: Path, name: str) -> Path:
-    """A file that another one names, in the same folder or below it."""
-    parts = name.replace("\\", "/").split("/")
-    if not name or ".." in parts or parts[0] in ("", "~") or ":" in name or "\0" in name:
-        raise ModelError(f"{path}: names the file {name!r}, which is not beside it: refused")
-    return path.parent.joinpath(*parts)
 
 
 # ---- models in memory ----------------------------------------------------------------------------

@@ -10,7 +10,7 @@ TensorFlow's graph and no longer Keras' layers, is refused.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 
 from ...errors import ModelError, UnsupportedError
 from ...graph import FROM_NUMPY, Value, constant, evaluate, lazy_constant
+from ..beside import beside
 from .config import Entry
 from .old import weights_as_now
 from .weights import Flat, Named
@@ -64,7 +65,7 @@ def topology(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def weights(
-    data: Mapping[str, Any], path: Path, beside: Callable[[Path, str], Path], model: Entry
+    data: Mapping[str, Any], path: Path, model: Entry
 ) -> tuple[Flat, dict[Any, tuple[int, int]]]:
     """The weights that the manifest of `model.json` (at path) lists, and their sizes."""
     manifest = data.get("weightsManifest")
@@ -74,7 +75,7 @@ def weights(
     held: dict[Any, tuple[int, int]] = {}
     for group in manifest:
         try:
-            paths = [beside(path, str(p)) for p in group["paths"]]
+            paths = [beside(path, str(p), f"{path}: weights") for p in group["paths"]]
             listed = [_checked(w) for w in group["weights"]]
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
@@ -133,10 +134,7 @@ def _checked(weight: Mapping[str, Any]) -> tuple[str, tuple[int, ...], str, str,
 def _shards(paths: Sequence[Path]) -> _Group:
     shards, at = [], 0
     for path in paths:
-        try:
-            size = path.stat().st_size
-        except OSError:
-            raise ModelError(f"{path}: no such file: a shard of the weights is missing") from None
+        size = path.stat().st_size
         shards.append((path, at, size))
         at += size
     return _Group(shards)

@@ -31,6 +31,7 @@ from onnx import numpy_helper
 from ... import limits
 from ...errors import ModelError, UnsupportedError
 from ...graph import DTYPES, Value, constant, lazy_constant
+from ..beside import beside
 from .operators import ELEMENT_TYPES, element_type
 
 EAGER = 1024  # bytes; smaller constants are read at once and interned by content
@@ -83,38 +84,11 @@ class External:
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def file(self, location: str, where: str) -> Path:
-        """The file of a location, links followed.
-
-        Raises ModelError where it leads out of the folders that may hold it, which are that of the
-        model's file and, where that is a link, that of the link's target.
-        """
+        """The file of a location; raises what `beside` raises."""
         path = self.model or Path("model.onnx")
         if location == OWN and self.model:
             return path.resolve()
-        parts = location.replace("\\", "/").split("/")
-        if not parts[0] or ".." in parts or ":" in parts[0] or "\0" in location:
-            raise ModelError(
-                f"{where}: external data at {location!r}, which is not beside the model"
-            )
-        folders = list(dict.fromkeys((path.parent.resolve(), path.resolve().parent)))
-        for folder in folders:
-            try:
-                found = folder.joinpath(*parts).resolve()
-                there = found.is_file()
-            except (OSError, RuntimeError) as error:  # a circle of links, too long a name
-                raise ModelError(f"{where}: external data at {location!r}: {error}") from None
-            if not any(map(found.is_relative_to, folders)):
-                raise ModelError(
-                    f"{where}: external data at {location!r}, a link to {found}, which is not "
-                    "beside the model; if that is meant, put the file itself there"
-                )
-            if there:
-                return found
-        raise ModelError(
-            f"{where}: its data are in {location!r}, but "
-            f"{' and '.join(str(folder.joinpath(*parts)) for folder in folders)} "
-            f"{'do' if len(folders) > 1 else 'does'} not exist; put that file beside the model"
-        )
+        return beside(path, location, f"{where}: external data")
 
 
 def read(
@@ -147,11 +121,35 @@ def _parse(data: bytes | mmap.mmap, name: str, place: Place) -> onnx.ModelProto:
         proto.ParseFromString(_without_weights(data, 0, len(data), "model", place))
     except (DecodeError, IndexError) as error:
         raise ModelError(f"{name}: the ONNX file is damaged or truncated ({error})") from None
+    wrong = next(_not_text(proto.graph, *proto.functions), None)
+    if wrong is not None:
+        raise ModelError(
+            f"{name}: the ONNX file is damaged: {wrong!r} is no text in UTF-8, as names of nodes, "
+            "operators and values are"
+        )
     if not proto.HasField("graph") or not proto.opset_import:
         raise ModelError(
             f"{name}: not a whole ONNX model (no graph or no opset): the file is truncated"
         )
     return proto
+
+
+def _not_text(*bodies: Any) -> Iterator[bytes]:
+    """The names in graphs and functions that are no UTF-8: protobuf gives these as bytes."""
+    for body in bodies:
+        for node in body.node:
+            names = (node.name, node.op_type, node.domain, *node.input, *node.output)
+            yield from (n for n in names if isinstance(n, bytes))
+            for a in node.attribute:
+                yield from (n for n in (a.name, a.ref_attr_name) if isinstance(n, bytes))
+                yield from _not_text(*([a.g] if a.HasField("g") else ()), *a.graphs)
+        if isinstance(body, onnx.GraphProto):
+            held = (*body.input, *body.output, *body.initializer)
+            held += tuple(s.values for s in body.sparse_initializer)
+            yield from (n for n in (body.name, *(h.name for h in held)) if isinstance(n, bytes))
+            for declared in body.input:
+                dims = (d.dim_param for d in declared.type.tensor_type.shape.dim)
+                yield from (n for n in dims if isinstance(n, bytes))
 
 
 def _without_weights(

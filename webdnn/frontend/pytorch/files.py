@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...errors import ModelError, UnsupportedError
+from ...errors import ModelError, UnsupportedError, WebDNNError
 
 # The beginning of files that torch.save wrote before version 1.6: its magic number, pickled.
 OLD_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -55,7 +55,7 @@ def _zip_names(model: Any, head: bytes) -> list[str]:
     try:
         with zipfile.ZipFile(io.BytesIO(model) if isinstance(model, bytes) else model) as archive:
             return archive.namelist()
-    except (zipfile.BadZipFile, OSError):
+    except Exception:  # whatever zipfile meets in a damaged directory
         found, at = [], head.find(b"PK\x03\x04")
         while at >= 0:
             size = int.from_bytes(head[at + 26 : at + 28], "little")
@@ -101,7 +101,9 @@ def _program(stream: Any, what: str | None, name: str, packages: Callable[[], An
     try:
         with zipfile.ZipFile(stream) as archive:
             _vet(archive, name, torch)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (WebDNNError, MemoryError):
+        raise
+    except Exception as error:  # whatever zipfile and its decoders meet
         raise ModelError(f"{name}: the .pt2 file is damaged or truncated ({error})") from None
     stream.seek(0)
     try:
