@@ -322,6 +322,9 @@ def nets() -> dict[str, Any]:
     y = L.LayerNormalization()(L.Add()([x, y]))
     block = L.Add()([y, L.Dense(6)(L.Dense(12, activation="gelu")(y))])
     attended = L.MultiHeadAttention(2, 4)(query=x, value=x, key=x)  # takes the mask off x
+    kept = L.Dropout(0.1)(x)  # x itself, whose mask goes when this one's does
+    grouped, inner = L.GroupQueryAttention(4, 4, 2), keras.Input((7, 6))
+    attends = keras.Model(inner, L.MultiHeadAttention(2, 4)(inner, inner))
     merged = [
         cls()([x, other])
         for cls in (L.Add, L.Multiply, L.Maximum, L.Minimum, L.Average, L.Concatenate, L.Subtract)
@@ -340,6 +343,14 @@ def nets() -> dict[str, Any]:
         "lost": sequential(L.Conv1D(5, 3), L.LSTM(4)),
         "transformer": keras.Model(ids, [block, L.GlobalAveragePooling1D()(block)]),
         "twice": keras.Model(ids, [attended, L.GroupQueryAttention(4, 4, 2)(attended, x)]),
+        # An attention sees the mask of x at run time: if no MultiHeadAttention ran before it. The
+        # deepest runs first, and of one depth the last.
+        "two": keras.Model(ids, [L.MultiHeadAttention(2, 4)(x, x) for _ in range(2)]),
+        "by depth": keras.Model(ids, [grouped(x, x), L.Dense(4)(L.MultiHeadAttention(2, 4)(x, x))]),
+        "dropped": keras.Model(
+            ids, [grouped(x, x), L.Dense(4)(L.Dense(4)(L.MultiHeadAttention(2, 4)(kept, kept)))]
+        ),
+        "inside": keras.Model(ids, [grouped(x, x), L.Dense(4)(attends(x))]),
         "attention": keras.Model(ids, L.Attention()([other, x])),
         "merged": keras.Model(ids, [*merged, *(L.LSTM(3)(m) for m in merged)]),
         "lora": changed,

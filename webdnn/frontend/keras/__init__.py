@@ -130,9 +130,9 @@ def load(
     return finished(graph, notes, contents, saved.sizes, settled.batch)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Tensor:
-    """A value with the mask that travels with it."""
+    """A value with the mask that travels with it, until a layer takes it off."""
 
     value: Value
     mask: Value | None = None
@@ -140,7 +140,7 @@ class Tensor:
 
 @dataclass
 class _Walker:
-    """Builds the layers of a model, nested models included, in the order in which they are needed.
+    """Builds the layers of a model, nested models included, in the order in which Keras does.
 
     names: the first value of each layer by the layer's name, below `outer/` in a nested model.
     """
@@ -161,22 +161,8 @@ class _Walker:
         done: dict[tuple[str, int], list[Tensor]] = {
             (ref.layer, ref.node): [t] for ref, t in zip(plan.inputs, given, strict=True)
         }
-        stack = [(r.layer, r.node) for r in reversed(_refs(plan.outputs))]
-        waiting: set[tuple[str, int]] = set()
-        while stack:
-            at = stack[-1]
-            if at in done:
-                stack.pop()
-                continue
+        for at in plan.order():
             args, kwargs = plan.call(*at)
-            needed = [(r.layer, r.node) for r in _refs([args, kwargs])]
-            missing = [n for n in needed if n not in done]
-            if missing:
-                if at in waiting:
-                    raise ModelError(f"layer {at[0]!r}: its input depends on its own output")
-                waiting.add(at)
-                stack += reversed(missing)
-                continue
             entry = plan.layers[at[0]]
             layer = Layer(
                 entry.class_name, prefix + entry.name, entry.config, self.saved.version,
@@ -184,12 +170,6 @@ class _Walker:
             )  # fmt: skip
             positional, keywords = _filled(args, done), _filled(kwargs, done)
             done[at] = self._called(layer, positional, keywords, entry)
-            if entry.class_name == "MultiHeadAttention" and self.saved.version >= 3:
-                for r in _refs([args[:3], [kwargs.get(k) for k in ("query", "value", "key")]]):
-                    # Keras 3 takes the masks off the tensors themselves
-                    taken = done[r.layer, r.node]
-                    taken[r.tensor] = Tensor(taken[r.tensor].value)
-            waiting.discard(at)
             for k, t in enumerate(done[at]):
                 name = layer.name + (f":{at[1]}" if at[1] else "") + (f".{k}" if k else "")
                 self.names.setdefault(name, t.value)
@@ -212,7 +192,18 @@ class _Walker:
         given = call.output_mask
         flat = list(leaves(found))
         each = given if isinstance(given, list) else [given] * len(flat)
-        return [Tensor(_value(v, layer), m) for v, m in zip(flat, [*each, *[None] * len(flat)])]
+        out = [Tensor(_value(v, layer), m) for v, m in zip(flat, [*each, *[None] * len(flat)])]
+        tensors = [a for a in (*spread, *kwargs.values()) if isinstance(a, Tensor)]
+        for k, made in enumerate(out):  # Dropout, say, gives the tensor itself
+            same = [t for t in tensors if t.value is made.value and t.mask is made.mask]
+            out[k] = next(iter(same), made)
+        for one, mask in zip(spread, call.masks):
+            if isinstance(one, Tensor):
+                one.mask = mask
+        for name, one in kwargs.items():
+            if isinstance(one, Tensor):
+                one.mask = call.named_masks.get(name)
+        return out
 
     def build(
         self, layer: Layer, inputs: Sequence[Nested], call: Call, operation: bool = False
@@ -224,6 +215,7 @@ class _Walker:
             given = [Tensor(v, m) for v, m in zip(plan.arranged(inputs, call.args), masks)]
             found = self.run(plan, layer.source, given, layer.name + "/")
             flat = list(leaves(found))
+            call.masks = [t.mask for t in given]
             call.output_mask = [t.mask for t in flat]
             return _values(found)
         handler = _handler(layer.class_name, layer.name.rpartition("/")[2], operation)
@@ -330,10 +322,6 @@ def _declared(entry: Entry) -> Declared:
 
 
 # ---- structures of tensors -----------------------------------------------------------------------
-
-
-def _refs(nested: Nested) -> list[Ref]:
-    return [leaf for leaf in leaves(nested) if isinstance(leaf, Ref)]
 
 
 def _filled(nested: Nested, done: Mapping[tuple[str, int], Sequence[Tensor]]) -> Nested:

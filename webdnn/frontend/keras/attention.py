@@ -70,12 +70,12 @@ def _multi_mask(
     """What [N, T, S] (or [N, H, T, S]) may be attended to, and the query's own mask."""
     names = ("query", "value", "key")
     old = re.match(r"2\.(\d+)\.", getattr(layer.version, "text", ""))
-    if old and int(old[1]) < 10:  # until Keras 2.9 masks that tensors carry did not count
-        call.masks, call.named_masks = [], {}
-    carried = [
-        m if m is not None else call.named_masks.get(name)
-        for name, m in zip(names, [*call.masks, None, None, None])
-    ]
+    carried: list[Value | None] = [None] * 3
+    if not (old and int(old[1]) < 10):  # until Keras 2.9 masks that tensors carry did not count
+        carried = [
+            m if m is not None else call.named_masks.get(name)
+            for name, m in zip(names, [*call.masks, None, None, None])
+        ]
     given = [call.get(f"{name}_mask") for name in names]
     q_mask, v_mask, k_mask = (
         g if isinstance(g, Value) else c for g, c in zip(given, carried, strict=True)
@@ -220,6 +220,8 @@ def MultiHeadAttention(layer: Layer, inputs: Sequence[Nested], call: Call) -> Ne
     c = layer.config
     heads, size = int(c["num_heads"]), int(c["key_dim"])
     p = _projections(layer, inputs, call, heads, heads, size, int(c.get("value_dim") or size))
+    if layer.version >= 3:  # takes the masks off its tensors: layers after it see none
+        call.masks, call.named_masks = [None] * len(call.masks), {}
     q, mask = ops.mul(p.q, 1 / math.sqrt(size)), p.mask
     given = known_ints(c.get("attention_axes") or [*range(1, q.rank - 2)], "the axes")
     axes = [a % (q.rank - 1) for a in given]

@@ -83,6 +83,42 @@ class Plan:
             )
         return nodes[node]
 
+    def order(self) -> list[tuple[str, int]]:
+        """The calls that the outputs need, (layer, node), in the order in which Keras makes them.
+
+        It counts where a call changes what later ones are given: the deepest first, where the depth
+        is the number of calls up to an output, of a layer's calls at least the largest so far.
+        Raises ModelError for a call that depends on itself.
+        """
+        given = {(ref.layer, ref.node) for ref in self.inputs}
+        needs: dict[tuple[str, int], list[tuple[str, int]]] = {}
+        found: list[tuple[str, int]] = []  # what a call needs goes before it
+        finished: set[tuple[str, int]] = set()
+        stack = [(ref.layer, ref.node) for ref in reversed(refs(self.outputs))]
+        while stack:
+            at = stack[-1]
+            if at not in needs:
+                needs[at] = (
+                    [] if at in given else [(r.layer, r.node) for r in refs([*self.call(*at)])]
+                )
+                waiting = [n for n in needs[at] if n not in finished]
+                if any(n in needs for n in waiting):
+                    raise ModelError(f"layer {at[0]!r}: its input depends on its own output")
+                stack += reversed(waiting)
+                continue
+            stack.pop()
+            if at not in finished:
+                finished.add(at)
+                found.append(at)
+        depths: dict[tuple[str, int], int] = {}
+        layers: dict[str, int] = {}
+        for at in reversed(found):
+            depth = layers[at[0]] = max(depths.setdefault(at, 0), layers.get(at[0], 0))
+            depths[at] = depth
+            for n in needs[at]:
+                depths[n] = max(depth + 1, depths.get(n, 0))
+        return sorted((at for at in depths if at not in given), key=lambda at: -depths[at])
+
     @property
     def output_names(self) -> list[str]:
         """A name for each output: its key where outputs are a dict, else its layer's name."""
@@ -381,6 +417,11 @@ def _plain(data: Any) -> Any:
     return data
 
 
+def refs(structure: Any) -> list[Ref]:
+    """The references to tensors in a structure."""
+    return [leaf for leaf in leaves(structure) if isinstance(leaf, Ref)]
+
+
 def leaves(structure: Any) -> list[Any]:
     """The leaves of a structure; those of a dict in the order of its keys, as Keras has them."""
     if isinstance(structure, Mapping):
@@ -401,4 +442,4 @@ def changed(structure: Any, change: Callable[[Any], Any]) -> Any:
     return change(structure)
 
 
-__all__ = ["Config", "Entry", "Plan", "Ref", "changed", "leaves", "plan_of", "subclassed"]
+__all__ = ["Config", "Entry", "Plan", "Ref", "changed", "leaves", "plan_of", "refs", "subclassed"]

@@ -70,7 +70,8 @@ class Call(dict[str, Any]):
 
     `args` are the positional arguments as they were given: `inputs` are the same, save that a
     single list or dict of tensors is spread out, so that `Add()([a, b])` has the inputs a and b.
-    `named_masks` are those of tensors that are given by name.
+    `named_masks` are those of tensors that are given by name. A function that takes masks off the
+    tensors that it is given, as MultiHeadAttention does, clears them here.
     """
 
     def __init__(
