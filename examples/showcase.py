@@ -39,7 +39,7 @@ from numpy.typing import NDArray
 import webdnn
 from webdnn.browser import engine as browser
 from webdnn.browser import server
-from webdnn.browser.check import TOLERANCE, compare
+from webdnn.browser.compare import TOLERANCE, compare
 from webdnn.browser.reference import reference
 from webdnn.cli import progress
 from webdnn.errors import WebDNNError

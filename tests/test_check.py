@@ -17,7 +17,8 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.test_browser import need
-from webdnn.browser.check import Run, _case, _file_name, _recorded, check, compare, still
+from webdnn.browser.check import Run, _case, _file_name, _recorded, check
+from webdnn.browser.compare import compare, still
 from webdnn.browser.inputs import _evaluate, _random, default_sizes, table_sizes
 from webdnn.browser.reference import Reference, recorded, reference
 from webdnn.errors import ModelError, WebDNNError

@@ -30,7 +30,8 @@ from tests.interpret import interpret
 from tests.jobs import Job, interpreted, run_jobs
 from tools import framework_tables
 from webdnn import frontend
-from webdnn.browser.check import TOLERANCE, _arrays, check, compare, wire
+from webdnn.browser.check import _arrays, check, wire
+from webdnn.browser.compare import TOLERANCE, compare
 from webdnn.browser.engine import open_page
 from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from webdnn.expr import evaluate

@@ -18,7 +18,8 @@ import pytest
 
 import webdnn
 from tests import models
-from webdnn.browser.check import THREADS, TOLERANCE, Target, compare, wire
+from webdnn.browser.check import THREADS, wire
+from webdnn.browser.compare import TOLERANCE, Target, compare
 from webdnn.browser.engine import Engine, Page, open_page
 
 VARIANTS = ("plain", "relaxed", "plain-threads", "relaxed-threads")

@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from webdnn.browser.check import TOLERANCE, Target, wire
+from webdnn.browser.check import wire
+from webdnn.browser.compare import TOLERANCE, Target
 from webdnn.browser.engine import Engine, open_page
 from webdnn.browser.inputs import default_sizes, random_inputs, signature_of
 from webdnn.errors import WebDNNError

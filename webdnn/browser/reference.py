@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from ..errors import ModelError, WebDNNError
 from ..frontend import FORMATS, format_of
 from ..frontend.onnx.registry import registered_in
+from .readings import Readings, with_onnxruntime
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -41,11 +42,23 @@ Computed = Callable[[Arrays], dict[str, Array]]
 @dataclass(frozen=True)
 class Reference:
     """Outputs by name for inputs by name. `layers` gives inner values by the model's names for
-    them; None where the framework does not. Both raise WebDNNError for what does not run."""
+    them; None where the framework does not. Both raise WebDNNError for what does not run. `read`
+    gives further readings of inputs and the outputs that belong to them; None where there are none.
+    """
 
     name: str
     run: Computed
     layers: Computed | None = None
+    read: Callable[[Arrays, Arrays], Readings] | None = None
+
+    def again(self, arrays: Arrays, outputs: Arrays) -> Readings | None:
+        """The further readings; None where there are none or the framework fails at them."""
+        if self.read is None:
+            return None
+        try:
+            return self.read(arrays, outputs)
+        except Exception:  # the types of frameworks' errors are many, and the reference stands
+            return None
 
     def at(self, fixed: Arrays) -> Reference:
         """This reference with some of its inputs given, once and for all."""
@@ -53,7 +66,16 @@ class Reference:
         def of(compute: Computed) -> Computed:
             return lambda arrays: compute({**arrays, **fixed})
 
-        return replace(self, run=of(self.run), layers=self.layers and of(self.layers))
+        def read(arrays: Arrays, outputs: Arrays) -> Readings:
+            assert self.read is not None
+            return self.read({**arrays, **fixed}, outputs)
+
+        return replace(
+            self,
+            run=of(self.run),
+            layers=self.layers and of(self.layers),
+            read=self.read and read,
+        )
 
 
 @dataclass(frozen=True)
@@ -104,7 +126,7 @@ def reference(
 
         return run
 
-    return Reference(made.name, guarded(made.run), made.layers and guarded(made.layers))
+    return replace(made, run=guarded(made.run), layers=made.layers and guarded(made.layers))
 
 
 def recorded(expected: Arrays) -> Reference:
@@ -139,6 +161,9 @@ def _onnx(model: _Model) -> Reference:
     options.log_severity_level = 3  # its warnings about the model's optimisation are not ours
 
     def session(inner: bool) -> Any:
+        if inner:  # the file's own operators, as they stand
+            level = runtime.GraphOptimizationLevel.ORT_DISABLE_ALL
+            options.graph_optimization_level = level
         return runtime.InferenceSession(
             _onnx_source(model.source, inner), options, providers=["CPUExecutionProvider"]
         )
@@ -157,8 +182,11 @@ def _onnx(model: _Model) -> Reference:
     def layers(arrays: Arrays) -> dict[str, Array]:
         return computed(session(True))(arrays)
 
+    def read(arrays: Arrays, outputs: Arrays) -> Readings:
+        return with_onnxruntime(runtime, _onnx_proto(model.source))(arrays, outputs)
+
     try:
-        return Reference("onnxruntime", computed(session(False)), layers)
+        return Reference("onnxruntime", computed(session(False)), layers, read)
     except Exception as error:  # undocumented types, which change
         proto = _onnx_proto(model.source)
         own = registered_in(proto)

@@ -77,7 +77,13 @@ def print_notices(notices: Sequence[str]) -> None:
         out.print(f"[yellow]note[/] {escape(notice)}", highlight=False, soft_wrap=True)
 
 
-_COLOURS = {"right": "green", "constant": "green", "wrong": "bold red", "empty": "bold yellow"}
+_COLOURS = {
+    "right": "green",
+    "constant": "green",
+    "flipped": "green",
+    "wrong": "bold red",
+    "empty": "bold yellow",
+}
 
 
 def show_check(report: CheckReport) -> None:
@@ -107,7 +113,7 @@ def show_check(report: CheckReport) -> None:
                 f"{output.tolerance:.0e}",
                 f"[{_COLOURS[output.verdict]}]{output.verdict}[/]",
             )
-            if output.verdict != "right":
+            if output.why:
                 reason = f"[{_COLOURS[output.verdict]}]{output.verdict}[/] {escape(output.name)}"
                 reasons[f"{reason}: {escape(output.why)}"] = None
     out.print(table)

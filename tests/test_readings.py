@@ -1,0 +1,234 @@
+"""What `webdnn check` allows where the reference itself is off: measured, and no more than that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper, parser
+from onnx.reference import ReferenceEvaluator
+
+from webdnn.browser.compare import TOLERANCE, Output, compare, judged
+from webdnn.browser.readings import Readings
+from webdnn.browser.reference import reference
+
+Array = NDArray[Any]
+RNG = np.random.default_rng(0)
+
+
+def model(text: str, opset: int = 17, **constants: Array) -> onnx.ModelProto:
+    graph = parser.parse_graph(text)
+    graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in constants.items())
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=9)
+
+
+def verdict(
+    proto: onnx.ModelProto, inputs: dict[str, Array], actual: Array
+) -> tuple[Output, Output, Readings]:
+    """The usual comparison of the only output, that by readings, and these."""
+    (name,) = (o.name for o in proto.graph.output)
+    against = reference(proto, list(inputs), [name])
+    expected = against.run(inputs)
+    usual = compare(name, actual, expected[name], TOLERANCE["wasm"])
+    readings = against.again(inputs, expected)
+    assert readings is not None
+    return usual, judged(actual, usual, readings), readings
+
+
+def evaluated(proto: onnx.ModelProto, inputs: dict[str, Array]) -> Array:
+    """The only output as ONNX's own evaluator has it."""
+    (found,) = ReferenceEvaluator(proto).run(None, inputs)
+    return np.asarray(found)
+
+
+def damaged(proto: onnx.ModelProto, weight: str) -> onnx.ModelProto:
+    """The model with one of its weights changed, as by a wrong kernel or a lost byte."""
+    out = onnx.ModelProto()
+    out.CopyFrom(proto)
+    (tensor,) = (t for t in out.graph.initializer if t.name == weight)
+    array = numpy_helper.to_array(tensor).copy()
+    array.flat[array.size // 2] = -array.flat[array.size // 2] + 3
+    tensor.CopyFrom(numpy_helper.from_array(array, weight))
+    return out
+
+
+def test_a_transform_in_float32_is_judged_by_float64() -> None:
+    """The logarithm of what little a tone leaves in other frequencies: float32 has no digit of it
+    left. The oracle is numpy's transform in float64."""
+    proto = model(
+        """g (float[1, 800] x) => (float[1, t, 201, 1] y) {
+            s = STFT(x, step, window)
+            power = ReduceSumSquare<axes = [3]>(s)
+            level = Max(power, least)
+            y = Log(level) }""",
+        step=np.array(160),
+        window=np.hanning(400).astype(np.float32),
+        least=np.array(1e-9, np.float32),
+    )
+    x = np.sin(np.arange(800) * (2 * np.pi * 25 / 400))[None].astype(np.float32)
+    frames = np.stack([x[0, k : k + 400] for k in (0, 160, 320)]).astype(np.float64)
+    spectrum = np.fft.rfft(frames * np.hanning(400).astype(np.float32))
+    levels = np.log(np.maximum(np.abs(spectrum) ** 2, 1e-9))[None, ..., None]
+    usual, found, readings = verdict(proto, {"x": x}, levels.astype(np.float32))
+    assert usual.verdict == "wrong"
+    assert (found.verdict, readings.name) == ("right", "onnxruntime in float64")
+    assert found.tolerance == TOLERANCE["wasm"]  # float64 has what it takes
+    assert "onnxruntime is itself off by" in found.why and "float64 decides" in found.why
+    assert verdict(proto, {"x": x}, levels[:, :, ::-1].astype(np.float32))[1].verdict != "right"
+
+
+def quantised() -> onnx.ModelProto:
+    """Two layers, between which activations are rounded to 8 bits, as quantize_static writes them."""
+    weights = RNG.integers(-127, 128, (2, 64, 64)).astype(np.int8)
+    return model(
+        """g (float[n, 64] x) => (float[n, 64] y) {
+            w1 = DequantizeLinear(q1, sw)
+            h = MatMul(x, w1)
+            hr = Relu(h)
+            hq = QuantizeLinear(hr, sh, zero)
+            hd = DequantizeLinear(hq, sh, zero)
+            w2 = DequantizeLinear(q2, sw)
+            y = MatMul(hd, w2) }""",
+        21,
+        sh=np.array(0.03, np.float32),
+        sw=np.array(0.01, np.float32),
+        zero=np.array(0, np.uint8),
+        q1=weights[0],
+        q2=weights[1],
+    )
+
+
+def test_a_quantised_model_is_what_its_operators_say() -> None:
+    proto, x = quantised(), RNG.random((4, 64), np.float32)
+    usual, found, readings = verdict(proto, {"x": x}, evaluated(proto, {"x": x}))
+    assert found.verdict == "right" and readings.rounds
+    assert readings.name == "onnxruntime without its optimisations"
+    for weight in ("q1", "q2"):
+        wrong = evaluated(damaged(proto, weight), {"x": x})
+        usual, found, _ = verdict(proto, {"x": x}, wrong)
+        assert (usual.verdict, found.verdict) == ("wrong", "wrong"), weight
+
+
+def test_a_rounding_that_falls_to_the_other_side_is_allowed() -> None:
+    """As in a page whose sums are in another order: those of the first layer are moved by 1e-6."""
+    proto = quantised()
+    other = onnx.ModelProto()
+    other.CopyFrom(proto)
+    for tensor in other.graph.initializer:
+        if tensor.name == "sh":
+            tensor.CopyFrom(numpy_helper.from_array(np.array(0.03 * 1.000001, np.float32), "sh"))
+    flipped = 0
+    for seed in range(100):
+        x = np.random.default_rng(seed).random((32, 64), np.float32)
+        actual = evaluated(other, {"x": x})
+        if np.abs(actual - evaluated(proto, {"x": x})).max() > 1e-4 * np.abs(actual).max():
+            usual, found, _ = verdict(proto, {"x": x}, actual)
+            assert (usual.verdict, found.verdict) == ("wrong", "right"), found
+            assert "rounding to steps" in found.why and found.tolerance < 0.05
+            flipped += 1
+            if flipped == 2:
+                break
+    assert flipped == 2
+
+
+def test_products_of_integers_are_exact() -> None:
+    """On processors without instructions for it onnxruntime's sums of products saturate."""
+    proto = model(
+        """g (uint8[4, 64] a) => (int32[4, 32] y) {
+            y = MatMulInteger(a, b, az, bz) }""",
+        b=RNG.integers(90, 128, (64, 32)).astype(np.int8),
+        az=np.array(3, np.uint8),
+        bz=np.array(-2, np.int8),
+    )
+    a = RNG.integers(220, 256, (4, 64)).astype(np.uint8)
+    exact = evaluated(proto, {"a": a})
+    _, found, readings = verdict(proto, {"a": a}, exact)
+    assert found.verdict == "right" and readings.name.endswith("with exact integer products")
+    np.testing.assert_array_equal(readings.decides["y"], exact)
+    assert verdict(proto, {"a": a}, exact + 1)[1].verdict == "wrong"
+
+
+def test_quantised_products_are_exact() -> None:
+    proto = model(
+        """g (uint8[4, 64] a) => (uint8[4, 32] y) {
+            y = QLinearMatMul(a, sa, za, b, sb, zb, sy, zy) }""",
+        b=RNG.integers(-128, 128, (64, 32)).astype(np.int8),
+        sa=np.array(0.01, np.float32),
+        za=np.array(9, np.uint8),
+        sb=np.array(0.02, np.float32),
+        zb=np.array(0, np.int8),
+        sy=np.array(0.2, np.float32),
+        zy=np.array(128, np.uint8),
+    )
+    a = RNG.integers(0, 256, (4, 64)).astype(np.uint8)
+    exact = evaluated(proto, {"a": a})
+    _, found, readings = verdict(proto, {"a": a}, exact)
+    assert found.verdict == "right"
+    assert np.abs(readings.decides["y"].astype(int) - exact).max() <= 1
+    off = np.where(np.arange(exact.size).reshape(exact.shape) == 7, exact ^ 8, exact)
+    assert verdict(proto, {"a": a}, off)[1].verdict == "wrong"
+
+
+@pytest.mark.parametrize(("code", "name"), [(10, "float16"), (16, "bfloat16")])
+def test_arithmetic_of_16_bits_inside_a_float32_output(code: int, name: str) -> None:
+    proto = model(
+        f"""g (float[4, 64] x) => (float[4, 32] y) {{
+            h = Cast<to = {code}>(x)
+            wide = Cast<to = 1>(h)
+            m = MatMul(wide, w)
+            n = Cast<to = {code}>(m)
+            y = Cast<to = 1>(n) }}""",
+        w=RNG.normal(0, 1, (64, 32)).astype(np.float32),
+    )
+    x = RNG.normal(0, 1, (4, 64)).astype(np.float32)
+    (w,) = (numpy_helper.to_array(t) for t in proto.graph.initializer)
+    usual, found, readings = verdict(proto, {"x": x}, x @ w)
+    assert readings.narrow == {"y": name}
+    assert (usual.verdict, found.verdict) == ("wrong", "right")
+    assert f"the model computes it in {name}" in found.why
+    assert verdict(proto, {"x": x}, (x @ w) * np.float32(1.05))[1].verdict == "wrong"
+
+
+def test_float32_that_is_right_leaves_a_wrong_page_wrong() -> None:
+    proto = model(
+        "g (float[4, 64] x) => (float[4, 32] y) { m = MatMul(x, w) y = Tanh(m) }",
+        w=RNG.normal(0, 0.1, (64, 32)).astype(np.float32),
+    )
+    x = RNG.random((4, 64), np.float32)
+    expected = evaluated(proto, {"x": x})
+    _, found, _ = verdict(proto, {"x": x}, expected * np.float32(1.001))
+    assert found.verdict == "wrong"
+    assert "onnxruntime and onnxruntime in float64 differ by" in found.why
+    _, found, _ = verdict(proto, {"x": x}, expected)
+    assert found.verdict == "right" and found.tolerance == TOLERANCE["wasm"]
+
+
+def test_a_reference_that_is_noise_proves_nothing() -> None:
+    """What is left of a difference of large numbers depends on the order of sums."""
+    proto = model(
+        """g (float[1, 4096] x) => (float[1, 8] y) {
+            big = MatMul(x, w)
+            y = Sub(big, same) }""",
+        w=np.full((4096, 8), 1e4, np.float32),
+        same=np.full((1, 8), 4096 * 1e4 / 3, np.float32),
+    )
+    x = np.full((1, 4096), 1 / 3, np.float32)
+    _, found, _ = verdict(proto, {"x": x}, np.arange(8, dtype=np.float32)[None])
+    assert (found.verdict, found.why.split(":")[0]) == ("empty", "nothing can be compared")
+
+
+def test_the_highest_of_two_that_are_nearly_equal() -> None:
+    """Which of them it is, float32 cannot say; but it is one of these."""
+    proto = model(
+        """g (float[1, 64] x) => (int64[1] y) {
+            m = MatMul(x, w)
+            y = ArgMax<axis = 1, keepdims = 0>(m) }""",
+        w=np.concatenate([np.zeros((64, 2)), np.ones((64, 2))], 1).astype(np.float32)
+        * (1 + 1e-7 * RNG.random((64, 4))).astype(np.float32),
+    )
+    x = RNG.random((1, 64), np.float32)
+    verdicts = [verdict(proto, {"x": x}, np.array([k]))[1].verdict for k in range(4)]
+    assert verdicts[:2] == ["wrong", "wrong"] and "right" in verdicts[2:]

@@ -1,0 +1,210 @@
+"""One output beside its reference: right, wrong, or nothing that could have been wrong.
+
+>>> compare("y", np.float32([1, 2]), np.float32([1, 2.1]), 1e-4).verdict  # doctest: +SKIP
+'wrong'
+
+An output is right when its largest difference stays within a tolerance times the largest magnitude
+of the reference; integers and bools must be equal. Where the reference itself is further off than
+that, `judged` asks what else its framework makes of the same inputs (`readings.py`): the most exact
+reading decides, and what the others are off by is allowed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from webdnn.browser.readings import Readings
+
+Target = Literal["wasm", "webgpu"]
+Array = NDArray[Any]
+
+TOLERANCE: Mapping[Target, float] = {"wasm": 1e-4, "webgpu": 1e-3}
+# At least, where the reference rounds every step to 11 bits, or to 8; we compute in float32.
+NARROW = {"float16": 2e-3, "bfloat16": 1.6e-2}
+# The 64-bit integers, and the first number that does not fit into the 32 bits of their computation.
+WIDE: Mapping[str, int] = {"int64": 2**31, "uint64": 2**32}
+# A reference that is off by so much of its largest magnitude, or by half of what its elements vary
+# by, proves nothing.
+LARGEST = 0.5
+
+Verdict = Literal["right", "constant", "flipped", "wrong", "empty"]
+
+
+@dataclass(frozen=True)
+class Output:
+    """One output of one run against the reference; errors are differences, `relative` is scaled by
+    the reference's largest magnitude. `why` says what is wrong, or why more is allowed."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    max_abs: float
+    relative: float
+    tolerance: float
+    verdict: Verdict
+    why: str = ""
+
+
+def compare(
+    name: str,
+    actual: Array,
+    expected: Array,
+    tolerance: float,
+    other: Array | None = None,
+    margin: float | None = None,
+) -> Output:
+    """One output against its reference; `other` is the reference for different inputs.
+
+    A reference that varies by no more than `margin` of its largest magnitude proves nothing;
+    default: ten times the tolerance.
+    """
+    tolerance = max(tolerance, NARROW.get(str(expected.dtype), 0))
+    margin = 10 * tolerance if margin is None else margin
+
+    def verdict(kind: Verdict, why: str, max_abs: float, relative: float) -> Output:
+        shape = tuple(expected.shape)
+        return Output(name, shape, str(expected.dtype), max_abs, relative, tolerance, kind, why)
+
+    if actual.shape != expected.shape:
+        why = f"expected shape {list(expected.shape)}, found {list(actual.shape)}"
+        return verdict("wrong", why, math.inf, math.inf)
+    wanted, found = expected.astype(np.float64), actual.astype(np.float64)
+    if wanted.size == 0:
+        return verdict("right", "no elements at these sizes", 0.0, 0.0)
+    # NaN must meet NaN, and an infinity its own sign; all the rest is measured.
+    finite = np.isfinite(wanted)
+    special = np.array_equal(wanted[~finite], found[~finite], equal_nan=True)
+    if not special or not np.isfinite(found[finite]).all():
+        return verdict("wrong", "NaN or infinity in other places", math.inf, math.inf)
+    wanted, found = wanted[finite], found[finite]
+    largest = float(np.abs(wanted).max(initial=0))
+    max_abs = float(np.abs(found - wanted).max(initial=0))
+    relative = max_abs / largest if largest else (math.inf if max_abs else 0.0)
+    exact = expected.dtype.kind in "biu"
+    if (exact and max_abs) or relative > tolerance:
+        why = "integers must be equal" if exact else f"more than {tolerance:.2g} of {largest:.4g}"
+        if expected.dtype.name in WIDE and largest >= WIDE[expected.dtype.name]:
+            why = f"{largest:.0f} needs 64 bits, and integers are computed in 32"
+        return verdict("wrong", why, max_abs, relative)
+    if other is not None and np.array_equal(expected, other, equal_nan=expected.dtype.kind == "f"):
+        return verdict("constant", "the same for other inputs", max_abs, relative)
+    if wanted.size == 0:
+        return verdict("empty", "no finite element to compare", max_abs, relative)
+    if wanted.size > 1 and np.ptp(wanted) <= margin * largest:
+        return verdict("empty", "the reference is nearly constant", max_abs, relative)
+    if other is not None and still(expected, other, margin / 10):
+        return verdict("empty", "hardly changes with the input", max_abs, relative)
+    return verdict("right", "", max_abs, relative)
+
+
+def still(expected: Array, other: Array, tolerance: float) -> bool:
+    """True when different inputs change a reference by no more than ten times the tolerance."""
+    if expected.shape != other.shape or not expected.size:
+        return False
+    a, b = expected.astype(np.float64), other.astype(np.float64)
+    finite = np.isfinite(a)
+    moved = np.abs(b - a)[finite]
+    if not np.array_equal(finite, np.isfinite(b)) or not moved.size:
+        return False
+    return bool(moved.max() <= 10 * tolerance * np.abs(a[finite]).max())
+
+
+def apart(found: Array, wanted: Array) -> tuple[float, float]:
+    """The largest difference, and the root of their mean square, where both arrays are finite.
+
+    Both as parts of the largest magnitude of `wanted`; infinite if the shapes differ.
+    """
+    if found.shape != wanted.shape:
+        return math.inf, math.inf
+    a, b = wanted.astype(np.float64), found.astype(np.float64)
+    finite = np.isfinite(a) & np.isfinite(b)
+    off = np.abs(a[finite] - b[finite])
+    if not off.any():
+        return 0.0, 0.0
+    largest = np.abs(a[finite]).max() or math.ulp(0)
+    return float(off.max() / largest), float(np.sqrt(np.mean(off**2)) / largest)
+
+
+def judged(actual: Array, usual: Output, readings: Readings, other: Array | None = None) -> Output:
+    """An output that is not within the usual tolerance, beside the reading that decides.
+
+    `usual` is the comparison with the reference as it usually runs. Where the page is not within
+    the usual tolerance of the reading that decides either, as much more is allowed as others are
+    off by, in the largest difference and in the root of the mean square.
+    """
+    name = usual.name
+    decides = readings.decides[name]
+    spread = {label: apart(found[name], decides) for label, found in readings.others.items()}
+    label, (most, _) = max(spread.items(), key=lambda entry: entry[1])
+    # A model of steps is what its operators say: what optimisations change is no excuse.
+    exact = [] if readings.rounds else list(spread.values())
+    near = [apart(found[name], decides) for found in readings.moved]
+    narrow = readings.narrow.get(name, "")
+    floor = max(usual.tolerance, NARROW.get(narrow, 0))
+    # The page rounds in yet another way: it may well be off by more than samples were.
+    moved = max((largest for largest, _ in near), default=0.0)
+    tolerance = max(floor, 2 * moved, *(largest for largest, _ in exact))
+    typical = max(floor, *(1.5 * mean for _, mean in near), *(mean for _, mean in exact))
+    reasons = []
+    if most > usual.tolerance:
+        reasons.append(f"{label} is itself off by {most:.1e}")
+    if narrow:
+        reasons.append(f"the model computes it in {narrow}")
+    if tolerance > max(floor, most if exact else 0):
+        what = "rounding to steps on the other side" if readings.rounds else "changing last bits"
+        reasons.append(f"{what} moves it by {moved:.1e}")
+    reasons += [readings.remark] if readings.remark else []
+    said = "; ".join([*reasons, f"{readings.name} decides"])
+    if decides.dtype.kind in "biu":
+        return _integers(actual, usual, readings, said)
+    found = compare(name, actual, decides, floor, other, 10 * usual.tolerance)
+    if found.verdict == "wrong" and tolerance > floor:
+        varies = float(np.nanstd(decides)) if decides.size > 1 else math.inf
+        largest = float(np.abs(decides[np.isfinite(decides)]).max(initial=0))
+        if typical > min(varies / largest / 2 if largest else 0, LARGEST):
+            return replace(usual, verdict="empty", why=f"nothing can be compared: {said}")
+        found = compare(name, actual, decides, tolerance, other, 10 * usual.tolerance)
+        if found.verdict != "wrong" and apart(actual, decides)[1] > typical:
+            why = f"the root of the mean square is more than {typical:.1e}"
+            found = replace(found, verdict="wrong", why=why)
+    found = replace(found, dtype=usual.dtype)
+    if found.verdict == "wrong" and not reasons:
+        said = f"{label} and {readings.name} differ by {most:.1e} only"
+    return replace(found, why=f"{found.why}; {said}".removeprefix("; "))
+
+
+def _integers(actual: Array, usual: Output, readings: Readings, said: str) -> Output:
+    """Integers that differ from the reference's: right where each is what some reading gives or,
+    if they are steps of 8 bits, where readings differ as much."""
+    name = usual.name
+    others = [] if readings.rounds else list(readings.others.values())
+    every = [r[name] for r in (readings.decides, *others, *readings.moved)]
+    every = [r for r in every if r.shape == actual.shape]
+    if not every:
+        return usual
+    first = every[0].astype(np.float64)
+    off = max(float(np.abs(r - first).max(initial=0)) for r in every)
+    apart_ = float(np.abs(actual - first).max(initial=0))
+    steps = every[0].dtype.itemsize == 1 and every[0].dtype.kind in "iu"
+    if np.logical_or.reduce([actual == r for r in every]).all() or (steps and apart_ <= off):
+        return replace(usual, verdict="right", max_abs=apart_, why=said)
+    return replace(usual, max_abs=apart_, why=f"{usual.why}; {said}")
+
+
+__all__ = [
+    "NARROW",
+    "TOLERANCE",
+    "Output",
+    "Target",
+    "Verdict",
+    "apart",
+    "compare",
+    "judged",
+    "still",
+]
