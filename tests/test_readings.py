@@ -81,7 +81,7 @@ def test_a_transform_in_float32_is_judged_by_float64() -> None:
 
 
 def quantised() -> onnx.ModelProto:
-    """Two layers, between which activations are rounded to 8 bits, as quantize_static writes them."""
+    """Two layers with activations of 8 bits between them, as quantize_static writes them."""
     weights = RNG.integers(-127, 128, (2, 64, 64)).astype(np.int8)
     return model(
         """g (float[n, 64] x) => (float[n, 64] y) {
