@@ -10,12 +10,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote, urlsplit
 
 import pytest
 from fixtures import tiny_model
 
 from webdnn.browser.engine import BrowserError, Engine, Page, PageError, find, open_page
-from webdnn.browser.server import running
+from webdnn.browser.server import TYPES, Request, running
 from webdnn.descriptor.write import sealed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,7 +48,12 @@ def mounts(tmp_path_factory: pytest.TempPathFactory) -> Mounts:
     data[-2] ^= 1
     file.write_bytes(data)
     (copy("missing") / shard).unlink()
+    file = copy("cut-json") / "model.json"
+    file.write_text(file.read_text()[:100])
     (copy("no-worker") / "runner" / "worker.js").unlink()
+    (copy("empty-worker") / "runner" / "worker.js").write_text("")
+    file = copy("cut-worker") / "runner" / "worker.js"
+    file.write_text(file.read_text()[:5000])
     (copy("not-json") / "model.json").write_text("<!doctype html><title>Not found</title>")
     file = copy("edited") / "model.json"
     file.write_text(file.read_text().replace('"name": "mask"', '"name": "mark"'))
@@ -71,7 +77,6 @@ def mounts(tmp_path_factory: pytest.TempPathFactory) -> Mounts:
         del description["files"][old]
         description["files"][new] = tiny_model.entry(text)
         tiny_model.write(folder / name, description, changed)
-
 
     def broken(program: Any, **more: str) -> None:
         kernel = program["kernels"][1]
@@ -210,7 +215,8 @@ def test_bad_inputs(isolated: Page, options: Any) -> None:
         ("flipped", GPU, "corrupted", ["weights-1", "expected SHA-256", "found"]),
         ("missing", WASM, "missing-file", ["weights-1", "404", "whole folder"]),
         ("format", WASM, "format", ["format 2", "webdnn 9.0", "reads format 1", "webdnn t"]),
-        ("not-json", WASM, "descriptor", ["expected JSON", "<!doctype html>"]),
+        ("not-json", WASM, "html", ["found a web page", "/not-json/model.json", "whole folder"]),
+        ("cut-json", WASM, "descriptor", ["expected JSON", '"{\\n']),
         ("no-shards", WASM, "descriptor", ["weights.shards: expected a list", "Transpile the m"]),
         ("edited", WASM, "descriptor", ["changed after it was written", "Transpile the model"]),
         ("wasm-only", GPU, "not-in-descriptor", ["without the webgpu target"]),
@@ -247,6 +253,14 @@ def test_missing_worker(page: Page) -> None:
     named = [*parts, "/no-worker/runner/worker.js"]
     print(call(page, "noWorker", where="/no-worker/", parts=named))
     call(page, "noWorker", make="/nowhere.js", parts=parts)
+
+
+def test_workers_that_do_not_answer(isolated: Page) -> None:
+    call(isolated, "deadWorkers")
+
+
+def test_faults_in_words(isolated: Page) -> None:
+    call(isolated, "faults")
 
 
 def test_worker_blocked_by_policy(mounts: Mounts) -> None:
@@ -347,6 +361,57 @@ def _driven(mounts: Mounts, host: str, argument: object, without: str = "") -> A
                 ".catch((e) => { throw new Error(e.stack); })",
                 argument,
             )
+        finally:
+            browser.close()
+
+
+def test_hostile_pages(mounts: Mounts) -> None:
+    """Sandboxed frames, models of another origin, and policies: it runs, or says which line."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    cors = {"Access-Control-Allow-Origin": "*"}
+    wasm = "script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval'"
+    scenario = "import('/test/page.js').then((m) => m.default({scenario: 'hostile', ...a}))"
+
+    def hook(request: Request) -> bool:
+        if request.path_only == "/empty.js":
+            request.reply(204)
+            return True
+        file = request.server.site.find(request.path_only)
+        if file is None or not file.is_file():
+            return False
+        kind = TYPES.get(file.suffix, "application/octet-stream")
+        request.reply(200, file.read_bytes(), {"Content-Type": kind, **cors})
+        return True
+
+    def bare(request: Request) -> bool:
+        """A page without a policy, but for that of its query."""
+        if request.path_only != "/page":
+            return hook(request)
+        policy = unquote(urlsplit(request.path).query)
+        headers = {"Content-Type": "text/html", "Content-Security-Policy": policy}
+        request.reply(200, b"<!doctype html>", headers if policy else {"Content-Type": "text/html"})
+        return True
+
+    with (
+        running(mounts, hook=bare) as own,
+        running(mounts, hook=hook) as other,
+        playwright.sync_playwright() as driver,
+    ):
+        browser = driver.chromium.launch(executable_path=find("chromium"), args=["--no-sandbox"])
+        try:
+            page = browser.new_page()
+            for policy, argument in (
+                ("", {"case": "foreign", "where": f"{other.url}tiny/"}),
+                ("", {"case": "no-content"}),
+                ("sandbox allow-scripts", {"case": "sandboxed"}),
+                (wasm.replace("'wasm-unsafe-eval'", ""), {"case": "no-wasm-eval"}),
+                (f"{wasm}; require-trusted-types-for 'script'", {"case": "trusted-types"}),
+            ):
+                page.goto(f"{own.url}page?{quote(policy)}")
+                text = scenario.replace("/test/", f"{own.url}test/")
+                page.evaluate(
+                    f"a => {text}.catch((e) => {{ throw new Error(e.stack); }})", argument
+                )
         finally:
             browser.close()
 

@@ -289,8 +289,12 @@ export interface LoadOptions {
   device?: GpuDevice;
   /** Threads on wasm, 1 to 64. Default min(4, cores). More than one needs an isolated page. */
   threads?: number;
-  /** false: in the calling thread. A function: makes one worker from the runner's worker.js. */
-  worker?: boolean | (() => Worker);
+  /**
+   * false: in the calling thread; so too, unless true is given, where browsers allow no worker: in
+   * sandboxed frames, and with a runner from another origin, which 'blob' (`worker-src blob:`)
+   * imports into a worker. A function makes one worker from the runner's worker.js.
+   */
+  worker?: boolean | 'blob' | (() => Worker);
   progress?: (progress: Progress) => void;
   signal?: AbortSignal;
   /**
@@ -326,7 +330,10 @@ export interface Kit {
  * option             an option or call that this model or place cannot honour
  * format             the descriptor has another format number than this runner reads
  * descriptor         model.json or webgpu.json is damaged
- * missing-file       a server's error status instead of a file
+ * missing-file       the server does not have a file
+ * server             the server failed: a status from 500
+ * not-modified       status 304, without the file
+ * html               a web page instead of a file
  * newer-version      the server has a newer version of the model: reload the page
  * network            a file that could not be fetched, or ended early
  * truncated          a file of another length than the descriptor says
@@ -337,13 +344,15 @@ export interface Kit {
  * no-adapter         WebGPU is there, but no graphics adapter
  * fallback-adapter   the adapter is software: WebAssembly is faster
  * features, limits   the adapter or device lacks what the descriptor requires
+ * no-wasm            there is no WebAssembly
  * no-simd            WebAssembly without 128-bit SIMD
  * no-relaxed-simd    WebAssembly without relaxed SIMD
  * not-isolated       the page is not cross-origin isolated: no shared memory
  * no-shared-memory   the page is isolated, but the browser has no SharedArrayBuffer
- * no-worker          no Worker in this place: runs in the calling thread
+ * no-worker          no Worker in this place or frame: runs in the calling thread
  * single-thread      one thread was asked for, or the machine has one core
- * worker             a worker script did not start
+ * worker             a worker script did not start, or does not answer
+ * policy             the page's Content-Security-Policy forbids it; the message has the line to add
  * input              a wrong or missing input name
  * dtype, shape       an input of another type or shape
  * dimension          a symbolic dimension out of range, unknown or contradicted
@@ -362,6 +371,9 @@ export type ErrorCode =
   | 'format'
   | 'descriptor'
   | 'missing-file'
+  | 'server'
+  | 'not-modified'
+  | 'html'
   | 'newer-version'
   | 'network'
   | 'truncated'
@@ -373,6 +385,7 @@ export type ErrorCode =
   | 'fallback-adapter'
   | 'features'
   | 'limits'
+  | 'no-wasm'
   | 'no-simd'
   | 'no-relaxed-simd'
   | 'not-isolated'
@@ -380,6 +393,7 @@ export type ErrorCode =
   | 'no-worker'
   | 'single-thread'
   | 'worker'
+  | 'policy'
   | 'input'
   | 'dtype'
   | 'shape'

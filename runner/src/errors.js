@@ -20,10 +20,24 @@ export class WebDNNError extends Error {
 /** What a caught value says. @param {unknown} error */
 export const say = (error) => String(Object(error).message ?? error);
 
+/** Whether no memory was left. @param {any} error */
+const starved = (error) => error instanceof RangeError && /alloc|memory/i.test(error.message);
+
+/**
+ * Any failure as one of ours.
+ * @param {unknown} error @param {ErrorCode} [code] @param {string} [message]  of what is none yet
+ */
+export function ours(error, code = 'internal', message = say(error)) {
+  if (error instanceof WebDNNError) return error;
+  if (!starved(error)) return new WebDNNError(code, message, error);
+  const remedy = 'Dispose of models that are not needed, or close other pages.';
+  return new WebDNNError('memory', `no memory is left: ${say(error)}. ${remedy}`, error);
+}
+
 /** An error as plain data, to cross a worker's boundary. @param {unknown} error */
 export const packError = (error) => ({
-  code: error instanceof WebDNNError ? error.code : /** @type {ErrorCode} */ ('internal'),
-  message: say(error),
+  code: ours(error).code,
+  message: ours(error).message,
 });
 
 /** @param {number} bytes */

@@ -82,12 +82,18 @@ async function digest(bytes, otherwise) {
   return Array.from(hash, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
+/** @param {string} url */
+const webPage = (url) =>
+  `found a web page, as servers send for addresses that they do not know: ${url}. ` +
+  "Copy the descriptor's whole folder there.";
+
 /** @param {Uint8Array} bytes @param {string} from  their address @returns {unknown} */
 function parse(bytes, from) {
   const text = new TextDecoder().decode(bytes);
   try {
     return JSON.parse(text);
   } catch (error) {
+    if (/^\s*</.test(text)) throw new WebDNNError('html', `model.json: ${webPage(from)}`);
     throw new WebDNNError(
       'descriptor',
       `${from} is not of a graph descriptor: expected JSON, found ` +
@@ -115,6 +121,13 @@ export function open(where, options = {}) {
   let total = 0;
   /** @type {Set<string>} */
   const counted = new Set();
+  const tell = () => {
+    try {
+      progress?.({ loaded, total });
+    } catch (error) {
+      throw new WebDNNError('option', `progress: the page's function threw ${say(error)}`, error);
+    }
+  };
 
   /**
    * @param {string} name
@@ -129,11 +142,11 @@ export function open(where, options = {}) {
       const before = Math.min(found, expected ?? 0);
       found += bytes;
       loaded += Math.min(found, expected ?? 0) - before;
-      if (total && !stop.signal.aborted) progress?.({ loaded, total });
+      if (total && !stop.signal.aborted) tell();
     };
-    /** @template T @param {Promise<T>} promise @returns {Promise<T>} */
-    const arriving = (promise) =>
-      waiting.during('network', name, promise).catch((error) => {
+    /** @template T @param {() => T | Promise<T>} work @returns {Promise<T>} */
+    const arriving = (work) =>
+      waiting.during('network', name, (async () => work())()).catch((error) => {
         if (stop.signal.aborted) throw aborted(stop.signal.reason);
         throw new WebDNNError(
           'network',
@@ -142,19 +155,32 @@ export function open(where, options = {}) {
           error,
         );
       });
-    const response = await arriving(
-      (async () => (url.startsWith('data:') ? inline(url) : hook(url, { signal: stop.signal })))(),
+    const response = await arriving(() =>
+      url.startsWith('data:') ? inline(url) : hook(url, { signal: stop.signal }),
     );
-    if (!response.ok) {
+    const { status, statusText, ok, headers } = Object(response);
+    if (typeof status !== 'number' || typeof response.arrayBuffer !== 'function')
+      throw new WebDNNError('option', `fetch: expected a Response for ${name}, found ${response}`);
+    const answer = `the server answered ${status} ${statusText} for ${shown(url)}`;
+    if (status >= 500)
+      throw new WebDNNError('server', `${name}: ${answer}. Its log says why; try again later.`);
+    if (status === 304)
+      throw new WebDNNError(
+        'not-modified',
+        `${name}: ${answer}, but nobody asked whether it changed: a service worker or the \`fetch\` ` +
+          'option is to answer with the file that it has.',
+      );
+    if (!ok)
       throw await absent(
         'missing-file',
-        `the server answered ${response.status} ${response.statusText} for ${shown(url)}. ` +
-          "Copy the descriptor's whole folder to the server.",
+        `${answer}. Copy the descriptor's whole folder to the server.`,
       );
-    }
-    const reader = expected === undefined ? undefined : response.body?.getReader();
+    if (headers?.get?.('content-type')?.startsWith('text/html')) 
+      throw await absent('html', webPage(shown(url)));
+    const reader =
+      expected === undefined ? undefined : await arriving(() => response.body?.getReader());
     if (!reader) {
-      const bytes = new Uint8Array(await arriving(response.arrayBuffer()));
+      const bytes = new Uint8Array(await arriving(() => response.arrayBuffer()));
       count(bytes.length);
       await sized();
       return bytes;
@@ -163,7 +189,7 @@ export function open(where, options = {}) {
     /** @type {Uint8Array<ArrayBuffer>[]} */
     const parts = [];
     for (;;) {
-      const { done, value } = await arriving(reader.read());
+      const { done, value } = await arriving(() => reader.read());
       if (done) break;
       count(value.length);
       if (found <= Number(expected)) parts.push(value);
@@ -205,7 +231,11 @@ export function open(where, options = {}) {
   async function replaced(name, url) {
     try {
       const beside = new URL('model.json', url).href;
-      const response = await hook(beside, { signal: stop.signal, cache: 'no-store' });
+      const response = await waiting.during(
+        'network',
+        'model.json',
+        hook(beside, { signal: stop.signal, cache: 'no-store' }),
+      );
       return response.ok && !(name in (await response.json()).files);
     } catch {
       return false; // no model.json there, as where a bundler has put the files elsewhere
@@ -307,7 +337,7 @@ export function open(where, options = {}) {
     expect(model, names) {
       for (const name of names) if (!counted.has(name)) total += model.files[name].bytes;
       names.forEach((name) => counted.add(name));
-      progress?.({ loaded, total });
+      tell();
     },
     /**
      * All shards; `write` is called for each as it arrives.

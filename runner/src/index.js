@@ -20,7 +20,7 @@
  * @typedef {import('./types.d.ts').LoadOptions} LoadOptions
  * @typedef {import('./types.d.ts').Rejection} Rejection
  */
-import { WebDNNError } from './errors.js';
+import { WebDNNError, ours } from './errors.js';
 import { open } from './fetch.js';
 import { Model } from './model.js';
 import { ASK, LOAD, PREPARE, options as checked } from './options.js';
@@ -60,11 +60,14 @@ async function opened(where, options, work) {
   const files = open(where, options);
   try {
     return await work(files, await files.until(files.descriptor()));
+  } catch (error) {
+    throw ours(error);
   } finally {
     files.close();
   }
 }
 
+const WORKER = 'the worker (is its script whole? `worker: false` runs without one)';
 /** What another backend may do better. */
 const GPU_FAILS = ['kernel', 'driver', 'device-lost', 'memory'];
 
@@ -144,7 +147,7 @@ export const load = async (where, options = {}) => {
       const { variant, threads, reason } = choice;
       files.expect(model, [variant.file, ...weights.shards]);
       const building = wasm.build(model, choice, files, options);
-      const what = choice.place === 'worker' ? 'the worker' : 'WebAssembly';
+      const what = choice.place === 'worker' ? WORKER : 'WebAssembly';
       const engine = await files.until(files.during('worker', what, building), (late) =>
         late.dispose(),
       );

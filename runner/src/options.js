@@ -26,7 +26,10 @@ export const LOAD = {
   backend: oneOf('webgpu', 'wasm'),
   device: is('a GPUDevice', (value) => typeof value?.createBuffer === 'function' && value.limits),
   threads: between(1, 64),
-  worker: is('true, false or a function', (value) => /^(bool|func)/.test(typeof value)),
+  worker: is(
+    "true, false, 'blob' or a function",
+    (value) => value === 'blob' || /^(bool|func)/.test(typeof value),
+  ),
 };
 /** `outputs` depends on the model's backend. */
 export const RUN = { signal, outputs: is('', () => true) };

@@ -301,7 +301,7 @@ const scenarios = {
       [{ fetch: 5 }, 'fetch: expected a function, found 5'],
       [{ progress: [] }, 'progress: expected a function'],
       [{ signal: {} }, 'signal: expected an AbortSignal, found {}'],
-      [{ worker: 'no' }, 'worker: expected true, false or a function, found "no"'],
+      [{ worker: 'no' }, `worker: expected true, false, 'blob' or a function, found "no"`],
       [{ threads: 1e9 }, 'threads: expected a whole number from 1 to 64, found 1000000000'],
       [{ threads: 0 }, 'found 0'],
       [{ threads: '2' }, 'found "2"'],
@@ -467,6 +467,113 @@ const scenarios = {
     return error.message;
   },
 
+  /** Workers that start and say nothing, or are damaged: an error within the time. */
+  async deadWorkers() {
+    const options = { backend: 'wasm', timeout: 300 };
+    const silent = ['the worker', 'its script whole', '0.3 s', '`timeout`'];
+    for (const threads of [1, 2]) {
+      await refused(loaded({ ...options, threads }, '/empty-worker/'), 'worker', ...silent);
+      await refused(loaded({ ...options, threads }, '/cut-worker/'), 'worker', 'did not start');
+    }
+    await right(await loaded({ ...options, worker: false }, '/empty-worker/'));
+    for (const [worker, found] of [
+      [() => 5, 'found 5'],
+      [() => {}, 'found undefined'],
+      [async () => 5, 'found [object Promise]'],
+    ])
+      await refused(loaded({ ...options, worker }), 'option', 'is to return a Worker', found);
+  },
+
+  /** What servers, hooks and browsers do wrong, each with a code of its own. */
+  async faults() {
+    const { load } = await import('/tiny/runner/index.js');
+    const answer = (name, make) => ({
+      backend: 'wasm',
+      threads: 1,
+      timeout: 300,
+      fetch: (url, init) => (url.includes(name) ? make(url, init) : fetch(url, init)),
+    });
+    const page = { headers: { 'content-type': 'text/html; charset=utf-8' } };
+    for (const name of ['model.json', 'weights-1', 'relaxed']) {
+      for (const [code, make, ...parts] of [
+        ['server', () => new Response('', { status: 500 }), name, '500', 'log'],
+        ['server', () => new Response('', { status: 503, statusText: 'Busy' }), '503 Busy'],
+        ['not-modified', () => new Response(null, { status: 304 }), name, '304'],
+        ['missing-file', () => new Response('', { status: 403 }), '403'],
+        ['html', () => new Response('<!doctype html>', page), name, 'a web page', '/tiny/'],
+        ['option', () => 5, 'expected a Response', 'found 5'],
+        ['option', () => undefined, 'found undefined'],
+        [
+          'network',
+          () => {
+            throw new Error('no way');
+          },
+          'no way',
+        ],
+        ['network', () => new Promise(() => {}), name, 'no answer', '0.3 s'],
+        [
+          'network',
+          () => new Response(new ReadableStream({ start: (c) => c.enqueue(new Uint8Array(9)) })),
+          name,
+          'no answer',
+        ],
+      ])
+        await refused(load('/tiny/', answer(name, make)), code, ...parts);
+    }
+    const slow = async (url, init) => {
+      await sleep(200); // often, but never for long
+      return fetch(url, init);
+    };
+    await right(await load('/tiny/', { ...answer('', slow), timeout: 1000 }));
+    const throwing = () => {
+      throw new Error('my own');
+    };
+    for (const options of [{}, { backend: 'wasm' }, { backend: 'webgpu' }])
+      await refused(load('/tiny/', { ...options, progress: throwing }), 'option', 'my own');
+    await changed([[globalThis, 'WebAssembly', undefined]], async () => {
+      await refused(load('/tiny/', { backend: 'wasm' }), 'no-wasm', 'Lockdown');
+      await refused(load('/tiny/'), 'no-wasm', 'webgpu: the graphics adapter is software');
+      equal((await load('/tiny/', { backend: 'webgpu' })).backend.name, 'webgpu');
+    });
+  },
+
+  /** Pages on which workers, or WebAssembly, are not to be had. */
+  async hostile({ case: name, where = new URL('/tiny/', import.meta.url).href }) {
+    const { load } = await import(`${where}runner/index.js`);
+    const script = `${where}runner/worker.js`;
+    const passed = ({ backend }) => backend.rejected.find(({ code }) => code === 'no-worker')?.reason;
+    if (name === 'foreign') {
+      ok(crossOriginIsolated, 'an isolated page');
+      const model = await load(where);
+      equal([model.backend.threads, model.viewKind], [1, 'direct']);
+      ok(/another origin, http.*'blob'/.test(passed(model)), passed(model));
+      await right(model);
+      const blob = await load(where, { worker: 'blob', threads: 2 });
+      equal([blob.backend.threads, blob.viewKind], [2, 'direct-shared']);
+      await right(blob);
+      await refused(load(where, { worker: true, backend: 'wasm' }), 'worker', 'another origin');
+    } else if (name === 'no-content') {
+      const worker = () => new Worker('/empty.js', { type: 'module' });
+      await refused(load(where, { backend: 'wasm', worker, timeout: 500 }), 'worker');
+    } else if (name === 'sandboxed') {
+      equal(globalThis.origin, 'null');
+      const model = await load(where);
+      equal(model.viewKind, 'direct');
+      ok(passed(model).includes('sandbox="allow-scripts allow-same-origin"'), passed(model));
+      await right(model);
+    } else if (name === 'no-wasm-eval') {
+      const line = "script-src 'self' 'wasm-unsafe-eval'";
+      await refused(load(where, { backend: 'wasm' }), 'policy', line);
+    } else if (name === 'trusted-types') {
+      const line = 'Add "trusted-types webdnn"';
+      await refused(load(where, { backend: 'wasm' }), 'policy', line, script);
+      await right(await load(where, { backend: 'wasm', worker: false }));
+      const policy = trustedTypes.createPolicy('webdnn', { createScriptURL: (url) => url });
+      const worker = () => new Worker(policy.createScriptURL(script), { type: 'module' });
+      await right(await load(where, { backend: 'wasm', worker }));
+    } else throw new Error(`no case ${name}`);
+  },
+
   /** The page's own function makes the workers. */
   async ownWorkers() {
     let made = 0;
@@ -606,6 +713,10 @@ const scenarios = {
     // In a page's first second wasm is ready before the adapter is asked for again.
     const young = await events('tiny', none);
     equal([young.name, young.rejected[0]], ['wasm', 'webgpu no-adapter']);
+    const crashing = () => {
+      throw new Error('crashed');
+    };
+    equal((await events('tiny', crashing)).rejected[0], 'webgpu no-adapter');
     const first = young.seen.slice(0, young.seen.lastIndexOf('asked') + 1);
     ok(first.length === 2 || first.includes('relaxed'), `wasm at once, found ${young.seen}`);
     // Later it is asked for once, and the answer is remembered.

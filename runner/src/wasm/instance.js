@@ -23,7 +23,7 @@
  * }} Exports
  */
 import { bytesOf, upper } from '../descriptor.js';
-import { WebDNNError, outOfMemory, say } from '../errors.js';
+import { ours, outOfMemory, say } from '../errors.js';
 import { evaluate, roundUp } from '../int.js';
 import { elements, view } from '../tensors.js';
 
@@ -67,14 +67,12 @@ export function plan(model, module, shared, threads, stacks) {
 
 /** @param {unknown} error */
 export const kernelError = (error) =>
-  error instanceof WebDNNError
-    ? error
-    : new WebDNNError(
-        'kernel',
-        `the model's WebAssembly module failed: ${say(error)}. This is a bug of the transpiler; ` +
-          '`webdnn check MODEL` helps to find the kernel.',
-        error,
-      );
+  ours(
+    error,
+    'kernel',
+    `the model's WebAssembly module failed: ${say(error)}. This is a bug of the transpiler; ` +
+      '`webdnn check MODEL` helps to find the kernel.',
+  );
 
 /**
  * What `call` returns; an error of the kernels comes out as one of ours.

@@ -11,6 +11,8 @@
  *   variant: WasmVariant, threads: number, place: 'local' | 'worker', reason: string,
  * }} Choice
  */
+import { WebDNNError, say } from '../errors.js';
+import { script } from '../start.js';
 import { kernelError } from './instance.js';
 
 /**
@@ -30,6 +32,19 @@ const knows = (...code) =>
 const hasSimd = () => knows(65, 0, 253, 15, 253, 98); // i8x16.popcnt(splat)
 const hasRelaxed = () => knows(65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2); // relaxed_swizzle
 
+/** Why a worker cannot be had here, if so. @param {LoadOptions} options */
+function whyNoWorker({ worker }) {
+  if (typeof worker === 'function') return '';
+  if (typeof Worker === 'undefined') return 'there is no Worker in this place';
+  const { origin } = globalThis;
+  const own = /^https?:/.test(script) ? new URL(script).origin : origin;
+  if (worker !== undefined || own === origin) return '';
+  return origin === 'null'
+    ? 'a sandboxed frame has no workers; sandbox="allow-scripts allow-same-origin" gives it some'
+    : `the runner is from another origin, ${own}, whose scripts cannot be workers here; ` +
+        "{worker: 'blob'} starts one that imports it (worker-src blob:)";
+}
+
 /**
  * The best module for this place, or why there is none. Better ones that were passed over are added
  * to `rejected`.
@@ -45,10 +60,15 @@ export function settle(model, options, rejected) {
       code: 'not-in-descriptor',
       reason: 'the descriptor was written without the wasm target (webdnn transpile --target wasm)',
     };
+  if (typeof WebAssembly === 'undefined')
+    return {
+      code: 'no-wasm',
+      reason: 'there is no WebAssembly here: a setting, such as the Lockdown Mode, turns it off',
+    };
   if (!hasSimd())
     return { code: 'no-simd', reason: "this browser's WebAssembly has no 128-bit SIMD" };
-  const noWorker = typeof Worker === 'undefined' && typeof options.worker !== 'function';
-  const inThread = options.worker === false || noWorker;
+  const noWorker = whyNoWorker(options);
+  const inThread = options.worker === false || !!noWorker;
   const threads = options.threads ?? Math.min(4, globalThis.navigator?.hardwareConcurrency ?? 1);
 
   /**
@@ -65,7 +85,7 @@ export function settle(model, options, rejected) {
     if (variant.relaxed && !hasRelaxed())
       return { code: 'no-relaxed-simd', reason: "this browser's WebAssembly has no relaxed SIMD" };
     if (!variant.threads) return undefined;
-    if (noWorker) return { code: 'no-worker', reason: 'there is no Worker in this place' };
+    if (noWorker) return { code: 'no-worker', reason: noWorker };
     if (inThread) return { code: 'single-thread', reason: '`worker: false` was asked for' };
     if (threads === 1 && !options.variant) {
       return {
@@ -119,6 +139,20 @@ export async function compile(model, variant, files) {
   try {
     return await WebAssembly.compile(bytes);
   } catch (error) {
-    throw kernelError(error);
+    // The empty module is refused by policies alone.
+    const empty = WebAssembly.compile(Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0));
+    if (
+      await empty.then(
+        () => true,
+        () => false,
+      )
+    )
+      throw kernelError(error);
+    throw new WebDNNError(
+      'policy',
+      "the page's Content-Security-Policy forbids WebAssembly: add 'wasm-unsafe-eval' to its " +
+        `script-src, as in "script-src 'self' 'wasm-unsafe-eval'" (${say(error)})`,
+      error,
+    );
   }
 }

@@ -6,7 +6,7 @@
  * @typedef {import('./messages.js').Table} Table
  * @typedef {ReturnType<typeof hire>} Crew
  */
-import { WebDNNError } from '../errors.js';
+import { WebDNNError, ours, say } from '../errors.js';
 import { checked, is, object, text } from '../rules.js';
 import { script, start } from '../start.js';
 import { SAME } from './messages.js';
@@ -19,6 +19,18 @@ import { SAME } from './messages.js';
  * @template T
  * @typedef {import('../rules.js').Rule<T>} Rule
  */
+
+/** What the page's function made. @param {any} worker @returns {Worker} */
+function made(worker) {
+  if (typeof worker?.postMessage === 'function' && typeof worker.terminate === 'function')
+    return worker;
+  const found = String(worker);
+  throw new WebDNNError('option', `worker: the function is to return a Worker, found ${found}`);
+}
+
+/** A script of this origin that imports another. @param {string} url */
+const imported = (url) =>
+  URL.createObjectURL(new Blob([`import ${JSON.stringify(url)}`], { type: 'text/javascript' }));
 
 /**
  * Starts workers; each becomes a function that calls one of its operations.
@@ -40,6 +52,16 @@ export function hire(count, make) {
   const notStarted = (event) => {
     const which = typeof make === 'function' ? 'made by the `worker` option' : script;
     const { message } = /** @type {{ message?: string }} */ (event);
+    if (message?.includes('TrustedScriptURL'))
+      return new WebDNNError(
+        'policy',
+        "the page's Content-Security-Policy has \"require-trusted-types-for 'script'\", which " +
+          'refuses the address of a worker. Add "trusted-types webdnn" to it and ' +
+          "const policy = trustedTypes.createPolicy('webdnn', { createScriptURL: (url) => url }) to " +
+          `the page, and load with {worker: () => new Worker(policy.createScriptURL('${script}'), ` +
+          "{type: 'module'})}; or with {worker: false}.",
+        event,
+      );
     return new WebDNNError(
       'worker',
       `the worker ${which} did not start${message ? ` (${message})` : ''}. Browsers do not say ` +
@@ -69,10 +91,15 @@ export function hire(count, make) {
     /** @type {Worker} */
     let thread;
     try {
-      thread = typeof make === 'function' ? make() : start();
+      thread =
+        typeof make === 'function'
+          ? made(make())
+          : make === 'blob'
+            ? new Worker(imported(script), { type: 'module' })
+            : start();
     } catch (error) {
       dismiss();
-      throw notStarted(error);
+      throw error instanceof WebDNNError ? error : notStarted(error);
     }
     workers.push(thread);
     const answer = object({
@@ -103,7 +130,11 @@ export function hire(count, make) {
       new Promise((resolve, reject) => {
         if (dead) throw dead;
         waiting.set(next, { resolve, reject, rule: table[name][0] });
-        thread.postMessage({ id: next++, name, args }, transfer);
+        try {
+          thread.postMessage({ id: next++, name, args }, transfer);
+        } catch (error) {
+          throw ours(error, 'worker', `the worker takes no message: ${say(error)}. ${SAME}`);
+        }
       });
   });
   return { calls, failed, dismiss };
