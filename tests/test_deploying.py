@@ -102,7 +102,13 @@ def test_a_new_version_under_an_open_page(tmp_path: Path) -> None:
 
     def deploy() -> None:
         """As the page recommends: the folder is copied over, then what is gone is deleted."""
-        shutil.copytree(tmp_path / "next", live, dirs_exist_ok=True)
+        # Each file at once: the server reads them meanwhile.
+        shutil.copytree(
+            tmp_path / "next",
+            live,
+            dirs_exist_ok=True,
+            copy_function=lambda old, new: Path(shutil.copy(old, f"{new}~")).replace(new),
+        )
         for gone in {p.name for p in live.iterdir()} - {p.name for p in tmp_path.glob("next/*")}:
             (live / gone).unlink()
 

@@ -53,7 +53,7 @@ def mounts(tmp_path_factory: pytest.TempPathFactory) -> Mounts:
     (copy("no-worker") / "runner" / "worker.js").unlink()
     (copy("empty-worker") / "runner" / "worker.js").write_text("")
     file = copy("cut-worker") / "runner" / "worker.js"
-    file.write_text(file.read_text()[:5000])
+    file.write_text(file.read_text()[:3000])
     (copy("not-json") / "model.json").write_text("<!doctype html><title>Not found</title>")
     file = copy("edited") / "model.json"
     file.write_text(file.read_text().replace('"name": "mask"', '"name": "mark"'))
