@@ -1,0 +1,133 @@
+"""The recipes of docs/bundlers.md: built with the bundlers themselves, and opened in Chromium."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import webdnn
+from webdnn.browser.engine import find
+from webdnn.browser.server import running
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs" / "bundlers.md").read_text()
+COMMON, *SECTIONS = re.split(r"^## ", PAGE, flags=re.MULTILINE)
+RECIPES = {title: text for title, _, text in (s.partition("\n") for s in SECTIONS)}
+_BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_NAMED = re.compile(r"(?://|<!--) (\S+)(?: -->)?\n")
+
+
+@pytest.fixture(scope="module")
+def bundlers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the bundlers, in the versions of tests/bundlers/package-lock.json."""
+    if shutil.which("npm") is None:
+        pytest.skip("npm is not installed")
+    folder = tmp_path_factory.mktemp("bundlers")
+    for name in ("package.json", "package-lock.json"):
+        shutil.copyfile(ROOT / "tests" / "bundlers" / name, folder / name)
+    subprocess.run(["npm", "ci", "--no-audit", "--no-fund", "--silent"], cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """y = x · w + 1, whose weights are large enough to be a file."""
+    weights = np.arange(4 * 3, dtype=np.float32).reshape(4, 3)
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("MatMul", ["x", "w"], ["xw"]),
+            onnx.helper.make_node("Add", ["xw", "one"], ["y"]),
+        ],
+        "m",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 4])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 3])],
+        [
+            numpy_helper.from_array(weights, "w"),
+            numpy_helper.from_array(np.float32([1]), "one"),
+        ],
+    )
+    made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+    output = tmp_path_factory.mktemp("model") / "name"
+    webdnn.transpile(made.SerializeToString(), output)
+    return output
+
+
+def written(title: str, bundlers: Path, model: Path, name: str) -> Path:
+    """A project folder with the files of a recipe, and the model where it wants it."""
+    project = bundlers / f"{name}-{re.sub(r'[^A-Za-z]+', '-', title)}"
+    project.mkdir()
+    (project / "package.json").write_text('{ "type": "module" }')
+    for kind, text in _BLOCK.findall(COMMON + RECIPES[title]):
+        if kind != "sh":
+            named = _NAMED.match(text)
+            assert named, f"a block of {title} does not say its file"
+            file = project / named[1]
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text[named.end() :])
+    place = "public" if "public" in title else "src"
+    shutil.copytree(model, project / place / "models" / "name")
+    return project
+
+
+def answer(url: str) -> None:
+    """The page at `url` shows what the model computes, and no error."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=find("chromium"), args=["--no-sandbox"])
+        try:
+            page = browser.new_page()
+            page.add_init_script(  # a page that fails says so, instead of nothing
+                "addEventListener('error', (e) => document.body.append(e.message));"
+                "addEventListener('unhandledrejection', (e) => document.body.append(e.reason));"
+            )
+            page.goto(url)
+            page.wait_for_function("document.body?.innerText.trim()", timeout=60_000)
+            assert page.inner_text("body").split() == ["19", "23", "27"]
+            assert page.evaluate("crossOriginIsolated")
+        finally:
+            browser.close()
+
+
+@pytest.mark.parametrize("title", RECIPES)
+def test_recipe(title: str, bundlers: Path, model: Path) -> None:
+    """Its files and commands make a page that runs the model."""
+    project = written(title, bundlers, model, "build")
+    commands = [text for kind, text in _BLOCK.findall(RECIPES[title]) if kind == "sh"]
+    for command in commands:
+        run = subprocess.run(
+            ["sh", "-ec", command], cwd=project, capture_output=True, text=True, check=False
+        )
+        assert run.returncode == 0, run.stdout + run.stderr
+    site = project / "dist" if commands else project
+    with running({"/": site}) as server:
+        answer(server.url)
+
+
+@pytest.mark.parametrize("title", [title for title in RECIPES if "Vite" in title])
+def test_the_development_server_of_vite(title: str, bundlers: Path, model: Path) -> None:
+    """The same pages without a build."""
+    project = written(title, bundlers, model, "develop")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = ["npx", "vite", "--host", "127.0.0.1", "--port", str(port), "--strictPort"]
+    with subprocess.Popen(
+        command, cwd=project, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as server:
+        try:
+            assert server.stdout is not None
+            while "Local:" not in (line := server.stdout.readline()):
+                assert line or server.poll() is None, "vite ended"
+            answer(f"http://127.0.0.1:{port}/")
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
