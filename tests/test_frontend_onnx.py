@@ -757,6 +757,52 @@ def test_an_old_opset() -> None:
     assert "opset 6" in text and "convert_version" in text
 
 
+# ---- damage -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ('y = Gelu <approximate = "tan"> (x)', "none, tanh"),
+        ('y = DepthToSpace <blocksize = 2, mode = "RCD"> (x)', "DCR, CRD"),
+        ('y = MaxPool <kernel_shape = [2, 2], auto_pad = "SAME"> (x)', "NOTSET, SAME_UPPER"),
+        ('y = Resize <nearest_mode = "zz"> (x, , s)', "round_prefer_floor, round_prefer_ceil"),
+        ('y = Resize <mode = "Nearest"> (x, , s)', "nearest, linear, cubic"),
+        ('y = ScatterND <reduction = "sub"> (x, i, u)', "none, add, mul, max, min"),
+        ('y = GridSample <padding_mode = "same"> (x, g)', "zeros, border, reflection"),
+    ],
+)
+def test_words_that_an_attribute_cannot_be(body: str, words: str) -> None:
+    text = refusal(
+        ModelError,
+        model(
+            f"m (float[1, 4, 4, 4] x) => (float[a, b, c, d] y) {{ {body} }}",
+            opset=20,
+            s=np.array([1, 1, 2, 2], np.float32),
+            i=np.array([[0]]),
+            u=np.ones((1, 4, 4, 4), np.float32),
+            g=np.zeros((1, 2, 2, 2), np.float32),
+        ),
+    )
+    assert f"; expected {words}" in text
+
+
+def test_names_that_are_no_text() -> None:
+    data = model(RELU).SerializeToString()
+    for name in (b"Relu", b"x", b"y"):
+        broken = data.replace(bytes([len(name)]) + name, bytes([len(name)]) + b"\xff" + name[1:])
+        assert broken != data
+        assert "no text in UTF-8" in refusal(ModelError, broken)
+
+
+def test_what_trusting_code_meets_names_the_node() -> None:
+    """The exception itself, which may be a fault of ours, stays in the chain."""
+    proto = model("m (bool c, float[2] x) => (float[a] y) { y = If (c) }", c=np.array(True))
+    with pytest.raises(ModelError, match=r"If node of 'y': its attributes .* are damaged") as found:
+        load(proto)
+    assert found.value.__cause__ is not None
+
+
 # ---- files --------------------------------------------------------------------------------------
 
 

@@ -61,7 +61,7 @@ def load(
     label = "the model" if isinstance(model, bytes) else str(model)
     try:
         return _load(model, sizes, options)
-    except (WebDNNError, MemoryError):
+    except (WebDNNError, MemoryError, NameError, ImportError):
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.filename:  # the system refuses a file

@@ -1,5 +1,7 @@
 """What becomes of an exception that a damaged file causes in code which trusts what it reads.
 
+    except NO_DAMAGE:
+        raise
     except Exception as error:
         raise damaged("Pad node 'p': its attributes or constants are", error) from error
 
@@ -10,7 +12,13 @@ looks the same from there, so that the message says how to find it.
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from ..errors import ModelError
+
+# What no content of a file causes, or has an error of its own already.
+NO_DAMAGE = (OSError, MemoryError, NameError, ImportError)
 
 
 def damaged(what: str, error: Exception) -> ModelError:
@@ -23,4 +31,9 @@ def damaged(what: str, error: Exception) -> ModelError:
     )
 
 
-__all__ = ["damaged"]
+def mentions(message: str, size: Any) -> bool:
+    """Whether a message names a symbolic size, whose name may hold any characters."""
+    return re.search(rf"(?<!\w){re.escape(str(size))}(?!\w)", message) is not None
+
+
+__all__ = ["NO_DAMAGE", "damaged", "mentions"]

@@ -41,7 +41,7 @@ from ...errors import (
 )
 from ...expr import upper
 from ...graph import Graph, Value, constant, dims_of, type_text
-from ..damaged import damaged
+from ..damaged import NO_DAMAGE, damaged, mentions
 from ..dims import Given, Sizes, settle_inputs
 from ..finish import Imported, finished
 from ..relations import solved
@@ -485,7 +485,7 @@ class _Net:
                 raise
             except (WebDNNError, ValueError) as error:
                 raise self.failed(s, bottoms, error) from error
-            except (OSError, MemoryError):
+            except NO_DAMAGE:
                 raise
             except Exception as error:
                 where = f"{self.file}, line {s.message.line}: {s.label}: its parameters are"
@@ -506,9 +506,7 @@ class _Net:
         text = f"{self.file}, line {s.message.line}: {s.label}: {error}"
         if str(error).startswith(self.file):
             text = str(error).replace(": ", f": {s.label}: ", 1)
-        symbols = [
-            str(d) for d in dims_of(v.shape for v in bottoms) if re.search(rf"\b{d}\b", str(error))
-        ]
+        symbols = [str(d) for d in dims_of(v.shape for v in bottoms) if mentions(str(error), d)]
         if symbols:
             return DimensionError(
                 f"{text}. With symbolic dimensions this must hold at every size; it may for some: "

@@ -30,7 +30,7 @@ from typing import Any
 from ... import limits, ops
 from ...errors import ModelError, UnsupportedError, WebDNNError
 from ...graph import Graph, Value
-from ..damaged import damaged
+from ..damaged import NO_DAMAGE, damaged
 from ..dims import Declared, Given, settle_inputs
 from ..finish import Imported, finished
 from ..plugins import Own, add, as_value
@@ -236,7 +236,7 @@ class _Walker:
             raise layer.error(f"its configuration lacks {error}") from error
         except ValueError as error:
             raise layer.error(f"cannot be built: {str(error)[:300]}") from error
-        except (OSError, MemoryError):
+        except NO_DAMAGE:
             raise
         except Exception as error:
             where = f"layer {layer.name!r} ({layer.class_name}): its configuration is"

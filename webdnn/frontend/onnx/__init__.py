@@ -35,10 +35,11 @@ from ...errors import (
 )
 from ...graph import DTYPES, INPUT, Graph, Value, dims_of, evaluate, type_text
 from ...ops.known import INTS
-from ..damaged import damaged
+from ..damaged import NO_DAMAGE, damaged, mentions
 from ..dims import Declared, Given, settle_inputs
 from ..finish import Imported, finished
 from ..relations import solved
+from .attributes import check_word
 from .files import External, read, tensor_value
 from .nodes import bound, check_calls, check_names, label, ordered, reads
 from .operators import ELEMENT_TYPES, element_type
@@ -301,7 +302,7 @@ class _Importer:
                     raise
                 text = f"{label(node)}: {error}"
                 shapes = [v.shape for i in node.input if i and (v := scope[i]) is not None]
-                symbols = [str(d) for d in dims_of(shapes) if re.search(rf"\b{d}\b", str(error))]
+                symbols = [str(d) for d in dims_of(shapes) if mentions(str(error), d)]
                 if not symbols and isinstance(error, WebDNNError):
                     error.say(text)
                     raise
@@ -311,7 +312,7 @@ class _Importer:
                     f"{text}. With symbolic dimensions this must hold at every size; it may for "
                     f"some: fix {' or '.join(symbols)} with --dim"
                 ) from error
-            except (OSError, MemoryError):
+            except NO_DAMAGE:
                 raise
             except Exception as error:
                 raise damaged(f"{label(node)}: its attributes or constants are", error) from error
@@ -381,6 +382,8 @@ class _Importer:
         for name, p in keywords.items():
             if p.default is p.empty and name not in attrs and name not in ("opset", "outputs"):
                 raise ModelError(f"attribute {name!r} is missing")
+        for name, value in attrs.items():
+            check_word(name, value, keywords[name].annotation if name in keywords else None)
         if "opset" in keywords:
             attrs["opset"] = opset
         if "outputs" in keywords:

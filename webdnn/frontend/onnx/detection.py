@@ -8,6 +8,7 @@ NonMaxSuppression and NonZero give is only known after a run: see `ops.counted`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
@@ -91,19 +92,17 @@ def RoiAlign(
     rois: Value,
     images: Value,
     *,
-    mode: str = "avg",
+    mode: Literal["avg", "max"] = "avg",
     output_height: int = 1,
     output_width: int = 1,
     sampling_ratio: int = 0,
     spatial_scale: float = 1.0,
-    coordinate_transformation_mode: str | None = None,
+    coordinate_transformation_mode: Literal["half_pixel", "output_half_pixel"] | None = None,
     opset: int,
 ) -> Value:
     transformation = coordinate_transformation_mode or (
         "half_pixel" if opset >= 16 else "output_half_pixel"
     )
-    if transformation not in ("half_pixel", "output_half_pixel"):
-        raise ModelError(f"unknown coordinate_transformation_mode {transformation!r}")
     y = ops.roi_align(
         channels_last(x),
         rois,

@@ -5,9 +5,10 @@
     matmul:f32[2,5]
 
 Inputs are positional (an omitted optional one is None), attributes are keywords with ONNX's names
-and defaults. One function takes every version of its operator from opset 7; where versions differ
-in more than the place of an argument it also asks for `opset`. `outputs` is how many outputs the
-node has. An operator whose meaning is that of one of ours, argument by argument, is a line of SAME.
+and defaults; words that a Literal does not list are refused before the function is called. One
+function takes every version of its operator from opset 7; where versions differ in more than the
+place of an argument it also asks for `opset`. `outputs` is how many outputs the node has. An
+operator whose meaning is that of one of ours, argument by argument, is a line of SAME.
 
 What must be known when the model is transpiled (axes, sizes, pads ...) is read with `known_dims`
 or `known_array`, which say so if it is not. `OPERATORS` at the end has them all by name; they are
@@ -21,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import reduce
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -50,6 +51,14 @@ from .detection import Compress, MaxRoiPool, NonMaxSuppression, NonZero, RoiAlig
 from .recurrent import GRU, LSTM, RNN
 
 Attr = Any
+AutoPad = Literal["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID", ""]
+Reduction = Literal["none", "add", "mul", "max", "min"]
+RoundMode = Literal["up", "down", "nearest"]
+Rounding = Literal["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]
+Coordinates = Literal[
+    "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
+    "tf_half_pixel_for_nn", "tf_crop_and_resize",
+]  # fmt: skip
 
 # ONNX's TensorProto.DataType -> our dtype. bfloat16 has no storage of its own: float32 holds it
 # exactly.
@@ -129,7 +138,7 @@ def Shrink(x: Value, *, bias: float = 0.0, lambd: float = 0.5) -> Value:
     return in_floats(lambda v: ops.shrink(v, lambd=lambd, bias=bias), x)
 
 
-def Gelu(x: Value, *, approximate: str = "none") -> Value:
+def Gelu(x: Value, *, approximate: Literal["none", "tanh"] = "none") -> Value:
     return ops.gelu_tanh(x) if approximate == "tanh" else ops.gelu(x)
 
 
@@ -201,11 +210,11 @@ def Mean(*xs: Value) -> Value:
     return ops.mul(reduce(ops.add, xs), 1 / len(xs))
 
 
-def Cast(x: Value, *, to: int, saturate: int = 1, round_mode: str = "up") -> Value:
+def Cast(x: Value, *, to: int, saturate: int = 1, round_mode: RoundMode = "up") -> Value:
     return ops.cast(x, element_type(to))
 
 
-def CastLike(x: Value, like: Value, *, saturate: int = 1, round_mode: str = "up") -> Value:
+def CastLike(x: Value, like: Value, *, saturate: int = 1, round_mode: RoundMode = "up") -> Value:
     return ops.cast(x, like.dtype)
 
 
@@ -361,7 +370,7 @@ def GatherND(x: Value, indices: Value, *, batch_dims: int = 0) -> Value:
 
 
 def ScatterElements(
-    x: Value, indices: Value, updates: Value, *, axis: int = 0, reduction: str = "none"
+    x: Value, indices: Value, updates: Value, *, axis: int = 0, reduction: Reduction = "none"
 ) -> Value:
     return ops.scatter_elements(x, indices, updates, axis_of(axis, x), reduction)
 
@@ -370,7 +379,7 @@ def Scatter(x: Value, indices: Value, updates: Value, *, axis: int = 0) -> Value
     return ScatterElements(x, indices, updates, axis=axis)
 
 
-def ScatterND(x: Value, indices: Value, updates: Value, *, reduction: str = "none") -> Value:
+def ScatterND(x: Value, indices: Value, updates: Value, *, reduction: Reduction = "none") -> Value:
     return ops.scatter_nd(x, indices, updates, reduction)
 
 
@@ -380,7 +389,7 @@ def Pad(
     fill: Value | None = None,
     axes_input: Value | None = None,
     *,
-    mode: str = "constant",
+    mode: Literal["constant", "reflect", "edge", "wrap"] = "constant",
     pads: Sequence[Dim] = (),
     value: float = 0.0,
 ) -> Value:
@@ -395,11 +404,11 @@ def Pad(
     return arrays.pad(x, given, pad_width=pairs, mode=mode)
 
 
-def DepthToSpace(x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
+def DepthToSpace(x: Value, *, blocksize: int, mode: Literal["DCR", "CRD"] = "DCR") -> Value:
     return ops.depth_to_space(x, blocksize, 1, mode)
 
 
-def SpaceToDepth(x: Value, *, blocksize: int, mode: str = "DCR") -> Value:
+def SpaceToDepth(x: Value, *, blocksize: int, mode: Literal["DCR", "CRD"] = "DCR") -> Value:
     return ops.space_to_depth(x, blocksize, 1, mode)
 
 
@@ -792,7 +801,7 @@ def _window(
     sizes: Sequence[Dim],
     kernel: Sequence[int],
     *,
-    auto_pad: str = "NOTSET",
+    auto_pad: AutoPad = "NOTSET",
     dilations: Sequence[int] = (),
     pads: Sequence[int] = (),
     strides: Sequence[int] = (),
@@ -838,7 +847,7 @@ def ConvTranspose(
     w: Value,
     b: Value | None = None,
     *,
-    auto_pad: str = "NOTSET",
+    auto_pad: AutoPad = "NOTSET",
     group: int = 1,
     kernel_shape: Sequence[int] = (),
     output_padding: Sequence[int] = (),
@@ -899,7 +908,7 @@ def _pooling(
     *,
     kernel_shape: Sequence[int],
     ceil_mode: int = 0,
-    auto_pad: str = "NOTSET",
+    auto_pad: AutoPad = "NOTSET",
     **given: Attr,
 ) -> Window:
     """The windows that the attributes of a pooling mean over x."""
@@ -955,13 +964,13 @@ def Resize(
     opset: int,
     antialias: int = 0,
     axes: Sequence[int] | None = None,
-    coordinate_transformation_mode: str = "half_pixel",
+    coordinate_transformation_mode: Coordinates = "half_pixel",
     cubic_coeff_a: float = -0.75,
     exclude_outside: int = 0,
     extrapolation_value: float = 0.0,
-    keep_aspect_ratio_policy: str = "stretch",
-    mode: str = "nearest",
-    nearest_mode: str = "round_prefer_floor",
+    keep_aspect_ratio_policy: Literal["stretch", "not_larger", "not_smaller"] = "stretch",
+    mode: Literal["nearest", "linear", "cubic"] = "nearest",
+    nearest_mode: Rounding = "round_prefer_floor",
 ) -> Value:
     if opset < 11:  # Resize-10 took (x, scales), and one definition of coordinates
         return Upsample(x, inputs[0], mode=mode)
@@ -1037,7 +1046,7 @@ def Upsample(
     x: Value,
     scales_input: Value | None = None,
     *,
-    mode: str = "nearest",
+    mode: Literal["nearest", "linear", "bilinear", "cubic"] = "nearest",
     scales: Sequence[float] = (),
 ) -> Value:
     factor = (
@@ -1045,14 +1054,14 @@ def Upsample(
         if scales_input is not None
         else list(scales)
     )
-    mode = {"bilinear": "linear"}.get(mode, mode)
+    how = {"bilinear": "linear"}.get(mode, mode)
 
     def along_axis(y: Value, axis: int, k: int) -> Value:
         return ops.resize(
             y,
             axis,
             _scaled_size(y.shape[axis], factor[k]),
-            mode=mode,
+            mode=how,
             coordinates="asymmetric",
             rounding="floor",
             scale=factor[k],
@@ -1065,12 +1074,12 @@ def GridSample(
     x: Value,
     grid: Value,
     *,
-    mode: str = "linear",
-    padding_mode: str = "zeros",
+    mode: Literal["linear", "nearest", "cubic", "bilinear", "bicubic"] = "linear",
+    padding_mode: Literal["zeros", "border", "reflection"] = "zeros",
     align_corners: int = 0,
 ) -> Value:
-    mode = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
-    y = ops.grid_sample(channels_last(x), grid, mode, padding_mode, bool(align_corners))
+    how = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
+    y = ops.grid_sample(channels_last(x), grid, how, padding_mode, bool(align_corners))
     return channels_first(y)
 
 

@@ -14,7 +14,7 @@ the initial state, as in onnxruntime.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from ... import ops
 from ...errors import ModelError, UnsupportedError
@@ -98,13 +98,11 @@ def _run(
     activation_beta: Sequence[float] = (),
     activations: Sequence[str] = (),
     clip: float | None = None,
-    direction: str = "forward",
+    direction: Literal["forward", "reverse", "bidirectional"] = "forward",
     hidden_size: int | None = None,
     layout: int = 0,
 ) -> list[Value]:
     """Y, Y_h (and Y_c); more: other fields of the cell."""
-    if direction not in ("forward", "reverse", "bidirectional"):
-        raise ModelError(f"direction {direction!r} is none of forward, reverse, bidirectional")
     count = 2 if direction == "bidirectional" else 1
     if x.rank != 3 or w.rank != 3 or r.rank != 3:
         raise ModelError(

@@ -144,7 +144,7 @@ def handler(node: Any) -> Handler | None:
 
 @cache
 def _ours(function: Callable[..., Any]) -> Handler:
-    return _handler(function, inspect.signature(function), None)
+    return _handler(function, inspect.signature(function, eval_str=True), None)
 
 
 def _of_user(own: Own) -> Handler:
