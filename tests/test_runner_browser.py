@@ -168,6 +168,12 @@ def test_gpu_variants(isolated: Page) -> None:
     assert call(isolated, "runs", options=GPU | {"variant": "plain"})["variant"] == "plain"
 
 
+def test_memory(mounts: Mounts) -> None:
+    """In a browser of its own, whose memory may run out."""
+    for page in _page(mounts, webgpu=True):
+        print(call(page, "memory", places=[WASM, ONE, LOCAL, GPU]))
+
+
 def test_threads_are_bit_equal(isolated: Page) -> None:
     call(isolated, "threads")
 

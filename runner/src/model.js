@@ -20,6 +20,7 @@
  * }} Job  `counts`: elements of each output; `gpu`: outputs stay on the device, but for the `hidden`
  * @typedef {{
  *   viewKind: 'direct' | 'direct-shared' | 'staging',
+ *   memory: import('./types.d.ts').Memory,
  *   inputs: readonly { dtype: Storage }[],
  *   stored?: Record<string, Layout>,
  *   take(input: number, length: number, idle: boolean): Elements,
@@ -62,6 +63,9 @@ const copied = (value) =>
       ? { ...value, data: value.data.slice() }
       : value;
 
+/** In the place of an engine that has ended. */
+const GONE = /** @type {any} */ ({ dispose() {}, cancel() {} });
+
 export class Model {
   /** @type {Descriptor} */ #descriptor;
   /** @type {Engine} */ #engine;
@@ -85,6 +89,7 @@ export class Model {
       descriptor.dims.map(({ name, min, max, step = 1 }) => [name, { min, max, step }]),
     );
     this.viewKind = engine.viewKind;
+    this.memory = engine.memory;
     engine.failed?.then((error) => this.#ended ?? this.#end(error));
   }
 
@@ -104,6 +109,7 @@ export class Model {
 
   /** @param {Record<string, unknown>} inputs @returns {any} */
   runSync(inputs) {
+    if (this.#ended) throw this.#ended;
     if (!this.#engine.runSync) {
       throw new WebDNNError(
         'option',
@@ -167,7 +173,8 @@ export class Model {
   async stored() {
     const dims = this.#last;
     if (this.#ended) throw this.#ended;
-    if (!dims || !this.#engine.stored) {
+    const engine = this.#engine;
+    if (!dims || !engine.stored) {
       throw new WebDNNError(
         'option',
         dims
@@ -177,12 +184,12 @@ export class Model {
     }
     /** @type {Record<string, unknown>} */
     const found = {};
-    for (const [name, entry] of Object.entries(this.#engine.stored)) {
+    for (const [name, entry] of Object.entries(engine.stored)) {
       const shape = sizes(entry.shape, dims);
       const strides = sizes(entry.strides, dims);
       const start = evaluate(entry.start, dims);
       const [low, high] = reach(shape, strides, start);
-      const raw = await this.#engine.read(entry, low, product(shape) ? high - low + 1 : 0);
+      const raw = await engine.read(entry, low, product(shape) ? high - low + 1 : 0);
       const { dtype } = STORAGE[entry.dtype];
       found[name] = { dtype, shape, data: gather(raw, shape, strides, start - low) };
     }
@@ -203,6 +210,7 @@ export class Model {
     this.#views.clear();
     for (const { reject } of pending) reject(error);
     this.#engine.dispose();
+    this.#engine = GONE; // with its memory, however long the page keeps this object
   }
 
   /**

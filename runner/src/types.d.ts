@@ -195,10 +195,13 @@ export interface Backend {
 
 /** Bytes that a model takes on its target, at its largest sizes. */
 export interface Memory {
+  /** As they were downloaded. */
   readonly weights: number;
+  /** What is computed on the way, states, and weights in another order. */
   readonly activations: number;
+  /** Inputs and outputs. */
   readonly io: number;
-  /** All of it, with what is between. */
+  /** All of it: on wasm with the module's own data and the threads' stacks. */
   readonly total: number;
 }
 
@@ -222,6 +225,7 @@ export interface StepTime {
 export interface Model<I extends Specs = Specs, O extends Specs = Specs> {
   readonly name: string;
   readonly backend: Backend;
+  readonly memory: Memory;
   readonly inputs: readonly TensorInfo[];
   readonly outputs: readonly TensorInfo[];
   /** What the model remembers from run to run, such as the state of a recurrent layer. */

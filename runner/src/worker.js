@@ -35,6 +35,7 @@ const start = {
       run: (job) => ({ outputs: engine.runSync(job), inputs: job.inputs }),
     };
     role = [OWNER, operations];
+    return engine.memory;
   },
   /** One of several on shared memory; sizes are set by the page. */
   join({ module, memory, layout, thread }) {

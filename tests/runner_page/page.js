@@ -97,6 +97,33 @@ const scenarios = {
     return { ...backend, viewKind };
   },
 
+  /** What a model takes, as it is on each target; and what becomes of a page that takes too much. */
+  async memory({ places }) {
+    const io = 4096 + 8 + 4 + 4096 + 4 + 4096 + 4;
+    for (const options of places) {
+      const model = await loaded(options);
+      const { weights, activations, io: outside, total } = model.memory;
+      const onGpu = model.backend.name === 'webgpu';
+      ok(weights >= 520 && weights < 1024, `weights, found ${weights}`);
+      ok(outside >= io && outside <= 2 * io + 64, `inputs and outputs, found ${outside}`);
+      ok(activations >= 0 && weights + activations + outside <= total, `a total, found ${total}`);
+      if (onGpu) equal(weights + activations + outside, total);
+      else equal([outside, total % 65536], [io, 0]);
+      model.dispose();
+    }
+    const models = [];
+    const all = async () => {
+      for (;;) models.push(await loaded({ backend: 'wasm', worker: false }));
+    };
+    const error = await refused(all(), 'memory', 'Dispose of models');
+    ok(!error.message.includes('transpiler'), error.message);
+    for (const model of models) model.dispose();
+    // Disposed of, though still held.
+    const again = await loaded({ backend: 'wasm', worker: false });
+    await right(again);
+    return [models.length, error.message];
+  },
+
   /** Bit-equal results for any number of threads. */
   async threads() {
     const x = Array.from({ length: 997 }, (_, i) => Math.fround(Math.sin(i)));

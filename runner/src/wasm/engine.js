@@ -21,7 +21,17 @@
 import { bytesOf, upper } from '../descriptor.js';
 import { evaluate } from '../int.js';
 import { elements } from '../tensors.js';
-import { access, allocate, attach, configurator, inPlace, local, named, plan } from './instance.js';
+import {
+  access,
+  allocate,
+  attach,
+  configurator,
+  footprint,
+  inPlace,
+  local,
+  named,
+  plan,
+} from './instance.js';
 import { OWNER, PART, START } from './messages.js';
 import { compile } from './module.js';
 import { hire } from './workers.js';
@@ -90,6 +100,7 @@ async function pool(model, module, crew) {
   return {
     ...port,
     viewKind: /** @type {const} */ ('direct-shared'),
+    memory: footprint(model, layout.pages),
     stored: model.targets.wasm?.stored,
     failed: crew.failed,
     async prepare() {
@@ -127,11 +138,12 @@ async function pool(model, module, crew) {
 async function worker(model, module, crew) {
   const target = /** @type {WasmTarget} */ (model.targets.wasm);
   const [call] = crew.calls;
-  await call(START, 'own', [{ model, module }]);
+  const taken = await call(START, 'own', [{ model, module }]);
   /** Buffers of the largest size of each input, on their way or waiting. @type {ArrayBuffer[][]} */
   const spare = target.inputs.map(() => []);
   return {
     viewKind: /** @type {const} */ ('staging'),
+    memory: taken,
     inputs: target.inputs,
     stored: target.stored,
     failed: crew.failed,

@@ -226,6 +226,7 @@ export function local(model, module) {
   return {
     ...port,
     viewKind: /** @type {const} */ ('direct'),
+    memory: footprint(model, layout.pages),
     stored: model.targets.wasm?.stored,
     prepare: () =>
       guard(() => {

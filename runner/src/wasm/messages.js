@@ -60,13 +60,14 @@ const job = object({
   hidden: list(flag),
   gpu: flag,
 });
+const taken = object({ weights: whole, activations: whole, io: whole, total: whole });
 const step = object({ name: text, origin: text, ms: number });
 
 /** @template {readonly [Rule<any>, ...Rule<any>[]]} R @param {R} rules @returns {R} */
 const call = (...rules) => rules;
 
 export const START = {
-  own: call(nothing, object({ model, module })),
+  own: call(taken, object({ model, module })),
   join: call(nothing, object({ module, memory, layout, thread: whole })),
 };
 /** Of the one that owns the model's memory. */
