@@ -1,4 +1,5 @@
-"""The recipes of docs/bundlers.md: built with the bundlers themselves, and opened in Chromium."""
+"""The recipes of docs/bundlers.md, built with the bundlers themselves, and of docs/offline.md: in
+Chromium."""
 
 from __future__ import annotations
 
@@ -67,16 +68,21 @@ def written(title: str, bundlers: Path, model: Path, name: str) -> Path:
     project = bundlers / f"{name}-{re.sub(r'[^A-Za-z]+', '-', title)}"
     project.mkdir()
     (project / "package.json").write_text('{ "type": "module" }')
-    for kind, text in _BLOCK.findall(COMMON + RECIPES[title]):
-        if kind != "sh":
-            named = _NAMED.match(text)
-            assert named, f"a block of {title} does not say its file"
-            file = project / named[1]
-            file.parent.mkdir(exist_ok=True)
-            file.write_text(text[named.end() :])
+    write_blocks(COMMON + RECIPES[title], project)
     place = "public" if "public" in title else "src"
     shutil.copytree(model, project / place / "models" / "name")
     return project
+
+
+def write_blocks(page: str, folder: Path) -> None:
+    """The files that a page of the documentation shows; each block begins with its name."""
+    for kind, text in _BLOCK.findall(page):
+        if kind != "sh":
+            named = _NAMED.match(text)
+            assert named, f"a block does not say its file: {text}"
+            file = folder / named[1]
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(text[named.end() :])
 
 
 def answer(url: str) -> None:
@@ -131,3 +137,24 @@ def test_the_development_server_of_vite(title: str, bundlers: Path, model: Path)
             answer(f"http://127.0.0.1:{port}/")
         finally:
             os.killpg(server.pid, signal.SIGTERM)
+
+
+def test_a_service_worker(model: Path, tmp_path: Path) -> None:
+    """The page comes back when the server is gone."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    write_blocks((ROOT / "docs" / "offline.md").read_text(), tmp_path)
+    shutil.copytree(model, tmp_path / "models" / "name")
+    answered = "document.body?.innerText.trim()"
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=find("chromium"), args=["--no-sandbox"])
+        try:
+            page = browser.new_page()
+            with running({"/": tmp_path}) as server:
+                page.goto(server.url)
+                page.wait_for_function(answered, timeout=60_000)
+                page.evaluate("navigator.serviceWorker.ready.then(() => {})")
+            page.reload()
+            page.wait_for_function(answered, timeout=60_000)
+            assert page.inner_text("body").split() == ["19", "23", "27"]
+        finally:
+            browser.close()

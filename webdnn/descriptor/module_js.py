@@ -19,13 +19,20 @@ PACKAGE = '{ "type": "module", "sideEffects": false }\n'
 
 _LOAD = """\
 /** Loads the model from the files beside this module. */
-export const load = (options) => loadFrom(files, options);
+export const load = (options) => loadFrom(where, options);
 
 /** What `instantiate` needs in a worklet. */
-export const prepare = (options) => prepareFrom(files, options);
+export const prepare = (options) => prepareFrom(where, options);
 
 /** What a GPUDevice must have to run the model. */
-export const requirements = (options) => requirementsFrom(files, options);
+export const requirements = (options) => requirementsFrom(where, options);
+
+/** Every file that a page may fetch, for a service worker. */
+export const files = [
+  import.meta.url,
+  ...MODULES.map((name) => import.meta.url.replace(/[^/]*$/, name)),
+  ...Object.values(where).slice(1),
+];
 """
 
 
@@ -41,12 +48,13 @@ def model_js(model: Mapping[str, Any], text: str) -> str:
         for n in model["files"]
     )
     runner = _quoted(f"./{model['runner']}/index.js")
+    modules = ", ".join(_quoted(f"{model['runner']}/{name}") for name in ("index.js", "worker.js"))
     return (
         f"// The model {_comment(model['name'])}, written by {_comment(model['generator'])}.\n"
         "import { load as loadFrom, prepare as prepareFrom, requirements as requirementsFrom }\n"
         f"  from {runner};\n\n"
         f"export {{ WebDNNError, instantiate }} from {runner};\n\n"
-        f"const files = {{\n{files}}};\n\n{_LOAD}"
+        f"const where = {{\n{files}}};\n\n{_LOAD.replace('MODULES', f'[{modules}]')}"
     )
 
 
@@ -72,7 +80,9 @@ def model_dts(model: Mapping[str, Any]) -> str:
         "/** What a GPUDevice must have to run the model: pass it to `adapter.requestDevice`. */\n"
         "export declare function requirements(\n"
         "  options?: Pick<LoadOptions, 'fetch' | 'signal' | 'timeout'>,\n"
-        "): Promise<Requirements>;\n"
+        "): Promise<Requirements>;\n\n"
+        "/** Every file that a page may fetch, for a service worker. */\n"
+        "export declare const files: readonly string[];\n"
     )
 
 
