@@ -149,8 +149,10 @@ def judged(actual: Array, usual: Output, readings: Readings, other: Array | None
     floor = max(usual.tolerance, NARROW.get(narrow, 0))
     # The page rounds in yet another way: it may well be off by more than samples were.
     moved = max((largest for largest, _ in near), default=0.0)
-    tolerance = max(floor, 2 * moved, *(largest for largest, _ in exact))
-    typical = max(floor, *(1.5 * mean for _, mean in near), *(mean for _, mean in exact))
+    # So it does where it computes in 16 bits, too.
+    many = 2 if narrow else 1
+    tolerance = max(floor, 2 * moved, *(many * largest for largest, _ in exact))
+    typical = max(floor, *(1.5 * mean for _, mean in near), *(many * mean for _, mean in exact))
     reasons = []
     if most > usual.tolerance:
         reasons.append(f"{label} is itself off by {most:.1e}")

@@ -62,6 +62,14 @@ class Readings:
     remark: str = ""
 
 
+def in_float64(framework: str, wide: Arrays, usual: Arrays, kinds: Iterable[str]) -> Readings:
+    """The readings of a framework: its outputs in float64, as they usually are, and the types in
+    which its layers compute."""
+    coarsest = next((kind for kind in ("bfloat16", "float16") if kind in {*kinds}), None)
+    narrow = dict.fromkeys(wide, coarsest) if coarsest else {}
+    return Readings(f"{framework} in float64", wide, {framework: usual}, narrow=narrow)
+
+
 # ---- onnxruntime ---------------------------------------------------------------------------------
 
 NARROW = {onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.BFLOAT16: "bfloat16"}
@@ -477,4 +485,4 @@ def _formals(formal: Sequence[Any], names: Sequence[str]) -> list[str]:
     return [formal[min(k, len(formal) - 1)].type_str for k in range(len(names)) if formal]
 
 
-__all__ = ["Readings", "in_double", "rounds", "with_onnxruntime"]
+__all__ = ["Readings", "in_double", "in_float64", "rounds", "with_onnxruntime"]

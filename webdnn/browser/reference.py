@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from ..errors import ModelError, WebDNNError
 from ..frontend import FORMATS, format_of
 from ..frontend.onnx.registry import registered_in
-from .readings import Readings, with_onnxruntime
+from .readings import Readings, in_float64, with_onnxruntime
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -263,8 +263,10 @@ def _onnx_proto(source: Any) -> onnx.ModelProto:
 
 def _pytorch(model: _Model) -> Reference:
     from ..frontend.pytorch.module import function
+    from .widened import module_in_double
 
-    return Reference("PyTorch", function(model.source, model.example))
+    called = function(model.source, model.example)
+    return Reference("PyTorch", called, read=module_in_double(called))
 
 
 def _chainer(model: _Model) -> Reference:
@@ -340,7 +342,18 @@ def _keras(model: _Model) -> Reference:
                 inner[layer.name] = one
         return outputs(keras.Model(net.inputs, list(inner.values())), list(inner), arrays)
 
-    return Reference(name, lambda arrays: outputs(net, model.outputs, arrays), layers)
+    def read(arrays: Arrays, usual: Arrays) -> Readings:
+        # A policy of mixed precision, of the model or of single layers.
+        kinds = {layer.compute_dtype for layer in net._flatten_layers()}
+        if getattr(keras, "config", None) is None or keras.config.backend() != "torch":
+            return replace(in_float64(name, usual, usual, kinds), name=name)
+        from .widened import widened
+
+        with widened():
+            wide = outputs(net, model.outputs, arrays)
+        return in_float64(name, wide, usual, kinds)
+
+    return Reference(name, lambda arrays: outputs(net, model.outputs, arrays), layers, read)
 
 
 def _numpy(value: Any) -> Array:
