@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import os
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,9 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
-from webdnn.browser.compare import TOLERANCE, Output, compare, judged
-from webdnn.browser.readings import Readings
-from webdnn.browser.reference import reference
+from webdnn.browser.compare import TOLERANCE, Output, compare, flipped, judged
+from webdnn.browser.readings import Readings, with_inner
+from webdnn.browser.reference import Reference, reference
 
 Array = NDArray[Any]
 RNG = np.random.default_rng(0)
@@ -34,7 +36,7 @@ def verdict(
     expected = against.run(inputs)
     usual = compare(name, actual, expected[name], TOLERANCE["wasm"])
     readings = against.again(inputs, expected)
-    assert readings is not None
+    assert isinstance(readings, Readings), readings
     return usual, judged(actual, usual, readings), readings
 
 
@@ -112,26 +114,60 @@ def test_a_quantised_model_is_what_its_operators_say() -> None:
         assert (usual.verdict, found.verdict) == ("wrong", "wrong"), weight
 
 
-def test_a_rounding_that_falls_to_the_other_side_is_allowed() -> None:
-    """As in a page whose sums are in another order: those of the first layer are moved by 1e-6."""
-    proto = quantised()
-    other = onnx.ModelProto()
-    other.CopyFrom(proto)
-    for tensor in other.graph.initializer:
-        if tensor.name == "sh":
-            tensor.CopyFrom(numpy_helper.from_array(np.array(0.03 * 1.000001, np.float32), "sh"))
-    flipped = 0
+def moved(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The quantised model as a page may compute it, whose sums are in another order: what is
+    rounded to steps is off by 1e-6."""
+    out = onnx.ModelProto()
+    out.CopyFrom(proto)
+    (scale,) = (t for t in out.graph.initializer if t.name == "sh")
+    scale.CopyFrom(numpy_helper.from_array(np.array(0.03 * 1.000001, np.float32), "sh"))
+    return out
+
+
+def flipping(proto: onnx.ModelProto, count: int) -> list[tuple[Array, Array]]:
+    """Inputs, and outputs of a page in which roundings have fallen to the other side."""
+    found = []
     for seed in range(100):
         x = np.random.default_rng(seed).random((32, 64), np.float32)
-        actual = evaluated(other, {"x": x})
+        actual = evaluated(moved(proto), {"x": x})
         if np.abs(actual - evaluated(proto, {"x": x})).max() > 1e-4 * np.abs(actual).max():
-            usual, found, _ = verdict(proto, {"x": x}, actual)
-            assert (usual.verdict, found.verdict) == ("wrong", "right"), found
-            assert "rounding to steps" in found.why and found.tolerance < 0.05
-            flipped += 1
-            if flipped == 2:
-                break
-    assert flipped == 2
+            found.append((x, actual))
+        if len(found) == count:
+            break
+    assert len(found) == count
+    return found
+
+
+def test_a_rounding_that_falls_to_the_other_side_is_allowed() -> None:
+    proto = quantised()
+    for x, actual in flipping(proto, 2):
+        usual, found, _ = verdict(proto, {"x": x}, actual)
+        assert (usual.verdict, found.verdict) == ("wrong", "right"), found
+        assert "rounding to steps" in found.why and found.tolerance < 0.05
+
+
+def test_layers_name_a_flipped_rounding() -> None:
+    """As integers and as floats behind them; a value that is a step away everywhere is wrong."""
+    proto = quantised()
+    ((x, _),) = flipping(proto, 1)
+    names = ["h", "hq", "hd"]
+    page = dict(zip(names, ReferenceEvaluator(with_inner(moved(proto))).run(names, {"x": x})))
+    against = reference(proto, ["x"], ["y"])
+    assert against.layers is not None
+    expected = against.layers({"x": x})
+    readings = against.again({"x": x}, expected, inner=True)
+    assert isinstance(readings, Readings)
+
+    def said(name: str, actual: Array) -> Output:
+        usual = compare(name, actual, expected[name], 1e-4)
+        return flipped(actual, judged(actual, usual, readings), readings)
+
+    assert compare("h", page["h"], expected["h"], 1e-4).verdict == "right"
+    for name, step in (("hq", 1), ("hd", np.float32(0.03))):
+        found = said(name, page[name])
+        assert found.verdict == "flipped" and "of 2048 elements are rounded to another" in found.why
+        beside = np.where(page[name] > 100 * step, page[name] - step, page[name] + step)
+        assert said(name, beside.astype(page[name].dtype)).verdict == "wrong"
 
 
 def test_products_of_integers_are_exact() -> None:
@@ -232,3 +268,71 @@ def test_the_highest_of_two_that_are_nearly_equal() -> None:
     x = RNG.random((1, 64), np.float32)
     verdicts = [verdict(proto, {"x": x}, np.array([k]))[1].verdict for k in range(4)]
     assert verdicts[:2] == ["wrong", "wrong"] and "right" in verdicts[2:]
+
+
+# ---- modules of PyTorch, and Keras on it ---------------------------------------------------------
+
+
+def module_verdicts(against: Reference, inputs: dict[str, Array], exact: Array) -> list[Output]:
+    """What is said of the only output as it would be without rounding, and of one that is wrong."""
+    expected = against.run(inputs)
+    ((name, usual),) = expected.items()
+    readings = against.again(inputs, expected)
+    assert isinstance(readings, Readings), readings
+    np.testing.assert_allclose(readings.decides[name], exact, rtol=1e-6)
+    found = []
+    for actual in (exact.astype(np.float32), (exact * 1.05).astype(np.float32)):
+        first = compare(name, actual, usual, 1e-5)
+        assert first.verdict == "wrong"
+        found.append(judged(actual, first, readings))
+    return found
+
+
+def test_modules_that_compute_in_16_bits() -> None:
+    """By their weights, and by autocast; without rounding as the same module is in float64."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+
+    class Net(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self, half: bool) -> None:
+            super().__init__()
+            self.half_ = half
+            torch.manual_seed(0)
+            self.net = torch.nn.Sequential(
+                torch.nn.Linear(16, 32), torch.nn.Tanh(), torch.nn.Linear(32, 4)
+            )
+            if half:
+                self.net = self.net.half()
+
+        def forward(self, x: Any) -> Any:
+            if self.half_:
+                return self.net(x.half()).float()
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return self.net(x).float()
+
+    x = torch.rand(2, 16)
+    for half, name in ((True, "float16"), (False, "bfloat16")):
+        net = Net(half)
+        against = reference(net, ["x"], ["output"], example=x)
+        exact = copy.deepcopy(net.net).double()(x.double()).detach().numpy()
+        right, wrong = module_verdicts(against, {"x": x.numpy()}, exact)
+        assert (right.verdict, wrong.verdict) == ("right", "wrong")
+        assert f"computes it in {name}" in right.why and "PyTorch in float64 decides" in right.why
+
+
+def test_keras_of_mixed_precision() -> None:
+    pytest.importorskip("torch")
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras")
+    keras.utils.set_random_seed(0)
+    layers = [
+        keras.layers.Dense(32, "tanh", dtype="mixed_float16"),
+        keras.layers.Dense(4, dtype="float32", name="y"),
+    ]
+    model = keras.Sequential([keras.Input((16,), name="x"), *layers])
+    x = RNG.random((2, 16), np.float32)
+    w, b, v, c = (np.asarray(a, np.float64) for a in model.get_weights())
+    exact = np.tanh(x @ w + b) @ v + c
+    right, wrong = module_verdicts(reference(model, ["x"], ["y"]), {"x": x}, exact)
+    assert (right.verdict, wrong.verdict) == ("right", "wrong")
+    assert "computes it in float16" in right.why and "in float64 decides" in right.why

@@ -29,7 +29,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from webdnn.browser.compare import TOLERANCE, Output, Target, compare, judged, still
+from webdnn.browser.compare import TOLERANCE, Output, Target, compare, flipped, judged, still
 from webdnn.browser.engine import BrowserError, Engine, Page, PageError, open_page
 from webdnn.browser.inputs import default_sizes, random_inputs, signature_of, table_sizes
 from webdnn.browser.readings import Readings
@@ -129,12 +129,18 @@ class _Case:
     other: dict[str, Array]  # of other inputs: does the output move? Empty if it is not known
     layers: dict[str, Array] | None  # the model's inner values
     rasters: frozenset[str] = frozenset()  # the inputs that are RGBA bytes [h, w, 4]
-    again: Callable[[], Readings | None] = lambda: None  # what else the framework makes of them
+    # What else the framework makes of the inputs; of inner values, with True.
+    again: Callable[[bool], Readings | str] = lambda inner: ""
 
     @cached_property
-    def readings(self) -> Readings | None:
+    def readings(self) -> Readings | str:
         """These, computed where they are first asked for."""
-        return self.again()
+        return self.again(False)
+
+    @cached_property
+    def layer_readings(self) -> Readings | str:
+        """Those of inner values."""
+        return self.again(True)
 
 
 def check(
@@ -382,7 +388,7 @@ def _run(
         inner = case.layers or {}
         layers = tuple(
             # A float16 or int64 value is stored in 32 bits: its numbers are compared, not its type.
-            compare(name, stored[name], expected, tolerance)
+            _layer(case, name, stored[name], expected, tolerance)
             for name, expected in inner.items()
             if name in stored
         )
@@ -394,10 +400,23 @@ def _output(case: _Case, name: str, actual: Array, tolerance: float, moves: bool
     """An output beside the reference or, where that differs, beside its most exact reading."""
     other = None if moves else case.other[name]
     usual = compare(name, actual, case.expected[name], tolerance, other)
-    fits = actual.shape == case.expected[name].shape
-    if usual.verdict != "wrong" or not fits or case.readings is None:
+    if usual.verdict != "wrong" or actual.shape != case.expected[name].shape:
         return usual
-    return judged(actual, usual, case.readings, other)
+    readings = case.readings
+    if isinstance(readings, str):
+        return replace(usual, why="; ".join(filter(None, [usual.why, readings])))
+    return judged(actual, usual, readings, other)
+
+
+def _layer(case: _Case, name: str, actual: Array, expected: Array, tolerance: float) -> Output:
+    """An inner value beside the reference's, where roundings may fall to either side."""
+    usual = compare(name, actual, expected, tolerance)
+    if usual.verdict != "wrong" or actual.shape != expected.shape:
+        return usual
+    readings = case.layer_readings
+    if isinstance(readings, str):
+        return usual
+    return flipped(actual, judged(actual, usual, readings), readings)
 
 
 def _missing(name: str, expected: Array, tolerance: float) -> Output:
@@ -506,9 +525,11 @@ def _case(
     if layers and against.layers is not None:
         values = against.layers(seen)
         inner = {k: v for k, v in values.items() if k not in expected and _is_tensor(v)}
-    return _Case(
-        sizes, inputs, expected, moved, inner, rasters, lambda: against.again(seen, expected)
-    )
+
+    def again(layers: bool) -> Readings | str:
+        return against.again(seen, (inner or {}) if layers else expected, layers)
+
+    return _Case(sizes, inputs, expected, moved, inner, rasters, again)
 
 
 def _is_tensor(value: object) -> bool:

@@ -140,7 +140,11 @@ def judged(actual: Array, usual: Output, readings: Readings, other: Array | None
     """
     name = usual.name
     decides = readings.decides[name]
-    spread = {label: apart(found[name], decides) for label, found in readings.others.items()}
+    spread = {
+        label: apart(found[name], decides)
+        for label, found in readings.others.items()
+        if name in found
+    }
     label, (most, _) = max(spread.items(), key=lambda entry: entry[1])
     # A model of steps is what its operators say: what optimisations change is no excuse.
     exact = [] if readings.rounds else list(spread.values())
@@ -163,7 +167,9 @@ def judged(actual: Array, usual: Output, readings: Readings, other: Array | None
         reasons.append(f"{what} moves it by {moved:.1e}")
     reasons += [readings.remark] if readings.remark else []
     said = "; ".join([*reasons, f"{readings.name} decides"])
-    if decides.dtype.kind in "biu":
+    if decides.dtype.kind in "iu" and decides.dtype.itemsize == 1:
+        decides = decides.astype(np.float32)  # steps
+    elif decides.dtype.kind in "biu":
         return _integers(actual, usual, readings, said)
     found = compare(name, actual, decides, floor, other, 10 * usual.tolerance)
     if found.verdict == "wrong" and tolerance > floor:
@@ -181,22 +187,31 @@ def judged(actual: Array, usual: Output, readings: Readings, other: Array | None
     return replace(found, why=f"{found.why}; {said}".removeprefix("; "))
 
 
+def flipped(actual: Array, found: Output, readings: Readings) -> Output:
+    """An inner value that is right although elements are a step away, named as what it is."""
+    step, decides = readings.steps.get(found.name), readings.decides.get(found.name)
+    if found.verdict != "right" or step is None or decides is None:
+        return found
+    steps = np.abs(actual.astype(np.float64) - decides.astype(np.float64)) / step
+    count = int((steps > 0.5).sum())
+    if not count or np.abs(steps - np.round(steps)).max() > 0.1:
+        return found
+    size = f" ({float(step.max()):.3g})" if decides.dtype.kind == "f" else ""
+    why = (
+        f"{count} of {decides.size} elements are rounded to another step{size}, as in the "
+        "reference itself when its constants change in their last bits"
+    )
+    return replace(found, verdict="flipped", why=why)
+
+
 def _integers(actual: Array, usual: Output, readings: Readings, said: str) -> Output:
-    """Integers that differ from the reference's: right where each is what some reading gives or,
-    if they are steps of 8 bits, where readings differ as much."""
-    name = usual.name
+    """Integers that differ from the reference's: right where each is what some reading gives."""
     others = [] if readings.rounds else list(readings.others.values())
-    every = [r[name] for r in (readings.decides, *others, *readings.moved)]
-    every = [r for r in every if r.shape == actual.shape]
-    if not every:
-        return usual
-    first = every[0].astype(np.float64)
-    off = max(float(np.abs(r - first).max(initial=0)) for r in every)
-    apart_ = float(np.abs(actual - first).max(initial=0))
-    steps = every[0].dtype.itemsize == 1 and every[0].dtype.kind in "iu"
-    if np.logical_or.reduce([actual == r for r in every]).all() or (steps and apart_ <= off):
-        return replace(usual, verdict="right", max_abs=apart_, why=said)
-    return replace(usual, max_abs=apart_, why=f"{usual.why}; {said}")
+    every = [r[usual.name] for r in (readings.decides, *others, *readings.moved)]
+    same = [actual == r for r in every if r.shape == actual.shape]
+    if same and np.logical_or.reduce(same).all():
+        return replace(usual, verdict="right", why=said)
+    return replace(usual, why=f"{usual.why}; {said}")
 
 
 __all__ = [

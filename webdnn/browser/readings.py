@@ -51,6 +51,7 @@ class Readings:
     what else there is, by what they are; `moved` are those with inputs and constants changed by
     `LAST_BITS`. `rounds`: activations are rounded to steps. `narrow` are the outputs that are
     computed in float16 or bfloat16, and which. `remark` says why there is no reading in float64.
+    `steps` are the distances of the steps to which values are rounded.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Readings:
     rounds: bool = False
     narrow: Mapping[str, str] = field(default_factory=dict)
     remark: str = ""
+    steps: Mapping[str, Array] = field(default_factory=dict)
 
 
 def in_float64(framework: str, wide: Arrays, usual: Arrays, kinds: Iterable[str]) -> Readings:
@@ -102,16 +104,22 @@ def _every_node(proto: onnx.ModelProto) -> Iterator[Any]:
             rest += [n for g in (a.g, *a.graphs) for n in g.node]
 
 
-def with_onnxruntime(runtime: Any, proto: onnx.ModelProto) -> Callable[[Arrays, Arrays], Readings]:
+def with_onnxruntime(
+    runtime: Any, proto: onnx.ModelProto, inner: bool = False
+) -> Callable[[Arrays, Arrays], Readings]:
     """A function of inputs, and of what onnxruntime made of them, that gives the readings.
 
-    `proto` holds its weights. Raises what onnxruntime raises where it cannot run the model.
+    `proto` holds its weights. With `inner`, every value of its nodes is an output, too. Raises what
+    onnxruntime raises where it cannot run the model.
     """
     from onnx.inliner import inline_local_functions
 
     if proto.functions:
         proto = inline_local_functions(proto)
     quantised = rounds(proto)
+    spaced = _spaced(proto)
+    if inner:
+        proto = with_inner(proto)
     exactly = ""
     if any(node.op_type in _PRODUCTS for node in proto.graph.node):
         proto, exactly = _exact_products(proto), ", with exact integer products"
@@ -138,13 +146,19 @@ def with_onnxruntime(runtime: Any, proto: onnx.ModelProto) -> Callable[[Arrays, 
             sessions = [_session(runtime, _moved(proto, rng)) for _ in range(count)]
         moved: list[Arrays] = []
         begin = time.monotonic()
-        for k in range(MOST):
+        for k in range(FEWEST if inner else MOST):
             if k >= FEWEST and time.monotonic() - begin > SECONDS:
                 break
             near = {k: _near(v, rng) for k, v in arrays.items()}
             with suppress(Exception):  # of another shape, say: it is no sample
                 moved.append(_run(sessions[k % len(sessions)], outputs, near))
-        return Readings(name, decides, others, moved, quantised, narrow, remark)
+        constants = {t.name: onnx.numpy_helper.to_array(t) for t in proto.graph.initializer}
+        steps = {
+            value: step
+            for value, spacing in spaced.items()
+            if (step := spacing({**arrays, **constants, **decides})) is not None
+        }
+        return Readings(name, decides, others, moved, quantised, narrow, remark, steps)
 
     return read
 
@@ -209,16 +223,56 @@ def _run(session: Any, outputs: Sequence[str], arrays: Arrays) -> dict[str, Arra
     return dict(zip(outputs, found, strict=True))
 
 
-def _types(runtime: Any, proto: onnx.ModelProto) -> dict[str, str]:
-    """The type of every value of the graph, as onnxruntime infers it: "tensor(float)"."""
-    whole = onnx.ModelProto()
-    whole.CopyFrom(proto)
-    known = {entry.name for entry in whole.graph.output}
-    for node in whole.graph.node:
+def with_inner(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with every value that its nodes compute as an output."""
+    out = onnx.ModelProto()
+    out.CopyFrom(proto)
+    known = {entry.name for entry in out.graph.output}
+    for node in out.graph.node:
         for name in node.output:
             if name and name not in known:
-                whole.graph.output.append(onnx.ValueInfoProto(name=name))
-    session = _session(runtime, whole)
+                out.graph.output.append(onnx.ValueInfoProto(name=name))
+    return out
+
+
+Spacing = Callable[[Arrays], "Array | None"]  # of every value by name
+
+
+def _spaced(proto: onnx.ModelProto) -> dict[str, Spacing]:
+    """The values that are rounded to steps, and a function that gives their distance.
+
+    That is an array which broadcasts to the value: 1 for integers, the scale behind them.
+    """
+    found: dict[str, Spacing] = {}
+    rounded = set()
+    for node in proto.graph.node:
+        attributes = {a.name: a.i for a in node.attribute}
+        if node.op_type in ("QuantizeLinear", "DynamicQuantizeLinear"):
+            rounded.add(node.output[0])
+            found[node.output[0]] = lambda values: np.ones(())
+            continue
+        whole = not attributes.get("block_size")
+        if node.op_type == "DequantizeLinear" and node.input[0] in rounded and whole:
+            axis = attributes.get("axis", 1)
+            found[node.output[0]] = _scale(node.input[1], node.input[0], axis)
+    return found
+
+
+def _scale(scale: str, of: str, axis: int) -> Spacing:
+    def spacing(values: Arrays) -> Array | None:
+        step, array = values.get(scale), values.get(of)
+        if step is None or step.ndim == 0 or array is None:
+            return step
+        shape = [1] * array.ndim
+        shape[axis] = -1
+        return step.reshape(shape)
+
+    return spacing
+
+
+def _types(runtime: Any, proto: onnx.ModelProto) -> dict[str, str]:
+    """The type of every value of the graph, as onnxruntime infers it: "tensor(float)"."""
+    session = _session(runtime, with_inner(proto))
     types = {e.name: e.type for e in (*session.get_inputs(), *session.get_outputs())}
     for tensor in proto.graph.initializer:
         types[tensor.name] = _type_text(tensor.data_type)
@@ -485,4 +539,4 @@ def _formals(formal: Sequence[Any], names: Sequence[str]) -> list[str]:
     return [formal[min(k, len(formal) - 1)].type_str for k in range(len(names)) if formal]
 
 
-__all__ = ["Readings", "in_double", "in_float64", "rounds", "with_onnxruntime"]
+__all__ = ["Readings", "in_double", "in_float64", "rounds", "with_inner", "with_onnxruntime"]

@@ -32,33 +32,37 @@ from numpy.typing import NDArray
 from ..errors import ModelError, WebDNNError
 from ..frontend import FORMATS, format_of
 from ..frontend.onnx.registry import registered_in
-from .readings import Readings, in_float64, with_onnxruntime
+from .readings import Readings, in_float64, with_inner, with_onnxruntime
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 Computed = Callable[[Arrays], dict[str, Array]]
+Reading = Callable[[Arrays, Arrays], Readings]
 
 
 @dataclass(frozen=True)
 class Reference:
     """Outputs by name for inputs by name. `layers` gives inner values by the model's names for
     them; None where the framework does not. Both raise WebDNNError for what does not run. `read`
-    gives further readings of inputs and the outputs that belong to them; None where there are none.
+    gives further readings of inputs and the outputs that belong to them, `read_layers` of inner
+    values; None where there are none.
     """
 
     name: str
     run: Computed
     layers: Computed | None = None
-    read: Callable[[Arrays, Arrays], Readings] | None = None
+    read: Reading | None = None
+    read_layers: Reading | None = None
 
-    def again(self, arrays: Arrays, outputs: Arrays) -> Readings | None:
-        """The further readings; None where there are none or the framework fails at them."""
-        if self.read is None:
-            return None
+    def again(self, arrays: Arrays, outputs: Arrays, inner: bool = False) -> Readings | str:
+        """The further readings, or why there are none."""
+        read = self.read_layers if inner else self.read
+        if read is None:
+            return ""
         try:
-            return self.read(arrays, outputs)
-        except Exception:  # the types of frameworks' errors are many, and the reference stands
-            return None
+            return read(arrays, outputs)
+        except Exception as error:  # the types of frameworks' errors are many, and `run` stands
+            return f"no more exact reading: {type(error).__name__}: {error}".splitlines()[0]
 
     def at(self, fixed: Arrays) -> Reference:
         """This reference with some of its inputs given, once and for all."""
@@ -66,15 +70,15 @@ class Reference:
         def of(compute: Computed) -> Computed:
             return lambda arrays: compute({**arrays, **fixed})
 
-        def read(arrays: Arrays, outputs: Arrays) -> Readings:
-            assert self.read is not None
-            return self.read({**arrays, **fixed}, outputs)
+        def reading(read: Reading) -> Reading:
+            return lambda arrays, outputs: read({**arrays, **fixed}, outputs)
 
         return replace(
             self,
             run=of(self.run),
             layers=self.layers and of(self.layers),
-            read=self.read and read,
+            read=self.read and reading(self.read),
+            read_layers=self.read_layers and reading(self.read_layers),
         )
 
 
@@ -182,11 +186,14 @@ def _onnx(model: _Model) -> Reference:
     def layers(arrays: Arrays) -> dict[str, Array]:
         return computed(session(True))(arrays)
 
-    def read(arrays: Arrays, outputs: Arrays) -> Readings:
-        return with_onnxruntime(runtime, _onnx_proto(model.source))(arrays, outputs)
+    def reading(inner: bool) -> Reading:
+        return lambda arrays, outputs: with_onnxruntime(runtime, _onnx_proto(model.source), inner)(
+            arrays, outputs
+        )
 
     try:
-        return Reference("onnxruntime", computed(session(False)), layers, read)
+        run = computed(session(False))
+        return Reference("onnxruntime", run, layers, reading(False), reading(True))
     except Exception as error:  # undocumented types, which change
         proto = _onnx_proto(model.source)
         own = registered_in(proto)
@@ -241,12 +248,7 @@ def _onnx_source(source: Any, inner: bool) -> Any:
     if isinstance(source, bytes) and not inner:
         return source
     proto = _onnx_proto(source)
-    known = {entry.name for entry in proto.graph.output}
-    for node in proto.graph.node if inner else ():
-        for name in node.output:
-            if name and name not in known:
-                proto.graph.output.append(onnx.ValueInfoProto(name=name))
-    return bytes(proto.SerializeToString())
+    return bytes((with_inner(proto) if inner else proto).SerializeToString())
 
 
 def _onnx_proto(source: Any) -> onnx.ModelProto:

@@ -151,16 +151,22 @@ def _show_layers(run: Run) -> None:
     for heading in ("value", "shape", "error", "relative", ""):
         table.add_column(heading, overflow="fold")
     for layer in run.layers:
-        # A constant inner value is nothing special, so only "wrong" stands out here.
-        colour = _COLOURS["wrong"] if layer.verdict == "wrong" else "green"
+        # A constant inner value is nothing special: only what is wrong or flipped stands out here.
+        verdict = layer.verdict if layer.verdict in ("wrong", "flipped") else "right"
         table.add_row(
             escape(layer.name),
             shape_text(layer.shape),
             f"{layer.max_abs:.2e}",
             f"{layer.relative:.2e}",
-            f"[{colour}]{'wrong' if layer.verdict == 'wrong' else 'right'}[/]",
+            f"[{_COLOURS[verdict]}]{verdict}[/]",
         )
     out.print(table)
+    first = next((layer for layer in run.layers if layer.verdict == "flipped"), None)
+    if first is not None:
+        text = (
+            f"[yellow]flipped[/] first of what is stored: {escape(first.name)}: {escape(first.why)}"
+        )
+        out.print(text, highlight=False, soft_wrap=True)
     out.print(f"fused away ({len(run.fused)}): {escape(', '.join(run.fused))}", style="dim")
 
 
