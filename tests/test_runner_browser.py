@@ -78,6 +78,16 @@ def mounts(tmp_path_factory: pytest.TempPathFactory) -> Mounts:
         description["files"][new] = tiny_model.entry(text)
         tiny_model.write(folder / name, description, changed)
 
+    model["states"] = [{"name": "h", "dtype": "float32", "shape": [1]}]
+    model["targets"]["wasm"]["states"] = [{"offset": 0, "bytes": 4}]
+
+    def remembering(program: Any) -> None:
+        program["states"] = [{"buffer": len(program["buffers"])}]
+        program["buffers"].append({"bytes": 4, "max": 4})
+
+    replace_program("stateful", remembering)
+    del model["states"], model["targets"]["wasm"]["states"]
+
     def broken(program: Any, **more: str) -> None:
         kernel = program["kernels"][1]
         kernel.update(more, code="fn (\n" + kernel["code"])
@@ -302,6 +312,10 @@ def test_audio_worklet(page: Page) -> None:
 
 def test_without_an_adapter_nothing_waits(isolated: Page) -> None:
     call(isolated, "adapters")
+
+
+def test_lost_devices(isolated: Page) -> None:
+    call(isolated, "lost")
 
 
 def test_gpu_fails_while_a_model_is_built(isolated: Page) -> None:

@@ -270,6 +270,11 @@ export interface Model<I extends Specs = Specs, O extends Specs = Specs> {
    * --layers`).
    */
   stored(): Promise<Record<string, Tensor<'float32' | 'int32' | 'uint32'>>>;
+  /**
+   * Resolves with the error that ended the model, for another reason than `dispose`: its device was
+   * lost, a worker broke, a kernel trapped. Load it again then.
+   */
+  readonly lost: Promise<WebDNNError>;
   /** Rejects what is pending, ends workers, frees GPU buffers. May be called again. */
   dispose(): void;
 }
@@ -291,6 +296,12 @@ export interface LoadOptions {
   backend?: BackendName;
   /** Run on the page's device; ask for what `requirements` returns when creating it. */
   device?: GpuDevice;
+  /**
+   * true: a lost GPU device is replaced, with the weights from the browser's cache, and the run in
+   * flight is done once more. Runs of a model with states are rejected instead (`device-lost`),
+   * because these are zero then. A second loss within 10 seconds is the end.
+   */
+  recover?: boolean;
   /** Threads on wasm, 1 to 64. Default min(4, cores). More than one needs an isolated page. */
   threads?: number;
   /**

@@ -106,8 +106,12 @@ function parse(bytes, from) {
 /** @param {unknown} reason */
 const aborted = (reason) => new WebDNNError('aborted', 'loading was aborted', reason);
 
-/** @param {Where} where @param {LoadOptions} [options] */
-export function open(where, options = {}) {
+/**
+ * @param {Where} where
+ * @param {LoadOptions} [options]
+ * @param {RequestInit} [init]  of each request
+ */
+export function open(where, options = {}, init = {}) {
   const { progress, signal, fetch: hook = platformFetch, timeout = 20_000 } = options;
   const map = typeof Object(where)['model.json'] === 'string' ? Object(where) : undefined;
   const root = map ? map['model.json'] : address(where);
@@ -156,7 +160,7 @@ export function open(where, options = {}) {
         );
       });
     const response = await arriving(() =>
-      url.startsWith('data:') ? inline(url) : hook(url, { signal: stop.signal }),
+      url.startsWith('data:') ? inline(url) : hook(url, { ...init, signal: stop.signal }),
     );
     const { status, statusText, ok, headers } = Object(response);
     if (typeof status !== 'number' || typeof response.arrayBuffer !== 'function')

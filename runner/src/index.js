@@ -34,7 +34,7 @@ export { WebDNNError };
 export { instantiate } from './worklet.js';
 
 /** What the table cannot say of the options of `load`. @param {LoadOptions} options */
-function together({ backend, device, threads, worker }) {
+function together({ backend, device, recover, threads, worker }) {
   /** @param {unknown} wrong @param {string} message */
   const refuse = (wrong, message) => {
     if (wrong) throw new WebDNNError('option', message);
@@ -42,6 +42,10 @@ function together({ backend, device, threads, worker }) {
   refuse(
     device && backend === 'wasm',
     'device: a GPU device was given, but the backend asked for is wasm',
+  );
+  refuse(
+    device && recover,
+    'recover: the device is yours; when it is lost, load the model again with a new one',
   );
   refuse(
     worker === false && threads !== undefined && threads > 1,
@@ -157,14 +161,34 @@ export const load = async (where, options = {}) => {
     /** @param {device.Choice} choice */
     async function onGpu(choice) {
       files.expect(model, [/** @type {any} */ (targets.webgpu).file, ...weights.shards]);
-      const building = webgpu.build(model, choice, files, options);
-      const engine = await files.until(
-        files.during('driver', 'the graphics driver', building),
-        (late) => late.dispose(),
-      );
+      const engine = await gpuEngine(choice, files);
       const { variant } = engine;
       const { reason } = choice;
       return { engine, name: /** @type {const} */ ('webgpu'), variant, threads: 1, reason };
+    }
+
+    /** @param {device.Choice} choice @param {Files} files */
+    function gpuEngine(choice, files) {
+      const building = webgpu.build(model, choice, files, options);
+      return files.until(files.during('driver', 'the graphics driver', building), (late) =>
+        late.dispose(),
+      );
+    }
+
+    /** An engine on a new device, after a loss. The files are in the browser's cache, if anywhere. */
+    async function again() {
+      const rest = { ...options, backend: /** @type {const} */ ('webgpu') };
+      delete rest.progress;
+      delete rest.signal;
+      const files = open(where, rest, { cache: 'force-cache' });
+      try {
+        const settling = device.settle(model, rest, files.stopped);
+        const settled = await files.until(settling, device.release);
+        if ('code' in settled) throw refusal([{ name: 'webgpu', ...settled }]);
+        return await gpuEngine(settled, files);
+      } finally {
+        files.close();
+      }
     }
 
     /**
@@ -173,7 +197,8 @@ export const load = async (where, options = {}) => {
      * @returns {import('./types.d.ts').Model<any, any>}
      */
     function loaded({ engine, ...backend }) {
-      return new Model(model, engine, { ...backend, rejected });
+      const mend = options.recover && backend.name === 'webgpu' ? again : undefined;
+      return new Model(model, engine, { ...backend, rejected }, mend);
     }
   });
 };

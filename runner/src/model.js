@@ -41,7 +41,7 @@
  * }} Pending
  */
 import { STORAGE, bytesOf } from './descriptor.js';
-import { WebDNNError } from './errors.js';
+import { WebDNNError, say } from './errors.js';
 import { evaluate, product, reach, show, sizes } from './int.js';
 import { RUN, options as checked } from './options.js';
 import { Pictures, decode, isBlob, isTensor } from './picture/image.js';
@@ -63,6 +63,8 @@ const copied = (value) =>
       ? { ...value, data: value.data.slice() }
       : value;
 
+/** Milliseconds after a recovery in which another loss is the end: the work may be what kills it. */
+const SECOND_LOSS = 10_000;
 /** In the place of an engine that has ended. */
 const GONE = /** @type {any} */ ({ dispose() {}, cancel() {} });
 
@@ -75,11 +77,26 @@ export class Model {
   /** @type {Map<string, Elements>} */ #views = new Map();
   /** @type {Record<string, number> | undefined} */ #last;
   #pictures = new Pictures();
+  /** @type {(error: WebDNNError) => void} */ #lose = () => {};
+  /** @type {Promise<WebDNNError>} */
+  lost = new Promise((resolve) => {
+    this.#lose = resolve;
+  });
+  #again;
+  /** @type {Promise<void> | undefined} */ #recovering;
+  #recovered = -Infinity;
+  /** States are gone, and nobody was told. @type {WebDNNError | undefined} */ #forgot;
 
-  /** @param {Descriptor} descriptor @param {Engine} engine @param {Backend} backend */
-  constructor(descriptor, engine, backend) {
+  /**
+   * @param {Descriptor} descriptor
+   * @param {Engine} engine
+   * @param {Backend} backend
+   * @param {() => Promise<Engine>} [again]  an engine in the place of one that has failed
+   */
+  constructor(descriptor, engine, backend, again) {
     this.#descriptor = descriptor;
     this.#engine = engine;
+    this.#again = again;
     this.name = descriptor.name;
     this.backend = backend;
     this.inputs = info(descriptor.inputs);
@@ -90,7 +107,72 @@ export class Model {
     );
     this.viewKind = engine.viewKind;
     this.memory = engine.memory;
-    engine.failed?.then((error) => this.#ended ?? this.#end(error));
+    this.#watch(engine);
+  }
+
+  /** @param {Engine} engine */
+  #watch(engine) {
+    engine.failed?.then((error) => {
+      if (this.#ended) return;
+      if (this.#again && performance.now() - this.#recovered > SECOND_LOSS)
+        this.#recovering = this.#recover(this.#again, error);
+      else this.#end(error);
+    });
+  }
+
+  /** @param {() => Promise<Engine>} again @param {WebDNNError} loss */
+  async #recover(again, loss) {
+    this.#engine.dispose();
+    try {
+      const engine = await again();
+      if (this.#ended) return engine.dispose();
+      this.#engine = engine;
+    } catch (error) {
+      const text = `${loss.message} It could not be recovered: ${say(error)}`;
+      if (!this.#ended) this.#end(new WebDNNError('device-lost', text, error));
+      return;
+    }
+    this.#recovered = performance.now();
+    this.#recovering = undefined;
+    const names = this.states.map(({ name }) => name).join(', ');
+    const forgot = new WebDNNError(
+      'device-lost',
+      `the GPU device was lost, and the model recovered; but its states (${names}) are zero again. ` +
+        'Begin the sequence anew.',
+    );
+    /** Whether it can still be done. @param {Pending} pending */
+    const goes = (pending) => {
+      const { job, resolve, reject } = pending;
+      if (job === 'reset') resolve(undefined);
+      else if (names) reject(forgot);
+      else if (!(job instanceof Promise) && job.inputs.some(isGpuBuffer)) reject(loss);
+      else return true;
+      pending.aborted = true;
+      return false;
+    };
+    if (names && !this.#running && !this.#queue.length) this.#forgot = forgot;
+    if (this.#running) goes(this.#running);
+    this.#queue = this.#queue.filter(goes);
+    this.#watch(this.#engine);
+  }
+
+  /**
+   * A run, and once more where the device was lost under it.
+   * @template T
+   * @param {Pending} pending @param {() => Promise<T>} work
+   */
+  async #tried(pending, work) {
+    if (this.#recovering) await this.#recovering; // else at once, so that it can be cancelled
+    const engine = this.#engine;
+    try {
+      return await work();
+    } catch (error) {
+      if (!this.#again || /** @type {WebDNNError} */ (error).code !== 'device-lost') throw error;
+      await engine.failed;
+      await this.#recovering;
+      if (this.#ended || pending.aborted) throw error;
+      return work();
+    }
   }
 
   /**
@@ -158,6 +240,7 @@ export class Model {
   /** @returns {Promise<void>} */
   async reset() {
     if (this.#ended) throw this.#ended;
+    this.#forgot = undefined;
     if (this.#engine.runSync && !this.#running && !this.#queue.length) {
       this.#engine.reset(); // at once: a runSync may follow
       return;
@@ -204,6 +287,7 @@ export class Model {
   /** @param {WebDNNError} error */
   #end(error) {
     this.#ended = error;
+    if (error.code !== 'disposed') this.#lose(error);
     const pending = this.#running ? [this.#running, ...this.#queue] : this.#queue;
     this.#queue = [];
     this.#running = undefined;
@@ -323,6 +407,9 @@ export class Model {
   #enqueue(inputs, options, profile) {
     return new Promise((resolve, reject) => {
       const { signal } = checked('run', RUN, options);
+      const forgot = this.#forgot;
+      this.#forgot = undefined;
+      if (forgot) throw forgot;
       const aborted = () => new WebDNNError('aborted', 'the run was aborted', signal?.reason);
       if (signal?.aborted) throw aborted();
       /** @type {Pending} */
@@ -370,7 +457,7 @@ export class Model {
         if (profile) {
           pending.resolve(await this.#engine.profile(job));
         } else {
-          const raw = await this.#engine.run(job);
+          const raw = await this.#tried(pending, () => this.#engine.run(job));
           if (!pending.aborted && !this.#ended) pending.resolve(this.#publish(job, raw));
           else for (const data of raw) if (isGpuBuffer(data)) data.destroy(); // nobody will
         }

@@ -6,7 +6,7 @@
  *
  * @typedef {Record<string, import('./rules.js').Rule<any>>} Table
  */
-import { between, checked, is, oneOf, record, text } from './rules.js';
+import { between, checked, flag, is, oneOf, record, text } from './rules.js';
 
 const func = is('a function', (value) => typeof value === 'function');
 const signal = is(
@@ -25,6 +25,7 @@ export const LOAD = {
   ...PREPARE,
   backend: oneOf('webgpu', 'wasm'),
   device: is('a GPUDevice', (value) => typeof value?.createBuffer === 'function' && value.limits),
+  recover: flag,
   threads: between(1, 64),
   worker: is(
     "true, false, 'blob' or a function",

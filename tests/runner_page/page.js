@@ -850,6 +850,90 @@ const scenarios = {
     }
   },
 
+  /** The device is lost: said, or replaced. */
+  async lost() {
+    const devices = [];
+    const { requestDevice } = GPUAdapter.prototype;
+    const noted = async function (...args) {
+      const device = await requestDevice.apply(this, args);
+      devices.push(device);
+      return device;
+    };
+    let past = 0;
+    const now = () => Performance.prototype.now.call(performance) + past;
+    const gpu = { backend: 'webgpu' };
+    const changes = [
+      [GPUAdapter.prototype, 'requestDevice', noted],
+      [performance, 'now', now],
+    ];
+    await changed(changes, async () => {
+      const plain = await loaded(gpu);
+      devices.at(-1).destroy();
+      equal([(await plain.lost).code, (await plain.lost).name], ['device-lost', 'WebDNNError']);
+      await refused(plain.run(feed([1])), 'device-lost');
+      const mine = await loaded(gpu);
+      let told = false;
+      mine.lost.then(() => (told = true));
+      mine.dispose();
+      await sleep(20);
+      ok(!told, 'no loss where the page disposes');
+
+      const urls = [];
+      const counted = (url, init) => (urls.push([url, init.cache]), fetch(url, init));
+      const model = await loaded({ ...gpu, recover: true, fetch: counted });
+      urls.length = 0;
+      const view = model.view('x');
+      const kept = await model.run(feed([1]), { outputs: 'gpu' });
+      // In flight, queued, and with a buffer that is gone.
+      const runs = [model.run(feed([1, 2])), model.run(feed([3]))];
+      const x = { data: kept.y.data, shape: [1, 1] };
+      const gone = refused(model.run({ ...feed([]), x }), 'device-lost');
+      devices.at(-1).destroy();
+      equal((await runs[0]).y.data, [3, 5]);
+      equal((await runs[1]).y.data, [7]);
+      await gone;
+      ok(urls.length && urls.every(([, cache]) => cache === 'force-cache'), 'weights from the cache');
+      view.set([5]);
+      const viewed = { data: view.subarray(0, 1), shape: [1, 1] };
+      equal((await model.run({ ...feed([]), x: viewed })).y.data, [11]);
+      await right(model);
+      // At rest, long after; then too soon.
+      past += 20_000;
+      devices.at(-1).destroy();
+      await right(model);
+      devices.at(-1).destroy();
+      equal((await model.lost).code, 'device-lost');
+      await refused(model.run(feed([1])), 'device-lost');
+      // The graphics card does not come back.
+      const last = await loaded({ ...gpu, recover: true });
+      await changed([[GPU.prototype, 'requestAdapter', async () => null]], async () => {
+        devices.at(-1).destroy();
+        await refused(last.run(feed([1])), 'device-lost', 'could not be recovered', 'no graphics');
+      });
+      equal((await last.lost).code, 'device-lost');
+
+      // What a model remembered is gone, which no run may hide.
+      const stateful = await loaded({ ...gpu, recover: true }, '/stateful/');
+      const said = ['recovered', 'states (h) are zero', 'anew'];
+      const pending = [stateful.run(feed([1])), stateful.run(feed([2])), stateful.reset()];
+      devices.at(-1).destroy();
+      await refused(pending[0], 'device-lost', ...said);
+      await refused(pending[1], 'device-lost', ...said);
+      await pending[2];
+      await right(stateful);
+      past += 20_000;
+      const before = devices.length;
+      devices.at(-1).destroy();
+      while (devices.length === before) await sleep(5);
+      await sleep(50); // it is at rest by now, most likely; the next run is told in any case
+      await refused(stateful.run(feed([1])), 'device-lost', ...said);
+      await right(stateful);
+      stateful.dispose();
+    });
+    await refused(loaded({ device: devices[0], recover: true }), 'option', 'the device is yours');
+    equal((await loaded({ backend: 'wasm', recover: true })).backend.name, 'wasm');
+  },
+
   /** Buffers in and out, the page's device, requirements. */
   async gpu() {
     const { load, requirements } = await import('/tiny/model.js');
