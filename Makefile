@@ -6,6 +6,7 @@
 #   make test              units, operators and small nets, in every browser engine found
 #   make test-models       the trained networks (minutes)
 #   make models            fetch those networks first (about 4 GB with what exports two of them)
+#   make fuzz              5,000 damaged files of all formats (a quarter of an hour)
 #   make lint              ruff
 #   make types             mypy --strict, tsc --checkJs
 #   make runner            runner/dist, after a change to runner/src
@@ -25,7 +26,7 @@ ARGS ?=
 JOBS ?= 2
 PYTEST := $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
 
-.PHONY: help demo examples test test-models models lint types runner kernels bench wheel clean env browsers
+.PHONY: help demo examples test test-models models fuzz lint types runner kernels bench wheel clean env browsers
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -76,6 +77,9 @@ test-models: env browsers
 
 models: env
 	$(BIN)/python -m tests.models fetch
+
+fuzz: env
+	$(BIN)/python -m tests.fuzz_files --count 5000 $(ARGS)
 
 lint: env
 	$(BIN)/ruff check .
