@@ -93,6 +93,9 @@ def BatchNorm(layer: Layer, x: Value) -> Value:
     eps = p.number("eps", 1e-5)
     channels = x.shape[1] if x.rank > 1 else 1
     axis = min(1, x.rank - 1)
+    affine: list[Value | None] = [None, None]
+    if p.flag("scale_bias") and len(layer.blobs) >= 5:
+        affine = [layer.blob(k, (channels,), w) for k, w in ((3, "the scale"), (4, "the bias"))]
     if p.flag("use_global_stats", True):
         if len(layer.blobs) < 3:
             raise ModelError(
@@ -103,15 +106,13 @@ def BatchNorm(layer: Layer, x: Value) -> Value:
         zero = ops.equal(weight, 0.0)
         factor = ops.where(zero, constant(0.0, "f32"), ops.div(constant(1.0, "f32"), weight))
         mean, variance = (
-            ops.along(ops.mul(layer.blob(k, (channels,), what), factor), axis, x.rank)
+            ops.mul(layer.blob(k, (channels,), what), factor)
             for k, what in enumerate(("the mean", "the variance"))
         )
-        y = ops.mul(ops.sub(x, mean), ops.rsqrt_(ops.add(variance, eps)))
-    else:
-        y = ops.normalize(x, [0, *range(2, x.rank)], eps)
-    if p.flag("scale_bias") and len(layer.blobs) >= 5:
-        y = ops.mul(y, ops.along(layer.blob(3, (channels,), "the scale"), axis, x.rank))
-        y = ops.add(y, ops.along(layer.blob(4, (channels,), "the bias"), axis, x.rank))
+        return ops.batch_normalize(x, mean, variance, affine[0], affine[1], eps, [axis])
+    y = ops.normalize(x, [0, *range(2, x.rank)], eps)
+    for v, op in zip(affine, (ops.mul, ops.add)):
+        y = y if v is None else op(y, ops.along(v, axis, x.rank))
     return y
 
 
@@ -122,15 +123,13 @@ def BN(layer: Layer, x: Value) -> Value:
     mode = p.choice("bn_mode", ("LEARN", "INFERENCE"), "INFERENCE")
     channels = x.shape[1]
     what = ("the slope", "the bias", "the mean", "the variance")
-    blobs = [
-        ops.along(layer.blob(k, (channels,), what[k]), 1, x.rank)
-        for k in range(4 if len(layer.blobs) > 2 else 2)
-    ]
-    if len(blobs) == 4:
-        x = ops.mul(ops.sub(x, blobs[2]), ops.rsqrt_(ops.add(blobs[3], eps)))
-    elif mode == "LEARN":
+    count = 4 if len(layer.blobs) > 2 else 2
+    slope, bias, *stored = (layer.blob(k, (channels,), what[k]) for k in range(count))
+    if stored:
+        return ops.batch_normalize(x, stored[0], stored[1], slope, bias, eps, [1])
+    if mode == "LEARN":
         x = ops.normalize(x, [0, *range(2, x.rank)], eps)
-    return ops.add(ops.mul(x, blobs[0]), blobs[1])
+    return ops.add(ops.mul(x, ops.along(slope, 1, x.rank)), ops.along(bias, 1, x.rank))
 
 
 def _operand(layer: Layer, p: Message, xs: Sequence[Value], what: str) -> tuple[Value, int, bool]:
