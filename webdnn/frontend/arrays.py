@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from .. import limits, ops
-from ..errors import ModelError, UnsupportedError
+from ..errors import ModelError, SizesDifferError, UnsupportedError
 from ..expr import Dim, Expr, as_dim, bounds, lift, maximum, minimum, select
 from ..graph import DTYPES, FLOATS, FROM_NUMPY, Value, constant, evaluate, type_text
 
@@ -346,9 +346,12 @@ def split(x: Operand, indices_or_sections: Any, axis: Any = 0) -> list[Value]:
         cuts = known_dims(indices_or_sections, "the positions of a split")
         return [part(v, at, a, b) for a, b in zip([0, *cuts], [*cuts, None])]
     count = known_int(indices_or_sections, "the number of parts")
-    if count < 1 or (isinstance(size, int) and size % count):
-        raise ModelError(f"axis {at} of {type_text(v)} in {count} equal parts")
-    return ops.split(v, [as_dim(lift(size) // count)] * count, at)
+    each = as_dim(lift(size) // max(count, 1))
+    total = as_dim(lift(each) * count)
+    if not ops.same(total, size):
+        message = f"axis {at} of {type_text(v)} in {count} equal parts"
+        raise SizesDifferError(message, total, size)
+    return ops.split(v, [each] * count, at)
 
 
 def array_split(x: Operand, indices_or_sections: Any, axis: Any = 0) -> list[Value]:

@@ -23,7 +23,7 @@ from ... import ops
 from ...errors import ModelError
 from ...expr import Dim, as_dim, lift
 from ...graph import Value, constant, type_text
-from .. import windows
+from .. import arrays, windows
 from ..arrays import channels_first, channels_last
 from . import boxes, recurrent, spatial
 from .layer import Layer, axis_of, one, same_shapes
@@ -383,20 +383,12 @@ def Slice(layer: Layer, x: Value) -> list[Value]:
     p = layer.param("slice_param")
     axis = axis_of(p, "axis" if "axis" in p else "slice_dim", 1, x)
     points, parts = p.integers("slice_point", 1), len(layer.tops)
-    if not points:
-        if parts == 1:
-            return [x]
-        size = ops.static(x.shape[axis], "the size of the axis that is sliced in equal parts")
-        if size % parts:
-            raise ModelError(f"axis {axis} of {type_text(x)} in {parts} equal parts")
-        points = [size // parts * k for k in range(1, parts)]
-    elif len(points) != parts - 1:
+    if points and len(points) != parts - 1:
         raise ModelError(f"{len(points)} slice points for {parts} tops")
-    ends: list[Dim] = [*points, x.shape[axis]]
-    sizes = [as_dim(lift(b) - a) for a, b in zip([0, *points], ends)]
-    if any(isinstance(s, int) and s < 1 for s in sizes):
+    out = arrays.split(x, points or parts, axis)
+    if any(y.size == 0 for y in out):
         raise ModelError(f"slice points {points} of axis {axis} of {type_text(x)}")
-    return ops.split(x, sizes, axis)
+    return out
 
 
 def Crop(layer: Layer, *xs: Value) -> Value:

@@ -300,7 +300,7 @@ def _dot(layer: Layer, x: Value, y: Value, axes: Any, normalize: bool) -> Value:
             f"axis {a} of {type_text(x)} and axis {b} of {type_text(y)} differ in size"
         )
     if normalize:
-        x, y = unit(x, [a]), unit(y, [b])
+        x, y = operations.normalize(x, [a]), operations.normalize(y, [b])
     one = string.ascii_lowercase[: x.rank]
     other = one[0] + string.ascii_uppercase[1 : y.rank]
     other = other.replace(other[b], one[a])
@@ -348,12 +348,6 @@ def _with(layer: Layer, **config: Any) -> Layer:
 
 
 # ---- normalisation -------------------------------------------------------------------------------
-
-
-def unit(x: Value, axes: Sequence[int]) -> Value:
-    """x divided by its 2-norm along axes, which counts as at least 1e-7."""
-    inverse = ops.rsqrt_(ops.reduce_sum(ops.mul(x, x), axes))
-    return ops.mul(x, ops.min_(inverse, 1e7))
 
 
 def _axes(given: Any, x: Value) -> list[int]:
@@ -427,7 +421,7 @@ def GroupNormalization(layer: Layer, inputs: Sequence[Nested], call: Call) -> Va
 
 def UnitNormalization(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     x = floats(tensor(layer, inputs))
-    return unit(x, _axes(layer.config.get("axis", -1), x))
+    return operations.normalize(x, _axes(layer.config.get("axis", -1), x))
 
 
 def LayerScale(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:

@@ -34,6 +34,7 @@ from ..arrays import (
 from ..tensorflow import functions as tensorflow
 from ..windows import channel_axis, in_format
 from . import activations, spatial
+from .attention import both, causal
 from .images import resized
 from .model import Call, Layer, Nested
 
@@ -110,10 +111,7 @@ def dot_product_attention(
         scores = ops.mul(ops.tanh_(ops.div(scores, cap)), cap)
     seen = None if mask is None else ops.cast(value(mask), "bool")
     if is_causal:
-        t, s = scores.shape[-2:]
-        rows, columns = ops.iota((1, 1, t, 1), 2), ops.iota((1, 1, 1, s), 3)
-        before = ops.greater_equal(rows, columns)
-        seen = before if seen is None else ops.logical_and(seen, before)
+        seen = both(seen, causal(*scores.shape[-2:]))
     weights = activations.masked_softmax(scores, seen, [-1])
     return ops.transpose(ops.matmul(weights, v), (0, 2, 1, 3))
 

@@ -41,7 +41,6 @@ from ..arrays import (
     known_dims,
     known_int,
     known_ints,
-    slice_range,
     without,
 )
 from ..ranges import RANGES
@@ -350,11 +349,10 @@ def Slice(
             f"{len(starts)} starts, {len(ends)} ends, {len(at)} axes and {len(steps)} steps; "
             "expected one of each for every axis"
         )
-    begin: list[Dim] = [0] * x.rank
-    size, step = list(x.shape), [1] * x.rank
+    items = [slice(None)] * x.rank
     for a, s, e, t in zip(at, starts, ends, steps):
-        begin[a], size[a], step[a] = slice_range(s, e, t, x.shape[a])
-    return ops.slice_(x, begin, size, step)
+        items[a] = slice(s, e, t)
+    return ops.slice_(x, *arrays.basic_index(x, items))
 
 
 def Gather(x: Value, indices: Value, *, axis: int = 0) -> Value:
