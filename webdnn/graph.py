@@ -264,10 +264,10 @@ class Node:
 _NODES: weakref.WeakValueDictionary[Any, Node] = weakref.WeakValueDictionary()
 
 
-def _is_open(attribute: Any) -> bool:
+def is_open(attribute: Any) -> bool:
     """Whether an attribute depends on symbolic dimensions, as where a slice of a table begins."""
     if isinstance(attribute, tuple):
-        return any(map(_is_open, attribute))
+        return any(map(is_open, attribute))
     return isinstance(attribute, Expr)
 
 
@@ -284,7 +284,7 @@ class Value:
             op.numpy is not None
             and all(v.constant for v in node.inputs)
             and self.static
-            and not any(map(_is_open, node.attrs.values()))
+            and not any(map(is_open, node.attrs.values()))
             and not (op.grows and self.size > max(4096, sum(v.size for v in node.inputs)))
         )
 

@@ -5,12 +5,12 @@
 
 An import says that it needs two sizes to be equal by raising SizesDifferError. If that follows
 where one size is computed from others (the mask of a decoder is as long as the past and what is
-new), the import begins again with that relation, and a note says so: such sizes need not be given,
-and the page checks them. If it follows where sizes are multiples of something, as those of a
-U-Net's pictures, the user must say so: the error has the `--dim` line that does. It has one also
-where sizes are missing, with ranges that the model was imported with.
+new), the import begins again with that relation: such sizes need not be given. If it follows where
+sizes are multiples of something, as those of a U-Net's pictures, the import begins again with those
+of the sizes given that are. Notes say so, and the page checks what it is given. Where sizes are
+missing, the error has a `--dim` line with ranges that the model was imported with.
 
-Limits: relations are linear in the size that follows.
+Limits: relations are linear in the size that follows; steps are those of `_STEPS`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..errors import DimensionError, SizesDifferError, TooSmallError, WebDNNError
@@ -70,14 +71,14 @@ def solved(load: Callable[..., Imported]) -> Callable[..., Imported]:
     """A frontend's `load(model, dims, **options)` that finds sizes out, as the module's text says.
 
     Raises OpenSizesError for sizes that remain open, and DimensionError where the model needs two
-    sizes to be equal that are not, or not at every size that is allowed.
+    sizes to be equal that are not, or not at any step of those that are allowed.
     """
 
     @functools.wraps(load)
     def search(model: Any, dims: Given | None = None, **options: Any) -> Imported:
         sizes = dims if isinstance(dims, Sizes) else Sizes(dims)
         missing: OpenSizesError | None = None
-        uneven: SizesDifferError | None = None  # the first that only steps of given sizes mend
+        reasons: dict[str, str] = {}  # why the sizes of a key are fewer than those given
         while True:
             try:
                 imported = load(model, sizes, **options)
@@ -90,8 +91,8 @@ def solved(load: Callable[..., Imported]) -> Callable[..., Imported]:
                     further = _stepped(sizes, error)
                     if further is None:
                         raise missing or _unequal(sizes, error) from error
-                    if any(further[key] != sizes[key] for key in sizes.keys() - sizes.assumed):
-                        uneven = uneven or error
+                    changed = [key for key in sizes if further[key] != sizes[key]]
+                    reasons |= {key: _needs(error) for key in changed}
                 sizes = further
             except TooSmallError as error:
                 larger = _larger(sizes, error)
@@ -101,19 +102,27 @@ def solved(load: Callable[..., Imported]) -> Callable[..., Imported]:
             except WebDNNError as error:
                 raise missing or error from error
         still = [key for key in sizes.assumed if isinstance(sizes[key], Range)]
-        if missing is not None and (still or uneven):
+        if missing is not None and still:
             raise missing.advised(sizes, imported)
-        if uneven is not None:
-            raise _advised(uneven, sizes)
-        return imported
+        fewer = [
+            f"{key} = {size}, since {reasons[key]}"
+            for key, size in sizes.items()
+            if key in reasons and not isinstance(size, Formula)
+        ]
+        return replace(imported, notes=[*fewer, *imported.notes])
 
     return search
+
+
+def _needs(error: SizesDifferError) -> str:
+    a, b = map(unbracketed, error.sizes)
+    return f"{error.place or 'the model'} needs {a} and {b} to be equal"
 
 
 def _related(sizes: Sizes, error: SizesDifferError) -> Sizes | None:
     """The sizes with one that follows from others where that makes two equal."""
     a, b = error.sizes
-    why = f"{error.place or 'the model'} needs {unbracketed(a)} and {unbracketed(b)} to be equal"
+    why = _needs(error)
     keys = list(sizes)
     named = {key: d for d in dims_of([(a, b)]) if (key := sizes.key(d)) is not None}
     refusal: DimensionError | None = None
@@ -221,21 +230,6 @@ def _choices(size: Size | None) -> Sequence[int]:
     if isinstance(size, Range):
         return range(size.low, size.high + 1, size.step)
     return [size] if isinstance(size, int) else []
-
-
-def _advised(error: SizesDifferError, sizes: Sizes) -> DimensionError:
-    """The error of sizes that are equal only in steps, with the line that says so."""
-    dims = dims_of([error.sizes])
-    steps = [
-        f"{key} is {'one more than ' if size.low % size.step else ''}a multiple of {size.step}"
-        for d in dims
-        if (key := sizes.key(d)) and isinstance(size := sizes[key], Range) and size.step > 1
-    ]
-    a, b = error.sizes
-    return DimensionError(
-        f"{error}: {unbracketed(a)} and {unbracketed(b)} are equal where {' and '.join(steps)}. "
-        f"If all your sizes are, say so: {sizes.line()} (in Python {sizes.python()})"
-    )
 
 
 __all__ = ["solved"]

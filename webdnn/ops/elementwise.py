@@ -68,6 +68,7 @@ from ..graph import (
     scalar_dtype,
     type_text,
 )
+from .derived import derived
 from .known import fold_known
 
 Body = Callable[..., Any]  # of a scalar function: expressions or arrays in, the same out
@@ -502,8 +503,11 @@ def _round_f16(x: Expr) -> Expr:
 
 
 def cast(x: Value, to: str) -> Value:
-    """Convert `x` to dtype `to`, unless it already has it."""
-    return x if x.dtype == to else cast_(x, to=to)
+    """Convert `x` to dtype `to`, unless it already has it; to integers sizes stay known."""
+    if x.dtype == to:
+        return x
+    known = derived(x, to)
+    return cast_(x, to=to) if known is None else known
 
 
 def clamp(x: Value, lo: float | None = None, hi: float | None = None) -> Value:

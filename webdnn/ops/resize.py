@@ -43,15 +43,20 @@ from .indexing import gather, gather_nd
 from .known import ints
 from .movement import along, concat, iota, repeat, slice_axis, squeeze, unsqueeze
 
+Scale = float | Value | None
+
 
 def _source(
-    x: Value, axis: int, out: Any, scale: float | None, coordinates: str, roi: tuple[float, float]
+    x: Value, axis: int, out: Any, scale: Scale, coordinates: str, roi: tuple[float, float]
 ) -> Value:
     """The source coordinate (f32[out]) of each output position; `scale`: output/input size."""
     size = x.shape[axis]
     i = iota((out,), 0, "f32")
     n_in, n_out = (cast(ints(d, "i64"), "f32") for d in (size, out))
-    inverse = constant(1 / scale, "f32") if scale else div(n_in, n_out)
+    if isinstance(scale, Value):
+        inverse = div(constant(1.0, "f32"), scale)
+    else:
+        inverse = constant(1 / scale, "f32") if scale else div(n_in, n_out)
 
     def unless_one(single: Value, many: Value) -> Value:
         """`single` where the output has one element, which a symbolic size may have."""
@@ -102,7 +107,7 @@ def resize(
     mode: str = "linear",
     coordinates: str = "half_pixel",
     rounding: str = "round_prefer_floor",
-    scale: float | None = None,
+    scale: Scale = None,
     cubic: float = -0.75,
     exclude_outside: bool = False,
     antialias: bool = False,

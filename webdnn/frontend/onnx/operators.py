@@ -20,7 +20,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from functools import reduce
 from typing import Any, Literal
 
@@ -448,7 +447,10 @@ def Range(start: Value, limit: Value, delta: Value) -> Value:
         limits.make(8 * count, f"a range of {count} elements")
         return constant((np.arange(count) * step + first).astype(DTYPES[start.dtype]))
     if start.dtype in FLOATS:
-        raise UnsupportedError("a Range of floats must have constant limits")
+        ends = ops.ceil_(ops.div(ops.sub(limit, start), delta))
+        (size,) = known_dims(ops.cast(ends, "i64"), "the number of elements of a Range of floats")
+        i = ops.iota((as_dim(maximum(size, 0)),), 0, start.dtype)
+        return ops.add(ops.mul(i, delta), start)
     (s,), (e,), (d,) = (
         known_dims(v, name) for v, name in ((start, "start"), (limit, "limit"), (delta, "delta"))
     )
@@ -975,7 +977,7 @@ def Resize(
     roi, scales, sizes = (*inputs, None, None, None)[:3]
     at = axes_of(axes, x)
     out: list[Dim]
-    factor: list[float | None]
+    factor: Sequence[float | Value | None]
     if sizes is not None and sizes.size != 0:
         out, factor = known_dims(sizes, "sizes"), [None] * len(at)
         if keep_aspect_ratio_policy != "stretch":
@@ -987,8 +989,8 @@ def Resize(
             out = [math.floor(ratio * ops.static(x.shape[a], "a dimension") + 0.5) for a in at]
             factor = [ratio] * len(at)
     else:
-        given = [float(s) for s in known_array(scales, "scales").ravel()]
-        out, factor = [_scaled_size(x.shape[a], s) for a, s in zip(at, given)], [*given]
+        factor = _factors(scales)
+        out = [_scaled_size(x.shape[a], s) for a, s in zip(at, factor)]
     if len(out) != len(at):
         raise ModelError(f"{len(out)} sizes or scales for {len(at)} axes of {type_text(x)}")
     region = [0.0] * len(at) + [1.0] * len(at)
@@ -1032,12 +1034,18 @@ def _resized(
     return x
 
 
-def _scaled_size(size: Dim, scale: float) -> Dim:
-    """floor(size * scale)"""
-    if isinstance(size, int):
-        return math.floor(size * scale)
-    ratio = Fraction(scale).limit_denominator(1024)
-    return as_dim(lift(size) * ratio.numerator // ratio.denominator)
+def _factors(scales: Value | None) -> list[float | Value]:
+    """Each scale: a number, or what is computed from sizes."""
+    if scales is None or scales.constant:
+        return [float(s) for s in known_array(scales, "scales").ravel()]
+    parts = [ops.slice_axis(scales, 0, k, 1) for k in range(ops.static(scales.size, "scales"))]
+    return [evaluate(p).item() if p.constant else ops.reshape(p, ()) for p in parts]
+
+
+def _scaled_size(size: Dim, scale: float | Value | None) -> Dim:
+    """floor(size * scale), in float32"""
+    known = ops.mul(ops.cast(ops.ints(size, "i64"), "f32"), scale)
+    return known_dims(ops.cast(ops.floor_(known), "i64"), "the size times its scale")[0]
 
 
 def Upsample(
@@ -1047,11 +1055,7 @@ def Upsample(
     mode: Literal["nearest", "linear", "bilinear", "cubic"] = "nearest",
     scales: Sequence[float] = (),
 ) -> Value:
-    factor = (
-        [float(s) for s in known_array(scales_input, "scales").ravel()]
-        if scales_input is not None
-        else list(scales)
-    )
+    factor = _factors(scales_input) if scales_input is not None else list(scales)
     how = {"bilinear": "linear"}.get(mode, mode)
 
     def along_axis(y: Value, axis: int, k: int) -> Value:

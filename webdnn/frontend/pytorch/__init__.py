@@ -32,6 +32,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -323,6 +324,9 @@ def _check_program(
 
 Case = tuple[str, list[Any], Outputs]
 
+# Multiples, and one more than these, at which a module may run that does not run anywhere.
+_UNITS = (2, 4, 6, 8, 12, 14, 16, 20, 24, 28, 32, 48, 56, 64)
+
 
 def _cases(
     called: Function,
@@ -359,12 +363,9 @@ def _cases(
     above = {k: r.nearest(max(2, r.low) + r.step) for k, r in spans.items()}
     choices = [low, middle, usual, above]
     choices.append({k: r.high for k, r in spans.items() if r.high <= 1024})
-    for unit in (8, 16, 32, 64):
-        for n in (1, 2, 3):
-            choices.append(
-                {k: min(-(-r.low // unit) * unit + (n - 1) * unit, r.high // unit * unit)
-                 for k, r in spans.items()}
-            )  # fmt: skip
+    for unit, more in itertools.product(_UNITS, (0, 1)):
+        steps = {k: r.stepped(unit, more) or r for k, r in spans.items()}
+        choices += [{k: min(r.low + n * r.step, r.high) for k, r in steps.items()} for n in (0, 1)]
     accepted: list[Case] = []
     seen: list[dict[str, int]] = []
     refused = ""

@@ -1,0 +1,191 @@
+"""Sizes that a model computes in floating point: ceil(n / 8) * 8, floor(n * 0.7).
+
+    >>> from webdnn import ops
+    >>> from webdnn.expr import dim
+    >>> n = ops.cast(ops.ints(dim("n", 1, 640), "i64"), "f32")
+    >>> ops.known(ops.cast(ops.floor_(ops.mul(n, 0.7)), "i64"))
+    array((n * 7) // 10, dtype=object)
+
+What is cast to integers is computed by numpy, in the widths of the model, at every size that the
+dimensions may have, and a formula (p*a + q) // r over the integers that it began with is found
+that gives the same at all of them. So the rounding of floating point is that of the model's own
+framework, and no formula is believed that was not tried everywhere.
+
+Limits: 2^20 combinations of sizes; no roots, logarithms and products of two open sizes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..expr import OPS as SCALAR
+from ..expr import Dim, Expr, as_dim, cast_numpy, lift, walk
+from ..graph import DTYPES, FLOATS, Value, dims_of, evaluate, is_open
+from .known import INTS, ints
+
+FEW = 64  # elements; what has more is data, not sizes
+NODES = 256  # that are between the sizes and the cast
+COMBINATIONS = 2**20
+LARGEST_DIVISOR = 256
+_TRIED = 999  # samples that a formula is tried on before all are
+
+
+def derived(x: Value, to: str) -> Value | None:
+    """The integers of dtype `to` that floats computed from sizes alone are cast to.
+
+    None where they are not, or no formula gives them.
+    """
+    if x.constant or x.dtype not in FLOATS or to not in ("i32", "i64"):
+        return None
+    order = _between(x)
+    if order is None:
+        return None
+    sizes = [s for v in order if v.op is INTS for s in v.attrs["values"] if isinstance(s, Expr)]
+    leaves = list(dict.fromkeys(sizes))
+    samples = _samples(leaves)
+    if samples is None:
+        return None
+    count = max((len(s) for s in samples.values()), default=1)
+    arrays: dict[Value, np.ndarray] = {}
+    for v in order:
+        found = _computed(v, arrays, samples)
+        if found is None:
+            return None
+        arrays[v] = np.broadcast_to(found.astype(DTYPES[v.dtype]), (*_numbers(v), count))
+        one = not v.constant and v.op.pointwise and len(v.inputs) == 1
+        if one and _rounds(arrays[v.inputs[0]], arrays[v]):
+            for y in arrays[v].astype(np.int64).reshape(-1, count):
+                size = _formula(y, leaves, samples)
+                if isinstance(size, Expr) and size not in samples:
+                    leaves.append(size)  # what follows may be a multiple of it, less another
+                    samples[size] = y
+    whole = cast_numpy(arrays[x], "i32").astype(np.int64).reshape(-1, count)
+    out = [_formula(y, leaves, samples) for y in whole]
+    if any(d is None for d in out):
+        return None
+    return ints(np.array(out, dtype=object).reshape(_numbers(x)), to)
+
+
+def _rounds(before: np.ndarray, after: np.ndarray) -> bool:
+    """Whether an operator has made whole numbers of others."""
+    with np.errstate(all="ignore"):
+        whole = (np.abs(after) < 2**31) & (after == np.floor(after))
+        return bool(whole.all() and (before != np.floor(before)).any())
+
+
+def _numbers(v: Value) -> tuple[int, ...]:
+    shape: tuple[int, ...] = v.shape  # type: ignore[assignment]  # of few elements
+    return shape
+
+
+def _between(x: Value) -> list[Value] | None:
+    """The values from sizes and constants to x, in order; None where it needs anything else."""
+    order: list[Value] = []
+    seen: set[Value] = set()
+    stack = [(x, False)]
+    while stack:
+        v, done = stack.pop()
+        if done:
+            order.append(v)
+            continue
+        if v in seen:
+            continue
+        seen.add(v)
+        leaf = v.constant or v.op is INTS
+        moves = v.op.view or v.op.joins
+        if not v.static or v.size > FEW or len(seen) > NODES or v.dtype not in DTYPES:
+            return None
+        if not leaf and (v.op.numpy is None or not (v.op.pointwise or moves)):
+            return None
+        if moves and any(map(is_open, v.attrs.values())):
+            return None
+        stack.append((v, True))
+        if not leaf:
+            stack.extend((i, False) for i in v.inputs)
+    return order
+
+
+def _samples(leaves: Sequence[Expr]) -> dict[Expr, np.ndarray] | None:
+    """Each size at all combinations of the dimensions; None where these are too many."""
+    dims = dims_of([tuple(leaves)])
+    spans = [np.arange(d.args[1], d.args[2] + 1, d.args[3], dtype=np.int64) for d in dims]
+    if math.prod(len(s) for s in spans) > COMBINATIONS:
+        return None
+    grid = np.meshgrid(*spans, indexing="ij")
+    done: dict[Expr, np.ndarray] = {d: g.ravel() for d, g in zip(dims, grid)}
+    for e in walk(*leaves):
+        if e.op == "const":
+            done[e] = np.asarray(e.args[0])
+        elif e.op == "cast":
+            done[e] = done[e.args[0]].astype(np.int64)
+        elif e not in done:
+            done[e] = np.asarray(SCALAR[e.op].numpy(*(done[a] for a in e.args)))
+    return {a: done[a] for a in leaves}
+
+
+def _computed(
+    v: Value, arrays: dict[Value, np.ndarray], samples: dict[Expr, np.ndarray]
+) -> np.ndarray | None:
+    """A value's elements, the last axis along the samples."""
+    if v.op is INTS:
+        rows = [samples[s] if isinstance(s, Expr) else np.array([s]) for s in v.attrs["values"]]
+        return np.stack(np.broadcast_arrays(*rows)).reshape(*_numbers(v), -1) if rows else None
+    if v.constant:
+        return evaluate(v)[..., None]
+    inputs = [arrays[i] for i in v.inputs]
+    assert v.op.numpy is not None
+    with np.errstate(all="ignore"):
+        if v.op.pointwise:
+            ones = [(1,) * (v.rank - i.rank) for i in v.inputs]
+            return np.asarray(
+                v.op.numpy(*(a.reshape(one + a.shape) for a, one in zip(inputs, ones)), **v.attrs)
+            )
+    # Where elements are moved to is found by moving their numbers.
+    ends = np.cumsum([0, *(i.size for i in v.inputs)])
+    numbers = [np.arange(i.size).reshape(_numbers(i)) + e for i, e in zip(v.inputs, ends)]
+    moved = np.asarray(v.op.numpy(*numbers, **v.attrs))
+    return np.concatenate([a.reshape(-1, a.shape[-1]) for a in inputs])[moved]
+
+
+def _formula(
+    y: np.ndarray, leaves: Sequence[Expr], samples: Mapping[Expr, np.ndarray]
+) -> Dim | None:
+    """Integers as one formula over sizes: of one of them, or of their sum with factors."""
+    if (y == y[0]).all():
+        return int(y[0])
+    groups = [[k] for k in range(len(leaves))]
+    for group in [*groups, [*range(len(leaves))]] if len(leaves) > 1 else groups:
+        at = [np.broadcast_to(samples[leaves[k]], y.shape) for k in group]
+        found = _quotient(y, np.stack(at))
+        if found is not None:
+            factors, rest, divisor = found
+            total = sum((leaves[k] * p for k, p in zip(group, factors)), lift(0)) + rest
+            return as_dim(total // divisor)
+    return None
+
+
+def _quotient(y: np.ndarray, at: np.ndarray) -> tuple[list[int], int, int] | None:
+    """(p, q, r) of y = (p . at + q) // r, with the smallest divisor r; None where there is none."""
+    some = np.unique(np.linspace(0, len(y) - 1, _TRIED).astype(int))
+    rows = np.concatenate([at[:, some], np.ones((1, len(some)), int)])
+    slopes = np.linalg.lstsq(rows.T.astype(float), y[some].astype(float), rcond=None)[0][:-1]
+    for divisor in range(1, LARGEST_DIVISOR + 1):
+        exact = slopes * divisor
+        choices = [np.round(exact)] + ([np.floor(exact), np.ceil(exact)] if len(at) == 1 else [])
+        for factors in choices:
+            p = factors.astype(np.int64)
+            for samples in (some, slice(None)):
+                left = y[samples] * divisor - p @ at[:, samples]
+                low, high = int(left.max()), int(left.min()) + divisor - 1
+                if low > high:
+                    break
+            else:
+                rest = next((q for q in (0, divisor - 1) if low <= q <= high), low)
+                return p.tolist(), rest, divisor
+    return None
+
+
+__all__ = ["derived"]
