@@ -46,7 +46,18 @@ class UnsupportedError(WebDNNError):
 
 
 class DimensionError(WebDNNError):
-    """A dimension is missing, out of range or contradicts another one."""
+    """A dimension is missing, out of range or contradicts another one.
+
+    The message is the problem and, where one is known, the advice: what to give with --dim.
+    """
+
+    def __init__(self, problem: str, advice: str = ""):
+        super().__init__(f"{problem}. {advice}" if advice else problem)
+        self.problem, self.advice = problem, advice
+
+    def say(self, message: str) -> None:
+        super().say(message)
+        self.problem, self.advice = message, ""
 
 
 class SizesDifferError(ModelError, ValueError):
@@ -62,6 +73,14 @@ class SizesDifferError(ModelError, ValueError):
     def at(self, place: str) -> None:
         self.place = self.place or place
         super().at(place)
+
+
+class NumbersNeededError(DimensionError, UnsupportedError):
+    """Dimensions must be numbers; `names` are those of the ones that are not."""
+
+    def __init__(self, message: str, names: Iterable[str]):
+        super().__init__(message)
+        self.names = tuple(names)
 
 
 class TooSmallError(DimensionError):

@@ -22,9 +22,26 @@ from typing import Any
 import numpy as np
 
 from .. import limits, ops
-from ..errors import ModelError, SizesDifferError, UnsupportedError
+from ..errors import (
+    ModelError,
+    NumbersNeededError,
+    SizesDifferError,
+    UnsupportedError,
+    WebDNNError,
+)
 from ..expr import Dim, Expr, as_dim, bounds, lift, maximum, minimum, select
-from ..graph import DTYPES, FLOATS, FROM_NUMPY, Value, constant, evaluate, type_text
+from ..graph import (
+    DTYPES,
+    FLOATS,
+    FROM_NUMPY,
+    INPUT,
+    Value,
+    constant,
+    dims_of,
+    evaluate,
+    is_counted,
+    type_text,
+)
 
 Operand = Any  # a Value, a number, or numbers and Values in lists
 
@@ -144,11 +161,33 @@ def known_array(v: Value | None, what: str) -> np.ndarray:
     if v is None:
         raise ModelError(f"{what}: none is given")
     if not v.constant:
-        raise UnsupportedError(
-            f"{what} must be known when the model is transpiled, but depends on the model's inputs "
-            f"({v.op}: {type_text(v)}). If it depends only on an input's shape, fix that with --dim"
-        )
+        raise _unknown(v, what)
     return evaluate(v)
+
+
+def _unknown(v: Value, what: str) -> WebDNNError:
+    """Why the elements of a tensor are not known, and what they are computed from."""
+    below: dict[Value, None] = {}
+    stack = [v]
+    while stack:
+        x = stack.pop()
+        if x not in below and not x.constant:
+            below[x] = None
+            stack += x.inputs
+    fed = [repr(x.attrs["name"]) for x in below if x.op is INPUT]
+    text = f"{what}: expected what is known when the model is transpiled, found {type_text(v)} that"
+    if fed:
+        return UnsupportedError(f"{text} is computed from the elements of {' and '.join(fed)}")
+    sizes = dims_of((*x.shape, *x.attrs.get("values", ())) for x in below)
+    names = [str(d.args[0]) for d in sizes if not is_counted(d)]
+    if not names:
+        return UnsupportedError(f"{text} only a run finds")
+    steps = [str(x.op) for x in reversed(below) if not (x.op is ops.INTS or x.op.view)]
+    return NumbersNeededError(
+        f"{text} follows from {' and '.join(names)} by {', '.join(dict.fromkeys(steps))}, for "
+        "which there is no formula",
+        names,
+    )
 
 
 # ---- axes ----------------------------------------------------------------------------------------

@@ -250,8 +250,8 @@ class OpenSizesError(DimensionError):
     """Sizes that the model leaves open are not given.
 
     `places` says where each lies, by the key to give; `guesses` are ranges to try. `declared` are
-    the inputs, and `batch` says where their batch lies, which need not be given. `line` is the
-    --dim line that does, and `imported` the model imported with it, where one was found.
+    the inputs, and `batch` says where their batch lies, which need not be given. `sizes` are some
+    that do, and `imported` is the model imported with them, where these were found.
     """
 
     def __init__(
@@ -260,7 +260,7 @@ class OpenSizesError(DimensionError):
         guesses: Mapping[str, Range],
         declared: Sequence[Declared],
         batch: Mapping[str, str],
-        line: str = "",
+        sizes: Sizes | None = None,
         imported: Imported | None = None,
     ):
         message = "the model leaves dimensions open that must be given:" + "".join(
@@ -269,18 +269,17 @@ class OpenSizesError(DimensionError):
         )
         for key, place in batch.items():
             message += f"\nThe batch, {place}, is 1 unless it is given: --dim {_argument(key)}=SIZE"
-        if line:
-            message += f"\nFor example, with sizes that it takes: {line}"
+        if sizes is not None:
+            both = f"{sizes.line()} (in Python {sizes.python()})"
+            message += f"\nFor example, with sizes that it takes: {both}"
         super().__init__(message)
         self.places, self.guesses, self.declared, self.batch = places, guesses, declared, batch
-        self.line, self.imported = line, imported
+        self.sizes, self.imported = sizes, imported
 
-    def advised(self, sizes: Sizes, imported: Imported) -> OpenSizesError:
-        """This error without what follows from other sizes, and with the line that does."""
-        places = {k: p for k, p in self.places.items() if isinstance(sizes[k], Range)}
-        return OpenSizesError(
-            places, self.guesses, self.declared, self.batch, sizes.line(), imported
-        )
+    def advised(self, sizes: Sizes, keys: Sequence[str], imported: Imported) -> OpenSizesError:
+        """This error about the keys that must be given, with sizes that do."""
+        places = {key: place for key, place in self.places.items() if key in keys}
+        return OpenSizesError(places, self.guesses, self.declared, self.batch, sizes, imported)
 
 
 @dataclass

@@ -21,7 +21,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..errors import DimensionError, SizesDifferError, TooSmallError, WebDNNError
+from ..errors import (
+    DimensionError,
+    NumbersNeededError,
+    SizesDifferError,
+    TooSmallError,
+    WebDNNError,
+)
 from ..expr import Expr, as_dim, bounds, dim, lift, same, solve, substitute
 from ..expr import evaluate as size_at
 from ..graph import dims_of
@@ -78,6 +84,7 @@ def solved(load: Callable[..., Imported]) -> Callable[..., Imported]:
     def search(model: Any, dims: Given | None = None, **options: Any) -> Imported:
         sizes = dims if isinstance(dims, Sizes) else Sizes(dims)
         missing: OpenSizesError | None = None
+        fixed: dict[str, Size] = {}  # of sizes that are not given, those that must be numbers
         reasons: dict[str, str] = {}  # why the sizes of a key are fewer than those given
         while True:
             try:
@@ -94,6 +101,14 @@ def solved(load: Callable[..., Imported]) -> Callable[..., Imported]:
                     changed = [key for key in sizes if further[key] != sizes[key]]
                     reasons |= {key: _needs(error) for key in changed}
                 sizes = further
+            except NumbersNeededError as error:
+                numbers = _numbers(sizes, error)
+                if not numbers:
+                    raise missing or error from error
+                if missing is None or not numbers.keys() <= sizes.assumed:
+                    raise _fixed(str(error), sizes, numbers) from error
+                fixed |= numbers
+                sizes = sizes.replaced(numbers)
             except TooSmallError as error:
                 larger = _larger(sizes, error)
                 if larger is None:
@@ -101,9 +116,9 @@ def solved(load: Callable[..., Imported]) -> Callable[..., Imported]:
                 sizes = larger
             except WebDNNError as error:
                 raise missing or error from error
-        still = [key for key in sizes.assumed if isinstance(sizes[key], Range)]
+        still = [k for k in sizes.assumed if k in fixed or isinstance(sizes[k], Range)]
         if missing is not None and still:
-            raise missing.advised(sizes, imported)
+            raise missing.advised(sizes, still, imported)
         fewer = [
             f"{key} = {size}, since {reasons[key]}"
             for key, size in sizes.items()
@@ -215,14 +230,28 @@ def _unequal(sizes: Sizes, error: SizesDifferError) -> WebDNNError:
         ),
         None,
     )
-    shown = " or ".join(keys.values())
-    remedy = f"fix {shown} with --dim"
-    if found is not None:
-        fixed = sizes.replaced({keys[name]: n for name, n in zip(names, found)})
-        remedy += f", for example {fixed.line()}"
+    problem = f"{error}. With symbolic dimensions this must hold at every size; it "
+    if found is None:
+        return DimensionError(f"{problem}does for none of those allowed that were tried")
+    numbers = {keys[name]: n for name, n in zip(names, found)}
+    return _fixed(f"{problem}does for some", sizes, numbers)
+
+
+def _numbers(sizes: Sizes, error: NumbersNeededError) -> dict[str, Size]:
+    """A number for each key that must be one: the middle of its range."""
+    return {
+        key: size.nearest((size.low + size.high) // 2)
+        for key, size in sizes.items()
+        if identifier(key) in error.names and isinstance(size, Range)
+    }
+
+
+def _fixed(problem: str, sizes: Sizes, numbers: Mapping[str, Size]) -> DimensionError:
+    """An error with the line that fixes sizes at numbers."""
+    line = sizes.replaced(numbers)
     return DimensionError(
-        f"{error}. With symbolic dimensions this must hold at every size; it "
-        f"{'does for some' if found is not None else 'may for some'}: {remedy}"
+        problem,
+        f"Fix {' and '.join(numbers)}, for example {line.line()} (in Python {line.python()})",
     )
 
 

@@ -19,12 +19,13 @@ from typing import Any
 
 from webdnn import passes
 from webdnn.codegen import TARGETS
+from webdnn.frontend.dims import OpenSizesError
 from webdnn.inspect.describe import describe
 from webdnn.inspect.work import flops
 from webdnn.schedule.kernel import Instance, Kernel, Loop, Opaque
 from webdnn.schedule.lower import lower
 from webdnn.schedule.plan import nbytes
-from webdnn.transpiler import Dims, transpile
+from webdnn.transpiler import Dims, Report, transpile
 
 
 @dataclass(frozen=True)
@@ -89,21 +90,33 @@ def inspect(
     """Compiles `model` for `targets` and reports what became of it.
 
     `limits`, `weights`, `images` (inputs that take pictures) and `fixed` are those of `transpile`;
-    so is what it raises.
+    so is what it raises. Sizes that the model leaves open and `dims` does not give are ranges that
+    it takes, and the first notice says which.
     """
     with tempfile.TemporaryDirectory(prefix="webdnn-inspect-") as scratch:
         folder = Path(scratch) / "model"
-        report = transpile(
-            model,
-            folder,
-            weights=weights,
-            inputs=images,
-            targets=targets,
-            dims=dict(dims or {}),
-            fixed=fixed,
-            limits=limits,
-            progress=progress,
-        )
+
+        def transpiled(sizes: Any) -> Report:
+            return transpile(
+                model,
+                folder,
+                weights=weights,
+                inputs=images,
+                targets=targets,
+                dims=sizes,
+                fixed=fixed,
+                limits=limits,
+                progress=progress,
+            )
+
+        notices: list[str] = []
+        try:
+            report = transpiled(dims)
+        except OpenSizesError as error:
+            if error.sizes is None:
+                raise
+            notices = [f"sizes are open; shown is what becomes of it with {error.sizes.line()}"]
+            report = transpiled(error.sizes.said())
         download = describe(folder) | {"batch": list(report.imported.batch)}
     # Which values are fused away is only recorded when the stored ones are kept.
     graph = passes.run(report.imported.graph)
@@ -147,7 +160,7 @@ def inspect(
         download["dims"],
         compiled,
         download,
-        tuple(report.notices),
+        (*notices, *report.notices),
     )
 
 

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..errors import UnsupportedError
+from ..errors import NumbersNeededError, UnsupportedError
 from ..expr import Dim, Expr, as_dim, lift, maximum, product
-from ..graph import Value
+from ..graph import Value, dim_text, dims_of
 from .elementwise import add
 from .linear import conv, conv_size, conv_transpose
 from .movement import dilate, flip, pad, reshape, slice_axis, squeeze, transpose, unsqueeze
@@ -24,9 +24,10 @@ Pads = list[tuple[Dim, Dim]]
 
 
 def static(d: Dim, what: str) -> int:
-    """Require a number; raises UnsupportedError for a symbolic dimension, called `what`."""
+    """Require a number; raises NumbersNeededError for a symbolic dimension, called `what`."""
     if not isinstance(d, int):
-        raise UnsupportedError(f"{what} must be a number, but is {d}; fix it with --dim")
+        names = [str(s.args[0]) for s in dims_of([(d,)])]
+        raise NumbersNeededError(f"{what} must be a number, but is {dim_text(d)}", names)
     return d
 
 

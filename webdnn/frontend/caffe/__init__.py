@@ -33,8 +33,8 @@ import numpy as np
 
 from ... import ops
 from ...errors import (
-    DimensionError,
     ModelError,
+    NumbersNeededError,
     SizesDifferError,
     UnsupportedError,
     WebDNNError,
@@ -480,7 +480,7 @@ class _Net:
             try:
                 _check_arity(s, len(bottoms))
                 made = LAYERS[s.type](layer, *bottoms)
-            except SizesDifferError as error:
+            except (NumbersNeededError, SizesDifferError) as error:
                 error.at(f"{self.file}, line {s.message.line}: {s.label}")
                 raise
             except (WebDNNError, ValueError) as error:
@@ -508,9 +508,9 @@ class _Net:
             text = str(error).replace(": ", f": {s.label}: ", 1)
         symbols = [str(d) for d in dims_of(v.shape for v in bottoms) if mentions(str(error), d)]
         if symbols:
-            return DimensionError(
-                f"{text}. With symbolic dimensions this must hold at every size; it may for some: "
-                f"fix {' or '.join(symbols)} with --dim"
+            return NumbersNeededError(
+                f"{text}. With symbolic dimensions this must hold at every size; it may for some",
+                symbols,
             )
         return (type(error) if isinstance(error, WebDNNError) else ModelError)(text)
 

@@ -27,8 +27,8 @@ import numpy as np
 import onnx
 
 from ...errors import (
-    DimensionError,
     ModelError,
+    NumbersNeededError,
     SizesDifferError,
     UnsupportedError,
     WebDNNError,
@@ -297,7 +297,7 @@ class _Importer:
             except (WebDNNError, ValueError) as error:
                 if self.depth or node.op_type == "If":
                     raise
-                if isinstance(error, SizesDifferError):
+                if isinstance(error, (NumbersNeededError, SizesDifferError)):
                     error.at(label(node))
                     raise
                 text = f"{label(node)}: {error}"
@@ -308,9 +308,10 @@ class _Importer:
                     raise
                 if not symbols:
                     raise ModelError(text) from error
-                raise DimensionError(
+                raise NumbersNeededError(
                     f"{text}. With symbolic dimensions this must hold at every size; it may for "
-                    f"some: fix {' or '.join(symbols)} with --dim"
+                    "some",
+                    symbols,
                 ) from error
             except NO_DAMAGE:
                 raise

@@ -212,7 +212,7 @@ def import_function(called: Function, dims: Given) -> Imported:
     if called.program is not None:
         _check_program(called, at, ranges, fixed)
     cases, remarks = _cases(called, at, ranges, fixed)
-    problems: list[str] = []
+    problems: dict[Route, str] = {}
     errors: list[WebDNNError] = []
     unexported = False
     routes = list(ROUTES)
@@ -229,19 +229,19 @@ def import_function(called: Function, dims: Given) -> Imported:
             with torch.no_grad(), evaluating(called.call), _exporting(torch):
                 proto, weights = _exported(called, route, cases[0][1], at, ranges, torch)
         except Exception as error:  # any: exporters raise whatever they meet
-            problems.append(f"{route}: {_reason(error)}")
+            problems[route] = _reason(error)
             unexported = "TorchExportError" in type(error).__name__
             continue
         try:
             _name_dimensions(proto, called, at, ranges, fixed)
             imported = onnx.load(proto, _named_sizes(proto, called, at, sizes), arrays=weights)
             decides = route.capture == "TorchScript" and any(
-                "data-dependent" in p for p in problems
+                "data-dependent" in p for p in problems.values()
             )
             opposite = _opposite(called, cases[0]) if decides else []
             worst, through = _compared(proto, weights, called, [*cases[1:], *opposite])
         except WebDNNError as error:
-            problems.append(f"{route}: {error}")
+            problems[route] = error.problem if isinstance(error, DimensionError) else str(error)
             errors.append(error)
             continue
         names = {re.sub(r"^m\.", "", k): v for k, v in imported.graph.names.items()}
@@ -251,7 +251,7 @@ def import_function(called: Function, dims: Given) -> Imported:
             f"exported by {route}; compared with the module through {through} {where}: "
             f"largest error {worst:.1e} of the output's largest magnitude"
         )
-        passed_over = [f"not used: {p}" for p in problems]
+        passed_over = [f"not used: {r}: {p}" for r, p in problems.items()]
         if decides:
             passed_over.append(
                 "the module decides by the values of tensors which way to go; TorchScript exports "
@@ -259,17 +259,22 @@ def import_function(called: Function, dims: Given) -> Imported:
             )
         notes = [*called.notes, *remarks, *passed_over, said, *imported.notes]
         return replace(imported, graph=graph, notes=notes)
-    lines = "\n".join(f"  {p}" for p in problems)
+    same: dict[str, list[str]] = {}  # routes by their problem
+    for r, problem in problems.items():
+        same.setdefault(problem, []).append(str(r).removeprefix("torch.onnx.export "))
+    lines = "\n".join(f"  torch.onnx.export {' and '.join(r)}: {p}" for p, r in same.items())
     kind: type[WebDNNError] = UnsupportedError
     if errors and all(isinstance(e, DimensionError) for e in errors):
         kind = DimensionError
-    remedy = (
-        " A size that cannot vary can be fixed: --dim "
-        + ", --dim ".join(f"{k}=SIZE" for k in ranges)
-        if ranges and "say so: --dim" not in lines
-        else ""
-    )
-    raise kind(f"none of PyTorch's exporters gets this module right:\n{lines}\n{remedy}".rstrip())
+    advice = next((e.advice for e in errors if isinstance(e, DimensionError) and e.advice), "")
+    if ranges and not advice:
+        own = {k: called.example[j].shape[a] for (j, a), k in at.items() if k in ranges}
+        own_sizes = sizes.replaced(own)
+        advice = (
+            "A size that cannot vary can be fixed, for example at the example's: "
+            f"{own_sizes.line()} (in Python {own_sizes.python()})"
+        )
+    raise kind(f"none of PyTorch's exporters gets this module right:\n{lines}\n{advice}".rstrip())
 
 
 Open = Mapping[str, Range | Formula]  # the sizes that vary, by key
