@@ -262,7 +262,10 @@ def test_a_missing_dimension_says_what_to_add() -> None:
         "axis 3 of input 'x' (named 'width')" in text
         and "--dim width=SIZE" in text
         and "named 'height'" not in text
-        and text.endswith("with sizes that it takes: --dim height=8 width=32..640")
+        and text.endswith(
+            "with sizes that it takes: --dim height=8 width=32..640 "
+            "(in Python dims={'height': 8, 'width': (32, 640)})"
+        )
     )
 
 

@@ -26,10 +26,11 @@ from tests.cases import Case, Net, W, f32, i64
 from tests.test_cases_browser import write
 from tests.test_cases_wasm import values
 from tests.wasm_harness import run as run_program
-from webdnn import passes
-from webdnn.browser.check import _ELEMENTS, wire
+from webdnn import ops, passes, transpile
+from webdnn.browser.check import _ELEMENTS, check, wire
 from webdnn.browser.engine import find, open_page
 from webdnn.codegen import TARGETS
+from webdnn.errors import WebDNNError
 from webdnn.expr import Expr, dim, evaluate, lift, substitute
 from webdnn.frontend import load
 from webdnn.frontend.finish import Imported
@@ -611,3 +612,61 @@ def test_on_webgpu(name: str, in_browser: Callable[..., Any]) -> None:
 @pytest.mark.parametrize("name", NONE_AT_ALL)
 def test_no_elements_on_wasm_in_a_browser(name: str, in_browser: Callable[..., Any]) -> None:
     complain(name, lambda k: in_browser("wasm", k), 1)
+
+
+def test_a_descriptor_whose_sizes_are_formulas_is_checked(tmp_path: Path) -> None:
+    """What is computed from other sizes, and what was fixed, is no dimension of the descriptor."""
+    net = Net(Case("formulas", lambda n: None))
+    x, mask, table = net.x("past"), net.x("total"), net.x("fixed", 2)
+    net.outputs = [net.Relu(x), net.Exp(mask), net.Neg(table)]
+    dims = {net.symbol("past"): (0, 4), net.symbol("total"): "formulas_past*2+1"}
+    dims[net.symbol("fixed")] = 3
+    transpile(net.model(), tmp_path, dims=dims, targets=["wasm"])
+    at = [{"formulas_past": 3}]
+    report = check(net.model(), descriptor=tmp_path, targets=["wasm"], variants=["plain"], sizes=at)
+    assert report.right, report
+
+
+# ---- what is refused says what to give -----------------------------------------------------------
+
+
+def refused(dims: Any, body: Callable[[Net], Any]) -> str:
+    net = Net(Case("m", lambda n: None))
+    net.outputs = [body(net)]
+    with pytest.raises(WebDNNError) as caught:
+        load(net.model(), dims)
+    return str(caught.value)
+
+
+def root(n: Net) -> Any:
+    x = n.x(1, "t", 2)
+    length = n.Cast(n.Sqrt(n.Cast(size(n, x, 1), to=_F32)), to=_I64)
+    return n.Slice(x, i64(0), n.Unsqueeze(length, i64(0)), i64(1))
+
+
+def test_a_size_without_a_formula_names_the_node_and_the_dimension() -> None:
+    text = refused({"m_t": (1, 99)}, root)
+    assert "Slice node 'm.Slice" in text and "follows from m_t by cast, sqrt" in text
+    assert text.endswith("for example --dim m_t=50 (in Python dims={'m_t': 50})")
+    assert "--dim m_t=256 (in Python" in refused({}, root)
+
+
+def test_a_size_that_is_data_names_the_input() -> None:
+    text = refused(
+        {"m_t": (1, 99)}, lambda n: n.Slice(n.x("t"), i64(0), n.x(1, dtype="int64"), i64(0))
+    )
+    assert "is computed from the elements of 'm.x1'" in text and "--dim" not in text
+
+
+@pytest.mark.parametrize("dtype", ["f32", "f64"])
+@pytest.mark.parametrize("factor", [0.5, 0.7, 0.1, 1.1, 1 / 3, 0.9999])
+@pytest.mark.parametrize("step", [ops.floor_, ops.ceil_])
+def test_floats_of_sizes_round_as_numpy_does(dtype: str, factor: float, step: Any) -> None:
+    n = dim("n", 0, 1500)
+    times = step(ops.mul(ops.cast(ops.ints(n, "i64"), dtype), factor))
+    found = ops.known(ops.cast(times, "i64"))
+    assert found is not None
+    real = np.float32 if dtype == "f32" else np.float64
+    exact = {ops.floor_: np.floor, ops.ceil_: np.ceil}[step]
+    for k in range(1501):
+        assert evaluate(found.item(), {"n": k}) == exact(real(k) * real(factor)), k

@@ -22,7 +22,7 @@ import tempfile
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,10 +31,17 @@ from numpy.typing import NDArray
 
 from webdnn.browser.compare import TOLERANCE, Output, Target, compare, flipped, judged, still
 from webdnn.browser.engine import BrowserError, Engine, Page, PageError, open_page
-from webdnn.browser.inputs import default_sizes, random_inputs, signature_of, table_sizes
+from webdnn.browser.inputs import (
+    default_sizes,
+    random_inputs,
+    signature_of,
+    sizes_of,
+    table_sizes,
+)
 from webdnn.browser.readings import Readings
 from webdnn.browser.reference import Reference, recorded, reference
 from webdnn.errors import WebDNNError
+from webdnn.frontend.dims import OpenSizesError
 from webdnn.graph import Graph, evaluate
 from webdnn.picture.image import ImageInput, Picture, load_raster
 from webdnn.transpiler import Dims, imported, transpile
@@ -214,16 +221,21 @@ def check(
             signature = signature_of(folder)
         else:
             signature = signature_of(folder)
-            ranges = {d["name"]: (d["min"], d["max"], d.get("step", 1)) for d in signature["dims"]}
-            report = imported(
+            again = partial(
+                imported,
                 model,
                 weights=weights,
                 example=example,
                 inputs=images,
-                dims=dims or ranges,
                 fixed=fixed,
                 limits=limits,
             )
+            try:
+                report = again(dims=dims or sizes_of(signature))
+            except OpenSizesError as error:  # what is computed or fixed has no dimension there
+                if dims:
+                    raise
+                report = again(dims=sizes_of(signature, error.declared))
             _check_inputs(signature, report.imported.graph, folder)
         pictures = report.pictures
         _check_pictures(signature, pictures, folder)

@@ -11,7 +11,7 @@ graph, whatever format it came from), other integers are 0 or 1, as in a mask.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from webdnn import ops
 from webdnn.errors import DimensionError, WebDNNError
-from webdnn.frontend.dims import Range
+from webdnn.frontend.dims import Declared, Range
 from webdnn.graph import DTYPES, INPUT, Graph, Value, evaluate
+from webdnn.inspect.describe import shape_text
 from webdnn.picture.image import random_words
 
 Array = NDArray[Any]
@@ -97,14 +98,33 @@ def _is_size(size: Any, names: Container[str], depth: int) -> bool:
     )
 
 
+def _ranges(signature: Mapping[str, Any]) -> dict[str, Range]:
+    return {d["name"]: Range(d["min"], d["max"], d.get("step", 1)) for d in signature["dims"]}
+
+
+def sizes_of(
+    signature: Mapping[str, Any], declared: Sequence[Declared] = ()
+) -> dict[str, int | str | tuple[int, ...]]:
+    """The sizes that a descriptor was made with, as `transpile` takes them.
+
+    For the `declared` inputs of its model also what is no dimension there: numbers and formulas.
+    """
+    ranges = {name: (r.low, r.high, r.step) for name, r in _ranges(signature).items()}
+    out: dict[str, int | str | tuple[int, ...]] = {**ranges}
+    shapes = {e["name"]: e["shape"] for e in signature["inputs"] if "image" not in e}
+    for one in declared:
+        for axis, (size, made) in enumerate(zip(one.shape, shapes.get(one.name, ()))):
+            if not isinstance(size, int) and not isinstance(made, str):
+                out[f"{one.name}.{axis}"] = made if isinstance(made, int) else shape_text([made])
+    return out
+
+
 def default_sizes(
     signature: Mapping[str, Any], given: Mapping[str, Array] | None = None
 ) -> list[dict[str, int]]:
     """Default sizes of the symbolic dimensions: those of the given inputs, else their minimum and
     an odd middle."""
-    ranges = {
-        dim["name"]: Range(dim["min"], dim["max"], dim.get("step", 1)) for dim in signature["dims"]
-    }
+    ranges = _ranges(signature)
     if not ranges:
         return [{}]
     fixed = {
@@ -138,13 +158,15 @@ def random_inputs(
     even an average over all of them differs. Raises DimensionError for a size that is missing or
     out of range.
     """
-    for dim in signature["dims"]:
-        size = sizes.get(dim["name"])
-        allowed = Range(dim["min"], dim["max"], dim.get("step", 1))
+    ranges = _ranges(signature)
+    for name, allowed in ranges.items():
+        size = sizes.get(name)
         if size is None or size not in allowed:
+            near = {n: r.nearest(sizes.get(n, r.low)) for n, r in ranges.items()}
             raise DimensionError(
-                f"size of dimension {dim['name']}: expected {allowed}, "
-                f"found {'none' if size is None else size}"
+                f"size of dimension {name}: expected {allowed}, "
+                f"found {'none' if size is None else size}",
+                f"For example: --size {','.join(f'{n}={s}' for n, s in near.items())}",
             )
     return {
         entry["name"]: _random_input(

@@ -8,8 +8,9 @@
 
 What is cast to integers is computed by numpy, in the widths of the model, at every size that the
 dimensions may have, and a formula (p*a + q) // r over the integers that it began with is found
-that gives the same at all of them. So the rounding of floating point is that of the model's own
-framework, and no formula is believed that was not tried everywhere.
+that gives the same at all of them, or two that take turns: in float64 floor(n * 0.7) is
+(7*n - 1) // 10 for some n below each power of two. So the rounding of floating point is that of the
+model's own framework, and no formula is believed that was not tried everywhere.
 
 Limits: 2^20 combinations of sizes; no roots, logarithms and products of two open sizes.
 """
@@ -22,7 +23,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ..expr import OPS as SCALAR
-from ..expr import Dim, Expr, as_dim, cast_numpy, lift, walk
+from ..expr import Dim, Expr, as_dim, cast_numpy, lift, select, walk
 from ..graph import DTYPES, FLOATS, Value, dims_of, evaluate, is_open
 from .known import INTS, ints
 
@@ -30,6 +31,7 @@ FEW = 64  # elements; what has more is data, not sizes
 NODES = 256  # that are between the sizes and the cast
 COMBINATIONS = 2**20
 LARGEST_DIVISOR = 256
+TURNS, MOST_IN_TURNS = 32, 2**15  # how often two formulas may take turns, over how many sizes
 _TRIED = 999  # samples that a formula is tried on before all are
 
 
@@ -164,6 +166,35 @@ def _formula(
             factors, rest, divisor = found
             total = sum((leaves[k] * p for k, p in zip(group, factors)), lift(0)) + rest
             return as_dim(total // divisor)
+    return next((d for a in leaves if (d := _in_turns(y, a, samples[a])) is not None), None)
+
+
+def _in_turns(y: np.ndarray, leaf: Expr, at: np.ndarray) -> Dim | None:
+    """(p*a + q) // r of one size a, with two q that take turns as it grows."""
+    pairs = np.unique(np.stack([np.broadcast_to(at, y.shape), y], 1), axis=0)
+    at, y = pairs.T
+    if len(np.unique(at)) < len(at) or not 2 < len(at) <= MOST_IN_TURNS:
+        return None
+    slope = (y[-1] - y[0]) / (at[-1] - at[0])
+    for divisor in range(1, LARGEST_DIVISOR + 1):
+        factor = round(slope * divisor)
+        least = y * divisor - factor * at
+        pieces: list[tuple[int, int, int]] = []  # where each begins, and the q that it allows
+        for a, low in zip(at.tolist(), least.tolist()):
+            high = low + divisor - 1
+            if pieces and max(low, pieces[-1][1]) <= min(high, pieces[-1][2]):
+                pieces[-1] = pieces[-1][0], max(low, pieces[-1][1]), min(high, pieces[-1][2])
+            elif len(pieces) < TURNS:
+                pieces.append((a, low, high))
+            else:
+                break
+        else:
+            rests = [next((q for q in (0, divisor - 1) if b <= q <= c), b) for _, b, c in pieces]
+            if len({*rests}) == 2:
+                out = lift(0)
+                for (begin, _, _), rest in zip(pieces, rests):
+                    out = select(leaf < begin, out, (leaf * factor + rest) // divisor)
+                return as_dim(out)
     return None
 
 
