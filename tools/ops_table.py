@@ -68,7 +68,8 @@ def functions() -> str:
             if (isinstance(f, Op) and f.body is not None)
             or (name.islower() and "Value" in str(inspect.signature(f).return_annotation))
         ]
-        rows.append(f"| {path.stem} | {', '.join(calls)} |")
+        if calls:
+            rows.append(f"| {path.stem} | {', '.join(calls)} |")
     scalar = [name for name, f in vars(expr).items() if getattr(f, "__name__", "") in expr.OPS]
     return FUNCTIONS + "\n".join(rows) + "\n" + SCALARS + ", ".join(sorted(scalar)) + ".\n"
 
