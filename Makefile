@@ -13,6 +13,7 @@
 #   make kernels           whether any kernel changed (tools/kernel_diff.py)
 #   make bench             side-by-side timings against the peers (prints, asserts nothing)
 #   make wheel             dist/webdnn-*.whl, with the runner inside
+#   make npm               dist/webdnn-*.tgz, the runner alone
 #   make clean             everything the targets above wrote here
 #
 # Needs Python 3.11+ with venv; Node with npm for `test` and `types`. Browsers come
@@ -26,7 +27,8 @@ ARGS ?=
 JOBS ?= 2
 PYTEST := $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
 
-.PHONY: help demo examples test test-models models fuzz lint types runner kernels bench wheel clean env browsers
+.PHONY: help demo examples test test-models models fuzz lint types runner kernels bench wheel npm clean \
+  env browsers
 
 help:
 	@sed -n '/^#   make/s/^#   //p' Makefile
@@ -99,6 +101,10 @@ bench: env
 
 wheel: env
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .
+
+npm:
+	@mkdir -p dist
+	cd runner && npm pack --silent --pack-destination ../dist
 
 clean:
 	rm -rf $(VENV) build dist runner/node_modules

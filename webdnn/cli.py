@@ -83,7 +83,7 @@ def parse_dims(texts: Sequence[str]) -> Dims:
     return dims
 
 
-class Words(click.ParamType[tuple[str, ...]]):
+class Words(click.ParamType):  # type: ignore[type-arg] # click before 8.4 has no generic one
     """A comma-separated choice of known words."""
 
     def __init__(self, known: Sequence[str]) -> None:
