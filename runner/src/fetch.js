@@ -82,10 +82,10 @@ async function digest(bytes, otherwise) {
   return Array.from(hash, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
+const COPY = "Copy the descriptor's whole folder to the server.";
 /** @param {string} url */
 const webPage = (url) =>
-  `found a web page, as servers send for addresses that they do not know: ${url}. ` +
-  "Copy the descriptor's whole folder there.";
+  `found a web page, as servers send for what they do not have: ${url}. ${COPY}`;
 
 /** @param {Uint8Array} bytes @param {string} from  their address @returns {unknown} */
 function parse(bytes, from) {
@@ -167,18 +167,14 @@ export function open(where, options = {}, init = {}) {
       throw new WebDNNError('option', `fetch: expected a Response for ${name}, found ${response}`);
     const answer = `the server answered ${status} ${statusText} for ${shown(url)}`;
     if (status >= 500)
-      throw new WebDNNError('server', `${name}: ${answer}. Its log says why; try again later.`);
+      throw new WebDNNError('server', `${name}: ${answer}. Its log says why.`);
     if (status === 304)
       throw new WebDNNError(
         'not-modified',
-        `${name}: ${answer}, but nobody asked whether it changed: a service worker or the \`fetch\` ` +
-          'option is to answer with the file that it has.',
+        `${name}: ${answer}; a service worker or \`fetch\` must answer with the file itself.`,
       );
     if (!ok)
-      throw await absent(
-        'missing-file',
-        `${answer}. Copy the descriptor's whole folder to the server.`,
-      );
+      throw await absent('missing-file', `${answer}. ${COPY}`);
     if (headers?.get?.('content-type')?.startsWith('text/html')) 
       throw await absent('html', webPage(shown(url)));
     const reader =
@@ -246,8 +242,12 @@ export function open(where, options = {}, init = {}) {
     }
   }
 
-  /** What a second engine may want again. @type {Map<string, ReturnType<typeof fresh>> | undefined} */
+  /** Files that are wanted more than once. @type {Map<string, ReturnType<typeof fresh>> | undefined} */
   let kept;
+  /** Whether no further engine may want them. */
+  let last = true;
+  /** @type {Set<string>} */
+  const used = new Set();
   /** One file, whole and checked. @param {Descriptor} model @param {string} name */
   function file(model, name) {
     const found = kept?.get(name) ?? fresh(model, name);
@@ -261,7 +261,7 @@ export function open(where, options = {}, init = {}) {
     const { bytes: expected, sha256 } = model.files[name];
     const url = map ? map[name] : new URL(name, root).href;
     if (typeof url !== 'string')
-      throw new WebDNNError('missing-file', `${name}: none of the addresses given is this file's`);
+      throw new WebDNNError('missing-file', `${name}: no address was given for it`);
     const bytes = await get(name, url, expected);
     const found = await digest(bytes, sha256);
     if (found !== sha256) {
@@ -333,9 +333,18 @@ export function open(where, options = {}, init = {}) {
     /** The WebGPU program. @param {Descriptor} model @param {string} name */
     program: async (model, name) =>
       checkProgram(parse(await file(model, name), name), name, model),
-    /** Keeps what arrives: another engine may take it up. */
-    keep() {
+    /** Asks for the weights at once, and keeps what arrives: more than one engine may take it. */
+    begin(/** @type {Descriptor} */ model) {
       kept = new Map();
+      last = false;
+      const ask = async () => {
+        for (const name of model.weights.shards) if (!used.has(name)) await file(model, name);
+      };
+      ask().catch(() => {}); // whoever wants it is told
+    },
+    /** The engine that is built now is the last. */
+    finish() {
+      last = true;
     },
     /** The files that progress counts. @param {Descriptor} model @param {string[]} names */
     expect(model, names) {
@@ -356,8 +365,10 @@ export function open(where, options = {}, init = {}) {
           const name = model.weights.shards[next++];
           const offset = end;
           end += model.files[name].bytes;
+          used.add(name);
           const bytes = await file(model, name);
-          await write(offset, kept ? bytes.slice() : bytes); // a worker takes them away
+          if (last) kept?.delete(name);
+          await write(offset, last ? bytes : bytes.slice()); // a worker takes them away
         }
       };
       await Promise.all(Array.from({ length: LANES }, lane));

@@ -45,7 +45,7 @@ function together({ backend, device, recover, threads, worker }) {
   );
   refuse(
     device && recover,
-    'recover: the device is yours; when it is lost, load the model again with a new one',
+    'recover: the device is yours; load the model again with a new one',
   );
   refuse(
     worker === false && threads !== undefined && threads > 1,
@@ -71,7 +71,7 @@ async function opened(where, options, work) {
   }
 }
 
-const WORKER = 'the worker (is its script whole? `worker: false` runs without one)';
+const WORKER = 'the worker (is its script whole? `worker: false` does without)';
 /** What another backend may do better. */
 const GPU_FAILS = ['kernel', 'driver', 'device-lost', 'memory'];
 
@@ -103,16 +103,14 @@ export const load = async (where, options = {}) => {
       );
       let settled = looking.catch(lateGpu);
       if (choice && !('code' in choice)) {
-        // Whoever runs it wants the weights, and may want them again.
-        files.keep();
-        files.weights(model, () => {}).catch(() => {});
+        files.begin(model);
         if (!(await Promise.race([settled, soon]))) {
           early = onWasm(choice);
           const usable = settled.then((found) => ('device' in found ? found : Promise.reject()));
           const first = await Promise.any([usable, early]).catch(() => undefined);
           if (first && 'engine' in first) {
             settling.then(device.release, () => {});
-            const reason = 'no graphics adapter was found by the time that WebAssembly was ready';
+            const reason = 'WebAssembly was ready before a graphics adapter was found';
             settled = Promise.resolve({ code: 'no-adapter', reason });
           }
         }
@@ -133,6 +131,7 @@ export const load = async (where, options = {}) => {
       } else rejected.push({ name: 'webgpu', ...found });
     }
     if (choice && !('code' in choice)) {
+      files.finish();
       const built = await (early ?? onWasm(choice));
       rejected.push(...passed);
       return loaded(built);

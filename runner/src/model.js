@@ -137,8 +137,7 @@ export class Model {
     const names = this.states.map(({ name }) => name).join(', ');
     const forgot = new WebDNNError(
       'device-lost',
-      `the GPU device was lost, and the model recovered; but its states (${names}) are zero again. ` +
-        'Begin the sequence anew.',
+      `the GPU device was lost. The model recovered, but its states (${names}) are zero: begin anew`,
     );
     /** Whether it can still be done. @param {Pending} pending */
     const goes = (pending) => {

@@ -32,9 +32,10 @@ export function patience(ms) {
       const files = all.filter(({ code }) => code === 'network');
       const whom = files.length ? files : all;
       const names = whom.map(({ what }) => what).join(', ') || 'the browser';
-      const text = `no answer from ${names}: nothing has happened for ${ms / 1000} s`;
-      const remedy = 'The option `timeout` (in milliseconds) sets how long that may be.';
-      const error = new WebDNNError(whom[0]?.code ?? 'internal', `${text}. ${remedy}`);
+      const error = new WebDNNError(
+        whom[0]?.code ?? 'internal',
+        `no answer from ${names}: nothing has happened for ${ms / 1000} s (\`timeout\`)`,
+      );
       for (const call of late) call(error);
     },
     Math.min(ms / TICKS, 2 ** 30),

@@ -273,7 +273,7 @@ test('files that never come, where a kit is prepared', async () => {
     };
     await assert.rejects(prepare(WHERE, options), {
       code: 'network',
-      message: `no answer from ${file}: nothing has happened for 0.04 s. The option \`timeout\` (in milliseconds) sets how long that may be.`,
+      message: `no answer from ${file}: nothing has happened for 0.04 s (\`timeout\`)`,
     });
   }
 });

@@ -63,7 +63,7 @@ export function settle(model, options, rejected) {
   if (typeof WebAssembly === 'undefined')
     return {
       code: 'no-wasm',
-      reason: 'there is no WebAssembly here: a setting, such as the Lockdown Mode, turns it off',
+      reason: 'there is no WebAssembly here: a setting, such as Lockdown Mode, turns it off',
     };
   if (!hasSimd())
     return { code: 'no-simd', reason: "this browser's WebAssembly has no 128-bit SIMD" };
@@ -150,8 +150,8 @@ export async function compile(model, variant, files) {
       throw kernelError(error);
     throw new WebDNNError(
       'policy',
-      "the page's Content-Security-Policy forbids WebAssembly: add 'wasm-unsafe-eval' to its " +
-        `script-src, as in "script-src 'self' 'wasm-unsafe-eval'" (${say(error)})`,
+      "the page's Content-Security-Policy forbids WebAssembly; it takes " +
+        `"script-src 'self' 'wasm-unsafe-eval'" (${say(error)})`,
       error,
     );
   }

@@ -55,11 +55,10 @@ export function hire(count, make) {
     if (message?.includes('TrustedScriptURL'))
       return new WebDNNError(
         'policy',
-        "the page's Content-Security-Policy has \"require-trusted-types-for 'script'\", which " +
-          'refuses the address of a worker. Add "trusted-types webdnn" to it and ' +
-          "const policy = trustedTypes.createPolicy('webdnn', { createScriptURL: (url) => url }) to " +
-          `the page, and load with {worker: () => new Worker(policy.createScriptURL('${script}'), ` +
-          "{type: 'module'})}; or with {worker: false}.",
+        "the page's Content-Security-Policy (require-trusted-types-for 'script') refuses the " +
+          'address of a worker. Add "trusted-types webdnn" to it, and load with {worker: () => new ' +
+          `Worker(policy.createScriptURL('${script}'), {type: 'module'})} after const policy = ` +
+          "trustedTypes.createPolicy('webdnn', {createScriptURL: (url) => url}).",
         event,
       );
     return new WebDNNError(

@@ -31,8 +31,8 @@ export const MODE_READ = 1;
 export const driverError = (at, error) =>
   new WebDNNError(
     'driver',
-    `the browser's graphics driver failed${at}: ${say(error)}. The model's work is valid; another ` +
-      "browser or a newer driver may do it, and {backend: 'wasm'} does without.",
+    `the graphics driver failed at valid work${at}: ${say(error)}. A newer driver or another ` +
+      "browser may do it; {backend: 'wasm'} does without.",
     error,
   );
 

@@ -69,7 +69,7 @@ export function compile(device, kernels, has) {
         const what = origin ? `${name} (${origin})` : name;
         const invalid = messages.some(({ type }) => type === 'error');
         if (error.reason === 'internal' && !invalid)
-          throw driverError(` at the kernel ${what}`, error);
+          throw driverError(`, the kernel ${what}`, error);
         const lines = messages.map(({ lineNum, message }) => `line ${lineNum}: ${message}`);
         const text = `the kernel ${what} did not compile: ${[error.message, ...lines].join('; ')}`;
         const whose = source
