@@ -80,6 +80,7 @@ class Sample:
     name: str
     files: Mapping[str, bytes]
     weights: str | None = None  # one of the files
+    options: Mapping[str, Any] = field(default_factory=dict)  # of `transpile`
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _onnx_models() -> Iterator[tuple[str, onnx.ModelProto]]:
     def model(
         name: str,
         nodes: list[onnx.NodeProto],
-        inputs: Mapping[str, Sequence[int]],
+        inputs: Mapping[str, Sequence[int | str]],
         outputs: Sequence[str],
         constants: Sequence[onnx.TensorProto] = (),
         **more: Any,
@@ -253,6 +254,30 @@ def _onnx_models() -> Iterator[tuple[str, onnx.ModelProto]]:
          weight("new", 1, 2), ints("most", 3),
          numpy_helper.from_array(np.array([0.5], "f"), "iou")],
     )  # fmt: skip
+    yield model(
+        "open",
+        [
+            node("Conv", ["x", "w"], ["c"], strides=[2, 2], pads=[1, 1, 1, 1]),
+            node("Resize", ["c", "", "scales"], ["r"], mode="nearest",
+                 coordinate_transformation_mode="asymmetric"),
+            node("Concat", ["r", "x"], ["s"], axis=1),
+            node("Shape", ["s"], ["all"]),
+            node("Slice", ["all", "zero", "two"], ["first"]),
+            node("Concat", ["first", "rest"], ["to"], axis=0),
+            node("Reshape", ["s", "to"], ["flat"]),
+            node("ReduceMax", ["flat"], ["m"], axes=[2], keepdims=0),
+            node("Softmax", ["m"], ["y"]),
+            node("Transpose", ["k"], ["kt"], perm=[0, 2, 1]),
+            node("MatMul", ["k", "kt"], ["scores"]),
+            node("Slice", ["scores", "zero", "two", "axis", "step"], ["z"]),
+            node("TopK", ["y", "two"], ["best", "at"]),
+            node("Gather", ["y", "at"], ["g"], axis=1),
+        ],
+        {"x": (1, 3, "h", 16), "k": (1, "t", 4)},
+        ["y", "z", "g"],
+        [weight("w", 3, 3, 3, 3), numpy_helper.from_array(np.array([1, 1, 2, 2], "f"), "scales"),
+         ints("zero", 0), ints("two", 2), ints("rest", -1), ints("axis", 1), ints("step", 1)],
+    )  # fmt: skip
 
 
 def _with_reference(node: onnx.NodeProto, name: str, to: str) -> onnx.NodeProto:
@@ -376,7 +401,8 @@ def samples(formats: Sequence[str]) -> list[Sample]:
     models = dict(_onnx_models())
     classes = models["conv"].SerializeToString()
     for name, model in models.items():
-        out.append(Sample("onnx", name, {"m.onnx": model.SerializeToString()}))
+        dims = {"dims": {"h": (8, 64, 8), "t": (1, 9)}} if name == "open" else {}
+        out.append(Sample("onnx", name, {"m.onnx": model.SerializeToString()}, None, dims))
     text, data = _elsewhere(models["conv"])
     out.append(Sample("onnx", "external", {"m.onnx": text, "w.bin": data}))
     keras = FIXTURES / "keras"
@@ -902,7 +928,7 @@ def mutant(known: Sequence[Sample], r: random.Random) -> Mutant:
 def transpiled(sample: Sample, folder: Path) -> None:
     """Transpiles the files in a folder as `webdnn transpile` does, without compiling C."""
     first = folder / next(iter(sample.files))
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {**sample.options}
     model: Any = first
     if sample.weights is not None:
         given["weights"] = folder / sample.weights

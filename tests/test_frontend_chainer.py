@@ -469,6 +469,9 @@ def test_parameters_from_strangers(tmp_path: Path, saved: tuple[Net, Path, Path]
     np.savez(tmp_path / "pickled.npz", W=np.array([print], dtype=object), b=np.zeros(3))
     with pytest.raises(ModelError, match="W holds object, expected numbers"):
         frontend.load(L.Linear(6, 3), example=X, weights=tmp_path / "pickled.npz")
+    np.savez(tmp_path / "flat.npz", W=np.zeros(0, "f"), b=np.zeros(3, "f"))
+    with pytest.raises(ModelError, match=r"flat\.npz: its parameters are damaged"):
+        frontend.load(L.Linear(None, 3), example=X, weights=tmp_path / "flat.npz")
     with zipfile.ZipFile(tmp_path / "bomb.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         header = b"\x93NUMPY\x01\x00v\x00{'descr': '<f4', 'fortran_order': False, "
         header += b"'shape': (4000000000, 6)}"

@@ -854,6 +854,21 @@ def test_links_out_of_a_file_are_refused(small: Path, tmp_path: Path) -> None:
             load(with_weights(copy, change))
 
 
+def test_links_out_of_a_folder_are_refused(small: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    with zipfile.ZipFile(small) as archive:
+        archive.extractall(folder)
+    assert load(folder)
+    for name in ("metadata.json", "model.weights.h5"):
+        (folder / name).rename(tmp_path / name)
+        (folder / name).symlink_to(tmp_path / name)
+        with pytest.raises(ModelError, match=rf"'{name}', a link to .*, which is not beside"):
+            load(folder)
+        (folder / name).unlink()
+        (tmp_path / name).rename(folder / name)
+    assert load(folder)
+
+
 def test_sizes_that_are_only_claimed(small: Path, tmp_path: Path) -> None:
     def huge(file: Any) -> None:
         del file["layers/dense/vars/0"]

@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import ModelError
+from ...errors import ModelError, WebDNNError
+from ..damaged import damaged
 from ..hdf5 import check_array, is_hdf5
 
 LARGEST = 1 << 31  # bytes of a parameter whose size the chain leaves to the file
@@ -49,7 +50,12 @@ def load_weights(chain: Any, path: Path) -> None:
         plan = _Reader(entries)
         chain.serialize(plan)
         _report(path, plan)
-        chain.serialize(_Reader(entries, load=True))
+        try:
+            chain.serialize(_Reader(entries, load=True))
+        except WebDNNError:
+            raise
+        except Exception as error:  # a size that the chain leaves to the file, and cannot take
+            raise damaged(f"{path}: its parameters are", error) from error
 
 
 class _Reader:

@@ -286,11 +286,14 @@ def _member(archive: zipfile.ZipFile, file: _File, name: str, limit: int | None)
 
 
 def _folder(path: Path) -> Saved:
-    config = parsed(_limited(path / ARCHITECTURE), f"{path / ARCHITECTURE}")
+    first = path / ARCHITECTURE
+    config = parsed(_limited(first), str(first))
     metadata = {}
     if (path / "metadata.json").is_file():
-        metadata = parsed(_limited(path / "metadata.json"), f"{path / 'metadata.json'}")
-    return _modern(config, metadata, _hdf5(_opened(path / WEIGHTS)), str(path))
+        found = beside(first, "metadata.json", f"{path}: the version")
+        metadata = parsed(_limited(found), str(found))
+    weights = beside(first, WEIGHTS, f"{path}: the weights")
+    return _modern(config, metadata, _hdf5(_opened(weights)), str(path))
 
 
 def _limited(path: Path) -> bytes:
