@@ -447,6 +447,22 @@ row("float_fmod_far", "Mod", given([3e9, -3e9, 1e30, -3.4e38, 7, 1e10], "float32
 row("reduce_log_sum_exp_infinite", "ReduceLogSumExp",
     given([[-np.inf] * 3, [0, -np.inf, 1], [np.inf, 0, 1]], "float32"), opset=17, axes=[1],
     special=True)
+_ROUND = given([0, -0.0, 1, 1.00390625, 1.01171875, -2.98, 60000, 65519, 65520, -1e6, 3.4e38,
+    1e-7, -3e-8, 2e-8, 6e-5, 2.1e-5, INF, -INF, 1e-30], "float32")
+for _to, _type in (("bfloat16", 16), ("float16", 10)):
+    @case(name=f"cast_to_{_to}_rounds", special=True, opset=19)
+    def _cast_rounds(n: Net, to: int = _type) -> Any:
+        return n.Cast(n.Cast(_ROUND, to=to), to=1)
+row("float16_output_rounds", "Mul", given([60000, -40000, 3, 1e-5], "float16"),
+    np.float16([2, 2, 1 / 3, 0.01]), special=True, oracle="reference")
+row("max_pool_window_exceeds_the_axis", "MaxPool", X(1, 2, 2, 5), kernel_shape=[3, 3],
+    strides=[2, 2], opset=12)
+row("average_pool_window_exceeds_the_axis", "AveragePool", X(1, 2, 1, 4), kernel_shape=[3, 2],
+    strides=[3, 1], opset=12)
+row("lp_pool_window_exceeds_the_axis", "LpPool", X(1, 2, 2), kernel_shape=[3], strides=[2],
+    opset=11)
+
+
 row("float_mod", "Mod", X(33, lo=-9, hi=9), X(33, lo=0.5, hi=3), fmod=1, tol=1e-4)
 row("bitshift_left", "BitShift", X(13, lo=0, hi=99, dtype="uint32"),
     X(13, lo=0, hi=31, dtype="uint32"), direction="LEFT")

@@ -18,12 +18,15 @@ import pytest
 from onnx import helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
+from tests.cases import CASES
 from tests.interpret import interpret
+from tools import ops_table
 from webdnn import ops
 from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from webdnn.frontend import load
 from webdnn.frontend.onnx import files
 from webdnn.frontend.onnx.operators import OPERATORS
+from webdnn.frontend.onnx.registry import full_name
 from webdnn.graph import CONST, DTYPES, evaluate, verify
 
 # ---- ONNX's node tests --------------------------------------------------------------------------
@@ -985,3 +988,53 @@ def test_ranges_whose_lowest_sizes_are_negative() -> None:
     assert load(model, {"h": (3, 9)})
     with pytest.raises(DimensionError, match=r"axis 2 of 'y' would have -1 elements at h=1"):
         load(model, {"h": (1, 9)})
+
+
+# Attributes of the operators' page that change no result, or mean the same for another operator
+# whose function is the same.
+UNTESTED = {
+    "BatchNormalization": {"momentum"}, "Cast": {"round_mode", "saturate"},
+    "CastLike": {"round_mode", "saturate"}, "Dropout": {"is_test", "seed"},
+    "MaxPool": {"storage_order"}, "TopK": {"sorted"},
+    "QuantizeLinear": {"precision", "saturate"}, "DequantizeLinear": {"output_dtype"},
+    "ConvInteger": {"auto_pad", "dilations", "group", "kernel_shape", "strides"},
+    "QLinearConv": {"auto_pad", "dilations", "group", "kernel_shape", "strides"},
+    "LpPool": {"ceil_mode"}, "SimplifiedLayerNormalization": {"axis", "epsilon"},
+    "MeanVarianceNormalization": {"axes"}, "RNN": {"clip"}, "Upsample": {"scales"},
+    "ReduceSum": {"axes"},
+}  # fmt: skip
+
+
+def test_attributes_on_the_operators_page_are_tested() -> None:
+    """By a case that runs on both targets, or by one of ONNX's node tests that passes."""
+    used: dict[str, set[str]] = {}
+    nodes = [n for case in CASES.values() for n in case.build().nodes]
+    nodes += [
+        n for name, c in node_tests().items() if not _excluded(name) for n in c.model.graph.node
+    ]
+    for node in nodes:
+        names = used.setdefault(full_name(node.domain, node.op_type), set())
+        names |= {a.name for a in node.attribute}
+    left = {
+        name: rest
+        for name, taken in ops_table.attributes().items()
+        if (rest := set(taken) - used.get(name, set()) - {"stash_type", "noop_with_empty_axes"})
+    }
+    assert all(left[name] <= UNTESTED.get(name, set()) for name in left), left
+    assert "antialias" not in ops_table.attributes()["Resize"]
+
+
+@pytest.mark.parametrize(
+    ("op", "dtype"),
+    [("ReduceLogSumExp", np.float32)]
+    + [(op, d) for op in ("ReduceMax", "ReduceMin", "ReduceProd") for d in (np.float32, np.int32)],
+)
+def test_reductions_of_an_empty_constant(op: str, dtype: Any) -> None:
+    proto = parser.parse_model(f"""<ir_version: 9, opset_import: ["": 20]>
+    m (float[2] x) => (float[2] y) {{ y = {op} <keepdims = 0> (c, axes) }}""")
+    proto.graph.output[0].CopyFrom(helper.make_empty_tensor_value_info("y"))
+    for name, array in (("c", np.zeros((2, 0), dtype)), ("axes", np.array([1]))):
+        proto.graph.initializer.append(numpy_helper.from_array(array, name))
+    feeds = {"x": np.ones(2, np.float32)}
+    (expected,) = ReferenceEvaluator(proto).run(None, feeds)
+    np.testing.assert_array_equal(evaluate(load(proto).graph.outputs["y"]), expected)

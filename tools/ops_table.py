@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 
 from webdnn import expr, ops
-from webdnn.frontend.onnx.registry import DOMAINS, full_name
+from webdnn.frontend.onnx.registry import DOMAINS, FIXED, full_name
 from webdnn.graph import Op
 
 PAGE = Path(__file__).parent.parent / "docs" / "ops.md"
@@ -74,18 +74,22 @@ def functions() -> str:
     return FUNCTIONS + "\n".join(rows) + "\n" + SCALARS + ", ".join(sorted(scalar)) + ".\n"
 
 
+def attributes() -> dict[str, list[str]]:
+    """The attributes that each operator takes, but for those of which it takes one value alone."""
+    known = {full_name(d, name): fn for d, table in DOMAINS.items() for name, fn in table.items()}
+    return {
+        name: [
+            p.name
+            for p in inspect.signature(function).parameters.values()
+            if p.kind == p.KEYWORD_ONLY and p.name not in ("opset", "outputs", *FIXED)
+        ]
+        for name, function in sorted(known.items())
+    }
+
+
 def page() -> str:
     """The text of docs/ops.md."""
-    rows = []
-    known = {full_name(d, name): fn for d, table in DOMAINS.items() for name, fn in table.items()}
-    for name, function in sorted(known.items()):
-        parameters = inspect.signature(function).parameters.values()
-        attributes = [
-            p.name
-            for p in parameters
-            if p.kind == p.KEYWORD_ONLY and p.name not in ("opset", "outputs")
-        ]
-        rows.append(f"| {name} | {', '.join(attributes)} |")
+    rows = [f"| {name} | {', '.join(taken)} |" for name, taken in attributes().items()]
     return HEAD + "\n".join(rows) + "\n" + functions()
 
 

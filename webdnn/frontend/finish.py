@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
+from .. import ops
 from ..errors import TooSmallError, UnsupportedError
 from ..expr import Expr
 from ..expr import evaluate as size_at
-from ..graph import DTYPES, Graph, Value, computed, dims_of, is_counted
+from ..graph import DTYPES, INPUT, Graph, Value, computed, dims_of, is_counted
 from .ranges import RANGES, fits, integer_ranges
 
 
@@ -45,6 +46,7 @@ def finished(
     Raises TooSmallError where a size would be negative at the smallest symbolic dimensions, and
     UnsupportedError for 64-bit constants that do not fit into 32 bits.
     """
+    graph = replace(graph, outputs={name: _rounded(v) for name, v in graph.outputs.items()})
     _check_sizes(graph)
     ranges = integer_ranges(graph)
     _check_constants(graph, ranges)
@@ -66,6 +68,13 @@ def finished(
         sum(size for _, size in sizes),
         batch,
     )
+
+
+def _rounded(v: Value) -> Value:
+    """An output of float16 as such a number: it is computed in 32 bits."""
+    exact = v.constant or v.op in (INPUT, ops.round_float16)
+    exact |= v.op is ops.cast_ and v.inputs[0].op is ops.round_float16
+    return v if v.dtype != "f16" or exact else ops.round_float16(v)
 
 
 def _check_sizes(graph: Graph) -> None:

@@ -124,6 +124,19 @@ def ceil_mode(w: Window, sizes: Sequence[Dim], drop: bool = True) -> Window:
     return replace(w, pads=pads, extra=extra)
 
 
+def at_least_one(w: Window, sizes: Sequence[Dim]) -> Window:
+    """With padding after each axis that a window exceeds by less than a stride.
+
+    onnxruntime divides towards zero where it counts windows, and so finds a partial one there.
+    """
+    pads, extra = list(w.pads), list(w.extra)
+    for k, (size, (before, after)) in enumerate(zip(sizes, w.pads)):
+        over = as_dim(reach(w.kernel[k], w.dilations[k]) - (lift(size) + before + after))
+        if isinstance(over, int) and 0 < over < w.strides[k]:
+            extra[k], pads[k] = over, (before, as_dim(lift(after) + over))
+    return replace(w, pads=pads, extra=extra)
+
+
 def transposed_size(w: Window, axis: int, count: Dim) -> Dim:
     """The smallest size of an axis along which there are that many windows."""
     before, after = w.pads[axis]
@@ -228,6 +241,7 @@ def im2col(x: Value, w: Window) -> Value:
 __all__ = [
     "Pads",
     "Window",
+    "at_least_one",
     "average_pool",
     "ceil_mode",
     "channel_axis",

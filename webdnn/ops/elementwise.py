@@ -502,6 +502,46 @@ def _round_f16(x: Expr) -> Expr:
     return select(absolute(x) < 6.103515625e-05, small, select(isnan(x), x, big))
 
 
+def _bits(x):
+    """The bits of a float32, as u32."""
+    return expr.bitcast(x, "u32") if isinstance(x, Expr) else np.float32(x).view(np.uint32)
+
+
+def _from_bits(u):
+    return expr.bitcast(u, "f32") if isinstance(u, Expr) else np.uint32(u).view(np.float32)
+
+
+def _shortened(x, bits):
+    """x without its last `bits` bits, rounded to the nearest, to even between two; of a number."""
+    u = _bits(x)
+    odd = expr.apply("bitand", expr.apply("shr", u, _u32(u, bits)), _u32(u, 1))
+    whole = u + (odd + _u32(u, 2 ** (bits - 1) - 1))
+    return _from_bits(expr.apply("bitand", whole, _u32(u, 2**32 - 2**bits)))
+
+
+def _u32(like, n):
+    return lift(n, "u32") if isinstance(like, Expr) else np.uint32(n)
+
+
+@elementwise
+def round_bfloat16(x):
+    """The nearest bfloat16, to even between two; beyond the largest, an infinity."""
+    return select(isnan(x), x, _shortened(x, 16))
+
+
+@elementwise
+def round_float16(x):
+    """The nearest float16, to even between two; beyond the largest, an infinity."""
+    if not isinstance(x, Expr):
+        return x.astype(np.float16).astype(x.dtype)
+    size = absolute(x)
+    small = round_even(size * 2.0**24) * 2.0**-24  # in steps of the least
+    near = select(size < 2.0**-14, small, _shortened(size, 13))
+    near = select(near > 65504.0, float("inf"), near)
+    sign_bit = expr.apply("bitand", _bits(x), lift(2**31, "u32"))
+    return select(isnan(x), x, _from_bits(expr.apply("bitor", _bits(near), sign_bit)))
+
+
 def cast(x: Value, to: str) -> Value:
     """Convert `x` to dtype `to`, unless it already has it; to integers sizes stay known."""
     if x.dtype == to:
@@ -574,6 +614,8 @@ __all__ = [
     "reciprocal",
     "relu",
     "round_",
+    "round_bfloat16",
+    "round_float16",
     "rsqrt_",
     "scaled_tanh",
     "selu",

@@ -157,7 +157,7 @@ def reduce_mean(x: Value, axes: Sequence[int]) -> Value:
     """The mean over axes, in x's dtype (integers truncate)."""
     total = reduce(x, "sum", axes)
     n = product([x.shape[a] for a in axes])
-    if isinstance(n, int) and x.dtype in FLOATS:
+    if isinstance(n, int) and n and x.dtype in FLOATS:
         return mul(total, 1 / n) if n & (n - 1) == 0 else div(total, float(n))
     return div(total, count(x, axes, x.dtype))
 

@@ -110,7 +110,6 @@ def resize(
     scale: Scale = None,
     cubic: float = -0.75,
     exclude_outside: bool = False,
-    antialias: bool = False,
     roi: tuple[float, float] = (0.0, 1.0),
     extrapolation: float = 0.0,
     table: int | None = None,
@@ -124,8 +123,6 @@ def resize(
     of 1/table, as TensorFlow does. Raises UnsupportedError for what is not ONNX's.
     """
     out = as_dim(out)
-    if antialias:
-        raise UnsupportedError("resize: antialias is not supported; export the model without it")
     factor = _integer_factor(x, axis, out)
     if factor == 1 and coordinates != "tf_crop_and_resize" and (scale is None or scale == 1):
         return x

@@ -44,6 +44,7 @@ from .files import External, read, tensor_value
 from .nodes import bound, check_calls, check_names, label, ordered, reads
 from .operators import ELEMENT_TYPES, element_type
 from .registry import (
+    FIXED,
     Handler,
     call,
     handler,
@@ -380,6 +381,11 @@ class _Importer:
                     del attrs[name]
                     continue
                 raise UnsupportedError(f"attribute {name!r} is not supported")
+            if name in FIXED and attrs[name] != FIXED[name] and found.own is None:
+                raise UnsupportedError(
+                    f"{name}={attrs[name]} is not supported; export the model with "
+                    f"{name}={FIXED[name]}"
+                )
         for name, p in keywords.items():
             if p.default is p.empty and name not in attrs and name not in ("opset", "outputs"):
                 raise ModelError(f"attribute {name!r} is missing")

@@ -64,6 +64,7 @@ ELEMENT_TYPES = {
     1: "f32", 2: "u8", 3: "i8", 4: "u16", 5: "i16", 6: "i32", 7: "i64", 9: "bool", 10: "f16",
     11: "f64", 12: "u32", 13: "u64", 16: "f32",
 }  # fmt: skip
+BFLOAT16 = 16
 
 
 def element_type(code: int) -> str:
@@ -209,11 +210,20 @@ def Mean(*xs: Value) -> Value:
 
 
 def Cast(x: Value, *, to: int, saturate: int = 1, round_mode: RoundMode = "up") -> Value:
-    return ops.cast(x, element_type(to))
+    if to == BFLOAT16:
+        return ops.round_bfloat16(ops.cast(x, "f32"))
+    return _cast(x, element_type(to))
 
 
 def CastLike(x: Value, like: Value, *, saturate: int = 1, round_mode: RoundMode = "up") -> Value:
-    return ops.cast(x, like.dtype)
+    return _cast(x, like.dtype)
+
+
+def _cast(x: Value, dtype: str) -> Value:
+    """x as a dtype; as float16 rounded, which is computed in 32 bits."""
+    if dtype == "f16" and x.dtype != "f16":
+        return ops.cast(ops.round_float16(ops.cast(x, "f32")), dtype)
+    return ops.cast(x, dtype)
 
 
 def Identity(x: Value) -> Value:
@@ -598,10 +608,8 @@ def BatchNormalization(
     spatial: int = 1,
     outputs: int,
 ) -> Value:
-    if training_mode or outputs > 1:
+    if outputs > 1:
         raise UnsupportedError("training mode is not supported; export the model for inference")
-    if not spatial:
-        raise UnsupportedError("spatial=0 is not supported; export the model with opset 9 or newer")
     return ops.batch_normalize(x, mean, var, scale, bias, epsilon, [1 if x.rank > 1 else 0])
 
 
@@ -913,7 +921,9 @@ def _pooling(
 ) -> Window:
     """The windows that the attributes of a pooling mean over x."""
     w = _window(x.shape[2:], kernel_shape, auto_pad=auto_pad, **given)
-    return w if not ceil_mode or auto_pad.startswith("SAME") else windows.ceil_mode(w, x.shape[2:])
+    if auto_pad.startswith("SAME"):
+        return w
+    return (windows.ceil_mode if ceil_mode else windows.at_least_one)(w, x.shape[2:])
 
 
 @attributes_of(_pooling)
@@ -1008,7 +1018,6 @@ def Resize(
             scale=factor[k],
             cubic=cubic_coeff_a,
             exclude_outside=bool(exclude_outside),
-            antialias=bool(antialias),
             roi=(region[k], region[len(at) + k]),
             extrapolation=extrapolation_value,
         )

@@ -121,6 +121,10 @@ def _nodes(*bodies: Iterable[Any]) -> Iterator[Any]:
             yield from _nodes(*(g.node for g in (a.g, *a.graphs)))
 
 
+# Attributes of which one value alone is taken: the operators' page does not list them.
+FIXED: Mapping[str, int] = {"antialias": 0, "spatial": 1, "training_mode": 0}
+
+
 @dataclass(frozen=True)
 class Handler:
     """A function that says what an operator computes, and what it takes."""
