@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "scalar": set(),
     "expr": {"scalar"},
     "graph": {"expr", "scalar", "limits", "errors"},
-    "ops": {"graph", "expr", "scalar", "errors"},
+    "ops": {"graph", "expr", "scalar", "limits", "errors"},
     "frontend": {"ops", "graph", "expr", "limits", "errors"},
     "passes": {"ops", "graph", "expr", "errors"},
     "schedule": {"ops", "graph", "expr", "scalar", "errors"},

@@ -214,16 +214,17 @@ class Op:
             node = Node(self, tuple(inputs), dict(sorted(attrs.items())))
             node._types = tuple(self.infer(*inputs, **attrs))
             for shape, dtype in node._types:
-                _check_shape(self, shape, dtype)
+                _check_shape(self, attrs.get("name"), shape, dtype)
             _NODES[key] = node
         return node
 
 
-def _check_shape(op: Op, shape: Shape, dtype: str) -> None:
+def _check_shape(op: Op, name: str | None, shape: Shape, dtype: str) -> None:
     """Raises for sizes that no tensor has: whatever the format, every value is made in `node`."""
     for d in shape:
         if isinstance(d, int) and not 0 <= d < limits.ELEMENTS:
-            found = f"{op} would give {dtype}[{','.join(map(dim_text, shape))}]"
+            of = f" {name!r}" if name else ""
+            found = f"{op}{of} would give {dtype}[{','.join(map(dim_text, shape))}]"
             if d < 0:
                 raise ModelError(f"{found}: a size is negative")
             raise UnsupportedError(f"{found}: sizes are less than 2**31")

@@ -100,6 +100,11 @@ def reading() -> Iterator[None]:
             spent.reading = before
 
 
+def factor() -> float:
+    """How many times the limits are allowed."""
+    return (_BUDGET.get() or Budget()).factor
+
+
 def count_node() -> None:
     """Counts a node of a graph that is being read. Raises UnsupportedError beyond NODES."""
     spent = _BUDGET.get()
@@ -195,6 +200,7 @@ __all__ = [
     "compute",
     "count_node",
     "counted",
+    "factor",
     "make",
     "reading",
 ]

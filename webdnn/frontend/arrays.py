@@ -206,10 +206,16 @@ def axis_of(axis: Any, x: Value, extra: int = 0, what: str = "axis") -> int:
 
 
 def axes_of(axes: Any, x: Value, extra: int = 0) -> list[int]:
-    """Axes of x counted from 0, in the order given: one, several, or as a tensor; None is all."""
+    """Axes of x counted from 0, in the order given: one, several, or as a tensor; None is all.
+
+    Raises ModelError for one that x has not, and for one that is given twice.
+    """
     if axes is None:
         return list(range(x.rank))
-    return [axis_of(a, x, extra) for a in known_ints(axes, "the axes")]
+    found = [axis_of(a, x, extra) for a in known_ints(axes, "the axes")]
+    if len(set(found)) != len(found):
+        raise ModelError(f"axes {found} of {type_text(x)}: one is given twice")
+    return found
 
 
 def flat_or_along(x: Value, axis: Any) -> tuple[Value, int]:

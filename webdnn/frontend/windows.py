@@ -22,7 +22,7 @@ from typing import Any
 from .. import ops
 from ..errors import ModelError
 from ..expr import Dim, as_dim, lift, maximum, minimum
-from ..graph import Value
+from ..graph import Value, type_text
 from .arrays import channels_first, channels_last
 
 Pads = list[tuple[Dim, Dim]]
@@ -174,7 +174,16 @@ def conv(x: Value, filters: Value, bias: Value | None, w: Window, groups: int = 
     """x [N, C, spatial...] by filters [M, C/groups, kernel...], bias [M] -> [N, M, spatial...]."""
     f = ops.transpose(filters, (*range(2, filters.rank), 1, 0))
     y = ops.convolve(channels_last(x), f, w.strides, w.pads, w.dilations, groups)
-    return channels_first(y if bias is None else ops.add(y, bias))
+    return channels_first(_biased(y, bias))
+
+
+def _biased(y: Value, bias: Value | None) -> Value:
+    """y [..., M] with a bias [M]. Raises ModelError for another shape."""
+    if bias is None:
+        return y
+    if bias.rank != 1 or not ops.same(bias.shape[0], y.shape[-1]):
+        raise ModelError(f"bias {type_text(bias)}: [{y.shape[-1]}] expected, one for each output")
+    return ops.add(y, bias)
 
 
 def conv_transpose(
@@ -189,8 +198,16 @@ def conv_transpose(
     """The adjoint: x [N, C, spatial...] by filters [C, M/groups, kernel...] -> [N, M, spatial...].
 
     w: the windows of the convolution whose adjoint it is: pads crop the result. output_padding: how
-    much is added after each axis. output_size: what is kept of each, where not all is.
+    much is added after each axis. output_size: what is kept of each, where not all is. Raises
+    ModelError for an output padding that is negative or as large as a further window would need.
     """
+    extra = list(output_padding or [0] * w.rank)
+    most = [max(s, d) - 1 for s, d in zip(w.strides, w.dilations)]
+    if len(extra) != w.rank or any(not 0 <= n <= m for n, m in zip(extra, most)):
+        raise ModelError(
+            f"output padding {extra}: a number from 0 to {most} expected for each of the spatial "
+            "axes, less than the stride or the dilation"
+        )
     y = ops.convolve_transpose(
         channels_last(x),
         ops.transpose(filters, (*range(2, filters.rank), 0, 1)),
@@ -198,21 +215,33 @@ def conv_transpose(
         [(ops.static(b, "a pad"), ops.static(a, "a pad")) for b, a in w.pads],
         w.dilations,
         groups,
-        output_padding or [0] * w.rank,
+        extra,
     )
     for axis, size in enumerate(output_size, 1):
         y = y if size is None else ops.slice_axis(y, axis, 0, size)
-    return channels_first(y if bias is None else ops.add(y, bias))
+    return channels_first(_biased(y, bias))
 
 
 def max_pool(x: Value, w: Window) -> Value:
     """x [N, C, spatial...] -> the maximum of each window; padding never wins."""
+    _check_pads(w)
     y = ops.max_pool(channels_last(x), w.kernel, w.strides, w.pads, w.dilations)
     return channels_first(y)
 
 
+def _check_pads(w: Window) -> None:
+    """Raises ModelError where a pooling has a window that sees nothing but padding."""
+    for k, d, pads, more in zip(w.kernel, w.dilations, w.pads, w.extra):
+        numbers = [n for n in (pads[0], as_dim(lift(pads[1]) - more)) if isinstance(n, int)]
+        if any(not 0 <= n < reach(k, d) for n in numbers):
+            raise ModelError(
+                f"pads {w.pads}: each must be at least 0 and smaller than the window, {w.kernel}"
+            )
+
+
 def average_pool(x: Value, w: Window, include_pad: bool = False) -> Value:
     """x [N, C, spatial...] -> the mean of each window, over the image alone unless include_pad."""
+    _check_pads(w)
     y = ops.average_pool(
         channels_last(x), w.kernel, w.strides, w.pads, w.dilations, include_pad, w.extra
     )

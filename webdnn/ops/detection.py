@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UnsupportedError
+from ..errors import ModelError, UnsupportedError
 from ..expr import Dim, as_dim, lift, minimum, product, same, upper
 from ..graph import Node, Op, Value, constant, type_text
 from .elementwise import (
@@ -39,7 +39,7 @@ from .elementwise import (
     sub,
     where,
 )
-from .indexing import gather, gather_elements, gather_nd
+from .indexing import check_positions, gather, gather_elements, gather_nd
 from .movement import concat, iota, reshape, slice_axis, transpose
 from .selection import arg_top_k, non_zero
 
@@ -320,6 +320,8 @@ def _bins(node: Node) -> dict[str, Any]:
 
 
 def _roi_shape(x: Value, rois: Value, *rest: Value, height: int, width: int, **attrs: Any) -> Any:
+    if height < 1 or width < 1:
+        raise ModelError(f"regions of {height} by {width} bins: one or more each way expected")
     return [((rois.shape[0], height, width, x.shape[3]), "f32")]
 
 
@@ -473,6 +475,7 @@ def roi_align(
     halves; without it they lie at integers, and regions are at least one pixel wide.
     """
     _check_regions("roi_align", x, rois, 4, mode, ("avg", "max", "max_corner"))
+    check_positions(images, x.shape[0], "the images of regions")
     down, across = (sampling, sampling) if isinstance(sampling, int) else sampling
     return ROI_ALIGN(
         cast(x, "f32"),

@@ -16,13 +16,25 @@ from typing import Any
 
 import numpy as np
 
-from ..expr import Expr, as_dim, cast, lift, maximum, minimum, select
-from ..graph import Node, Op, Value
+from ..errors import ModelError
+from ..expr import Expr, as_dim, cast, lift, maximum, minimum, same, select
+from ..graph import Node, Op, Value, evaluate, type_text
 from .known import INTS, ints, known
 from .movement import reshape, slice_axis
 
 Read = Callable[[int, Any], Expr]
 Index = tuple[Any, ...]
+
+
+def check_positions(indices: Value, size: Any, what: str) -> None:
+    """Raises ModelError for positions that are known now and lie beyond an axis of known size."""
+    if not (indices.constant and isinstance(size, int) and indices.size):
+        return
+    found = evaluate(indices)
+    low, high = int(found.min()), int(found.max())
+    if low < -size or high >= size:
+        wrong = low if low < -size else high
+        raise ModelError(f"{what}: position {wrong} is out of range for {size} elements")
 
 
 def _gather_element(node: Node, read: Read, idx: Index) -> Expr:
@@ -49,9 +61,11 @@ GATHER = Op(
 def gather(x: Value, indices: Value, axis: int = 0) -> Value:
     """Take x at indices along an axis: [A..., D, B...], [I...] -> [A..., I..., B...].
 
-    Negative indices count from the end; those beyond the axis are clamped.
+    Negative indices count from the end; those beyond the axis are clamped. Raises ModelError where
+    one is known to lie beyond it.
     """
     axis %= x.rank
+    check_positions(indices, x.shape[axis], f"axis {axis} of {type_text(x)}")
     at = known(indices)
     if at is not None and at.size == 1:
         i = at.ravel()[0]
@@ -91,9 +105,24 @@ GATHER_ELEMENTS = Op(
 def gather_elements(x: Value, indices: Value, axis: int) -> Value:
     """Take elements: out[i, j] = x[indices[i, j], j] (for axis 0), in the shape of indices.
 
-    Negative indices count from the end; those beyond the axis are clamped.
+    Negative indices count from the end; those beyond the axis are clamped. Raises ModelError where
+    one is known to lie beyond it, and where the shapes do not fit.
     """
-    return GATHER_ELEMENTS(x, indices, axis=axis % x.rank)
+    axis %= x.rank
+    check_alike(x, indices, axis)
+    check_positions(indices, x.shape[axis], f"axis {axis} of {type_text(x)}")
+    return GATHER_ELEMENTS(x, indices, axis=axis)
+
+
+def check_alike(x: Value, indices: Value, axis: int) -> None:
+    """Raises ModelError unless indices have x's axes, and at most its sizes but along `axis`."""
+    more = [
+        k
+        for k, (a, b) in enumerate(zip(x.shape, indices.shape))
+        if k != axis and isinstance(a, int) and isinstance(b, int) and b > a
+    ]
+    if indices.rank != x.rank or more:
+        raise ModelError(f"indices {type_text(indices)} do not fit {type_text(x)}")
 
 
 def _gather_nd_element(node: Node, read: Read, idx: Index) -> Expr:
@@ -129,9 +158,28 @@ def gather_nd(x: Value, indices: Value, batch_dims: int = 0) -> Value:
     """ONNX GatherND: the last axis of indices holds coordinates into x.
 
     The first batch_dims axes are shared: x [B..., D..., R...], indices [B..., I..., len(D)] ->
-    [B..., I..., R...]. Negative coordinates count from the end; others are clamped.
+    [B..., I..., R...]. Negative coordinates count from the end; others are clamped. Raises
+    ModelError where one is known to lie beyond its axis, and where the shapes do not fit.
     """
+    check_coordinates(x, indices, batch_dims)
     return GATHER_ND(x, indices, batch_dims=batch_dims)
+
+
+def check_coordinates(x: Value, indices: Value, batch_dims: int = 0) -> None:
+    """Raises ModelError unless the last axis of indices holds coordinates of elements of x."""
+    depth = indices.shape[-1] if indices.rank else None
+    if (
+        not isinstance(depth, int)
+        or not 0 <= batch_dims < min(x.rank, indices.rank)
+        or not 1 <= depth <= x.rank - batch_dims
+        or not all(map(same, x.shape[:batch_dims], indices.shape[:batch_dims]))
+    ):
+        beside = f" beside {batch_dims} shared axes" if batch_dims else ""
+        raise ModelError(f"coordinates {type_text(indices)} do not fit {type_text(x)}{beside}")
+    for k in range(depth if indices.constant else 0):
+        one = slice_axis(indices, indices.rank - 1, k, 1)
+        axis = batch_dims + k
+        check_positions(one, x.shape[axis], f"axis {axis} of {type_text(x)}")
 
 
 __all__ = [

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import SizesDifferError, UnsupportedError
+from ..errors import ModelError, SizesDifferError, UnsupportedError
 from ..expr import (
     Dim,
     Expr,
@@ -183,10 +183,10 @@ TRANSPOSE = Op(
 
 def transpose(x: Value, perm: Sequence[int]) -> Value:
     """Permute axes: axis k of the result is axis perm[k] of x. Raises UnsupportedError."""
-    perm = tuple(p % x.rank for p in perm)
+    given, perm = tuple(perm), tuple(p + x.rank if p < 0 else p for p in perm)
     if sorted(perm) != list(range(x.rank)):
         raise UnsupportedError(
-            f"transpose: {perm} is not a permutation of the axes of {type_text(x)}"
+            f"transpose: {given} is not a permutation of the axes of {type_text(x)}"
         )
     if perm == tuple(range(x.rank)):
         return x
@@ -207,10 +207,22 @@ def _slice_numpy(x: np.ndarray, *, starts: Any, sizes: Any, steps: Any) -> np.nd
     return x[np.ix_(*(s + t * np.arange(n) for s, n, t in zip(starts, sizes, steps)))]
 
 
+def _slice_infer(x: Value, *, starts: Any, sizes: Any, steps: Any) -> list[tuple[Shape, str]]:
+    for axis, (d, s, n, t) in enumerate(zip(x.shape, starts, sizes, steps)):
+        if all(isinstance(e, int) for e in (d, s, n)) and n > 0:
+            last = s + (n - 1) * t
+            if not (0 <= s < d and 0 <= last < d):
+                raise ModelError(
+                    f"slice: elements {s} to {last} of axis {axis} of {type_text(x)}, which has "
+                    "not so many"
+                )
+    return [(sizes, x.dtype)]
+
+
 SLICE = Op(
     "slice",
     "map",
-    lambda x, *, starts, sizes, steps: [(sizes, x.dtype)],
+    _slice_infer,
     lambda node, read, idx: read(
         0,
         tuple(
@@ -275,7 +287,7 @@ PAD = Op(
     "pad",
     "map",
     lambda x, *, before, after, value: [
-        (tuple(as_dim(lift(d) + b + a) for d, b, a in zip(x.shape, before, after)), x.dtype)
+        (tuple(as_dim(d + b + a) for d, b, a in zip(x.shape, before, after)), x.dtype)
     ],
     _pad_element,
     lambda x, *, before, after, value: np.pad(x, list(zip(before, after)), constant_values=value),
@@ -307,7 +319,7 @@ PAD_MODE = Op(
     "pad_mode",
     "map",
     lambda x, *, before, after, mode: [
-        (tuple(as_dim(lift(d) + b + a) for d, b, a in zip(x.shape, before, after)), x.dtype)
+        (tuple(as_dim(d + b + a) for d, b, a in zip(x.shape, before, after)), x.dtype)
     ],
     _pad_mode_element,
     lambda x, *, before, after, mode: np.pad(x, list(zip(before, after)), mode=mode),
@@ -406,7 +418,7 @@ def _concat_infer(*xs: Value, axis: int) -> list[tuple[Shape, str]]:
         for k, (a, b) in enumerate(zip(x.shape, first.shape)):
             if k != axis and not same(a, b):
                 raise SizesDifferError(message, a, b)
-    total: Any = lift(0)
+    total: Any = 0
     for x in xs:
         total = total + x.shape[axis]
     return [
@@ -472,6 +484,8 @@ def _windows_infer(
     dilation: tuple[int, ...],
 ) -> list[tuple[Shape, str]]:
     out: list[Any] = list(x.shape)
+    if min((*size, *stride, *dilation), default=1) < 1:
+        raise ModelError(f"windows of {size}, steps {stride}, dilations {dilation}: one is below 1")
     for a, n, s, d in zip(axes, size, stride, dilation):
         out[a] = as_dim((lift(x.shape[a]) - ((n - 1) * d + 1)) // s + 1)
         if isinstance(out[a], int) and out[a] < 1:
@@ -542,7 +556,7 @@ DILATE = Op(
     "dilate",
     "map",
     lambda x, *, factors: [
-        (tuple(as_dim((lift(d) - 1) * f + 1) for d, f in zip(x.shape, factors)), x.dtype)
+        (tuple(as_dim((d - 1) * f + 1) for d, f in zip(x.shape, factors)), x.dtype)
     ],
     _dilate_element,
     _dilate_numpy,
@@ -577,18 +591,18 @@ def repeat(x: Value, times: int, axis: int) -> Value:
     if times == 1:
         return x
     wide = expand(unsqueeze(x, [axis + 1]), (*x.shape[: axis + 1], times, *x.shape[axis + 1 :]))
-    return reshape(
-        wide, [as_dim(lift(d) * times) if k == axis else d for k, d in enumerate(x.shape)]
-    )
+    return reshape(wide, [as_dim(d * times) if k == axis else d for k, d in enumerate(x.shape)])
 
 
 def tile(x: Value, repeats: Sequence[int]) -> Value:
-    """Repeat x as a whole along each axis."""
+    """Repeat x as a whole along each axis. Raises ModelError for another number of axes."""
+    if len(repeats) != x.rank:
+        raise ModelError(f"tile: {len(repeats)} repetitions for the axes of {type_text(x)}")
     for axis, times in enumerate(repeats):
         if not (isinstance(times, int) and times == 1):
             wide = expand(unsqueeze(x, [axis]), (*x.shape[:axis], times, *x.shape[axis:]))
             x = reshape(
-                wide, [as_dim(lift(d) * times) if k == axis else d for k, d in enumerate(x.shape)]
+                wide, [as_dim(d * times) if k == axis else d for k, d in enumerate(x.shape)]
             )
     return x
 
@@ -602,6 +616,7 @@ def depth_to_space(x: Value, block: int, channels: int = -1, mode: str = "DCR") 
     channels: which axis they are. mode: whether they count the block and then the channel (DCR) or
     the channel and then the block (CRD), as ONNX has it.
     """
+    _check_block(x, block, mode)
     c, axes = channels % x.rank, range(x.rank)
     spatial = [k for k in axes if k not in (0, c)]
     blocks = [block] * len(spatial)
@@ -617,8 +632,17 @@ def depth_to_space(x: Value, block: int, channels: int = -1, mode: str = "DCR") 
     return reshape(transpose(wide, order), sizes)
 
 
+def _check_block(x: Value, block: int, mode: str) -> None:
+    if block < 1 or mode not in ("DCR", "CRD") or x.rank < 3:
+        raise ModelError(
+            f"blocks of {block} of {type_text(x)}, mode {mode!r}: a positive size, a picture with "
+            "channels and the mode DCR or CRD expected"
+        )
+
+
 def space_to_depth(x: Value, block: int, channels: int = -1, mode: str = "DCR") -> Value:
     """The inverse of `depth_to_space`: [N, H b, W b, C] -> [N, H, W, b b C]."""
+    _check_block(x, block, mode)
     c = channels % x.rank
     shape: list[Dim] = []
     order: list[int] = []

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import UnsupportedError
-from ..expr import Dim, as_dim, lift, product
+from ..errors import ModelError, UnsupportedError
+from ..expr import Dim, as_dim, lift, product, same
 from ..graph import (
     DTYPES,
     FLOATS,
@@ -213,8 +213,15 @@ def batch_normalize(
 ) -> Value:
     """(x - mean) / sqrt(variance + epsilon) * scale + bias by stored statistics along axes.
 
-    It is a factor and an offset, computed in f32, which fold into weights before it.
+    It is a factor and an offset, computed in f32, which fold into weights before it. Raises
+    ModelError for statistics that are not of the shape of these axes.
     """
+    expected = [x.shape[a] for a in axes]
+    for w in (mean, variance, scale, bias):
+        if w is not None and not (w.rank == len(axes) and all(map(same, w.shape, expected))):
+            raise ModelError(
+                f"batch normalisation of {type_text(x)} by {type_text(w)}: {expected} expected"
+            )
     m, v, s, b = (None if w is None else cast(w, "f32") for w in (mean, variance, scale, bias))
     assert m is not None and v is not None
     factor = rsqrt_(add(v, epsilon))
@@ -238,7 +245,9 @@ def rms_normalize(x: Value, axes: Sequence[int], epsilon: float) -> Value:
 
 
 def lp_norm(x: Value, p: int, axes: Sequence[int]) -> Value:
-    """The 1- or 2-norm over axes."""
+    """The 1- or 2-norm over axes. Raises UnsupportedError for another."""
+    if p not in (1, 2):
+        raise UnsupportedError(f"the {p}-norm; 1 and 2 are supported")
     return reduce_sum(abs_(x), axes) if p == 1 else sqrt_(reduce_sum(mul(x, x), axes))
 
 
@@ -314,6 +323,8 @@ def average_pool(
 
 def lrn(x: Value, size: int, alpha: float, beta: float, bias: float) -> Value:
     """Local response normalisation over the last axis (Krizhevsky et al., 2012)."""
+    if size < 1:
+        raise ModelError(f"local response normalisation over {size} channels: 1 or more expected")
     before = (size - 1) // 2
     squares = pad(
         mul(x, x), [0] * (x.rank - 1) + [before], [0] * (x.rank - 1) + [size - 1 - before]

@@ -15,8 +15,8 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import UnsupportedError
-from ..expr import as_dim, bounds, lift
+from ..errors import ModelError, UnsupportedError
+from ..expr import as_dim, bounds, lift, same
 from ..graph import Value, constant, type_text
 from .elementwise import (
     abs_,
@@ -142,14 +142,18 @@ def resize(
         return gather(x, cast(min_(max_(position, 0.0), last), "i32"), axis)
 
     if mode == "nearest":
-        rounded = {
+        rules = {
             "floor": lambda: floor_(at),
             "ceil": lambda: ceil_(at),
             "round_prefer_floor": lambda: ceil_(sub(at, 0.5)),
             "round_prefer_ceil": lambda: floor_(add(at, 0.5)),
             "round_even": lambda: round_(at),
-        }[rounding]()
-        y = take(rounded)
+        }
+        if rounding not in rules:
+            raise UnsupportedError(
+                f"resize: unknown rounding {rounding!r}; expected {', '.join(rules)}"
+            )
+        y = take(rules[rounding]())
     elif mode == "linear":
         inside = min_(max_(at, 0.0), last)
         base = floor_(inside)
@@ -200,6 +204,11 @@ def grid_sample(
     nearest, linear or cubic. padding: what lies beyond is zeros, or that of the nearest edge
     ("border"), or mirrored ("reflection"). Raises UnsupportedError for other modes.
     """
+    if grid.rank != x.rank or not same(grid.shape[-1], x.rank - 2):
+        raise ModelError(
+            f"grid_sample: a grid {type_text(grid)} for {type_text(x)}: {x.rank} axes expected, "
+            f"the last with {x.rank - 2} coordinates"
+        )
     if mode not in ("linear", "nearest", "cubic") or x.rank < 4:
         raise UnsupportedError(
             f"grid_sample: mode {mode!r} on {type_text(x)}; linear, nearest and cubic over two "

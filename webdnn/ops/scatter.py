@@ -13,13 +13,22 @@ Negative positions count from the end; updates beyond an axis are dropped.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
-from ..errors import UnsupportedError
+from .. import limits
+from ..errors import ModelError, UnsupportedError
 from ..expr import Dim, as_dim, lift, product, same
-from ..graph import Value, constant, evaluate
+from ..graph import Value, constant, evaluate, type_text
 from .elementwise import add, equal, greater_equal, less, max_, min_, mul, where
-from .indexing import gather, gather_elements
+from .indexing import (
+    check_alike,
+    check_coordinates,
+    check_positions,
+    gather,
+    gather_elements,
+)
 from .known import INTS, ints, known
 from .movement import iota, pad, reshape, slice_axis, squeeze, unsqueeze
 from .reduce import neutral, reduce
@@ -34,10 +43,15 @@ def scatter_elements(
     """Replace elements of x: x[indices[i, j], j] = updates[i, j] (for axis 0).
 
     indices and updates have one shape, at most x's on the other axes. reduction: none (the last
-    update wins), add, mul, max or min, with x's own element.
+    update wins), add, mul, max or min, with x's own element. Raises ModelError for shapes that do
+    not fit, and where a position is known to lie beyond its axis.
     """
     axis %= x.rank
     size = x.shape[axis]
+    check_alike(x, indices, axis)
+    check_positions(indices, size, f"axis {axis} of {type_text(x)}")
+    if updates.rank != indices.rank or not all(map(same, updates.shape, indices.shape)):
+        raise ModelError(f"updates {type_text(updates)} for indices {type_text(indices)}")
     after = [
         0 if k == axis or same(a, b) else as_dim(lift(a) - b)
         for k, (a, b) in enumerate(zip(x.shape, indices.shape))
@@ -59,8 +73,15 @@ def scatter_nd(x: Value, indices: Value, updates: Value, reduction: str = "none"
 
     reduction: none (the last update wins), add, mul, max or min, with x's own elements.
     """
+    check_coordinates(x, indices)
     depth = indices.shape[-1]
     assert isinstance(depth, int)
+    written = (*indices.shape[:-1], *x.shape[depth:])
+    if updates.rank != len(written) or not all(map(same, updates.shape, written)):
+        raise ModelError(
+            f"updates {type_text(updates)} for indices {type_text(indices)} of {type_text(x)}: "
+            f"expected {list(written)}"
+        )
     outer, rest = x.shape[:depth], x.shape[depth:]
     elements, coordinates, values = known(x), known(indices), known(updates)
     if (
@@ -104,14 +125,13 @@ def _last_writer(at: Value, axis: int, size: Dim) -> Value:
     """Last index along an axis that names each of its positions; -1 where none does."""
     if at.constant and isinstance(size, int) and all(isinstance(d, int) for d in at.shape):
         found = evaluate(at).astype(np.int64)
-        count = found.shape[axis]
         shape = [size if k == axis else n for k, n in enumerate(found.shape)]
+        limits.make(8 * (math.prod(shape) + found.size * (found.ndim + 1)), "a scatter")
         last = np.full(shape, -1, np.int64)
-        for k in range(count):
-            one = np.take(found, [k], axis)
-            inside = (one >= 0) & (one < size)
-            here = np.take_along_axis(last, np.where(inside, one, 0), axis)
-            np.put_along_axis(last, np.where(inside, one, 0), np.where(inside, k, here), axis)
+        at_once: list[np.ndarray] = list(np.indices(found.shape))
+        order, at_once[axis] = at_once[axis], found
+        inside = (found >= 0) & (found < size)
+        last[tuple(i[inside] for i in at_once)] = order[inside]  # of equal places the last one wins
         return constant(last, "i64")
     hit = equal(unsqueeze(at, [axis]), _positions(size, axis, at.rank + 1))
     index = _positions(at.shape[axis], axis + 1, at.rank + 1)

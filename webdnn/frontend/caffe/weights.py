@@ -26,7 +26,7 @@ import numpy as np
 
 from ...errors import ModelError
 from ...graph import Value, lazy_constant
-from ..hdf5 import check_array, check_size
+from ..hdf5 import check_array, check_size, probe
 
 Buffer = bytes | mmap.mmap
 Field = tuple[int, int, int, int]  # number, wire type, first byte of the content (or value), end
@@ -332,6 +332,7 @@ def _read_hdf5(path: Path) -> dict[str, list[Blob]]:
 
     out: dict[str, list[Blob]] = {}
     stat = path.stat()
+    probe(path, str(path))
 
     def reading(name: str) -> Callable[[], np.ndarray]:
         def array() -> np.ndarray:

@@ -21,7 +21,7 @@ import numpy as np
 
 from ...errors import ModelError, WebDNNError
 from ..damaged import damaged
-from ..hdf5 import check_array, is_hdf5
+from ..hdf5 import check_array, is_hdf5, probe
 
 LARGEST = 1 << 31  # bytes of a parameter whose size the chain leaves to the file
 Entry = tuple[tuple[int, ...], np.dtype[Any], Callable[[], np.ndarray]]
@@ -166,6 +166,7 @@ def _npy_reader(
 def _hdf5(path: Path) -> Iterator[Mapping[str, Entry]]:
     import h5py
 
+    probe(path, str(path))
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -210,6 +211,7 @@ def is_chainer_hdf5(path: Path) -> bool:
     """Whether an HDF5 file is as chainer writes it: groups and arrays without attributes."""
     import h5py
 
+    probe(path, str(path))
     try:
         with h5py.File(path, "r") as file:
             own = {"layers", "_layer_checkpoint_dependencies", "model_weights", "vars"}

@@ -32,7 +32,7 @@ import numpy as np
 from ...errors import ModelError, UnsupportedError
 from ...graph import FROM_NUMPY, Value, constant, lazy_constant
 from ..beside import beside
-from ..hdf5 import BOMB, PACKED, check_array, check_size, is_hdf5
+from ..hdf5 import BOMB, PACKED, Window, check_array, check_size, is_hdf5, probe
 from . import tfjs
 from .config import Config, Entry, subclassed
 from .model import Generation, Source
@@ -184,33 +184,6 @@ def generation(version: Any) -> Generation:
 # ---- .keras --------------------------------------------------------------------------------------
 
 
-class _Window(io.RawIOBase):
-    """A stretch of a file as a file: a member of a zip that is not compressed."""
-
-    def __init__(self, stream: Any, start: int, size: int):
-        self.stream, self.start, self.size, self.at = stream, start, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self.at = offset + (0, self.at, self.size)[whence]
-        return self.at
-
-    def tell(self) -> int:
-        return self.at
-
-    def readinto(self, buffer: Any) -> int:
-        self.stream.seek(self.start + self.at)
-        size = max(0, min(len(buffer), self.size - self.at))
-        read: int = self.stream.readinto(memoryview(buffer)[:size])
-        self.at += read
-        return read
-
-
 def _zip(file: _File) -> Saved:
     try:
         archive = zipfile.ZipFile(file.stream)
@@ -232,7 +205,7 @@ def _zip(file: _File) -> Saved:
         info = archive.getinfo(WEIGHTS)
         where = f"{file.name}: {WEIGHTS}"
         if info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1:
-            stream: Any = _Window(file.stream, _data_at(file, info), info.file_size)
+            stream: Any = Window(file.stream, _data_at(file, info), info.file_size)
             if info.header_offset + info.file_size > file.size:
                 raise ModelError(f"{file.name}: is truncated")
             crc = 0
@@ -467,6 +440,7 @@ def _hdf5(file: _File) -> _Hdf5:
 
     if not is_hdf5(file.head()):
         raise ModelError(f"{file.name}: is not an HDF5 file")
+    probe(file.stream, file.name)
     try:
         return _Hdf5(h5py.File(file.stream, "r"), file)
     except (OSError, RuntimeError, ValueError) as error:

@@ -111,10 +111,11 @@ def load(
     )
     reader.run(order, scope, opsets)
     outputs: dict[str, Value] = {}
+    producers = {name: node for node in order for name in node.output}
     for o in proto.graph.output:
         value = scope[o.name]
         assert value is not None
-        _check_output(o, value)
+        _check_output(o, value, producers.get(o.name))
         outputs[o.name] = value
     graph = Graph(
         settled.given,
@@ -177,14 +178,22 @@ def _declared(inputs: Iterable[Any]) -> list[Declared]:
     return out
 
 
-def _check_output(declared: Any, value: Value) -> None:
+def _check_output(declared: Any, value: Value, node: Any) -> None:
+    """Raises where an output's declaration contradicts what its node (None: an input) computes."""
     kind = declared.type.WhichOneof("value")
     if kind not in (None, "tensor_type"):
         raise UnsupportedError(
             f"output {declared.name!r} has type {kind.removesuffix('_type')}; "
             "only tensors are supported"
         )
-    if not declared.type.tensor_type.HasField("shape"):
+    given, shape = declared.type.tensor_type, type_text(value)
+    of = f"{label(node)}: its output" if node is not None else "output"
+    if given.elem_type and ELEMENT_TYPES.get(given.elem_type) != value.dtype:
+        raise ModelError(
+            f"{of} {declared.name!r} is declared as {element_type(given.elem_type)}, but its "
+            f"computation gives {shape}: the model contradicts itself"
+        )
+    if not given.HasField("shape"):
         return
     said = [
         int(d.dim_value) if d.dim_value > 0 else None for d in declared.type.tensor_type.shape.dim
@@ -195,8 +204,8 @@ def _check_output(declared: Any, value: Value) -> None:
     if not fits:
         shown = ", ".join("?" if s is None else str(s) for s in said)
         raise ModelError(
-            f"output {declared.name!r} is declared as [{shown}], but its computation gives "
-            f"{type_text(value)}: the model contradicts itself, or a --dim does not fit it"
+            f"{of} {declared.name!r} is declared as [{shown}], but its computation gives "
+            f"{shape}: the model contradicts itself, or a --dim does not fit it"
         )
 
 

@@ -107,6 +107,13 @@ def in_floats(fn: Callable[[Value], Value], x: Value) -> Value:
     return fn(x) if x.dtype in FLOATS else ops.cast(fn(ops.cast(x, "f32")), x.dtype)
 
 
+def onto(x: Value, computed: Value, what: str) -> Value:
+    """What was computed of x and `what`, which may broadcast to x but not x to it."""
+    if computed.rank != x.rank or not all(map(ops.same, computed.shape, x.shape)):
+        raise ModelError(f"{what} does not fit {type_text(x)}: it would be {type_text(computed)}")
+    return computed
+
+
 def LeakyRelu(x: Value, *, alpha: float = 0.01) -> Value:
     return ops.leaky_relu(x, alpha=alpha)
 
@@ -273,6 +280,8 @@ def Reshape(x: Value, shape: Value, *, allowzero: int = 0) -> Value:
 
 
 def Flatten(x: Value, *, axis: int = 1) -> Value:
+    if not -x.rank <= axis <= x.rank:
+        raise ModelError(f"axis {axis} is out of range for {type_text(x)}")
     axis = axis + x.rank if axis < 0 else axis
     return ops.reshape(x, (ops.product(x.shape[:axis]), ops.product(x.shape[axis:])))
 
@@ -327,6 +336,8 @@ def Split(
         if num_outputs is None and not ops.same(each, last):
             raise SizesDifferError(f"{parts} equal parts of {size} elements", each, last)
         given = [each] * (parts - 1) + [last]
+    if len(given) != outputs:
+        raise ModelError(f"{len(given)} parts {list(given)} for {outputs} outputs")
     total = as_dim(sum((lift(g) for g in given), lift(0)))
     if not ops.same(total, x.shape[axis]):
         raise SizesDifferError(
@@ -412,10 +423,14 @@ def Pad(
 
 
 def DepthToSpace(x: Value, *, blocksize: int, mode: Literal["DCR", "CRD"] = "DCR") -> Value:
+    if x.rank != 4:
+        raise ModelError(f"[N, C, H, W] expected, found {type_text(x)}")
     return ops.depth_to_space(x, blocksize, 1, mode)
 
 
 def SpaceToDepth(x: Value, *, blocksize: int, mode: Literal["DCR", "CRD"] = "DCR") -> Value:
+    if x.rank != 4:
+        raise ModelError(f"[N, C, H, W] expected, found {type_text(x)}")
     return ops.space_to_depth(x, blocksize, 1, mode)
 
 
@@ -476,18 +491,24 @@ def Range(start: Value, limit: Value, delta: Value) -> Value:
 
 
 def EyeLike(x: Value, *, dtype: int | None = None, k: int = 0) -> Value:
+    if x.rank != 2:
+        raise ModelError(f"a matrix expected, found {type_text(x)}")
     rows, cols = x.shape
     on = ops.equal(ops.iota((1, cols), 1), ops.add(ops.iota((rows, 1), 0), k))
     return ops.cast(on, x.dtype if dtype is None else element_type(dtype))
 
 
 def Trilu(x: Value, k: Value | None = None, *, upper: int = 1) -> Value:
+    if x.rank < 2:
+        raise ModelError(f"matrices expected, found {type_text(x)}")
     diagonal: Any = 0 if k is None else ops.reshape(ops.cast(_saturated(k), "i32"), ())
     return ops.trilu(x, diagonal, bool(upper))
 
 
 def OneHot(indices: Value, depth: Value, values: Value, *, axis: int = -1) -> Value:
     (size,) = known_dims(depth, "the depth")
+    if values.shape != (2,):
+        raise ModelError(f"values {type_text(values)}: off and on expected")
     at = ops.cast(indices, "i64") if indices.dtype in FLOATS else indices
     at = ops.where(ops.less(at, 0), ops.add(at, ops.ints(size, at.dtype)), at)
     off, on = (ops.reshape(ops.slice_axis(values, 0, j, 1), ()) for j in (0, 1))
@@ -507,7 +528,8 @@ def _reduction(compute: Callable[[Value, list[int]], Value]) -> Callable[..., Va
         noop_with_empty_axes: int = 0,
     ) -> Value:
         given = axes_input if axes_input is not None else axes
-        found = [] if given is None else axes_of(given, x)
+        axes = () if given is None else known_ints(given, "the axes")
+        found = list(dict.fromkeys(axis_of(a, x) for a in axes))  # one may be given twice
         if not found and noop_with_empty_axes:
             return compute(x, [])
         found = found or axes_of(None, x)
@@ -614,8 +636,15 @@ def BatchNormalization(
 
 
 def InstanceNormalization(x: Value, scale: Value, bias: Value, *, epsilon: float = 1e-5) -> Value:
-    y = ops.normalize(x, range(2, x.rank), epsilon)
-    return ops.add(ops.mul(y, ops.along(scale, 1, x.rank)), ops.along(bias, 1, x.rank))
+    return _by_channel(ops.normalize(x, _picture(x), epsilon), scale, bias)
+
+
+def _by_channel(x: Value, scale: Value, bias: Value) -> Value:
+    """x [N, C, ...] times a scale [C] and with a bias [C]."""
+    for v in (scale, bias):
+        if x.rank < 3 or v.rank != 1 or not ops.same(v.shape[0], x.shape[1]):
+            raise ModelError(f"{type_text(v)} is not one number for each channel of {type_text(x)}")
+    return ops.add(ops.mul(x, ops.along(scale, 1, x.rank)), ops.along(bias, 1, x.rank))
 
 
 def LayerNormalization(
@@ -631,7 +660,7 @@ def LayerNormalization(
     axes = range(axis_of(axis, x), x.rank)
     wide = ops.cast(x, element_type(stash_type)) if x.dtype == "f16" else x
     y = ops.mul(ops.cast(ops.normalize(wide, axes, epsilon), x.dtype), scale)
-    y = ops.add(y, bias) if bias is not None else y
+    y = onto(x, y if bias is None else ops.add(y, bias), "scale or bias")
     if outputs == 1:
         return [y]
     mean = ops.reduce_mean(wide, axes)
@@ -648,7 +677,8 @@ def SimplifiedLayerNormalization(
 def RMSNormalization(
     x: Value, scale: Value, *, axis: int = -1, epsilon: float = 1e-5, stash_type: int = 1
 ) -> Value:
-    return ops.mul(ops.rms_normalize(x, range(axis_of(axis, x), x.rank), epsilon), scale)
+    y = ops.rms_normalize(x, range(axis_of(axis, x), x.rank), epsilon)
+    return onto(x, ops.mul(y, scale), f"scale {type_text(scale)}")
 
 
 def GroupNormalization(
@@ -664,8 +694,7 @@ def GroupNormalization(
     if opset < 21:  # one scale for each group, not for each channel
         each = ops.static(x.shape[1], "the number of channels") // num_groups
         scale, bias = (ops.repeat(v, each, 0) for v in (scale, bias))
-    y = ops.group_normalize(x, num_groups, 1, epsilon)
-    return ops.add(ops.mul(y, ops.along(scale, 1, x.rank)), ops.along(bias, 1, x.rank))
+    return _by_channel(ops.group_normalize(x, num_groups, 1, epsilon), scale, bias)
 
 
 def LpNormalization(x: Value, *, axis: int = -1, p: int = 2) -> Value:
@@ -703,7 +732,7 @@ def Gemm(
     y = _scaled(ops.matmul(a, b), alpha)
     if c is None or beta == 0:
         return y
-    return ops.add(y, _scaled(c, beta))
+    return onto(y, ops.add(y, _scaled(c, beta)), f"C {type_text(c)}")
 
 
 def _scaled(x: Value, factor: float) -> Value:
@@ -821,6 +850,8 @@ def _window(
         flat = list(pads) or [0] * (2 * rank)
         if len(flat) != 2 * rank:
             raise ModelError(f"{len(flat)} pads for {rank} spatial axes; expected {2 * rank}")
+        if min(flat, default=0) < 0:
+            raise ModelError(f"pads {flat}: one is negative")
         around = list(zip(flat[:rank], flat[rank:]))
     return windows.window(sizes, kernel, strides, dilations, around)
 
@@ -946,6 +977,8 @@ def LpPool(x: Value, *, p: int = 2, **given: Attr) -> Value:
 
 
 def _raised(x: Value, p: int) -> Value:
+    if p < 1:
+        raise ModelError(f"p {p}: a positive number expected")
     return ops.abs_(x) if p == 1 else ops.mul(x, x) if p == 2 else ops.pow_(ops.abs_(x), float(p))
 
 
@@ -953,16 +986,23 @@ def _rooted(x: Value, p: int) -> Value:
     return x if p == 1 else ops.sqrt_(x) if p == 2 else ops.pow_(x, 1 / p)
 
 
+def _picture(x: Value) -> range:
+    """The spatial axes of x [N, C, spatial...]."""
+    if x.rank < 3:
+        raise ModelError(f"[N, C, spatial...] expected, found {type_text(x)}")
+    return range(2, x.rank)
+
+
 def GlobalAveragePool(x: Value) -> Value:
-    return ops.reduce_mean(x, range(2, x.rank))
+    return ops.reduce_mean(x, _picture(x))
 
 
 def GlobalMaxPool(x: Value) -> Value:
-    return ops.reduce_max(x, range(2, x.rank))
+    return ops.reduce_max(x, _picture(x))
 
 
 def GlobalLpPool(x: Value, *, p: int = 2) -> Value:
-    return _rooted(ops.reduce_sum(_raised(x, p), range(2, x.rank)), p)
+    return _rooted(ops.reduce_sum(_raised(x, p), _picture(x)), p)
 
 
 # ---- resizing -----------------------------------------------------------------------------------
@@ -1053,6 +1093,8 @@ def _factors(scales: Value | None) -> list[float | Value]:
 
 def _scaled_size(size: Dim, scale: float | Value | None) -> Dim:
     """floor(size * scale), in float32"""
+    if isinstance(scale, float) and not 0 < scale < math.inf:
+        raise ModelError(f"scale {scale}: a positive number expected")
     known = ops.mul(ops.cast(ops.ints(size, "i64"), "f32"), scale)
     return known_dims(ops.cast(ops.floor_(known), "i64"), "the size times its scale")[0]
 
@@ -1065,6 +1107,8 @@ def Upsample(
     scales: Sequence[float] = (),
 ) -> Value:
     factor = _factors(scales_input) if scales_input is not None else list(scales)
+    if len(factor) != x.rank:
+        raise ModelError(f"{len(factor)} scales for {type_text(x)}, one an axis expected")
     how = {"bilinear": "linear"}.get(mode, mode)
 
     def along_axis(y: Value, axis: int, k: int) -> Value:
