@@ -190,7 +190,7 @@ def Mod(x: Value, y: Value, *, fmod: int = 0) -> Value:
     return ops.fmod(x, y) if fmod else ops.mod(x, y)
 
 
-def BitShift(x: Value, y: Value, *, direction: str) -> Value:
+def BitShift(x: Value, y: Value, *, direction: Literal["LEFT", "RIGHT"]) -> Value:
     return ops.shift_left(x, y) if direction == "LEFT" else ops.shift_right(x, y)
 
 
