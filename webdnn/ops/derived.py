@@ -19,9 +19,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import reduce
 
 import numpy as np
 
+from .. import limits
 from ..expr import OPS as SCALAR
 from ..expr import Dim, Expr, as_dim, cast_numpy, lift, select, walk
 from ..graph import DTYPES, FLOATS, Value, dims_of, evaluate, is_open
@@ -38,24 +40,59 @@ _TRIED = 999  # samples that a formula is tried on before all are
 def derived(x: Value, to: str) -> Value | None:
     """The integers of dtype `to` that floats computed from sizes alone are cast to.
 
-    None where they are not, or no formula gives them.
+    None where they are not, or no formula gives them. Raises UnsupportedError where trying is
+    beyond the limits of the model that is read.
     """
     if x.constant or x.dtype not in FLOATS or to not in ("i32", "i64"):
         return None
     order = _between(x)
     if order is None:
         return None
+    dims = dims_of(v.attrs["values"] for v in order if v.op is INTS)
+    if len(dims) > 62:
+        return None
+    depends = _dependence(order, dims)[x].ravel()
+    out = np.empty(len(depends), object)
+    for mask in {*depends.tolist()}:
+        mine = [d for k, d in enumerate(dims) if mask >> k & 1]
+        found = _formulas(order, mine, depends == mask)
+        if found is None:
+            return None
+        out[depends == mask] = found
+    return ints(out.reshape(_numbers(x)), to)
+
+
+def _dependence(order: Sequence[Value], dims: Sequence[Expr]) -> dict[Value, np.ndarray]:
+    """For each element of the values, the dimensions that it depends on: bit k is dims[k]."""
+    out: dict[Value, np.ndarray] = {}
+    for v in order:
+        if v.op is INTS:
+            sets = [{*dims_of([(s,)])} for s in v.attrs["values"]]
+            bits = [sum(1 << k for k, d in enumerate(dims) if d in own) for own in sets]
+            out[v] = np.array(bits, np.int64).reshape(_numbers(v))
+        elif v.constant:
+            out[v] = np.zeros(_numbers(v), np.int64)
+        elif v.op.pointwise:
+            none = np.zeros(_numbers(v), np.int64)
+            out[v] = np.asarray(reduce(np.bitwise_or, [out[i] for i in v.inputs], none))
+        else:
+            out[v] = np.concatenate([out[i].ravel() for i in v.inputs])[_moved(v)]
+    return out
+
+
+def _formulas(order: Sequence[Value], dims: Sequence[Expr], which: np.ndarray) -> list[Dim] | None:
+    """Elements of the last value that depend on no other dimensions; None without formulas."""
     sizes = [s for v in order if v.op is INTS for s in v.attrs["values"] if isinstance(s, Expr)]
-    leaves = list(dict.fromkeys(sizes))
-    samples = _samples(leaves)
+    samples = _samples(list(dict.fromkeys(sizes)), dims)
     if samples is None:
         return None
+    leaves = [s for s in samples if {*dims_of([(s,)])} <= {*dims}]
     count = max((len(s) for s in samples.values()), default=1)
+    steps = count * sum(math.prod(_numbers(v)) for v in order)
+    limits.compute("sizes through floats", 8 * steps, steps, ())
     arrays: dict[Value, np.ndarray] = {}
     for v in order:
         found = _computed(v, arrays, samples)
-        if found is None:
-            return None
         arrays[v] = np.broadcast_to(found.astype(DTYPES[v.dtype]), (*_numbers(v), count))
         one = not v.constant and v.op.pointwise and len(v.inputs) == 1
         if one and _rounds(arrays[v.inputs[0]], arrays[v]):
@@ -64,11 +101,9 @@ def derived(x: Value, to: str) -> Value | None:
                 if isinstance(size, Expr) and size not in samples:
                     leaves.append(size)  # what follows may be a multiple of it, less another
                     samples[size] = y
-    whole = cast_numpy(arrays[x], "i32").astype(np.int64).reshape(-1, count)
-    out = [_formula(y, leaves, samples) for y in whole]
-    if any(d is None for d in out):
-        return None
-    return ints(np.array(out, dtype=object).reshape(_numbers(x)), to)
+    whole = cast_numpy(arrays[order[-1]], "i32").astype(np.int64).reshape(-1, count)
+    out = [d for y in whole[which] if (d := _formula(y, leaves, samples)) is not None]
+    return out if len(out) == which.sum() else None
 
 
 def _rounds(before: np.ndarray, after: np.ndarray) -> bool:
@@ -98,7 +133,7 @@ def _between(x: Value) -> list[Value] | None:
         seen.add(v)
         leaf = v.constant or v.op is INTS
         moves = v.op.view or v.op.joins
-        if not v.static or v.size > FEW or len(seen) > NODES or v.dtype not in DTYPES:
+        if not v.static or not 0 < v.size <= FEW or len(seen) > NODES or v.dtype not in DTYPES:
             return None
         if not leaf and (v.op.numpy is None or not (v.op.pointwise or moves)):
             return None
@@ -110,46 +145,52 @@ def _between(x: Value) -> list[Value] | None:
     return order
 
 
-def _samples(leaves: Sequence[Expr]) -> dict[Expr, np.ndarray] | None:
-    """Each size at all combinations of the dimensions; None where these are too many."""
-    dims = dims_of([tuple(leaves)])
+def _samples(sizes: Sequence[Expr], dims: Sequence[Expr]) -> dict[Expr, np.ndarray] | None:
+    """Each size at all combinations of the dimensions, others being lowest; None if too many."""
     spans = [np.arange(d.args[1], d.args[2] + 1, d.args[3], dtype=np.int64) for d in dims]
     if math.prod(len(s) for s in spans) > COMBINATIONS:
         return None
     grid = np.meshgrid(*spans, indexing="ij")
     done: dict[Expr, np.ndarray] = {d: g.ravel() for d, g in zip(dims, grid)}
-    for e in walk(*leaves):
-        if e.op == "const":
+    count = math.prod(len(s) for s in spans)
+    for e in walk(*sizes):
+        if e.op == "dim" and e not in done:
+            done[e] = np.full(count, e.args[1], np.int64)
+        elif e.op == "const":
             done[e] = np.asarray(e.args[0])
         elif e.op == "cast":
             done[e] = done[e.args[0]].astype(np.int64)
         elif e not in done:
             done[e] = np.asarray(SCALAR[e.op].numpy(*(done[a] for a in e.args)))
-    return {a: done[a] for a in leaves}
+    return {a: done[a] for a in sizes}
 
 
 def _computed(
     v: Value, arrays: dict[Value, np.ndarray], samples: dict[Expr, np.ndarray]
-) -> np.ndarray | None:
+) -> np.ndarray:
     """A value's elements, the last axis along the samples."""
     if v.op is INTS:
         rows = [samples[s] if isinstance(s, Expr) else np.array([s]) for s in v.attrs["values"]]
-        return np.stack(np.broadcast_arrays(*rows)).reshape(*_numbers(v), -1) if rows else None
+        return np.stack(np.broadcast_arrays(*rows)).reshape(*_numbers(v), -1)
     if v.constant:
         return evaluate(v)[..., None]
     inputs = [arrays[i] for i in v.inputs]
+    if not v.op.pointwise:
+        return np.concatenate([a.reshape(-1, a.shape[-1]) for a in inputs])[_moved(v)]
     assert v.op.numpy is not None
+    ones = [(1,) * (v.rank - i.rank) for i in v.inputs]
     with np.errstate(all="ignore"):
-        if v.op.pointwise:
-            ones = [(1,) * (v.rank - i.rank) for i in v.inputs]
-            return np.asarray(
-                v.op.numpy(*(a.reshape(one + a.shape) for a, one in zip(inputs, ones)), **v.attrs)
-            )
-    # Where elements are moved to is found by moving their numbers.
+        return np.asarray(
+            v.op.numpy(*(a.reshape(one + a.shape) for a, one in zip(inputs, ones)), **v.attrs)
+        )
+
+
+def _moved(v: Value) -> np.ndarray:
+    """Where each element of a value was before it was moved, counted through its inputs."""
     ends = np.cumsum([0, *(i.size for i in v.inputs)])
     numbers = [np.arange(i.size).reshape(_numbers(i)) + e for i, e in zip(v.inputs, ends)]
-    moved = np.asarray(v.op.numpy(*numbers, **v.attrs))
-    return np.concatenate([a.reshape(-1, a.shape[-1]) for a in inputs])[moved]
+    assert v.op.numpy is not None
+    return np.asarray(v.op.numpy(*numbers, **v.attrs))
 
 
 def _formula(
