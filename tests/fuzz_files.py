@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import importlib
 import io
 import json
 import os
@@ -55,6 +56,7 @@ from webdnn.browser.inputs import default_sizes, random_inputs, signature_of
 from webdnn.codegen import TARGETS
 from webdnn.descriptor.write import write
 from webdnn.errors import WebDNNError
+from webdnn.frontend import FORMATS
 from webdnn.inspect.dump import sources
 from webdnn.inspect.report import report_html
 from webdnn.schedule.lower import lower
@@ -1075,6 +1077,8 @@ def run(
     told: Callable[[int, Mutant, Outcome], None] = lambda k, m, o: None,
 ) -> Tally:
     """Mutants 0 .. count - 1 of a seed, or one alone."""
+    for name in FORMATS:
+        importlib.import_module(f"webdnn.frontend.{name}")
     known = samples(formats)
     gc.collect()
     gc.freeze()  # what a process shares with its children is not copied to mark it

@@ -24,6 +24,7 @@ from webdnn.expr import (
     const,
     dim,
     less,
+    make,
     multiple_of,
     poly,
     substitute,
@@ -405,3 +406,9 @@ def test_a_size_that_may_be_0_divides_where_a_variable_runs_below_it() -> None:
     i, j = var("i", 5), var("j", n)
     assert (i * n + j) // n is i and (i * n + j) % n is j
     assert (n * 3 // n).op == "floordiv"  # 0 where n is 0
+
+
+def test_text_of_what_a_target_loads() -> None:
+    """Targets have loads of their own (four elements at once), whose slot is no expression."""
+    i = var("i", 8)
+    assert text(make("load4", (0, i), "i32") + 1) in ("(load4(0, i) + 1)", "(1 + load4(0, i))")

@@ -1005,7 +1005,7 @@ def text(e: Dim) -> str:
         elif x.op == "acc":
             s = f"acc{x.args[0]}_{x.args[1]}"
         else:
-            args = [done[a] for a in x.args]
+            args = [done[a] if isinstance(a, Expr) else str(a) for a in x.args]
             if x.op in _SIGN:
                 s = f"({args[0]} {_SIGN[x.op]} {args[1]})"
             elif x.op in ("cast", "bitcast"):
