@@ -552,6 +552,14 @@ def test_shift_before_padding_stays() -> None:
     assert_same(graph(scaled), graph(found))
 
 
+def test_shifts_of_float16_keep_their_digits() -> None:
+    """A bias of thousands would be rounded to whole numbers where it is moved through weights."""
+    x = placeholder("x", (1, 5, 6), "f16")
+    b, w = (constant(evaluate(v).astype(np.float16)) for v in (weights(6), weights(6, 3)))
+    before = ops.matmul(ops.add(x, b), w)
+    assert after(affine.RULES, before) == [before]
+
+
 def test_shared_products_stay() -> None:
     y = ops.conv(Z, weights(1, 1, 4, 4))
     outputs = [ops.mul(y, weights(4)), ops.relu(y)]

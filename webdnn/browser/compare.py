@@ -148,8 +148,10 @@ def judged(actual: Array, usual: Output, readings: Readings, other: Array | None
     label, (most, _) = max(spread.items(), key=lambda entry: entry[1])
     # A model of steps is what its operators say: what optimisations change is no excuse.
     exact = [] if readings.rounds else list(spread.values())
-    near = [apart(found[name], decides) for found in readings.moved]
     narrow = readings.narrow.get(name, "")
+    # Where some outputs are of 16 bits, inputs were moved by as much: too much for others.
+    moves = readings.moved if narrow or not readings.narrow else ()
+    near = [apart(found[name], decides) for found in moves]
     floor = max(usual.tolerance, NARROW.get(narrow, 0))
     # The page rounds in yet another way: it may well be off by more than samples were.
     moved = max((largest for largest, _ in near), default=0.0)
@@ -157,22 +159,21 @@ def judged(actual: Array, usual: Output, readings: Readings, other: Array | None
     many = 2 if narrow else 1
     tolerance = max(floor, 2 * moved, *(many * largest for largest, _ in exact))
     typical = max(floor, *(1.5 * mean for _, mean in near), *(many * mean for _, mean in exact))
-    reasons = []
-    if most > usual.tolerance:
-        reasons.append(f"{label} is itself off by {most:.1e}")
-    if narrow:
-        reasons.append(f"the model computes it in {narrow}")
-    if tolerance > max(floor, most if exact else 0):
-        what = "rounding to steps on the other side" if readings.rounds else "changing last bits"
-        reasons.append(f"{what} moves it by {moved:.1e}")
+    reasons = [f"{label} is itself off by {most:.1e}"] if most > usual.tolerance else []
+    reasons += [f"the model computes it in {narrow}"] if narrow else []
     reasons += [readings.remark] if readings.remark else []
-    said = "; ".join([*reasons, f"{readings.name} decides"])
+    said = "; ".join([*reasons, f"decided by {readings.name}"])
     if decides.dtype.kind in "iu" and decides.dtype.itemsize == 1:
         decides = decides.astype(np.float32)  # steps
     elif decides.dtype.kind in "biu":
         return _integers(actual, usual, readings, said)
     found = compare(name, actual, decides, floor, other, 10 * usual.tolerance)
     if found.verdict == "wrong" and tolerance > floor:
+        if 2 * moved == tolerance:
+            what = (
+                "a rounding on the other side" if readings.rounds else "a change in the last bits"
+            )
+            said = f"{what} moves it by {moved:.1e}; {said}"
         varies = float(np.nanstd(decides)) if decides.size > 1 else math.inf
         largest = float(np.abs(decides[np.isfinite(decides)]).max(initial=0))
         if typical > min(varies / largest / 2 if largest else 0, LARGEST):
@@ -181,10 +182,9 @@ def judged(actual: Array, usual: Output, readings: Readings, other: Array | None
         if found.verdict != "wrong" and apart(actual, decides)[1] > typical:
             why = f"the root of the mean square is more than {typical:.1e}"
             found = replace(found, verdict="wrong", why=why)
-    found = replace(found, dtype=usual.dtype)
-    if found.verdict == "wrong" and not reasons:
+    elif found.verdict == "wrong" and not reasons:
         said = f"{label} and {readings.name} differ by {most:.1e} only"
-    return replace(found, why=f"{found.why}; {said}".removeprefix("; "))
+    return replace(found, dtype=usual.dtype, why=f"{found.why}; {said}".removeprefix("; "))
 
 
 def flipped(actual: Array, found: Output, readings: Readings) -> Output:

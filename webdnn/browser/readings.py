@@ -39,6 +39,7 @@ Arrays = Mapping[str, Array]
 
 QUICK = 0.02  # seconds of a run in onnxruntime up to which onnx.reference is fast enough
 LAST_BITS = 2e-6  # what a float32 computation of some depth is off by
+ROUNDED = {"float16": 2**-11, "bfloat16": 2**-8}  # what a single rounding is off by
 # Runs with moved inputs: at least and at most, and the seconds after which no more are begun.
 FEWEST, MOST, SECONDS = 4, 32, 1.0
 
@@ -49,9 +50,9 @@ class Readings:
 
     `decides` are those of the reading `name`. `others` are those of the reference itself and of
     what else there is, by what they are; `moved` are those with inputs and constants changed by
-    `LAST_BITS`. `rounds`: activations are rounded to steps. `narrow` are the outputs that are
-    computed in float16 or bfloat16, and which. `remark` says why there is no reading in float64.
-    `steps` are the distances of the steps to which values are rounded.
+    `LAST_BITS`, or by a rounding to 16 bits where outputs are `narrow`: computed in float16 or
+    bfloat16. `rounds`: activations are rounded to steps, whose distances are `steps`. `remark` says
+    why there is no reading in float64.
     """
 
     name: str
@@ -116,6 +117,7 @@ def with_onnxruntime(
 
     if proto.functions:
         proto = inline_local_functions(proto)
+    proto = _sorted(proto)
     quantised = rounds(proto)
     spaced = _spaced(proto)
     if inner:
@@ -140,16 +142,17 @@ def with_onnxruntime(
                 others[name] = decides
                 decides, name = double, kind
         rng = np.random.default_rng(0)
+        by = max((ROUNDED[kind] for kind in narrow.values()), default=LAST_BITS)
         sessions = [plain]
-        if quantised:  # what is inside must move, too: a model often rounds its inputs first
+        if quantised or narrow:  # what is inside must move, too: a model may round its inputs first
             count = 8 if quick else 2
-            sessions = [_session(runtime, _moved(proto, rng)) for _ in range(count)]
+            sessions = [_session(runtime, _moved(proto, rng, by)) for _ in range(count)]
         moved: list[Arrays] = []
         begin = time.monotonic()
         for k in range(FEWEST if inner else MOST):
             if k >= FEWEST and time.monotonic() - begin > SECONDS:
                 break
-            near = {k: _near(v, rng) for k, v in arrays.items()}
+            near = {k: _near(v, rng, by) for k, v in arrays.items()}
             with suppress(Exception):  # of another shape, say: it is no sample
                 moved.append(_run(sessions[k % len(sessions)], outputs, near))
         constants = {t.name: onnx.numpy_helper.to_array(t) for t in proto.graph.initializer}
@@ -206,6 +209,28 @@ def _exact_products(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 # Where the factors and their zero points stand among the inputs.
 _PRODUCTS = {"MatMulInteger": (0, 1, 2, 3), "QLinearMatMul": (0, 3, 2, 5)}
+
+
+def _sorted(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with each node behind those that it reads, which files need not keep to."""
+    producer = {name: node for node in proto.graph.node for name in node.output if name}
+    order: list[Any] = []
+    done: set[int] = set()
+    stack = [(node, False) for node in reversed(proto.graph.node)]
+    while stack:
+        node, ready = stack.pop()
+        if ready:
+            order.append(node)
+        elif id(node) not in done:
+            done.add(id(node))
+            stack.append((node, True))
+            before = [producer[name] for name in _reads(node) if name in producer]
+            stack += [(n, False) for n in before if id(n) not in done]
+    out = onnx.ModelProto()
+    out.CopyFrom(proto)
+    del out.graph.node[:]
+    out.graph.node.extend(order)
+    return out
 
 
 def _session(runtime: Any, proto: onnx.ModelProto) -> Any:
@@ -313,15 +338,16 @@ def _reads(node: Any) -> list[str]:
             *(o.name for g in inner for o in g.output)]  # fmt: skip
 
 
-def _near(array: Array, rng: np.random.Generator) -> Array:
-    """Floats changed by at most LAST_BITS of themselves."""
+def _near(array: Array, rng: np.random.Generator, by: float) -> Array:
+    """Floats changed by at most a part of themselves."""
     if array.dtype.kind != "f":
         return array
-    factor = 1 + LAST_BITS * rng.uniform(-1, 1, array.shape)
-    return np.asarray(array * factor, array.dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        near = np.asarray(array * (1 + by * rng.uniform(-1, 1, array.shape)), array.dtype)
+    return np.where(np.isfinite(near), near, array)  # the least float, as masks have it, stays
 
 
-def _moved(proto: onnx.ModelProto, rng: np.random.Generator) -> onnx.ModelProto:
+def _moved(proto: onnx.ModelProto, rng: np.random.Generator, by: float) -> onnx.ModelProto:
     """The model with its small float constants changed in their last bits."""
     out = onnx.ModelProto()
     out.CopyFrom(proto)
@@ -334,9 +360,10 @@ def _moved(proto: onnx.ModelProto, rng: np.random.Generator) -> onnx.ModelProto:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             tensors[node.output[0]] = node.attribute[0].t
     for name, tensor in tensors.items():
-        small = tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) <= 65536
+        floats = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16}
+        small = tensor.data_type in floats and np.prod(tensor.dims) <= 65536
         if small and {*users.get(name, ())} <= _SMOOTH:
-            array = _near(onnx.numpy_helper.to_array(tensor), rng)
+            array = _near(onnx.numpy_helper.to_array(tensor), rng, by)
             tensor.CopyFrom(onnx.numpy_helper.from_array(array, tensor.name))
     return out
 

@@ -167,9 +167,14 @@ def scaled_input(v: Value, uses: Uses) -> Value | None:
 
 
 def shifted_input(v: Value, uses: Uses) -> Value | None:
-    """conv(x + b, w) -> conv(x, w) + sum(b * w), only without padding"""
+    """conv(x + b, w) -> conv(x, w) + sum(b * w), only without padding
+
+    Not in float16: a bias of thousands, as normalisation leaves it, would lose its last digits when
+    the sum is stored, and what it is the difference of with the product is small.
+    """
     if (
         v.op not in (ops.CONV, ops.MATMUL)
+        or v.dtype == "f16"
         or not v.inputs[1].constant
         or uses.get(v.inputs[0], 0) > 1
     ):
