@@ -245,6 +245,12 @@ def test_messages_have_no_control_characters() -> None:
     )
 
 
+def test_messages_quote_no_endless_words() -> None:
+    error = WebDNNError(f"layer {'9' * 5000!r} of {'/a' * 150}: expected a number")
+    assert len(str(error)) < 600
+    assert str(error).endswith(f"99' of {'/a' * 150}: expected a number")
+
+
 def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cli, "source_of", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):

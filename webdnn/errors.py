@@ -12,6 +12,8 @@ _CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
+_ENDLESS = re.compile(r"\S{400,}")  # a name or a number that nobody reads
+
 
 def printable(text: str) -> str:
     """Text with escapes in place of control characters, which names in a model's file may hold."""
@@ -26,7 +28,8 @@ class WebDNNError(Exception):
     """
 
     def __str__(self) -> str:
-        return printable(super().__str__())
+        whole = _ENDLESS.sub(lambda m: f"{m[0][:120]}…{m[0][-40:]}", super().__str__())
+        return printable(whole)
 
     def say(self, message: str) -> None:
         """Gives the error another message; whoever does so raises it again."""
