@@ -801,12 +801,37 @@ def test_names_that_are_no_text() -> None:
         assert "no text in UTF-8" in refusal(ModelError, broken)
 
 
-def test_what_trusting_code_meets_names_the_node() -> None:
+def test_an_if_that_is_not_whole() -> None:
+    proto = model("m (float[2] x) => (float[a] y) { y = If (c) }", c=np.array(True))
+    assert "If node of 'y': attribute 'then_branch' is missing" in refusal(ModelError, proto)
+    del proto.graph.node[0].input[:]
+    assert "If node of 'y': 1 input expected, its condition" in refusal(ModelError, proto)
+
+
+def test_parts_of_a_concat_with_other_axes() -> None:
+    proto = model(
+        "m (float[2] x) => (float[a] y) { y = Concat <axis = 0> (x, c) }", c=np.float32(1)
+    )
+    assert "concat along axis 0: f32[2], f32[] do not fit" in refusal(UnsupportedError, proto)
+
+
+def test_what_trusting_code_meets_names_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
     """The exception itself, which may be a fault of ours, stays in the chain."""
-    proto = model("m (bool c, float[2] x) => (float[a] y) { y = If (c) }", c=np.array(True))
-    with pytest.raises(ModelError, match=r"If node of 'y': its attributes .* are damaged") as found:
-        load(proto)
-    assert found.value.__cause__ is not None
+
+    def trusting(x: Any) -> Any:
+        return {}[x]
+
+    monkeypatch.setitem(OPERATORS, "Relu", trusting)
+    with pytest.raises(ModelError, match=r"Relu node of 'y': its attributes .* are damaged") as e:
+        load(model(RELU))
+    assert isinstance(e.value.__cause__, KeyError)
+
+    def wrong(x: Any) -> Any:
+        return mistyped  # noqa: F821
+
+    monkeypatch.setitem(OPERATORS, "Relu", wrong)
+    with pytest.raises(NameError):
+        load(model(RELU))
 
 
 # ---- files --------------------------------------------------------------------------------------

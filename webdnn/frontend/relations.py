@@ -104,7 +104,9 @@ def solved(load: Callable[..., Imported]) -> Callable[..., Imported]:
             except NumbersNeededError as error:
                 numbers = _numbers(sizes, error)
                 if not numbers:
-                    raise missing or error from error
+                    if missing is None:
+                        raise
+                    raise missing from error
                 if missing is None or not numbers.keys() <= sizes.assumed:
                     raise _fixed(str(error), sizes, numbers) from error
                 fixed |= numbers
@@ -112,10 +114,14 @@ def solved(load: Callable[..., Imported]) -> Callable[..., Imported]:
             except TooSmallError as error:
                 larger = _larger(sizes, error)
                 if larger is None:
-                    raise missing or error from error
+                    if missing is None:
+                        raise
+                    raise missing from error
                 sizes = larger
             except WebDNNError as error:
-                raise missing or error from error
+                if missing is None:
+                    raise
+                raise missing from error
         still = [k for k in sizes.assumed if k in fixed or isinstance(sizes[k], Range)]
         if missing is not None and still:
             raise missing.advised(sizes, still, imported)

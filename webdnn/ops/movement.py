@@ -456,7 +456,9 @@ def concat(xs: Sequence[Value], axis: int) -> Value:
     or dtypes do.
     """
     axis %= xs[0].rank
-    kept = [x for x in xs if not (isinstance(x.shape[axis], int) and x.shape[axis] == 0)] or [xs[0]]
+    # Of another number of axes, which the operator refuses, one may have no such axis.
+    empty = [x.rank > axis and isinstance(x.shape[axis], int) and x.shape[axis] == 0 for x in xs]
+    kept = [x for x, none in zip(xs, empty) if not none] or [xs[0]]
     if len(kept) == 1:
         return kept[0]
     moved = move_known(lambda *a: np.concatenate(a, axis), *kept)

@@ -424,12 +424,17 @@ class _Importer:
 
     def branch(self, node: Any, scope: Scope, opsets: Mapping[str, int]) -> Sequence[Value | None]:
         """If with a condition that is known now: the nodes of the branch that is taken."""
-        condition = scope[node.input[0]]
-        assert condition is not None
+        condition = scope[node.input[0]] if len(node.input) == 1 and node.input[0] else None
+        if condition is None:
+            raise ModelError(
+                f"{label(node)}: 1 input expected, its condition; {len(node.input)} found"
+            )
         if not condition.constant:
             raise UnsupportedError(_open_choice(node, condition))
         name = "then_branch" if bool(np.all(evaluate(condition))) else "else_branch"
-        body = next(a.g for a in node.attribute if a.name == name)
+        body = next((a.g for a in node.attribute if a.name == name and a.HasField("g")), None)
+        if body is None:
+            raise ModelError(f"{label(node)}: attribute {name!r} is missing, or no graph")
         inner: Scope = ChainMap({}, scope)
         wanted = [o.name for o in body.output]
         tensors = {t.name: t for t in body.initializer} | {
