@@ -308,6 +308,11 @@ _limits = click.option(
     help="Leave the files of so many earlier versions in DIR, for pages that are open.",
 )
 @click.option(
+    "--debug",
+    is_flag=True,
+    help="Also compute what load({debug: true}) checks: positions beyond an axis.",
+)
+@click.option(
     "--dump",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
@@ -327,6 +332,7 @@ def transpile_command(
     labels: tuple[str, ...],
     name: str | None,
     keep_versions: int,
+    debug: bool,
     dump: Path | None,
     as_json: bool,
 ) -> None:
@@ -355,6 +361,7 @@ def transpile_command(
             limits=limits,
             name=name,
             keep_versions=keep_versions,
+            debug=debug,
             dump=dump,
             progress=tell,
         )

@@ -103,6 +103,7 @@ def transpile(
     name: str | None = None,
     dump: str | Path | None = None,
     keep_values: bool = False,
+    debug: bool = False,
     keep_versions: int = 1,
     limits: float = 1,
     progress: Callable[[str, int, int], None] | None = None,
@@ -127,6 +128,7 @@ def transpile(
     keep_versions: how many of the versions that `output` holds keep their files there, for pages
     that are open while a new version is deployed (docs/deploying.md).
     keep_values: keep every stored value readable after a run (for `webdnn check --layers`).
+    debug: also compute what `load({debug: true})` checks: positions beyond an axis.
     limits: how many times as much memory and work as usual the model may cost; docs/cli.md has the
     numbers ("Files from strangers").
     progress: called with (stage, done, total); `webdnn.transpile` without one shows a bar, and a
@@ -142,6 +144,7 @@ def transpile(
     from .inspect.dump import kernel_table, sources
     from .inspect.report import report_html
     from .passes import run
+    from .passes.checks import checked
     from .schedule.lower import lower
 
     targets = (targets,) if isinstance(targets, str) else targets
@@ -165,7 +168,7 @@ def transpile(
     graph = read.imported.graph
     if name is None:
         name = _name(model, graph.name, Path(output))
-    debug = int(os.environ.get("WEBDNN_DEBUG") or 0)
+    level = int(os.environ.get("WEBDNN_DEBUG") or 0)
     folder = Path(dump) if dump else None
     written: list[str] = []
     if folder is not None:
@@ -182,6 +185,7 @@ def transpile(
             (folder / f"{len(written):02}_{stage}.txt").write_text(f"{g}\n")
 
     save("import", graph)
+    graph, checks = checked(graph) if debug else (graph, None)
     graph = run(graph, dump=save)
     programs = {}
     for k, target in enumerate(targets):
@@ -189,10 +193,10 @@ def transpile(
         programs[target] = lower(graph, known[target], keep_values)
         if folder is not None:
             dump_program(programs[target], known[target], folder)
-        if debug >= 2:
+        if level >= 2:
             table = kernel_table(programs[target])
             print(f"kernels for {target}:\n{printable(table)}", file=sys.stderr)
-        if debug >= 4:
+        if level >= 4:
             texts = sources(programs[target], known[target]).values()
             print(printable("\n".join(texts)), file=sys.stderr)
     tell("fuse", len(targets), len(targets))
@@ -203,6 +207,7 @@ def transpile(
         images={name: picture.signature() for name, picture in read.pictures.items()},
         labels=read.labels,
         keep=keep_values,
+        checks=checks,
         keep_versions=keep_versions,
         report=lambda document: report_html(document, programs),
         progress=tell,

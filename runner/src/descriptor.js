@@ -47,11 +47,13 @@
  *   stored?: Record<string, Layout & { buffer: number }>,
  * }} Program
  *
+ * @typedef {{ of: string, low: string, high: string, size: Int }} Check  low, high: hidden outputs
+ *   with the least and the greatest position that an operator was given, for an axis of that size
  * @typedef {{
  *   format: number, generator: string, name: string, dims: Dimension[],
  *   inputs: Signature[], outputs: Signature[], states?: Signature[],
  *   files: Record<string, { bytes: number, sha256: string }>,
- *   weights: { bytes: number, shards: string[] },
+ *   weights: { bytes: number, shards: string[] }, checks?: Check[],
  *   targets: { webgpu?: GpuTarget, wasm?: WasmTarget }, sha256?: string,
  * }} Descriptor  sha256: of its own text, without these digits
  */
@@ -265,6 +267,9 @@ const descriptor = (value, at) => {
       specs.forEach(({ shape, largest = shape }, i) =>
         list(dim, shape.length)(largest, `${at}[${i}].largest`),
       ),
+    ),
+    'checks?': list(
+      object({ of: text, low: oneOf(...counted), high: oneOf(...counted), size: dim }),
     ),
     'states?': signature(small, small),
     weights: and(object({ bytes: whole, shards: list(file) }), ({ bytes, shards }, at) => {

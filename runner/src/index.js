@@ -196,8 +196,14 @@ export const load = async (where, options = {}) => {
      * @returns {import('./types.d.ts').Model<any, any>}
      */
     function loaded({ engine, ...backend }) {
+      const { checks } = model;
+      if (options.debug && !checks) {
+        engine.dispose();
+        const how = 'transpile the model with --debug (in Python debug=True)';
+        throw new WebDNNError('option', `debug: the descriptor was made without checks: ${how}`);
+      }
       const mend = options.recover && backend.name === 'webgpu' ? again : undefined;
-      return new Model(model, engine, { ...backend, rejected }, mend);
+      return new Model(model, engine, { ...backend, rejected }, mend, options.debug ? checks : []);
     }
   });
 };

@@ -83,6 +83,7 @@ export class Model {
     this.#lose = resolve;
   });
   #again;
+  #checks;
   /** @type {Promise<void> | undefined} */ #recovering;
   #recovered = -Infinity;
   /** States are gone, and nobody was told. @type {WebDNNError | undefined} */ #forgot;
@@ -92,8 +93,10 @@ export class Model {
    * @param {Engine} engine
    * @param {Backend} backend
    * @param {() => Promise<Engine>} [again]  an engine in the place of one that has failed
+   * @param {import('./descriptor.js').Check[]} [checks]  what each run is held against
    */
-  constructor(descriptor, engine, backend, again) {
+  constructor(descriptor, engine, backend, again, checks = []) {
+    this.#checks = checks;
     this.#descriptor = descriptor;
     this.#engine = engine;
     this.#again = again;
@@ -477,6 +480,17 @@ export class Model {
     outputs.forEach(({ name, hidden }, i) => {
       if (hidden) dims[name] = Number(/** @type {Elements} */ (raw[i])[0]);
     });
+    for (const { of, low, high, size } of this.#checks) {
+      const end = evaluate(size, dims);
+      const found = dims[low] < -end ? dims[low] : dims[high];
+      // Of no positions at all, the least is greater than the greatest.
+      if (dims[low] > dims[high] || (found >= -end && found < end)) continue;
+      throw new WebDNNError(
+        'range',
+        `${of}: position ${found} is beyond its axis, which has ${end} elements: expected ` +
+          `${-end} to ${end - 1}. Look at the inputs that it comes from`,
+      );
+    }
     const shown = outputs.flatMap(({ name, dtype, shape, largest, hidden }, i) => {
       const data = raw[i];
       if (hidden) return [];

@@ -26,6 +26,7 @@ export const LOAD = {
   backend: oneOf('webgpu', 'wasm'),
   device: is('a GPUDevice', (value) => typeof value?.createBuffer === 'function' && value.limits),
   recover: flag,
+  debug: flag,
   threads: between(1, 64),
   worker: is(
     "true, false, 'blob' or a function",

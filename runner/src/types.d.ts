@@ -302,6 +302,12 @@ export interface LoadOptions {
    * because these are zero then. A second loss within 10 seconds is the end.
    */
   recover?: boolean;
+  /**
+   * true: a run rejects with the code `range` where an operator reads or writes at a position
+   * beyond its axis, which else is clamped, or not written. Needs a model that was transpiled with
+   * `--debug`.
+   */
+  debug?: boolean;
   /** Threads on wasm, 1 to 64. Default min(4, cores). More than one needs an isolated page. */
   threads?: number;
   /**

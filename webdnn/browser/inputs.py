@@ -249,7 +249,7 @@ def _random(
 # `add` are how a negative one is counted from the end.
 _CARRIERS = {
     ops.cast_, ops.EXPAND, ops.RESHAPE, ops.TRANSPOSE, ops.SLICE, ops.CONCAT, ops.where, ops.add,
-    ops.max_, ops.min_, ops.COUNTED,
+    ops.max_, ops.min_, ops.COUNTED, ops.from_end,
 }  # fmt: skip
 
 

@@ -108,6 +108,11 @@ def _signature(
     ]
 
 
+def _check(check: Mapping[str, Any]) -> dict[str, Any]:
+    """A check of positions (`passes.checks`) as model.json has it."""
+    return {**check, "size": to_json(check["size"])}
+
+
 def _counted(program: Program) -> dict[str, dict[str, Any]]:
     """What model.json says besides of outputs whose length a run finds, and of what counts them."""
     largest = {t.name: t.shape for t in program.outputs}
@@ -128,6 +133,7 @@ def write(
     images: Mapping[str, Mapping[str, Any]] | None = None,
     labels: Mapping[str, Sequence[str]] | None = None,
     keep: bool = False,
+    checks: Sequence[Mapping[str, Any]] | None = None,
     keep_versions: int = 1,
     report: Callable[[dict[str, Any]], str],
     progress: Progress = lambda stage, done, total: None,
@@ -135,9 +141,9 @@ def write(
     """Writes the descriptor of `programs` (by target) to `output`, atomically.
 
     `images` says how pictures become inputs, `labels` what the classes of outputs are called, each
-    by the tensor's name. The files of the newest `keep_versions` that `output` holds stay, for
-    pages that are open while a new version is deployed. `report` gives the page for people,
-    `report.html`, from model.json's content.
+    by the tensor's name. `checks` are those of positions, where they are compiled in. The files of
+    the newest `keep_versions` that `output` holds stay, for pages that are open while a new version
+    is deployed. `report` gives the page for people, `report.html`, from model.json's content.
 
     Returns the content of model.json, but for its digest. Raises WebDNNError where `output` cannot
     be written, holds files that are not a descriptor's, or a kernel cannot be compiled; then
@@ -169,8 +175,10 @@ def write(
             "outputs": _signature(
                 first.outputs,
                 {name: {"labels": [*names]} for name, names in (labels or {}).items()}
-                | _counted(first),
+                | _counted(first)
+                | {c[k]: {"hidden": True} for c in checks or () for k in ("low", "high")},
             ),
+            **({} if checks is None else {"checks": [_check(c) for c in checks]}),
             **({"states": _signature(first.states, {})} if first.states else {}),
             "runner": write_runner(folder),
             "files": folder.files,

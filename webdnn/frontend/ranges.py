@@ -79,6 +79,8 @@ def _range(v: Value, of: Mapping[Value, Range]) -> Range:
     if v.op is ops.INTS:
         each = [bounds(d) for d in v.attrs["values"]]
         return min(lo for lo, _ in each), max(hi for _, hi in each)
+    if v.op is ops.from_end:  # a position within its axis
+        return 0, max(of[v.inputs[1]][1] - 1, 0)
     if v.op.element is not None:
 
         def read(k: int, index: Any) -> Expr:

@@ -502,6 +502,12 @@ def _round_f16(x: Expr) -> Expr:
     return select(absolute(x) < 6.103515625e-05, small, select(isnan(x), x, big))
 
 
+@elementwise
+def from_end(i, size):
+    """A position, which counts from the end of an axis of that size where it is negative."""
+    return select(i < 0, i + size, i)
+
+
 def _bits(x):
     """The bits of a float32, as u32."""
     return expr.bitcast(x, "u32") if isinstance(x, Expr) else np.float32(x).view(np.uint32)
@@ -586,6 +592,7 @@ __all__ = [
     "exp_",
     "floor_",
     "fmod",
+    "from_end",
     "gelu",
     "gelu_tanh",
     "greater",

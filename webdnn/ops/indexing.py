@@ -5,8 +5,8 @@
     gather:f32[2,3,8]
 
 Positions are signed integers; negative ones count from the end, and one beyond an axis is clamped
-to it, because a page cannot raise an error there. Positions that are known when the model is
-transpiled become slices.
+to it, because a kernel cannot raise an error (`passes.checks` finds such ones). Positions that are
+known when the model is transpiled become slices.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from .. import limits
 from ..errors import ModelError, UnsupportedError
 from ..expr import Dim, as_dim, lift, product, same
 from ..graph import Value, constant, evaluate, type_text
-from .elementwise import add, equal, greater_equal, less, max_, min_, mul, where
+from .elementwise import add, equal, from_end, greater_equal, max_, min_, mul, where
 from .indexing import (
     check_alike,
     check_coordinates,
@@ -56,7 +56,7 @@ def scatter_elements(
         0 if k == axis or same(a, b) else as_dim(lift(a) - b)
         for k, (a, b) in enumerate(zip(x.shape, indices.shape))
     ]
-    at = _from_end(indices, size)
+    at = from_end(indices, ints(size, indices.dtype))
     if any(not isinstance(d, int) or d for d in after):
         none = [0] * x.rank
         at, updates = pad(at, none, after, "constant", -1), pad(updates, none, after)
@@ -95,7 +95,8 @@ def scatter_nd(x: Value, indices: Value, updates: Value, reduction: str = "none"
     rows: Value | None = None
     for k in range(depth):
         i = squeeze(slice_axis(indices, indices.rank - 1, k, 1), [indices.rank - 1])
-        i = mul(_from_end(i, outer[k]), ints(product(outer[k + 1 :]), indices.dtype))
+        i = from_end(i, ints(outer[k], indices.dtype))
+        i = mul(i, ints(product(outer[k + 1 :]), indices.dtype))
         rows = i if rows is None else add(rows, i)
     assert rows is not None
     size, count = product(outer), product(indices.shape[:-1])
@@ -110,10 +111,6 @@ def scatter_nd(x: Value, indices: Value, updates: Value, reduction: str = "none"
     hit = equal(unsqueeze(rows, [0]), _positions(size, 0, 2))
     hit = reshape(hit, (size, count, *ones))
     return reshape(_combined(flat, hit, unsqueeze(new, [0]), 1, reduction), x.shape)
-
-
-def _from_end(indices: Value, size: Dim) -> Value:
-    return where(less(indices, 0), add(indices, ints(size, indices.dtype)), indices)
 
 
 def _positions(size: Dim, axis: int, rank: int) -> Value:
