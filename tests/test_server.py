@@ -224,10 +224,20 @@ def test_another_host() -> None:
     assert not everywhere.answers("rebound.example")
 
 
-def test_hosts_that_are_not_here(site: Path) -> None:
-    for host in ("192.0.2.1", "no such name"):
-        with pytest.raises(WebDNNError, match=f"--host {host}: expected a name or an address"):
-            server.serve(site, host=host, port=0)
+def test_an_address_that_is_not_here(site: Path) -> None:
+    with pytest.raises(WebDNNError, match=r"--host 192\.0\.2\.1: expected an address of this"):
+        server.serve(site, host="192.0.2.1", port=0)
+
+
+def test_the_name_of_a_tunnel(site: Path) -> None:
+    up = server.Running(server.Site({"/": site}, host="no such name"), 0)
+    assert up.url == f"http://127.0.0.1:{up.port}/"
+    thread = threading.Thread(target=up.serve_until_interrupted, daemon=True)
+    thread.start()
+    assert get(up, "/", Host="no such name")[0] == get(up, "/", Host="localhost")[0] == 200
+    assert get(up, "/", Host="rebound.example")[0] == 421
+    up._server.shutdown()
+    thread.join()
 
 
 @pytest.mark.parametrize(
@@ -240,9 +250,7 @@ def test_hidden_files_are_not_served(up: server.Running, path: str) -> None:
     assert status == 404 and body != b"secret"
 
 
-def test_errors_are_answers_too(
-    up: server.Running, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_errors_are_answers_too(up: server.Running, capfd: pytest.CaptureFixture[str]) -> None:
     asked = [
         b"GET /" + b"a" * 5000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET //[/ HTTP/1.1\r\nHost: localhost\r\n\r\n",

@@ -525,7 +525,7 @@ def _named_file(option: str, text: str) -> tuple[str, Path]:
 @click.option("--port", default=8080, show_default=True, type=click.IntRange(0, 65535),
               help="0 takes any free one.")  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True,
-              help="A name or address of this machine to listen on; 0.0.0.0: all.")  # fmt: skip
+              help="The address to listen on (0.0.0.0: all), or a tunnel's name.")  # fmt: skip
 @click.option("--no-isolation", is_flag=True, help="Leave out the headers that give pages threads.")
 def serve_command(folder: Path, port: int, host: str, no_isolation: bool) -> None:
     """Serve DIR to this machine's browsers, with the headers that threads need.

@@ -97,7 +97,8 @@ class Site:
 
     `mounts` maps URL prefixes, each beginning and ending with a slash, to folders; the longest
     matching prefix wins. `hook` sees each request first and returns True when it has replied.
-    `host` is the address or name that it listens on: requests must name that or loopback.
+    `host` is the address or name that it listens on: requests must name that or loopback. A name
+    that is not this machine's, as a tunnel to it has, is answered to on loopback.
     """
 
     mounts: Mapping[str, Path]
@@ -189,9 +190,21 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, site: Site, port: int) -> None:
         self.site = site
-        found = socket.getaddrinfo(site.host, port, type=socket.SOCK_STREAM)
+        try:
+            self._listen(site.host, port)
+        except (OSError, UnicodeError) as error:
+            number = error.errno if isinstance(error, OSError) else None
+            unknown = isinstance(error, socket.gaierror | UnicodeError)
+            if _address(site.host) or not (unknown or number == errno.EADDRNOTAVAIL):
+                raise
+            self._listen(HOST, port)  # the name of a tunnel, which ends here
+
+    def _listen(self, host: str, port: int) -> None:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         self.address_family = found[0][0]
-        super().__init__((site.host, port), Request)
+        super().__init__((host, port), Request)
+        address = _address(host)
+        self.host = HOST if address is not None and address.is_unspecified else host
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A browser that closes a connection early is no error worth a traceback."""
@@ -383,7 +396,7 @@ class Running:
         except (OSError, UnicodeError) as error:
             raise _cannot_listen(site.host, port, error) from error
         self.port: int = self._server.server_address[1]
-        shown = f"[{site.host}]" if ":" in site.host else site.host
+        shown = f"[{self._server.host}]" if ":" in self._server.host else self._server.host
         self.url = f"http://{shown}:{self.port}/"
 
     def serve_until_interrupted(self) -> None:
@@ -408,9 +421,7 @@ def _cannot_listen(host: str, port: int, error: OSError | UnicodeError) -> WebDN
             f"port {port} on {host} needs administrator rights: choose one above 1023 with --port"
         )
     if isinstance(error, socket.gaierror | UnicodeError) or number == errno.EADDRNOTAVAIL:
-        return WebDNNError(
-            f"--host {host}: expected a name or an address of this machine, as 127.0.0.1"
-        )
+        return WebDNNError(f"--host {host}: expected an address of this machine, as 127.0.0.1")
     return WebDNNError(f"cannot listen on {host}:{port}: {error.strerror}")
 
 
