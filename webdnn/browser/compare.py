@@ -222,6 +222,7 @@ __all__ = [
     "Verdict",
     "apart",
     "compare",
+    "flipped",
     "judged",
     "still",
 ]

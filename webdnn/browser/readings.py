@@ -34,6 +34,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
+from ..frontend.onnx.nodes import ordered, reads
+
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
 
@@ -212,24 +214,14 @@ _PRODUCTS = {"MatMulInteger": (0, 1, 2, 3), "QLinearMatMul": (0, 3, 2, 5)}
 
 
 def _sorted(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The model with each node behind those that it reads, which files need not keep to."""
-    producer = {name: node for node in proto.graph.node for name in node.output if name}
-    order: list[Any] = []
-    done: set[int] = set()
-    stack = [(node, False) for node in reversed(proto.graph.node)]
-    while stack:
-        node, ready = stack.pop()
-        if ready:
-            order.append(node)
-        elif id(node) not in done:
-            done.add(id(node))
-            stack.append((node, True))
-            before = [producer[name] for name in _reads(node) if name in producer]
-            stack += [(n, False) for n in before if id(n) not in done]
+    """The model with the nodes that its outputs need, each behind those that it reads."""
+    graph = proto.graph
+    given = {entry.name for entry in (*graph.input, *graph.initializer)}
+    given |= {t.values.name for t in graph.sparse_initializer}
     out = onnx.ModelProto()
     out.CopyFrom(proto)
     del out.graph.node[:]
-    out.graph.node.extend(order)
+    out.graph.node.extend(ordered(graph.node, given, [o.name for o in graph.output]))
     return out
 
 
@@ -316,7 +308,7 @@ def _narrow(proto: onnx.ModelProto, types: Mapping[str, str]) -> dict[str, str]:
         i.name: None for i in proto.graph.input if i.name not in given
     }  # what depends on the inputs, and in which arithmetic
     for node in proto.graph.node:  # producers come first
-        before = [found[name] for name in _reads(node) if name in found]
+        before = [found[name] for name in reads(node) if name in found]
         if not before:
             continue
         coarsest = max((b for b in before if b), key=_coarse, default=None)
@@ -329,13 +321,6 @@ def _narrow(proto: onnx.ModelProto, types: Mapping[str, str]) -> dict[str, str]:
 
 def _coarse(kind: str) -> bool:
     return kind == "bfloat16"
-
-
-def _reads(node: Any) -> list[str]:
-    """The names that a node reads, and those that its subgraphs may."""
-    inner = [g for a in node.attribute for g in (a.g, *a.graphs)]
-    return [*node.input, *(i for g in inner for n in g.node for i in _reads(n)),
-            *(o.name for g in inner for o in g.output)]  # fmt: skip
 
 
 def _near(array: Array, rng: np.random.Generator, by: float) -> Array:
@@ -353,7 +338,7 @@ def _moved(proto: onnx.ModelProto, rng: np.random.Generator, by: float) -> onnx.
     out.CopyFrom(proto)
     users: dict[str, list[str]] = {}
     for node in out.graph.node:
-        for name in _reads(node):
+        for name in reads(node):
             users.setdefault(name, []).append(node.op_type)
     tensors = {t.name: t for t in out.graph.initializer}
     for node in out.graph.node:
@@ -486,7 +471,7 @@ class _Doubling:
         if any(
             a.HasField("g") or a.graphs for a in node.attribute
         ):  # its graphs take what they capture as it was
-            for name in {*_reads(node)} - {*node.input}:
+            for name in {*reads(node)} - {*node.input}:
                 if self.is_float(name) and name in self.has:
                     self.version(name, "")
             self.write(node, {}, "")
