@@ -313,7 +313,8 @@ export interface LoadOptions {
   /**
    * false: in the calling thread; so too, unless true is given, where browsers allow no worker: in
    * sandboxed frames, and with a runner from another origin, which 'blob' (`worker-src blob:`)
-   * imports into a worker. A function makes one worker from the runner's worker.js.
+   * imports into a worker, if it is not bundled. A function makes one worker from the runner's
+   * worker.js.
    */
   worker?: boolean | 'blob' | (() => Worker);
   progress?: (progress: Progress) => void;

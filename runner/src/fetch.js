@@ -175,8 +175,6 @@ export function open(where, options = {}, init = {}) {
       );
     if (!ok)
       throw await absent('missing-file', `${answer}. ${COPY}`);
-    if (headers?.get?.('content-type')?.startsWith('text/html')) 
-      throw await absent('html', webPage(shown(url)));
     const reader =
       expected === undefined ? undefined : await arriving(() => response.body?.getReader());
     if (!reader) {
@@ -204,6 +202,8 @@ export function open(where, options = {}, init = {}) {
     return bytes;
     async function sized() {
       if (expected === undefined || found === expected) return;
+      if (headers?.get?.('content-type')?.startsWith('text/html'))
+        throw await absent('html', webPage(shown(url)));
       throw await absent(
         'truncated',
         `expected ${expected} bytes, found ${found}. The copy on the server is ` +

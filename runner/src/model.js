@@ -164,7 +164,6 @@ export class Model {
    * @param {Pending} pending @param {() => Promise<T>} work
    */
   async #tried(pending, work) {
-    if (this.#recovering) await this.#recovering; // else at once, so that it can be cancelled
     const engine = this.#engine;
     try {
       return await work();
@@ -449,7 +448,10 @@ export class Model {
     if (!pending) return;
     const { options, profile } = pending;
     try {
-      if (pending.job === 'reset') {
+      if (this.#recovering) await this.#recovering; // else at once, so that it can be cancelled
+      if (pending.aborted) {
+        // or was lost: nobody waits for it
+      } else if (pending.job === 'reset') {
         pending.resolve(await this.#engine.reset());
       } else {
         const job =

@@ -547,6 +547,10 @@ const scenarios = {
       ])
         await refused(load('/tiny/', answer(name, make)), code, ...parts);
     }
+    // A server that calls every file a page, and sends the right one.
+    const typed = async (url, init) =>
+      new Response(await (await fetch(url, init)).arrayBuffer(), page);
+    await right(await load('/tiny/', answer('', typed)));
     const slow = async (url, init) => {
       await sleep(200); // often, but never for long
       return fetch(url, init);
@@ -923,8 +927,24 @@ const scenarios = {
       const before = devices.length;
       devices.at(-1).destroy();
       while (devices.length === before) await sleep(5);
-      await sleep(50); // it is at rest by now, most likely; the next run is told in any case
+      await sleep(300); // it is at rest by now, most likely; the next run is told in any case
       await refused(stateful.run(feed([1])), 'device-lost', ...said);
+      past += 20_000;
+      const dead = devices.at(-1);
+      dead.destroy();
+      while (devices.at(-1) === dead) await sleep(0);
+      // While it recovers: not run at all, for that would change the new states.
+      const { createCommandEncoder } = GPUDevice.prototype;
+      let encoders = 0;
+      const counting = function (...args) {
+        if (this !== dead) encoders++;
+        return createCommandEncoder.apply(this, args);
+      };
+      await changed([[GPUDevice.prototype, 'createCommandEncoder', counting]], async () => {
+        await refused(stateful.run(feed([1])), 'device-lost', ...said);
+        await sleep(20);
+      });
+      ok(encoders <= 1, `the preparation alone on the new device, found ${encoders} encoders`);
       await right(stateful);
       stateful.dispose();
     });

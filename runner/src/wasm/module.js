@@ -38,7 +38,7 @@ function whyNoWorker({ worker }) {
   if (typeof Worker === 'undefined') return 'there is no Worker in this place';
   const { origin } = globalThis;
   const own = /^https?:/.test(script) ? new URL(script).origin : origin;
-  if (worker !== undefined || own === origin) return '';
+  if (worker !== undefined || !origin || own === origin) return ''; // Deno has no origin
   return origin === 'null'
     ? 'a sandboxed frame has no workers; sandbox="allow-scripts allow-same-origin" gives it some'
     : `the runner is from another origin, ${own}, whose scripts cannot be workers here; ` +
