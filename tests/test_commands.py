@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, parser
 
 import webdnn
 from tests.test_browser import need
@@ -201,6 +201,36 @@ def test_check_transpiles_by_itself(net: Path, capsys: pytest.CaptureFixture[str
     report = printed(capsys, "check", str(net), *arguments)
     assert report["right"] is True
     assert report["runs"][0]["outputs"][0]["shape"] == [1, 8, 8, 9]
+
+
+def test_a_model_of_two_rates_is_made_for_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page does not give the rate; the model's framework gets it."""
+    text = """two (float[N, 6] x, int64 rate) => (float[N, 6] y) {
+        usual = Constant <value = int64 {16000}> ()
+        same = Equal(rate, usual)
+        y = If(same) <then_branch = t () => (float[N, 6] a) { a = Sigmoid(x) },
+                      else_branch = e () => (float[N, 6] b) { b = Neg(x) }> }"""
+    opset = helper.make_opsetid("", 17)
+    proto = helper.make_model(parser.parse_graph(text), opset_imports=[opset], ir_version=9)
+    model, folder = tmp_path / "two.onnx", tmp_path / "build"
+    onnx.save(proto, model)
+    assert run("transpile", str(model), "-o", str(folder), "--target", "wasm") == 2
+    assert "--set rate=VALUE" in capsys.readouterr().err
+    arguments = ["--target", "wasm", "--set", "rate=16000"]
+    assert run("transpile", str(model), "-o", str(folder), *arguments) == 0
+    assert "N = 1, being a batch" in capsys.readouterr().out
+    assert [i["name"] for i in json.loads((folder / "model.json").read_text())["inputs"]] == ["x"]
+    assert run("check", str(model), "--descriptor", str(folder)) == 2
+    assert "--set rate=VALUE" in capsys.readouterr().err
+    need("chromium")
+    arguments += ["--descriptor", str(folder), "--variant", "plain"]
+    report = printed(capsys, "check", str(model), *arguments)
+    assert report["right"] is True and report["batch"] == ["N"]
+    arguments[3] = "rate=8000"
+    report = printed(capsys, "check", str(model), *arguments, status=1)
+    assert report["runs"][0]["outputs"][0]["verdict"] == "wrong"
 
 
 def test_check_finds_other_weights(

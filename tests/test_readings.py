@@ -231,6 +231,23 @@ def test_arithmetic_of_16_bits_inside_a_float32_output(code: int, name: str) -> 
     assert verdict(proto, {"x": x}, (x @ w) * np.float32(1.05))[1].verdict == "wrong"
 
 
+def test_products_of_bfloat16_which_onnxruntime_lacks() -> None:
+    proto = model(
+        """g (float[4, 64] x) => (float[4, 32] y) {
+            h = Cast<to = 16>(x)
+            v = Cast<to = 16>(w)
+            m = MatMul(h, v)
+            y = Cast<to = 1>(m) }""",
+        w=RNG.normal(0, 1, (64, 32)).astype(np.float32),
+    )
+    x = RNG.normal(0, 1, (4, 64)).astype(np.float32)
+    (w,) = (numpy_helper.to_array(t) for t in proto.graph.initializer)
+    usual, found, readings = verdict(proto, {"x": x}, x @ w)
+    assert readings.name == "onnx.reference in float64" and readings.narrow == {"y": "bfloat16"}
+    assert (usual.verdict, found.verdict) == ("wrong", "right")
+    assert verdict(proto, {"x": x}, (x @ w) * np.float32(1.1))[1].verdict == "wrong"
+
+
 def test_float32_that_is_right_leaves_a_wrong_page_wrong() -> None:
     proto = model(
         "g (float[4, 64] x) => (float[4, 32] y) { m = MatMul(x, w) y = Tanh(m) }",

@@ -168,6 +168,36 @@ def with_onnxruntime(
     return read
 
 
+def with_onnx(proto: onnx.ModelProto) -> Callable[[Arrays, Arrays], Readings]:
+    """As `with_onnxruntime`, where that lacks kernels: by onnx.reference in float64 alone."""
+    from onnx.inliner import inline_local_functions
+    from onnx.reference import ReferenceEvaluator
+
+    if proto.functions:
+        proto = inline_local_functions(proto)
+    proto = _sorted(proto)
+    known = onnx.shape_inference.infer_shapes(proto).graph
+    types = {
+        v.name: _type_text(v.type.tensor_type.elem_type)
+        for v in (*known.input, *known.value_info, *known.output)
+    }
+    types |= {t.name: _type_text(t.data_type) for t in proto.graph.initializer}
+    whole, _ = in_double(proto, types, None)
+
+    def read(arrays: Arrays, usual: Arrays) -> Readings:
+        taken = {i.name for i in whole.graph.input}
+        found = ReferenceEvaluator(whole).run(
+            [o.name for o in whole.graph.output], {k: v for k, v in arrays.items() if k in taken}
+        )
+        decides = dict(zip(usual, found, strict=True))
+        narrow = _narrow(proto, types)
+        return Readings(
+            "onnx.reference in float64", decides, {"onnx.reference": usual}, narrow=narrow
+        )
+
+    return read
+
+
 def _exact_products(proto: onnx.ModelProto) -> onnx.ModelProto:
     """The model with products of 8-bit integers computed in float64: on processors without
     instructions for them onnxruntime's saturate at 16 bits."""
@@ -324,12 +354,12 @@ def _coarse(kind: str) -> bool:
 
 
 def _near(array: Array, rng: np.random.Generator, by: float) -> Array:
-    """Floats changed by at most a part of themselves."""
+    """Floats changed by at most a part of themselves. Whole numbers stay: 1 - mask must be 0."""
     if array.dtype.kind != "f":
         return array
     with np.errstate(over="ignore", invalid="ignore"):
         near = np.asarray(array * (1 + by * rng.uniform(-1, 1, array.shape)), array.dtype)
-    return np.where(np.isfinite(near), near, array)  # the least float, as masks have it, stays
+    return np.where(np.isfinite(near) & (array != np.round(array)), near, array)
 
 
 def _moved(proto: onnx.ModelProto, rng: np.random.Generator, by: float) -> onnx.ModelProto:
@@ -551,4 +581,12 @@ def _formals(formal: Sequence[Any], names: Sequence[str]) -> list[str]:
     return [formal[min(k, len(formal) - 1)].type_str for k in range(len(names)) if formal]
 
 
-__all__ = ["Readings", "in_double", "in_float64", "rounds", "with_inner", "with_onnxruntime"]
+__all__ = [
+    "Readings",
+    "in_double",
+    "in_float64",
+    "rounds",
+    "with_inner",
+    "with_onnx",
+    "with_onnxruntime",
+]

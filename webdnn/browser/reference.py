@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from ..errors import ModelError, WebDNNError
 from ..frontend import FORMATS, format_of
 from ..frontend.onnx.registry import registered_in
-from .readings import Readings, in_float64, with_inner, with_onnxruntime
+from .readings import Readings, in_float64, with_inner, with_onnx, with_onnxruntime
 
 Array = NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -197,6 +197,8 @@ def _onnx(model: _Model) -> Reference:
     except Exception as error:  # undocumented types, which change
         proto = _onnx_proto(model.source)
         own = registered_in(proto)
+        if not own and "NOT_IMPLEMENTED" in str(error):  # products of bfloat16, say
+            return replace(_onnx_in_numpy(proto, {}), read=with_onnx(proto))
         if not own:
             raise ModelError(f"{model.label}: onnxruntime cannot load it: {error}") from error
         known = {k: o.reference for k, o in own.items() if o.reference is not None}
@@ -223,7 +225,7 @@ def _onnx_in_numpy(proto: onnx.ModelProto, own: Mapping[str, Callable[..., Any]]
         return dict(zip(names, evaluator.run(names, fed), strict=True))
 
     return Reference(
-        f"onnx.reference, with {', '.join(own)} as registered",
+        f"onnx.reference, with {', '.join(own)} as registered" if own else "onnx.reference",
         lambda arrays: run(evaluator.output_names, arrays),
         lambda arrays: run(inner, arrays),
     )
