@@ -8,6 +8,7 @@ buffer, WebGPU in Chromium through the real runner, and there wasm too where siz
 
 from __future__ import annotations
 
+import itertools
 import math
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -389,6 +390,31 @@ def halves_and_ranges_of_floats(n: Net) -> Any:
     return n.Mul(x, times), n.Add(*ends), steps
 
 
+@case(dims=_SIDE, sizes=_SIDES)
+def letterbox(n: Net) -> Any:
+    """Both sides to multiples of 32 by floats, half of what is missing before and after."""
+    x = n.x(1, 2, "h", "w")
+    before, after = [], []
+    for k in (2, 3):
+        side = n.Cast(size(n, x, k), to=_F32)
+        missing = n.Sub(n.Mul(n.Ceil(n.Div(side, f32(32))), f32(32)), side)
+        half = n.Floor(n.Div(missing, f32(2)))
+        before.append(n.Cast(half, to=_I64))
+        after.append(n.Cast(n.Sub(missing, half), to=_I64))
+    return n.Pad(x, row(n, 0, 0, *before, 0, 0, *after))
+
+
+@case(dims={"t": (3, 40)}, sizes=_LENGTHS)
+def lengths_rounded_clipped_and_summed(n: Net) -> Any:
+    x, y = n.x(1, "t", 2), n.x(1, 2, "t")
+    t = n.Cast(size(n, x, 1), to=_F32)
+    rounded = n.Cast(n.Round(n.Mul(t, f32(0.25))), to=_I64)
+    clipped = n.Cast(n.Clip(n.Mul(t, f32(0.3)), f32(2), f32(10)), to=_I64)
+    total = n.Cast(n.ReduceSum(n.Cast(n.Shape(x), to=_F32), i64(0), keepdims=1), to=_I64)
+    ends = [n.Unsqueeze(rounded, i64(0)), n.Unsqueeze(clipped, i64(0)), total]
+    return [n.Slice(y, i64(0), end, i64(2)) for end in ends]
+
+
 @case(dims={"t": (3, 40)}, sizes=_LENGTHS)
 def resize_by_a_computed_scale(n: Net) -> Any:
     """A scale that is a quotient of two sizes."""
@@ -659,14 +685,19 @@ def test_a_size_that_is_data_names_the_input() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["f32", "f64"])
-@pytest.mark.parametrize("factor", [0.5, 0.7, 0.1, 1.1, 1 / 3, 0.9999])
-@pytest.mark.parametrize("step", [ops.floor_, ops.ceil_])
+@pytest.mark.parametrize(
+    ("step", "factor"),
+    [
+        *itertools.product([ops.floor_, ops.ceil_], [0.5, 0.7, 1.1, 1 / 3, 0.9999]),
+        *itertools.product([ops.round_], [0.5, 0.25, 1.5, 1 / 3]),
+    ],
+)
 def test_floats_of_sizes_round_as_numpy_does(dtype: str, factor: float, step: Any) -> None:
     n = dim("n", 0, 1500)
     times = step(ops.mul(ops.cast(ops.ints(n, "i64"), dtype), factor))
     found = ops.known(ops.cast(times, "i64"))
     assert found is not None
     real = np.float32 if dtype == "f32" else np.float64
-    exact = {ops.floor_: np.floor, ops.ceil_: np.ceil}[step]
+    exact = {ops.floor_: np.floor, ops.ceil_: np.ceil, ops.round_: np.round}[step]
     for k in range(1501):
         assert evaluate(found.item(), {"n": k}) == exact(real(k) * real(factor)), k

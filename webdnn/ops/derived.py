@@ -8,15 +8,18 @@
 
 What is cast to integers is computed by numpy, in the widths of the model, at every size that the
 dimensions may have, and a formula (p*a + q) // r over the integers that it began with is found
-that gives the same at all of them, or two that take turns: in float64 floor(n * 0.7) is
-(7*n - 1) // 10 for some n below each power of two. So the rounding of floating point is that of the
-model's own framework, and no formula is believed that was not tried everywhere.
+that gives the same at all of them. Or else a sum of such, where steps come in turns of several
+lengths (round(n / 4), where halves go to even numbers); or two of them by ranges of n: in float64
+floor(n * 0.7) is (7*n - 1) // 10 for some n below each power of two. So the rounding of floating
+point is that of the model's own framework, and no formula is believed that was not tried
+everywhere.
 
-Limits: 2^20 combinations of sizes; no roots, logarithms and products of two open sizes.
+Limits: 2^20 combinations of sizes; no roots, logarithms and quotients of two open sizes.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -33,6 +36,7 @@ FEW = 64  # elements; what has more is data, not sizes
 NODES = 256  # that are between the sizes and the cast
 COMBINATIONS = 2**20
 LARGEST_DIVISOR = 256
+PERIOD, TERMS = 64, 4  # of steps that come again, and how many of these are unlike the others
 TURNS, MOST_IN_TURNS = 32, 2**15  # how often two formulas may take turns, over how many sizes
 _TRIED = 999  # samples that a formula is tried on before all are
 
@@ -75,6 +79,9 @@ def _dependence(order: Sequence[Value], dims: Sequence[Expr]) -> dict[Value, np.
         elif v.op.pointwise:
             none = np.zeros(_numbers(v), np.int64)
             out[v] = np.asarray(reduce(np.bitwise_or, [out[i] for i in v.inputs], none))
+        elif v.op.kind == "reduce":
+            (i,) = v.inputs
+            out[v] = np.bitwise_or.reduce(out[i], axis=v.attrs["axes"], keepdims=True)
         else:
             out[v] = np.concatenate([out[i].ravel() for i in v.inputs])[_moved(v)]
     return out
@@ -133,9 +140,10 @@ def _between(x: Value) -> list[Value] | None:
         seen.add(v)
         leaf = v.constant or v.op is INTS
         moves = v.op.view or v.op.joins
+        combines = v.op.kind == "reduce" and not v.op.prefixes and v.dtype in FLOATS
         if not v.static or not 0 < v.size <= FEW or len(seen) > NODES or v.dtype not in DTYPES:
             return None
-        if not leaf and (v.op.numpy is None or not (v.op.pointwise or moves)):
+        if not leaf and (v.op.numpy is None or not (v.op.pointwise or moves or combines)):
             return None
         if moves and any(map(is_open, v.attrs.values())):
             return None
@@ -175,7 +183,7 @@ def _computed(
     if v.constant:
         return evaluate(v)[..., None]
     inputs = [arrays[i] for i in v.inputs]
-    if not v.op.pointwise:
+    if not (v.op.pointwise or v.op.kind == "reduce"):
         return np.concatenate([a.reshape(-1, a.shape[-1]) for a in inputs])[_moved(v)]
     assert v.op.numpy is not None
     ones = [(1,) * (v.rank - i.rank) for i in v.inputs]
@@ -199,15 +207,38 @@ def _formula(
     """Integers as one formula over sizes: of one of them, or of their sum with factors."""
     if (y == y[0]).all():
         return int(y[0])
-    groups = [[k] for k in range(len(leaves))]
-    for group in [*groups, [*range(len(leaves))]] if len(leaves) > 1 else groups:
-        at = [np.broadcast_to(samples[leaves[k]], y.shape) for k in group]
-        found = _quotient(y, np.stack(at))
+    groups = [(leaf,) for leaf in leaves] + ([tuple(leaves)] if len(leaves) > 1 else [])
+    at = {leaf: np.broadcast_to(samples[leaf], y.shape) for leaf in leaves}
+    for a, b in itertools.combinations(leaves, 2):
+        groups.append((a * b,))
+        at[a * b] = at[a] * at[b]
+    for group in groups:
+        found = _quotient(y, np.stack([at[leaf] for leaf in group]))
         if found is not None:
             factors, rest, divisor = found
-            total = sum((leaves[k] * p for k, p in zip(group, factors)), lift(0)) + rest
+            total = sum((leaf * p for leaf, p in zip(group, factors)), lift(0)) + rest
             return as_dim(total // divisor)
-    return next((d for a in leaves if (d := _in_turns(y, a, samples[a])) is not None), None)
+    ways = itertools.product((_periodic, _in_turns), leaves)
+    return next((d for way, a in ways if (d := way(y, a, samples[a])) is not None), None)
+
+
+def _periodic(y: np.ndarray, leaf: Expr, at: np.ndarray) -> Dim | None:
+    """What grows by the same steps again and again: a sum of quotients by the period."""
+    at, y = np.unique(np.stack([np.broadcast_to(at, y.shape), y], 1), axis=0).T
+    apart, steps = np.diff(at), np.diff(y)
+    if len(at) < 3 or (apart != apart[0]).any() or not apart[0]:
+        return None
+    for period in range(2, min(PERIOD, len(steps) // 2) + 1):
+        if (steps[period:] != steps[:-period]).any():
+            continue
+        usual = int(np.bincount(steps[:period] - steps.min()).argmax() + steps.min())
+        others = np.flatnonzero(steps[:period] != usual).tolist()
+        if len(others) > TERMS:
+            return None
+        k = (leaf - int(at[0])) // int(apart[0])
+        parts = [(k + (period - 1 - j)) // period * int(steps[j] - usual) for j in others]
+        return as_dim(sum(parts, k * usual + int(y[0])))
+    return None
 
 
 def _in_turns(y: np.ndarray, leaf: Expr, at: np.ndarray) -> Dim | None:

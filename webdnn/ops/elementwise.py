@@ -553,6 +553,9 @@ def cast(x: Value, to: str) -> Value:
     if x.dtype == to:
         return x
     known = derived(x, to)
+    if known is None and x.op in (max_, min_):  # rounding keeps which is larger
+        parts = [cast(i, to) for i in x.inputs]
+        known = fold_known(x.op, parts, x.attrs)
     return cast_(x, to=to) if known is None else known
 
 
