@@ -632,6 +632,19 @@ def test_limits_are_raised_by_a_number() -> None:
         webdnn.imported(data, limits=0.5)
 
 
+def test_a_declaration_that_the_computation_contradicts_is_noted() -> None:
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [3, 2])
+    inner = helper.make_tensor_value_info("t", TensorProto.FLOAT, [2, 3])
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["t"], "TURN"),
+        helper.make_node("Relu", ["t"], ["y"]),
+    ]
+    data = model(helper.make_graph(nodes, "g", [x], [y], value_info=[inner]))
+    (note,) = webdnn.imported(data).notices
+    assert all(part in note for part in ("'TURN'", "'t'", "[2, 3]", "f32[3,2]"))
+
+
 def test_a_budget_is_one_model_s() -> None:
     end = number(2**22)
     data = chain(("Range", number(0), end, number(1), {}), kind=TensorProto.INT64)

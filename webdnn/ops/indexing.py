@@ -20,7 +20,7 @@ from ..errors import ModelError
 from ..expr import Expr, as_dim, cast, lift, maximum, minimum, same, select
 from ..graph import Node, Op, Value, evaluate, type_text
 from .known import INTS, ints, known
-from .movement import reshape, slice_axis
+from .movement import axis_in, reshape, slice_axis
 
 Read = Callable[[int, Any], Expr]
 Index = tuple[Any, ...]
@@ -64,7 +64,7 @@ def gather(x: Value, indices: Value, axis: int = 0) -> Value:
     Negative indices count from the end; those beyond the axis are clamped. Raises ModelError where
     one is known to lie beyond it.
     """
-    axis %= x.rank
+    axis = axis_in(axis, x)
     check_positions(indices, x.shape[axis], f"axis {axis} of {type_text(x)}")
     at = known(indices)
     if at is not None and at.size == 1:
@@ -108,7 +108,7 @@ def gather_elements(x: Value, indices: Value, axis: int) -> Value:
     Negative indices count from the end; those beyond the axis are clamped. Raises ModelError where
     one is known to lie beyond it, and where the shapes do not fit.
     """
-    axis %= x.rank
+    axis = axis_in(axis, x)
     check_alike(x, indices, axis)
     check_positions(indices, x.shape[axis], f"axis {axis} of {type_text(x)}")
     return GATHER_ELEMENTS(x, indices, axis=axis)

@@ -40,6 +40,13 @@ Read = Callable[[int, Any], Expr]
 Index = tuple[Any, ...]
 
 
+def axis_in(axis: int, x: Value) -> int:
+    """An axis of x counted from 0. Raises ModelError for one that x has not."""
+    if not -x.rank <= axis < x.rank:
+        raise ModelError(f"axis {axis} is out of range for {type_text(x)}")
+    return axis % x.rank
+
+
 # ---- reshape -------------------------------------------------------------------------------------
 
 
@@ -139,7 +146,7 @@ def reshape(x: Value, shape: Sequence[Any]) -> Value:
 def squeeze(x: Value, axes: Sequence[int] | None = None) -> Value:
     """Remove the given axes of size 1 (default: all such)."""
     drop = (
-        {a % x.rank for a in axes}
+        {axis_in(a, x) for a in axes}
         if axes is not None
         else {k for k, d in enumerate(x.shape) if d == 1}
     )
@@ -251,7 +258,7 @@ def slice_(
 
 def slice_axis(x: Value, axis: int, start: Dim, size: Dim, step: int = 1) -> Value:
     """Take `size` elements from `start` in steps of `step` along one axis."""
-    axis %= x.rank
+    axis = axis_in(axis, x)
     at = range(x.rank)
     return slice_(
         x,
@@ -263,7 +270,7 @@ def slice_axis(x: Value, axis: int, start: Dim, size: Dim, step: int = 1) -> Val
 
 def flip(x: Value, axes: Sequence[int]) -> Value:
     """Reverse x along axes."""
-    at = {a % x.rank for a in axes}
+    at = {axis_in(a, x) for a in axes}
     starts = [as_dim(lift(d) - 1) if k in at else 0 for k, d in enumerate(x.shape)]
     return slice_(x, starts, x.shape, [-1 if k in at else 1 for k in range(x.rank)])
 
@@ -455,7 +462,7 @@ def concat(xs: Sequence[Value], axis: int) -> Value:
     Raises SizesDifferError where their other dimensions differ, UnsupportedError where their ranks
     or dtypes do.
     """
-    axis %= xs[0].rank
+    axis = axis_in(axis, xs[0])
     # Of another number of axes, which the operator refuses, one may have no such axis.
     empty = [x.rank > axis and isinstance(x.shape[axis], int) and x.shape[axis] == 0 for x in xs]
     kept = [x for x, none in zip(xs, empty) if not none] or [xs[0]]
@@ -589,7 +596,7 @@ def iota(shape: Sequence[Dim], axis: int, dtype: str = "i32") -> Value:
 
 def repeat(x: Value, times: int, axis: int) -> Value:
     """Repeat each element `times` times along an axis (nearest-neighbour upsampling)."""
-    axis %= x.rank
+    axis = axis_in(axis, x)
     if times == 1:
         return x
     wide = expand(unsqueeze(x, [axis + 1]), (*x.shape[: axis + 1], times, *x.shape[axis + 1 :]))

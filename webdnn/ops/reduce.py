@@ -48,7 +48,7 @@ from .elementwise import (
     where,
 )
 from .known import INTS, ints, known
-from .movement import along, expand, flip, iota, pad, reshape, slice_axis, windows
+from .movement import along, axis_in, expand, flip, iota, pad, reshape, slice_axis, windows
 
 
 def _reduce_infer(x: Value, *, monoid: str, axes: tuple[int, ...]) -> list[tuple[Shape, str]]:
@@ -123,7 +123,7 @@ def reduce(x: Value, monoid: str, axes: Sequence[int]) -> Value:
     The result has x's dtype; argmax and argmin give i64 and take one axis, else they raise
     UnsupportedError.
     """
-    at = tuple(sorted({a % x.rank for a in axes}))
+    at = tuple(sorted({axis_in(a, x) for a in axes}))
     if all(x.shape[a] == 1 for a in at):
         if not monoid.startswith("arg"):
             return x
@@ -167,7 +167,7 @@ def cumsum(x: Value, axis: int, exclusive: bool = False, reverse: bool = False) 
 
     exclusive: without the element itself. reverse: from the end.
     """
-    axis %= x.rank
+    axis = axis_in(axis, x)
     if reverse:
         return flip(cumsum(flip(x, [axis]), axis, exclusive), [axis])
     if exclusive:

@@ -30,7 +30,7 @@ from .indexing import (
     gather_elements,
 )
 from .known import INTS, ints, known
-from .movement import iota, pad, reshape, slice_axis, squeeze, unsqueeze
+from .movement import axis_in, iota, pad, reshape, slice_axis, squeeze, unsqueeze
 from .reduce import neutral, reduce
 
 # What combines the updates of an element: a monoid, and the operator that joins the old element.
@@ -46,7 +46,7 @@ def scatter_elements(
     update wins), add, mul, max or min, with x's own element. Raises ModelError for shapes that do
     not fit, and where a position is known to lie beyond its axis.
     """
-    axis %= x.rank
+    axis = axis_in(axis, x)
     size = x.shape[axis]
     check_alike(x, indices, axis)
     check_positions(indices, size, f"axis {axis} of {type_text(x)}")

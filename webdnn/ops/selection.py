@@ -41,7 +41,7 @@ from ..graph import (
 from .elementwise import cast, div, mod, not_equal
 from .indexing import gather_elements
 from .known import ints
-from .movement import concat, expand, reshape, transpose
+from .movement import axis_in, concat, expand, reshape, transpose
 from .reduce import neutral, reduce_sum
 
 # ---- the greatest k ------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ def arg_top_k(
     """
     if above is not None and (computed(x.dtype) != "f32" or not largest or above.size != 1):
         raise UnsupportedError(f"top_k of {type_text(x)} above {type_text(above)}")
-    axis %= x.rank
+    axis = axis_in(axis, x)
     k = as_dim(k)
     n = x.shape[axis]
     if upper(k) > upper(n) or (isinstance(k, int) and k < 0):
@@ -143,7 +143,7 @@ def top_k(
 
 def sort(x: Value, axis: int = -1, descending: bool = False) -> tuple[Value, Value]:
     """(values, indices i64) of all elements along an axis in order, stable both ways."""
-    return top_k(x, x.shape[axis % x.rank], axis, descending)
+    return top_k(x, x.shape[axis_in(axis, x)], axis, descending)
 
 
 # ---- the positions of what is true ---------------------------------------------------------------
@@ -213,7 +213,7 @@ def counted(x: Value, axis: int, count: Value) -> Value:
     of it may not mix these elements with those beyond. The first pass (`passes.counted`) sees to
     that, and to the length of outputs.
     """
-    axis %= x.rank
+    axis = axis_in(axis, x)
     count = cast(reshape(count, ()), "i64")
     # From 1, so that divisions by it are resolved: where there is none, no element is read either.
     size = dim(f"{COUNTED_DIM}{id(count)}.{id(x)}.{axis}", 1, max(1, upper(x.shape[axis])))

@@ -22,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from ... import ops
+from ... import limits, ops
+from ...errors import ModelError
 from ...expr import as_dim, lift
 from ...graph import FLOATS, Value, constant, type_text
 from .. import windows
@@ -39,7 +40,17 @@ Function = Callable[[Layer, Sequence[Nested], Call], Nested]
 
 
 def pairs(given: Any, count: int) -> list[tuple[int, int]]:
-    """Amounts before and after each axis: one number, one for each axis, or a pair for each."""
+    """Amounts before and after each axis: one number, one for each axis, or a pair for each.
+
+    Raises ModelError for another count, and for a negative one.
+    """
+    found = _pairs(given, count)
+    if len(found) != count or any(n < 0 for pair in found for n in pair):
+        raise ModelError(f"{given}: amounts from 0 on for {count} axes expected")
+    return found
+
+
+def _pairs(given: Any, count: int) -> list[tuple[int, int]]:
     if not isinstance(given, (list, tuple)):
         return [(int(given), int(given))] * count
     if count == 1 and len(given) == 2 and not isinstance(given[0], (list, tuple)):
@@ -353,6 +364,9 @@ def adaptive_pool(x: Value, axis: int, count: int, mode: str) -> Value:
     ceil((i + 1) * size / count).
     """
     size = ops.static(x.shape[axis], "an axis that is pooled adaptively")
+    if count < 1:
+        raise ModelError(f"output_size {count}: a positive number expected")
+    limits.make(128 * count * (size // count + 2), f"adaptive pooling to {count} elements")
     if size % count == 0:
         step = size // count
         parts = ops.reshape(x, (*x.shape[:axis], count, step, *x.shape[axis + 1 :]))

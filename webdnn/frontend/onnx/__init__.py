@@ -117,6 +117,7 @@ def load(
         assert value is not None
         _check_output(o, value, producers.get(o.name))
         outputs[o.name] = value
+    _check_declared(proto.graph, reader.names, producers, notes)
     graph = Graph(
         settled.given,
         outputs,
@@ -193,19 +194,47 @@ def _check_output(declared: Any, value: Value, node: Any) -> None:
             f"{of} {declared.name!r} is declared as {element_type(given.elem_type)}, but its "
             f"computation gives {shape}: the model contradicts itself"
         )
-    if not given.HasField("shape"):
-        return
-    said = [
-        int(d.dim_value) if d.dim_value > 0 else None for d in declared.type.tensor_type.shape.dim
-    ]
+    said = _other_shape(declared, value)
+    if said:
+        raise ModelError(
+            f"{of} {declared.name!r} is declared as {said}, but its computation gives "
+            f"{shape}: the model contradicts itself, or a --dim does not fit it"
+        )
+
+
+def _other_shape(declared: Any, value: Value) -> str:
+    """The shape that is declared for a value, if that is another than it has."""
+    kind = declared.type.tensor_type
+    if not kind.HasField("shape"):
+        return ""
+    said = [int(d.dim_value) if d.dim_value > 0 else None for d in kind.shape.dim]
     fits = len(said) == value.rank and all(
         s is None or not isinstance(d, int) or s == d for s, d in zip(said, value.shape)
     )
-    if not fits:
-        shown = ", ".join("?" if s is None else str(s) for s in said)
-        raise ModelError(
-            f"{of} {declared.name!r} is declared as [{shown}], but its computation gives "
-            f"{shape}: the model contradicts itself, or a --dim does not fit it"
+    return "" if fits else f"[{', '.join('?' if s is None else str(s) for s in said)}]"
+
+
+def _check_declared(
+    graph: Any, names: Mapping[str, Value], producers: Mapping[str, Any], notes: list[str]
+) -> None:
+    """Notes where the declaration of an inner value contradicts what its node computes.
+
+    onnxruntime goes by the computation, and so do we. A declaration that was made for other sizes
+    of the inputs says nothing.
+    """
+    if any(d.HasField("dim_param") for i in graph.input for d in i.type.tensor_type.shape.dim):
+        return
+    found = [
+        (v.name, said)
+        for v in graph.value_info
+        if v.name in producers and v.name in names and (said := _other_shape(v, names[v.name]))
+    ]
+    if found:
+        name, said = found[0]
+        more = f", and {len(found) - 1} more such" if len(found) > 1 else ""
+        notes.append(
+            f"{label(producers[name])}: {name!r} is declared as {said}, but its computation gives "
+            f"{type_text(names[name])}{more}: the file contradicts itself; the computation counts"
         )
 
 
