@@ -1,8 +1,9 @@
-"""The recipes of docs/bundlers.md, built with the bundlers themselves, and of docs/offline.md: in
-Chromium."""
+"""The recipes of docs/bundlers.md, built with the bundlers themselves, of docs/offline.md, of the
+README and of a descriptor's report: in Chromium."""
 
 from __future__ import annotations
 
+import html
 import os
 import re
 import shutil
@@ -137,6 +138,44 @@ def test_the_development_server_of_vite(title: str, bundlers: Path, model: Path)
             answer(f"http://127.0.0.1:{port}/")
         finally:
             os.killpg(server.pid, signal.SIGTERM)
+
+
+def test_a_page_of_ones_own(tmp_path: Path) -> None:
+    """The README's page shows what it runs on; the lines in the report run the report's model."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    kinds = {"image": "FLOAT", "ids": "INT64", "half": "FLOAT16", "small": "UINT8", "mask": "BOOL"}
+    for name, inputs, shape, dims in (
+        ("name", ["image"], [1, 3, 224, 224], {}),
+        ("open", list(kinds), ["n"], {"n": (3, 5)}),
+    ):
+        of = {i: getattr(onnx.TensorProto, kinds[i]) for i in inputs}
+        graph = onnx.helper.make_graph(
+            [onnx.helper.make_node("Identity", [i], [f"{i}_out"]) for i in of],
+            "m",
+            [onnx.helper.make_tensor_value_info(i, of[i], shape) for i in of],
+            [onnx.helper.make_tensor_value_info(f"{i}_out", of[i], shape) for i in of],
+        )
+        made = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
+        folder = tmp_path / "models" / name
+        webdnn.transpile(made, folder, targets=["wasm"], dims=dims, name="m")
+    blocks = dict(_BLOCK.findall((ROOT / "README.md").read_text()))
+    (tmp_path / "index.html").write_text(blocks["html"])
+    report = (tmp_path / "models" / "open" / "report.html").read_text()
+    lines = html.unescape(report.partition("<pre>")[2].partition("</pre>")[0])
+    (tmp_path / "models" / "open" / "index.html").write_text(
+        f"<!doctype html><body></body><script type=module>{lines}\n"
+        "document.body.append(Object.values(outputs).map((o) => o.shape).join())</script>"
+    )
+    with playwright.sync_playwright() as driver, running({"/": tmp_path}) as server:
+        browser = driver.chromium.launch(executable_path=find("chromium"), args=["--no-sandbox"])
+        try:
+            page = browser.new_page()
+            for place, text in (("", "m runs on wasm"), ("models/open/", "3,3,3,3,3")):
+                page.goto(server.url + place)
+                page.wait_for_function("document.body?.innerText.trim()", timeout=60_000)
+                assert page.inner_text("body").strip() == text
+        finally:
+            browser.close()
 
 
 def test_a_service_worker(model: Path, tmp_path: Path) -> None:

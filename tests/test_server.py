@@ -304,7 +304,9 @@ def test_nothing_outside_the_folder(up: server.Running, path: str) -> None:
 def test_folders(up: server.Running) -> None:
     status, headers, _ = get(up, "/model?x=1")
     assert (status, headers["Location"]) == (301, "/model/?x=1")
-    # A descriptor has no index, so its report is shown.
+    # A descriptor has no index, so its report is shown; of another folder, what it lacks.
+    status, _, body = get(up, "/model/runner.9d01c2ab41/")
+    assert (status, body) == (404, b"/model/runner.9d01c2ab41/: no index.html in this folder\n")
     status, headers, _ = get(up, "/model/")
     assert (status, headers["Location"]) == (301, "/model/report.html")
 

@@ -299,6 +299,9 @@ class Request(BaseHTTPRequestHandler):
                 self._redirect(path + "report.html")
                 return
             found = site.find(path + "index.html")
+            if found is None:
+                self._fail(HTTPStatus.NOT_FOUND, f"{path}: no index.html in this folder")
+                return
         if found is None or not found.is_file():
             self._fail(HTTPStatus.NOT_FOUND, f"{path}: no such file")
             return

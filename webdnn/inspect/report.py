@@ -46,24 +46,48 @@ def _table(head: list[str], rows: list[list[Any]]) -> str:
     return f"<div><table{wide}>" + "\n".join(lines) + "</table></div>"
 
 
+# The arrays of dtypes whose own name does not tell: `DataOf` in the runner's types.d.ts.
+_ARRAYS = {
+    "float16": "Float32Array",
+    "int64": "BigInt64Array",
+    "uint64": "BigUint64Array",
+    "bool": "Uint8Array",
+}
+
+
+def _example(entry: Mapping[str, Any], smallest: Mapping[str, int]) -> str:
+    """What a page may give an input, in JavaScript: zeros, of the smallest sizes where these are
+    open."""
+    if "image" in entry:
+        return "document.querySelector('img')"
+    sizes = [smallest[n] if isinstance(n, str) else n for n in entry["shape"]]
+    if any(isinstance(n, list) for n in sizes):  # a formula
+        return "{ data, shape }"
+    array = _ARRAYS.get(entry["dtype"], f"{entry['dtype'].capitalize()}Array")
+    data = f"new {array}({' * '.join(map(str, sizes)) or 1})"
+    return data if sizes == entry["shape"] else f"{{ data: {data}, shape: {sizes} }}"
+
+
 def _snippet(document: Mapping[str, Any]) -> str:
     """The lines of a page that run the model."""
     inputs = [t for t in document["inputs"] if not t.get("hidden")]
-    given = ", ".join(
-        f"{json.dumps(t['name'], ensure_ascii=False)}: {'picture' if 'image' in t else 'data'}"
-        for t in inputs
-    )
+    smallest = {d["name"]: d["min"] for d in document["dims"]}
     lines = [
         "import { load } from './model.js';",
         "const model = await load();",
-        f"const outputs = await model.run({{ {given} }});",
+        "const outputs = await model.run({",
+        *(
+            f"  {json.dumps(t['name'], ensure_ascii=False)}: {_example(t, smallest)},"
+            for t in inputs
+        ),
+        "});",
     ]
     if any("labels" in t for t in document["outputs"]):
         lines.append("model.top(outputs, 3);  // [{ label, score, index }, …]")
     if any("image" in t for t in inputs):
-        lines.append("// picture: an <img>, <canvas>, <video>, ImageData, File …")
+        lines.append("// a picture: <img>, <canvas>, <video>, ImageData, File …")
     if any("image" not in t for t in inputs):
-        lines.append("// data: a typed array, or { data, shape } where dimensions are open")
+        lines.append("// zeros stand for your numbers; { data, shape } where dimensions are open")
     return "<pre>" + escape("\n".join(lines), quote=False) + "</pre>"
 
 
