@@ -536,6 +536,35 @@ def test_unknown_layers_are_listed_at_once(registry: None) -> None:
     assert "@webdnn.keras.register('Scale')" in message
 
 
+def test_unknown_functions_of_tensorflow_are_listed_at_once(registry: None, tmp_path: Path) -> None:
+    """Models of tf.keras call them as layers; what is registered by a layer's name is known."""
+    shape = {"dtype": "float32", "batch_input_shape": [None, 4]}
+    layers: list[dict[str, Any]] = [
+        {"class_name": "InputLayer", "name": "x", "config": {"name": "x", **shape}}
+    ]
+    called = ["signal.stft", "math.add", "strings.join", "signal.stft", "audio.decode"]
+    for k, function in enumerate(called):
+        config = {"name": f"n{k}", "dtype": "float32", "function": function}
+        inbound = [[layers[-1]["name"], 0, 0, {}]]
+        layers.append({"class_name": "TFOpLambda", "name": f"n{k}", "config": config})
+        layers[-1]["inbound_nodes"] = inbound
+    layers[0]["inbound_nodes"] = []
+    ends = {"input_layers": [["x", 0, 0]], "output_layers": [["n4", 0, 0]]}
+    config = {"class_name": "Functional", "config": {"name": "m", "layers": layers, **ends}}
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        file.attrs["model_config"] = json.dumps(config)
+        file.attrs["keras_version"] = "2.9.0"
+        file.create_group("model_weights")
+    frontend.register("n4", lambda layer, inputs: inputs[0])
+    with pytest.raises(UnsupportedError) as error:
+        load(tmp_path / "m.h5")
+    message = str(error.value)
+    assert "TensorFlow's signal.stft: 'n0', 'n3'\n" in message
+    assert "TensorFlow's strings.join: 'n2'\n" in message
+    assert "math.add" not in message and "audio.decode" not in message
+    assert "register('n0')" in message
+
+
 def test_registered_layers(registry: None, tmp_path: Path) -> None:
     @frontend.register("Scale")
     def scale(layer: Any, inputs: Any) -> Any:

@@ -39,6 +39,7 @@ from .config import Entry, Plan, Ref, changed, leaves, plan_of
 from .files import Saved, is_keras, read
 from .layers import LAYERS, OPERATIONS, PASS_MASK, REFUSED
 from .model import Call, Layer, Nested, Source, snippet
+from .recorded import unknown as unknown_function
 
 Handler = Callable[..., Nested]
 
@@ -267,14 +268,16 @@ def _handler(class_name: str, name: str, operation: bool) -> Handler | Own | Non
 
 
 def _check_known(entries: Sequence[Entry]) -> None:
-    """All layers that are not known, at once."""
-    unknown = [
-        (e.name, e.class_name, e.operation)
-        for e in entries
-        if not e.model
-        and e.class_name != "InputLayer"
-        and _handler(e.class_name, e.name, e.operation) is None
-    ]
+    """All layers that are not known, at once; so are functions of TensorFlow that became layers."""
+    unknown = []
+    for e in entries:
+        if e.model or e.class_name == "InputLayer":
+            continue
+        handler = _handler(e.class_name, e.name, e.operation)
+        if handler is None:
+            unknown.append((e.name, e.class_name, e.operation))
+        elif not isinstance(handler, Own) and (name := unknown_function(e.class_name, e.config)):
+            unknown.append((e.name, f"TensorFlow's {name}", e.operation))
     if unknown:
         raise _unknown(unknown)
 
@@ -289,7 +292,8 @@ def _unknown(layers: Sequence[tuple[str, str, bool]]) -> UnsupportedError:
         for cls, names in found.items()
     ]
     name, cls, _ = layers[0]
-    lines.append(snippet(name if cls == "Lambda" else cls))
+    # Lambdas and functions are told apart by the names of their layers.
+    lines.append(snippet(name if cls == "Lambda" or " " in cls else cls))
     return UnsupportedError("the model has layers that WebDNN does not know:\n" + "\n".join(lines))
 
 

@@ -21,13 +21,25 @@ from ... import ops
 from ...graph import Value
 from ..arrays import value
 from ..tensorflow.functions import function_of, getitem
-from ..tensorflow.nodes import node
+from ..tensorflow.nodes import known, node
 from .model import Call, Layer, Nested, snippet
 from .operations import built
 
 Function = Callable[[Layer, Sequence[Nested], Call], Nested]
 
 _IGNORED = ("validate_indices", "data_format")  # arguments that change nothing here
+
+
+def unknown(class_name: str, config: Mapping[str, Any]) -> str:
+    """The function of TensorFlow that a layer calls, if it is not known; else nothing."""
+    if class_name == "TFOpLambda":
+        name = str(config.get("function") or config.get("symbol") or "")
+        return "" if function_of(name) is not None else name
+    given = config.get("node_def")
+    if class_name == "TensorFlowOpLayer" and isinstance(given, (str, Mapping)):
+        name = str((json.loads(given) if isinstance(given, str) else given).get("op"))
+        return "" if known(name) else name
+    return ""
 
 
 def TFOpLambda(layer: Layer, inputs: Sequence[Nested], call: Call) -> Nested:
@@ -82,4 +94,4 @@ LAYERS: dict[str, Function] = {
     "TensorFlowOpLayer": TensorFlowOpLayer,
 }
 
-__all__ = ["LAYERS"]
+__all__ = ["LAYERS", "unknown"]

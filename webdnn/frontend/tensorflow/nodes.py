@@ -51,6 +51,11 @@ NODES: dict[str, str] = {
 _TYPES = {1: "float32", 3: "int32", 9: "int64", 10: "bool", 2: "float64", 19: "float16"}
 
 
+def known(operator: str) -> bool:
+    """Whether `node` computes an operator."""
+    return operator in NODES or operator in _SPECIAL
+
+
 def node(operator: str, attributes: Mapping[str, Any], inputs: Sequence[Any]) -> Any:
     """What an operator makes of its inputs: tensors, and constants as such or as lists.
 
@@ -126,4 +131,4 @@ def _attribute(given: Any) -> Any:
     return content
 
 
-__all__ = ["NODES", "node"]
+__all__ = ["NODES", "known", "node"]
