@@ -37,6 +37,7 @@ from webdnn.frontend import load
 from webdnn.frontend.finish import Imported
 from webdnn.frontend.pytorch.module import function
 from webdnn.graph import CONST, DTYPES, INPUT, Graph, Value, placeholder
+from webdnn.inspect.summary import inspect
 from webdnn.schedule.kernel import Program
 from webdnn.schedule.lower import lower
 
@@ -651,6 +652,17 @@ def test_a_descriptor_whose_sizes_are_formulas_is_checked(tmp_path: Path) -> Non
     at = [{"formulas_past": 3}]
     report = check(net.model(), descriptor=tmp_path, targets=["wasm"], variants=["plain"], sizes=at)
     assert report.right, report
+
+
+def test_inspect_shows_a_model_whose_sizes_are_open(tmp_path: Path) -> None:
+    net = Net(Case("m", lambda n: None))
+    x = net.x(1, 2, "h", 8)
+    net.outputs = [net.Add(upsampled(net, net.MaxPool(x, kernel_shape=[2, 2], strides=[2, 2])), x)]
+    path = tmp_path / "m.onnx"
+    path.write_bytes(net.model().SerializeToString())
+    seen = inspect(path, targets=["webgpu"])
+    assert seen.notices[0].endswith("with --dim m_h=2..512:2")
+    assert seen.dims[0]["name"] == "m_h" and seen.outputs[0]["shape"] == [1, 2, "m_h", 8]
 
 
 # ---- what is refused says what to give -----------------------------------------------------------
