@@ -486,7 +486,7 @@ def check_command(
             dims=source.dims,
             fixed=parse_fixed(fixed),
             limits=limits,
-            sizes=[_fixed(text) for text in sizes] or None,
+            sizes=[_numbers(text) for text in sizes] or None,
             inputs=dict(_named_file("--input", text) for text in files),
             expected=dict(_named_file("--expected", text) for text in expected),
             seed=seed,
@@ -504,7 +504,8 @@ def check_command(
         raise SystemExit(1)
 
 
-def _fixed(text: str) -> dict[str, int]:
+def _numbers(text: str) -> dict[str, int]:
+    """`--size h=128,w=96` by name. Raises DimensionError for ranges and formulas."""
     sizes = parse_dims([text])
     if not all(isinstance(size, int) for size in sizes.values()):
         raise DimensionError(f"--size {text}: expected sizes, not ranges")
@@ -580,7 +581,7 @@ def bench_command(
             variant=variant,
             threads=counts,
             browser=cast(Any, browser),
-            sizes=_fixed(size) if size else None,
+            sizes=_numbers(size) if size else None,
             reps=reps,
             profile=profile,
             progress=tell,

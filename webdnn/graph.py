@@ -428,6 +428,7 @@ def _count(value: Value, order: Sequence[Value], users: Mapping[Value, int]) -> 
         most = max(most, live)
         sizes = [i.size for i in v.inputs]
         if v.op.kind == "template" and len(sizes) > 1:  # [M, K] by [K, N]: M K N
+            # Multiplied and added far faster than anything else is done to an element.
             work += math.isqrt(sizes[0] * sizes[1] * v.size) // 16
         if v.op.kind == "opaque" and len(sizes) > 1:  # each of some with each of others, at most
             work += math.prod(sorted(sizes)[-2:])

@@ -28,6 +28,8 @@ from .errors import UnsupportedError, WebDNNError
 P = ParamSpec("P")
 T = TypeVar("T")
 
+# Such that a small file is read or refused within 5 seconds of a processor and a gigabyte
+# (tests/test_strangers.py); a larger one has its share beside them.
 MEMORY = 1 << 28  # bytes of constants that are computed from nothing, at any one time
 SHARE = 4  # of the bytes of stored constants, beside MEMORY, for what is computed of these
 WORK = 1 << 27  # elements that are computed from nothing
@@ -75,7 +77,7 @@ def budget(factor: float = 1.0) -> Iterator[None]:
         _BUDGET.reset(token)
 
 
-def counted(function: Callable[P, T]) -> Callable[P, T]:
+def limited(function: Callable[P, T]) -> Callable[P, T]:
     """A function within a budget of its own, of which its keyword `limits` is the factor."""
 
     @functools.wraps(function)
@@ -199,8 +201,8 @@ __all__ = [
     "check_calls",
     "compute",
     "count_node",
-    "counted",
     "factor",
+    "limited",
     "make",
     "reading",
 ]

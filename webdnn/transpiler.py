@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .limits import counted
+from .limits import limited
 from .picture.image import ImageInput
 
 TARGETS = ("webgpu", "wasm")
@@ -52,7 +52,7 @@ class Report:
         return printable("\n  ".join([*lines, *(f"note: {note}" for note in self.notices)]))
 
 
-@counted
+@limited
 def imported(
     model: Any,
     *,
@@ -88,7 +88,7 @@ def _name(model: Any, graph: str, output: Path) -> str:
     return output.resolve().name if graph in UNNAMED else graph
 
 
-@counted
+@limited
 def transpile(
     model: Any,
     output: str | Path,

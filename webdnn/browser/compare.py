@@ -26,7 +26,7 @@ Array = NDArray[Any]
 
 TOLERANCE: Mapping[Target, float] = {"wasm": 1e-4, "webgpu": 1e-3}
 # At least, where the reference rounds every step to 11 bits, or to 8; we compute in float32.
-NARROW = {"float16": 2e-3, "bfloat16": 1.6e-2}
+NARROW_TOLERANCE = {"float16": 2e-3, "bfloat16": 1.6e-2}
 # The 64-bit integers, and the first number that does not fit into the 32 bits of their computation.
 WIDE: Mapping[str, int] = {"int64": 2**31, "uint64": 2**32}
 # A reference that is off by so much of its largest magnitude, or by half of what its elements vary
@@ -64,7 +64,7 @@ def compare(
     A reference that varies by no more than `margin` of its largest magnitude proves nothing;
     default: ten times the tolerance.
     """
-    tolerance = max(tolerance, NARROW.get(str(expected.dtype), 0))
+    tolerance = max(tolerance, NARROW_TOLERANCE.get(str(expected.dtype), 0))
     margin = 10 * tolerance if margin is None else margin
 
     def verdict(kind: Verdict, why: str, max_abs: float, relative: float) -> Output:
@@ -152,7 +152,7 @@ def judged(actual: Array, usual: Output, readings: Readings, other: Array | None
     # Where some outputs are of 16 bits, inputs were moved by as much: too much for others.
     moves = readings.moved if narrow or not readings.narrow else ()
     near = [apart(found[name], decides) for found in moves]
-    floor = max(usual.tolerance, NARROW.get(narrow, 0))
+    floor = max(usual.tolerance, NARROW_TOLERANCE.get(narrow, 0))
     # The page rounds in yet another way: it may well be off by more than samples were.
     moved = max((largest for largest, _ in near), default=0.0)
     # So it does where it computes in 16 bits, too.
@@ -215,7 +215,7 @@ def _integers(actual: Array, usual: Output, readings: Readings, said: str) -> Ou
 
 
 __all__ = [
-    "NARROW",
+    "NARROW_TOLERANCE",
     "TOLERANCE",
     "Output",
     "Target",

@@ -12,9 +12,6 @@ looks the same from there, so that the message says how to find it.
 
 from __future__ import annotations
 
-import re
-from typing import Any
-
 from ..errors import ModelError
 
 # What no content of a file causes, or has an error of its own already.
@@ -31,9 +28,4 @@ def damaged(what: str, error: Exception) -> ModelError:
     )
 
 
-def mentions(message: str, size: Any) -> bool:
-    """Whether a message names a symbolic size, whose name may hold any characters."""
-    return re.search(rf"(?<!\w){re.escape(str(size))}(?!\w)", message) is not None
-
-
-__all__ = ["NO_DAMAGE", "damaged", "mentions"]
+__all__ = ["NO_DAMAGE", "damaged"]

@@ -17,7 +17,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +29,7 @@ from ..errors import (
     TooSmallError,
     WebDNNError,
 )
-from ..expr import Expr, as_dim, bounds, dim, lift, same, solve, substitute
+from ..expr import Dim, Expr, as_dim, bounds, dim, lift, same, solve, substitute
 from ..expr import evaluate as size_at
 from ..graph import dims_of
 from .dims import (
@@ -243,6 +244,25 @@ def _unequal(sizes: Sizes, error: SizesDifferError) -> WebDNNError:
     return _fixed(f"{problem}does for some", sizes, numbers)
 
 
+def numbers_needed(
+    text: str, error: Exception, shapes: Iterable[tuple[Dim, ...]]
+) -> NumbersNeededError | None:
+    """The error of an operator whose message names symbolic sizes of its operands, else None.
+
+    text: that message, with the operator before it. shapes: those of the operands.
+    """
+    names = [  # which may hold any characters
+        str(d)
+        for d in dims_of(shapes)
+        if re.search(rf"(?<!\w){re.escape(str(d))}(?!\w)", str(error))
+    ]
+    if not names:
+        return None
+    return NumbersNeededError(
+        f"{text}. With symbolic dimensions this must hold at every size; it may for some", names
+    )
+
+
 def _numbers(sizes: Sizes, error: NumbersNeededError) -> dict[str, Size]:
     """A number for each key that must be one: the middle of its range."""
     return {
@@ -267,4 +287,4 @@ def _choices(size: Size | None) -> Sequence[int]:
     return [size] if isinstance(size, int) else []
 
 
-__all__ = ["solved"]
+__all__ = ["numbers_needed", "solved"]

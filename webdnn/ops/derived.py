@@ -53,7 +53,7 @@ def derived(x: Value, to: str) -> Value | None:
     if order is None:
         return None
     dims = dims_of(v.attrs["values"] for v in order if v.op is INTS)
-    if len(dims) > 62:
+    if len(dims) > 62:  # the bits of `_dependence`
         return None
     depends = _dependence(order, dims)[x].ravel()
     out = np.empty(len(depends), object)

@@ -221,7 +221,7 @@ def _slice_infer(x: Value, *, starts: Any, sizes: Any, steps: Any) -> list[tuple
             if not (0 <= s < d and 0 <= last < d):
                 raise ModelError(
                     f"slice: elements {s} to {last} of axis {axis} of {type_text(x)}, which has "
-                    "not so many"
+                    f"only {d}"
                 )
     return [(sizes, x.dtype)]
 

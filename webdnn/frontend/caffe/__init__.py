@@ -40,11 +40,11 @@ from ...errors import (
     WebDNNError,
 )
 from ...expr import upper
-from ...graph import Graph, Value, constant, dims_of, type_text
-from ..damaged import NO_DAMAGE, damaged, mentions
+from ...graph import Graph, Value, constant, type_text
+from ..damaged import NO_DAMAGE, damaged
 from ..dims import Given, Sizes, settle_inputs
 from ..finish import Imported, finished
-from ..relations import solved
+from ..relations import numbers_needed, solved
 from . import weights as wire
 from .axes import Input, open_axes
 from .layer import LARGEST_CONSTANT, Layer
@@ -506,12 +506,9 @@ class _Net:
         text = f"{self.file}, line {s.message.line}: {s.label}: {error}"
         if str(error).startswith(self.file):
             text = str(error).replace(": ", f": {s.label}: ", 1)
-        symbols = [str(d) for d in dims_of(v.shape for v in bottoms) if mentions(str(error), d)]
-        if symbols:
-            return NumbersNeededError(
-                f"{text}. With symbolic dimensions this must hold at every size; it may for some",
-                symbols,
-            )
+        numbers = numbers_needed(text, error, [v.shape for v in bottoms])
+        if numbers is not None:
+            return numbers
         return (type(error) if isinstance(error, WebDNNError) else ModelError)(text)
 
     def tell_unread(self, s: Step) -> None:

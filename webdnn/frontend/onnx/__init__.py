@@ -35,10 +35,10 @@ from ...errors import (
 )
 from ...graph import DTYPES, INPUT, Graph, Value, dims_of, evaluate, type_text
 from ...ops.known import INTS
-from ..damaged import NO_DAMAGE, damaged, mentions
+from ..damaged import NO_DAMAGE, damaged
 from ..dims import Declared, Given, settle_inputs
 from ..finish import Imported, finished
-from ..relations import solved
+from ..relations import numbers_needed, solved
 from .attributes import check_word
 from .files import External, read, tensor_value
 from .nodes import bound, check_calls, check_names, label, ordered, reads
@@ -341,17 +341,13 @@ class _Importer:
                     raise
                 text = f"{label(node)}: {error}"
                 shapes = [v.shape for i in node.input if i and (v := scope[i]) is not None]
-                symbols = [str(d) for d in dims_of(shapes) if mentions(str(error), d)]
-                if not symbols and isinstance(error, WebDNNError):
+                numbers = numbers_needed(text, error, shapes)
+                if numbers is not None:
+                    raise numbers from error
+                if isinstance(error, WebDNNError):
                     error.say(text)
                     raise
-                if not symbols:
-                    raise ModelError(text) from error
-                raise NumbersNeededError(
-                    f"{text}. With symbolic dimensions this must hold at every size; it may for "
-                    "some",
-                    symbols,
-                ) from error
+                raise ModelError(text) from error
             except NO_DAMAGE:
                 raise
             except Exception as error:
