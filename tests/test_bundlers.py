@@ -178,6 +178,29 @@ def test_a_page_of_ones_own(tmp_path: Path) -> None:
             browser.close()
 
 
+def test_a_damaged_copy_that_a_browser_keeps(model: Path, tmp_path: Path) -> None:
+    """A file that was cut is kept as immutable; the line of docs/deploying.md asks for it again."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    line = re.findall(r"await load\((.*reload.*)\);", (ROOT / "docs" / "deploying.md").read_text())
+    shutil.copytree(model, tmp_path / "name")
+    (weights,) = (tmp_path / "name").glob("weights-*.bin")
+    whole = weights.read_bytes()
+    load = "async () => import('/name/model.js').then(({ load }) => load(%s)).then(() => 'loaded')"
+    load += ".catch((e) => e.code)"
+    with playwright.sync_playwright() as driver, running({"/": tmp_path}) as server:
+        browser = driver.chromium.launch(executable_path=find("chromium"), args=["--no-sandbox"])
+        try:
+            page = browser.new_page()
+            page.goto(server.url + "name/report.html")
+            weights.write_bytes(whole[:8])
+            assert page.evaluate(load % "") == "truncated"
+            weights.write_bytes(whole)
+            assert page.evaluate(load % line[0]) == "loaded"
+            assert page.evaluate(load % "") == "loaded"
+        finally:
+            browser.close()
+
+
 def test_a_service_worker(model: Path, tmp_path: Path) -> None:
     """The page comes back when the server is gone."""
     playwright = pytest.importorskip("playwright.sync_api")

@@ -145,7 +145,7 @@ def sources(model: Source, weights: Source | None) -> tuple[Source, Source | Non
 def _what(head: bytes) -> str:
     for magic, what in (
         (b"PK\x03\x04", "this is a zip archive"),
-        (b"version https://git-lfs", "this is a Git LFS pointer: the file was not downloaded"),
+        (b"version https://git-lfs", "this is a Git LFS pointer: `git lfs pull` fetches the file"),
         (b"<", "this is HTML or XML text"),
         (b"\x80", "this is a Python pickle"),
         (b"\x1f\x8b", "this is a gzip file: unpack it first"),

@@ -234,7 +234,7 @@ def _scan(data: bytes | mmap.mmap) -> str:
     for magic, what in (
         (b"PK\x03\x04", "a zip archive (a PyTorch or Keras file?)"),
         (b"\x89HDF", "an HDF5 file"),
-        (b"version https://git-lfs", "a Git LFS pointer: the file itself was not downloaded"),
+        (b"version https://git-lfs", "a Git LFS pointer: `git lfs pull` fetches the file itself"),
         (b"<", "HTML or XML text"),
         (b"\x80", "a Python pickle"),
     ):

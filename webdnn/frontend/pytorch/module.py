@@ -313,8 +313,9 @@ def torch_packages() -> Any:
         except ImportError:
             missing.append(name)
     if missing:
+        verb = "is" if len(missing) == 1 else "are"
         raise WebDNNError(
-            f"PyTorch models need {' and '.join(missing)}, which is not installed: {INSTALL}"
+            f"PyTorch models need {' and '.join(missing)}, which {verb} not installed: {INSTALL}"
         )
     for name in ("torch.export", "torch.onnx", "torch.utils._pytree"):
         import_module(name)
