@@ -553,7 +553,9 @@ def _load(file: Path | Array) -> Array:
         return file
     try:
         return cast(Array, np.load(file, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
+    except ValueError as error:  # numpy's own words are of pickles, whatever the file is
+        raise WebDNNError(f"{file}: expected an .npy file, as numpy.save writes it") from error
+    except (OSError, EOFError) as error:
         raise WebDNNError(f"{file}: expected an .npy file: {error}") from error
 
 
