@@ -19,9 +19,16 @@ from onnx import TensorProto, helper
 from tests.test_browser import need
 from webdnn.browser.check import Run, _case, _file_name, _recorded, check
 from webdnn.browser.compare import compare, still
-from webdnn.browser.inputs import _evaluate, _random, default_sizes, table_sizes
+from webdnn.browser.inputs import (
+    _evaluate,
+    _random,
+    default_sizes,
+    random_inputs,
+    signature_of,
+    table_sizes,
+)
 from webdnn.browser.reference import Reference, recorded, reference
-from webdnn.errors import ModelError, WebDNNError
+from webdnn.errors import DimensionError, ModelError, WebDNNError
 from webdnn.frontend import load
 
 
@@ -387,3 +394,33 @@ def test_given_inputs_decide_the_sizes() -> None:
     x = np.zeros((1, 17), np.float32)
     assert default_sizes(signature, {"x": x}) == [{"h": 17, "n": 1}, {"h": 17, "n": 5}]
     assert default_sizes({**signature, "dims": dims[:1]}, {"x": x}) == [{"h": 17}]
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ({"dims": [{"name": "h", "min": 4, "max": 2}]}, "dims: expected a name, min and max"),
+        ({"inputs": {}}, "expected a list of inputs"),
+        ({"outputs": [{"name": "y", "dtype": "f8", "shape": []}]}, "outputs: expected a name"),
+        ({"inputs": [{"name": "x", "dtype": "bool", "shape": ["w"]}]}, "inputs: expected a name"),
+        ({"targets": None}, "expected an object of targets"),
+    ],
+)
+def test_a_damaged_descriptor_is_one_error(
+    change: dict[str, Any], part: str, tmp_path: Path
+) -> None:
+    entry = {"name": "x", "dtype": "float32", "shape": [["*", "h", 2]]}
+    whole: dict[str, Any] = {
+        "dims": [{"name": "h", "min": 1, "max": 2}], "inputs": [entry], "outputs": [], "targets": {}
+    }  # fmt: skip
+    (tmp_path / "model.json").write_text(json.dumps(whole))
+    assert random_inputs(signature_of(tmp_path), {"h": 2}, {}, 0)["x"].shape == (4,)
+    (tmp_path / "model.json").write_text(json.dumps(whole | change))
+    with pytest.raises(WebDNNError, match=f"damaged: {part}"):
+        signature_of(tmp_path)
+
+
+def test_an_input_that_no_page_holds() -> None:
+    entry = {"name": "x", "dtype": "float32", "shape": [2**31]}
+    with pytest.raises(DimensionError, match=r"input 'x' would be \[2147483648\]"):
+        random_inputs({"dims": [], "inputs": [entry]}, {}, {}, 0)

@@ -11,6 +11,7 @@ graph, whatever format it came from), other integers are 0 or 1, as in a mask.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -26,6 +27,7 @@ from webdnn.inspect.describe import shape_text
 from webdnn.picture.image import random_words
 
 Array = NDArray[Any]
+MOST = 2**28  # elements of an input that is drawn: no page holds more
 
 
 def signature_of(descriptor: Path) -> dict[str, Any]:
@@ -168,11 +170,17 @@ def random_inputs(
                 f"found {'none' if size is None else size}",
                 f"For example: --size {','.join(f'{n}={s}' for n, s in near.items())}",
             )
+    shapes = [tuple(_evaluate(size, sizes) for size in e["shape"]) for e in signature["inputs"]]
+    for entry, shape in zip(signature["inputs"], shapes):
+        if min(shape, default=0) < 0 or math.prod(shape) > MOST:
+            raise DimensionError(
+                f"input {entry['name']!r} would be {list(shape)}: expected at most {MOST} elements"
+            )
     return {
         entry["name"]: _random_input(
             entry,
             np.random.default_rng([seed, position]),
-            tuple(_evaluate(size, sizes) for size in entry["shape"]),
+            shapes[position],
             bounds.get(entry["name"]),
             other,
         )
