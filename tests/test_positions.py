@@ -76,6 +76,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         webdnn.transpile(
             parser.parse_model(MODEL), folder / name, dims={"n": (2, 9)}, debug=name == "debug"
         )
+    proto = parser.parse_model(MODEL)
+    del proto.graph.output[1:]
+    webdnn.transpile(proto, folder / "embedding", dims={"n": (2, 9)})
     (folder / "page.js").write_text(PAGE)
     return folder
 
@@ -118,4 +121,11 @@ def test_without_debug_positions_are_clamped(page: Page) -> None:
         _, beyond, before, *_ = play(page, name, {"backend": "wasm"})
         assert beyond["words"][:3] == [9, 10, 11] and before["words"][:3] == [0, 1, 2]
     message = play(page, "plain", {"backend": "wasm", "debug": True})
-    assert "made without checks: transpile the model with --debug" in message
+    assert "computes positions; transpile the model with --debug" in message
+
+
+def test_positions_that_a_page_gives_need_no_other_build(page: Page) -> None:
+    found = play(page, "embedding", {"backend": "webgpu", "debug": True})
+    assert found[0]["words"] == [9, 10, 11, 3, 4, 5]
+    assert "gather 'words': position 4 is beyond its axis" in found[1]
+    assert "position -5" in found[2] and "words" in found[3]

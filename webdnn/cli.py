@@ -310,7 +310,7 @@ _limits = click.option(
 @click.option(
     "--debug",
     is_flag=True,
-    help="Also compute what load({debug: true}) checks: positions beyond an axis.",
+    help="Also compute the positions that load({debug: true}) compares with their axes.",
 )
 @click.option(
     "--dump",

@@ -128,7 +128,7 @@ def transpile(
     keep_versions: how many of the versions that `output` holds keep their files there, for pages
     that are open while a new version is deployed (docs/deploying.md).
     keep_values: keep every stored value readable after a run (for `webdnn check --layers`).
-    debug: also compute what `load({debug: true})` checks: positions beyond an axis.
+    debug: also compute the positions that `load({debug: true})` compares with their axes.
     limits: how many times as much memory and work as usual the model may cost; docs/cli.md has the
     numbers ("Files from strangers").
     progress: called with (stage, done, total); `webdnn.transpile` without one shows a bar, and a
@@ -185,7 +185,7 @@ def transpile(
             (folder / f"{len(written):02}_{stage}.txt").write_text(f"{g}\n")
 
     save("import", graph)
-    graph, checks = checked(graph) if debug else (graph, None)
+    graph, checks = checked(graph, debug)
     graph = run(graph, dump=save)
     programs = {}
     for k, target in enumerate(targets):

@@ -304,8 +304,8 @@ export interface LoadOptions {
   recover?: boolean;
   /**
    * true: a run rejects with the code `range` where an operator reads or writes at a position
-   * beyond its axis, which else is clamped, or not written. Needs a model that was transpiled with
-   * `--debug`.
+   * beyond its axis, which else is clamped, or not written. Where the model computes positions, it
+   * must be one that was transpiled with `--debug`.
    */
   debug?: boolean;
   /** Threads on wasm, 1 to 64. Default min(4, cores). More than one needs an isolated page. */

@@ -47,8 +47,9 @@
  *   stored?: Record<string, Layout & { buffer: number }>,
  * }} Program
  *
- * @typedef {{ of: string, low: string, high: string, size: Int }} Check  low, high: hidden outputs
- *   with the least and the greatest position that an operator was given, for an axis of that size
+ * @typedef {{ of: string, input?: string, low: string, high: string, size: Int }} Check  the
+ *   positions that an operator is given, for an axis of that size: an input, or hidden outputs with
+ *   the least and the greatest of them
  * @typedef {{
  *   format: number, generator: string, name: string, dims: Dimension[],
  *   inputs: Signature[], outputs: Signature[], states?: Signature[],
@@ -249,6 +250,7 @@ const descriptor = (value, at) => {
     ),
     files: record(object({ bytes: whole, sha256: text })),
     'sha256?': text,
+    inputs: list(object({ name: text })),
     outputs: list(object({ name: text, 'hidden?': flag })),
   })(value, at);
   const both = ends(head);
@@ -268,9 +270,13 @@ const descriptor = (value, at) => {
         list(dim, shape.length)(largest, `${at}[${i}].largest`),
       ),
     ),
-    'checks?': list(
-      object({ of: text, low: oneOf(...counted), high: oneOf(...counted), size: dim }),
-    ),
+    'checks?': list((check, at) => {
+      const { input } = object({ of: text, size: dim, 'input?': text })(check, at);
+      const ours = head.inputs.map(({ name }) => name);
+      if (input !== undefined) oneOf(...ours)(input, `${at}.input`);
+      else object({ low: oneOf(...counted), high: oneOf(...counted) })(check, at);
+      return check;
+    }),
     'states?': signature(small, small),
     weights: and(object({ bytes: whole, shards: list(file) }), ({ bytes, shards }, at) => {
       const end = shards.reduce((start, name, i) => {

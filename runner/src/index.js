@@ -200,7 +200,7 @@ export const load = async (where, options = {}) => {
       if (options.debug && !checks) {
         engine.dispose();
         const how = 'transpile the model with --debug (in Python debug=True)';
-        throw new WebDNNError('option', `debug: the descriptor was made without checks: ${how}`);
+        throw new WebDNNError('option', `debug: the model computes positions; ${how} to check them`);
       }
       const mend = options.recover && backend.name === 'webgpu' ? again : undefined;
       return new Model(model, engine, { ...backend, rejected }, mend, options.debug ? checks : []);

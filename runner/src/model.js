@@ -68,6 +68,22 @@ const SECOND_LOSS = 10_000;
 /** In the place of an engine that has ended. */
 const GONE = /** @type {any} */ ({ dispose() {}, cancel() {} });
 
+/**
+ * Throws where positions lie beyond their axis; of none at all the least is above the greatest.
+ * @param {{ of: string, size: import('./descriptor.js').Int }} check
+ * @param {number} least @param {number} greatest @param {Record<string, number>} dims
+ */
+function within({ of, size }, least, greatest, dims) {
+  const end = evaluate(size, dims);
+  const found = least < -end ? least : greatest;
+  if (least > greatest || (found >= -end && found < end)) return;
+  throw new WebDNNError(
+    'range',
+    `${of}: position ${found} is beyond its axis, which has ${end} elements: expected ` +
+      `${-end} to ${end - 1}. Look at the inputs that it comes from`,
+  );
+}
+
 export class Model {
   /** @type {Descriptor} */ #descriptor;
   /** @type {Engine} */ #engine;
@@ -380,6 +396,11 @@ export class Model {
       inputs: bound.map(({ data, length }, i) => {
         const { name, dtype } = signature[i];
         if (isGpuBuffer(data)) {
+          if (this.#checks.some(({ input }) => input === name))
+            throw new WebDNNError(
+              'option',
+              `input "${name}": {debug: true} looks at its positions, so give it as an array`,
+            );
           if (!onGpu)
             throw new WebDNNError(
               'dtype',
@@ -391,6 +412,14 @@ export class Model {
         }
         const target = this.#engine.take(i, length, idle);
         fill(target, data, dtype, name);
+        for (const check of this.#checks) {
+          if (check.input !== name) continue;
+          const [least, greatest] = /** @type {Int32Array} */ (target).subarray(0, length).reduce(
+            ([low, high], at) => [Math.min(low, at), Math.max(high, at)],
+            [Infinity, -Infinity],
+          );
+          within(check, least, greatest, dims);
+        }
         return target;
       }),
       counts: outputs.map(({ shape, largest }) => product(sizes(largest ?? shape, dims))),
@@ -482,17 +511,8 @@ export class Model {
     outputs.forEach(({ name, hidden }, i) => {
       if (hidden) dims[name] = Number(/** @type {Elements} */ (raw[i])[0]);
     });
-    for (const { of, low, high, size } of this.#checks) {
-      const end = evaluate(size, dims);
-      const found = dims[low] < -end ? dims[low] : dims[high];
-      // Of no positions at all, the least is greater than the greatest.
-      if (dims[low] > dims[high] || (found >= -end && found < end)) continue;
-      throw new WebDNNError(
-        'range',
-        `${of}: position ${found} is beyond its axis, which has ${end} elements: expected ` +
-          `${-end} to ${end - 1}. Look at the inputs that it comes from`,
-      );
-    }
+    for (const { low, high, ...check } of this.#checks)
+      if (low) within(check, dims[low], dims[high], dims);
     const shown = outputs.flatMap(({ name, dtype, shape, largest, hidden }, i) => {
       const data = raw[i];
       if (hidden) return [];

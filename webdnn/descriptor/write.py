@@ -176,7 +176,12 @@ def write(
                 first.outputs,
                 {name: {"labels": [*names]} for name, names in (labels or {}).items()}
                 | _counted(first)
-                | {c[k]: {"hidden": True} for c in checks or () for k in ("low", "high")},
+                | {
+                    c[k]: {"hidden": True}
+                    for c in checks or ()
+                    for k in ("low", "high")
+                    if k in c
+                },
             ),
             **({} if checks is None else {"checks": [_check(c) for c in checks]}),
             **({"states": _signature(first.states, {})} if first.states else {}),

@@ -1,16 +1,18 @@
-"""Checks of positions: what a model made for `load({debug: true})` computes besides.
+"""Checks of positions: what `load({debug: true})` compares with the sizes of axes.
 
     >>> from webdnn import ops
     >>> from webdnn.graph import placeholder
     >>> words, ids = placeholder("words", (100, 8), "f32"), placeholder("ids", (5,), "i64")
-    >>> graph, checks = checked(Graph((words, ids), {"y": ops.gather(words, ids)}))
-    >>> checks
-    [{'of': "gather 'y'", 'low': 'check 0 low', 'high': 'check 0 high', 'size': 100}]
+    >>> y, z = ops.gather(words, ids), ops.gather(words, ops.sub(99, ids))
+    >>> for check in checked(Graph((words, ids), {"y": y, "z": z}), compute=True)[1]:
+    ...     print(check)
+    {'of': "gather 'y'", 'input': 'ids', 'size': 100}
+    {'of': "gather 'z'", 'low': 'check 1 low', 'high': 'check 1 high', 'size': 100}
 
 A kernel cannot raise an error: it clamps a position that is beyond its axis, or drops what would be
-written there. So the least and the greatest position of each operator that reads or writes at
-positions of a run are outputs of the graph, which the runner compares with the axis. Positions that
-are known when the model is transpiled are checked then.
+written there. Positions that a page gives are looked at before a run. Of others, the least and the
+greatest become outputs of the graph, where that is asked for. Positions that are known when the
+model is transpiled are checked then.
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ from ..expr import Dim, upper
 from ..graph import Graph, Value, is_counted
 
 
-def checked(graph: Graph) -> tuple[Graph, list[dict[str, Any]]]:
-    """The graph with an output for the least and the greatest of the positions of each operator.
+def checked(graph: Graph, compute: bool) -> tuple[Graph, list[dict[str, Any]] | None]:
+    """The graph, and a check for each operator that reads or writes at positions of a run.
 
-    Each check names them: {"of": the operator, "low": …, "high": …, "size": of the axis}.
+    A check is {"of": the operator, "input": that has the positions, "size": of the axis}, or has
+    "low" and "high" in place of "input": further outputs of the graph, which has them if `compute`.
+    Else there are no checks at all (None) where such positions are computed.
     """
     named = {v: name for name, v in reversed((*graph.outputs.items(), *graph.names.items()))}
     owner: dict[Value, str] = {}  # the first value with a name that is computed of it
@@ -42,12 +46,26 @@ def checked(graph: Graph) -> tuple[Graph, list[dict[str, Any]]]:
             if positions.constant:
                 continue
             check: dict[str, Any] = {"of": f"{v.op} {named.get(v) or owner.get(v, '')!r}"}
+            end = upper(size) if is_counted(size) else size
+            given = _given(positions)
+            if given in graph.inputs:
+                checks.append({**check, "input": given.attrs["name"], "size": end})
+                continue
+            if not compute:
+                return graph, None
             for which, monoid in (("low", "min"), ("high", "max")):
                 check[which] = f"check {len(checks)} {which}"
                 least = ops.reduce(ops.cast(positions, "i32"), monoid, range(positions.rank))
                 outputs[check[which]] = ops.reshape(least, ())
-            checks.append({**check, "size": upper(size) if is_counted(size) else size})
+            checks.append({**check, "size": end})
     return replace(graph, outputs=outputs), checks
+
+
+def _given(v: Value) -> Value:
+    """The value of which another one has all elements, in some order."""
+    while v.op in (ops.cast_, ops.RESHAPE, ops.TRANSPOSE) and v.inputs[0].dtype in ("i32", "i64"):
+        v = v.inputs[0]
+    return v
 
 
 def _positions(v: Value) -> Iterator[tuple[Value, Dim]]:
