@@ -401,21 +401,6 @@ def bomb(depth: int, calls: int = 2) -> bytes:
     return model(helper.make_graph([call], "g", [x], [y]), functions=functions)
 
 
-def branches(depth: int) -> bytes:
-    """If in both branches of If, so deep."""
-    body = helper.make_graph(
-        [helper.make_node("Relu", ["x"], ["y0"])], "g0", [],
-        [helper.make_tensor_value_info("y0", TensorProto.FLOAT, [2])],
-    )  # fmt: skip
-    for k in range(1, depth):
-        choice = helper.make_node("If", ["c"], [f"y{k}"], then_branch=body, else_branch=body)
-        y = helper.make_tensor_value_info(f"y{k}", TensorProto.FLOAT, [2])
-        body = helper.make_graph([choice], f"g{k}", [], [y])
-    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2])
-    condition = numpy_helper.from_array(np.array(True), "c")
-    return model(helper.make_graph(list(body.node), "g", [x], list(body.output), [condition]))
-
-
 def nested(depth: int, calls: int = 2, wrapper: str = "") -> bytes:
     """An .h5 of a Keras model that calls a model twice, which calls a model twice ..."""
     inner: Any = {"class_name": "ReLU", "name": "relu", "config": {"name": "relu"}}
@@ -514,6 +499,7 @@ COSTLY: dict[str, Callable[[], bytes]] = {
     "sparse": lambda: sparse(2**34),
     "kernel": lambda: node("MaxPool", (1, 1, 2**30, 8), kernel_shape=[2**29, 1]),
     "conv pads": lambda: node("Conv", PICTURE, FILTERS, pads=[2**30, 2**30, 2**30, 2**30]),
+    "conv of many layers": lambda: node("Conv", (1, 1, 4096, 2, 2), floats(1, 1, 4096, 1, 1)),
     "col2im": lambda: node("Col2Im", (1, 2**20, 1), ints(1024, 1024), ints(1024, 1024)),
     "space to depth": lambda: node("DepthToSpace", (1, 2**30, 2, 2), blocksize=2**14),
 }

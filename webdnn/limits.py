@@ -34,7 +34,7 @@ MEMORY = 1 << 28  # bytes of constants that are computed from nothing, at any on
 SHARE = 4  # of the bytes of stored constants, beside MEMORY, for what is computed of these
 WORK = 1 << 27  # elements that are computed from nothing
 SHARE_OF_WORK = 256  # of the elements of stored constants, beside WORK
-NODES = 100_000  # that an import makes, beside
+NODES = 30_000  # that an import makes, beside
 SHARE_OF_NODES = 16  # of those that the file holds
 EXPANDED = 5_000  # nodes or layers that calls become, beside
 SHARE_OF_CALLS = 64  # of those that the file holds
@@ -83,8 +83,14 @@ def limited(function: Callable[P, T]) -> Callable[P, T]:
     @functools.wraps(function)
     def within(*args: P.args, **options: P.kwargs) -> T:
         factor: Any = options.get("limits", 1)
-        with budget(factor):
-            return function(*args, **options)
+        try:
+            with budget(factor):
+                return function(*args, **options)
+        except MemoryError:
+            raise UnsupportedError(
+                "the model takes more memory than there is for this process: choose smaller sizes "
+                "with --dim, or a smaller model"
+            ) from None
 
     return within
 

@@ -21,6 +21,7 @@ from .linear import conv, conv_size, conv_transpose
 from .movement import dilate, flip, pad, reshape, slice_axis, squeeze, transpose, unsqueeze
 
 Pads = list[tuple[Dim, Dim]]
+DEEPEST = 256  # layers of a filter: each is a convolution of its own
 
 
 def static(d: Dim, what: str) -> int:
@@ -78,11 +79,16 @@ def convolve(
         raise UnsupportedError(f"convolution over {x.rank - 2} spatial axes; up to 3 are supported")
     # A sum over the kernel's depth of two-dimensional convolutions, the depth being part of the
     # batch.
+    layers_deep = static(w.shape[0], "the filter's depth")
+    if layers_deep > DEEPEST:
+        raise UnsupportedError(
+            f"convolution by filters {layers_deep} deep; up to {DEEPEST} are supported"
+        )
     (front, back), *pads = pads
     x = pad(x, [0, front, 0, 0, 0], [0, back, 0, 0, 0])
     depth = conv_size(x.shape[1], w.shape[0], strides[0], dilations[0], 0, 0)  # type: ignore[arg-type]
     total: Value | None = None
-    for k in range(static(w.shape[0], "the filter's depth")):
+    for k in range(layers_deep):
         layers = slice_axis(x, 1, k * dilations[0], depth, strides[0])
         flat = reshape(layers, (product([n, depth]), *x.shape[2:]))
         part = convolve(
