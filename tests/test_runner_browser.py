@@ -361,7 +361,7 @@ def _driven(mounts: Mounts, host: str, argument: object, without: str = "") -> A
     """Plays a scenario at http://host/ in a Chromium that Playwright drives; scripts whose path
     contains `without` are served without isolation headers."""
     playwright = pytest.importorskip("playwright.sync_api")
-    with running(mounts, csp=True) as server, playwright.sync_playwright() as driver:
+    with running(mounts, csp=True, host=host) as server, playwright.sync_playwright() as driver:
         flags = ["--no-sandbox", f"--host-resolver-rules=MAP {host} 127.0.0.1"]
         browser = driver.chromium.launch(executable_path=find("chromium"), args=flags)
         try:

@@ -319,7 +319,7 @@ const scenarios = {
     const { load, prepare, requirements } = await import('/tiny/runner/index.js');
     for (const [options, ...parts] of [
       [{ backends: 'wasm' }, 'load: no option is called "backends"; the nearest is "backend"'],
-      [{ thread: 2 }, '"thread"; the nearest is "threads", of backend, device, fetch,'],
+      [{ thread: 2 }, '"thread"; the nearest is "threads"', 'timeout, variant, worker'],
       [{ constructor: 1 }, '"constructor"'],
       [{ backend: 'webgl' }, 'backend: expected webgpu or wasm, found "webgl"'],
       [null, 'load: expected an object, found null'],

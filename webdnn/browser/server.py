@@ -437,6 +437,7 @@ def running(
     port: int = 0,
     hook: Callable[[Request], bool] | None = None,
     types: Mapping[str, str] = TYPES,
+    host: str = HOST,
 ) -> Iterator[Running]:
     """Serves folders from a background thread for the length of a `with` block.
 
@@ -448,7 +449,7 @@ def running(
             raise ValueError(f"mount {prefix!r} must begin and end with a slash")
         if not folder.is_dir():
             raise WebDNNError(f"{folder}: expected a folder to serve, found none")
-    server = Running(Site(dict(mounts), isolation, csp, hook, types), port)
+    server = Running(Site(dict(mounts), isolation, csp, hook, types, host), port)
     thread = threading.Thread(target=server._server.serve_forever, args=(0.05,), daemon=True)
     thread.start()
     try:
