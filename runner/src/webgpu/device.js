@@ -84,7 +84,7 @@ async function find(gpu, slow, stopped) {
       const adapter = await ask().catch(() => null);
       const age = performance.now();
       if (adapter || stopped.aborted) return adapter;
-      if ((none ||= age > YOUNG)) return null;
+      if (age > YOUNG) return null;
       slow();
       await sleep((age < YOUNG / 2 ? YOUNG / 2 : YOUNG + 1) - age);
       if (stopped.aborted) return null;
@@ -132,6 +132,8 @@ export async function settle(model, options, stopped, slow = () => {}) {
       : { code: 'no-webgpu', reason: 'this browser has no WebGPU' };
   }
   const adapter = none && !options.backend ? null : await find(gpu, slow, stopped);
+  // Whoever insists asks each time: a graphics card that crashed may be there again.
+  none ||= !adapter && !options.backend && !stopped.aborted;
   if (!adapter)
     return {
       code: 'no-adapter',
@@ -195,12 +197,14 @@ export function hold({ device, own }) {
    * @param {any} error
    */
   const explain = async (error) => {
-    await Promise.race([device.lost, sleep(100)]);
+    // A mapping that is broken off is most likely so by a loss; Firefox may take its time to say so.
+    const brokenOff = error?.name === 'AbortError';
+    await Promise.race([device.lost, sleep(brokenOff ? 1000 : 100)]);
     if (loss || error instanceof WebDNNError) return loss ?? error;
     const kind = typeName(error);
     if (error instanceof RangeError || kind === 'GPUOutOfMemoryError')
       return outOfMemory(held.memory, 'the GPU', error);
-    return kind === 'GPUInternalError' || error?.name === 'OperationError'
+    return kind === 'GPUInternalError' || brokenOff || error?.name === 'OperationError'
       ? driverError('', error)
       : new WebDNNError(
           'kernel',
