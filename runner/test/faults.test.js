@@ -17,7 +17,7 @@ import { tiny } from '../testing/tiny.js';
 
 const FAULTS = process.env.CI ? 200 : 600;
 /** How long nothing may happen, and how long all may take, in milliseconds. */
-const TIMEOUT = 120;
+const TIMEOUT = 400;
 const DEADLINE = 5000;
 
 const folder = tiny();
@@ -284,7 +284,7 @@ test('files that never come, where a kit is prepared', async () => {
     };
     await assert.rejects(prepare(WHERE, options), {
       code: 'network',
-      message: `no answer from ${file}: nothing has happened for 0.12 s (\`timeout\`)`,
+      message: `no answer from ${file}: nothing has happened for 0.4 s (\`timeout\`)`,
     });
   }
 });
