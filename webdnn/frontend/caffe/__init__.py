@@ -42,7 +42,7 @@ from ...errors import (
 from ...expr import upper
 from ...graph import Graph, Value, constant, type_text
 from ..damaged import NO_DAMAGE, damaged
-from ..dims import Given, Sizes, settle_inputs
+from ..dims import Given, settle_inputs
 from ..finish import Imported, finished
 from ..relations import numbers_needed, solved
 from . import weights as wire
@@ -91,7 +91,7 @@ def _kind(head: bytes) -> str:
 
 
 @solved
-def load(model: Source, dims: Given | None = None, *, weights: Source | None = None) -> Imported:
+def load(model: Source, dims: Given, *, weights: Source | None = None) -> Imported:
     """Import a net: the path (or bytes) of its prototxt, and of its weights if it has some.
 
     The two may be swapped. dims: sizes of `batch` and of images, as the module's text says. Raises
@@ -101,7 +101,7 @@ def load(model: Source, dims: Given | None = None, *, weights: Source | None = N
     text, blobs = sources(model, weights)
     name = str(text) if isinstance(text, str | os.PathLike) else "the prototxt"
     net = parse(text_of(text), name)
-    return _Net(net, name, blobs, text).imported(Sizes() if dims is None else dims)
+    return _Net(net, name, blobs, text).imported(dims)
 
 
 # ---- the files ----------------------------------------------------------------------------------
