@@ -782,6 +782,7 @@ row("transpose_symbolic", "Transpose", X("t", 5, 3), perm=[1, 2, 0], dims={"t": 
     sizes=({"t": 1}, {"t": 9}, {"t": 4}))
 row("reshape", "Reshape", X(3, 8, 5), i64(4, 30))
 row("reshape_zero_minus_one", "Reshape", X(3, 8, 5), i64(0, 2, -1))
+row("reshape_of_none", "Reshape", X(2, 0, 3), i64(5, 0, 3), allowzero=1)
 row("flatten", "Flatten", X(2, 3, 5, 7))
 row("flatten_axis0", "Flatten", X(2, 3), axis=0)
 row("squeeze", "Squeeze", X(1, 5, 1, 3), i64(0, 2))

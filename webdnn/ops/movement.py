@@ -55,6 +55,8 @@ def groups(a: Shape, b: Shape) -> list[tuple[range, range]]:
 
     Raises ValueError where there is no such match.
     """
+    if 0 in a and 0 in b:
+        return [(range(len(a)), range(len(b)))]
     out = []
     i = j = 0
     while i < len(a) or j < len(b):
@@ -76,6 +78,8 @@ def groups(a: Shape, b: Shape) -> list[tuple[range, range]]:
 
 def reshape_index(idx: Index, shape: Shape, to: Shape) -> Index:
     """The index within `to` of element `idx` of `shape` (equal sizes, row-major)."""
+    if 0 in to:
+        return (lift(0),) * len(to)  # of no element
     out: list[Any] = []
     for left, right in groups(shape, to):
         flat: Any = lift(0)
