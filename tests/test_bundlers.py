@@ -3,6 +3,7 @@ README and of a descriptor's report: in Chromium."""
 
 from __future__ import annotations
 
+import contextlib
 import html
 import os
 import re
@@ -10,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -129,12 +131,15 @@ def test_the_development_server_of_vite(title: str, bundlers: Path, model: Path)
         port = free.getsockname()[1]
     command = ["npx", "vite", "--host", "127.0.0.1", "--port", str(port), "--strictPort"]
     with subprocess.Popen(
-        command, cwd=project, stdout=subprocess.PIPE, text=True, start_new_session=True
+        command, cwd=project, stdout=subprocess.DEVNULL, start_new_session=True
     ) as server:
         try:
-            assert server.stdout is not None
-            while "Local:" not in (line := server.stdout.readline()):
-                assert line or server.poll() is None, "vite ended"
+            end = time.monotonic() + 60
+            while True:
+                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+                    break
+                assert server.poll() is None and time.monotonic() < end, "vite did not start"
+                time.sleep(0.1)
             answer(f"http://127.0.0.1:{port}/")
         finally:
             os.killpg(server.pid, signal.SIGTERM)

@@ -521,6 +521,20 @@ def products(count: int) -> bytes:
     return chain(("MatMul", a, a, {}), *[("MatMul", LAST, LAST, {})] * count)
 
 
+def reflections(count: int) -> bytes:
+    """A row that is reflected at its ends again and again."""
+    pads = numpy_helper.from_array(ints(1, 1), "pads")
+    nodes = [
+        helper.make_node("Pad", [f"v{k}", "pads"], [f"v{k + 1}"], mode="reflect")
+        for k in range(count)
+    ]
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+        for name, shape in (("v0", [64]), (f"v{count}", None))
+    )
+    return model(helper.make_graph(nodes, "g", [x], [y], [pads]))
+
+
 def sparse(size: int) -> bytes:
     """A sparse initializer of a dense size that no memory has."""
     tensor = helper.make_sparse_tensor(
@@ -536,6 +550,7 @@ def sparse(size: int) -> bytes:
 
 FILES = {f"impossible {name}": make for name, make in IMPOSSIBLE.items()}
 FILES |= {f"costly {name}": make for name, make in COSTLY.items()}
+FILES["reflections"] = lambda: reflections(40)
 
 
 def main() -> None:
@@ -605,6 +620,13 @@ def test_what_asks_for_too_much_is_refused(name: str, found: dict[str, tuple[flo
 
 
 # ---- what is allowed, and how to allow more ------------------------------------------------------
+
+
+def test_what_is_only_long_is_taken_in_time(found: dict[str, tuple[float, str]]) -> None:
+    """An index within an index within ..., whose text would fill gigabytes."""
+    seconds, said = found["reflections"]
+    assert said == "accepted"
+    assert seconds < SECONDS
 
 
 def test_limits_are_raised_by_a_number() -> None:

@@ -31,6 +31,7 @@ dimension h in steps of 32 counts there as its number of steps: h is 32 * (h // 
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 import operator
@@ -990,8 +991,13 @@ _SIGN = {
 }  # fmt: skip
 
 
+# Characters of a text. An expression shares its parts, which its text repeats: nested reflections
+# of an axis would have gigabytes of it. What is longer is its beginning and a digest.
+LONGEST = 10_000
+
+
 def text(e: Dim) -> str:
-    """Readable text, stable across runs."""
+    """Readable text, stable across runs; of different expressions, different texts."""
     if isinstance(e, int):
         return str(e)
     done: dict[Expr, str] = {}
@@ -1012,5 +1018,7 @@ def text(e: Dim) -> str:
                 s = f"{'' if x.op == 'cast' else 'bits_'}{x.dtype}({args[0]})"
             else:
                 s = f"{x.op}({', '.join(args)})"
+        if len(s) > LONGEST:
+            s = f"{s[:100]}...{hashlib.sha256(s.encode()).hexdigest()[:16]}"
         done[x] = s
     return done[e]
