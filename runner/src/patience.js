@@ -1,8 +1,9 @@
 /**
  * Patience: for how long nothing may happen while a model is loaded.
  *
- *     const { during, moved, onLate } = patience(20_000);
- *     await during('worker', 'the worker', answer);   // what is waited for, should it be too long
+ *     const { during, late } = patience(20_000);
+ *     late.add(reject);                               // called when it has been too long
+ *     await during('worker', 'the worker', answer);   // with the name of what is waited for
  *
  * Whatever moves begins the time anew. It is counted in ticks, so that a thread that was busy, or a
  * computer that slept, does not look like a server that is silent.
