@@ -41,11 +41,11 @@ from webdnn.browser import engine as browser
 from webdnn.browser import server
 from webdnn.browser.compare import TOLERANCE, compare
 from webdnn.browser.reference import reference
-from webdnn.cli import progress
 from webdnn.errors import WebDNNError
 from webdnn.graph import dims_of
 from webdnn.inspect.describe import describe
 from webdnn.inspect.tables import show_descriptor
+from webdnn.inspect.terminal import Terminal, progress
 
 Array = NDArray[Any]
 Expected = Callable[[Mapping[str, Array]], Mapping[str, Array]]
@@ -220,7 +220,7 @@ def new_site(example: Example, *pictures: str) -> Path:
 
 def transpile(model: Any, folder: Path, **options: Any) -> webdnn.Report:
     """`webdnn.transpile` with a progress bar and the table of what was written."""
-    with progress(f"Transpiling {folder.name}", False) as tell:
+    with progress(Terminal(stderr=True), f"Transpiling {folder.name}", quiet=False) as tell:
         report = webdnn.transpile(model, folder, progress=tell, **options)
     show_descriptor(describe(folder))
     return report

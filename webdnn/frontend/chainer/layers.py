@@ -11,6 +11,7 @@ Those for two axes are those for any number of them by other names of their argu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,9 @@ def _window(
     cover_all: with windows until every element is in one: that is a padding of stride - 1 more
     behind, of which windows that do not fit are left out.
     """
-    pads = [(p, p + s - 1 if cover_all else p) for p, s in zip(pad, stride)]
-    return windows.window(x.shape[2:], ksize, stride, dilate, pads)
+    extra = [s - 1 if cover_all else 0 for s in stride]
+    pads = [(p, p + more) for p, more in zip(pad, extra)]
+    return replace(windows.window(x.shape[2:], ksize, stride, dilate, pads), extra=extra)
 
 
 # ---- products and convolutions ------------------------------------------------------------------
