@@ -175,7 +175,7 @@ def _hdf5(path: Path) -> Iterator[Mapping[str, Entry]]:
         entries: dict[str, Entry] = {}
         try:
             _collect(file, "", entries, path, 0)
-        except (OSError, RuntimeError, KeyError) as error:
+        except (OSError, RuntimeError, KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{path}: the file is damaged: {error}") from None
         yield entries
 
@@ -201,7 +201,7 @@ def _h5_reader(item: Any, path: Path) -> Callable[[], np.ndarray]:
     def read() -> np.ndarray:
         try:
             return np.asarray(item[()])
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, TypeError, ValueError) as error:
             raise ModelError(f"{path}: {item.name} is damaged: {error}") from None
 
     return read

@@ -336,12 +336,13 @@ def Split(
         if num_outputs is None and not ops.same(each, last):
             raise SizesDifferError(f"{parts} equal parts of {size} elements", each, last)
         given = [each] * (parts - 1) + [last]
+    shown = ", ".join(map(str, given[:8])) + (", ..." if len(given) > 8 else "")
     if len(given) != outputs:
-        raise ModelError(f"{len(given)} parts {list(given)} for {outputs} outputs")
+        raise ModelError(f"{len(given)} parts [{shown}] for {outputs} outputs")
     total = as_dim(sum((lift(g) for g in given), lift(0)))
     if not ops.same(total, x.shape[axis]):
         raise SizesDifferError(
-            f"the parts {list(given)} do not add up to axis {axis} of {type_text(x)}",
+            f"the parts [{shown}] do not add up to axis {axis} of {type_text(x)}",
             total,
             x.shape[axis],
         )
