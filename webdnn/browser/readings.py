@@ -171,7 +171,6 @@ def with_onnxruntime(
 def with_onnx(proto: onnx.ModelProto) -> Callable[[Arrays, Arrays], Readings]:
     """As `with_onnxruntime`, where that lacks kernels: by onnx.reference in float64 alone."""
     from onnx.inliner import inline_local_functions
-    from onnx.reference import ReferenceEvaluator
 
     if proto.functions:
         proto = inline_local_functions(proto)
@@ -185,11 +184,7 @@ def with_onnx(proto: onnx.ModelProto) -> Callable[[Arrays, Arrays], Readings]:
     whole, _ = in_double(proto, types, None)
 
     def read(arrays: Arrays, usual: Arrays) -> Readings:
-        taken = {i.name for i in whole.graph.input}
-        found = ReferenceEvaluator(whole).run(
-            [o.name for o in whole.graph.output], {k: v for k, v in arrays.items() if k in taken}
-        )
-        decides = dict(zip(usual, found, strict=True))
+        decides = dict(zip(usual, _evaluated(whole, arrays), strict=True))
         narrow = _narrow(proto, types)
         return Readings(
             "onnx.reference in float64", decides, {"onnx.reference": usual}, narrow=narrow
@@ -268,6 +263,17 @@ def _run(session: Any, outputs: Sequence[str], arrays: Arrays) -> dict[str, Arra
     taken = {entry.name for entry in session.get_inputs()}
     found = session.run(list(outputs), {k: v for k, v in arrays.items() if k in taken})
     return dict(zip(outputs, found, strict=True))
+
+
+def _evaluated(proto: onnx.ModelProto, arrays: Arrays) -> list[Array]:
+    """The model's outputs by onnx.reference."""
+    from onnx.reference import ReferenceEvaluator
+
+    taken = {i.name for i in proto.graph.input}
+    found: Any = ReferenceEvaluator(proto).run(
+        [o.name for o in proto.graph.output], {k: v for k, v in arrays.items() if k in taken}
+    )
+    return list(found)
 
 
 def with_inner(proto: onnx.ModelProto) -> onnx.ModelProto:
@@ -397,22 +403,14 @@ def _in_double(
     failure = ""
     if quick and lacking:
         try:
-            from onnx.reference import ReferenceEvaluator
-
             whole, _ = in_double(proto, types, None)
-            found = ReferenceEvaluator(whole).run(
-                [o.name for o in whole.graph.output],
-                {k: v for k, v in arrays.items() if k in {i.name for i in whole.graph.input}},
-            )
+            found = _evaluated(whole, arrays)
             return dict(zip(outputs, found, strict=True)), "onnx.reference in float64", ""
         except Exception as error:  # an operator that it lacks
             failure = f"onnx.reference: {error}"
     try:
-        session = _session(runtime, wide)
-        found = session.run(
-            [o.name for o in wide.graph.output],
-            {k: v for k, v in arrays.items() if k in {i.name for i in session.get_inputs()}},
-        )
+        names = [o.name for o in wide.graph.output]
+        found = [*_run(_session(runtime, wide), names, arrays).values()]
     except Exception as error:  # undocumented types, which change
         failure = failure or f"onnxruntime: {error}"
         return None, "", f"not computed in float64 ({failure.splitlines()[0][:200]})"
