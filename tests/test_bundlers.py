@@ -20,7 +20,7 @@ import pytest
 from onnx import numpy_helper
 
 import webdnn
-from webdnn.browser.engine import find
+from tests.chromium import driven
 from webdnn.browser.server import running
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -90,21 +90,15 @@ def write_blocks(page: str, folder: Path) -> None:
 
 def answer(url: str) -> None:
     """The page at `url` shows what the model computes, and no error."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=find("chromium"), args=["--no-sandbox"])
-        try:
-            page = browser.new_page()
-            page.add_init_script(  # a page that fails says so, instead of nothing
-                "addEventListener('error', (e) => document.body.append(e.message));"
-                "addEventListener('unhandledrejection', (e) => document.body.append(e.reason));"
-            )
-            page.goto(url)
-            page.wait_for_function("document.body?.innerText.trim()", timeout=60_000)
-            assert page.inner_text("body").split() == ["19", "23", "27"]
-            assert page.evaluate("crossOriginIsolated")
-        finally:
-            browser.close()
+    with driven() as page:
+        page.add_init_script(  # a page that fails says so, instead of nothing
+            "addEventListener('error', (e) => document.body.append(e.message));"
+            "addEventListener('unhandledrejection', (e) => document.body.append(e.reason));"
+        )
+        page.goto(url)
+        page.wait_for_function("document.body?.innerText.trim()", timeout=60_000)
+        assert page.inner_text("body").split() == ["19", "23", "27"]
+        assert page.evaluate("crossOriginIsolated")
 
 
 @pytest.mark.parametrize("title", RECIPES)
@@ -147,7 +141,6 @@ def test_the_development_server_of_vite(title: str, bundlers: Path, model: Path)
 
 def test_a_page_of_ones_own(tmp_path: Path) -> None:
     """The README's page shows what it runs on; the lines in the report run the report's model."""
-    playwright = pytest.importorskip("playwright.sync_api")
     kinds = {"image": "FLOAT", "ids": "INT64", "half": "FLOAT16", "small": "UINT8", "mask": "BOOL"}
     for name, inputs, shape, dims in (
         ("name", ["image"], [1, 3, 224, 224], {}),
@@ -171,57 +164,40 @@ def test_a_page_of_ones_own(tmp_path: Path) -> None:
         f"<!doctype html><body></body><script type=module>{lines}\n"
         "document.body.append(Object.values(outputs).map((o) => o.shape).join())</script>"
     )
-    with playwright.sync_playwright() as driver, running({"/": tmp_path}) as server:
-        browser = driver.chromium.launch(executable_path=find("chromium"), args=["--no-sandbox"])
-        try:
-            page = browser.new_page()
-            for place, text in (("", "m runs on wasm"), ("models/open/", "3,3,3,3,3")):
-                page.goto(server.url + place)
-                page.wait_for_function("document.body?.innerText.trim()", timeout=60_000)
-                assert page.inner_text("body").strip() == text
-        finally:
-            browser.close()
+    with driven() as page, running({"/": tmp_path}) as server:
+        for place, text in (("", "m runs on wasm"), ("models/open/", "3,3,3,3,3")):
+            page.goto(server.url + place)
+            page.wait_for_function("document.body?.innerText.trim()", timeout=60_000)
+            assert page.inner_text("body").strip() == text
 
 
 def test_a_damaged_copy_that_a_browser_keeps(model: Path, tmp_path: Path) -> None:
     """A file that was cut is kept as immutable; the line of docs/deploying.md asks for it again."""
-    playwright = pytest.importorskip("playwright.sync_api")
     line = re.findall(r"await load\((.*reload.*)\);", (ROOT / "docs" / "deploying.md").read_text())
     shutil.copytree(model, tmp_path / "name")
     (weights,) = (tmp_path / "name").glob("weights-*.bin")
     whole = weights.read_bytes()
     load = "async () => import('/name/model.js').then(({ load }) => load(%s)).then(() => 'loaded')"
     load += ".catch((e) => e.code)"
-    with playwright.sync_playwright() as driver, running({"/": tmp_path}) as server:
-        browser = driver.chromium.launch(executable_path=find("chromium"), args=["--no-sandbox"])
-        try:
-            page = browser.new_page()
-            page.goto(server.url + "name/report.html")
-            weights.write_bytes(whole[:8])
-            assert page.evaluate(load % "") == "truncated"
-            weights.write_bytes(whole)
-            assert page.evaluate(load % line[0]) == "loaded"
-            assert page.evaluate(load % "") == "loaded"
-        finally:
-            browser.close()
+    with driven() as page, running({"/": tmp_path}) as server:
+        page.goto(server.url + "name/report.html")
+        weights.write_bytes(whole[:8])
+        assert page.evaluate(load % "") == "truncated"
+        weights.write_bytes(whole)
+        assert page.evaluate(load % line[0]) == "loaded"
+        assert page.evaluate(load % "") == "loaded"
 
 
 def test_a_service_worker(model: Path, tmp_path: Path) -> None:
     """The page comes back when the server is gone."""
-    playwright = pytest.importorskip("playwright.sync_api")
     write_blocks((ROOT / "docs" / "offline.md").read_text(), tmp_path)
     shutil.copytree(model, tmp_path / "models" / "name")
     answered = "document.body?.innerText.trim()"
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=find("chromium"), args=["--no-sandbox"])
-        try:
-            page = browser.new_page()
-            with running({"/": tmp_path}) as server:
-                page.goto(server.url)
-                page.wait_for_function(answered, timeout=60_000)
-                page.evaluate("navigator.serviceWorker.ready.then(() => {})")
-            page.reload()
+    with driven() as page:
+        with running({"/": tmp_path}) as server:
+            page.goto(server.url)
             page.wait_for_function(answered, timeout=60_000)
-            assert page.inner_text("body").split() == ["19", "23", "27"]
-        finally:
-            browser.close()
+            page.evaluate("navigator.serviceWorker.ready.then(() => {})")
+        page.reload()
+        page.wait_for_function(answered, timeout=60_000)
+        assert page.inner_text("body").split() == ["19", "23", "27"]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from webdnn.browser.engine import find
+from tests.chromium import driven
 from webdnn.browser.server import running
 from webdnn.descriptor.write import runner_source
 
@@ -29,22 +29,16 @@ PAGE = """async ({ options }) => {
 
 @pytest.mark.parametrize("release", RELEASES, ids=lambda folder: folder.name)
 def test_release(release: Path) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
     expected: dict[str, Any] = json.loads((release / "expected.json").read_text())
-    flags = ["--no-sandbox", "--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
+    flags = ("--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader")
     mounts = {"/m/": release, "/runner/": runner_source(), "/": release}
-    with running(mounts) as server, playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=find("chromium"), args=flags)
-        try:
-            page = browser.new_page()
-            page.goto(f"{server.url}expected.json")
-            for options in (
-                {"backend": "wasm", "variant": "plain"},
-                {"backend": "webgpu", "variant": "plain"},
-            ):
-                found = page.evaluate(PAGE, {"options": options})
-                assert found["backend"] == options["backend"]
-                assert found["best"] == expected["best"]
-                assert found["y"] == pytest.approx(expected["y"], rel=1e-5)
-        finally:
-            browser.close()
+    with running(mounts) as server, driven(*flags) as page:
+        page.goto(f"{server.url}expected.json")
+        for options in (
+            {"backend": "wasm", "variant": "plain"},
+            {"backend": "webgpu", "variant": "plain"},
+        ):
+            found = page.evaluate(PAGE, {"options": options})
+            assert found["backend"] == options["backend"]
+            assert found["best"] == expected["best"]
+            assert found["y"] == pytest.approx(expected["y"], rel=1e-5)

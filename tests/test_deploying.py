@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-import pytest
 from onnx import numpy_helper
 
 import webdnn
-from webdnn.browser.engine import find
+from tests.chromium import driven
 from webdnn.browser.server import Request, running
 
 PAGE = """<!doctype html><script type="module">
@@ -50,7 +49,6 @@ def transpiled(output: Path, factor: float, **options: Any) -> None:
 @contextmanager
 def opened(folder: Path, hook: Callable[[Request], bool]) -> Iterator[Any]:
     """A page that loads the model at /m/, in an isolated Chromium; `hook` sees each request."""
-    playwright = pytest.importorskip("playwright.sync_api")
 
     def answer(request: Request) -> bool:
         if request.path_only == "/":
@@ -58,14 +56,9 @@ def opened(folder: Path, hook: Callable[[Request], bool]) -> Iterator[Any]:
             return True
         return hook(request)
 
-    with running({"/m/": folder}, hook=answer) as server, playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=find("chromium"), args=["--no-sandbox"])
-        try:
-            page = browser.new_page()
-            page.goto(server.url)
-            yield page
-        finally:
-            browser.close()
+    with running({"/m/": folder}, hook=answer) as server, driven() as page:
+        page.goto(server.url)
+        yield page
 
 
 def test_weights_are_asked_for_with_the_kernels_and_the_worker(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote, urlsplit
 import pytest
 from fixtures import tiny_model
 
+from tests.chromium import driven
 from webdnn.browser.engine import BrowserError, Engine, Page, PageError, find, open_page
 from webdnn.browser.server import TYPES, Request, running
 from webdnn.descriptor.write import sealed
@@ -360,34 +361,27 @@ def test_other_engines(mounts: Mounts, engine: Engine, isolation: bool) -> None:
 def _driven(mounts: Mounts, host: str, argument: object, without: str = "") -> Any:
     """Plays a scenario at http://host/ in a Chromium that Playwright drives; scripts whose path
     contains `without` are served without isolation headers."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    with running(mounts, csp=True, host=host) as server, playwright.sync_playwright() as driver:
-        flags = ["--no-sandbox", f"--host-resolver-rules=MAP {host} 127.0.0.1"]
-        browser = driver.chromium.launch(executable_path=find("chromium"), args=flags)
-        try:
-            page = browser.new_page()
-            if without:
+    flag = f"--host-resolver-rules=MAP {host} 127.0.0.1"
+    with running(mounts, csp=True, host=host) as server, driven(flag) as page:
+        if without:
 
-                def bare(route: Any) -> None:
-                    response = route.fetch(url=route.request.url.replace(host, "127.0.0.1"))
-                    headers = response.headers.items()
-                    kept = {k: v for k, v in headers if not k.startswith("cross-origin")}
-                    route.fulfill(response=response, headers=kept)
+            def bare(route: Any) -> None:
+                response = route.fetch(url=route.request.url.replace(host, "127.0.0.1"))
+                headers = response.headers.items()
+                kept = {k: v for k, v in headers if not k.startswith("cross-origin")}
+                route.fulfill(response=response, headers=kept)
 
-                page.route(f"**{without}**", bare)
-            page.goto(f"http://{host}:{server.port}/test/blank.html")
-            return page.evaluate(
-                "argument => import('/test/page.js').then((m) => m.default(argument))"
-                ".catch((e) => { throw new Error(e.stack); })",
-                argument,
-            )
-        finally:
-            browser.close()
+            page.route(f"**{without}**", bare)
+        page.goto(f"http://{host}:{server.port}/test/blank.html")
+        return page.evaluate(
+            "argument => import('/test/page.js').then((m) => m.default(argument))"
+            ".catch((e) => { throw new Error(e.stack); })",
+            argument,
+        )
 
 
 def test_hostile_pages(mounts: Mounts) -> None:
     """Sandboxed frames, models of another origin, and policies: it runs, or says which line."""
-    playwright = pytest.importorskip("playwright.sync_api")
     cors = {"Access-Control-Allow-Origin": "*"}
     wasm = "script-src 'self' 'unsafe-inline' 'wasm-unsafe-eval'"
     scenario = "import('/test/page.js').then((m) => m.default({scenario: 'hostile', ...a}))"
@@ -415,25 +409,20 @@ def test_hostile_pages(mounts: Mounts) -> None:
     with (
         running(mounts, hook=bare) as own,
         running(mounts, hook=hook) as other,
-        playwright.sync_playwright() as driver,
+        driven() as page,
     ):
-        browser = driver.chromium.launch(executable_path=find("chromium"), args=["--no-sandbox"])
-        try:
-            page = browser.new_page()
-            for policy, argument in (
-                ("", {"case": "foreign", "where": f"{other.url}tiny/"}),
-                ("", {"case": "no-content"}),
-                ("sandbox allow-scripts", {"case": "sandboxed"}),
-                (wasm.replace("'wasm-unsafe-eval'", ""), {"case": "no-wasm-eval"}),
-                (f"{wasm}; require-trusted-types-for 'script'", {"case": "trusted-types"}),
-            ):
-                page.goto(f"{own.url}page?{quote(policy)}")
-                text = scenario.replace("/test/", f"{own.url}test/")
-                page.evaluate(
-                    f"a => {text}.catch((e) => {{ throw new Error(e.stack); }})", argument
-                )
-        finally:
-            browser.close()
+        for policy, argument in (
+            ("", {"case": "foreign", "where": f"{other.url}tiny/"}),
+            ("", {"case": "no-content"}),
+            ("sandbox allow-scripts", {"case": "sandboxed"}),
+            (wasm.replace("'wasm-unsafe-eval'", ""), {"case": "no-wasm-eval"}),
+            (f"{wasm}; require-trusted-types-for 'script'", {"case": "trusted-types"}),
+        ):
+            page.goto(f"{own.url}page?{quote(policy)}")
+            text = scenario.replace("/test/", f"{own.url}test/")
+            page.evaluate(
+                f"a => {text}.catch((e) => {{ throw new Error(e.stack); }})", argument
+            )
 
 
 def test_worker_without_embedder_header(mounts: Mounts) -> None:
