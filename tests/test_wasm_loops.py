@@ -17,7 +17,7 @@ from tests.wasm_harness import interpret, program, run
 from webdnn import expr
 from webdnn.codegen import TARGETS
 from webdnn.expr import acc, bounds, cast, const, dim, exp, load, logical_and, maximum, select, var
-from webdnn.schedule.kernel import Loop, Slot, Stage, Store
+from webdnn.schedule.kernel import Buffer, Loop, Program, Slot, Stage, Step, Store
 from webdnn.schedule.lower import lower
 
 SIZES = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 13, 16, 17, 33])
@@ -398,3 +398,31 @@ def test_a_readable_error_when_the_text_does_not_compile(tmp_path, monkeypatch):
     with pytest.raises(CompilerError, match="kept at") as caught:
         build([Source("broken", "void broken(void) { return 1 +; }")], "")
     assert "return 1 +" in caught.value.source.read_text()
+
+
+def test_threads_that_come_late_change_nothing():
+    """Small and large steps on one buffer, many runs of different sizes. Nobody waits for threads
+    that took no work (more of them than processors), so they come runs late, sizes changed since.
+    """
+    n = dim("n", 1, 60_000)
+    i, j = var("i", n), var("j", 64)
+    mixed = load(0, i) * 0.5 + load(1, i % 64)
+    shared = Loop("shared", (i,), (), (), (Store(2, i, mixed),), slots(n, 64, n))
+    alone = Loop("alone", (j,), (), (), (Store(1, j, load(0, j) + 1.0),), slots(64, 64))
+    buffers = [Buffer(k, "temp", "f32", size) for k, size in enumerate((n, n, 64, 64))]
+    steps = [
+        Step(shared, (0, 2, 1)),
+        Step(alone, (2, 3)),
+        Step(shared, (1, 3, 0)),
+        Step(alone, (3, 2)),
+    ]
+    p = Program((n,), [], [], buffers, steps * 4)
+    sizes = [{"n": 1 + (k * 7919) % 60_000 // (1 + 50 * (k % 3))} for k in range(150)]
+    results = [
+        run(p, {}, {"n": 50_000}, "plain-threads", threads=threads, sizes=sizes)
+        for threads in (1, 3, 8)
+    ]
+    assert len(set(results[0]["digests"])) == len(sizes)
+    for other in results[1:]:
+        assert other["digests"] == results[0]["digests"]
+        np.testing.assert_array_equal(other[0], results[0][0])

@@ -52,9 +52,10 @@ def run(
     profile: bool = False,
     modules=None,
     compiler=compile_program,
+    sizes=(),
 ):
     """The contents of every buffer after `prepare` and `run`; fails if a byte between buffers
-    changed."""
+    changed. `sizes`: dims of further runs, which go first; "digests" of the memory after each."""
     dims = dims or {}
     addresses, contents, at = {}, {}, GUARD
     for b in p.buffers:
@@ -87,6 +88,7 @@ def run(
             "repeat": repeat,
             "profile": profile,
             "dims": [dims[d.args[0]] for d in p.dims],
+            "sizes": [[at[d.args[0]] for d in p.dims] for at in sizes],
         }
         (root / "job.json").write_text(json.dumps(job))
         done = subprocess.run(
@@ -107,7 +109,7 @@ def run(
         guard[start : start + size] = False
         out[b.id] = after[start : start + size].copy().view(NUMPY[b.dtype])
     assert (after[guard] == 0xA5).all(), "bytes outside the buffers changed"
-    out["ms"], out["steps"] = reply["ms"], reply["steps"]
+    out["ms"], out["steps"], out["digests"] = reply["ms"], reply["steps"], reply["digests"]
     return out
 
 

@@ -1,6 +1,8 @@
 // Runs one wasm module of the graph transpiler in Node: node wasm_run.mjs JOB.json
-// A job: {module, arena (file: the arena's first bytes), bytes, scratch?, threads, dims, repeat?, profile?}; the arena after
-// the run is written to `${arena}.out`; on standard output: {result, ms, steps}.
+// A job: {module, arena (file: the arena's first bytes), bytes, scratch?, threads, dims, sizes? (dims of further runs, which go
+// first), repeat?, profile?}; the arena after the run is written to `${arena}.out`; on standard output: {result, ms, steps, digests
+// (of the arena after each of `sizes`)}.
+import { createHash } from 'node:crypto';
 import fs from 'node:fs';
 import { Worker, isMainThread, workerData, parentPort } from 'node:worker_threads';
 
@@ -34,17 +36,22 @@ if (!isMainThread) {
     await new Promise((ok, no) => { w.once('message', ok); w.once('error', no); });
     workers.push(w);
   }
-  const all = async (name, ...args) => {
-    const others = workers.map((w) => new Promise((ok, no) => { w.once('message', ok); w.once('error', no); w.postMessage({ name, args }); }));
-    const mine = exports[name](0, ...args);
-    await Promise.all(others);
-    return mine;
+  // A run is over when one thread says so: nobody waits for the others, which may be late by several runs.
+  const all = (name, ...args) => {
+    for (const w of workers) w.postMessage({ name, args });
+    return exports[name](0, ...args);
   };
-  await all('prepare');
+  all('prepare');
+  const digests = (job.sizes ?? []).map((dims) => {
+    exports.setup(job.threads, scratch, ...dims);
+    all('run');
+    return createHash('sha256').update(new Uint8Array(memory.buffer).slice(base, base + job.bytes)).digest('hex');
+  });
+  exports.setup(job.threads, scratch, ...job.dims);
   let result = 0, ms = Infinity;
   for (let k = 0; k < (job.repeat ?? 1); k++) {
     const start = performance.now();
-    result = await all('run');
+    result = all('run');
     ms = Math.min(ms, performance.now() - start);
   }
   const steps = [];  // the fastest of `repeat` runs of each step
@@ -52,7 +59,7 @@ if (!isMainThread) {
     steps[k] = Infinity;
     for (let r = 0; r < (job.repeat ?? 1); r++) {
       const start = performance.now();
-      await all('run_steps', k, k + 1);
+      all('run_steps', k, k + 1);
       steps[k] = Math.min(steps[k], performance.now() - start);
     }
   }
@@ -60,5 +67,5 @@ if (!isMainThread) {
   if (tail.some((x) => x !== 0xa5)) throw new Error('a kernel wrote beyond its scratch memory');
   fs.writeFileSync(job.arena + '.out', new Uint8Array(memory.buffer).slice(base, base + job.bytes));
   workers.forEach((w) => w.terminate());
-  console.log(JSON.stringify({ result, ms, steps }));
+  console.log(JSON.stringify({ result, ms, steps, digests }));
 }

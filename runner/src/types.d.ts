@@ -308,7 +308,10 @@ export interface LoadOptions {
    * must be one that was transpiled with `--debug`.
    */
   debug?: boolean;
-  /** Threads on wasm, 1 to 64. Default min(4, cores). More than one needs an isolated page. */
+  /**
+   * Threads on wasm, 1 to 64. By default half the cores, but 8 at most, and no fewer than 4 or all
+   * there are. More than one needs an isolated page.
+   */
   threads?: number;
   /**
    * false: in the calling thread; so too, unless true is given, where browsers allow no worker: in

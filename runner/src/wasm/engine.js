@@ -96,6 +96,13 @@ async function pool(model, module, crew) {
   const port = access(model, memory, layout);
   /** @template T @param {(call: Crew['calls'][number], thread: number) => Promise<T>} ask */
   const all = (ask) => Promise.all(crew.calls.map(ask));
+  // A run is over when one thread says so; one that is not on a processor may come late. Modules of
+  // 0.1.0 wait for each other, and know no `late`.
+  /** @param {'prepare' | 'run'} name */
+  const together = (name) => {
+    const answers = crew.calls.map((call) => call(PART, name, []));
+    return exports.late ? Promise.race(answers) : Promise.all(answers);
+  };
   await all((call, thread) => call(START, 'join', [{ module, memory, layout, thread }]));
   return {
     ...port,
@@ -105,14 +112,14 @@ async function pool(model, module, crew) {
     failed: crew.failed,
     async prepare() {
       configure(upper(model));
-      await all((call) => call(PART, 'prepare', []));
+      await together('prepare');
     },
     /** @param {Job} job */
     async run(job) {
       configure(job.dims);
       port.put(job);
       Atomics.store(cancelled, 0, 0);
-      await all((call) => call(PART, 'run', []));
+      await together('run');
       return port.results(job);
     },
     /** @param {Job} job */
@@ -120,7 +127,9 @@ async function pool(model, module, crew) {
       configure(job.dims);
       port.put(job);
       Atomics.store(cancelled, 0, 0);
-      return named(model, (await all((call) => call(PART, 'profile', [])))[0]);
+      const times = await all((call) => call(PART, 'profile', []));
+      // The thread that was there from the start has seen all of a step.
+      return named(model, times[0].map((_, step) => Math.max(...times.map((t) => t[step]))));
     },
     /** @param {any} entry @param {number} first @param {number} count */
     read: async (entry, first, count) => port.read(entry, first, count),

@@ -18,7 +18,7 @@
  *   arena(): number, scratch(): number, cancel(): number, step_count(): number,
  *   setup(threads: number, scratch: number, ...dims: number[]): void,
  *   prepare(thread: number): void, run(thread: number): number,
- *   run_steps(thread: number, first: number, last: number): number,
+ *   run_steps(thread: number, first: number, last: number): number, late?(): number,
  *   __stack_pointer: WebAssembly.Global,
  * }} Exports
  */

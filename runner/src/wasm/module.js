@@ -69,7 +69,9 @@ export function settle(model, options, rejected) {
     return { code: 'no-simd', reason: "this browser's WebAssembly has no 128-bit SIMD" };
   const noWorker = whyNoWorker(options);
   const inThread = options.worker === false || !!noWorker;
-  const threads = options.threads ?? Math.min(4, globalThis.navigator?.hardwareConcurrency ?? 1);
+  const cores = globalThis.navigator?.hardwareConcurrency ?? 1;
+  // Half of many cores: the other half are often hyperthreads, or the page's own.
+  const threads = options.threads ?? Math.min(cores, 8, Math.max(4, cores >> 1));
 
   /**
    * @param {string} name

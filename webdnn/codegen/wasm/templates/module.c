@@ -12,7 +12,8 @@ static Step steps[] = {
   {0, 0, 0, 0, 0}};  // so that it is never empty
 static int params[] = {${params}};
 static void* buffers[] = {${buffers}};  // offsets in the arena until `setup` has added its address
-static int thread_count = 1, cancelled, placed;
+static int thread_count = 1, placed;
+static volatile int cancelled;  // the page writes it
 static char* scratch_memory;
 extern char __heap_base;
 
@@ -38,53 +39,103 @@ void EXPORT(setup)(${", ".join(["int threads", "int scratch_at", *(f"int d{k}" f
 }
 
 #ifdef THREADS
-static _Atomic int next_item, arrived, generation;
+// How threads share a run. A step is over when its items are done, whoever did them; nobody waits for a
+// thread that has taken none, which may not even be on a processor. `ticket` says what there is to take: a
+// number of its own for each time that a step is opened (high half), and the first item that nobody has
+// taken (low half), TAKEN when there is none, OVER between runs. Whoever finishes a step's last item opens the next;
+// steps too small to share it runs itself.
+//
+// The threads make the same calls in the same order, but one may be late by whole runs: it then helps with
+// the run in progress, and its own call returns. So what a thread has read of a step holds only once it has replaced the
+// very `ticket` that it read before: by then the step is not over, and no setup has changed its sizes.
+enum { TAKEN = -1, OVER = -2 };
+static _Atomic long long ticket = OVER & 0xffffffffLL;
+static _Atomic int open_step, last_step, done, started, ended, stopped, sleeping;
+static int calls[64];  // of each thread; the runner makes no more
 
-// All threads meet; the last one opens the next round. A round's number carries in bit 0 whether the page
-// has asked to stop, so that all threads see the same answer. Waiting spins for some microseconds and then
-// sleeps: with more threads than processors a spinning one would keep the others from working.
-// Both functions stay functions: with their atomics inlined, the baseline compiler of V8 11.3 (Node 20) loses a
-// variable of `run_range`, now and then, and the threads no longer agree on how often they meet.
-static __attribute__((noinline)) int meet(void) {
-  const int round = generation;
-  if (__c11_atomic_fetch_add(&arrived, 1, __ATOMIC_SEQ_CST) == thread_count - 1) {
-    const int stop = __atomic_exchange_n(&cancelled, 0, __ATOMIC_SEQ_CST) != 0;
-    arrived = 0;
-    next_item = 0;
-    generation = ((round & ~1) + 2) | stop;
-    if (thread_count > 1) __builtin_wasm_memory_atomic_notify((int*)&generation, -1);
-    return stop;
-  }
-  for (int spins = 0; generation == round; spins++)
-    if (spins > ${spins}) __builtin_wasm_memory_atomic_wait32((int*)&generation, round, -1);
-  return generation & 1;
+int EXPORT(late)(void) { return 1; }
+
+static inline int mark(long long t) { return (int)(t >> 32); }
+
+// Functions stay functions: with their atomics inlined, the baseline compiler of V8 11.3 (Node 20) loses a
+// variable of `run_range`, now and then.
+static __attribute__((noinline)) void publish(int next) {
+  ticket = ((long long)(mark(ticket) + 1) << 32) | (unsigned)next;
+  if (sleeping) __builtin_wasm_memory_atomic_notify((int*)&ticket + 1, -1);
 }
-static __attribute__((noinline)) int take(int count) {
-  return __c11_atomic_fetch_add(&next_item, count, __ATOMIC_RELAXED);
+
+// Waits for the next ticket: it spins for some microseconds and then sleeps, because with more threads
+// than processors a spinning one would keep the others from working.
+static __attribute__((noinline)) void wait(long long t) {
+  for (int spins = 0; mark(ticket) == mark(t); spins++)
+    if (spins > ${spins}) {
+      sleeping++;
+      __builtin_wasm_memory_atomic_wait32((int*)&ticket + 1, mark(t), -1);
+      sleeping--;
+    }
+}
+
+// Items at a time: `grain`, or less where the threads would not all get some.
+static inline int chunk(const Step* s) {
+  const int fair = (s->items + 2 * thread_count - 1) / (2 * thread_count);
+  return smaller(s->grain, larger(fair, (s->grain + 3) / 4));
+}
+
+static __attribute__((noinline)) void advance(int step, char* own) {
+  for (; step < last_step && !cancelled; step++) {
+    const Step* s = steps + step;
+    if (s->items > s->grain) {
+      open_step = step;
+      done = 0;
+      publish(0);
+      return;
+    }
+    s->kernel(buffers + s->buffers, params + s->params, 0, s->items, own);
+  }
+  stopped = __atomic_exchange_n(&cancelled, 0, __ATOMIC_SEQ_CST) != 0;
+  ended = started;
+  publish(OVER);
+}
+
+// Takes items of the open step and returns it, with the items in `range`; 0 when call `call` is over.
+static __attribute__((noinline)) const Step* take(int call, int* range) {
+  for (;;) {
+    long long t = ticket;
+    const int next = (int)t;
+    if (next >= 0) {
+      const Step* s = steps + open_step;
+      const int items = s->items, end = smaller(items - next, chunk(s)) + next;
+      const long long left = (t & ~0xffffffffLL) | (unsigned)(end < items ? end : TAKEN);
+      if (!__c11_atomic_compare_exchange_strong(&ticket, &t, left, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) continue;
+      range[0] = next;
+      range[1] = end;
+      return s;
+    }
+    if (next == OVER && ended - call >= 0) return 0;
+    wait(t);
+  }
+}
+
+// Counts items of a step as done; the last ones open the next step.
+static __attribute__((noinline)) void finish(const Step* s, int items, char* own) {
+  if (__c11_atomic_fetch_add(&done, items, __ATOMIC_SEQ_CST) + items == s->items) advance((int)(s - steps) + 1, own);
 }
 #endif
 
 static int run_range(int thread, int first, int last) {
   char* const own = scratch_memory + thread * ${scratch};
 #ifdef THREADS
-  int alone = 0;  // whether thread 0 has run steps that the others have not waited for
-  for (const Step* s = steps + first; s < steps + last; s++) {
-    if (s->items <= s->grain) {  // too small to share
-      if (thread == 0) s->kernel(buffers + s->buffers, params + s->params, 0, s->items, own);
-      alone = 1;
-      continue;
-    }
-    if (alone && meet()) return 1;
-    alone = 0;
-    for (;;) {
-      const int begin = take(s->grain);
-      if (begin >= s->items) break;
-      const int end = begin + s->grain < s->items ? begin + s->grain : s->items;
-      s->kernel(buffers + s->buffers, params + s->params, begin, end, own);
-    }
-    if (meet()) return 1;
+  const int call = ++calls[thread];
+  int before = call - 1, range[2];
+  if (__c11_atomic_compare_exchange_strong(&started, &before, call, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+    last_step = last;
+    advance(first, own);
   }
-  return alone ? meet() : 0;
+  for (const Step* s; (s = take(call, range));) {
+    s->kernel(buffers + s->buffers, params + s->params, range[0], range[1], own);
+    finish(s, range[1] - range[0], own);
+  }
+  return stopped;
 #else
   for (const Step* s = steps + first; s < steps + last; s++)
     if (s->items > 0) s->kernel(buffers + s->buffers, params + s->params, 0, s->items, own);
