@@ -19,7 +19,7 @@ const output = new URL('dist/', import.meta.url);
 /** The files of dist/ that esbuild makes, by name. */
 export async function bundles() {
   const { outputFiles } = await build({
-    entryPoints: ['index', 'worker', 'worklet'].map((door) =>
+    entryPoints: ['index', 'pictures', 'worker', 'worklet'].map((door) =>
       fileURLToPath(new URL(`${door}.js`, source)),
     ),
     outdir: fileURLToPath(output),

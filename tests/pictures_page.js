@@ -74,6 +74,11 @@ const SOURCES = {
     return element;
   },
   'unloaded video': async () => document.createElement('video'),
+  'closed frame': async ({ png }) => {
+    const frame = new VideoFrame(canvasOf(await image(png)), { timestamp: 0 });
+    frame.close();
+    return frame;
+  },
   'closed bitmap': async ({ png }) => {
     const bitmap = await createImageBitmap(await image(png));
     bitmap.close();
@@ -97,12 +102,19 @@ export default async function ({ options, files, sources }, io) {
   const model = await load(options);
   /** @type {Record<string, any>} */
   const results = {};
+  let reads = 0; // of pixels, by this thread
+  const read = OffscreenCanvasRenderingContext2D.prototype.getImageData;
+  OffscreenCanvasRenderingContext2D.prototype.getImageData = function (...part) {
+    reads++;
+    return read.apply(this, part);
+  };
   for (const name of sources) {
     const source = await SOURCES[name](files);
+    reads = 0;
     try {
       const { pixels } = await model.run({ photo: source });
       await io.write(name, pixels.data);
-      results[name] = { shape: pixels.shape };
+      results[name] = { shape: pixels.shape, reads };
     } catch (error) {
       results[name] = { code: error.code, message: error.message };
     }
@@ -124,13 +136,14 @@ export default async function ({ options, files, sources }, io) {
   const disposed = model.run({ photo: blob }).catch((error) => error.code);
   const code = await aborted;
   model.dispose();
+  const after = await model.run({ photo: raster }).catch((error) => error.code);
   return {
     results,
     order,
     same: a.every((value, i) => value === b[i]),
     later: c.every((value) => Math.abs(value - 7) < 1e-3),
     aborted: code,
-    disposed: await disposed,
+    disposed: [await disposed, after],
     top,
     inputs: model.inputs,
     outputs: model.outputs,

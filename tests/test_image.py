@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -313,13 +314,9 @@ writeFileSync(output, JSON.stringify(results));
 """
 
 
-def test_the_runner_makes_the_same_pixels(tmp_path: Path) -> None:
-    """Every way of resizing, many sizes, opaque and not: JavaScript and numpy agree exactly."""
-    from base64 import b64decode, b64encode
-
-    node = shutil.which("node")
-    if node is None:
-        pytest.skip("needs Node.js")
+def fits() -> Iterator[tuple[str, dict[str, Any], Pixels, Pixels | None]]:
+    """Every way of resizing, many sizes, opaque and not: a label, the runner's arguments, the
+    picture, and the pixels that it becomes; None where it is refused."""
     h, w = dim("h", 16, 40), dim("w", 16, 40)
     both: tuple[Any, ...] = (1, 3, h, w)
     table: list[tuple[str, tuple[Any, ...]]] = [
@@ -337,30 +334,34 @@ def test_the_runner_makes_the_same_pixels(tmp_path: Path) -> None:
         ("rgb,fit=contain", (1, 3, h, h)),
         ("rgb,crop=20", (1, 3, 20, 20)),
     ]
-    cases, expected = [], []
     for k, (text, shape) in enumerate(table):
         graph, pictures = compile_images(graph_of(shape), read_specs(text))
         ours = pictures["image"]
+        sides = [d if isinstance(d, int) else d.args[0] for d in (ours.height, ours.width)]
+        dims = [{"name": d.args[0], "min": d.args[1], "max": d.args[2]} for d in graph.dims]
         for turn, (width, height) in enumerate([(64, 48), (33, 57), (20, 20), (25, 301), (7, 5)]):
             source = picture(width, height, 10 * k + turn, opaque=turn % 2 == 0)
             try:
-                wanted: Any = ours.pixels(source)
+                wanted = ours.pixels(source)
             except WebDNNError:
                 wanted = None
-            expected.append((text, width, height, wanted))
-            dims = [{"name": d.args[0], "min": d.args[1], "max": d.args[2]} for d in graph.dims]
-            cases.append(
-                {
-                    "image": ours.signature(),
-                    "shape": [
-                        d if isinstance(d, int) else d.args[0] for d in (ours.height, ours.width)
-                    ],
-                    "dims": dims,
-                    "width": width,
-                    "height": height,
-                    "bytes": b64encode(source.tobytes()).decode(),
-                }
-            )
+            case = {"image": ours.signature(), "shape": sides, "dims": dims}
+            yield f"{text} {width}x{height}", case, source, wanted
+
+
+def test_the_runner_makes_the_same_pixels(tmp_path: Path) -> None:
+    """JavaScript and numpy agree exactly."""
+    from base64 import b64decode, b64encode
+
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("needs Node.js")
+    cases, expected = [], []
+    for label, case, source, wanted in fits():
+        height, width = source.shape[:2]
+        text = b64encode(source.tobytes()).decode()
+        cases.append({**case, "width": width, "height": height, "bytes": text})
+        expected.append((label, wanted))
     (tmp_path / "in.json").write_text(json.dumps(cases))
     script = SCRIPT % (ROOT / "runner" / "src" / "picture" / "image.js").as_uri()
     subprocess.run(
@@ -369,8 +370,7 @@ def test_the_runner_makes_the_same_pixels(tmp_path: Path) -> None:
     )
     found = json.loads((tmp_path / "out.json").read_text())
     refused = 0
-    for (text, width, height, wanted), got in zip(expected, found, strict=True):
-        label = f"{text} {width}x{height}"
+    for (label, wanted), got in zip(expected, found, strict=True):
         if wanted is None:
             refused += 1
             assert "error" in got and "expected a picture" in got["error"], label

@@ -29,6 +29,7 @@ ERRORS = {
     "unloaded image": ("image", "wait for its decode(), or its load event"),
     "broken image": ("image", "one that could not be loaded"),
     "unloaded video": ("image", "wait for its loadeddata event"),
+    "closed frame": ("image", "a VideoFrame of 0 × 0; it was closed"),
     "closed bitmap": ("image", "an ImageBitmap of 0 × 0; it was closed"),
     "empty canvas": ("image", "an OffscreenCanvas of 0 × 5; give it a width"),
     "text blob": ("image", "expected a file with a picture that this browser can read"),
@@ -129,7 +130,9 @@ def test_every_source_gives_the_same_pixels(folder: Path, engine: Engine, backen
     wanted = values(folder, "photo.png")
     assert np.ptp(wanted) > 200
     for name in EXACT:
-        assert results[name] == {"shape": [1, 3, 24, 32]}, (name, results[name])
+        assert results[name]["shape"] == [1, 3, 24, 32], (name, results[name])
+        # Not by the page's own thread; workers of WebKitGTK cannot draw.
+        assert results[name]["reads"] == 0 or engine == "webkit", name
         assert np.array_equal(np.rint(found[name]), wanted), name
     assert np.array_equal(np.rint(found["transparent image"]), values(folder, "transparent.png"))
     assert (found["transparent image"][:, 0] == 255).all()
@@ -153,7 +156,7 @@ def test_every_source_gives_the_same_pixels(folder: Path, engine: Engine, backen
         assert results[name]["code"] == code and message in results[name]["message"], results[name]
         assert results[name]["message"].startswith('input "photo": '), results[name]
     assert reply["order"] == [0, 1, 2] and reply["same"] and reply["later"]
-    assert (reply["aborted"], reply["disposed"]) == ("aborted", "disposed")
+    assert (reply["aborted"], reply["disposed"]) == ("aborted", ["disposed", "disposed"])
     assert [one["label"] for one in reply["top"]] == ["red", "green"]
     assert reply["inputs"] == [
         {
@@ -227,4 +230,4 @@ def test_pictures_of_another_origin(folder: Path, elsewhere: str) -> None:
     assert refused["code"] == "image"
     assert "from another origin may not be read" in refused["message"]
     # The next picture is not held liable for it.
-    assert reply.value["results"]["image"] == {"shape": [1, 3, 24, 32]}
+    assert reply.value["results"]["image"]["shape"] == [1, 3, 24, 32]

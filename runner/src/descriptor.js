@@ -182,6 +182,7 @@ const image = object({
   'longest?': positive,
   'multiple?': positive,
   'pad?': /** @type {Rule<[number, number, number]>} */ (list(between(0, 255), 3)),
+  'resample?': oneOf('fast'),
 });
 
 /** Tensors of the signature. @param {Rule<Int>} dim  of their shapes @param {Rule<Int>} largest */

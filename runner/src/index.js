@@ -9,8 +9,9 @@
  * | descriptor.js, rules.js, fetch.js, patience.js | what the transpiler wrote, fetched and checked |
  * | model.js, tensors.js, int.js | the model that a page holds: inputs, queue, outputs, views |
  * | options.js | what may be asked of `load` and `run` |
- * | picture/ | pictures as inputs; outputs with labels |
+ * | picture/, pictures.js | pictures as inputs, and their worker; outputs with labels |
  * | wasm/, worker.js, worklet.js | the wasm backend, and its scripts in other threads |
+ * | start.js, serve.js | where the workers' scripts are; how they answer |
  * | webgpu/ | the WebGPU backend |
  * | types.d.ts, errors.js | the API's types; its one error |
  *
@@ -24,8 +25,12 @@ import { WebDNNError, ours } from './errors.js';
 import { open } from './fetch.js';
 import { Model } from './model.js';
 import { ASK, LOAD, PREPARE, options as checked } from './options.js';
+import { Aside } from './picture/aside.js';
+import { Pictures } from './picture/image.js';
+import * as doors from './start.js';
 import * as wasm from './wasm/engine.js';
 import * as modules from './wasm/module.js';
+import { hire } from './wasm/workers.js';
 import * as device from './webgpu/device.js';
 import * as webgpu from './webgpu/engine.js';
 
@@ -70,6 +75,10 @@ async function opened(where, options, work) {
     files.close();
   }
 }
+
+/** Whether pictures should not be read in this thread, and need not be. @param {LoadOptions} options */
+const onPage = (options) =>
+  typeof document === 'object' && options.worker !== false && !modules.whyNoWorker(options);
 
 const WORKER = 'the worker (is its script whole? `worker: false` does without)';
 /** What another backend may do better. */
@@ -203,7 +212,12 @@ export const load = async (where, options = {}) => {
         throw new WebDNNError('option', `debug: the model computes positions; ${how} to check them`);
       }
       const mend = options.recover && backend.name === 'webgpu' ? again : undefined;
-      return new Model(model, engine, { ...backend, rejected }, mend, options.debug ? checks : []);
+      const held = options.debug ? checks : [];
+      const pictures = new Pictures();
+      const aside = onPage(options)
+        ? new Aside(() => hire(1, options.worker, doors.pictures), pictures)
+        : undefined;
+      return new Model(model, engine, { ...backend, rejected }, mend, held, pictures, aside);
     }
   });
 };

@@ -44,8 +44,9 @@ import { STORAGE, bytesOf } from './descriptor.js';
 import { WebDNNError, say } from './errors.js';
 import { evaluate, product, reach, show, sizes } from './int.js';
 import { RUN, options as checked } from './options.js';
-import { Pictures, decode, isBlob, isTensor } from './picture/image.js';
+import { Pictures } from './picture/image.js';
 import { top } from './picture/labels.js';
+import { decode, isBlob, isTensor } from './picture/source.js';
 import { bind, corner, fill, gather, isGpuBuffer, publish } from './tensors.js';
 
 /** @param {import('./descriptor.js').Signature[]} signature */
@@ -92,7 +93,8 @@ export class Model {
   /** @type {WebDNNError | undefined} */ #ended;
   /** @type {Map<string, Elements>} */ #views = new Map();
   /** @type {Record<string, number> | undefined} */ #last;
-  #pictures = new Pictures();
+  #pictures;
+  #aside;
   /** @type {(error: WebDNNError) => void} */ #lose = () => {};
   /** @type {Promise<WebDNNError>} */
   lost = new Promise((resolve) => {
@@ -110,8 +112,12 @@ export class Model {
    * @param {Backend} backend
    * @param {() => Promise<Engine>} [again]  an engine in the place of one that has failed
    * @param {import('./descriptor.js').Check[]} [checks]  what each run is held against
+   * @param {Pictures} [pictures]  read in the calling thread
+   * @param {import('./picture/aside.js').Aside} [aside]  where the page need not wait for them
    */
-  constructor(descriptor, engine, backend, again, checks = []) {
+  constructor(descriptor, engine, backend, again, checks = [], pictures = new Pictures(), aside = undefined) {
+    this.#pictures = pictures;
+    this.#aside = aside;
     this.#checks = checks;
     this.#descriptor = descriptor;
     this.#engine = engine;
@@ -310,6 +316,7 @@ export class Model {
     this.#running = undefined;
     this.#views.clear();
     for (const { reject } of pending) reject(error);
+    this.#aside?.dispose();
     this.#engine.dispose();
     this.#engine = GONE; // with its memory, however long the page keeps this object
   }
@@ -346,29 +353,34 @@ export class Model {
   }
 
   /**
-   * The inputs once their files are decoded, taken now; undefined where there is none.
+   * The inputs once their pictures are read, taken now; undefined where none is read elsewhere, or
+   * is a file.
    * @param {Inputs} inputs
    * @returns {Promise<Inputs> | undefined}
    */
-  #decoded(inputs) {
-    const files = this.#descriptor.inputs.filter(
-      ({ name, image }) => image && isBlob(inputs?.[name]),
-    );
-    if (!files.length) return;
+  #apart(inputs) {
+    const { inputs: signature, dims } = this.#descriptor;
+    const apart = signature.filter(({ name, image }) => {
+      const value = image && inputs?.[name];
+      return value !== undefined && !isTensor(value) && (this.#aside || isBlob(value));
+    });
+    if (!apart.length) return;
     const rest = Object.fromEntries(
-      Object.entries(inputs).filter(([key]) => !files.some(({ name }) => name === key)),
+      Object.entries(inputs).filter(([key]) => !apart.some(({ name }) => name === key)),
     );
     const taken = Object.entries(this.#pixels(rest)).map(([name, value]) => [name, copied(value)]);
-    const decoding = Promise.all(
-      files.map(async (spec) => {
-        const picture = await decode(spec.name, /** @type {Blob} */ (inputs[spec.name]));
-        const pixels = copied(this.#pictures.read(spec, picture, this.#descriptor.dims));
+    const reading = Promise.all(
+      apart.map(async (spec) => {
+        const value = inputs[spec.name];
+        if (this.#aside) return [spec.name, await this.#aside.read(spec, value, dims)];
+        const picture = await decode(spec.name, /** @type {Blob} */ (value));
+        const pixels = copied(this.#pictures.read(spec, picture, dims));
         picture.close();
         return [spec.name, pixels];
       }),
     ).then((pictures) => Object.fromEntries([...taken, ...pictures]));
-    decoding.catch(() => {}); // reported when the run's turn comes, if it does
-    return decoding;
+    reading.catch(() => {}); // reported when the run's turn comes, if it does
+    return reading;
   }
 
   /** @param {Inputs} inputs @param {RunOptions} options @param {boolean} idle @returns {Job} */
@@ -437,6 +449,7 @@ export class Model {
   #enqueue(inputs, options, profile) {
     return new Promise((resolve, reject) => {
       const { signal } = checked('run', RUN, options);
+      if (this.#ended) throw this.#ended;
       const forgot = this.#forgot;
       this.#forgot = undefined;
       if (forgot) throw forgot;
@@ -445,7 +458,7 @@ export class Model {
       /** @type {Pending} */
       const pending = {
         job:
-          this.#decoded(inputs) ??
+          this.#apart(inputs) ??
           this.#job(inputs, options, !this.#running && this.#queue.length === 0),
         options,
         profile,
@@ -483,10 +496,12 @@ export class Model {
       } else if (pending.job === 'reset') {
         pending.resolve(await this.#engine.reset());
       } else {
-        const job =
-          pending.job instanceof Promise
-            ? this.#job(await pending.job, options, true)
-            : pending.job;
+        let { job } = pending;
+        if (job instanceof Promise) {
+          const inputs = await job;
+          job = this.#job(inputs, options, true);
+          this.#aside?.again(inputs);
+        }
         if (profile) {
           pending.resolve(await this.#engine.profile(job));
         } else {

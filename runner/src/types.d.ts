@@ -153,6 +153,8 @@ export interface ImageSpec {
   readonly longest?: number;
   readonly multiple?: number;
   readonly pad?: readonly [number, number, number];
+  /** 'fast': the browser resizes, each in its own way. */
+  readonly resample?: 'fast';
 }
 
 /** A class of an output that has labels. */
@@ -316,10 +318,10 @@ export interface LoadOptions {
   /**
    * false: in the calling thread; so too, unless true is given, where browsers allow no worker: in
    * sandboxed frames, and with a runner from another origin, which 'blob' (`worker-src blob:`)
-   * imports into a worker, if it is not bundled. A function makes one worker from the runner's
-   * worker.js.
+   * imports into a worker, if it is not bundled. A function makes one worker from the address that
+   * it is given: that of the runner's worker.js, or pictures.js.
    */
-  worker?: boolean | 'blob' | (() => Worker);
+  worker?: boolean | 'blob' | ((script: string) => Worker);
   progress?: (progress: Progress) => void;
   signal?: AbortSignal;
   /**

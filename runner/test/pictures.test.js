@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
 
-import { Pictures, decode, isTensor } from '../src/picture/image.js';
+import { Pictures } from '../src/picture/image.js';
 import { top } from '../src/picture/labels.js';
+import { decode, isTensor } from '../src/picture/source.js';
 
 const input = (image, shape = [2, 2]) => ({
   name: 'x',

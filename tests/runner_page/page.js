@@ -571,7 +571,6 @@ const scenarios = {
   /** Pages on which workers, or WebAssembly, are not to be had. */
   async hostile({ case: name, where = new URL('/tiny/', import.meta.url).href }) {
     const { load } = await import(`${where}runner/index.js`);
-    const script = `${where}runner/worker.js`;
     const passed = ({ backend }) => backend.rejected.find(({ code }) => code === 'no-worker')?.reason;
     if (name === 'foreign') {
       ok(crossOriginIsolated, 'an isolated page');
@@ -597,10 +596,10 @@ const scenarios = {
       await refused(load(where, { backend: 'wasm' }), 'policy', line);
     } else if (name === 'trusted-types') {
       const line = 'Add "trusted-types webdnn"';
-      await refused(load(where, { backend: 'wasm' }), 'policy', line, script);
+      await refused(load(where, { backend: 'wasm' }), 'policy', line, 'createScriptURL(script)');
       await right(await load(where, { backend: 'wasm', worker: false }));
       const policy = trustedTypes.createPolicy('webdnn', { createScriptURL: (url) => url });
-      const worker = () => new Worker(policy.createScriptURL(script), { type: 'module' });
+      const worker = (script) => new Worker(policy.createScriptURL(script), { type: 'module' });
       await right(await load(where, { backend: 'wasm', worker }));
     } else throw new Error(`no case ${name}`);
   },

@@ -48,7 +48,8 @@ def model_js(model: Mapping[str, Any], text: str) -> str:
         for n in model["files"]
     )
     runner = _quoted(f"./{model['runner']}/index.js")
-    modules = ", ".join(_quoted(f"{model['runner']}/{name}") for name in ("index.js", "worker.js"))
+    names = ["index.js", "worker.js", *(["pictures.js"] if takes_pictures(model) else [])]
+    modules = ", ".join(_quoted(f"{model['runner']}/{name}") for name in names)
     return (
         f"// The model {_comment(model['name'])}, written by {_comment(model['generator'])}.\n"
         "import { load as loadFrom, prepare as prepareFrom, requirements as requirementsFrom }\n"
@@ -56,6 +57,11 @@ def model_js(model: Mapping[str, Any], text: str) -> str:
         f"export {{ WebDNNError, instantiate }} from {runner};\n\n"
         f"const where = {{\n{files}}};\n\n{_LOAD.replace('MODULES', f'[{modules}]')}"
     )
+
+
+def takes_pictures(model: Mapping[str, Any]) -> bool:
+    """Whether a page may hand over pictures, which have modules of their own in the runner."""
+    return any("image" in tensor for tensor in model["inputs"])
 
 
 def model_dts(model: Mapping[str, Any]) -> str:
@@ -144,4 +150,4 @@ def _expression(size: Any) -> str:
     )
 
 
-__all__ = ["PACKAGE", "model_dts", "model_js", "range_text"]
+__all__ = ["PACKAGE", "model_dts", "model_js", "range_text", "takes_pictures"]

@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..descriptor.module_js import takes_pictures
+
 
 def shape_text(shape: Sequence[Any]) -> str:
     """A signature's shape, its symbolic sizes as formulas."""
@@ -38,8 +40,8 @@ def shape_text(shape: Sequence[Any]) -> str:
     return ", ".join(bare(size(value)) for value in shape) or "scalar"
 
 
-# Which of the runner's files a page fetches.
-_MODULES = {"webgpu": ("index.js",), "wasm": ("index.js", "worker.js")}
+# Which of the runner's files a page fetches; the last for pictures.
+_MODULES = {"webgpu": ("index.js", "pictures.js"), "wasm": ("index.js", "worker.js", "pictures.js")}
 
 
 def kind_text(entry: Mapping[str, Any]) -> str:
@@ -64,7 +66,8 @@ def describe(folder: Path) -> dict[str, Any]:
         return len(gzip.compress((folder / name).read_bytes(), 9))
 
     def code(target: str, file: str) -> dict[str, Any]:
-        names = ["model.js", file, *(f"{runner}/{module}" for module in _MODULES[target])]
+        modules = _MODULES[target][: None if takes_pictures(document) else -1]
+        names = ["model.js", file, *(f"{runner}/{module}" for module in modules)]
         return {"file": file, "code_gzip": sum(map(gzipped, names))}
 
     targets: dict[str, Any] = {}

@@ -49,7 +49,7 @@ export class Resampler {
    * @param {Box} box
    * @param {readonly [number, number]} size @param {Box} part
    * @param {Uint32Array} out @param {number} pitch  pixels from one row of `out` to the next
-   * @param {number[]} at  where in `out` the part begins
+   * @param {readonly number[]} at  where in `out` the part begins
    * @param {boolean} alpha  false: all is opaque
    */
   resize(words, width, height, box, size, part, out, pitch, at, alpha) {

@@ -2,9 +2,6 @@
  * What the page asks of a worker: for each call, the rule of its value and those of its arguments.
  * Both sides check what arrives, because a worker that the page made may run any script.
  *
- *     → { id: 3, name: 'read', args: [entry, 0, 8] }
- *     ← { id: 3, value: Float32Array }  or  { id: 3, error: { code, message } }
- *
  * A new worker takes the calls of `START`, which give it its role, and with it other calls.
  *
  * @typedef {import('../tensors.js').Elements} Elements
@@ -24,14 +21,12 @@
 /**
  * The operations that answer the calls of a table.
  * @template {Table} T
- * @typedef {{ [K in keyof T]: (...args: Args<T[K]>) => ReturnType<T[K][0]> }} Operations
+ * @typedef {{ [K in keyof T]: (...args: Args<T[K]>) =>
+ *   ReturnType<T[K][0]> | Promise<ReturnType<T[K][0]>> }} Operations
  */
 import { check, storage } from '../descriptor.js';
 import { flag, is, list, object, record, text, whole } from '../rules.js';
 import { typeName } from '../tensors.js';
-
-/** What to do about a message that is none of these. */
-export const SAME = 'Page and worker must run the same version of the runner.';
 
 /** @template T @param {string} name @returns {Rule<T>} */
 const kind = (name) => is(`a ${name}`, (value) => typeName(value) === name);

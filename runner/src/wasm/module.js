@@ -12,7 +12,7 @@
  * }} Choice
  */
 import { WebDNNError, say } from '../errors.js';
-import { script } from '../start.js';
+import { worker as door } from '../start.js';
 import { kernelError } from './instance.js';
 
 /**
@@ -33,11 +33,11 @@ const hasSimd = () => knows(65, 0, 253, 15, 253, 98); // i8x16.popcnt(splat)
 const hasRelaxed = () => knows(65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2); // relaxed_swizzle
 
 /** Why a worker cannot be had here, if so. @param {LoadOptions} options */
-function whyNoWorker({ worker }) {
+export function whyNoWorker({ worker }) {
   if (typeof worker === 'function') return '';
   if (typeof Worker === 'undefined') return 'there is no Worker in this place';
   const { origin } = globalThis;
-  const own = /^https?:/.test(script) ? new URL(script).origin : origin;
+  const own = /^https?:/.test(door.script) ? new URL(door.script).origin : origin;
   if (worker !== undefined || !origin || own === origin) return ''; // Deno has no origin
   return origin === 'null'
     ? 'a sandboxed frame has no workers; sandbox="allow-scripts allow-same-origin" gives it some'

@@ -8,8 +8,8 @@
  */
 import { WebDNNError, ours, say } from '../errors.js';
 import { checked, is, object, text } from '../rules.js';
-import { script, start } from '../start.js';
-import { SAME } from './messages.js';
+import { SAME } from '../serve.js';
+import * as doors from '../start.js';
 
 /**
  * @template {readonly [Rule<any>, ...Rule<any>[]]} C
@@ -34,9 +34,9 @@ const imported = (url) =>
 
 /**
  * Starts workers; each becomes a function that calls one of its operations.
- * @param {number} count @param {LoadOptions['worker']} make
+ * @param {number} count @param {LoadOptions['worker']} make @param {doors.Door} [door]
  */
-export function hire(count, make) {
+export function hire(count, make, { start, script } = doors.worker) {
   /** @type {Worker[]} */
   const workers = [];
   /** @type {(error: WebDNNError) => void} */
@@ -56,8 +56,8 @@ export function hire(count, make) {
       return new WebDNNError(
         'policy',
         "the page's Content-Security-Policy (require-trusted-types-for 'script') refuses the " +
-          'address of a worker. Add "trusted-types webdnn" to it, and load with {worker: () => new ' +
-          `Worker(policy.createScriptURL('${script}'), {type: 'module'})} after const policy = ` +
+          'address of a worker. Add "trusted-types webdnn" to it, and load with {worker: (script) => ' +
+          "new Worker(policy.createScriptURL(script), {type: 'module'})} after const policy = " +
           "trustedTypes.createPolicy('webdnn', {createScriptURL: (url) => url}).",
         event,
       );
@@ -92,7 +92,7 @@ export function hire(count, make) {
     try {
       thread =
         typeof make === 'function'
-          ? made(make())
+          ? made(make(script))
           : make === 'blob'
             ? new Worker(imported(script), { type: 'module' })
             : start();
