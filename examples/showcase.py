@@ -41,6 +41,7 @@ from webdnn.browser import engine as browser
 from webdnn.browser import server
 from webdnn.browser.compare import TOLERANCE, compare
 from webdnn.browser.reference import reference
+from webdnn.browser.serve import serve
 from webdnn.errors import WebDNNError
 from webdnn.graph import dims_of
 from webdnn.inspect.describe import describe
@@ -355,11 +356,11 @@ def show(folder: Path, port: int | None, page: str = "") -> None:
         print(f"\nOpen {url}{page} in a browser. Ctrl-C ends it.", flush=True)
 
     try:
-        server.serve(folder, csp=True, port=8080 if port is None else port, announce=announce)
+        serve(folder, csp=True, port=8080 if port is None else port, announce=announce)
     except WebDNNError:
         if port is not None:
             raise
-        server.serve(folder, csp=True, port=0, announce=announce)
+        serve(folder, csp=True, port=0, announce=announce)
 
 
 def main(build: Callable[[], None], pages: Mapping[Example, Expected]) -> int:

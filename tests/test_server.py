@@ -16,6 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import webdnn
 from webdnn.browser import server
+from webdnn.browser.serve import PAGES, PREFIX, pages, serve
 from webdnn.descriptor.write import ALWAYS
 from webdnn.errors import WebDNNError
 
@@ -226,7 +227,7 @@ def test_another_host() -> None:
 
 def test_an_address_that_is_not_here(site: Path) -> None:
     with pytest.raises(WebDNNError, match=r"--host 192\.0\.2\.1: expected an address of this"):
-        server.serve(site, host="192.0.2.1", port=0)
+        serve(site, host="192.0.2.1", port=0)
 
 
 def test_the_name_of_a_tunnel(site: Path) -> None:
@@ -304,11 +305,31 @@ def test_nothing_outside_the_folder(up: server.Running, path: str) -> None:
 def test_folders(up: server.Running) -> None:
     status, headers, _ = get(up, "/model?x=1")
     assert (status, headers["Location"]) == (301, "/model/?x=1")
-    # A descriptor has no index, so its report is shown; of another folder, what it lacks.
     status, _, body = get(up, "/model/runner.9d01c2ab41/")
     assert (status, body) == (404, b"/model/runner.9d01c2ab41/: no index.html in this folder\n")
-    status, headers, _ = get(up, "/model/")
-    assert (status, headers["Location"]) == (301, "/model/report.html")
+
+
+def test_folders_of_models_have_pages(site: Path) -> None:
+    """Of a model's folder, of one with models below; never in the place of an own index.html."""
+    (site / "more" / "deep" / "a & b").mkdir(parents=True)
+    for name in ("model.json", "model.js"):
+        (site / "more" / "deep" / "a & b" / name).write_bytes((site / "model" / name).read_bytes())
+    (site / "more" / "linked").symlink_to(site / "model")
+    (site / "empty").mkdir()
+    with server.running({"/": site, PREFIX: PAGES}, hook=pages, csp=True) as up:
+        assert get(up, "/")[2] == b"<!doctype html>home"
+        status, headers, body = get(up, "/model/")
+        assert (status, headers["Cache-Control"]) == (200, "no-cache")
+        assert b"<h1><small>WebDNN</small>model</h1>" in body and b"href=report.html" in body
+        assert get(up, "/model/", "HEAD")[2] == b"" and get(up, "/model")[0] == 301
+        _, _, body = get(up, "/more/")
+        assert (
+            body.count(b"<li>") == 1 and b'<a href="deep/a%20%26%20b/">deep/a &amp; b</a>' in body
+        )
+        assert b"report.html" not in get(up, "/more/deep/a%20%26%20b/")[2]
+        assert get(up, "/empty/")[0] == get(up, "/model/runner.9d01c2ab41/")[0] == 404
+        assert get(up, f"{PREFIX}model.js")[1]["Content-Type"].startswith("text/javascript")
+        assert get(up, "/model/", Host="rebound.example")[0] == 421
 
 
 def test_redirect_stays_on_this_server(up: server.Running) -> None:
@@ -338,12 +359,12 @@ def test_taken_port(site: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(WebDNNError, match=rf"port {port} on 127\.0\.0\.1 is taken.*--port 0"):
-            server.serve(site, port=port)
+            serve(site, port=port)
 
 
 def test_missing_folder(tmp_path: Path) -> None:
     with pytest.raises(WebDNNError, match="expected a folder"):
-        server.serve(tmp_path / "absent")
+        serve(tmp_path / "absent")
 
 
 def test_slow_client_does_not_block_others(up: server.Running) -> None:

@@ -534,7 +534,7 @@ def serve_command(folder: Path, port: int, host: str, no_isolation: bool) -> Non
     With --host also to others. Nothing outside of DIR is served, not even by a link, and no file or
     folder whose name begins with a dot.
     """
-    from webdnn.browser.server import serve
+    from webdnn.browser.serve import serve
 
     def announce(url: str) -> None:
         threads = "without isolation: one thread" if no_isolation else "isolated: threads"

@@ -12,8 +12,8 @@ A page of any site may send requests here, and read the answers if it can make i
 to this machine (DNS rebinding). So only requests that name this machine are answered, and files
 whose names begin with a dot never are, nor what a link outside of the folder leads to.
 
-`serve(folder)` is `webdnn serve`: the same until Ctrl-C. The limits: no TLS, one range a request,
-no compression, no directory listing. It is for development and tests, not for the public.
+`webdnn serve` (serve.py) is the same until Ctrl-C. The limits: no TLS, one range a request, no
+compression, no directory listing. It is for development and tests, not for the public.
 """
 
 from __future__ import annotations
@@ -294,10 +294,6 @@ class Request(BaseHTTPRequestHandler):
                 # Built from the decoded path: a raw "//host" must not become another origin.
                 self._redirect("/" + path.strip("/") + "/")
                 return
-            # A descriptor's folder has no index, but a report written for people.
-            if not (found / "index.html").is_file() and (found / "report.html").is_file():
-                self._redirect(path + "report.html")
-                return
             found = site.find(path + "index.html")
             if found is None:
                 self._fail(HTTPStatus.NOT_FOUND, f"{path}: no index.html in this folder")
@@ -458,20 +454,3 @@ def running(
         server._server.shutdown()
         server._server.server_close()
         thread.join()
-
-
-def serve(
-    folder: Path,
-    *,
-    isolation: bool = True,
-    csp: bool = False,
-    host: str = HOST,
-    port: int = 8080,
-    announce: Callable[[str], None] = print,
-) -> None:
-    """Serves one folder until Ctrl-C; `announce` gets the address once it listens."""
-    if not folder.is_dir():
-        raise WebDNNError(f"{folder}: expected a folder to serve, found none")
-    server = Running(Site({"/": folder}, isolation, csp, host=host), port)
-    announce(server.url)
-    server.serve_until_interrupted()

@@ -68,12 +68,12 @@ def _example(entry: Mapping[str, Any], smallest: Mapping[str, int]) -> str:
     return data if sizes == entry["shape"] else f"{{ data: {data}, shape: {sizes} }}"
 
 
-def _snippet(document: Mapping[str, Any]) -> str:
-    """The lines of a page that run the model."""
+def snippet(document: Mapping[str, Any], module: str = "./model.js") -> str:
+    """The lines of a page that run the model; `module` is where its page finds it."""
     inputs = [t for t in document["inputs"] if not t.get("hidden")]
     smallest = {d["name"]: d["min"] for d in document["dims"]}
     lines = [
-        "import { load } from './model.js';",
+        f"import {{ load }} from '{module}';",
         "const model = await load();",
         "const outputs = await model.run({",
         *(
@@ -88,7 +88,7 @@ def _snippet(document: Mapping[str, Any]) -> str:
         lines.append("// a picture: <img>, <canvas>, <video>, ImageData, File …")
     if any("image" not in t for t in inputs):
         lines.append("// zeros stand for your numbers; { data, shape } where dimensions are open")
-    return "<pre>" + escape("\n".join(lines), quote=False) + "</pre>"
+    return "\n".join(lines)
 
 
 def step_row(k: int, step: Step) -> list[Any]:
@@ -133,7 +133,7 @@ def report_html(document: Mapping[str, Any], programs: Mapping[str, Program]) ->
         )
     parts += [
         "<h2>In a page</h2>",
-        _snippet(document),
+        "<pre>" + escape(snippet(document), quote=False) + "</pre>",
         "<h2>Files</h2>",
         _table(["file", "bytes"], [[n, f["bytes"]] for n, f in files.items()]),
     ]
@@ -163,4 +163,4 @@ def report_html(document: Mapping[str, Any], programs: Mapping[str, Program]) ->
     return "\n".join(parts) + "\n"
 
 
-__all__ = ["report_html", "step_row"]
+__all__ = ["report_html", "snippet", "step_row"]
