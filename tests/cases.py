@@ -1675,3 +1675,85 @@ row("compress", "Compress", X(6, 5), given([1, 0, 1, 1], "bool"), axis=0)
 row("compress_columns", "Compress", X(6, 5), given([0, 1, 0, 0, 1], "bool"), axis=-1)
 row("compress_all", "Compress", X(3, 4), given([0, 1, 1, 0, 0, 0, 0, 1, 1], "bool"))
 row("compress_constant", "Compress", X(6, 5), np.array([True, False, True]), axis=0)
+
+
+# ---- quantised weights: every storage, wherever kernels read them -------------------------------
+# A scale for all, for each channel, or for each block; the sizes are odd, so that the last word of
+# four or eight elements is not full.
+
+_INTEGERS = {
+    "int8": (-128, 127), "uint8": (0, 255), "int4": (-8, 7), "uint4": (0, 15),
+}  # fmt: skip
+
+
+def quantised(
+    n: Net, dtype: str, *shape: int, axis: int | None = None, block: int = 0, zero: bool = True
+) -> str:
+    """A constant of integers, dequantised: with one scale, by the indices of an axis or in
+    blocks."""
+    lo, hi = _INTEGERS[dtype]
+    q = n.w(*shape, lo=lo, hi=hi, dtype=dtype)
+    sizes = () if axis is None else shape[axis : axis + 1]
+    attrs = {} if axis is None else {"axis": axis}
+    if block:
+        sizes = tuple(-(-d // block) if k == axis else d for k, d in enumerate(shape))
+        attrs["block_size"] = block
+    scale = n.w(*sizes, lo=0.5 / hi, hi=2 / hi)
+    zeros = [n.w(*sizes, lo=lo, hi=hi, dtype=dtype)] if zero else []
+    return n.DequantizeLinear(q, scale, *zeros, **attrs)
+
+
+def _quantised_cases() -> None:
+    def add(name: str, body: Callable[[Net], Any]) -> None:
+        case(body, name=f"weights_{name}", opset=21, oracle="reference")
+
+    for dtype in _INTEGERS:
+
+        def q(n: Net, *shape: int, dtype: str = dtype, **how: Any) -> str:
+            return quantised(n, dtype, *shape, **how)
+
+        add(f"{dtype}_matmul", lambda n, q=q: n.MatMul(n.x(5, 70), q(n, 70, 33)))
+        add(
+            f"{dtype}_row_in_blocks",
+            lambda n, q=q: n.MatMul(n.x(1, 96), q(n, 96, 37, axis=0, block=32)),
+        )
+        add(
+            f"{dtype}_conv",
+            lambda n, q=q: n.Conv(n.x(1, 5, 7, 9), q(n, 11, 5, 3, 3, axis=0), pads=[1, 1, 1, 1]),
+        )
+        add(
+            f"{dtype}_gather", lambda n, q=q: n.Gather(q(n, 13, 21, axis=0), np.array([[3, 12, 0]]))
+        )
+        add(f"{dtype}_add", lambda n, q=q: n.Add(n.x(3, 7, 13), q(n, 7, 13, axis=1)))
+
+    def of(dtype: str, *shape: int, **how: Any) -> Callable[[Net], str]:
+        return lambda n: quantised(n, dtype, *shape, **how)
+
+    for name, body in {
+        "symmetric": lambda n: n.MatMul(n.x(9, 64), of("int8", 64, 40, axis=1, zero=False)(n)),
+        "many_rows": lambda n: n.Relu(n.MatMul(
+            n.x(70, 48), of("int4", 48, 24, axis=0, block=16)(n))),
+        "odd_blocks": lambda n: n.MatMul(n.x(3, 42), of("uint4", 42, 9, axis=0, block=6)(n)),
+        "blocks_of_columns": lambda n: n.MatMul(n.x(3, 8), of("int8", 8, 36, axis=1, block=12)(n)),
+        "transposed": lambda n: n.MatMul(n.x(2, 5, 64), n.Transpose(
+            of("uint8", 31, 64, axis=1, block=16)(n), perm=[1, 0])),
+        "gemm": lambda n: n.Gemm(n.x(5, 12), of("int8", 9, 12, axis=0)(n), n.w(9), transB=1),
+        "batched": lambda n: n.MatMul(n.x(2, 3, 5, 12), of("int4", 3, 12, 10, axis=2)(n)),
+        "first_operand": lambda n: n.MatMul(of("uint4", 9, 14, axis=0)(n), n.x(14, 6)),
+        "few_columns": lambda n: n.MatMul(n.x(6, 30), of("int8", 30, 3, axis=1)(n)),
+        "grouped": lambda n: n.Conv(n.x(1, 6, 7, 5), of("uint8", 10, 3, 3, 3, axis=0)(n), group=2),
+        "depthwise": lambda n: n.Conv(n.x(1, 9, 8, 7), of("int8", 9, 1, 3, 3, axis=0)(n), group=9),
+        "pointwise": lambda n: n.Mul(n.Conv(n.x(1, 7, 5, 3), of("int4", 9, 7, 1, 1, axis=0)(n)),
+            n.w(1, 9, 1, 1)),
+        "one_dimension": lambda n: n.Conv(n.x(2, 5, 17), of("uint4", 6, 5, 3, axis=0)(n)),
+        "conv_transpose": lambda n: n.ConvTranspose(n.x(1, 4, 5, 6), of("int8", 4, 6, 3, 3)(n),
+            strides=[2, 2]),
+        "lstm": lambda n: n.LSTM(n.x(5, 2, 6), of("int8", 1, 28, 6)(n), of("int8", 1, 28, 7)(n),
+            outputs=1, hidden_size=7),
+        "of_no_elements": lambda n: n.MatMul(n.x(3, 0), of("int8", 0, 4)(n)),
+        "as_an_output": of("int4", 7, 13, axis=1),
+    }.items():  # fmt: skip
+        add(name, body)
+
+
+_quantised_cases()

@@ -96,4 +96,6 @@ def test_both_sides_agree_how_elements_are_stored() -> None:
     """
     command = ["node", "--input-type=module", "--eval", script]
     found = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
-    assert found == [[row.name, row.bits, row.bits * 6 // 8] for row in STORAGE.values()]
+    # What is narrower than 16 bits is a part of a word: buffers of it are of u32.
+    rows = [row for row in STORAGE.values() if row.bits >= 16]
+    assert found == [[row.name, row.bits, row.bits * 6 // 8] for row in rows]

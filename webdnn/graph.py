@@ -40,7 +40,7 @@ import numpy as np
 from . import limits
 from .errors import ModelError, UnsupportedError
 from .expr import Dim, Expr, as_dim, free, product, text
-from .scalar import STORAGE
+from .scalar import STORAGE, bytes_of
 
 DTYPES: Mapping[str, str] = {  # dtype -> its public name
     "f32": "float32",
@@ -48,6 +48,8 @@ DTYPES: Mapping[str, str] = {  # dtype -> its public name
     "f64": "float64",
     "i8": "int8",
     "u8": "uint8",
+    "i4": "int4",
+    "u4": "uint4",
     "i16": "int16",
     "u16": "uint16",
     "i32": "int32",
@@ -58,6 +60,7 @@ DTYPES: Mapping[str, str] = {  # dtype -> its public name
 }
 FROM_NUMPY: Mapping[str, str] = {public: short for short, public in DTYPES.items()}
 FLOATS = ("f32", "f16", "f64")
+_ARRAYS = {"i4": "int8", "u4": "uint8"}  # what numpy lacks is held in
 
 Shape = tuple[Dim, ...]
 
@@ -75,6 +78,11 @@ def stored(dtype: str) -> str:
     What a run computes lies in memory as it is computed.
     """
     return dtype if dtype in STORAGE else computed(dtype)
+
+
+def array_type(dtype: str) -> np.dtype:
+    """The dtype of the arrays that hold constants of a dtype: of four bits there are none."""
+    return np.dtype(_ARRAYS.get(dtype, DTYPES[dtype]))
 
 
 def scalar_dtype(dtype: str) -> str:
@@ -110,7 +118,8 @@ class Template:
     define: (node, read) -> the fields `vars`, `holes`, `sums` and `attrs` of `kernel.Instance`,
     where read(k, index) is element `index` of input k.
     takes: for each operand (the last one for all further), what a hole reads of it in place:
-    (node, view) -> whether it may be such a view of what is stored. Else the operand itself is.
+    (node, view) -> whether it may be such a view of what is stored, or such a weight as is not
+    folded, of what that is made of. Else the operand itself is stored.
     space: (node) -> the index of the result's element, over `vars`, that a point of the kernel's
     space computes; pointwise work then fuses into the stores. A template without one (its operator
     is "opaque") stores its results itself: `define` also gives `stores`, (output, index, value)...
@@ -126,6 +135,12 @@ class Template:
 def any_view(node: Node, view: Value) -> bool:
     """`Template.takes` of an operand that may lie in memory in any order, with any gaps."""
     return True
+
+
+def any_weight(node: Node, view: Value) -> bool:
+    """`Template.takes` of an operand that lies compactly, or is computed of weights where it is
+    used."""
+    return view.weight
 
 
 def no_view(node: Node, view: Value) -> bool:
@@ -154,7 +169,9 @@ class Op:
     # index; `build` is how the operator is called where that is more than making a node
     body: Callable[..., Any] | None = None
     build: Callable[..., Value] | None = None
-    grows: bool = False  # the output may be much larger than the inputs: folding costs download
+    # The output may take up more bytes than the inputs: where it takes more than these many, it is
+    # not folded, for that would cost download
+    grows: int | None = None
     # map of one input that moves its elements and changes none: "order" (all of them, in the same
     # row-major order), "axes" (all, the axes in another order), "part" (some, evenly spaced)
     view: str = ""
@@ -273,20 +290,31 @@ def is_open(attribute: Any) -> bool:
 
 
 class Value:
-    """A tensor: output `index` of `node`. `constant` says that it is known before run time."""
+    """A tensor: output `index` of `node`.
 
-    __slots__ = ("__weakref__", "constant", "dtype", "index", "node", "shape")
+    `weight` says that it is known before a run, being made of constants alone; `constant`, that it
+    is folded too: one that is not takes up more bytes than what it is made of.
+    """
+
+    __slots__ = ("__weakref__", "constant", "dtype", "index", "node", "shape", "weight")
 
     def __init__(self, node: Node, index: int, shape: Shape, dtype: str):
         self.node, self.index, self.dtype = node, index, dtype
         self.shape: Shape = tuple(as_dim(d) for d in shape)
         op = node.op
-        self.constant: bool = op.kind == "const" or (
+        self.weight: bool = op.kind == "const" or (
             op.numpy is not None
-            and all(v.constant for v in node.inputs)
+            and all(v.weight for v in node.inputs)
             and self.static
             and not any(map(is_open, node.attrs.values()))
-            and not (op.grows and self.size > max(4096, sum(v.size for v in node.inputs)))
+        )
+        self.constant: bool = (
+            self.weight
+            and all(v.constant for v in node.inputs)
+            and not (
+                op.grows is not None
+                and _stored_bytes(self) > max(op.grows, sum(map(_stored_bytes, node.inputs)))
+            )
         )
 
     @property
@@ -321,6 +349,11 @@ class Value:
 
     def __repr__(self) -> str:
         return f"{self.op}:{type_text(self)}"
+
+
+def _stored_bytes(v: Value) -> int:
+    """The bytes of a constant in the download."""
+    return bytes_of(stored(v.dtype), v.size)
 
 
 COUNTED_DIM = "?"  # begins the name of a dimension that only a run finds (`ops.counted`)
@@ -365,13 +398,13 @@ def constant(array: Any, dtype: str | None = None, again: Callable[[], Any] | No
         if a.dtype.name not in FROM_NUMPY:
             raise TypeError(f"no WebDNN dtype for numpy's {a.dtype}")
         dtype = FROM_NUMPY[a.dtype.name]
-    a = a.astype(DTYPES[dtype], copy=False)
+    a = a.astype(array_type(dtype), copy=False)
     raw = (
         a.tobytes()
         if a.nbytes <= 64
         else hashlib.blake2b(np.ascontiguousarray(a).data, digest_size=16).digest()
     )
-    read = (lambda: a) if again is None else (lambda: np.asarray(again(), DTYPES[dtype]))
+    read = (lambda: a) if again is None else (lambda: np.asarray(again(), array_type(dtype)))
     return CONST(data=Data((raw, a.shape, dtype), a.shape, dtype, read))
 
 
@@ -383,11 +416,11 @@ def lazy_constant(
 
 
 def evaluate(value: Value) -> np.ndarray:
-    """The array of a constant value, computed by numpy; raises ValueError if it is not constant.
+    """The array of a weight, computed by numpy; raises ValueError for what is known in a run alone.
 
     What is computed on the way is let go as soon as its last user has been computed.
     """
-    if not value.constant:
+    if not value.weight:
         raise ValueError(f"{value} is not constant")
     users: dict[Value, int] = {}
     order: list[Value] = []
@@ -444,7 +477,7 @@ def _count(value: Value, order: Sequence[Value], users: Mapping[Value, int]) -> 
 def _nbytes(v: Value) -> int:
     """The bytes of a constant's array."""
     size: int = v.size
-    return size * np.dtype(DTYPES[v.dtype]).itemsize
+    return size * array_type(v.dtype).itemsize
 
 
 def _computed(v: Value, arrays: Mapping[Value, np.ndarray]) -> np.ndarray:
@@ -457,7 +490,7 @@ def _computed(v: Value, arrays: Mapping[Value, np.ndarray]) -> np.ndarray:
         out = v.op.numpy(*(arrays[i] for i in v.inputs), **v.attrs)
     out = out[v.index] if isinstance(out, tuple) else out
     shape: Any = v.shape  # integers, since v is constant
-    return np.asarray(out).astype(DTYPES[v.dtype], copy=False).reshape(shape)
+    return np.asarray(out).astype(array_type(v.dtype), copy=False).reshape(shape)
 
 
 # ---- the graph -----------------------------------------------------------------------------------
@@ -682,6 +715,8 @@ __all__ = [
     "Template",
     "Value",
     "any_view",
+    "any_weight",
+    "array_type",
     "computed",
     "constant",
     "dim_text",

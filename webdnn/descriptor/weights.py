@@ -18,7 +18,7 @@ import numpy as np
 
 from ..errors import UnsupportedError
 from ..graph import Value, evaluate, stored, type_text
-from ..scalar import STORAGE
+from ..scalar import PACKED, STORAGE
 from ..schedule.kernel import Program
 from ..schedule.plan import ALIGN, align, nbytes
 
@@ -105,7 +105,18 @@ def weight_array(v: Value) -> np.ndarray:
                 "in the page; cast it to a float type in the model, or keep its values within 32 "
                 "bits"
             )
+    if stored(v.dtype) in PACKED:
+        return packed(a, stored(v.dtype))
     return np.ascontiguousarray(a, kept)
+
+
+def packed(a: np.ndarray, storage: str) -> np.ndarray:
+    """Elements of fewer than 16 bits in words of u32, the first one in the lowest bits."""
+    flat: np.ndarray = np.ascontiguousarray(a).reshape(-1).astype(np.uint8)
+    if STORAGE[storage].bits == 4:
+        flat = np.append(flat, np.zeros(-len(flat) % 2, np.uint8)) & 15
+        flat = flat[::2] | flat[1::2] << 4
+    return np.append(flat, np.zeros(-len(flat) % 4, np.uint8)).view("<u4")
 
 
 __all__ = ["SHARD", "Weights", "weight_array", "write_weights"]

@@ -21,6 +21,7 @@ from .indexing import *
 from .known import *
 from .linear import *
 from .movement import *
+from .quantised import *
 from .recurrent import *
 from .reduce import *
 from .resize import *

@@ -57,12 +57,12 @@ from ..expr import (
     trunc,
 )
 from ..graph import (
-    DTYPES,
     FLOATS,
     Node,
     Op,
     Shape,
     Value,
+    array_type,
     computed,
     constant,
     scalar_dtype,
@@ -489,7 +489,7 @@ def cast_(x, *, to):
     if to != "bool" and to not in FLOATS and np.asarray(x).dtype.kind == "f":
         x = expr.cast_numpy(x, computed(to))
     with np.errstate(all="ignore"):
-        return np.asarray(x).astype(DTYPES[to])
+        return np.asarray(x).astype(array_type(to))
 
 
 def _round_f16(x: Expr) -> Expr:

@@ -18,9 +18,22 @@ import numpy as np
 
 from ..errors import SizesDifferError, UnsupportedError
 from ..expr import Dim, Expr, as_dim, free, lift, product, same, var
-from ..graph import FLOATS, Node, Op, Shape, Template, Value, any_view, no_view, type_text
+from ..graph import (
+    FLOATS,
+    Node,
+    Op,
+    Shape,
+    Template,
+    Value,
+    any_view,
+    any_weight,
+    constant,
+    no_view,
+    type_text,
+)
 from .elementwise import broadcast_index, broadcast_shapes, mul
-from .movement import dilate, flip, pad, reshape, squeeze, transpose, unsqueeze
+from .movement import dilate, expand, flip, pad, reshape, squeeze, transpose, unsqueeze
+from .quantised import DEQUANTIZE, padded
 from .reduce import reduce_sum
 
 PANEL = 8
@@ -58,7 +71,9 @@ def matmul(a: Value, b: Value) -> Value:
         out = matmul(a, reshape(b, (*b.shape, 1)))
         return reshape(out, out.shape[:-1])
     if a.dtype in FLOATS:
-        return MATMUL(a, b)
+        ((shape, dtype),) = MATMUL.infer(a, b)
+        nothing = a.shape[-1] == 0  # to sum
+        return expand(constant(0.0, dtype), shape) if nothing else MATMUL(a, b)
     terms = mul(unsqueeze(a, [a.rank]), unsqueeze(b, [b.rank - 2]))
     return squeeze(reduce_sum(terms, [-2]), [-2])
 
@@ -165,10 +180,14 @@ def conv_transpose(
 
 
 def pack(b: Value) -> Value:
-    """[..., K, N] -> panels [..., ceil(N/8), K, 8], zeros beyond N."""
+    """[..., K, N] -> panels [..., ceil(N/8), K, 8], zeros (or anything, dequantised) beyond N."""
     *batch, k, n = b.shape
     panels = as_dim((lift(n) + (PANEL - 1)) // PANEL)
-    b = pad(b, [0] * b.rank, [0] * (b.rank - 1) + [as_dim(lift(panels) * PANEL - n)])
+    missing = as_dim(lift(panels) * PANEL - n)
+    if b.op is DEQUANTIZE:
+        b = padded(b, missing)
+    else:
+        b = pad(b, [0] * b.rank, [0] * (b.rank - 1) + [missing])
     b = reshape(b, (*batch, k, panels, PANEL))
     r = len(batch)
     return transpose(b, (*range(r), r + 1, r, r + 2))
@@ -215,7 +234,7 @@ PACKED_MATMUL = Op(
     "packed_matmul",
     "template",
     _packed_matmul_infer,
-    template=Template("matmul", _matmul_define, (any_view, no_view), _matmul_space),
+    template=Template("matmul", _matmul_define, (any_view, any_weight), _matmul_space),
 )
 
 
@@ -306,7 +325,7 @@ PACKED_CONV = Op(
     "packed_conv",
     "template",
     _packed_conv_infer,
-    template=Template("conv", _conv_define, (_conv_view, no_view), _conv_space),
+    template=Template("conv", _conv_define, (_conv_view, any_weight), _conv_space),
 )
 
 

@@ -36,6 +36,7 @@ from ..expr import (
 from ..graph import Node, Op, Shape, Value, scalar_dtype, type_text
 from .known import move_known
 
+GROWS = 4 * 4096  # bytes of a constant that is repeated anyway, rather than in each kernel
 Read = Callable[[int, Any], Expr]
 Index = tuple[Any, ...]
 
@@ -387,7 +388,7 @@ EXPAND = Op(
     _expand_infer,
     _expand_element,
     lambda x, *, shape: np.broadcast_to(x, shape),
-    grows=True,
+    grows=GROWS,
 )
 
 
@@ -528,7 +529,7 @@ def _windows_numpy(
     return x
 
 
-WINDOWS = Op("windows", "map", _windows_infer, _windows_element, _windows_numpy, grows=True)
+WINDOWS = Op("windows", "map", _windows_infer, _windows_element, _windows_numpy, grows=GROWS)
 
 
 def windows(

@@ -23,6 +23,7 @@ from ..expr import Dim
 from ..graph import FLOATS, Rule, Shape, Value, constant
 from ..ops.elementwise import broadcast_shapes
 from ..ops.movement import groups
+from ..ops.quantised import rescaled
 from .layout import invert
 
 Uses = Mapping[Value, int]
@@ -81,9 +82,10 @@ def absorb(v: Value, s: Value, uses: Uses) -> Value | None:
         inner = absorb(x, s, uses) if compact(b, s) else None
         return None if inner is None else ops.add(inner, ops.mul(b, s))
     match v.op:
-        case ops.CONV | ops.MATMUL if v.inputs[1].constant and (n := last(s)) is not None:
+        case ops.CONV | ops.MATMUL if v.inputs[1].weight and (n := last(s)) is not None:
             x, w = v.inputs
-            return v.op(x, ops.mul(w, n), **v.attrs)
+            scaled = rescaled(w, n)
+            return None if scaled is None else v.op(x, scaled, **v.attrs)
         case ops.MATMUL if s.size == 1:  # of two computed operands: the scale of attention's scores
             a, b = v.inputs
             inner = absorb(a, ops.reshape(s, ()), uses)

@@ -50,12 +50,12 @@ def invert(p: Sequence[int]) -> Perm:
 
 
 def is_transpose(v: Value) -> bool:
-    """Whether v is a transpose at run time; that of a constant costs nothing."""
-    return v.op is ops.TRANSPOSE and not v.constant
+    """Whether v is a transpose at run time; that of a weight costs nothing."""
+    return v.op is ops.TRANSPOSE and not v.weight
 
 
 def count_transposes(graph: Graph) -> int:
-    """The transposes of values that are not constant."""
+    """The transposes of values that are not weights."""
     return sum(map(is_transpose, graph.values()))
 
 
@@ -216,7 +216,7 @@ def carry(
     the loss of a transpose with other users counts.
     """
     moved = v if q is None else ops.transpose(v, q)
-    if q is None or moved is v or moved.constant:
+    if q is None or moved is v or moved.weight:
         return 0, moved
     if v.op is ops.TRANSPOSE:
         gone = -1 if uses.get(v, 0) <= 1 else shared
@@ -283,7 +283,7 @@ def swapped(v: Value, uses: Uses) -> Value | None:
     if v.op is not ops.MATMUL:
         return None
     a, b = v.inputs
-    if _swaps(b) and (_swaps(a) or a.constant):
+    if _swaps(b) and (_swaps(a) or a.weight):
         return _swap(ops.matmul(b.inputs[0], _swap(a)))
     return None
 
@@ -347,7 +347,7 @@ def units(v: Value, uses: Uses) -> Value | None:
         if not _wide(i):
             operands.append(i)
         elif [d for d in i.shape if d != 1] == [d for d in v.shape if d != 1] and (
-            i.constant or _moves_units(i)
+            i.weight or _moves_units(i)
         ):
             operands.append(ops.reshape(i, x.shape))
         else:
@@ -357,7 +357,7 @@ def units(v: Value, uses: Uses) -> Value | None:
 
 
 def _moves_units(v: Value) -> bool:
-    if v.op is not ops.RESHAPE or v.constant:
+    if v.op is not ops.RESHAPE or v.weight:
         return False
     (x,) = v.inputs
     return x.rank == v.rank and [d for d in x.shape if d != 1] == [d for d in v.shape if d != 1]

@@ -30,7 +30,7 @@ Uses = Mapping[Value, int]
 
 def flattened(v: Value, uses: Uses) -> Value | None:
     """matmul(reshape(transpose(x)), w) -> matmul(reshape(x), w') if only merged axes moved"""
-    if v.op is not ops.MATMUL or not v.inputs[1].constant or v.inputs[0].op is not ops.RESHAPE:
+    if v.op is not ops.MATMUL or not v.inputs[1].weight or v.inputs[0].op is not ops.RESHAPE:
         return None
     a, w = v.inputs
     (t,) = a.inputs

@@ -1,6 +1,7 @@
 """The last pass: matmul and conv -> the forms that templates compute, with weights in panels.
 
-Rearranged weights are constant expressions; they are evaluated when the descriptor is written.
+Rearranged weights are constant expressions; they are evaluated when the descriptor is written. Of
+a quantised weight what is stored is rearranged.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 
 from .. import ops
 from ..graph import Rule, Value
+from .simplify import dequantised_view
 
 
 def packed_matmul(v: Value, uses: Mapping[Value, int]) -> Value | None:
@@ -24,6 +26,6 @@ def packed_conv(v: Value, uses: Mapping[Value, int]) -> Value | None:
     return ops.pack_conv(x, w, **v.attrs)
 
 
-RULES: tuple[Rule, ...] = (packed_matmul, packed_conv)
+RULES: tuple[Rule, ...] = (packed_matmul, packed_conv, dequantised_view)
 
 __all__ = ["RULES"]

@@ -20,6 +20,7 @@ from .. import ops
 from ..expr import as_dim, lift, same
 from ..graph import FLOATS, Rule, Value, constant, evaluate
 from ..ops.elementwise import broadcast_shapes
+from ..ops.quantised import moved
 
 Uses = Mapping[Value, int]
 SMALL = 64  # elements of a constant that a rule looks at; larger ones are read at the very end
@@ -395,7 +396,12 @@ def gather_of_view(v: Value, uses: Uses) -> Value | None:
     )
 
 
-VIEWS: tuple[Rule, ...] = (view_of_view, concat_of_slices, slice_of_concat)
+def dequantised_view(v: Value, uses: Uses) -> Value | None:
+    """transpose(dequantize(q, s)) -> dequantize(transpose(q), transpose(s)), as other views"""
+    return moved(v)
+
+
+VIEWS: tuple[Rule, ...] = (dequantised_view, view_of_view, concat_of_slices, slice_of_concat)
 RULES: tuple[Rule, ...] = (
     neutral,
     twice,

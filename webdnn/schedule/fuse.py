@@ -230,9 +230,15 @@ class Fusion:
     def _leaves(self, values: list[Value]) -> set[Value]:
         """What a kernel of these values reads from memory: each outside operand is a buffer."""
         own = set(values)
-        return {
-            i for v in values for i in v.inputs if i not in own and not (i.constant and i.size == 1)
-        }
+        found = set[Value]()
+        stack = [i for v in values for i in v.inputs if i not in own]
+        while stack:
+            i = stack.pop()
+            if i.weight and not i.constant and i not in self.stored:
+                stack += i.inputs  # it is computed of these
+            elif not (i.constant and i.size == 1):
+                found.add(i)
+        return found
 
     # ---- stored or inlined -----------------------------------------------------------------------
 
@@ -280,10 +286,12 @@ class Fusion:
             if a in self.cluster_of or not node.op.takes(k, node, a):
                 break
             a = a.inputs[0]
-        if not a.constant:
+        if not a.constant and not (a.weight and node.op.takes(k, node, a)):
             self.stored.add(a)
 
     def _worth_storing(self, v: Value, flops: float, leaves: int) -> bool:
+        if v.weight and v.node.op.grows is not None:
+            return False  # it would be another copy of the weight, and a larger one
         users = self.users[v]
         reuse = 0.0
         size = max(1, upper(v.size))

@@ -29,6 +29,8 @@ from ..expr import (
     Expr,
     acc,
     as_dim,
+    binary,
+    bitcast,
     cast,
     coefficient,
     const,
@@ -36,6 +38,7 @@ from ..expr import (
     load,
     product,
     substitute,
+    upper,
     var,
     walk,
 )
@@ -51,7 +54,7 @@ from ..graph import (
     type_text,
 )
 from ..ops.elementwise import broadcast_index
-from ..scalar import MONOIDS
+from ..scalar import MONOIDS, PACKED, STORAGE, bytes_of
 from .fuse import Cluster, Fusion, label
 from .kernel import (
     Buffer,
@@ -141,7 +144,7 @@ class Builder:
             place = self.lowering.weight(v) if v.constant else self.lowering.placed[v]
             self.sources.add(v)
             slot = self.slot(place.buffer)
-            e = load(slot, place.flat(idx), computed(v.dtype))
+            e = self.lowering.read(slot, place, idx, v)
             if dtype == "bool":
                 e = cast(e, "bool")
         else:
@@ -219,6 +222,8 @@ class Lowering:
         """A new buffer that holds a value compactly."""
         size = product(shape)
         kept = stored(dtype) if kind == "weight" else computed(dtype)
+        if kept in PACKED:
+            kept, size = "u32", bytes_of(kept, upper(size)) // 4
         self.buffers.append(Buffer(len(self.buffers), kind, kept, size, name))
         return Placement(len(self.buffers) - 1, 0, compact(shape))
 
@@ -227,20 +232,45 @@ class Lowering:
         if v not in self.weights:
             place = self.buffer("weight", v.dtype, v.shape, self.origins.get(v, ""))
             self.downloaded[place.buffer] = v
-            if stored(v.dtype) not in self.fusion.target.reads:
-                place = self._widened(place.buffer, v)
+            if stored(v.dtype) not in self.fusion.target.reads | PACKED:
+                place = self._widened(place, v)
             self.weights[v] = place
         return self.weights[v]
 
-    def _widened(self, narrow: int, v: Value) -> Placement:
+    def whole(self, v: Value) -> Placement:
+        """Where a constant is read by text that knows whole elements alone."""
+        place = self.weight(v)
+        if stored(v.dtype) in PACKED:
+            place = self.weights[v] = self._widened(place, v)
+        return place
+
+    def read(self, slot: int, place: Placement, idx: Index, v: Value) -> Expr:
+        """Element `idx` of a value in memory; of what is packed into words a part of one."""
+        row = STORAGE[stored(v.dtype)]
+        at = place.flat(idx)
+        if row.name not in PACKED or self.buffers[place.buffer].kind != "weight":
+            return load(slot, at, computed(v.dtype))
+        each = 32 // row.bits
+        word = load(slot, at // each, "u32")
+        # The part moves to the top of the word, and from there to the bottom, with its sign. Of
+        # u32, the distances stay literals: targets take the i32 for sizes, which change.
+        last = const(each - 1, "u32")
+        top = binary("shl", word, (last - cast(at % each, "u32")) * const(row.bits, "u32"))
+        down = const(32 - row.bits, "u32")
+        if row.name.startswith("u"):
+            return bitcast(binary("shr", top, down), "i32")
+        return binary("shr", bitcast(top, "i32"), bitcast(down, "i32"))
+
+    def _widened(self, narrow: Placement, v: Value) -> Placement:
         """A buffer that holds a weight as it is computed, when the weights have arrived."""
-        dtype = computed(v.dtype)
-        place = self.buffer("prepared", v.dtype, v.shape, self.buffers[narrow].name)
-        size = self.buffers[narrow].size
-        i = var("i", size)
-        slots = (Slot(stored(v.dtype), size, "read"), Slot(dtype, size, "write"))
-        kernel = Loop("widen", (i,), (), (), (Store(1, i, load(0, i, dtype)),), slots)
-        self.prepare.append(Step(kernel, (narrow, place.buffer)))
+        kept, dtype = self.buffers[narrow.buffer], computed(v.dtype)
+        place = self.buffer("prepared", v.dtype, v.shape, kept.name)
+        i = var("i", v.size)
+        slots = (Slot(kept.dtype, kept.size, "read"), Slot(dtype, v.size, "write"))
+        flat = Placement(narrow.buffer, narrow.offset, (1,))
+        store = Store(1, i, self.read(0, flat, (i,), v))
+        kernel = Loop("widen", (i,), (), (), (store,), slots)
+        self.prepare.append(Step(kernel, (narrow.buffer, place.buffer)))
         return place
 
     def place(self) -> None:
@@ -259,7 +289,8 @@ class Lowering:
             if v not in f.stored:
                 continue
             if v not in self.placed:
-                self.placed[v] = self.buffer("temp", v.dtype, v.shape)
+                kind = "prepared" if v.weight else "temp"  # computed once, not in each run
+                self.placed[v] = self.buffer(kind, v.dtype, v.shape)
             if v.node.op.joins and v not in f.cluster_of:
                 self._place_parts(v)
 
@@ -285,7 +316,12 @@ class Lowering:
 
     def emit(self, kernel: Kernel, builder: Builder, value: Value) -> None:
         """A step for the kernel, which computes `value`, on the builder's buffers."""
-        self.steps.append(Step(kernel, tuple(builder.slots), self.fusion.why_stored(value)))
+        step = Step(kernel, tuple(builder.slots), self.fusion.why_stored(value))
+        prepared = value in self.placed and self._is_prepared(self.placed[value].buffer)
+        (self.prepare if prepared else self.steps).append(step)
+
+    def _is_prepared(self, buffer: int) -> bool:
+        return self.buffers[buffer].kind == "prepared"
 
     def program(self, keep: bool) -> Program:
         """All steps, in the order of the graph."""
@@ -309,8 +345,11 @@ class Lowering:
             return Tensor(name, v.dtype, v.shape, self.placed[v].buffer)
 
         used = {b for s in self.steps for b in s.buffers}
-        prepare = [s for s in self.prepare if used & set(s.buffers)]
-        used |= {b for s in prepare for b in s.buffers}
+        prepare: list[Step] = []
+        for s in reversed(self.prepare):
+            if used & {b for b in s.buffers if self._is_prepared(b)}:
+                prepare.insert(0, s)
+                used |= set(s.buffers)
         program = Program(
             f.graph.dims,
             [signature(v.attrs["name"], v) for v in f.graph.inputs],
@@ -407,7 +446,7 @@ class Lowering:
             sizes = {
                 f"x{k}_{j}": d for k, i in enumerate(node.inputs) for j, d in enumerate(i.shape)
             }
-            inputs = [self.weight(i) if i.constant else self.placed[i] for i in node.inputs]
+            inputs = [self.whole(i) if i.constant else self.placed[i] for i in node.inputs]
             slots = {
                 "inputs": tuple(b.slot(place.buffer) for place in inputs),
                 "outputs": tuple(b.slot(place.buffer, write=True) for place in outputs),

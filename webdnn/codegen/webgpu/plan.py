@@ -30,6 +30,10 @@ def plan_slots(program: Program, keep: bool = False) -> Slots:
         if tensor.buffer not in of:
             of[tensor.buffer] = len(sizes)
             sizes.append(nbytes(program.buffers[tensor.buffer]))
+    for buffer in program.buffers:
+        if buffer.kind == "prepared":
+            of[buffer.id] = len(sizes)
+            sizes.append(nbytes(buffer))
     live = lifetimes(program)
     busy: list[tuple[int, int]] = []  # last step, slot
     free: list[int] = []

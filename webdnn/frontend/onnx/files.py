@@ -30,7 +30,7 @@ from onnx import numpy_helper
 
 from ... import limits
 from ...errors import ModelError, UnsupportedError
-from ...graph import DTYPES, Value, constant, lazy_constant
+from ...graph import Value, array_type, constant, lazy_constant
 from ..beside import beside
 from .operators import ELEMENT_TYPES, element_type
 
@@ -289,7 +289,7 @@ def tensor_value(tensor: Any, external: External, where: str) -> Value:
             element_type(code)
         except UnsupportedError as error:
             raise UnsupportedError(f"{where}: {error}") from None
-    dtype = {onnx.TensorProto.INT4: "i8", onnx.TensorProto.UINT4: "u8"}.get(code) or ELEMENT_TYPES[
+    dtype = {onnx.TensorProto.INT4: "i4", onnx.TensorProto.UINT4: "u4"}.get(code) or ELEMENT_TYPES[
         code
     ]
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
@@ -299,7 +299,7 @@ def tensor_value(tensor: Any, external: External, where: str) -> Value:
         try:
             return (
                 np.asarray(numpy_helper.to_array(tensor))
-                .astype(DTYPES[dtype], copy=False)
+                .astype(array_type(dtype), copy=False)
                 .reshape(shape)
             )
         except (ValueError, TypeError) as error:
@@ -329,7 +329,7 @@ def _external(
     held = external.arrays.get(location)
     if held is not None and (held.shape, held.dtype) == (shape, stored):
         key: Any = (_digest(held.ravel("K").view(np.uint8)), held.strides, tensor.data_type)
-        return lazy_constant(key, shape, dtype, lambda: held.astype(DTYPES[dtype], copy=False))
+        return lazy_constant(key, shape, dtype, lambda: held.astype(array_type(dtype), copy=False))
     path = external.file(location, where)
     begin = entries.get("offset", "0")
     if not begin.isdecimal() or min(shape, default=0) < 0:
@@ -343,9 +343,9 @@ def _external(
 
     def array() -> np.ndarray:
         if not count:
-            return np.zeros(shape, DTYPES[dtype])
+            return np.zeros(shape, array_type(dtype))
         mapped = np.memmap(path, np.uint8, "r", offset, (count * stored.itemsize,))
-        return mapped.view(stored).reshape(shape).astype(DTYPES[dtype], copy=False)
+        return mapped.view(stored).reshape(shape).astype(array_type(dtype), copy=False)
 
     key = (str(path), path.stat().st_mtime_ns, offset, tensor.data_type)
     return lazy_constant(key, shape, dtype, array)

@@ -78,7 +78,8 @@ def element_type(code: int) -> str:
             else code
         )
         raise UnsupportedError(
-            f"element type {name} is not supported; these are: {', '.join(sorted(DTYPES.values()))}"
+            f"element type {name} is not supported; these are: "
+            f"{', '.join(sorted({DTYPES[d] for d in ELEMENT_TYPES.values()}))}"
         )
     return ELEMENT_TYPES[code]
 
@@ -1156,7 +1157,8 @@ def _quantisation(v: Value, x: Value, axis: int, block_size: int) -> Value:
 
 
 def _saturated_cast(x: Value, dtype: str) -> Value:
-    return ops.cast(ops.clamp(x, *map(float, RANGES[dtype])), dtype)
+    wide = {"i4": "i8", "u4": "u8"}.get(dtype, dtype)  # what a run computes has whole bytes
+    return ops.cast(ops.clamp(x, *map(float, RANGES[dtype])), wide)
 
 
 def QuantizeLinear(
@@ -1189,11 +1191,40 @@ def DequantizeLinear(
     block_size: int = 0,
     output_dtype: int = 0,
 ) -> Value:
+    dtype = element_type(output_dtype) if output_dtype else scale.dtype
+    if x.constant and scale.constant and (zero is None or zero.constant) and x.dtype in ops.NARROW:
+        return _weights(x, scale, zero, axis, block_size, dtype)
     wide = ops.cast(x, "i32")
     if zero is not None:
         wide = ops.sub(wide, ops.cast(_quantisation(zero, x, axis, block_size), "i32"))
     y = ops.mul(ops.cast(wide, "f32"), ops.cast(_quantisation(scale, x, axis, block_size), "f32"))
-    return ops.cast(y, element_type(output_dtype) if output_dtype else scale.dtype)
+    return ops.cast(y, dtype)
+
+
+def _weights(
+    q: Value, scale: Value, zero: Value | None, axis: int, block_size: int, dtype: str
+) -> Value:
+    """Quantised weights, which stay so: a scale for all, for each index of an axis, or by
+    blocks."""
+    sizes: Any = q.shape  # integers, since q is constant
+    blocks: list[int] = [1] * q.rank
+    if scale.size == 1:
+        shape: list[Any] = [1] * q.rank
+        blocks = [max(d, 1) for d in sizes]
+    elif block_size:
+        shape = [*scale.shape]
+        blocks[axis_of(axis, q)] = block_size
+    else:
+        at = axis_of(axis, q)
+        shape = [d if k == at else 1 for k, d in enumerate(q.shape)]
+        blocks = [1 if k == at else max(d, 1) for k, d in enumerate(sizes)]
+    if scale.size != math.prod(shape):
+        raise UnsupportedError(
+            f"the scale {type_text(scale)} does not fit {type_text(q)} along axis {axis}"
+        )
+    if zero is not None:
+        zero = ops.reshape(zero, shape if zero.size == scale.size else [1] * q.rank)
+    return ops.dequantize(q, ops.reshape(scale, shape), zero, blocks, dtype)
 
 
 def DynamicQuantizeLinear(x: Value) -> list[Value]:

@@ -205,7 +205,16 @@ OV int vshl(int a, int n) { return (unsigned)n >= 32 ? 0 : (int)((unsigned)a << 
 OV int vshr(int a, int n) { return (unsigned)n >= 32 ? 0 : a >> n; }
 OV unsigned vshl(unsigned a, unsigned n) { return n >= 32 ? 0 : a << n; }
 OV unsigned vshr(unsigned a, unsigned n) { return n >= 32 ? 0 : a >> n; }
-LANES2(vshl, int, i4) LANES2(vshr, int, i4) LANES2(vshl, unsigned, u4) LANES2(vshr, unsigned, u4)
+// One distance for all lanes is one instruction; distances that are known, of lanes to the left, are a product.
+OV u4 vshl(u4 a, u4 n) {
+  const u4 k = n & S(31u);
+  u4 power = {1u << k[0], 1u << k[1], 1u << k[2], 1u << k[3]};
+  __asm__("" : "+r"(power));  // or clang makes shifts of it again, which it takes lane by lane
+  return a * power & (u4)(n < S(32u));
+}
+OV i4 vshl(i4 a, i4 n) { return (i4)vshl((u4)a, (u4)n); }
+OV u4 vshr(u4 a, u4 n) { return (a >> (n & S(31u))) & (u4)(n < S(32u)); }
+OV i4 vshr(i4 a, i4 n) { return (a >> (n & S(31))) & (i4)((u4)n < S(32u)); }
 
 // C's fmod: exact. Each round removes at least 28 bits of the quotient, in double arithmetic.
 BIG float vrem(float x, float y) {
