@@ -842,7 +842,6 @@ def test_what_trusting_code_meets_names_the_node(monkeypatch: pytest.MonkeyPatch
     [
         (b"", "empty"),
         (b"PK\x03\x04 something", "zip archive"),
-        (b"\x1c\x00\x00\x00TFL3" + bytes(99), "TensorFlow Lite"),
         (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS"),
         (b"<!DOCTYPE html>", "HTML"),
         (b"\x89HDF\r\n", "HDF5"),

@@ -19,6 +19,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+import webdnn
 from tests.jobs import Job, interpreted, run_jobs
 from webdnn import frontend
 from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNError
@@ -725,12 +726,58 @@ def test_program_files(files: Path) -> None:
 )
 def test_files_that_hold_no_program(name: str, files: Path) -> None:
     assert frontend.format_of(files / name) == "pytorch"
-    kind = {"script.pt": "TorchScript", "w.safetensors": "weights alone"}.get(name, "torch.save")
-    with pytest.raises(
-        UnsupportedError, match=rf"{kind}.*\n?.*webdnn\.transpile\(module"
-    ) as raised:
+    kind = {
+        "script.pt": "is a TorchScript file",
+        "module.pt": r"is a whole module of torch\.nn\.modules\.container\.Sequential",
+        "w.safetensors": r"weights alone \(safetensors\)",
+    }.get(name, "is a state dict")
+    with pytest.raises(UnsupportedError, match=kind) as raised:
         frontend.load(files / name)
     assert str(files / name) in str(raised.value)
+
+
+def test_the_way_in_of_torchscript_is_as_it_says(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UnsupportedError) as raised:
+        frontend.load(files / "script.pt")
+    lines = "\n".join(line.strip() for line in str(raised.value).splitlines()[1:])
+    monkeypatch.chdir(tmp_path)
+    exec(lines.replace("1, 3, 224, 224", "2, 3, 6, 7"), {"torch": torch})
+    graph = frontend.load(tmp_path / "model.onnx", {}).graph
+    x = randn(2, 3, 6, 7, seed=8).numpy()
+    (name,), (output,) = [i.attrs["name"] for i in graph.inputs], graph.outputs
+    assert not interpreted([Job("script", graph, {name: x}, {output: convolved(x)})])
+
+
+@pytest.mark.parametrize("name", ["module.pt", "state.pth", "old.pth", "lit.ckpt"])
+def test_the_way_in_of_such_a_file_is_as_it_says(
+    name: str, files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lines of the message are run, on an input of this network."""
+    state = {"epoch": 3, "state_dict": torch.load(files / "state.pth")}
+    torch.save(state, files / "lit.ckpt")
+    with pytest.raises(UnsupportedError) as raised:
+        frontend.load(files / name)
+    lines = [line.strip() for line in str(raised.value).splitlines()[1:]]
+    assert lines[-1].startswith("webdnn.transpile(module.eval(), 'build', example=torch.zeros(")
+    given: list[Any] = []
+    monkeypatch.setattr(webdnn, "transpile", lambda module, *_, example: given.append(module))
+    module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(2))
+    exec("\n".join(lines), {"torch": torch, "webdnn": webdnn, "module": module})
+    x = randn(2, 3, 6, 7, seed=8)
+    graph = frontend.load(given[0], example=x).graph
+    assert not interpreted(
+        [Job(name, graph, {"input": x.numpy()}, {"output": convolved(x.numpy())})]
+    )
+
+
+def test_weights_of_transformers_are_exported(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "w.safetensors").write_bytes((files / "w.safetensors").read_bytes())
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    for model in (tmp_path, tmp_path / "w.safetensors"):
+        with pytest.raises(UnsupportedError, match=f"optimum-cli export onnx --model {tmp_path}"):
+            frontend.load(model)
 
 
 def rewritten(path: Path, change: Callable[[str, bytes], tuple[str, bytes]]) -> bytes:

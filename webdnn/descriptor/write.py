@@ -176,12 +176,7 @@ def write(
                 first.outputs,
                 {name: {"labels": [*names]} for name, names in (labels or {}).items()}
                 | _counted(first)
-                | {
-                    c[k]: {"hidden": True}
-                    for c in checks or ()
-                    for k in ("low", "high")
-                    if k in c
-                },
+                | {c[k]: {"hidden": True} for c in checks or () for k in ("low", "high") if k in c},
             ),
             **({} if checks is None else {"checks": [_check(c) for c in checks]}),
             **({"states": _signature(first.states, {})} if first.states else {}),

@@ -20,10 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import limits
-from ..errors import ModelError, WebDNNError
+from ..errors import ModelError, UnsupportedError, WebDNNError
 from .damaged import damaged
 from .dims import Given, Sides, Sizes
 from .finish import Imported
+from .foreign import way_in
 
 HEAD = 65536  # bytes that are enough to tell the formats apart
 
@@ -72,6 +73,10 @@ def load(
 
 def _load(model: Any, sizes: Sizes, options: Mapping[str, Any]) -> Imported:
     name = format_of(model)
+    if name == "onnx" and isinstance(model, (bytes, str, os.PathLike)):
+        other = way_in(model, _head(model))
+        if other is not None:
+            raise UnsupportedError(f"{'the model' if isinstance(model, bytes) else model} {other}")
     module = import_module(f".{name}", __name__)
     given = {k: v for k, v in options.items() if v is not None}
     taken = inspect.signature(module.load).parameters
@@ -85,20 +90,8 @@ def _load(model: Any, sizes: Sizes, options: Mapping[str, Any]) -> Imported:
 def format_of(model: Any) -> str:
     """The format of a model, a key of FORMATS. Raises ModelError if there is no such file."""
     head = b""
-    if isinstance(model, bytes):
-        head = model[:HEAD]
-    elif isinstance(model, (str, os.PathLike)):
-        path = Path(model)
-        try:
-            if path.is_file():
-                with path.open("rb") as file:
-                    head = file.read(HEAD)
-            elif not path.exists():
-                raise ModelError(f"{path}: no such file")
-            elif not path.is_dir():
-                raise ModelError(f"{path}: is a device or a pipe; expected a model's file")
-        except OSError as error:
-            raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    if isinstance(model, (bytes, str, os.PathLike)):
+        head = _head(model)
     elif not any(c.__module__.startswith("onnx") for c in type(model).__mro__):
         for name in FORMATS:
             if name != "onnx" and import_module(f".{name}", __name__).recognises(model, head):
@@ -108,6 +101,24 @@ def format_of(model: Any) -> str:
             f"{', '.join(FORMATS.values())}; found {type(model).__qualname__}"
         )
     return next(n for n in FORMATS if import_module(f".{n}", __name__).recognises(model, head))
+
+
+def _head(model: bytes | str | os.PathLike[str]) -> bytes:
+    """The beginning of a model's file; empty for a folder."""
+    if isinstance(model, bytes):
+        return model[:HEAD]
+    path = Path(model)
+    try:
+        if path.is_file():
+            with path.open("rb") as file:
+                return file.read(HEAD)
+        if not path.exists():
+            raise ModelError(f"{path}: no such file")
+        if not path.is_dir():
+            raise ModelError(f"{path}: is a device or a pipe; expected a model's file")
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    return b""
 
 
 __all__ = ["FORMATS", "Imported", "format_of", "load"]

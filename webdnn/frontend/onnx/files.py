@@ -240,8 +240,6 @@ def _scan(data: bytes | mmap.mmap) -> str:
     ):
         if head.startswith(magic):
             return f"not an ONNX file but {what}"
-    if head[4:8] == b"TFL3":
-        return "not an ONNX file but a TensorFlow Lite model"
     if not head:
         return "the file is empty"
     at = fields = 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickletools
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -19,14 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ModelError, UnsupportedError, WebDNNError
+from ..foreign import exported, of_transformers
 
 # The beginning of files that torch.save wrote before version 1.6: its magic number, pickled.
 OLD_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
-REMEDY = (
-    "reading it would run the code in it. Load it in Python, where you know its source, and pass "
-    "the module: webdnn.transpile(module, 'build', example=...)"
-)
+RUNS = "reading it would run the code in it. Where you know its source, do so in Python"
+TRANSPILE = "webdnn.transpile(module.eval(), 'build', example=torch.zeros(1, 3, 224, 224))"
 
 
 def kind(model: Any, head: bytes) -> str | None:
@@ -87,15 +87,26 @@ def _program(stream: Any, what: str | None, name: str, packages: Callable[[], An
     """The exported program in an open file that `kind` calls `what`."""
     match what:
         case "script":
-            raise UnsupportedError(f"{name} is a TorchScript file: {REMEDY}")
-        case "pickle":
             raise UnsupportedError(
-                f"{name} was written by torch.save (a state dict, or a pickled module): {REMEDY}"
+                f"{name} is a TorchScript file: {RUNS}. Best is the module from which it was made; "
+                "else its ONNX file, which webdnn transpile takes:\n"
+                f"  module = torch.jit.load({name!r})\n"
+                "  example = torch.zeros(1, 3, 224, 224)\n"
+                "  torch.onnx.export(module.eval(), (example,), 'model.onnx', dynamo=False)"
             )
+        case "pickle":
+            raise UnsupportedError(f"{name} {_saved(stream, name)}")
         case "weights":
+            folder = Path(name).parent
+            if of_transformers(folder):
+                raise UnsupportedError(
+                    f"{name} holds the weights of a model of transformers (safetensors), without "
+                    f"the computation. {exported(folder)}"
+                )
             raise UnsupportedError(
-                f"{name} holds weights alone (safetensors); the computation is in Python. Load "
-                "them into the module and pass it: webdnn.transpile(module, 'build', example=...)"
+                f"{name} holds weights alone (safetensors); the computation is the Python of a "
+                f"module. Make the module, then:\n"
+                f"  module.load_state_dict(safetensors.torch.load_file({name!r}))\n  {TRANSPILE}"
             )
     torch = packages()
     try:
@@ -112,6 +123,57 @@ def _program(stream: Any, what: str | None, name: str, packages: Callable[[], An
         raise ModelError(
             f"{name}: torch {torch.__version__} cannot read this .pt2 file: {str(error)[:300]}"
         ) from error
+
+
+def _saved(stream: Any, name: str) -> str:
+    """What torch.save wrote into a file, and how it comes into a module; nothing of it is run."""
+    classes, words = _pickled(stream)
+    loaded = f"torch.load({name!r}, weights_only=True)"
+    if "_modules" in words:
+        of = f" of {classes[0]}" if classes else ""
+        return (
+            f"is a whole module{of} that torch.save pickled: {RUNS}:\n"
+            f"  module = torch.load({name!r}, weights_only=False)\n  {TRANSPILE}"
+        )
+    key = next((w for w in ("model_state_dict", "state_dict") if w in words), None)
+    what = f"is a checkpoint, with a state dict as its {key!r}" if key else "is a state dict"
+    return (
+        f"{what}, which torch.save wrote: weights alone; the computation is the Python of a "
+        "module. Make the module, then:\n"
+        f"  module.load_state_dict({loaded}{f'[{key!r}]' if key else ''})\n  {TRANSPILE}"
+    )
+
+
+def _pickled(stream: Any) -> tuple[list[str], set[str]]:
+    """The classes that a file of torch.save names, but for those of any tensor, and its words."""
+    classes: list[str] = []
+    words: set[str] = set()
+    try:
+        stream.seek(0)
+        if stream.read(len(OLD_MAGIC)) == OLD_MAGIC:
+            parts = 3  # the protocol's version, the system, the object
+        else:
+            with zipfile.ZipFile(stream) as archive:
+                inner = next(n for n in archive.namelist() if n.rpartition("/")[2] == "data.pkl")
+                with archive.open(inner) as file:
+                    stream, parts = io.BytesIO(file.read(2**24)), 1
+        for _ in range(parts):
+            for opcode, argument, _ in pickletools.genops(stream):
+                if opcode.name == "GLOBAL":
+                    place, _, what = str(argument).partition(" ")
+                    if place not in _OF_TENSORS and not place.startswith("numpy"):
+                        classes.append(f"{place}.{what}")
+                elif isinstance(argument, str):
+                    words.add(argument)
+    except Exception:  # damaged: what was found until there must do
+        pass
+    return classes, words
+
+
+_OF_TENSORS = {
+    "__builtin__", "_codecs", "builtins", "collections", "copyreg", "torch", "torch._tensor",
+    "torch._utils", "torch.nn.parameter", "torch.serialization", "torch.storage",
+}  # fmt: skip
 
 
 # What the parts of a program that torch evaluates as Python may consist of.
