@@ -64,8 +64,9 @@ _TRANSFORMERS = (
     "  optimum-cli export onnx --model NAME_OR_FOLDER onnx"
 )
 _CORE_ML = (
-    "Transpile the model that it was made from: of PyTorch the module, with "
-    "webdnn.transpile(module, 'build', example=…); of Keras its .keras or .h5 file; of TensorFlow the SavedModel, by tf2onnx"
+    "Transpile the model that it was made from: of PyTorch the module, with webdnn.transpile("
+    "module, 'build', example=…); of Keras its .keras or .h5 file; of TensorFlow the SavedModel, "
+    "by tf2onnx"
 )
 
 
