@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tests.test_wasm_templates import conv, depthwise, matmul
-from webdnn import ops
+from webdnn import ops, passes
 from webdnn.browser.engine import open_page
 from webdnn.codegen import TARGETS
 from webdnn.codegen.wasm.module import compile_program
@@ -52,6 +52,21 @@ def recurrent(cell: str, units: int, steps: int = 100, batch: int = 1, **more: A
     found = define(x, r, **more)
     y = found[0] if isinstance(found, tuple) else found
     (step,) = lower(Graph((x,), {"y": y}), TARGETS["wasm"]).steps
+    assert isinstance(step.kernel, Instance)
+    return step.kernel
+
+
+def quantised(m: int, n: int, k: int, dtype: str, block: int = 32) -> Instance:
+    """The kernel of a product with weights of a dtype: a scale for each block along k (of 0: for
+    each column)."""
+    q = np.random.default_rng(0).integers(-8, 8, (k, n)).astype(np.int8)
+    scale = np.ones((k // block if block else 1, n), np.float32)
+    w = constant(q.astype(np.float32))
+    if dtype != "f32":
+        w = ops.dequantize(constant(q, dtype), constant(scale))
+    x = placeholder("x", (m, k), "f32")
+    graph = passes.run(Graph((x,), {"y": ops.matmul(x, w)}), 0)
+    (step,) = lower(graph, TARGETS["wasm"]).steps
     assert isinstance(step.kernel, Instance)
     return step.kernel
 
@@ -103,6 +118,11 @@ SHAPES: dict[str, Instance] = {
     "gru 100×128, reset before": recurrent("gru", 128, reset_after=False),
     "gru 8×100×256, reset before": recurrent("gru", 256, batch=8, reset_after=False),
     "rnn 100×128": recurrent("rnn", 128),
+    **{
+        f"weights {m}×2048×2048 {dtype} {block}": quantised(m, 2048, 2048, dtype, block)
+        for m in (1, 4, 128)
+        for dtype, block in (("f32", 0), ("i8", 0), ("i8", 32), ("i4", 32))
+    },
 }
 
 

@@ -81,7 +81,7 @@ class Instance:
         holes: "a" in b*, m, k; "b" in b*, n, k. Read straight from memory where "a" is a load with
                neighbours in k, and "b" a load of panels: an index that is base(b*) + (n // 8) *
                (K * 8) + k * 8 + n % 8. Any other expression is computed for each tile of rows ("a",
-               on wasm), or at each use, so it should be cheap.
+               on wasm), or at each use, so it should be cheap; "b" for each block of rows on wasm.
         stores: in terms of b*, m, n and acc(0, 0): the finished sum. Stores are affine in n with
                coefficient 1 unless the last axis was permuted; the target checks
                `expr.coefficient`.

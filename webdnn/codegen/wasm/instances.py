@@ -128,16 +128,14 @@ class _InstancePrinter(Lanes):
 
     def weights(self) -> dict[str, Any]:
         """How the second operand of a product is read: `plain` panels by a pointer that moves on,
-        anything else is computed where it is used."""
+        anything else is computed first, or where it is used."""
         base = panel_base(self.kernel)
         b = self.kernel.holes["b"]
-        panel, j, k = var("panel", 2**28), var("j", 4), var("k_", 2**31 - 1)
+        panel, j, k = var("panel", 2**27), var("j", 4), var("k_", 2**31 - 1)
         depth = along_depth(self.kernel, k)
 
         def columns(v: int) -> str:
             """Four columns of the row k_begin + k of B, beginning at vector v of the panel."""
-            if base is not None:
-                return f"const f4 w{v} = LD(w + {v // 2} * panel_size + {v % 2 * 4});"
             e = substitute(b, {self.vars["n"]: (panel + v // 2) * 8 + v % 2 * 4 + j, **depth})
             self.names |= {panel: "panel", k: "(k_begin + k)", j: "0"}
             return self.vector(j, lambda: self.line(f"const f4 w{v} = {self.splat(e)};"))
@@ -156,6 +154,7 @@ class _InstancePrinter(Lanes):
             "plain": base is not None,
             "weights": "0" if base is None else f"b{b.args[0]} + {self.plain(base)}",
             "columns_of": columns,
+            "pointed": lambda v: f"const f4 w{v} = LD(w + {v // 2} * panel_size + {v % 2 * 4});",
             "element_of": element,
         }
 
@@ -171,9 +170,14 @@ class _InstancePrinter(Lanes):
         env["dot"] = dot = isinstance(n, int) and n <= 4
         shape = ((8, 4, 4, 2)[n - 1], n) if dot else (4, 2)
         env["rows"], env["transpose"] = shape[0], render(template("columns.c"), env)
-        env["tile"] = lambda part, rows=shape[0], vectors=shape[1]: render(
-            template("tile.c"), {**env, "part": part, "rows": rows, "vectors": vectors}
-        )
+        env["unpacked"] = not env["plain"] and not dot
+
+        def tile(part: str, rows: int = shape[0], vectors: int = shape[1], own: bool = False) -> str:
+            """A part of the tile; `own`: it computes the columns itself."""
+            more = {"part": part, "rows": rows, "vectors": vectors, "computed": own}
+            return render(template("tile.c"), {**env, **more})
+
+        env["tile"] = tile
 
     def printed(
         self, env: Mapping[str, Any], items: Dim, each: float, row: Dim, scratch: Dim = 0
@@ -233,7 +237,7 @@ def _matmul(kernel: Instance) -> Printed:
         * ((m + (rows - 1)) // rows)
         * ((panels + (block - 1)) // block)
     )
-    return p.printed(env, items, 16 / 40, rows * block * k, (rows * packed + 4) * k * 4)
+    return p.printed(env, items, 16 / 40, rows * block * k, (rows * packed + (8 if env["unpacked"] else 4)) * k * 4)
 
 
 def _window(p: _InstancePrinter, a: Expr) -> dict[str, Any]:
@@ -298,7 +302,8 @@ def _conv(kernel: Instance) -> Printed:
         * ((m + (rows - 1)) // rows)
         * ((panels + (block - 1)) // block)
     )
-    return p.printed(env, items, 16 / 35, rows * block * k, rows * 24 + p.extent("c") * 4 + k * 16)
+    scratch = rows * 24 + p.extent("c") * 4 + k * (32 if env["unpacked"] else 16)
+    return p.printed(env, items, 16 / 35, rows * block * k, scratch)
 
 
 def _depthwise(kernel: Instance) -> Printed:

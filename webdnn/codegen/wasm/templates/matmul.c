@@ -4,6 +4,7 @@ $# A work item is a block of rows by a block of panels (8 columns). Within it a 
 $# cache while the rows pass by a few at a time, straight from A, or from the scratch memory where A had to be
 $# computed or gathered first. Rows that are missing to the last tile repeat the last row; where only one row is
 $# left it takes four panels together.
+$# Weights that are computed are made once for all rows of a block, in the scratch memory; for one row where they are used.
 $assert contiguous or packed
 const int N = ${N}, K = ${K}, panel_size = K * 8, length = K;
 const int panels = (N + 7) / 8, panel_blocks = (panels + ${NB} - 1) / ${NB};
@@ -14,6 +15,8 @@ $if packed:
 $if dot:
   float* const columns = (float*)scratch + ${f"{MB} * K" if packed else 0};
   const float* transposed = 0;
+$if unpacked:
+  float* const panel_of = (float*)scratch + ${f"{MB} * K" if packed else 0};
 for (int item = begin; item < end; item++) {
   const int rows = DIV(item, panel_blocks), batch = DIV(rows, row_blocks);
   const int m_begin = MOD(rows, row_blocks) * ${MB}, m_end = vmin(m_begin + ${MB}, ${M});
@@ -44,7 +47,14 @@ for (int item = begin; item < end; item++) {
     ${transpose}
   for (int panel = panel_begin; panel < panel_end; panel++)
     for (int m0 = m_begin; m0 < m_end - single; m0 += ${rows}) {
-      const float* w = ${"columns" if dot else "weights + panel * panel_size"};
+      const float* w = ${"columns" if dot else "panel_of" if unpacked else "weights + panel * panel_size"};
+      $if unpacked:
+        if (m0 == m_begin)
+          for (int k = 0; k < K; k++) {
+            ${columns_of(0)}
+            ${columns_of(1)}
+            ST(panel_of + k * 8, w0), ST(panel_of + k * 8 + 4, w1);
+          }
       $for r in range(rows):
         const float* a_${r}; { const int m = vmin(m0 + ${r}, m_end - 1); a_${r} = ${a_row}; }
       ${tile("open")}
@@ -56,11 +66,11 @@ for (int item = begin; item < end; item++) {
       const int m0 = m_end - 1, m = m0;
       const float* const a_0 = ${a_row};
       int panel = panel_begin;
-      $for count in (4, 1):
+      $for count in (4, 1) if plain else (2, 1):
         for (; panel + ${count} <= panel_end; panel += ${count}) {
           const float* w = weights + panel * panel_size;
           ${tile("open", 1, 2 * count)}
-          ${tile("run", 1, 2 * count)}
+          ${tile("run", 1, 2 * count, not plain)}
           ${tile("close", 1, 2 * count)}
         }
     }

@@ -3,7 +3,7 @@ $#   open   the accumulators, cRV for row R and vector V
 $#   run    for k < length: cRV += a_R[k] * w[k * 8 ...]; w moves on, panels lie `panel_size` apart
 $#   close  the stores of rows m0 + 0 ... below m_end, columns panel * 8 ... below N
 $# With `dot`, for four columns at most, each accumulator belongs to one row and one column, and the lanes lie along
-$# k: no lane idles. w is then [column][K].
+$# k: no lane idles. w is then [column][K]. With `computed`, the columns are computed where they are used, and w is not read.
 $assert rows * vectors <= 12
 $let columns = vectors if dot else 4 * vectors
 $if part == "open":
@@ -31,11 +31,11 @@ $elif part == "run" and dot:
 $elif part == "run":
   for (int k = 0; k < length; k++) {
     $for v in range(vectors):
-      ${columns_of(v)}
+      ${columns_of(v) if computed else pointed(v)}
     $for r in range(rows):
       { const f4 a = S(a_${r}[k]);
         ${" ".join(f"c{r}{v} = MADD(a, w{v}, c{r}{v});" for v in range(vectors))} }
-    $if plain:
+    $if not computed:
       w += 8;
   }
 $elif dot:
