@@ -134,6 +134,10 @@ class _InstancePrinter(Lanes):
         panel, j, k = var("panel", 2**27), var("j", 4), var("k_", 2**31 - 1)
         depth = along_depth(self.kernel, k)
 
+        def pointed(v: int) -> str:
+            """The same of panels in memory, where w points to."""
+            return f"const f4 w{v} = LD(w + {v // 2} * panel_size + {v % 2 * 4});"
+
         def columns(v: int) -> str:
             """Four columns of the row k_begin + k of B, beginning at vector v of the panel."""
             e = substitute(b, {self.vars["n"]: (panel + v // 2) * 8 + v % 2 * 4 + j, **depth})
@@ -154,7 +158,7 @@ class _InstancePrinter(Lanes):
             "plain": base is not None,
             "weights": "0" if base is None else f"b{b.args[0]} + {self.plain(base)}",
             "columns_of": columns,
-            "pointed": lambda v: f"const f4 w{v} = LD(w + {v // 2} * panel_size + {v % 2 * 4});",
+            "pointed": pointed,
             "element_of": element,
         }
 
@@ -172,7 +176,9 @@ class _InstancePrinter(Lanes):
         env["rows"], env["transpose"] = shape[0], render(template("columns.c"), env)
         env["unpacked"] = not env["plain"] and not dot
 
-        def tile(part: str, rows: int = shape[0], vectors: int = shape[1], own: bool = False) -> str:
+        def tile(
+            part: str, rows: int = shape[0], vectors: int = shape[1], own: bool = False
+        ) -> str:
             """A part of the tile; `own`: it computes the columns itself."""
             more = {"part": part, "rows": rows, "vectors": vectors, "computed": own}
             return render(template("tile.c"), {**env, **more})
@@ -237,7 +243,8 @@ def _matmul(kernel: Instance) -> Printed:
         * ((m + (rows - 1)) // rows)
         * ((panels + (block - 1)) // block)
     )
-    return p.printed(env, items, 16 / 40, rows * block * k, (rows * packed + (8 if env["unpacked"] else 4)) * k * 4)
+    scratch = (rows * packed + (8 if env["unpacked"] else 4)) * k * 4
+    return p.printed(env, items, 16 / 40, rows * block * k, scratch)
 
 
 def _window(p: _InstancePrinter, a: Expr) -> dict[str, Any]:
