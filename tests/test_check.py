@@ -424,3 +424,13 @@ def test_an_input_that_no_page_holds() -> None:
     entry = {"name": "x", "dtype": "float32", "shape": [2**31]}
     with pytest.raises(DimensionError, match=r"input 'x' would be \[2147483648\]"):
         random_inputs({"dims": [], "inputs": [entry]}, {}, {}, 0)
+
+
+def test_a_missing_framework_is_said_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    def transpiled(*_: Any, **options: Any) -> None:
+        raise AssertionError("the model was transpiled")
+
+    monkeypatch.setattr("webdnn.browser.check.transpile", transpiled)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(WebDNNError, match=r"with onnxruntime, which is not installed: pip install"):
+        check(onnx.ModelProto())

@@ -16,8 +16,9 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, parser
 
+import webdnn
 from webdnn import cli
 from webdnn.errors import DimensionError, WebDNNError
 from webdnn.inspect import tables
@@ -329,3 +330,22 @@ def relu() -> bytes:
     graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "main_graph", [x], [y])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     return bytes(model.SerializeToString())
+
+
+def test_a_file_as_output_is_refused_before_the_model_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("precious")
+    with pytest.raises(WebDNNError, match="is a file; -o takes the folder"):
+        webdnn.transpile(tmp_path / "absent.onnx", tmp_path / "file")
+
+
+def test_python_is_told_its_own_parameters(tmp_path: Path) -> None:
+    """As a note of the error, which the command line does not print."""
+    model = parser.parse_model(
+        '<ir_version: 8, opset_import: ["" : 17]> m (float[1, n] x) => (float[1, n] y) '
+        "{ y = Relu(x) }"
+    )
+    with pytest.raises(WebDNNError, match="--dim n=SIZE") as raised:
+        webdnn.transpile(model, tmp_path / "out")
+    (note,) = raised.value.__notes__
+    assert 'dims={"NAME": (LOW, HIGH)}' in note
+    webdnn.transpile(model, tmp_path / "out", dims={"n": (1, 4)}, targets="webgpu")

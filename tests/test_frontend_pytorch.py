@@ -902,3 +902,26 @@ def test_scripted_modules() -> None:
     scripted = torch.jit.script(seeded(nn.Sequential(nn.Linear(6, 5), nn.Tanh())))
     with pytest.raises(UnsupportedError, match=r"TorchScript.*the module from which it was made"):
         frontend.load(scripted, {}, example=randn(2, 6))
+
+
+class NamedAlike(nn.Module):
+    """Whose outputs have names that the exporter gives to other values, and to a weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(randn(4))
+        self.linear = nn.Linear(3, 4)
+
+    def forward(self, add: torch.Tensor) -> dict[str, torch.Tensor]:
+        y = self.linear(add)
+        z = nn.functional.gelu(y) + self.weight
+        return {"linear": z, "view": z * 4, "gelu": y, "weight": y * 3, "val_2": z.reshape(-1, 2)}
+
+
+def test_outputs_may_be_named_like_inner_values() -> None:
+    module, x = seeded(NamedAlike()), randn(2, 3)
+    imported = frontend.load(module, {"batch": 2}, example=x)
+    assert not [note for note in imported.notes if "not used" in note]
+    with torch.no_grad():
+        wanted = {k: v.numpy() for k, v in module(x).items()}
+    assert not interpreted([Job("alike", imported.graph, {"add": x.numpy()}, wanted)])

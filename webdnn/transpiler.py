@@ -138,7 +138,7 @@ def transpile(
     the dimensions or the output folder; then nothing has been written.
     """
     from .codegen import TARGETS as known
-    from .descriptor.write import write
+    from .descriptor.write import check_output, write
     from .errors import WebDNNError, printable
     from .inspect.dump import dump as dump_program
     from .inspect.dump import kernel_table, sources
@@ -153,6 +153,7 @@ def transpile(
         raise WebDNNError(
             f"unknown target {', '.join(unknown) or '(none)'}; the targets are {', '.join(TARGETS)}"
         )
+    check_output(Path(output))  # before the work; and again when it is written
     tell = progress or (lambda stage, done, total: None)
     tell("import", 0, 1)
     read = imported(

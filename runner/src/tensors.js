@@ -102,6 +102,12 @@ export function publish(raw, dtype) {
 /** @param {ReadonlyArray<import('./int.js').Int>} shape */
 const showShape = (shape) => `[${shape.map(show).join(', ')}]`;
 
+/** What is to be given, with types and shapes. @param {readonly Signature[]} signature */
+const wanted = (signature) =>
+  signature
+    .map(({ name, dtype, shape, image }) => `"${name}" (${image ? 'picture' : dtype} ${showShape(shape)})`)
+    .join(', ');
+
 /**
  * @typedef {{ data: Numbers | GPUBuffer, shape?: readonly number[] }} Given
  * @typedef {{ data: Numbers | GPUBuffer, length: number }} Bound
@@ -128,9 +134,11 @@ function normalise({ name, dtype, image }, value, ownView) {
         : Array.isArray(value) || data === undefined
           ? typeName(value)
           : `{data: ${found}}`;
+    const picture = image || !/^(HTML.|Image|Offscreen|Video|Blob|File)/.test(typeName(value));
     throw new WebDNNError(
       'dtype',
-      `input "${name}": expected ${expected} (${dtype}), or {data, shape}, found ${what}`,
+      `input "${name}": expected ${expected} (${dtype}), or {data, shape}, found ${what}` +
+        (picture ? '' : `. To hand it pictures, transpile with --input ${name}:rgb`),
     );
   }
   if (tensor.dtype !== undefined && tensor.dtype !== dtype) {
@@ -174,7 +182,8 @@ export function bind(signature, dimensions, inputs, ownView, bytes) {
   ) {
     throw new WebDNNError(
       'input',
-      `expected an object with the inputs ${listed}, found ${typeName(inputs)}`,
+      `expected an object with the inputs ${wanted(signature)}, found ` +
+        (inputs === undefined ? 'nothing' : typeName(inputs)),
     );
   }
   for (const name of Object.keys(inputs)) {
@@ -185,7 +194,8 @@ export function bind(signature, dimensions, inputs, ownView, bytes) {
   if (missing.length) {
     throw new WebDNNError(
       'input',
-      `missing ${missing.map((name) => `"${name}"`).join(', ')}; the model's inputs are ${listed}`,
+      `missing ${wanted(signature.filter(({ name }) => missing.includes(name)))}; ` +
+        `the model's inputs are ${listed}`,
     );
   }
   const given = signature.map((spec, i) => normalise(spec, inputs[spec.name], ownView(i)));

@@ -133,7 +133,10 @@ test('what cannot be, says what was expected and found', () => {
     [{ image: { shape: [1] } }, 'dtype', /found Object/],
     [{ image: new DataView(new ArrayBuffer(96)) }, 'dtype', /found DataView/],
     [{ picture: 1 }, 'input', /no input "picture"; its inputs are "ids", "mask", "image"/],
-    [{ ids: undefined, mask: undefined }, 'input', /missing "ids", "mask"/],
+    [{ ids: undefined, mask: undefined }, 'input', /missing "ids" \(\w+ \[1, T\]\), "mask" \(/],
+    [{ image: new (class HTMLImageElement {
+      get [Symbol.toStringTag]() { return 'HTMLImageElement'; }
+    })() }, 'dtype', /found HTMLImageElement\. To hand it pictures, transpile with --input image:rgb$/],
   ]) {
     assert.throws(
       () => call(changes),
@@ -149,10 +152,14 @@ test('what cannot be, says what was expected and found', () => {
       return 'HTMLImageElement';
     }
   }
+  assert.throws(() => bind(signature, dims, undefined, none), {
+    code: 'input',
+    message: /an object with the inputs "ids" \(\w+ \[1, T\]\), .*, found nothing$/,
+  });
   for (const inputs of [new Float32Array(3), new Picture(), null]) {
     assert.throws(() => bind(signature, dims, inputs, none), {
       code: 'input',
-      message: /an object with the inputs "ids", "mask", "image", found \w+/,
+      message: /an object with the inputs "ids" .*, "mask" .*, "image" .*, found \w+$/,
     });
   }
 });

@@ -39,7 +39,7 @@ from webdnn.browser.inputs import (
     table_sizes,
 )
 from webdnn.browser.readings import Readings
-from webdnn.browser.reference import Reference, recorded, reference
+from webdnn.browser.reference import Reference, check_installed, recorded, reference
 from webdnn.errors import WebDNNError
 from webdnn.frontend.dims import OpenSizesError
 from webdnn.graph import Graph, evaluate
@@ -197,6 +197,8 @@ def check(
                 f"{browser} cannot run the wasm variant {variant}: "
                 f"it runs {', '.join(able_variants)}"
             )
+    if not expected:
+        check_installed(model)
     targets = tuple(targets or able_targets)
     variants = tuple(variants or able_variants)
     with tempfile.TemporaryDirectory(prefix="webdnn-check-") as scratch:

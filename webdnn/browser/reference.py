@@ -144,8 +144,27 @@ _RECORDED = (
 )
 
 
-def _package(name: str, extra: str, what: str) -> Any:
-    """A framework, or one error that says how to install it."""
+_PACKAGES = {  # of a format: the framework, the extra that installs it, what it is compared with
+    "onnx": ("onnxruntime", "webdnn[check]", "ONNX models"),
+    "chainer": ("chainer", "webdnn[chainer]", "Chainer models"),
+    "keras": ("keras", "webdnn[keras]", "Keras models"),
+    "caffe": ("cv2", "webdnn[caffe]", "Caffe nets"),
+}
+
+
+def check_installed(model: Any) -> None:
+    """Raises WebDNNError where a model's framework is missing, before any work is done for it."""
+    kind = format_of(model)
+    if kind not in _PACKAGES:
+        return
+    name = _PACKAGES[kind][0]
+    if not sys.modules.get(name) and (name in sys.modules or not importlib.util.find_spec(name)):
+        _needed(kind)
+
+
+def _needed(kind: str) -> Any:
+    """The framework of a format, or one error that says how to install it."""
+    name, extra, what = _PACKAGES[kind]
     try:
         return importlib.import_module(name)
     except ImportError as error:
@@ -160,7 +179,7 @@ def _package(name: str, extra: str, what: str) -> Any:
 
 
 def _onnx(model: _Model) -> Reference:
-    runtime = _package("onnxruntime", "webdnn[check]", "ONNX models")
+    runtime = _needed("onnx")
     options = runtime.SessionOptions()
     options.log_severity_level = 3  # its warnings about the model's optimisation are not ours
 
@@ -274,7 +293,7 @@ def _pytorch(model: _Model) -> Reference:
 
 
 def _chainer(model: _Model) -> Reference:
-    _package("chainer", "webdnn[chainer]", "Chainer models")
+    _needed("chainer")
     from ..frontend.chainer import computed
 
     if model.weights is not None:
@@ -311,7 +330,7 @@ def _keras(model: _Model) -> Reference:
                 if importlib.util.find_spec(backend) is not None:
                     os.environ["KERAS_BACKEND"] = backend
                     break
-        keras = _package("keras", "webdnn[keras]", "Keras models")
+        keras = _needed("keras")
         net = _keras_net(model, keras)
     else:
         net = model.source
@@ -392,7 +411,7 @@ def _keras_net(model: _Model, keras: Any) -> Any:
 
 
 def _caffe(model: _Model) -> Reference:
-    cv2 = _package("cv2", "webdnn[caffe]", "Caffe nets")
+    cv2 = _needed("caffe")
     if not hasattr(cv2.dnn, "readNetFromCaffe"):
         raise WebDNNError(
             f"OpenCV {cv2.__version__} no longer reads Caffe nets: "
@@ -462,4 +481,4 @@ _REFERENCES: Mapping[str, Callable[[_Model], Reference]] = {
     "onnx": _onnx, "pytorch": _pytorch, "chainer": _chainer, "keras": _keras, "caffe": _caffe,
 }  # fmt: skip
 
-__all__ = ["Reference", "recorded", "reference"]
+__all__ = ["Reference", "check_installed", "recorded", "reference"]

@@ -232,17 +232,7 @@ def replacing(output: Path) -> Iterator[Path]:
     """
     output = Path(output).resolve()  # a link stays, and where it leads is written
     parent = output.parent
-    try:
-        _refuse_foreign(output)
-    except OSError as error:
-        raise WebDNNError(
-            f"cannot write to {output}: {error.strerror}; choose another folder with -o"
-        ) from error
-    if Path.cwd().is_relative_to(output):
-        raise WebDNNError(
-            f"{output} is the current folder, which cannot be replaced as a whole; "
-            "choose a folder in it with -o, or run from outside"
-        )
+    check_output(output)
     try:
         parent.mkdir(parents=True, exist_ok=True)
         _tidy(output)
@@ -289,6 +279,22 @@ def _tidy(output: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
+def check_output(output: Path) -> None:
+    """Raises WebDNNError where a descriptor must not take the place of what is at `output`."""
+    output = output.resolve()
+    try:
+        _refuse_foreign(output)
+    except OSError as error:
+        raise WebDNNError(
+            f"cannot write to {output}: {error.strerror}; choose another folder with -o"
+        ) from error
+    if Path.cwd().is_relative_to(output):
+        raise WebDNNError(
+            f"{output} is the current folder, which cannot be replaced as a whole; "
+            "choose a folder in it with -o, or run from outside"
+        )
+
+
 def _refuse_foreign(output: Path) -> None:
     """Raises if `output` holds anything that is not an older descriptor's."""
     if not output.exists():
@@ -307,4 +313,4 @@ def _refuse_foreign(output: Path) -> None:
         )
 
 
-__all__ = ["FORMAT", "runner_source", "sealed", "write"]
+__all__ = ["FORMAT", "check_output", "runner_source", "sealed", "write"]

@@ -468,6 +468,7 @@ def _without_weights(model: Any) -> tuple[Any, Weights]:
     """A model of onnx_ir as a ModelProto, which could not hold 2 GB, and its large weights."""
     ir = import_module("onnx_ir")
     weights: dict[str, Array] = {}
+    _set_apart(model.graph, ir)
     for name, value in model.graph.initializers.items():
         tensor = value.const_value
         if tensor.nbytes > LARGE and tensor.dtype.bitwidth >= 8:
@@ -476,6 +477,28 @@ def _without_weights(model: Any) -> tuple[Any, Weights]:
                 name, 0, tensor.nbytes, tensor.dtype, shape=tensor.shape, name=name
             )
     return ir.to_proto(model), weights
+
+
+def _set_apart(graph: Any, ir: Any) -> None:
+    """Gives inner values other names than those of inputs and outputs, which the exporter gives
+    last, whatever else is called so."""
+    public = {id(v): v.name for v in (*graph.inputs, *graph.outputs)}
+    taken = set(public.values())
+    inner = [v for node in ir.traversal.RecursiveGraphIterator(graph) for v in node.outputs]
+    known = taken | {v.name for v in inner} | set(graph.initializers)
+    for value in (*inner, *graph.initializers.values()):
+        if value.name not in taken or id(value) in public:
+            continue
+        name = value.name
+        while name in known:
+            name += "_"
+        known.add(name)
+        if graph.initializers.get(value.name) is value:
+            graph.initializers.pop(value.name)
+            value.name = name
+            graph.initializers[name] = value
+        else:
+            value.name = name
 
 
 def _name_dimensions(
