@@ -175,6 +175,28 @@ export interface RunOptions {
   outputs?: 'cpu' | 'gpu';
 }
 
+/** What `loop` reads frames from. Its elements stay the page's; frames of streams are closed. */
+export type FrameSource<F = unknown> =
+  | Global<'HTMLVideoElement', never>
+  | Global<'HTMLCanvasElement', never>
+  | Global<'OffscreenCanvas', never>
+  | Global<'MediaStream', never>
+  | Global<'MediaStreamTrack', never>
+  | Global<'ReadableStream', never>
+  | AsyncIterable<F>;
+
+export interface LoopOptions<I extends Specs = Specs> {
+  /** Ends the loop, also amid a run: its promise resolves. */
+  signal?: AbortSignal;
+  /**
+   * The inputs beside the frame, which goes to the one that takes pictures, or the only one; or all
+   * of them, as a function of the frame.
+   */
+  inputs?: Partial<Inputs<I>> | ((frame: any) => Inputs<I>);
+  /** As in `run`. */
+  outputs?: 'cpu' | 'gpu';
+}
+
 export type BackendName = 'webgpu' | 'wasm';
 
 /** Why something better was not used. `name` is a backend or a variant of one. */
@@ -239,6 +261,22 @@ export interface Model<I extends Specs = Specs, O extends Specs = Specs> {
   /** Runs on one model are queued in order. Arrays are copied when `run` is called. */
   run(inputs: Inputs<I>, options?: RunOptions & { outputs?: 'cpu' }): Promise<Outputs<O>>;
   run(inputs: Inputs<I>, options: RunOptions & { outputs: 'gpu' }): Promise<GpuOutputs<O>>;
+  /**
+   * Runs on one frame of a stream after another: always the newest, as soon as the run before it
+   * and what `onresult` returned are done. Nothing runs while the page is hidden. Resolves when the
+   * stream ends or `signal` is aborted; rejects with the error of a frame, a run or `onresult`. Not
+   * in worklets.
+   */
+  loop<F = any>(
+    source: FrameSource<F>,
+    onresult: (outputs: Outputs<O>, frame: F) => unknown,
+    options?: LoopOptions<I> & { outputs?: 'cpu' },
+  ): Promise<void>;
+  loop<F = any>(
+    source: FrameSource<F>,
+    onresult: (outputs: GpuOutputs<O>, frame: F) => unknown,
+    options: LoopOptions<I> & { outputs: 'gpu' },
+  ): Promise<void>;
   /**
    * The same at once, in the calling thread: only with `worker: false` on wasm, and from
    * `instantiate`.
@@ -472,4 +510,4 @@ export function prepare(
 /** A model from a kit, at once and in this thread; works in worklets. */
 export function instantiate<I extends Specs = Specs, O extends Specs = Specs>(
   kit: Kit,
-): Model<I, O>;
+): Omit<Model<I, O>, 'loop'>;

@@ -8,7 +8,8 @@
  * | --- | --- |
  * | descriptor.js, rules.js, fetch.js, patience.js | what the transpiler wrote, fetched and checked |
  * | model.js, tensors.js, int.js | the model that a page holds: inputs, queue, outputs, views |
- * | options.js | what may be asked of `load` and `run` |
+ * | options.js | what may be asked of `load`, `run` and `loop` |
+ * | loop.js | runs on a stream of frames |
  * | picture/, pictures.js | pictures as inputs, and their worker; outputs with labels |
  * | wasm/, worker.js, worklet.js | the wasm backend, and its scripts in other threads |
  * | start.js, serve.js | where the workers' scripts are; how they answer |
@@ -23,7 +24,7 @@
  */
 import { WebDNNError, ours } from './errors.js';
 import { open } from './fetch.js';
-import { Model } from './model.js';
+import { PageModel } from './loop.js';
 import { ASK, LOAD, PREPARE, options as checked } from './options.js';
 import { Aside } from './picture/aside.js';
 import { Pictures } from './picture/image.js';
@@ -217,7 +218,7 @@ export const load = async (where, options = {}) => {
       const aside = onPage(options)
         ? new Aside(() => hire(1, options.worker, doors.pictures), pictures)
         : undefined;
-      return new Model(model, engine, { ...backend, rejected }, mend, held, pictures, aside);
+      return new PageModel(model, engine, { ...backend, rejected }, mend, held, pictures, aside);
     }
   });
 };

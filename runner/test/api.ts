@@ -1,5 +1,5 @@
 /** What types.d.ts declares is what the runner is. There is nothing to run: tsc checks it. */
-import { Model } from '../src/model.js';
+import { PageModel as Model } from '../src/loop.js';
 import * as written from '../src/index.js';
 import type * as declared from '../src/types.d.ts';
 

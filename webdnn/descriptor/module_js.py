@@ -82,7 +82,7 @@ def model_dts(model: Mapping[str, Any]) -> str:
         "  options?: Pick<LoadOptions, 'fetch' | 'signal' | 'timeout' | 'progress' | 'variant'>,\n"
         "): Promise<Kit>;\n\n"
         "/** The model from a kit, at once and in the calling thread. */\n"
-        "export declare function instantiate(kit: Kit): Model;\n\n"
+        "export declare function instantiate(kit: Kit): Omit<Model, 'loop'>;\n\n"
         "/** What a GPUDevice must have to run the model: pass it to `adapter.requestDevice`. */\n"
         "export declare function requirements(\n"
         "  options?: Pick<LoadOptions, 'fetch' | 'signal' | 'timeout'>,\n"
