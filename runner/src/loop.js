@@ -42,10 +42,9 @@ const close = (frame) => {
 /**
  * The frames of an element that always shows one: the same element, as soon as it shows another.
  * @param {any} element @param {AbortSignal} signal  ends the listening
- * @param {EventTarget} [ends]  whose `ended` is the end
  * @returns {Frames}
  */
-function shown(element, signal, ends = element) {
+function shown(element, signal) {
   const video = typeName(element) === 'HTMLVideoElement';
   let fresh = !video || (element.readyState > 1 && !element.ended);
   let over = !!element.ended;
@@ -64,15 +63,13 @@ function shown(element, signal, ends = element) {
     else if (!signal.aborted) requestAnimationFrame(change);
   };
   if (video) {
-    for (const name of ['ended', 'error'])
-      (name === 'ended' ? ends : element).addEventListener(
-        name,
-        () => {
-          over = true;
-          wake();
-        },
-        { signal },
-      );
+    const ends = () => {
+      over = true;
+      wake();
+    };
+    for (const name of ['ended', 'error']) element.addEventListener(name, ends, { signal });
+    // Chromium's word for a camera that was turned off; the standard's is `ended` of the video.
+    element.srcObject?.addEventListener('inactive', ends, { signal });
     if (!fresh) ask();
   }
   return {
@@ -101,8 +98,8 @@ function tracked(track, signal) {
   const video = document.createElement('video');
   video.muted = video.playsInline = true;
   video.srcObject = new MediaStream([track]);
-  const frames = shown(video, signal, track);
-  video.play().catch(() => {}); // a later frame, or the track's end, says more
+  const frames = shown(video, signal);
+  video.play().catch(() => {}); // its frames or its end say more
   return {
     ...frames,
     end() {
@@ -135,7 +132,7 @@ function pulled(stream) {
 function frames(source, signal) {
   const type = typeName(source);
   if (/^(HTMLVideoElement|HTMLCanvasElement|OffscreenCanvas)$/.test(type)) return shown(source, signal);
-  if (type === 'MediaStream') {
+  if (type.endsWith('MediaStream')) {
     const [track] = source.getVideoTracks();
     if (!track) throw wrong('the MediaStream has no video track');
     return tracked(track, signal);
