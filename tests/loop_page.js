@@ -177,6 +177,14 @@ const SCENARIOS = {
       image: await told(model.loop(new Image(), () => {}, { inputs: { k } })),
       callback: await told(model.loop(canvas, undefined, { inputs: { k } })),
     };
+    const stop = new AbortController();
+    let results = 0;
+    const inputs = (image) => {
+      queueMicrotask(() => stop.abort()); // the run is under way by then
+      return { image, k };
+    };
+    const amid = model.loop(canvas, () => void (results += 1), { inputs, signal: stop.signal });
+    found.amid = [await told(amid), results];
     const sound = new AudioContext().createMediaStreamDestination().stream;
     found.silent = await told(model.loop(sound, () => {}, { inputs: { k } }));
     found.audio = await told(model.loop(sound.getTracks()[0], () => {}, { inputs: { k } }));

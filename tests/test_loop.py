@@ -80,6 +80,7 @@ def test_loop(engine: Engine, backend: str, mounts: dict[str, Path]) -> None:
     ends = found["ends"]
     for name in ("already", "waiting", "running"):
         assert ends[name] == "resolved", name
+    assert ends["amid"] == ["resolved", 0]
     assert ends["page"] == "RangeError: of the page"
     assert ends["source"] == "TypeError: the camera caught fire"
     assert ends["input"].startswith("input: ")
