@@ -14,10 +14,11 @@ the case's name alone, so a failure repeats. Sizes are odd on purpose: kernels g
 1, 3 or 7 of something.
 
 The oracle is onnxruntime; onnx.reference where onnxruntime lacks the operator or is known to differ
-(`oracle="reference"`). A result is right when it differs by no more than `tol` times the largest
-magnitude of the expected output; with `special` (NaN, infinities, extremes) each element by
-itself. On WebGPU a special element may be anything where the expected one is not finite: WGSL
-promises nothing there.
+(`oracle="reference"`), or onnxruntime of another body over the same operands (`oracle=body`) where
+only its builds for GPUs have an operator. A result is right when it differs by no more than `tol`
+times the largest magnitude of the expected output; with `special` (NaN, infinities, extremes) each
+element by itself. On WebGPU a special element may be anything where the expected one is not finite:
+WGSL promises nothing there.
 
 `dims` makes dimensions symbolic; `sizes` are the bindings that are run. Cases share nothing, so
 that many of them can be one program: `merged` makes one graph of many.
@@ -27,7 +28,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,7 @@ class Case:
     special: bool = False
     dims: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     sizes: Sequence[Mapping[str, int]] = ({},)
-    oracle: str = "onnxruntime"
+    oracle: str | Callable[[Net], Any] = "onnxruntime"
     skip: Mapping[str, str] = field(default_factory=dict)  # target -> why
     answers: dict[int, dict[str, Array]] = field(default_factory=dict, repr=False)
 
@@ -124,7 +125,10 @@ class Case:
         """The oracle's outputs by name for the k-th binding, computed once a process."""
         if k not in self.answers:
             net = self.build()
-            outputs = self.oracle_outputs(net.model(), self.feeds(net, k))
+            model = net.model()
+            if callable(self.oracle):
+                model = replace(self, body=self.oracle).build().model()
+            outputs = self.oracle_outputs(model, self.feeds(net, k))
             self.answers[k] = dict(zip(net.output_names(), map(np.asarray, outputs), strict=True))
         return self.answers[k]
 
@@ -1757,3 +1761,173 @@ def _quantised_cases() -> None:
 
 
 _quantised_cases()
+
+
+# ---- com.microsoft: what onnxruntime's optimiser and exporters fuse; test_onnx_microsoft has more
+
+_MS = {"domain": "com.microsoft"}
+
+
+def Q(*shape: int, dtype: str = "uint8", constant: bool = False) -> Spec:
+    """Integers of a quantised tensor: those of 7 bits, whose products no processor saturates."""
+    return Spec(shape, 0 if dtype == "uint8" else -50, 255 if dtype == "uint8" else 50, dtype,
+        constant)
+
+
+U8, I8 = np.uint8, np.int8
+_Q = f32(0.02), U8(120)  # a scale and a zero point
+row("ms_gelu", "Gelu", X(3, 7), **_MS)
+row("ms_fast_gelu", "FastGelu", X(3, 7), W(7), **_MS)
+row("ms_bias_gelu", "BiasGelu", X(3, 7), W(7), **_MS)
+row("ms_quick_gelu", "QuickGelu", X(3, 7), alpha=1.3, **_MS)
+row("ms_fused_matmul", "FusedMatMul", X(2, 5, 3), X(2, 7, 5), transA=1, transB=1, alpha=0.5, **_MS)
+row("ms_fused_matmul_batch", "FusedMatMul", X(3, 2, 5), X(2, 5, 7), transBatchA=1, **_MS)
+row("ms_transpose_matmul", "TransposeMatMul", X(5, 3), W(5, 7), transA=1, **_MS)
+row("ms_fused_gemm", "FusedGemm", X(3, 5), W(7, 5), W(7), transB=1, activation="LeakyRelu",
+    activation_alpha=0.2, **_MS)
+row("ms_fused_conv", "FusedConv", X(1, 4, 6, 5), W(6, 2, 3, 3), W(6), X(1, 6, 6, 5), group=2,
+    pads=[1, 1, 1, 1], activation="Clip", activation_params=[-0.5, 0.75], **_MS)
+row("ms_nhwc_max_pool", "NhwcMaxPool", Q(1, 6, 5, 3), kernel_shape=[2, 3], pads=[0, 1, 1, 1],
+    **_MS)
+row("ms_skip_layer_norm", "SkipLayerNormalization", X(2, 3, 9), X(2, 3, 9), W(9), W(9), W(9), **_MS)
+row("ms_skip_rms_norm", "SkipSimplifiedLayerNormalization", X(2, 3, 9), X(2, 3, 9), W(9),
+    epsilon=1e-6, **_MS)
+row("ms_expand_dims", "ExpandDims", X(2, 3), np.int32(1), **_MS)
+row("ms_range", "Range", np.int32(2), np.int32(9), np.int32(3), **_MS)
+row("ms_trilu", "Trilu", X(4, 5), np.int64(1), upper=0, **_MS)
+row("ms_cdist", "CDist", X(4, 5), X(3, 5), metric="euclidean", **_MS)
+row("ms_inverse", "Inverse", X(2, 4, 4), tol=1e-4, **_MS)
+row("ms_attention", "Attention", X(2, 3, 6), W(6, 24), W(24), given([2, 3], "int32"), num_heads=2,
+    unidirectional=1, **_MS)
+row("ms_multi_head", "MultiHeadAttention", X(1, 3, 8), X(1, 5, 8), X(1, 5, 8), W(24), num_heads=2,
+    **_MS)
+row("ms_rotary", "RotaryEmbedding", X(1, 3, 16), given([[0, 1, 5]], "int64"), W(9, 4), W(9, 4),
+    interleaved=1, **_MS)
+row("ms_q_linear_add", "QLinearAdd", Q(2, 5), *_Q, Q(2, 5), *_Q, f32(0.05), U8(99), **_MS)
+row("ms_q_linear_mul", "QLinearMul", Q(2, 5), *_Q, Q(2, 5), *_Q, f32(0.05), U8(99), **_MS)
+row("ms_q_linear_concat", "QLinearConcat", f32(0.03), U8(100), Q(2, 5), *_Q, Q(2, 3), *_Q, axis=1,
+    **_MS)
+row("ms_q_linear_where", "QLinearWhere", X(2, 5, dtype="bool"), Q(2, 5), *_Q, Q(2, 5), *_Q,
+    f32(0.05), U8(99), **_MS)
+row("ms_q_linear_leaky_relu", "QLinearLeakyRelu", Q(2, 5), *_Q, f32(0.03), U8(90), alpha=0.2, **_MS)
+row("ms_q_linear_sigmoid", "QLinearSigmoid", Q(2, 5), *_Q, f32(0.0041), U8(3), **_MS)
+case(lambda n: n.QLinearSoftmax(Q(2, 5), *_Q, f32(1 / 256), U8(0), opset=13, **_MS),
+    name="ms_q_linear_softmax")
+row("ms_q_linear_global_pool", "QLinearGlobalAveragePool", Q(1, 3, 5, 4), *_Q, f32(0.013), U8(90),
+    **_MS)
+row("ms_q_linear_average_pool", "QLinearAveragePool", Q(1, 5, 6, 3), *_Q, f32(0.0131), U8(90),
+    channels_last=1, kernel_shape=[2, 3], pads=[0, 1, 1, 1], **_MS)
+row("ms_q_linear_conv", "QLinearConv", Q(1, 5, 6, 4), *_Q, Q(6, 4, 3, 3, dtype="int8",
+    constant=True), f32(0.03), I8(0), f32(0.41), U8(90), channels_last=1, **_MS)
+row("ms_q_gemm", "QGemm", Q(3, 5), *_Q, Q(5, 4, dtype="int8", constant=True), f32(0.03), I8(3),
+    None, f32(0.11), U8(90), **_MS)
+row("ms_matmul_integer_to_float", "MatMulIntegerToFloat", Q(3, 5), Q(5, 4, dtype="int8"), f32(0.02),
+    f32(0.03), U8(120), I8(3), W(4), **_MS)
+row("ms_dynamic_quantize_matmul", "DynamicQuantizeMatMul", X(3, 5), Q(5, 4, dtype="int8",
+    constant=True), f32(0.03), I8(3), **_MS)
+row("ms_quantize", "QuantizeLinear", X(3, 5), *_Q, **_MS)
+row("ms_dequantize", "DequantizeLinear", Q(3, 5), *_Q, **_MS)
+row("ms_q_attention", "QAttention", Q(1, 3, 6), Q(6, 24, dtype="int8", constant=True), W(24),
+    f32(0.02), f32(0.01), None, U8(120), I8(0), num_heads=2, tol=1e-4, **_MS)
+row("ms_dynamic_quantize_lstm", "DynamicQuantizeLSTM", X(3, 1, 4),
+    Q(1, 4, 20, dtype="int8", constant=True), Q(1, 5, 20, dtype="int8", constant=True), W(1, 40),
+    None, None, None, None, f32([0.004]), np.zeros(1, I8), f32([0.004]), np.zeros(1, I8),
+    hidden_size=5, tol=0.03, **_MS)
+
+
+@case
+def ms_embed_layer_norm(n):
+    ids, kinds = given([[1, 4, 2]], "int32"), given([[0, 0, 1]], "int32")
+    return n.EmbedLayerNormalization(ids, kinds, W(9, 8), W(5, 8), W(2, 8), W(8), W(8),
+        given([[1, 1, 0]], "int32"), outputs=2, **_MS)
+
+
+@case
+def ms_group_query(n):
+    return n.GroupQueryAttention(X(1, 1, 64), X(1, 1, 32), X(1, 1, 32), X(1, 2, 3, 16),
+        X(1, 2, 3, 16), given([3], "int32"), np.int32(4), W(9, 8), W(9, 8), num_heads=4,
+        kv_num_heads=2, do_rotary=1, local_window_size=3, outputs=3, **_MS)
+
+
+def _normed_heads(n, inside=True):
+    """Queries and keys that the operator normalises, or ONNX before it."""
+    q, k, v = (n.operand(X(1, 2, 32 if j else 64)) for j in range(3))
+    norms = n.operand(W(16)), n.operand(W(16))
+    size = {"num_heads": 4, "kv_num_heads": 2}
+    rest = [None, None, given([1], "int32"), np.int32(2)]
+    if inside:
+        return n.GroupQueryAttention(q, k, v, *rest, *[None] * 7, *norms, q_norm_epsilon=1e-3,
+            k_norm_epsilon=1e-3, **size, **_MS)
+
+    def normed(x, w):
+        y = n.Reshape(x, i64(1, 2, -1, 16))
+        mean = n.ReduceMean(n.Mul(y, y), axes=[3])
+        return n.Reshape(n.Mul(n.Div(y, n.Sqrt(n.Add(mean, f32(1e-3)))), w), i64(1, 2, -1))
+
+    return n.GroupQueryAttention(normed(q, norms[0]), normed(k, norms[1]), v, *rest, **size, **_MS)
+
+
+case(_normed_heads, name="ms_group_query_normed", oracle=lambda n: _normed_heads(n, False))
+
+
+def _same_heads(n):
+    x = n.operand(X(1, 3, 2, 3, 4))
+    q, k, v = (n.Reshape(n.Slice(x, i64(j), i64(j + 1), i64(3)), i64(1, 3, 8)) for j in range(3))
+    return n.MultiHeadAttention(q, k, v, num_heads=2, **_MS)
+
+
+row("ms_multi_head_packed", "MultiHeadAttention", X(1, 3, 2, 3, 4), num_heads=2,
+    oracle=_same_heads, **_MS)
+
+
+# What onnxruntime has for GPUs alone, spelled out as ONNX.
+
+def _split_gelu(n):
+    a, b = n.Split(n.Add(X(1, 3, 8), W(8)), axis=2, outputs=2)
+    return n.Mul(a, n.Gelu(b, **_MS))
+
+
+def _last(n, x, rank=4):
+    return n.Transpose(x, perm=[0, *range(2, rank), 1])
+
+
+def _nhwc_conv(n, activation=""):
+    x = n.Transpose(X(1, 5, 6, 4), perm=[0, 3, 1, 2])
+    y = n.Conv(x, n.Transpose(W(3, 2, 3, 4), perm=[0, 3, 1, 2]), W(3), strides=[2, 1])
+    return _last(n, getattr(n, activation)(y) if activation else y)
+
+
+def _group_norm(n, skip=False):
+    x, gamma, beta = (n.operand(s) for s in (X(2, 3, 5, 4), W(4), W(4)))
+    total = n.Add(n.Add(x, X(2, 3, 5, 4)), W(4)) if skip else x
+    y = n.GroupNormalization(n.Transpose(total, perm=[0, 3, 1, 2]), gamma, beta, num_groups=2,
+        epsilon=1e-4)
+    y = _last(n, y) if skip else _last(n, n.Mul(y, n.Sigmoid(y)))
+    return (y, total) if skip else y
+
+
+def _group_norm_first(n):
+    y = n.GroupNormalization(X(2, 4, 3, 5), W(4), W(4), num_groups=2, epsilon=1e-5)
+    return n.Mul(y, n.Sigmoid(y))
+
+
+row("ms_bias_split_gelu", "BiasSplitGelu", X(1, 3, 8), W(8), oracle=_split_gelu, **_MS)
+row("ms_bias_add", "BiasAdd", X(2, 3), W(3), X(2, 3), **_MS,
+    oracle=lambda n: n.Sum(X(2, 3), W(3), X(2, 3)))
+row("ms_bias_softmax", "BiasSoftmax", X(2, 3, 5), X(2, 1, 5), axis=2, is_inner_broadcast=1, **_MS,
+    oracle=lambda n: n.Softmax(n.Add(X(2, 3, 5), X(2, 1, 5)), axis=2))
+row("ms_fused_matmul_activation", "FusedMatMulActivation", X(2, 3), W(3, 5), **_MS,
+    activation="HardSigmoid", activation_alpha=0.3, activation_beta=0.4, alpha=0.5,
+    oracle=lambda n: n.HardSigmoid(n.Mul(n.MatMul(X(2, 3), W(3, 5)), f32(0.5)), alpha=0.3,
+        beta=0.4))
+row("ms_nhwc_conv", "NhwcConv", X(1, 5, 6, 4), W(3, 2, 3, 4), W(3), strides=[2, 1],
+    oracle=_nhwc_conv, **_MS)
+row("ms_nhwc_fused_conv", "NhwcFusedConv", X(1, 5, 6, 4), W(3, 2, 3, 4), W(3), strides=[2, 1],
+    activation="Relu", oracle=lambda n: _nhwc_conv(n, "Relu"), **_MS)
+row("ms_group_norm", "GroupNorm", X(2, 3, 5, 4), W(4), W(4), groups=2, activation=1, epsilon=1e-4,
+    opset=21, oracle=_group_norm, **_MS)
+row("ms_group_norm_first", "GroupNorm", X(2, 4, 3, 5), W(4), W(4), groups=2, activation=1,
+    channels_last=0, opset=21, oracle=_group_norm_first, **_MS)
+row("ms_skip_group_norm", "SkipGroupNorm", X(2, 3, 5, 4), W(4), W(4), X(2, 3, 5, 4), W(4),
+    groups=2, activation=0, epsilon=1e-4, opset=21, outputs=2,
+    oracle=lambda n: _group_norm(n, True), **_MS)

@@ -13,13 +13,14 @@ from importlib import import_module
 from pathlib import Path
 
 from webdnn import expr, ops
-from webdnn.frontend.onnx.registry import DOMAINS, FIXED, full_name
+from webdnn.frontend.onnx.registry import DOMAINS, fixed, full_name
 from webdnn.graph import Op
 
 PAGE = Path(__file__).parent.parent / "docs" / "ops.md"
 HEAD = """# Operators
 
-The ONNX operators that the importer knows, from opset 7 on, with the attributes that it takes.
+The ONNX operators that the importer knows, and those of com.microsoft, into which onnxruntime's
+optimiser fuses them, with the attributes that it takes.
 Each has cases in `tests/cases.py`, which run on both targets against onnxruntime. An operator that
 is not here is taken where ONNX, or the model itself, defines it as a function of these, and `If`
 where its condition is known when the model is transpiled. What remains is refused then, all of it
@@ -81,7 +82,9 @@ def attributes() -> dict[str, list[str]]:
         name: [
             p.name
             for p in inspect.signature(function).parameters.values()
-            if p.kind == p.KEYWORD_ONLY and p.name not in ("opset", "outputs", *FIXED)
+            if p.kind == p.KEYWORD_ONLY
+            and p.name not in ("opset", "outputs")
+            and fixed(name.rpartition("::")[2], p.name) is None
         ]
         for name, function in sorted(known.items())
     }

@@ -44,9 +44,9 @@ from .files import External, read, tensor_value
 from .nodes import bound, check_calls, check_names, label, ordered, reads
 from .operators import ELEMENT_TYPES, element_type
 from .registry import (
-    FIXED,
     Handler,
     call,
+    fixed,
     handler,
     normalised,
     register,
@@ -400,7 +400,8 @@ class _Importer:
                 raise
         positional, keywords = found.positional, found.keywords
         needed = sum(p.default is p.empty for p in positional)
-        if len(inputs) < needed or any(i is None for i in inputs[:needed]):
+        missing = [p.name for p, i in zip(positional[:needed], inputs) if i is None]
+        if len(inputs) < needed or any(name not in found.omissible for name in missing):
             raise ModelError(
                 f"{needed} inputs expected, {sum(i is not None for i in inputs)} found"
             )
@@ -410,15 +411,16 @@ class _Importer:
             )
         _check_types(node, inputs, opset)
         for name in list(attrs):
-            if (name not in keywords and not found.anything) or name in ("opset", "outputs"):
+            ours = name in ("opset", "outputs") and not node.domain
+            if (name not in keywords and not found.anything) or ours:
                 if name in _IGNORED:
                     del attrs[name]
                     continue
                 raise UnsupportedError(f"attribute {name!r} is not supported")
-            if name in FIXED and attrs[name] != FIXED[name] and found.own is None:
+            only = fixed(node.op_type, name)
+            if only is not None and attrs[name] != only:
                 raise UnsupportedError(
-                    f"{name}={attrs[name]} is not supported; export the model with "
-                    f"{name}={FIXED[name]}"
+                    f"{name}={attrs[name]} is not supported; export the model with {name}={only}"
                 )
         for name, p in keywords.items():
             if p.default is p.empty and name not in attrs and name not in ("opset", "outputs"):
@@ -426,7 +428,7 @@ class _Importer:
         for name, value in attrs.items():
             check_word(name, value, keywords[name].annotation if name in keywords else None)
         if "opset" in keywords:
-            attrs["opset"] = opset
+            attrs.setdefault("opset", opset)
         if "outputs" in keywords:
             attrs["outputs"] = len(node.output)
         out = found.function(*inputs, **attrs)
@@ -545,7 +547,7 @@ def _schema(op_type: str, version: int) -> Any:
 
 def _check_types(node: Any, inputs: Sequence[Value | None], opset: int) -> None:
     """Raises where attributes or inputs have types that ONNX does not give the operator."""
-    schema = _schema(node.op_type, opset)
+    schema = None if normalised(node.domain) else _schema(node.op_type, opset)
     if schema is None:
         return
     for a in node.attribute:

@@ -31,13 +31,14 @@ import onnx
 from ...errors import WebDNNError
 from ...graph import Value
 from ..plugins import Own, add, as_value
-from . import operators
+from . import microsoft, operators
 
 Key = tuple[str, str]  # domain, operator
 
 # Our own, by domain and name: a file for each domain.
 DOMAINS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "": operators.OPERATORS,
+    "com.microsoft": microsoft.OPERATORS,
 }
 _REGISTERED: dict[Key, Own] = {}
 
@@ -122,7 +123,19 @@ def _nodes(*bodies: Iterable[Any]) -> Iterator[Any]:
 
 
 # Attributes of which one value alone is taken: the operators' page does not list them.
-FIXED: Mapping[str, int] = {"antialias": 0, "spatial": 1, "training_mode": 0}
+FIXED: Mapping[str, int | str] = {
+    "antialias": 0, "spatial": 1, "training_mode": 0, "past_present_share_buffer": 0,
+    "Attention.do_rotary": 0, "Attention.rotary_embedding_dim": 0, "QAttention.do_rotary": 0,
+    "EmbedLayerNormalization.mask_index_type": 0, "RotaryEmbedding.scale": 1.0,
+    "RotaryEmbedding.is_packed_batching": 0, "GroupQueryAttention.qk_output": 0,
+    "GroupQueryAttention.kv_cache_bit_width": 0, "GroupQueryAttention.k_quant_type": "NONE",
+    "GroupQueryAttention.v_quant_type": "NONE", "GroupQueryAttention.sliding_window_cache": 0,
+}  # fmt: skip
+
+
+def fixed(operator: str, attribute: str) -> int | str | None:
+    """The one value that an attribute of an operator may have; None where it may have several."""
+    return FIXED.get(f"{operator}.{attribute}", FIXED.get(attribute))
 
 
 @dataclass(frozen=True)
@@ -134,6 +147,7 @@ class Handler:
     keywords: Mapping[str, Parameter]
     many: bool  # takes any number of inputs
     anything: bool  # takes any attribute
+    omissible: frozenset[str]  # inputs that have to stand there, by "" if they are omitted
     own: Own | None
 
 
@@ -172,6 +186,7 @@ def _handler(
         {p.name: p for p in parameters if p.kind == p.KEYWORD_ONLY},
         any(p.kind == p.VAR_POSITIONAL for p in parameters),
         any(p.kind == p.VAR_KEYWORD for p in parameters),
+        frozenset(p.name for p in parameters if NoneType in get_args(p.annotation)),
         own,
     )
 
@@ -314,6 +329,7 @@ __all__ = [
     "Handler",
     "Key",
     "call",
+    "fixed",
     "full_name",
     "handler",
     "normalised",

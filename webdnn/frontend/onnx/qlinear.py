@@ -1,0 +1,246 @@
+"""Quantised operators of com.microsoft: each takes numbers apart, computes and quantises again.
+
+    >>> from webdnn.graph import placeholder
+    >>> x, scale, zero = (placeholder(n, s, d) for n, s, d in
+    ...     (("x", (2, 3), "u8"), ("s", (), "f32"), ("z", (), "u8")))
+    >>> QLinearSigmoid(x, scale, zero, scale, zero)
+    cast:u8[2,3]
+
+An integer q stands for (q - zero) * scale. Arithmetic between is in float32, so that a result may
+differ from onnxruntime's by one step where a number lies halfway between two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ... import ops
+from ...errors import ModelError
+from ...graph import Value
+from ..arrays import channels_first, channels_last
+from . import operators
+from .attributes import attributes_of
+from .operators import (
+    AveragePool,
+    DequantizeLinear,
+    DynamicQuantizeLinear,
+    Gemm,
+    MatMulInteger,
+    QuantizeLinear,
+    Softmax,
+)
+from .recurrent import LSTM
+
+Attr = Any
+
+
+def _quantised(y: Value, scale: Value, zero: Value | None, like: Value) -> Value:
+    """y as integers of the zero point's dtype, or of another tensor's."""
+    given = zero if zero is not None else ops.cast(ops.ints(0, "i64"), like.dtype)
+    return QuantizeLinear(y, scale, given)
+
+
+def _binary(fn: Callable[[Value, Value], Value]) -> Callable[..., Value]:
+    def operator(
+        a: Value,
+        a_scale: Value,
+        a_zero: Value | None,
+        b: Value,
+        b_scale: Value,
+        b_zero: Value | None,
+        scale: Value,
+        zero: Value | None = None,
+    ) -> Value:
+        y = fn(DequantizeLinear(a, a_scale, a_zero), DequantizeLinear(b, b_scale, b_zero))
+        return _quantised(y, scale, zero, a)
+
+    return operator
+
+
+QLinearAdd = _binary(ops.add)
+QLinearMul = _binary(ops.mul)
+
+
+def QLinearWhere(
+    condition: Value,
+    a: Value,
+    a_scale: Value,
+    a_zero: Value,
+    b: Value,
+    b_scale: Value,
+    b_zero: Value,
+    scale: Value,
+    zero: Value,
+) -> Value:
+    x, y = DequantizeLinear(a, a_scale, a_zero), DequantizeLinear(b, b_scale, b_zero)
+    return _quantised(ops.where(condition, x, y), scale, zero, a)
+
+
+def QLinearConcat(scale: Value, zero: Value, *inputs: Value, axis: int) -> Value:
+    """inputs: a tensor, its scale and its zero point, for each part."""
+    if not inputs or len(inputs) % 3:
+        raise ModelError(f"{len(inputs)} inputs of parts; expected three for each")
+    parts = [DequantizeLinear(*inputs[k : k + 3]) for k in range(0, len(inputs), 3)]
+    return _quantised(operators.Concat(*parts, axis=axis), scale, zero, inputs[0])
+
+
+def QLinearLeakyRelu(
+    x: Value, x_scale: Value, x_zero: Value | None, scale: Value, zero: Value | None = None, *,
+    alpha: float = 0.01,
+) -> Value:  # fmt: skip
+    y = ops.leaky_relu(DequantizeLinear(x, x_scale, x_zero), alpha=alpha)
+    return _quantised(y, scale, zero, x)
+
+
+def QLinearSigmoid(
+    x: Value, x_scale: Value, x_zero: Value | None, scale: Value, zero: Value | None = None
+) -> Value:
+    return _quantised(ops.sigmoid(DequantizeLinear(x, x_scale, x_zero)), scale, zero, x)
+
+
+def QLinearSoftmax(
+    x: Value, x_scale: Value, x_zero: Value | None, scale: Value, zero: Value, *,
+    axis: int = -1, opset: int,
+) -> Value:  # fmt: skip
+    y = Softmax(DequantizeLinear(x, x_scale, x_zero), axis=axis, opset=opset)
+    return _quantised(y, scale, zero, x)
+
+
+def QLinearGlobalAveragePool(
+    x: Value, x_scale: Value, x_zero: Value, scale: Value, zero: Value, *, channels_last: int = 0
+) -> Value:
+    axes = range(1, x.rank - 1) if channels_last else range(2, x.rank)
+    y = ops.reduce_mean(DequantizeLinear(x, x_scale, x_zero), axes)
+    return _quantised(y, scale, zero, x)
+
+
+def _inside(x: Value, last: int, compute: Callable[[Value], Value]) -> Value:
+    """compute(x), which wants its channels as the second axis, of x with them there or last."""
+    return channels_last(compute(channels_first(x))) if last else compute(x)
+
+
+@attributes_of(AveragePool)
+def QLinearAveragePool(
+    x: Value, x_scale: Value, x_zero: Value | None, scale: Value, zero: Value | None = None, *,
+    channels_last: int = 0, **given: Attr,
+) -> Value:  # fmt: skip
+    wide = DequantizeLinear(x, x_scale, x_zero)
+    y = _inside(wide, channels_last, lambda v: AveragePool(v, **given))
+    return _quantised(y, scale, zero, x)
+
+
+@attributes_of(operators.QLinearConv)
+def QLinearConv(
+    x: Value, x_scale: Value, x_zero: Value, w: Value, w_scale: Value, w_zero: Value,
+    scale: Value, zero: Value, b: Value | None = None, *, channels_last: int = 0, **given: Attr,
+) -> Value:  # fmt: skip
+    def conv(v: Value) -> Value:
+        return operators.QLinearConv(
+            v, x_scale, x_zero, w, w_scale, w_zero, scale, zero, b, **given
+        )
+
+    return _inside(x, channels_last, conv)
+
+
+def _rescaled(total: Value, a_scale: Value, b_scale: Value, bias: Value | None) -> Value:
+    """Sums of products of integers as numbers; scales are one for all, or one for each column."""
+    scale = ops.mul(_one(a_scale), _one(b_scale))
+    y = ops.mul(ops.cast(total, "f32"), ops.cast(scale, "f32"))
+    return ops.cast(y if bias is None else ops.add(y, ops.cast(bias, "f32")), a_scale.dtype)
+
+
+def _one(v: Value) -> Value:
+    return ops.reshape(v, ()) if v.size == 1 else v
+
+
+def MatMulIntegerToFloat(
+    a: Value,
+    b: Value,
+    a_scale: Value,
+    b_scale: Value,
+    a_zero: Value | None = None,
+    b_zero: Value | None = None,
+    bias: Value | None = None,
+) -> Value:
+    zero = None if b_zero is None else _one(b_zero)
+    return _rescaled(MatMulInteger(a, b, a_zero, zero), a_scale, b_scale, bias)
+
+
+def DynamicQuantizeMatMul(
+    a: Value, b: Value, b_scale: Value, b_zero: Value | None = None, bias: Value | None = None
+) -> Value:
+    q, scale, zero = DynamicQuantizeLinear(a)
+    return MatMulIntegerToFloat(q, b, scale, b_scale, zero, b_zero, bias)
+
+
+def QGemm(
+    a: Value,
+    a_scale: Value,
+    a_zero: Value,
+    b: Value,
+    b_scale: Value,
+    b_zero: Value,
+    c: Value | None = None,
+    scale: Value | None = None,
+    zero: Value | None = None,
+    *,
+    alpha: float = 1.0,
+    transA: int = 0,
+    transB: int = 0,
+) -> Value:
+    """Gemm of quantised matrices; c is at the scale of the products. Floats where no scale is."""
+    left, right = ops.cast(a, "i32"), ops.cast(b, "i32")
+    left = ops.sub(left, ops.cast(_one(a_zero), "i32"))
+    columns = _one(b_zero)
+    right = ops.sub(right, ops.cast(ops.unsqueeze(columns, [1]) if transB and columns.rank else
+                                    columns, "i32"))  # fmt: skip
+    total = Gemm(left, right, transA=transA, transB=transB)
+    total = total if c is None else ops.add(total, c)
+    y = ops.mul(_rescaled(total, a_scale, b_scale, None), alpha)
+    return y if scale is None else _quantised(y, scale, zero, a)
+
+
+@attributes_of(LSTM)
+def DynamicQuantizeLSTM(
+    x: Value,
+    w: Value,
+    r: Value,
+    b: Value | None,
+    lens: Value | None,
+    h0: Value | None,
+    c0: Value | None,
+    p: Value | None,
+    w_scale: Value,
+    w_zero: Value,
+    r_scale: Value,
+    r_zero: Value,
+    **given: Attr,
+) -> list[Value]:
+    """LSTM whose weights are quantised, [directions, inputs, 4 * hidden].
+
+    onnxruntime also quantises the input, and the state at each step, to use products of integers;
+    here both stay as they are, which is more exact.
+    """
+
+    def wide(v: Value, scale: Value, zero: Value) -> Value:
+        def each(part: Value) -> Value:  # [directions] or [directions, columns]
+            return ops.unsqueeze(part, [1, 2] if part.rank == 1 else [1])
+
+        whole = ops.sub(ops.cast(v, "i32"), ops.cast(each(zero), "i32"))
+        whole = ops.mul(ops.cast(whole, "f32"), each(scale))
+        return ops.transpose(whole, (0, 2, 1))
+
+    weights = wide(w, w_scale, w_zero), wide(r, r_scale, r_zero)
+    return LSTM(x, *weights, b, lens, h0, c0, p, **given)
+
+
+OPERATORS: dict[str, Callable[..., Any]] = {
+    "QuantizeLinear": QuantizeLinear,
+    "DequantizeLinear": DequantizeLinear,
+    **{
+        name: fn
+        for name, fn in list(globals().items())
+        if name[0].isupper() and callable(fn) and getattr(fn, "__module__", "") == __name__
+    },
+}
