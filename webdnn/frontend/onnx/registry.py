@@ -123,7 +123,7 @@ def _nodes(*bodies: Iterable[Any]) -> Iterator[Any]:
 
 
 # Attributes of which one value alone is taken: the operators' page does not list them.
-FIXED: Mapping[str, int | str] = {
+FIXED: Mapping[str, int | float | str] = {
     "antialias": 0, "spatial": 1, "training_mode": 0, "past_present_share_buffer": 0,
     "Attention.do_rotary": 0, "Attention.rotary_embedding_dim": 0, "QAttention.do_rotary": 0,
     "EmbedLayerNormalization.mask_index_type": 0, "RotaryEmbedding.scale": 1.0,
@@ -133,7 +133,7 @@ FIXED: Mapping[str, int | str] = {
 }  # fmt: skip
 
 
-def fixed(operator: str, attribute: str) -> int | str | None:
+def fixed(operator: str, attribute: str) -> int | float | str | None:
     """The one value that an attribute of an operator may have; None where it may have several."""
     return FIXED.get(f"{operator}.{attribute}", FIXED.get(attribute))
 
