@@ -17,6 +17,7 @@ from typing import Any
 
 from ... import ops
 from ...errors import ModelError
+from ...expr import same
 from ...graph import Value
 from ..arrays import channels_first, channels_last
 from . import operators
@@ -224,11 +225,15 @@ def DynamicQuantizeLSTM(
     """
 
     def wide(v: Value, scale: Value, zero: Value) -> Value:
-        def each(part: Value) -> Value:  # [directions] or [directions, columns]
-            return ops.unsqueeze(part, [1, 2] if part.rank == 1 else [1])
-
-        whole = ops.sub(ops.cast(v, "i32"), ops.cast(each(zero), "i32"))
-        whole = ops.mul(ops.cast(whole, "f32"), each(scale))
+        if scale.rank == 2 and same(v.shape[0], 1):  # a scale for each column
+            parts = [ops.reshape(part, part.shape[1:]) for part in (scale, zero)]
+            whole = DequantizeLinear(v, *parts, axis=2)
+        elif scale.rank == 2:
+            columns = [ops.unsqueeze(part, [1]) for part in (scale, zero)]
+            whole = ops.sub(ops.cast(v, "i32"), ops.cast(columns[1], "i32"))
+            whole = ops.mul(ops.cast(whole, "f32"), columns[0])
+        else:
+            whole = DequantizeLinear(v, scale, zero, axis=0)
         return ops.transpose(whole, (0, 2, 1))
 
     weights = wide(w, w_scale, w_zero), wide(r, r_scale, r_zero)
