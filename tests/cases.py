@@ -1931,3 +1931,10 @@ row("ms_group_norm_first", "GroupNorm", X(2, 4, 3, 5), W(4), W(4), groups=2, act
 row("ms_skip_group_norm", "SkipGroupNorm", X(2, 3, 5, 4), W(4), W(4), X(2, 3, 5, 4), W(4),
     groups=2, activation=0, epsilon=1e-4, opset=21, outputs=2,
     oracle=lambda n: _group_norm(n, True), **_MS)
+
+
+row("det", "Det", X(5, 4, 4), tol=1e-4)
+row("det_singular", "Det", given([[[1, 2], [2, 4]], [[0, 3], [2, 0]]], "float32"))
+row("reverse_sequence", "ReverseSequence", X(5, 3, 2), given([5, 1, 3], "int64"))
+row("reverse_sequence_batch_first", "ReverseSequence", X(3, 5), given([0, 4, 2], "int64"),
+    batch_axis=0, time_axis=1)

@@ -37,7 +37,9 @@ EXCLUDED = {
     r"FLOAT8|FLOAT4|e4m3|e5m2|float4|E8M0": "8-bit and 4-bit floats are not supported",
     r"to_U?INT[24]|U?INT[24]_to|_u?int[24]$": "2-bit and 4-bit integers exist only as constants",
     r"STRING|strnorm|string": "strings are not supported",
-    r"sequence|optional|identity_opt|if_seq|if_opt": "sequences and optionals are not supported",
+    r"(?<!reverse)sequence|optional|identity_opt|if_seq|if_opt": (
+        "sequences and optionals are not supported"
+    ),
     r"training|train_": "training is not supported",
     r"maxpool_with_argmax": "the second output of MaxPool is not supported",
     r"_antialias": "resizing with antialias is not supported",

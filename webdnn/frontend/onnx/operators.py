@@ -44,6 +44,7 @@ from ..arrays import (
 )
 from ..ranges import RANGES
 from ..windows import Window
+from .algebra import Det
 from .attributes import attributes_of
 from .detection import Compress, MaxRoiPool, NonMaxSuppression, NonZero, RoiAlign, TopK
 from .recurrent import GRU, LSTM, RNN
@@ -393,6 +394,18 @@ def ScatterElements(
     x: Value, indices: Value, updates: Value, *, axis: int = 0, reduction: Reduction = "none"
 ) -> Value:
     return ops.scatter_elements(x, indices, updates, axis_of(axis, x), reduction)
+
+
+def ReverseSequence(x: Value, lengths: Value, *, batch_axis: int = 1, time_axis: int = 0) -> Value:
+    """The first elements of each sequence, as many as it is long, in reverse."""
+    batch, time = axis_of(batch_axis, x), axis_of(time_axis, x)
+    if batch == time or lengths.rank != 1 or not ops.same(lengths.shape[0], x.shape[batch]):
+        raise ModelError(f"lengths {type_text(lengths)} of sequences do not fit {type_text(x)}")
+    shape = [x.shape[time] if k == time else 1 for k in range(x.rank)]
+    at, size = ops.iota(shape, time, "i64"), ops.along(ops.cast(lengths, "i64"), batch, x.rank)
+    mirrored = ops.sub(ops.sub(size, 1), at)
+    at = ops.where(ops.less(at, size), mirrored, at)
+    return ops.gather_elements(x, ops.expand(at, x.shape), time)
 
 
 def Scatter(x: Value, indices: Value, updates: Value, *, axis: int = 0) -> Value:
@@ -1345,6 +1358,17 @@ OPERATORS: dict[str, Callable[..., Any]] = (
     }
     | {
         fn.__name__: fn
-        for fn in (GRU, LSTM, RNN, Compress, MaxRoiPool, NonMaxSuppression, NonZero, RoiAlign, TopK)
+        for fn in (
+            Det,
+            GRU,
+            LSTM,
+            RNN,
+            Compress,
+            MaxRoiPool,
+            NonMaxSuppression,
+            NonZero,
+            RoiAlign,
+            TopK,
+        )
     }
 )
