@@ -22,9 +22,6 @@ from PIL import Image
 import webdnn
 from webdnn.browser.engine import open_page
 
-# Chromium imports video into WebGPU only where its own painting is on the (software) GPU, too.
-PAINTED = ("--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist")
-
 
 def prepare(place: Path) -> None:
     """The model, and the picture: noise that is smooth enough to be a photograph."""
@@ -58,7 +55,7 @@ def main() -> None:
         }
         for backend in options.backends:
             gpu = backend == "webgpu"
-            with open_page(mounts=mounts, webgpu=gpu, flags=PAINTED if gpu else ()) as page:
+            with open_page(mounts=mounts, webgpu=gpu) as page:
                 argument = {"options": {"backend": backend}, "times": options.times}
                 found = page.call("/b/pictures.mjs", argument).value
             print(f"{found.pop('backend'):24}{'call':>8}{'gap':>8}{'whole':>8}")

@@ -16,10 +16,19 @@ import { build } from 'esbuild';
 const source = new URL('src/', import.meta.url);
 const output = new URL('dist/', import.meta.url);
 
+/** A module that is imported when it is needed stays a file of its own. @type {import('esbuild').Plugin} */
+const apart = {
+  name: 'apart',
+  setup: ({ onResolve }) =>
+    onResolve({ filter: /^\.\// }, ({ kind, path }) =>
+      kind === 'dynamic-import' ? { path, external: true } : undefined,
+    ),
+};
+
 /** The files of dist/ that esbuild makes, by name. */
 export async function bundles() {
   const { outputFiles } = await build({
-    entryPoints: ['index', 'pictures', 'worker', 'worklet'].map((door) =>
+    entryPoints: ['index', 'pictures', 'pictures-gpu', 'worker', 'worklet'].map((door) =>
       fileURLToPath(new URL(`${door}.js`, source)),
     ),
     outdir: fileURLToPath(output),
@@ -28,6 +37,7 @@ export async function bundles() {
     format: 'esm',
     target: 'es2022',
     write: false,
+    plugins: [apart],
   });
   return Object.fromEntries(
     outputFiles.map(({ path, text }) => [path.replace(/.*[\\/]/, ''), text]),

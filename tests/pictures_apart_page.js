@@ -4,6 +4,7 @@
  */
 import { Aside } from '/src/picture/aside.js';
 import { Pictures } from '/src/picture/image.js';
+import { Painter } from '/src/pictures-gpu.js';
 import * as doors from '/src/start.js';
 import { hire } from '/src/wasm/workers.js';
 
@@ -28,8 +29,21 @@ const LAME = {
   missing: () => hire(1, () => new Worker('/src/missing.js', { type: 'module' })),
 };
 
-/** @param {{ cases: any[] }} argument @param {any} io */
-export default async function ({ cases }, io) {
+/** What is in a buffer of the GPU. @param {GPUDevice} device */
+async function readBack(device, { data, shape }) {
+  const size = 4 * shape[0] * shape[1];
+  const target = device.createBuffer({ size, usage: 9 });
+  const encoder = device.createCommandEncoder();
+  encoder.copyBufferToBuffer(data, 0, target, 0, size);
+  device.queue.submit([encoder.finish()]);
+  await target.mapAsync(1);
+  return new Uint32Array(target.getMappedRange().slice(0));
+}
+
+/** @param {{ cases: any[], gpu: boolean }} argument @param {any} io */
+export default async function ({ cases, gpu }, io) {
+  const device = gpu && (await (await navigator.gpu.requestAdapter()).requestDevice());
+  const painter = gpu && (await Painter.on(device));
   const pictures = new Pictures();
   const aside = new Aside(() => hire(1, undefined, doors.pictures), pictures);
   const bytes = new Uint8ClampedArray(await io.read('sources'));
@@ -47,6 +61,11 @@ export default async function ({ cases }, io) {
         const apart = await aside.read(signature, source, dims);
         parts.push(apart.data.slice());
         aside.again({ x: apart }); // the next result lies in the same memory
+        if (gpu && kind !== 'raster') {
+          const drawn = painter.paint(signature, source, dims, true);
+          parts.push(await readBack(device, drawn));
+          await painter.again([drawn.data]);
+        }
         result[kind] = apart.shape;
       } catch (error) {
         result[kind] = error.message;

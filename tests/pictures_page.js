@@ -108,13 +108,21 @@ export default async function ({ options, files, sources }, io) {
     reads++;
     return read.apply(this, part);
   };
+  let imports = 0; // into the GPU
+  const bring = globalThis.GPUDevice?.prototype.importExternalTexture;
+  if (bring)
+    GPUDevice.prototype.importExternalTexture = function (...what) {
+      const found = bring.apply(this, what);
+      imports++;
+      return found;
+    };
   for (const name of sources) {
     const source = await SOURCES[name](files);
-    reads = 0;
+    reads = imports = 0;
     try {
       const { pixels } = await model.run({ photo: source });
       await io.write(name, pixels.data);
-      results[name] = { shape: pixels.shape, reads };
+      results[name] = { shape: pixels.shape, reads, imports };
     } catch (error) {
       results[name] = { code: error.code, message: error.message };
     }

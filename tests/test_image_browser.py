@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import webdnn
 from tests.test_browser import need
 from tests.test_image import picture
 from webdnn import cli
-from webdnn.browser.engine import Engine, open_page
+from webdnn.browser.engine import SOFTWARE_PAINTING, Engine, open_page
 from webdnn.browser.server import running
 from webdnn.picture.image import load_raster
 
@@ -97,7 +97,9 @@ def values(folder: Path, file: str) -> np.ndarray:
     return np.rint(read.pictures["photo"].read(load_raster(folder / "files" / file))[0] * 255)
 
 
-def played(folder: Path, engine: Engine, options: Any, sources: list[str]) -> tuple[Any, Any]:
+def played(
+    folder: Path, engine: Engine, options: Any, sources: list[str], flags: Sequence[str] = ()
+) -> tuple[Any, Any]:
     need(engine)
     mounts = {"/model/": folder / "model", "/files/": folder / "files", "/t/": HERE}
     names = {
@@ -105,7 +107,8 @@ def played(folder: Path, engine: Engine, options: Any, sources: list[str]) -> tu
         "svg": "half.svg", "text": "text.png", "smooth": "smooth.png",
     }  # fmt: skip
     files = {name: f"/files/{file}" for name, file in names.items()}
-    with open_page(engine, mounts=mounts, webgpu=options["backend"] == "webgpu") as page:
+    gpu = options["backend"] == "webgpu"
+    with open_page(engine, mounts=mounts, webgpu=gpu, flags=flags) as page:
         argument = {"options": options, "files": files, "sources": sources}
         reply = page.call("/t/pictures_page.js", argument, timeout=120)
     found = {
@@ -116,16 +119,25 @@ def played(folder: Path, engine: Engine, options: Any, sources: list[str]) -> tu
 
 
 @pytest.mark.parametrize(
-    ("engine", "backend"),
-    [("chromium", "wasm"), ("chromium", "webgpu"), ("firefox", "wasm"), ("webkit", "wasm")],
+    ("engine", "backend", "flags"),
+    [
+        ("chromium", "wasm", ()),
+        ("chromium", "webgpu", ()),  # where no video can be brought to the GPU
+        ("chromium", "webgpu", SOFTWARE_PAINTING),
+        ("firefox", "wasm", ()),
+        ("firefox", "webgpu", ()),
+        ("webkit", "wasm", ()),
+    ],
 )
-def test_every_source_gives_the_same_pixels(folder: Path, engine: Engine, backend: str) -> None:
+def test_every_source_gives_the_same_pixels(
+    folder: Path, engine: Engine, backend: str, flags: Sequence[str]
+) -> None:
     further = ["transparent image", "turned image", "turned blob", "svg", "pixels", *ERRORS]
     if engine != "chromium":
         further.remove("wide colours")
     else:
         further += ["video frame", "video", "webgl canvas"]
-    reply, found = played(folder, engine, {"backend": backend}, EXACT + further)
+    reply, found = played(folder, engine, {"backend": backend}, EXACT + further, flags)
     results = reply["results"]
     wanted = values(folder, "photo.png")
     assert np.ptp(wanted) > 200
@@ -146,6 +158,8 @@ def test_every_source_gives_the_same_pixels(folder: Path, engine: Engine, backen
     assert np.rint(found["pixels"])[:, 0, 0].tolist() == [1, 2, 3]
     if engine == "chromium":
         assert np.abs(found["video frame"] - wanted).max() <= 2
+        imported = int(bool(flags))
+        assert [results[name]["imports"] for name in ("video frame", "video")] == [imported] * 2
         # Video is coded with less of colour than of light.
         smooth = values(folder, "smooth.png")
         assert np.abs(found["video"] - smooth)[:, 2:8, 2:12].max() <= 12

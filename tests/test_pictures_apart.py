@@ -10,7 +10,7 @@ import pytest
 
 from tests.test_browser import need
 from tests.test_image import Pixels, fits
-from webdnn.browser.engine import Engine, open_page
+from webdnn.browser.engine import SOFTWARE_PAINTING, Engine, open_page
 
 HERE = Path(__file__).parent
 KINDS = ("raster", "canvas", "bitmap", "frame")
@@ -34,13 +34,16 @@ def far(a: Pixels, b: Pixels) -> int:
     return int(max(np.abs(colours).max() / 255, np.abs(alphas[0] - alphas[1]).max()))
 
 
-@pytest.mark.parametrize("engine", ["chromium", "firefox"])
-def test_a_worker_reads_the_same_pixels(engine: Engine) -> None:
-    """Every way of resizing, of every kind of picture, as Pillow and the page's thread do it."""
+@pytest.mark.parametrize(("engine", "gpu"), [("chromium", True), ("firefox", False)])
+def test_the_same_pixels_elsewhere(engine: Engine, gpu: bool) -> None:
+    """Every way of resizing, of every kind of picture, in a worker and on the GPU, as Pillow and
+    the page's thread do it."""
     need(engine)
     argument, sources, cases = asked()
+    argument["gpu"] = gpu
     mounts = {"/src/": HERE.parent / "runner" / "src", "/t/": HERE}
-    with open_page(engine, mounts=mounts) as page:
+    flags = SOFTWARE_PAINTING if gpu else ()
+    with open_page(engine, mounts=mounts, webgpu=gpu, flags=flags) as page:
         arrays = {"sources": sources}
         reply = page.call("/t/pictures_apart_page.js", argument, arrays, timeout=120)
     words, at = reply.arrays["words"], 0
@@ -50,14 +53,13 @@ def test_a_worker_reads_the_same_pixels(engine: Engine) -> None:
                 assert "expected a picture" in found[kind], (label, kind, found)
                 continue
             assert found[kind] == list(wanted.shape[:2]), (label, kind, found)
-            direct, apart = (
-                np.frombuffer(words, np.uint8, wanted.size, at + k * wanted.size).reshape(
-                    wanted.shape
-                )
-                for k in (0, 1)
-            )
-            at += 2 * wanted.size
-            assert np.array_equal(direct, apart) or far(direct, apart) <= 1, (label, kind)
+            count = 3 if gpu and kind != "raster" else 2
+            data = np.frombuffer(words, np.uint8, count * wanted.size, at)
+            at += data.size
+            direct, apart, *drawn = data.reshape(count, *wanted.shape)
+            assert far(direct, apart) <= 1, (label, kind)
+            for pixels in drawn:
+                assert far(direct, pixels) <= 1, (label, kind, far(direct, pixels))
             if kind == "raster":
                 assert np.array_equal(apart, wanted), label
             elif opaque or kind != "frame":  # which Chromium itself draws wrongly, then

@@ -11,6 +11,7 @@
  * | options.js | what may be asked of `load`, `run` and `loop` |
  * | loop.js | runs on a stream of frames |
  * | picture/, pictures.js | pictures as inputs, and their worker; outputs with labels |
+ * | pictures-gpu.js | pictures that are resized on the GPU |
  * | wasm/, worker.js, worklet.js | the wasm backend, and its scripts in other threads |
  * | start.js, serve.js | where the workers' scripts are; how they answer |
  * | webgpu/ | the WebGPU backend |
@@ -82,6 +83,12 @@ const onPage = (options) =>
   typeof document === 'object' && options.worker !== false && !modules.whyNoWorker(options);
 
 const WORKER = 'the worker (is its script whole? `worker: false` does without)';
+/** @param {number} ms @returns {Promise<undefined>} */
+const sleep = (ms) =>
+  new Promise((resolve) => {
+    setTimeout(() => resolve(undefined), ms);
+  });
+
 /** What another backend may do better. */
 const GPU_FAILS = ['kernel', 'driver', 'device-lost', 'memory'];
 
@@ -179,9 +186,38 @@ export const load = async (where, options = {}) => {
     /** @param {device.Choice} choice @param {Files} files */
     function gpuEngine(choice, files) {
       const building = webgpu.build(model, choice, files, options);
-      return files.until(files.during('driver', 'the graphics driver', building), (late) =>
-        late.dispose(),
-      );
+      const what = files.during('driver', 'the graphics driver', painting(building, choice));
+      return files.until(what, (late) => late.dispose());
+    }
+
+    /**
+     * The engine, and what reads pictures on its device, if the model takes any.
+     * @param {ReturnType<typeof webgpu.build>} building @param {device.Choice} choice
+     */
+    async function painting(building, { device }) {
+      if (!model.inputs.some(({ image }) => image)) return building;
+      const made = import('./pictures-gpu.js').then(({ Painter }) => Painter.on(device));
+      made.catch(() => {}); // pictures are read elsewhere
+      const engine = await building;
+      const painter = await Promise.race([made, sleep(1000)]).catch(() => undefined);
+      if (!painter) return engine;
+      /** @template A @param {(job: A) => Promise<any>} run */
+      const used = (run) => async (/** @type {A & { inputs: object[] }} */ job) => {
+        const [done] = await Promise.allSettled([run(job)]);
+        await painter.again(job.inputs);
+        if (done.status === 'rejected') throw done.reason;
+        return done.value;
+      };
+      return {
+        ...engine,
+        run: used(engine.run),
+        profile: used(engine.profile),
+        paint: painter.paint.bind(painter),
+        dispose() {
+          painter.dispose();
+          engine.dispose();
+        },
+      };
     }
 
     /** An engine on a new device, after a loss. The files are in the browser's cache, if anywhere. */

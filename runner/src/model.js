@@ -33,8 +33,11 @@
  *   cancel(): void,
  *   dispose(): void,
  *   failed?: Promise<WebDNNError>,
+ *   paint?(signature: import('./descriptor.js').Signature, value: unknown,
+ *     dims: readonly import('./descriptor.js').Dimension[], uploaded: boolean): unknown,
  * }} Engine  `take` gives the array to fill for an input; a direct
- *   engine's `view` is its memory, a staging one's a new array
+ *   engine's `view` is its memory, a staging one's a new array; `paint` reads a picture on the device,
+ *   if it can be read there (`uploaded`: also if its pixels must be taken there first)
  * @typedef {{
  *   job: Job | Promise<Inputs> | 'reset', options: RunOptions, profile: boolean, aborted: boolean,
  *   resolve(value: any): void, reject(error: unknown): void,
@@ -352,6 +355,21 @@ export class Model {
     return out;
   }
 
+  /** The inputs with such pictures on the device as can be read there. @param {Inputs} inputs */
+  #painted(inputs) {
+    const { paint } = this.#engine;
+    const { inputs: signature, dims } = this.#descriptor;
+    let out = inputs;
+    if (paint && !this.#recovering)
+      for (const spec of signature) {
+        const value = spec.image && inputs?.[spec.name];
+        if (value === undefined || isTensor(value)) continue;
+        const drawn = paint(spec, value, dims, !this.#aside);
+        if (drawn) out = { ...out, [spec.name]: drawn };
+      }
+    return out;
+  }
+
   /**
    * The inputs once their pictures are read, taken now; undefined where none is read elsewhere, or
    * is a file.
@@ -374,7 +392,9 @@ export class Model {
         const value = inputs[spec.name];
         if (this.#aside) return [spec.name, await this.#aside.read(spec, value, dims)];
         const picture = await decode(spec.name, /** @type {Blob} */ (value));
-        const pixels = copied(this.#pictures.read(spec, picture, dims));
+        const drawn = this.#painted({ [spec.name]: picture })[spec.name];
+        const pixels =
+          drawn === picture ? copied(this.#pictures.read(spec, picture, dims)) : drawn;
         picture.close();
         return [spec.name, pixels];
       }),
@@ -455,11 +475,12 @@ export class Model {
       if (forgot) throw forgot;
       const aborted = () => new WebDNNError('aborted', 'the run was aborted', signal?.reason);
       if (signal?.aborted) throw aborted();
+      const painted = this.#painted(inputs);
       /** @type {Pending} */
       const pending = {
         job:
-          this.#apart(inputs) ??
-          this.#job(inputs, options, !this.#running && this.#queue.length === 0),
+          this.#apart(painted) ??
+          this.#job(painted, options, !this.#running && this.#queue.length === 0),
         options,
         profile,
         aborted: false,

@@ -89,6 +89,17 @@ SOFTWARE_WEBGPU = (
 )
 
 
+# Further flags, with which Chromium's own painting is on the (software) GPU, as it is where there
+# is a real one: without, it brings no video to WebGPU.
+SOFTWARE_PAINTING = (
+    "--use-angle=vulkan",
+    "--use-vulkan=swiftshader",
+    "--enable-features=Vulkan",
+    "--enable-gpu-rasterization",
+    "--ignore-gpu-blocklist",
+)
+
+
 def _chromium(executable: str, profile: Path, url: str, webgpu: bool) -> list[str]:
     flags = [
         "--headless",

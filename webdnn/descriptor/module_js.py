@@ -48,7 +48,9 @@ def model_js(model: Mapping[str, Any], text: str) -> str:
         for n in model["files"]
     )
     runner = _quoted(f"./{model['runner']}/index.js")
-    names = ["index.js", "worker.js", *(["pictures.js"] if takes_pictures(model) else [])]
+    names = ["index.js", "worker.js"]
+    if takes_pictures(model):
+        names += ["pictures.js", "pictures-gpu.js"]
     modules = ", ".join(_quoted(f"{model['runner']}/{name}") for name in names)
     return (
         f"// The model {_comment(model['name'])}, written by {_comment(model['generator'])}.\n"

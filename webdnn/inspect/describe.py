@@ -40,8 +40,9 @@ def shape_text(shape: Sequence[Any]) -> str:
     return ", ".join(bare(size(value)) for value in shape) or "scalar"
 
 
-# Which of the runner's files a page fetches; the last for pictures.
-_MODULES = {"webgpu": ("index.js", "pictures.js"), "wasm": ("index.js", "worker.js", "pictures.js")}
+# Which of the runner's files a page fetches, and which for pictures, too.
+_MODULES = {"webgpu": ("index.js",), "wasm": ("index.js", "worker.js")}
+_PICTURES = {"webgpu": ("pictures.js", "pictures-gpu.js"), "wasm": ("pictures.js",)}
 
 
 def kind_text(entry: Mapping[str, Any]) -> str:
@@ -66,7 +67,9 @@ def describe(folder: Path) -> dict[str, Any]:
         return len(gzip.compress((folder / name).read_bytes(), 9))
 
     def code(target: str, file: str) -> dict[str, Any]:
-        modules = _MODULES[target][: None if takes_pictures(document) else -1]
+        modules = _MODULES[target]
+        if takes_pictures(document):
+            modules += _PICTURES[target]
         names = ["model.js", file, *(f"{runner}/{module}" for module in modules)]
         return {"file": file, "code_gzip": sum(map(gzipped, names))}
 

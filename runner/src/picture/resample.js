@@ -88,39 +88,44 @@ export class Resampler {
     }
   }
 
-  /**
-   * Which pixels of a line make each pixel of the result, and their weights.
-   * @param {number} length @param {number} low @param {number} high  the part of the line
-   * @param {number} size  of the result
-   * @returns {Taps}
-   */
-  #triangle(length, low, high, size) {
-    const key = [length, low, high, size].join();
+  /** @param {[length: number, low: number, high: number, size: number]} line */
+  #triangle(...line) {
+    const key = line.join();
     const kept = this.#taps.get(key);
     if (kept) return kept;
-    const start = Math.fround(low);
-    const scale = Math.fround(Math.fround(high) - start) / size;
-    const support = Math.max(scale, 1);
-    const widest = 2 * Math.ceil(support) + 1;
-    const first = new Int32Array(size);
-    const count = new Int32Array(size);
-    const weights = new Int32Array(size * widest);
-    const raw = new Float64Array(widest);
-    for (let k = 0; k < size; k++) {
-      const centre = start + (k + 0.5) * scale;
-      first[k] = Math.max(Math.trunc(centre - support + 0.5), 0);
-      count[k] = Math.min(Math.trunc(centre + support + 0.5), length) - first[k];
-      let total = 0;
-      for (let i = 0; i < count[k]; i++) {
-        raw[i] = Math.max(0, 1 - Math.abs((first[k] + i - centre + 0.5) * (1 / support)));
-        total += raw[i];
-      }
-      for (let i = 0; i < count[k]; i++)
-        weights[k * widest + i] = Math.trunc(raw[i] * (1 / total) * (1 << BITS) + 0.5);
-    }
     if (this.#taps.size > 16) this.#taps.clear();
-    const taps = { first, count, weights, widest };
+    const taps = triangle(...line);
     this.#taps.set(key, taps);
     return taps;
   }
+}
+
+/**
+ * Which pixels of a line make each pixel of the result, and their weights.
+ * @param {number} length @param {number} low @param {number} high  the part of the line
+ * @param {number} size  of the result
+ * @returns {Taps}
+ */
+export function triangle(length, low, high, size) {
+  const start = Math.fround(low);
+  const scale = Math.fround(Math.fround(high) - start) / size;
+  const support = Math.max(scale, 1);
+  const widest = 2 * Math.ceil(support) + 1;
+  const first = new Int32Array(size);
+  const count = new Int32Array(size);
+  const weights = new Int32Array(size * widest);
+  const raw = new Float64Array(widest);
+  for (let k = 0; k < size; k++) {
+    const centre = start + (k + 0.5) * scale;
+    first[k] = Math.max(Math.trunc(centre - support + 0.5), 0);
+    count[k] = Math.min(Math.trunc(centre + support + 0.5), length) - first[k];
+    let total = 0;
+    for (let i = 0; i < count[k]; i++) {
+      raw[i] = Math.max(0, 1 - Math.abs((first[k] + i - centre + 0.5) * (1 / support)));
+      total += raw[i];
+    }
+    for (let i = 0; i < count[k]; i++)
+      weights[k * widest + i] = Math.trunc(raw[i] * (1 / total) * (1 << BITS) + 0.5);
+  }
+  return { first, count, weights, widest };
 }
