@@ -1938,3 +1938,6 @@ row("det_singular", "Det", given([[[1, 2], [2, 4]], [[0, 3], [2, 0]]], "float32"
 row("reverse_sequence", "ReverseSequence", X(5, 3, 2), given([5, 1, 3], "int64"))
 row("reverse_sequence_batch_first", "ReverseSequence", X(3, 5), given([0, 4, 2], "int64"),
     batch_axis=0, time_axis=1)
+row("cumprod", "CumProd", X(3, 7), np.int64(1), opset=26, oracle="reference")
+row("cumprod_exclusive_reverse", "CumProd", X(5, 3), np.int64(-2), opset=26, oracle="reference",
+    exclusive=1, reverse=1)

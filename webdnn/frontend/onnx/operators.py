@@ -598,6 +598,18 @@ def CumSum(x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) -> Va
     return ops.cumsum(x, axis_of(axis, x), bool(exclusive), bool(reverse))
 
 
+def CumProd(x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) -> Value:
+    """Each product anew, over what stands before: (elements of the axis)^2 multiplications."""
+    at = axis_of(axis, x)
+    here, there = (
+        ops.iota([x.shape[at] if k == at + j else 1 for k in range(x.rank + 1)], at + j, "i64")
+        for j in (0, 1)
+    )
+    near = (ops.less if exclusive else ops.less_equal)(*((here, there)[:: 1 if reverse else -1]))
+    factors = ops.where(near, ops.unsqueeze(x, [at]), constant(1, x.dtype))
+    return ops.squeeze(ops.reduce(factors, "prod", [at + 1]), [at + 1])
+
+
 def Softmax(x: Value, *, axis: int | None = None, opset: int) -> Value:
     return _last_axis(x, axis, opset, lambda y: ops.softmax(y, -1), lambda y, a: ops.softmax(y, a))
 
