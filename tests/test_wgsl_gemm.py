@@ -11,11 +11,15 @@ import numpy as np
 import pytest
 
 from tests.wgsl_machine import close, quick_engine, run, validate
+from webdnn import graph, ops, passes
 from webdnn.browser.engine import Page, open_page
+from webdnn.codegen.webgpu import TARGET
 from webdnn.codegen.webgpu.gemm import TILES, Tile, print_gemm
 from webdnn.codegen.webgpu.module import print_kernel
 from webdnn.expr import Dim, Expr, acc, cast, dim, erf, evaluate, load, maximum, var
+from webdnn.graph import Graph, constant, placeholder
 from webdnn.schedule.kernel import Instance, Slot, Step, Store
+from webdnn.schedule.lower import lower
 
 
 @pytest.fixture(scope="module")
@@ -180,11 +184,40 @@ def test_epilogues_batches_and_symbolic_sizes(page: Page) -> None:
 
 
 def test_a_second_operand_that_is_computed(page: Page) -> None:
-    for tile in (TILES[0], TILES[5], TILES[-1]):
+    for tile in (TILES[0], next(t for t in TILES if t.template == "gemm_register"), TILES[-1]):
         check_matmul(page, 33, 20, 36, tile, scaled=True)
         check_matmul(page, 5, 13, 7, tile, batch=(2,), scaled=True)
         check_conv(page, 1, 9, 11, 5, 6, groups=2, tile=tile, scaled=True)
     check_conv(page, 2, 6, 7, 16, 24, (1, 1), pad=(0, 0, 0, 0), scaled=True)  # a matmul
+
+
+@pytest.mark.parametrize("slices", [2, 5])
+def test_depth_cut_into_slices(page: Page, slices: int) -> None:
+    """Partial sums and the kernel that adds them up, with an epilogue after them."""
+    target = replace(TARGET, slices=lambda kernel: slices)
+    rng = np.random.default_rng(3)
+    for m, n, k, batch in ((33, 20, 100, 1), (9, 13, 70, 3)):
+        a = rng.normal(size=(batch, m, k)).astype(np.float32)
+        b = rng.normal(size=(batch, k, n)).astype(np.float32)
+        bias = rng.normal(size=(n,)).astype(np.float32)
+        x, w = placeholder("a", a.shape, "f32"), placeholder("b", b.shape, "f32")
+        y = ops.relu(ops.add(ops.matmul(x, w), constant(bias)))
+        program = lower(passes.run(Graph((x, w), {"y": y})), target)
+        sliced = [s.kernel for s in program.steps if isinstance(s.kernel, Instance)]
+        assert [kernel.slices for kernel in sliced] == [slices]
+        given = {"a": a, "b": b}
+        arrays: dict[int, np.ndarray] = {}
+        for buffer in program.buffers:
+            if buffer.kind == "weight":
+                arrays[buffer.id] = graph.evaluate(program.weights[buffer.id])
+            elif buffer.kind == "input":
+                arrays[buffer.id] = given[buffer.name]
+            else:
+                arrays[buffer.id] = np.zeros(size(buffer.size, {}), np.float32)
+        out = program.outputs[0].buffer
+        found = run(page, program.steps, arrays, [out])[out].reshape(batch, m, n)
+        expected = np.maximum(a.astype(np.float64) @ b + bias, 0).astype(np.float32)
+        assert close(found, expected, 1e-5, scale=float(np.sqrt(k)))[1] == ""
 
 
 def test_a_kernel_is_one_text_for_all_sizes() -> None:

@@ -24,7 +24,8 @@ def flops(kernel: Kernel) -> int:
             axes = {v for store in kernel.stores for v in free(store.index, "var")}
             points = math.prod(_size(v) for v in axes)
             summed = math.prod(_size(kernel.vars[name]) for name in kernel.sums)
-            return points * (2 * summed + sum(cost(store.value) for store in kernel.stores))
+            each = 2 * summed + kernel.slices * sum(cost(store.value) for store in kernel.stores)
+            return points * each // kernel.slices
         case Opaque():
             return upper(kernel.attrs.get("items", 1)) * upper(kernel.attrs.get("cost", 0))
     return 0

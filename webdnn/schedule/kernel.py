@@ -110,6 +110,10 @@ class Instance:
         stores: h (and c) to [n][t][j] of buffers of their own, in terms of n, t, j, acc(0, g): the
                product of the state with gate g's weights, and acc(1, 0) (acc(1, 1)): h (c) before
 
+    A `matmul` or `conv` of more than one slice has its depth cut into so many parts: the variable
+    "slice" says which, and acc(0, 0) is the sum over that part alone. Where the cuts are is the
+    target's affair.
+
     A template of another name is a text that lies in `folder`: docs/extending.md says what is at
     hand in it.
     """
@@ -124,6 +128,7 @@ class Instance:
     origin: str = field(default="", compare=False)
     sums: tuple[str, ...] = ()
     folder: Path | None = None
+    slices: int = 1
 
     def __hash__(self) -> int:
         return hash((self.name, self.template, self.slots))

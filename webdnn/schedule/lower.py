@@ -34,6 +34,7 @@ from ..expr import (
     cast,
     coefficient,
     const,
+    free,
     lift,
     load,
     product,
@@ -475,7 +476,42 @@ class Lowering:
         else:
             parts = self._parts(r.anchor.node, b)
             kernel = Instance(name, **parts, stores=(store,), slots=b.finish(), origin=origin)
+            slices = self.fusion.target.slices(kernel)
+            if slices > 1:
+                self.sliced(r, kernel, slices)
+                return
         self.emit(kernel, b, r.sink)
+
+    def sliced(self, r: Cluster, whole: Instance, slices: int) -> None:
+        """The template of a cluster with its depth cut: one kernel stores a sum for each slice,
+        the next adds these up, always in the same order, and computes the rest of the cluster."""
+        (store,) = whole.stores
+        walked = free(store.index, "var")
+        axes = tuple(v for v in whole.vars.values() if v in walked)
+        slice_ = var("slice", slices)
+        dtype = computed(r.anchor.dtype)
+        sums = self.buffer("temp", dtype, (slices, *(v.args[1] for v in axes)))
+        b = Builder(self)
+        parts = self._parts(r.anchor.node, b)
+        parts["vars"] = {"slice": slice_, **parts["vars"]}
+        stores = (b.store(sums, (slice_, *axes), acc(0, 0, dtype)),)
+        name = label(r.anchor)
+        kernel = Instance(
+            name, **parts, stores=stores, slots=b.finish(), origin=whole.origin, slices=slices
+        )
+        self.emit(kernel, b, r.sink)
+        b = Builder(self)
+        slot = b.slot(sums.buffer)
+        total: Any = 0.0
+        for i in range(slices):
+            part = load(slot, sums.flat((i, *axes)), dtype)
+            total = total + part if i else part
+        b.pushed[r.anchor] = total
+        for v in r.values[1:]:
+            b.pushed[v] = self._push(r, v, b, [])
+        stores = (b.store(self.placed[r.sink], r.index[r.sink], b.pushed[r.sink]),)
+        name = f"sum{whole.name.removeprefix(name)}"
+        self.emit(Loop(name, axes, (), (), stores, b.finish(), whole.origin), b, r.sink)
 
     def _push(self, r: Cluster, v: Value, b: Builder, stages: list[Stage]) -> Expr:
         op = v.node.op

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .kernel import Kernel, Program
+from .kernel import Instance, Kernel, Program
 
 Ranges = Mapping[int, tuple[int, int]]  # buffer of a weight -> its offset and bytes in the download
 
@@ -71,7 +71,8 @@ class Target:
 
     reads: the rows of `scalar.STORAGE` that its kernels read; what is stored otherwise is widened
     once, when the weights have arrived (`Program.prepare`). suffix: of a kernel's text as a file.
-    memory: the bytes that a run needs beside the weights, at the largest sizes.
+    memory: the bytes that a run needs beside the weights, at the largest sizes. slices: into how
+    many parts the depth of a product is cut (`Instance.slices`), which a kernel after it adds up.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Target:
     suffix: str
     print: Callable[[Kernel], Printed]
     memory: Callable[[Program], int]
+    slices: Callable[[Instance], int]
     emit: Emit
 
 

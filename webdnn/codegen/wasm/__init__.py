@@ -10,5 +10,6 @@ TARGET = Target(
     suffix="c",
     print=print_kernel,
     memory=memory,
+    slices=lambda kernel: 1,
     emit=emit,
 )

@@ -1,6 +1,7 @@
 """The WebGPU target: WGSL."""
 
 from ...schedule.target import Target
+from .gemm import slices
 from .limits import LIMITS
 from .module import emit, memory, print_kernel
 
@@ -11,5 +12,6 @@ TARGET = Target(
     suffix="wgsl",
     print=print_kernel,
     memory=memory,
+    slices=slices,
     emit=emit,
 )

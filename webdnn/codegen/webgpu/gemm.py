@@ -65,62 +65,99 @@ class Tile:
     BM: int  # rows of a workgroup
     BN: int  # columns of a workgroup
     TM: int  # rows of an invocation
+    TN: int = 8  # columns of an invocation
     BK: int = 0  # gemm_tile: the depth of a tile
+    ahead: bool = False  # gemm_tile: whether tiles are loaded while those before are used
     PARTS: int = 1  # gemm_register: invocations that share out k
     rate: float = 0  # TFLOP/s when there is work for the whole device, and
-    step: float = 0  # ns for one k of one invocation: both fitted to measurements on one H100
+    step: float = 0  # ns for one k of one invocation: both fitted to measurements on one H200
 
     @property
     def threads(self) -> int:
-        return self.BM // self.TM * (self.BN // 8) * self.PARTS
+        return self.BM // self.TM * (self.BN // self.TN) * self.PARTS
 
     def __str__(self) -> str:
         k = f"x{self.BK}" if self.BK else f"k{self.PARTS}" if self.PARTS > 1 else ""
-        return f"{self.BM}x{self.BN}{k}_{self.TM}x8"
+        return f"{self.BM}x{self.BN}{k}_{self.TM}x{self.TN}{'a' if self.ahead else ''}"
 
 
 TILES = (
-    Tile("gemm_tile", 128, 64, 8, BK=16, rate=30.9, step=78),
-    Tile("gemm_tile", 64, 64, 8, BK=16, rate=32.6, step=73),
-    Tile("gemm_tile", 64, 32, 4, BK=16, rate=24.8, step=47),
-    Tile("gemm_tile", 32, 64, 4, BK=32, rate=27.7, step=42),
-    Tile("gemm_tile", 32, 32, 4, BK=32, rate=27.7, step=42),
-    Tile("gemm_register", 32, 64, 4, rate=21.1, step=174),
-    Tile("gemm_register", 256, 8, 4, rate=15.0, step=174),
-    Tile("gemm_register", 32, 32, 8, PARTS=4, rate=20.0, step=136),
-    Tile("gemm_register", 16, 32, 8, PARTS=8, rate=16.1, step=128),
-    Tile("gemm_register", 16, 16, 4, PARTS=16, rate=13.0, step=100),
-    Tile("gemm_register", 8, 16, 4, PARTS=32, rate=8.0, step=45),
-    Tile("gemm_register", 4, 8, 4, PARTS=64, rate=3.0, step=10),
+    Tile("gemm_tile", 128, 64, 8, BK=16, rate=25.1, step=111),
+    Tile("gemm_tile", 64, 64, 8, BK=16, ahead=True, rate=26.6, step=93),
+    Tile("gemm_tile", 64, 64, 4, TN=4, BK=16, ahead=True, rate=28.2, step=59),
+    Tile("gemm_tile", 64, 32, 4, TN=4, BK=16, ahead=True, rate=25.1, step=41),
+    Tile("gemm_tile", 64, 32, 4, BK=16, rate=19.9, step=71),
+    Tile("gemm_tile", 32, 32, 4, TN=4, BK=32, ahead=True, rate=18.7, step=38),
+    Tile("gemm_tile", 128, 4, 4, TN=4, BK=16, rate=6.5, step=93),
+    Tile("gemm_register", 32, 64, 4, rate=6.9, step=250),
+    Tile("gemm_register", 256, 8, 4, rate=9.3, step=228),
+    Tile("gemm_register", 32, 32, 8, PARTS=4, rate=14.0, step=250),
+    Tile("gemm_register", 16, 32, 8, PARTS=8, rate=14.8, step=250),
+    Tile("gemm_register", 16, 16, 4, PARTS=16, rate=12.5, step=228),
+    Tile("gemm_register", 8, 16, 4, PARTS=32, rate=9.9, step=250),
+    Tile("gemm_register", 4, 8, 4, PARTS=64, rate=4.6, step=250),
     Tile("gemm_register", 2, 8, 2, PARTS=128, rate=1.8, step=10),
     Tile("gemm_register", 1, 8, 1, PARTS=128, rate=1.1, step=10),
 )
 
+# How many slices the depth may be cut into, the least depth of one, and the bytes of all sums.
+SLICES, SHALLOWEST, SUMS = (1, 2, 3, 4, 6, 8, 12, 16), 64, 2**25
+
 # What load_b is asked for: the panel, the half of its 8 columns, and the depth.
 PANEL_OF, HALF, DEPTH = var("panel", 2**28), var("half", 2), var("k_", 2**31 - 1)
 
-SMALLER = 2  # devices are assumed this many times slower than the one measured
 
-
-def tile_time(tile: Tile, m: int, n: int, k: int, batch: int) -> float:
-    """Microseconds that a tile takes: the padded work, and the serial steps of one invocation."""
+def tile_time(tile: Tile, m: int, n: int, k: int, batch: int, slices: int = 1) -> float:
+    """Microseconds that a tile takes: the larger of the padded work and the serial steps of one
+    invocation, or more where both matter; and of slices, storing their sums and adding them up."""
     work = -(-m // tile.BM) * tile.BM * -(-n // tile.BN) * tile.BN * k * batch
-    return 2 * work / (tile.rate * 1e6) * SMALLER + k / tile.PARTS * tile.step / 1e3
+    full, serial = 2 * work / (tile.rate * 1e6), k / slices / tile.PARTS * tile.step / 1e3
+    sums = 3 + 8 * slices * m * n * batch / 4e6 if slices > 1 else 0  # a launch; 4 TB/s
+    return float((full**3 + serial**3) ** (1 / 3) + sums)
+
+
+def legal_tiles(m: int, slices: int) -> list[Tile]:
+    """The tiles that a product of m rows may take; slices are for tiles in workgroup memory."""
+    tiles = [t for t in TILES if slices == 1 or t.template == "gemm_tile"]
+    return [t for t in tiles if -(-m // t.BM) <= LIMITS.groups] or tiles
+
+
+def slices(kernel: Instance) -> int:
+    """Into how many slices the depth of a product is best cut, at its largest sizes."""
+    if kernel.template not in ("matmul", "conv"):
+        return 1
+    m, n, k, batch = (upper(size) for size in sizes(pointwise_as_matmul(kernel)))
+    if n % 4 or m < 16:
+        return 1
+    legal = [s for s in SLICES if s == 1 or (k >= s * SHALLOWEST and 4 * s * m * n * batch <= SUMS)]
+    return min(legal, key=lambda s: min(tile_time(t, m, n, k, batch, s) for t in legal_tiles(m, s)))
+
+
+def sizes(kernel: Instance) -> tuple[Dim, Dim, Dim, Dim]:
+    """Rows, columns, depth and batch of a product."""
+    v = kernel.vars
+    rows, outer = (("b", "y", "x"), ("g",)) if slides(kernel) else (("m",), ("b0", "b1"))
+    M, K, Z = (
+        product([v[name].args[1] for name in names if name in v])
+        for names in (rows, kernel.sums, outer)
+    )
+    return M, v["n"].args[1], K, Z
 
 
 def print_gemm(kernel: Instance, tile: Tile | None = None) -> Printed:
     """A product's instance, by the best tile of TILES unless one is given."""
     kernel = pointwise_as_matmul(kernel)
     v = kernel.vars
-    outer = ("g",) if slides(kernel) else ("b0", "b1")
+    outer = ("slice", *(("g",) if slides(kernel) else ("b0", "b1")))
     spatial = [v[name] for name in (("b", "y", "x") if slides(kernel) else ("m",)) if name in v]
     deep = [v[name] for name in kernel.sums]
-    M, K = (product([s.args[1] for s in axes]) for axes in (spatial, deep))
-    N = v["n"].args[1]
-    Z = product([v[name].args[1] for name in outer if name in v])
+    M, N, K, Z = sizes(kernel)
     if tile is None:
-        legal = [t for t in TILES if -(-upper(M) // t.BM) <= LIMITS.groups] or TILES
-        tile = min(legal, key=lambda t: tile_time(t, upper(M), upper(N), upper(K), upper(Z)))
+        m, n, k, batch = (upper(size) for size in (M, N, K, Z))
+        tile = min(
+            legal_tiles(m, kernel.slices),
+            key=lambda t: tile_time(t, m, n, k, batch, kernel.slices),
+        )
     return GemmPrinter(kernel, tile, outer, spatial, deep).print(M, N, K, Z)
 
 
@@ -277,7 +314,8 @@ class GemmPrinter:
 
     def print(self, M: Dim, N: Dim, K: Dim, Z: Dim) -> Printed:
         tile, d, kernel = self.tile, self.d, self.kernel
-        grid = (ceil_div(N, tile.BN), ceil_div(M, tile.BM), as_dim(Z))
+        slices = kernel.slices
+        grid = (ceil_div(N, tile.BN), ceil_div(M, tile.BM), as_dim(lift(Z) * slices))
         if any(upper(g) > LIMITS.groups for g in grid):
             raise WebDNNError(
                 f"kernel {kernel.name}: a grid of {grid} workgroups, "
@@ -294,10 +332,16 @@ class GemmPrinter:
                 self.finish(outer),
             ]
         )
-        holes = {f: getattr(tile, f) for f in ("BM", "BN", "TM", "BK", "PARTS", "threads")}
+        holes = {f: getattr(tile, f) for f in ("BM", "BN", "TM", "TN", "BK", "PARTS", "threads")}
         holes |= {"WM": tile.BM // tile.TM, "WN": tile.BN // 8, "KV": self.kv, "batch": batch}
         holes["HALVES"] = 1 if upper(N) <= 4 else 2
-        holes |= {"M": self.text(M), "K": self.text(K)}
+        depth = self.text(K)
+        holes |= {"M": self.text(M), "K": depth, "AHEAD": tile.ahead, "FROM": "0", "TO": depth}
+        if slices > 1:
+            share = self.text(as_dim(lift(ceil_div(K, slices * tile.BK)) * tile.BK))
+            which = "i32(wg.z)" if Z == 1 else f"i32(wg.z) / {self.text(as_dim(Z))}"
+            cut = f"let begin = {which} * {share};\nlet end = min(begin + {share}, {depth});"
+            holes |= {"batch": f"{batch}\n{cut}", "FROM": "begin", "TO": "end"}
         holes |= {"panels": self.text(ceil_div(N, 8)), "quads": self.text(ceil_div(N, 4))}
         main = render(template(tile.template), holes)
         flops = times(M, N, Z, plus(times(2, K), sum(cost(s.value) for s in self.writes)))
