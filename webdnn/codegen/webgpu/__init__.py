@@ -1,9 +1,8 @@
 """The WebGPU target: WGSL."""
 
 from ...schedule.target import Target
-from .gemm import slices
 from .limits import LIMITS
-from .module import emit, memory, print_kernel
+from .module import emit, memory, print_kernel, slices
 
 TARGET = Target(
     name="webgpu",

@@ -95,7 +95,7 @@ TILES = (
     Tile("gemm_register", 16, 32, 8, PARTS=8, rate=14.8, step=250),
     Tile("gemm_register", 16, 16, 4, PARTS=16, rate=12.5, step=228),
     Tile("gemm_register", 8, 16, 4, PARTS=32, rate=9.9, step=250),
-    Tile("gemm_register", 4, 8, 4, PARTS=64, rate=4.6, step=250),
+    Tile("gemm_register", 4, 8, 4, PARTS=64, rate=3.0, step=10),
     Tile("gemm_register", 2, 8, 2, PARTS=128, rate=1.8, step=10),
     Tile("gemm_register", 1, 8, 1, PARTS=128, rate=1.1, step=10),
 )
@@ -117,15 +117,14 @@ def tile_time(tile: Tile, m: int, n: int, k: int, batch: int, slices: int = 1) -
 
 
 def legal_tiles(m: int, slices: int) -> list[Tile]:
-    """The tiles that a product of m rows may take; slices are for tiles in workgroup memory."""
+    """The tiles that a product of m rows may take: it fills half of their rows or more, and slices
+    are for tiles in workgroup memory."""
     tiles = [t for t in TILES if slices == 1 or t.template == "gemm_tile"]
-    return [t for t in tiles if -(-m // t.BM) <= LIMITS.groups] or tiles
+    return [t for t in tiles if m > t.BM // 2 and -(-m // t.BM) <= LIMITS.groups] or tiles
 
 
-def slices(kernel: Instance) -> int:
+def best_slices(kernel: Instance) -> int:
     """Into how many slices the depth of a product is best cut, at its largest sizes."""
-    if kernel.template not in ("matmul", "conv"):
-        return 1
     m, n, k, batch = (upper(size) for size in sizes(pointwise_as_matmul(kernel)))
     if n % 4 or m < 16:
         return 1

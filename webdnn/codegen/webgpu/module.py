@@ -38,7 +38,7 @@ from ..integers import to_json
 from ..kept import kept_values
 from ..loops import depthwise_loop
 from .dialect import Printed, Wgsl, linear_grid, times
-from .gemm import print_gemm
+from .gemm import best_slices, print_gemm
 from .instances import print_general
 from .limits import LIMITS
 from .loops import print_loop
@@ -68,6 +68,12 @@ def print_kernel(kernel: Kernel) -> Printed:
             f"kernel {kernel.name}: {kernel.template!r} has no text for WebGPU; use the wasm target"
         )
     return printer(kernel)
+
+
+def slices(kernel: Instance) -> int:
+    """Into how many slices the depth of a template's kernel is cut: `Target.slices`."""
+    product = kernel.folder is None and TEMPLATES.get(kernel.template) is print_gemm
+    return best_slices(kernel) if product else 1
 
 
 def print_opaque(kernel: Opaque) -> Printed:
