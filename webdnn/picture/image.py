@@ -34,6 +34,7 @@ from .. import ops
 from ..errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from ..expr import Dim, Expr
 from ..graph import DTYPES, FLOATS, Graph, Value, constant, placeholder, rewrite, type_text
+from .grammar import head_of, listed, number, one_of, split, whole
 from .resample import Pixels, fitted, on_white, resized
 
 CHANNELS: Mapping[str, int] = {"rgb": 3, "bgr": 3, "gray": 1, "rgba": 4}
@@ -43,8 +44,6 @@ LARGEST = 16384  # of a picture's side: what browsers' canvases take
 
 Size = tuple[int, int]  # width, height
 _KEYS = ("resize", "longest", "multiple", "fit", "pad", "crop", "scale", "mean", "std", "layout")
-_SPEC = re.compile(rf"(?:(.*):)?({'|'.join(CHANNELS)})(?:,(.*))?", re.DOTALL)
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -76,10 +75,10 @@ class ImageInput:
     layout: str | None = None
 
     def __post_init__(self) -> None:
-        _one_of("channels", self.channels, tuple(CHANNELS))
-        _one_of("fit", self.fit, FITS)
+        one_of("channels", self.channels, tuple(CHANNELS))
+        one_of("fit", self.fit, FITS)
         if self.layout is not None:
-            _one_of("layout", self.layout, LAYOUTS)
+            one_of("layout", self.layout, LAYOUTS)
         count = CHANNELS[self.channels]
         for key in ("mean", "std"):
             given = getattr(self, key)
@@ -90,7 +89,7 @@ class ImageInput:
                 raise WebDNNError(f"{key}: expected {expected} ({self.channels}), "
                                   f"found {len(values)}")  # fmt: skip
             if not all(np.isfinite(values)):
-                raise WebDNNError(f"{key}: expected finite numbers, found {_list(values)}")
+                raise WebDNNError(f"{key}: expected finite numbers, found {listed(values)}")
         if 0 in cast("tuple[float, ...]", self.std):
             raise WebDNNError("std: expected numbers other than 0, by which values are divided")
         if self.scale is not None and (not np.isfinite(self.scale) or self.scale == 0):
@@ -105,7 +104,7 @@ class ImageInput:
                 raise WebDNNError(f"{key}: expected {lowest}..{LARGEST}, found {number}")
         pad = self.pad if isinstance(self.pad, Sequence) else (self.pad,)
         if len(pad) not in (1, 3) or not all(0 <= v <= 255 for v in pad):
-            raise WebDNNError(f"pad: expected 1 or 3 numbers in 0..255, found {_list(pad)}")
+            raise WebDNNError(f"pad: expected 1 or 3 numbers in 0..255, found {listed(pad)}")
         object.__setattr__(self, "pad", tuple(int(v) for v in (pad * 3 if len(pad) == 1 else pad)))
         self._check_sizes_agree()
 
@@ -147,15 +146,6 @@ def _x(size: Sequence[Any]) -> str:
     return "×".join(map(str, size))
 
 
-def _list(values: Sequence[float]) -> str:
-    return ", ".join(f"{v:g}" for v in values)
-
-
-def _one_of(key: str, found: str, known: Sequence[str]) -> None:
-    if found not in known:
-        raise WebDNNError(f"{key}: expected {', '.join(known[:-1])} or {known[-1]}, found {found}")
-
-
 def _check_size(key: str, size: int | Size | None) -> None:
     sides = () if size is None else _pair(size)
     if any(not isinstance(n, int) or not 1 <= n <= LARGEST for n in sides) or len(sides) not in (
@@ -173,8 +163,7 @@ def named(text: str) -> tuple[str | None, str] | None:
 
     The name may hold colons, and may be left out: then it is None.
     """
-    match = _SPEC.fullmatch(text)
-    return None if match is None else (match[1] or None, text[match.start(2) :])
+    return head_of(text, tuple(CHANNELS))
 
 
 def parse(text: str) -> ImageInput:
@@ -182,24 +171,7 @@ def parse(text: str) -> ImageInput:
 
     Raises WebDNNError that says what was expected.
     """
-    first, *parts = (part.strip() for part in text.split(","))
-    if first not in CHANNELS:
-        raise WebDNNError(f"expected {', '.join(CHANNELS)} first, found {first!r}")
-    texts: dict[str, list[str]] = {}
-    key = ""
-    for part in parts:
-        name, equals, value = part.partition("=")
-        if equals:
-            key = name.strip()
-            if key not in _KEYS:
-                raise WebDNNError(f"unknown option {key!r}; the options are {', '.join(_KEYS)}")
-            if key in texts:
-                raise WebDNNError(f"{key} is given twice")
-            texts[key] = [value.strip()]
-        elif key in ("mean", "std", "pad"):
-            texts[key].append(part)
-        else:
-            raise WebDNNError(f"expected OPTION=VALUE, found {part!r}")
+    first, texts = split(text, tuple(CHANNELS), _KEYS, ("mean", "std", "pad"))
     options: dict[str, Any] = {"channels": first}
     for key, values in texts.items():
         if key in ("fit", "layout"):
@@ -207,13 +179,13 @@ def parse(text: str) -> ImageInput:
         elif key in ("resize", "crop"):
             options[key] = _size(key, values[0])
         elif key in ("longest", "multiple"):
-            options[key] = _whole(key, values[0])
+            options[key] = whole(key, values[0])
         elif key == "pad":
-            options[key] = tuple(_whole(key, value) for value in values)
+            options[key] = tuple(whole(key, value) for value in values)
         elif key == "scale":
-            options[key] = _number(key, values[0])
+            options[key] = number(key, values[0])
         else:
-            options[key] = tuple(_number(key, value) for value in values)
+            options[key] = tuple(number(key, value) for value in values)
     return ImageInput(**options)
 
 
@@ -222,21 +194,6 @@ def _size(key: str, text: str) -> int | Size:
     if match is None:
         raise WebDNNError(f"{key}: expected a size as 224 or 320x240 (width first), found {text!r}")
     return int(match[1]) if match[2] is None else (int(match[1]), int(match[2]))
-
-
-def _whole(key: str, text: str) -> int:
-    if not re.fullmatch(r"\d+", text):
-        raise WebDNNError(f"{key}: expected a whole number, found {text!r}")
-    return int(text)
-
-
-def _number(key: str, text: str) -> float:
-    above, slash, below = text.partition("/")
-    if not _NUMBER.fullmatch(above) or (slash and not _NUMBER.fullmatch(below)):
-        raise WebDNNError(f"{key}: expected a number as 0.5 or 1/255, found {text!r}")
-    if slash and float(below) == 0:
-        raise WebDNNError(f"{key}: {text} divides by zero")
-    return float(above) / (float(below) if slash else 1.0)
 
 
 # ---- in the graph --------------------------------------------------------------------------------
@@ -500,7 +457,7 @@ def settle(spec: ImageInput, value: Value) -> Picture:
     """What `spec` means for a graph's input. Raises WebDNNError where it does not fit."""
     name, count = value.attrs["name"], CHANNELS[spec.channels]
     shown = f"input {name!r} is {type_text(value)}"
-    axes = _axes(spec, value.shape, shown)
+    axes = axes_of(spec.channels, spec.layout, value.shape, shown)
     batch = [d for axis, d in enumerate(value.shape) if axis not in axes]
     if any(d != 1 for d in batch):
         found = next(d for d in batch if d != 1)
@@ -550,9 +507,14 @@ def settle(spec: ImageInput, value: Value) -> Picture:
     return picture
 
 
-def _axes(spec: ImageInput, shape: tuple[Dim, ...], shown: str) -> tuple[int | None, int, int]:
-    """Where channels, height and width lie."""
-    count, rank = CHANNELS[spec.channels], len(shape)
+def axes_of(
+    channels: str, layout: str | None, shape: tuple[Dim, ...], shown: str
+) -> tuple[int | None, int, int]:
+    """Where channels (None: no such axis), height and width lie in the shape of a picture.
+
+    Raises DimensionError, which calls the tensor `shown`, where it is none or could be either.
+    """
+    count, rank = CHANNELS[channels], len(shape)
     if rank == 2 and count == 1:
         return None, 0, 1
     if rank not in (3, 4):
@@ -560,23 +522,23 @@ def _axes(spec: ImageInput, shape: tuple[Dim, ...], shown: str) -> tuple[int | N
             f"{shown}: expected the shape of a picture, [1, {count}, h, w] or [1, h, w, {count}]"
         )
     at = {"nchw": (rank - 3, rank - 2, rank - 1), "nhwc": (rank - 1, rank - 3, rank - 2)}
-    fitting = [layout for layout in LAYOUTS if shape[at[layout][0]] == count]
-    axis = {layout: at[layout][0] for layout in LAYOUTS}
-    if spec.layout is not None and spec.layout not in fitting:
+    fitting = [one for one in LAYOUTS if shape[at[one][0]] == count]
+    axis = {one: at[one][0] for one in LAYOUTS}
+    if layout is not None and layout not in fitting:
         raise DimensionError(
-            f"{shown}: expected {count} channels ({spec.channels}) on axis {axis[spec.layout]} "
-            f"(layout={spec.layout}), found {_dim_text(shape[axis[spec.layout]])}"
+            f"{shown}: expected {count} channels ({channels}) on axis {axis[layout]} "
+            f"(layout={layout}), found {_dim_text(shape[axis[layout]])}"
             + (f"; it fits layout={fitting[0]}" if fitting else "")
         )
     if not fitting:
         raise DimensionError(
-            f"{shown}: expected {count} channels ({spec.channels}) on axis {axis['nchw']} (nchw) "
+            f"{shown}: expected {count} channels ({channels}) on axis {axis['nchw']} (nchw) "
             f"or {axis['nhwc']} (nhwc), found {_dim_text(shape[axis['nchw']])} and "
             f"{_dim_text(shape[axis['nhwc']])}"
         )
-    if spec.layout is None and len(fitting) > 1:
+    if layout is None and len(fitting) > 1:
         raise DimensionError(f"{shown}: could be nchw or nhwc; add layout=nchw or layout=nhwc")
-    return at[spec.layout or fitting[0]]
+    return at[layout or fitting[0]]
 
 
 def _dim_text(d: Dim) -> str:
