@@ -249,9 +249,17 @@ def by_framework(
             name: read.pictures[name].read(value) if name in read.pictures else value
             for name, value in inputs.items()
         }
-        return theirs.run(feeds)
+        return drawn(read, theirs.run(feeds))
 
     return expected
+
+
+def drawn(read: webdnn.Report, outputs: Mapping[str, Array]) -> dict[str, Array]:
+    """A framework's outputs with those that are pictures as pixels: RGBA, uint8 [h, w, 4]."""
+    return {
+        name: read.drawings[name].pixels(value) if name in read.drawings else value
+        for name, value in outputs.items()
+    }
 
 
 # ---- looking at it -------------------------------------------------------------------------------
@@ -336,8 +344,11 @@ def verify(
             seen = visit(f"{running.url}{example.page}{query}", shot)
             right &= seen.backend["name"] == target
             for name, wanted in expected(seen.inputs).items():
-                found = seen.outputs[name]
-                result = compare(name, found, np.asarray(wanted), TOLERANCE[target])
+                found, tolerance = seen.outputs[name], TOLERANCE[target]
+                if wanted.dtype == np.uint8 and found.dtype == np.uint32:  # pixels, to the level
+                    found = found.view(np.uint8).reshape(wanted.shape).astype(np.float32)
+                    wanted, tolerance = wanted.astype(np.float32), 1.01 / 255
+                result = compare(name, found, np.asarray(wanted), tolerance)
                 right &= result.verdict == "right"
                 print(
                     f"{example.title}, {target} ({seen.backend['variant']}): {name} "

@@ -18,6 +18,7 @@ from typing import Any
 
 from .inspect.watched import watched
 from .picture.image import ImageInput
+from .picture.output import ImageOutput
 from .transpiler import TARGETS, Report, imported
 from .transpiler import transpile as _transpile
 from .version import __version__
@@ -32,4 +33,4 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-__all__ = ["TARGETS", "ImageInput", "Report", "__version__", "imported", "transpile"]
+__all__ = ["TARGETS", "ImageInput", "ImageOutput", "Report", "__version__", "imported", "transpile"]

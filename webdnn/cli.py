@@ -41,6 +41,8 @@ from webdnn.inspect.tables import (
 )
 from webdnn.inspect.terminal import Terminal, progress
 from webdnn.picture.image import CHANNELS, named
+from webdnn.picture.output import KINDS
+from webdnn.picture.output import named as named_output
 
 TARGETS = ("webgpu", "wasm")
 ENGINES = ("chromium", "firefox", "webkit")
@@ -153,6 +155,32 @@ def image_inputs(texts: Sequence[str]) -> tuple[dict[str | None, str], list[str]
         else:
             images[found[0]] = found[1]
     return images, files
+
+
+def image_outputs(texts: Sequence[str]) -> tuple[dict[str | None, str], list[str]]:
+    """`--output NAME:rgb,…` by name, and the other `--output`s, which are folders."""
+    drawn: dict[str | None, str] = {}
+    folders = []
+    for text in texts:
+        found = named_output(text)
+        if found is None:
+            folders.append(text)
+        elif found[0] in drawn:
+            raise WebDNNError(f"--output {text}: this output is given twice")
+        else:
+            drawn[found[0]] = found[1]
+    return drawn, folders
+
+
+def only_image_outputs(texts: Sequence[str]) -> dict[str | None, str]:
+    """`--output` where it has the one meaning of pictures."""
+    drawn, others = image_outputs(texts)
+    if others:
+        raise WebDNNError(
+            f"--output {others[0]}: expected NAME:{'|'.join(KINDS)}[,OPTION=VALUE…], as in "
+            "picture:rgb,mean=0.5,std=0.5"
+        )
+    return drawn
 
 
 def only_images(texts: Sequence[str]) -> dict[str | None, str]:
@@ -278,7 +306,15 @@ _limits = click.option(
 
 @cli.command(name="transpile")
 @_words
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), metavar="DIR")
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    required=True,
+    metavar="DIR",
+    help="The folder; and --output NAME:rgb,… for an output that is a picture.",
+)
 @click.option(
     "--target",
     default=",".join(TARGETS),
@@ -321,7 +357,7 @@ _limits = click.option(
 @_json
 def transpile_command(
     words: tuple[str, ...],
-    output: Path,
+    outputs: tuple[str, ...],
     target: tuple[str, ...],
     weights: Path | None,
     dims: tuple[str, ...],
@@ -345,6 +381,11 @@ def transpile_command(
     The folder is written as a whole or not at all: whatever goes wrong, an older descriptor in DIR
     stays as it is.
     """
+    drawn, folders = image_outputs(outputs)
+    if len(folders) != 1:
+        found = ", ".join(folders) or f"none, but {', '.join(outputs)}, which is a picture"
+        raise WebDNNError(f"-o: expected one folder to write to, found {found}")
+    output = Path(folders[0])
     source = source_of(words, weights, dims)
     run_plugins(plugins)
     begin = time.monotonic()
@@ -354,6 +395,7 @@ def transpile_command(
             output,
             weights=source.weights,
             inputs=only_images(inputs),
+            outputs=drawn,
             labels=label_files(labels),
             targets=target,
             dims=source.dims,
@@ -420,6 +462,13 @@ def transpile_command(
     help="An input's value (.npy, or a picture) [default: random]; or how it takes pictures.",
 )
 @click.option(
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="NAME:rgb,…",
+    help="This output is a picture, as for transpile.",
+)
+@click.option(
     "--expected",
     multiple=True,
     metavar="NAME=FILE.npy",
@@ -453,6 +502,7 @@ def check_command(
     plugins: tuple[Path, ...],
     sizes: tuple[str, ...],
     inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
     expected: tuple[str, ...],
     seed: int,
     layers: bool,
@@ -480,6 +530,7 @@ def check_command(
             source.model,
             weights=source.weights,
             images=images,
+            outputs=only_image_outputs(outputs),
             targets=cast(Any, target),
             variants=variant,
             browser=cast(Any, browser),

@@ -11,6 +11,7 @@ from typing import Any
 
 from .limits import limited
 from .picture.image import ImageInput
+from .picture.output import ImageOutput
 
 TARGETS = ("webgpu", "wasm")
 # What exporters call a graph that has no name.
@@ -31,6 +32,7 @@ class Report:
     descriptor: dict[str, Any] = field(default_factory=dict)
     programs: dict[str, Any] = field(default_factory=dict)  # target -> kernel.Program
     pictures: dict[str, Any] = field(default_factory=dict)  # image input -> image.Picture
+    drawings: dict[str, Any] = field(default_factory=dict)  # image output -> output.Drawing
     labels: dict[str, list[str]] = field(default_factory=dict)  # output -> names of its classes
 
     @property
@@ -59,6 +61,7 @@ def imported(
     weights: str | Path | None = None,
     example: Any = None,
     inputs: str | ImageInput | Mapping[Any, str | ImageInput] | None = None,
+    outputs: str | ImageOutput | Mapping[Any, str | ImageOutput] | None = None,
     labels: Any = None,
     dims: Dims | None = None,
     fixed: Mapping[str, Any] | None = None,
@@ -69,14 +72,18 @@ def imported(
     from .frontend.dims import Sides
     from .picture.image import compile_images, read_specs
     from .picture.labels import labels_of
+    from .picture.output import compile_outputs
+    from .picture.output import read_specs as read_outputs
 
+    drawn = read_outputs(outputs)
     specs = read_specs(inputs)
     sides = {name: Sides(spec.size, spec.multiple) for name, spec in specs.items()}
     found = load(model, dims, weights=weights, example=example, sides=sides, fixed=fixed)
     graph, pictures = compile_images(found.graph, specs)
     names, notes = labels_of(graph.outputs, labels)
+    graph, drawings = compile_outputs(graph, drawn)
     found = replace(found, graph=graph, notes=[*found.notes, *notes])
-    return Report(found, pictures=pictures, labels=names)
+    return Report(found, pictures=pictures, drawings=drawings, labels=names)
 
 
 def _name(model: Any, graph: str, output: Path) -> str:
@@ -96,6 +103,7 @@ def transpile(
     weights: str | Path | None = None,
     example: Any = None,
     inputs: str | ImageInput | Mapping[Any, str | ImageInput] | None = None,
+    outputs: str | ImageOutput | Mapping[Any, str | ImageOutput] | None = None,
     labels: Any = None,
     targets: Sequence[str] = TARGETS,
     dims: Dims | None = None,
@@ -115,6 +123,8 @@ def transpile(
     example: inputs of a model that is traced: an array or a tuple of them.
     inputs: the inputs that take pictures, by name, each as docs/preprocessing.md says
     ("rgb,resize=224,mean=0.5,std=0.5") or an ImageInput; one alone for a model of one input.
+    outputs: the outputs that are pictures, by name, each as docs/preprocessing.md says ("rgb",
+    "mask,colors=#000,#f80") or an ImageOutput; one alone for a model of one output.
     labels: the names of the classes of an output: a list, or the path of a file with one a line;
     for several outputs a mapping from their names.
     targets: any of "webgpu" and "wasm".
@@ -161,6 +171,7 @@ def transpile(
         weights=weights,
         example=example,
         inputs=inputs,
+        outputs=outputs,
         labels=labels,
         dims=dims,
         fixed=fixed,
@@ -206,6 +217,7 @@ def transpile(
         Path(output),
         name,
         images={name: picture.signature() for name, picture in read.pictures.items()},
+        drawings={name: drawing.signature() for name, drawing in read.drawings.items()},
         labels=read.labels,
         keep=keep_values,
         checks=checks,

@@ -20,6 +20,7 @@ from examples.showcase import (
     Example,
     Package,
     by_framework,
+    drawn,
     fetch,
     main,
     new_site,
@@ -45,6 +46,7 @@ UPSCALE = {
 }
 SIZES = {"h": (16, 256), "w": (16, 256)}
 PICTURE = "rgb,scale=1"  # it computes on levels of 0..255
+DRAWN = "rgb,scale=1"  # and so are its outputs
 
 EMOTION_PAGE = Example(
     "keras",
@@ -76,7 +78,7 @@ def build() -> None:
     """Makes the site: two pages, photographs, two models for both targets."""
     site = new_site(EMOTION_PAGE, "astronaut.png", "chelsea.png", "coffee.png")
     transpile(emotion_model(), site / "emotion", inputs=FACE, labels=EMOTIONS)
-    transpile(upscale_model(), site / "upscale", inputs=PICTURE, dims=SIZES)
+    transpile(upscale_model(), site / "upscale", inputs=PICTURE, outputs=DRAWN, dims=SIZES)
 
 
 def enlarged(inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -98,10 +100,10 @@ def enlarged(inputs: Mapping[str, Array]) -> dict[str, Array]:
     for layer in net.layers:
         if layer.weights:
             layer.set_weights([values[f"{layer.name}/{part}"] for part in ("kernel", "bias")])
-    read = webdnn.imported(file, inputs=PICTURE, dims=SIZES)
+    read = webdnn.imported(file, inputs=PICTURE, outputs=DRAWN, dims=SIZES)
     picture = read.pictures["LR"].read(inputs["LR"])
     with torch.no_grad():
-        return {"SR": keras.ops.convert_to_numpy(net([picture]))}
+        return drawn(read, {"SR": keras.ops.convert_to_numpy(net([picture]))})
 
 
 EXAMPLES = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from examples.showcase import Example, Package, by_framework, fetch, main, new_site, transpile
 
@@ -20,6 +21,8 @@ SHA256 = "0a2a0c9436a935cd1d4279cd06e171475b06222cb37c8c8d4afc53a9a7a1885e"
 DIMS = {"h": (64, 512), "w": (64, 512)}
 # The network takes pictures of red, green and blue in 0..1; it halves them twice.
 IMAGE = "rgb,multiple=4"
+# What it gives is a picture, too: the page draws it.
+DRAWN = {"stylized": "rgb"}
 
 PAGE = Example(
     "onnx",
@@ -38,10 +41,11 @@ def model() -> Path:
 def build() -> None:
     """Makes the site: page, photographs, and the model for both targets."""
     site = new_site(PAGE, "astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
-    transpile(model(), site / "model", dims=DIMS, inputs={"image": IMAGE}, name="style")
+    pictures: dict[str, Any] = {"inputs": {"image": IMAGE}, "outputs": DRAWN}
+    transpile(model(), site / "model", dims=DIMS, name="style", **pictures)
 
 
-EXAMPLES = {PAGE: by_framework(model, dims=DIMS, inputs={"image": IMAGE})}
+EXAMPLES = {PAGE: by_framework(model, dims=DIMS, inputs={"image": IMAGE}, outputs=DRAWN)}
 
 if __name__ == "__main__":
     sys.exit(main(build, EXAMPLES))

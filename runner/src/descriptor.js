@@ -11,7 +11,8 @@
  * @typedef {{ name: string, min: number, max: number, step?: number }} Dimension  min, min + step, ...
  * @typedef {import('./types.d.ts').ImageSpec} ImageSpec
  * @typedef {{
- *   name: string, dtype: DType, shape: Int[], image?: ImageSpec, labels?: string[],
+ *   name: string, dtype: DType, shape: Int[], image?: ImageSpec,
+ *   drawn?: import('./types.d.ts').DrawnSpec, labels?: string[],
  *   largest?: Int[], hidden?: boolean,
  * }} Signature  image: of inputs, the others of outputs. largest: its shape in memory, where
  *   `shape` has dimensions that are named as the hidden outputs which say them
@@ -185,6 +186,11 @@ const image = object({
   'resample?': oneOf('fast'),
 });
 
+const drawn = object({
+  channels: oneOf('rgb', 'bgr', 'gray', 'rgba', 'mask'),
+  'colors?': list(text),
+});
+
 /** Tensors of the signature. @param {Rule<Int>} dim  of their shapes @param {Rule<Int>} largest */
 const signature = (dim, largest) =>
   list(
@@ -193,6 +199,7 @@ const signature = (dim, largest) =>
       dtype: oneOf(.../** @type {DType[]} */ (Object.keys(DTYPES))),
       shape: list(dim),
       'image?': image,
+      'drawn?': drawn,
       'labels?': list(text),
       'largest?': list(largest),
       'hidden?': flag,
@@ -267,9 +274,10 @@ const descriptor = (value, at) => {
       if (open !== undefined) wrong(at, `one with the axis ${open}`, specs);
     }),
     outputs: and(signature(int([...names, ...counted]), dim), (specs, at) =>
-      specs.forEach(({ shape, largest = shape }, i) =>
-        list(dim, shape.length)(largest, `${at}[${i}].largest`),
-      ),
+      specs.forEach(({ drawn, shape, largest = shape }, i) => {
+        if (drawn) list(dim, 2)(shape, `${at}[${i}].shape`);
+        list(dim, shape.length)(largest, `${at}[${i}].largest`);
+      }),
     ),
     'checks?': list((check, at) => {
       const { input } = object({ of: text, size: dim, 'input?': text })(check, at);

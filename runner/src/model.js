@@ -32,6 +32,7 @@
  *   read(entry: Layout, first: number, count: number): Promise<Elements>,
  *   cancel(): void,
  *   dispose(): void,
+ *   show?(context: any, data: GPUBuffer, width: number, height: number, opaque: boolean): void,
  *   failed?: Promise<WebDNNError>,
  *   paint?(signature: import('./descriptor.js').Signature, value: unknown,
  *     dims: readonly import('./descriptor.js').Dimension[], uploaded: boolean): unknown,
@@ -48,6 +49,7 @@ import { WebDNNError, say } from './errors.js';
 import { evaluate, product, reach, show, sizes } from './int.js';
 import { RUN, options as checked } from './options.js';
 import { Pictures } from './picture/image.js';
+import { draw } from './picture/draw.js';
 import { top } from './picture/labels.js';
 import { decode, isBlob, isTensor } from './picture/source.js';
 import { bind, corner, fill, gather, isGpuBuffer, publish } from './tensors.js';
@@ -241,6 +243,12 @@ export class Model {
    */
   top(outputs, k = 5, name) {
     return top(this.#descriptor.outputs, outputs, k, name);
+  }
+
+  /** @param {any} canvas @param {Record<string, any>} outputs @param {string} [name] */
+  draw(canvas, outputs, name) {
+    if (this.#ended) throw this.#ended;
+    draw(this.#descriptor.outputs, canvas, outputs, name, this.#engine.show);
   }
 
   /** @param {string} name @returns {any} */

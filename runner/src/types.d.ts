@@ -157,6 +157,13 @@ export interface ImageSpec {
   readonly resample?: 'fast';
 }
 
+/** What the pixels of an output are: docs/preprocessing.md. */
+export interface DrawnSpec {
+  readonly channels: 'rgb' | 'bgr' | 'gray' | 'rgba' | 'mask';
+  /** Of a mask: #rrggbbaa, one for each class. */
+  readonly colors?: readonly string[];
+}
+
 /** A class of an output that has labels. */
 export interface Scored {
   readonly label: string;
@@ -236,6 +243,8 @@ export interface TensorInfo {
   readonly shape: readonly (number | string)[];
   /** Of an input that takes pictures. */
   readonly image?: ImageSpec;
+  /** Of an output that is a picture: its elements are pixels, RGBA with R in the lowest byte. */
+  readonly drawn?: DrawnSpec;
   /** Of an output whose classes have names. */
   readonly labels?: readonly string[];
 }
@@ -303,6 +312,16 @@ export interface Model<I extends Specs = Specs, O extends Specs = Specs> {
    * Scores are the model's own numbers. NaN is left out.
    */
   top(outputs: Partial<Outputs<O>>, k?: number, name?: keyof O & string): Scored[];
+  /**
+   * Draws an output that is a picture; `name` where several are. The canvas takes its size. Outputs
+   * on the GPU (`outputs: 'gpu'`) go to the canvas without leaving it, and need one without another
+   * kind of context; you destroy their buffers afterwards, as ever.
+   */
+  draw(
+    canvas: Global<'HTMLCanvasElement', never> | Global<'OffscreenCanvas', never>,
+    outputs: Partial<Outputs<O>> | Partial<GpuOutputs<O>>,
+    name?: keyof O & string,
+  ): void;
   /** Runs once and returns the milliseconds of each step. */
   profile(inputs: Inputs<I>): Promise<StepTime[]>;
   /**

@@ -21,7 +21,7 @@ import math
 import tempfile
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
@@ -44,6 +44,7 @@ from webdnn.errors import WebDNNError
 from webdnn.frontend.dims import OpenSizesError
 from webdnn.graph import Graph, evaluate
 from webdnn.picture.image import ImageInput, Picture, load_raster
+from webdnn.picture.output import Drawing, ImageOutput
 from webdnn.transpiler import Dims, imported, transpile
 
 Array = NDArray[Any]
@@ -138,6 +139,7 @@ class _Case:
     rasters: frozenset[str] = frozenset()  # the inputs that are RGBA bytes [h, w, 4]
     # What else the framework makes of the inputs; of inner values, with True.
     again: Callable[[bool], Readings | str] = lambda inner: ""
+    drawings: Mapping[str, Drawing] = field(default_factory=dict)  # the outputs that are pictures
 
     @cached_property
     def readings(self) -> Readings | str:
@@ -156,6 +158,7 @@ def check(
     weights: Path | None = None,
     example: Any = None,
     images: Mapping[Any, str | ImageInput] | None = None,
+    outputs: Mapping[Any, str | ImageOutput] | None = None,
     targets: Sequence[Target] | None = None,
     variants: Sequence[str] | None = None,
     browser: Engine = "chromium",
@@ -174,17 +177,18 @@ def check(
 ) -> CheckReport:
     """Transpiles `model` (or takes `descriptor`, made from it) and compares it with its framework.
 
-    `model`, `weights`, `example`, `images` (inputs that take pictures), `dims`, `fixed` and
-    `limits` are those of `transpile`. `targets` and `variants` default to all that `browser` can
-    run. `sizes` lists at which values of the symbolic dimensions to run (default: their minimum,
-    and the middle of their range). `inputs` maps input names to arrays or .npy files; the others
-    are random from `seed`. Where an input takes pictures, the page gets one and the reference what
-    `webdnn.picture` reads in it. `expected` maps output names to arrays or .npy files, recorded for
-    these `inputs`: they take the framework's place. `layers` also compares every value of the model
-    that is still stored after a run, and lists those that were fused away. `save` receives inputs,
-    expected and actual outputs as .npy files. `timeout` is in seconds per run. Raises WebDNNError
-    when there is nothing to compare: no framework, no browser, a model that cannot be transpiled. A
-    target that fails in the browser is a Run with its `error`.
+    `model`, `weights`, `example`, `images` (inputs that take pictures), `outputs` (that are
+    pictures), `dims`, `fixed` and `limits` are those of `transpile`. `targets` and `variants`
+    default to all that `browser` can run. `sizes` lists at which values of the symbolic dimensions
+    to run (default: their minimum, and the middle of their range). `inputs` maps input names to
+    arrays or .npy files; the others are random from `seed`. Where an input takes pictures, the page
+    gets one and the reference what `webdnn.picture` reads in it. `expected` maps output names to
+    arrays or .npy files, recorded for these `inputs`: they take the framework's place. `layers`
+    also compares every value of the model that is still stored after a run, and lists those that
+    were fused away. `save` receives inputs, expected and actual outputs as .npy files. `timeout` is
+    in seconds per run. Raises WebDNNError when there is nothing to compare: no framework, no
+    browser, a model that cannot be transpiled. A target that fails in the browser is a Run with its
+    `error`.
     """
     tell = progress or (lambda stage, done, total: None)
     able_targets, able_variants = ABLE[browser]
@@ -212,6 +216,7 @@ def check(
                 weights=weights,
                 example=example,
                 inputs=images,
+                outputs=outputs,
                 targets=targets,
                 dims=dims or {},
                 fixed=fixed,
@@ -229,6 +234,7 @@ def check(
                 weights=weights,
                 example=example,
                 inputs=images,
+                outputs=outputs,
                 fixed=fixed,
                 limits=limits,
             )
@@ -241,6 +247,7 @@ def check(
             _check_inputs(signature, report.imported.graph, folder)
         pictures = report.pictures
         _check_pictures(signature, pictures, folder)
+        _check_drawings(signature, report.drawings, folder)
         names = [
             [entry["name"] for entry in signature[k] if not entry.get("hidden")]
             for k in ("inputs", "outputs")
@@ -257,7 +264,10 @@ def check(
             raise WebDNNError(f"--layers: {against.name} does not give inner values")
         bounds = table_sizes(report.imported.graph)
         cases = [
-            _case(against, layers, signature, pictures, bounds, chosen, fed, seed)
+            replace(
+                _case(against, layers, signature, pictures, bounds, chosen, fed, seed),
+                drawings=report.drawings,
+            )
             for chosen in (sizes or default_sizes(signature, fed))
         ]
         plan: list[tuple[Target, str | None]] = []
@@ -315,6 +325,21 @@ def _check_pictures(
                 f"{folder}: input {entry['name']!r} was transpiled "
                 f"{'to take pictures' if entry.get('image') else 'without --input'}; "
                 "give the same --input NAME:SPECIFICATION as to transpile"
+            )
+
+
+def _check_drawings(
+    signature: Mapping[str, Any], drawings: Mapping[str, Drawing], folder: Path
+) -> None:
+    """Raises WebDNNError where the descriptor's outputs are not the pictures specified."""
+    for entry in signature["outputs"]:
+        name = entry["name"]
+        expected = drawings[name].signature() if name in drawings else None
+        if entry.get("drawn") != expected:
+            made = "as a picture" if entry.get("drawn") else "without --output"
+            raise WebDNNError(
+                f"{folder}: output {name!r} was transpiled {made}; "
+                "give the same --output NAME:SPECIFICATION as to transpile"
             )
 
 
@@ -413,6 +438,8 @@ def _run(
 def _output(case: _Case, name: str, actual: Array, tolerance: float, moves: bool) -> Output:
     """An output beside the reference or, where that differs, beside its most exact reading."""
     other = None if moves else case.other[name]
+    if name in case.drawings:
+        return _drawn(case, name, actual, tolerance, other)
     usual = compare(name, actual, case.expected[name], tolerance, other)
     if usual.verdict != "wrong" or actual.shape != case.expected[name].shape:
         return usual
@@ -420,6 +447,25 @@ def _output(case: _Case, name: str, actual: Array, tolerance: float, moves: bool
     if isinstance(readings, str):
         return replace(usual, why="; ".join(filter(None, [usual.why, readings])))
     return judged(actual, usual, readings, other)
+
+
+def _drawn(
+    case: _Case, name: str, actual: Array, tolerance: float, other: Array | None
+) -> Output:
+    """The pixels of an output beside those that the reference's numbers make.
+
+    They may be off by what the tolerance makes of these numbers, and by a level for their rounding.
+    """
+    drawing, values = case.drawings[name], case.expected[name]
+    wanted = drawing.pixels(values)
+    found = np.ascontiguousarray(actual, "<u4").view(np.uint8).reshape(*actual.shape, 4)
+    if found.shape == wanted.shape:
+        right = drawing.agrees(found, values, tolerance)
+        found = np.where(right[..., None], wanted, found)
+    shown = compare(
+        name, found, wanted, tolerance, None if other is None else drawing.pixels(other)
+    )
+    return replace(shown, why="; ".join(filter(None, [shown.why, "compared as pixels"])))
 
 
 def _layer(case: _Case, name: str, actual: Array, expected: Array, tolerance: float) -> Output:

@@ -131,6 +131,7 @@ def write(
     name: str,
     *,
     images: Mapping[str, Mapping[str, Any]] | None = None,
+    drawings: Mapping[str, Mapping[str, Any]] | None = None,
     labels: Mapping[str, Sequence[str]] | None = None,
     keep: bool = False,
     checks: Sequence[Mapping[str, Any]] | None = None,
@@ -140,10 +141,11 @@ def write(
 ) -> dict[str, Any]:
     """Writes the descriptor of `programs` (by target) to `output`, atomically.
 
-    `images` says how pictures become inputs, `labels` what the classes of outputs are called, each
-    by the tensor's name. `checks` are those of positions, where they are compiled in. The files of
-    the newest `keep_versions` that `output` holds stay, for pages that are open while a new version
-    is deployed. `report` gives the page for people, `report.html`, from model.json's content.
+    `images` says how pictures become inputs, `drawings` which outputs are pictures, `labels` what
+    the classes of outputs are called, each by the tensor's name. `checks` are those of positions,
+    where they are compiled in. The files of the newest `keep_versions` that `output` holds stay,
+    for pages that are open while a new version is deployed. `report` gives the page for people,
+    `report.html`, from model.json's content.
 
     Returns the content of model.json, but for its digest. Raises WebDNNError where `output` cannot
     be written, holds files that are not a descriptor's, or a kernel cannot be compiled; then
@@ -174,7 +176,11 @@ def write(
             ),
             "outputs": _signature(
                 first.outputs,
-                {name: {"labels": [*names]} for name, names in (labels or {}).items()}
+                {
+                    name: ({"drawn": drawings[name]} if drawings and name in drawings else {})
+                    | ({"labels": [*labels[name]]} if labels and name in labels else {})
+                    for name in {**(drawings or {}), **(labels or {})}
+                }
                 | _counted(first)
                 | {c[k]: {"hidden": True} for c in checks or () for k in ("low", "high") if k in c},
             ),

@@ -49,6 +49,8 @@ def kind_text(entry: Mapping[str, Any]) -> str:
     """What a tensor of model.json holds: its dtype, or pictures, or named classes."""
     if "image" in entry:
         return f"{entry['image']['channels']} pictures"
+    if "drawn" in entry:
+        return f"{entry['drawn']['channels']} picture"
     if "labels" in entry:
         return f"{entry['dtype']}, {len(entry['labels'])} labels"
     return str(entry["dtype"])

@@ -82,8 +82,12 @@ def snippet(document: Mapping[str, Any], module: str = "./model.js") -> str:
         ),
         "});",
     ]
-    if any("labels" in t for t in document["outputs"]):
+    if any("labels" in t and "drawn" not in t for t in document["outputs"]):
         lines.append("model.top(outputs, 3);  // [{ label, score, index }, …]")
+    for tensor in document["outputs"]:
+        if "drawn" in tensor:
+            name = json.dumps(tensor["name"], ensure_ascii=False)
+            lines.append(f"model.draw(document.querySelector('canvas'), outputs, {name});")
     if any("image" in t for t in inputs):
         lines.append("// a picture: <img>, <canvas>, <video>, ImageData, File …")
     if any("image" not in t for t in inputs):

@@ -241,7 +241,7 @@ class Drawing:
         last = [] if axis is None else [axis]
         batch = [k for k in range(values.ndim) if k not in self.axes]
         moved = values.transpose([*batch, row, column, *last])
-        return moved.reshape(values.shape[row], values.shape[column], -1)
+        return cast(Array, moved.reshape(values.shape[row], values.shape[column], -1))
 
     def _levels(self, planes: Array) -> Array:
         gain, bias, most = np.array([self._affine(c) for c in range(self.count)]).T
@@ -285,7 +285,9 @@ class Drawing:
         if self.kind == "opacity" and self.spec.threshold is not None:
             drawn = words == word(self.colors[0])
             low, high = self.spec.threshold - off, self.spec.threshold + off
-            return (drawn & (planes[..., 0] >= low)) | (~drawn & (words == 0) & (planes[..., 0] < high))
+            value = planes[..., 0]
+            same = (drawn & (value >= low)) | (~drawn & (words == 0) & (value < high))
+            return cast("NDArray[np.bool_]", same)
         levels = self.levels(tolerance, values)
         differ = np.abs(found.astype(np.int64) - self.pixels(values))
         return cast("NDArray[np.bool_]", (differ <= levels).all(-1))
@@ -337,8 +339,8 @@ def settle(spec: ImageOutput, name: str, value: Value) -> Drawing:
         why = "classes have colours" if spec.channels == "mask" else "integers are pixels"
         raise WebDNNError(f"{shown}: {why} as they are, without scale, mean, std")
     if spec.threshold is not None and kind != "opacity":
-        found = f"{drawing.count} classes" if kind == "scores" else "class numbers"
-        raise WebDNNError(f"{shown}: threshold is for one floating-point number a pixel, not {found}")
+        are = f"{drawing.count} classes" if kind == "scores" else "class numbers"
+        raise WebDNNError(f"{shown}: threshold is for one number a pixel, found {are}")
     expected = {"opacity": 1, "scores": drawing.count}.get(kind)
     if spec.colors is not None and expected not in (None, len(spec.colors)):
         what = "1 colour, whose opacity it is" if kind == "opacity" else f"{expected} colors"
@@ -372,7 +374,9 @@ def _mask_axes(
     return at[(sure or fitting)[0]]
 
 
-def read_specs(outputs: str | ImageOutput | Mapping[Any, Any] | None) -> dict[str | None, ImageOutput]:
+def read_specs(
+    outputs: str | ImageOutput | Mapping[Any, Any] | None,
+) -> dict[str | None, ImageOutput]:
     """The specifications by output name, from what `transpile` takes; None: the only output."""
     if isinstance(outputs, (str, ImageOutput)):
         outputs = {None: outputs}

@@ -50,15 +50,8 @@ async function update() {
       cleared(before, TIMES * width, TIMES * height).drawImage(small, 0, 0, TIMES * width, TIMES * height);
       const outputs = await page.run({ LR: small });
       if (!outputs) continue; // another target was chosen meanwhile
-      const { data, shape: [, high, wide] } = outputs.SR;
-      const image = new ImageData(wide, high);
-      for (let i = 0; i < wide * high; i++) {
-        image.data[4 * i] = data[3 * i];
-        image.data[4 * i + 1] = data[3 * i + 1];
-        image.data[4 * i + 2] = data[3 * i + 2];
-        image.data[4 * i + 3] = 255;
-      }
-      cleared(after, wide, high).putImageData(image, 0, 0);
+      page.model.draw(after, outputs);
+      const [wide, high] = [after.width, after.height];
       element('dimensions', HTMLElement).textContent = `${width} × ${height} became ${wide} × ${high}.`;
     }
     if (page.model) show('ready');

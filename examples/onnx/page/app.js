@@ -54,18 +54,13 @@ function drawPhoto(canvas, longest) {
   drawing(canvas).drawImage(/** @type {ImageBitmap} */ (photo), 0, 0, canvas.width, canvas.height);
 }
 
-/** The network's picture: planes of red, green and blue. @param {HTMLCanvasElement} canvas @param {any} tensor */
-function drawPlanes(canvas, { shape: [, , height, width], data }) {
-  Object.assign(canvas, { width, height });
-  const image = new ImageData(width, height);
-  const count = width * height;
-  for (let i = 0; i < count; i++) {
-    image.data[4 * i] = 255 * data[i];
-    image.data[4 * i + 1] = 255 * data[count + i];
-    image.data[4 * i + 2] = 255 * data[2 * count + i];
-    image.data[4 * i + 3] = 255;
-  }
-  drawing(canvas).putImageData(image, 0, 0);
+/** Gives a style its share; the others keep their proportions, and all sum to 1. @param {number} style @param {number} share */
+function give(style, share) {
+  const others = [...mix].filter(([one]) => one !== style);
+  const rest = others.reduce((sum, [, value]) => sum + value, 0);
+  const left = others.length ? 1 - share : 0;
+  for (const [one, value] of others) mix.set(one, rest ? (value / rest) * left : left / others.length);
+  mix.set(style, 1 - left);
 }
 
 /** Each style's weight; they sum to 1. */
@@ -91,7 +86,7 @@ async function update() {
       // The canvas is the input: the model was transpiled to take pictures.
       const outputs = await page.run({ image: original, style_weights: weights() });
       if (!outputs) continue; // another target was chosen meanwhile
-      drawPlanes(stylised, outputs.stylized);
+      page.model?.draw(stylised, outputs);
       element('dimensions', HTMLElement).textContent = `${original.width} × ${original.height}`;
       // The first run warms up: show what the next ones take.
       if (!runs++ && performance.now() - begin < 3000 && !query.has('size')) stale = true;
@@ -118,8 +113,7 @@ async function drawThumbnails() {
     for (const [style, canvas] of thumbnails.entries()) {
       const only = new Float32Array(STYLES);
       only[style] = 1;
-      const { stylized } = await model.run({ image: small, style_weights: only });
-      drawPlanes(canvas, stylized);
+      model.draw(canvas, await model.run({ image: small, style_weights: only }));
       showMix(false);
       if (stale || page.model !== model || photo !== mine) return;
     }
@@ -144,6 +138,8 @@ function showMix(rebuild) {
     if (!(row instanceof HTMLElement)) continue;
     const style = Number(row.dataset.style);
     const [canvas, value] = [row.querySelector('canvas'), row.querySelector('output')];
+    const slider = row.querySelector('input');
+    if (slider) slider.value = String(Math.round(100 * shares[style])); // as the others moved it
     if (value) value.textContent = `${Math.round(100 * shares[style])} %`;
     if (canvas) {
       canvas.width = thumbnails[style].width;
@@ -160,14 +156,14 @@ function mixed([style, share]) {
     ariaLabel: `Share of style ${style + 1}`,
   }));
   slider.addEventListener('input', () => {
-    mix.set(style, Number(slider.value) / 100);
+    give(style, Number(slider.value) / 100);
     showMix(false);
     update();
   });
   const remove = make('button', {
     type: 'button', textContent: '×', ariaLabel: `Remove style ${style + 1}`, disabled: mix.size === 1,
   });
-  remove.addEventListener('click', () => { mix.delete(style); showMix(true); update(); });
+  remove.addEventListener('click', () => { give(style, 0); mix.delete(style); showMix(true); update(); });
   const row = make('div', { className: 'mixed' }, make('canvas'), slider, make('output'), remove);
   row.dataset.style = String(style);
   return row;
@@ -184,7 +180,7 @@ function buildControls() {
     const add = make('button', {
       type: 'button', className: 'add', textContent: '+', title: 'Mix in', ariaLabel: `Mix in style ${style + 1}`,
     });
-    add.addEventListener('click', () => { mix.set(style, 1); showMix(true); update(); });
+    add.addEventListener('click', () => { give(style, 1 / (mix.size + 1)); showMix(true); update(); });
     return make('div', { className: 'style' }, button, add);
   }));
   const split = element('split', HTMLInputElement);

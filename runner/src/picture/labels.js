@@ -18,7 +18,7 @@ import { WebDNNError } from '../errors.js';
  * @returns {Scored[]}
  */
 export function top(signature, outputs, k, name) {
-  const labelled = signature.filter(({ labels }) => labels);
+  const labelled = signature.filter(({ drawn, labels }) => labels && !drawn);
   const list = labelled.map((spec) => `"${spec.name}"`).join(', ');
   if (!labelled.length || (name === undefined && labelled.length > 1)) {
     throw new WebDNNError(

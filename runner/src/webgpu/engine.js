@@ -19,6 +19,7 @@ import { evaluate, product, roundUp, sizes } from '../int.js';
 import { elements } from '../tensors.js';
 import { MODE_READ, OPTIONAL, USAGE, hold } from './device.js';
 import { compile } from './kernels.js';
+import { shower } from './show.js';
 import { Steps } from './steps.js';
 
 const { COPY_DST, COPY_SRC, MAP_READ, STORAGE } = USAGE;
@@ -125,6 +126,7 @@ async function start(model, held, files, { variant }) {
     failed: held.failed,
     memory: held.memory,
     dispose: held.dispose,
+    show: shower(device),
     cancel() {},
     /** @param {number} offset @param {Uint8Array<ArrayBuffer>} bytes */
     load(offset, bytes) {
