@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import pytest
 
 from examples import gallery, showcase
 from tests.test_browser import need
+from webdnn.inspect.describe import describe
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = [f for f in gallery.FOLDERS if (showcase.HERE / f / "build.py").is_file()]
@@ -116,6 +118,13 @@ def test_style_transfer_controls(tmp_path: Path) -> None:
     need("chromium")
     onnx = script("onnx")
     onnx.build()
+    targets = describe(onnx.PAGE.site / "model")["targets"]
+    sizes = [targets[name]["code_gzip"] for name in ("wasm relaxed-threads", "webgpu")]
+    text = " ".join((ROOT / "README.md").read_text().split())
+    said = re.search(r"downloads (\d+) kB of code .* WebAssembly, or (\d+) kB on WebGPU", text)
+    assert said, "README says what this network's page downloads"
+    for found, kilobytes in zip(sizes, said.groups(), strict=True):
+        assert abs(found - 1000 * int(kilobytes)) < 1500, sizes
     Image.linear_gradient("L").resize((90, 60)).save(tmp_path / "own.png")
     (tmp_path / "text.png").write_text("no picture")
     styles = """() => {
@@ -134,7 +143,7 @@ def test_style_transfer_controls(tmp_path: Path) -> None:
         page.keyboard.press("Enter")
         wait("s[3] === .5 && s[7] === .5")
         page.locator("#mix input").first.fill("25")
-        wait("Math.abs(s[3] - .2) < 1e-6")
+        wait("Math.abs(s[3] - .25) < 1e-6 && Math.abs(s[7] - .75) < 1e-6")
         page.set_input_files("#file", tmp_path / "own.png")
         wait("s[26] === 84 && s[27] === 128")
         page.set_input_files("#file", tmp_path / "text.png")
