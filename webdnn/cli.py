@@ -142,56 +142,31 @@ def _is_text(file: Path) -> bool:
     return b"\0" not in head and head.decode("utf-8", "ignore").isprintable() | (b"\n" in head)
 
 
-def image_inputs(texts: Sequence[str]) -> tuple[dict[str | None, str], list[str]]:
-    """`--input NAME:rgb,…` by name, and the other `--input`s, which are NAME=FILE."""
-    images: dict[str | None, str] = {}
+def pictures_of(option: str, texts: Sequence[str]) -> tuple[dict[str | None, str], list[str]]:
+    """`--input NAME:rgb,…`, or `--output`, by name; and its others, which are files."""
+    pictures: dict[str | None, str] = {}
     files = []
     for text in texts:
-        found = named(text)
+        found = named(text) if option == "--input" else named_output(text)
         if found is None:
             files.append(text)
-        elif found[0] in images:
-            raise WebDNNError(f"--input {text}: this input is given twice")
+        elif found[0] in pictures:
+            raise WebDNNError(f"{option} {text}: this {option[2:]} is given twice")
         else:
-            images[found[0]] = found[1]
-    return images, files
+            pictures[found[0]] = found[1]
+    return pictures, files
 
 
-def image_outputs(texts: Sequence[str]) -> tuple[dict[str | None, str], list[str]]:
-    """`--output NAME:rgb,…` by name, and the other `--output`s, which are folders."""
-    drawn: dict[str | None, str] = {}
-    folders = []
-    for text in texts:
-        found = named_output(text)
-        if found is None:
-            folders.append(text)
-        elif found[0] in drawn:
-            raise WebDNNError(f"--output {text}: this output is given twice")
-        else:
-            drawn[found[0]] = found[1]
-    return drawn, folders
-
-
-def only_image_outputs(texts: Sequence[str]) -> dict[str | None, str]:
-    """`--output` where it has the one meaning of pictures."""
-    drawn, others = image_outputs(texts)
+def only_pictures(option: str, texts: Sequence[str]) -> dict[str | None, str]:
+    """`--input`, or `--output`, where it has the one meaning of pictures."""
+    pictures, others = pictures_of(option, texts)
     if others:
+        kinds, size = (CHANNELS, "resize=224,") if option == "--input" else (KINDS, "")
         raise WebDNNError(
-            f"--output {others[0]}: expected NAME:{'|'.join(KINDS)}[,OPTION=VALUE…], as in "
-            "picture:rgb,mean=0.5,std=0.5"
+            f"{option} {others[0]}: expected NAME:{'|'.join(kinds)}[,OPTION=VALUE…], as in "
+            f"image:rgb,{size}mean=0.5,std=0.5"
         )
-    return drawn
-
-
-def only_images(texts: Sequence[str]) -> dict[str | None, str]:
-    """`--input` where it has the one meaning of pictures."""
-    images, others = image_inputs(texts)
-    if others:
-        raise WebDNNError(
-            f"--input {others[0]}: expected NAME:{'|'.join(CHANNELS)}[,OPTION=VALUE…], as in "
-            "image:rgb,resize=224,mean=0.5,std=0.5"
-        )
-    return images
+    return pictures
 
 
 def label_files(texts: Sequence[str]) -> Path | dict[str, Path] | None:
@@ -381,7 +356,7 @@ def transpile_command(
     The folder is written as a whole or not at all: whatever goes wrong, an older descriptor in DIR
     stays as it is.
     """
-    drawn, folders = image_outputs(outputs)
+    drawn, folders = pictures_of("--output", outputs)
     if len(folders) != 1:
         found = ", ".join(folders) or f"none, but {', '.join(outputs)}, which is a picture"
         raise WebDNNError(f"-o: expected one folder to write to, found {found}")
@@ -394,7 +369,7 @@ def transpile_command(
             source.model,
             output,
             weights=source.weights,
-            inputs=only_images(inputs),
+            inputs=only_pictures("--input", inputs),
             outputs=drawn,
             labels=label_files(labels),
             targets=target,
@@ -524,13 +499,13 @@ def check_command(
 
     source = source_of(words, weights, dims)
     run_plugins(plugins)
-    images, files = image_inputs(inputs)
+    images, files = pictures_of("--input", inputs)
     with progress(err, f"Checking {source.model.name}", as_json) as tell:
         report = check(
             source.model,
             weights=source.weights,
             images=images,
-            outputs=only_image_outputs(outputs),
+            outputs=only_pictures("--output", outputs),
             targets=cast(Any, target),
             variants=variant,
             browser=cast(Any, browser),
@@ -680,7 +655,7 @@ def inspect_command(
             source.dims,
             limits=limits,
             weights=source.weights,
-            images=only_images(inputs),
+            images=only_pictures("--input", inputs),
             fixed=parse_fixed(fixed),
             targets=target,
             progress=tell,
