@@ -35,21 +35,21 @@ help:
 
 env: $(VENV)/.ready
 
-$(VENV)/.demo: pyproject.toml
+$(VENV)/.demo: pyproject.toml tools/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "WebDNN needs Python 3.11 or newer; $$($(PYTHON) --version) found." \
 	       "Name another with: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@echo "Installing WebDNN into $(VENV) ..."
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[demo]'
+	$(BIN)/pip install --quiet --constraint tools/constraints.txt --editable '.[demo]'
 	@touch $@
 
 # Chainer's setup script imports pkg_resources, which setuptools 80 no longer has.
 $(VENV)/.ready: $(VENV)/.demo
 	@echo "Installing the frameworks that tests and examples compare with (2 GB, minutes) ..."
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --constraint tools/constraints.txt --editable '.[dev]'
 	$(BIN)/pip install --quiet 'setuptools<80' wheel
-	$(BIN)/pip install --quiet --no-build-isolation chainer==7.8.1
+	$(BIN)/pip install --quiet --constraint tools/constraints.txt --no-build-isolation chainer==7.8.1
 	@touch $@
 
 runner/node_modules/.ready: runner/package.json runner/package-lock.json
