@@ -161,27 +161,28 @@ def test_memory_of_a_residual_tower_is_reused() -> None:
     assert plan_arena(p, dict.fromkeys(p.weights, 0), 0).temporaries <= 3 * one
 
 
-# launches, distinct kernels and materialised transposes of each network: wasm, WebGPU.
+# Launches, distinct kernels and materialised transposes of each network: wasm, WebGPU, where a
+# product whose depth is cut into slices has a further launch, which sums them.
 TABLE: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     "multistyle26": ((118, 30, 1), (118, 37, 1)),
-    "opennsfw": ((57, 11, 0), (57, 25, 0)),
-    "mobilenetv2": ((55, 10, 1), (55, 20, 1)),
-    "minilm": ((73, 16, 0), (73, 16, 0)),
-    "ppocr_det": ((98, 41, 1), (98, 61, 1)),
-    "ppocr_rec": ((73, 45, 3), (73, 48, 3)),
+    "opennsfw": ((57, 11, 0), (68, 26, 0)),
+    "mobilenetv2": ((55, 10, 1), (56, 24, 1)),
+    "minilm": ((73, 16, 0), (91, 19, 0)),
+    "ppocr_det": ((98, 41, 1), (100, 62, 1)),
+    "ppocr_rec": ((73, 45, 3), (76, 50, 3)),
     "ppocr_cls": ((82, 25, 1), (82, 47, 1)),
-    "magika": ((13, 13, 0), (13, 13, 0)),
+    "magika": ((13, 13, 0), (14, 14, 0)),
     "basic_pitch": ((53, 40, 1), (53, 35, 1)),
-    "openwakeword": ((25, 7, 0), (25, 23, 0)),
-    "light_bvlc_alexnet": ((19, 15, 1), (19, 16, 1)),
-    "light_densenet121": ((189, 15, 1), (189, 31, 1)),
-    "light_inception_v1": ((87, 21, 1), (87, 44, 1)),
-    "light_inception_v2": ((93, 24, 1), (93, 40, 1)),
-    "light_resnet50": ((58, 13, 1), (58, 26, 1)),
+    "openwakeword": ((25, 7, 0), (25, 22, 0)),
+    "light_bvlc_alexnet": ((19, 15, 1), (24, 20, 1)),
+    "light_densenet121": ((189, 15, 1), (218, 36, 1)),
+    "light_inception_v1": ((87, 21, 1), (101, 50, 1)),
+    "light_inception_v2": ((93, 24, 1), (127, 52, 1)),
+    "light_resnet50": ((58, 13, 1), (91, 35, 1)),
     "light_shufflenet": ((57, 15, 1), (57, 24, 1)),
-    "light_squeezenet": ((37, 12, 1), (37, 20, 1)),
-    "light_vgg19": ((30, 11, 1), (30, 16, 1)),
-    "light_zfnet512": ((20, 14, 1), (20, 16, 1)),
+    "light_squeezenet": ((37, 12, 1), (38, 23, 1)),
+    "light_vgg19": ((30, 11, 1), (42, 18, 1)),
+    "light_zfnet512": ((20, 14, 1), (24, 18, 1)),
 }
 
 
