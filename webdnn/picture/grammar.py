@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -70,10 +71,27 @@ def listed(values: Sequence[float]) -> str:
     return ", ".join(f"{v:g}" for v in values)
 
 
+def by_channel(key: str, given: object, channels: str, count: int) -> tuple[float, ...]:
+    """One number for all channels, or one for each: finite ones."""
+    values = tuple(map(float, given if isinstance(given, Sequence) else (given,)))
+    if len(values) not in (1, count):
+        expected = "1 number" if count == 1 else f"1 or {count} numbers"
+        raise WebDNNError(f"{key}: expected {expected} ({channels}), found {len(values)}")
+    if not all(map(math.isfinite, values)):
+        raise WebDNNError(f"{key}: expected finite numbers, found {listed(values)}")
+    return values
+
+
+def check_scale(scale: float | None) -> None:
+    """Raises WebDNNError for a scale that pixels cannot be multiplied and divided by."""
+    if scale is not None and (not math.isfinite(scale) or scale == 0):
+        raise WebDNNError(f"scale: expected a number other than 0, found {scale:g}")
+
+
 def one_of(key: str, found: str, known: Sequence[str]) -> None:
     """Raises WebDNNError for a word that is not known."""
     if found not in known:
         raise WebDNNError(f"{key}: expected {', '.join(known[:-1])} or {known[-1]}, found {found}")
 
 
-__all__ = ["head_of", "listed", "number", "one_of", "split", "whole"]
+__all__ = ["by_channel", "check_scale", "head_of", "listed", "number", "one_of", "split", "whole"]

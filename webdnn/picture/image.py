@@ -22,7 +22,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -34,7 +34,7 @@ from .. import ops
 from ..errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from ..expr import Dim, Expr
 from ..graph import DTYPES, FLOATS, Graph, Value, constant, placeholder, rewrite, type_text
-from .grammar import head_of, listed, number, one_of, split, whole
+from .grammar import by_channel, check_scale, head_of, listed, number, one_of, split, whole
 from .resample import Pixels, fitted, on_white, resized
 
 CHANNELS: Mapping[str, int] = {"rgb": 3, "bgr": 3, "gray": 1, "rgba": 4}
@@ -81,19 +81,11 @@ class ImageInput:
             one_of("layout", self.layout, LAYOUTS)
         count = CHANNELS[self.channels]
         for key in ("mean", "std"):
-            given = getattr(self, key)
-            values = tuple(map(float, given if isinstance(given, Sequence) else (given,)))
+            values = by_channel(key, getattr(self, key), self.channels, count)
             object.__setattr__(self, key, values)
-            if len(values) not in (1, count):
-                expected = "1 number" if count == 1 else f"1 or {count} numbers"
-                raise WebDNNError(f"{key}: expected {expected} ({self.channels}), "
-                                  f"found {len(values)}")  # fmt: skip
-            if not all(np.isfinite(values)):
-                raise WebDNNError(f"{key}: expected finite numbers, found {listed(values)}")
         if 0 in cast("tuple[float, ...]", self.std):
             raise WebDNNError("std: expected numbers other than 0, by which values are divided")
-        if self.scale is not None and (not np.isfinite(self.scale) or self.scale == 0):
-            raise WebDNNError(f"scale: expected a number other than 0, found {self.scale:g}")
+        check_scale(self.scale)
         for key in ("resize", "crop"):
             _check_size(key, getattr(self, key))
         if isinstance(self.crop, int):
@@ -458,13 +450,7 @@ def settle(spec: ImageInput, value: Value) -> Picture:
     name, count = value.attrs["name"], CHANNELS[spec.channels]
     shown = f"input {name!r} is {type_text(value)}"
     axes = axes_of(spec.channels, spec.layout, value.shape, shown)
-    batch = [d for axis, d in enumerate(value.shape) if axis not in axes]
-    if any(d != 1 for d in batch):
-        found = next(d for d in batch if d != 1)
-        raise DimensionError(
-            f"{shown}: an image input takes one picture a run; expected a batch of 1, found "
-            f"{found if isinstance(found, int) else 'an open size'}. Fix it with --dim"
-        )
+    check_batch(value.shape, axes, f"{shown}: an image input takes one picture a run")
     if value.dtype not in FLOATS:
         if value.dtype in ("bool", "i8"):
             raise UnsupportedError(f"{shown}: expected numbers that hold a pixel's 0..255")
@@ -505,6 +491,16 @@ def settle(spec: ImageInput, value: Value) -> Picture:
             )
     assert count == (1 if axes[0] is None else value.shape[axes[0]])
     return picture
+
+
+def check_batch(shape: Sequence[Dim], axes: Container[int | None], shown: str) -> None:
+    """Raises DimensionError, which begins with `shown`, where other axes hold several pictures."""
+    found = next((d for axis, d in enumerate(shape) if axis not in axes and d != 1), None)
+    if found is not None:
+        raise DimensionError(
+            f"{shown}; expected a batch of 1, found "
+            f"{found if isinstance(found, int) else 'an open size'}. Fix it with --dim"
+        )
 
 
 def axes_of(

@@ -19,7 +19,7 @@ batch of one), 8 bits a channel.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, cast
@@ -32,8 +32,8 @@ from ..errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from ..expr import Dim
 from ..graph import FLOATS, Graph, Value, constant, is_counted, type_text
 from .colors import is_color, palette, read_colors, word
-from .grammar import head_of, listed, number, one_of, split
-from .image import CHANNELS, LAYOUTS, axes_of
+from .grammar import by_channel, check_scale, head_of, number, one_of, split
+from .image import CHANNELS, LAYOUTS, axes_of, check_batch
 from .resample import Pixels
 
 KINDS = (*CHANNELS, "mask")
@@ -70,17 +70,9 @@ class ImageOutput:
             one_of("layout", self.layout, LAYOUTS)
         count = CHANNELS.get(self.channels, 1)
         for key in ("mean", "std"):
-            given = getattr(self, key)
-            values = tuple(map(float, given if isinstance(given, Sequence) else (given,)))
+            values = by_channel(key, getattr(self, key), self.channels, count)
             object.__setattr__(self, key, values)
-            if len(values) not in (1, count):
-                expected = "1 number" if count == 1 else f"1 or {count} numbers"
-                found = f"found {len(values)}"
-                raise WebDNNError(f"{key}: expected {expected} ({self.channels}), {found}")
-            if not all(np.isfinite(values)):
-                raise WebDNNError(f"{key}: expected finite numbers, found {listed(values)}")
-        if self.scale is not None and (not np.isfinite(self.scale) or self.scale == 0):
-            raise WebDNNError(f"scale: expected a number other than 0, found {self.scale:g}")
+        check_scale(self.scale)
         for key in ("colors", "threshold"):
             if getattr(self, key) is not None and self.channels != "mask":
                 raise WebDNNError(f"{key}: is for mask, found {self.channels}")
@@ -320,13 +312,7 @@ def settle(spec: ImageOutput, name: str, value: Value) -> Drawing:
         axes = _mask_axes(spec, value.shape, shown)
     else:
         axes = axes_of(spec.channels, spec.layout, value.shape, shown)
-    batch = [d for axis, d in enumerate(value.shape) if axis not in axes]
-    if any(d != 1 for d in batch):
-        found = next(d for d in batch if d != 1)
-        raise DimensionError(
-            f"{shown}: an image output gives one picture a run; expected a batch of 1, found "
-            f"{found if isinstance(found, int) else 'an open size'}. Fix it with --dim"
-        )
+    check_batch(value.shape, axes, f"{shown}: an image output gives one picture a run")
     kind = "levels"
     if spec.channels == "mask":
         single = axes[0] is None or value.shape[axes[0]] == 1
