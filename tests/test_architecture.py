@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "descriptor": {"codegen", "schedule", "graph", "expr", "scalar", "errors"},
     "picture": {"ops", "graph", "expr", "errors"},
 }
-ENTRIES = {"transpiler", "cli", "inspect", "browser", "keras", "onnx"}
+ENTRIES = {"transpiler", "cli", "options", "inspect", "browser", "keras", "onnx"}
 
 # Hand-written text of a target: what computes products, convolutions, recurrences, the mathematics
 # that a target lacks, the frame of a module, and what never fuses. Everything else is printed from

@@ -19,7 +19,7 @@ import pytest
 from onnx import TensorProto, helper, parser
 
 import webdnn
-from webdnn import cli
+from webdnn import cli, options
 from webdnn.errors import DimensionError, WebDNNError
 from webdnn.inspect import tables
 from webdnn.inspect.terminal import Terminal
@@ -45,8 +45,8 @@ def run(*arguments: str) -> int:
         ([], {}),
     ],
 )
-def test_dims(texts: list[str], dims: cli.Dims) -> None:
-    assert cli.parse_dims(texts) == dims
+def test_dims(texts: list[str], dims: options.Dims) -> None:
+    assert options.parse_dims(texts) == dims
 
 
 @pytest.mark.parametrize(
@@ -55,19 +55,19 @@ def test_dims(texts: list[str], dims: cli.Dims) -> None:
 )
 def test_bad_dims(text: str) -> None:
     with pytest.raises(DimensionError, match=re.escape(f"--dim {text.split(',')[-1]}")):
-        cli.parse_dims([text])
+        options.parse_dims([text])
 
 
 def test_constants() -> None:
     texts = ["sr=16000", "a:b=1e-3", "on=true", "off=False", "sizes=[4, 8]", "top=inf", "m=x/m.npy"]
     wanted = {"sr": 16000, "a:b": 1e-3, "on": True, "off": False, "sizes": [4, 8], "top": math.inf}
-    assert cli.parse_fixed(texts) == {**wanted, "m": Path("x/m.npy")}
+    assert options.parse_fixed(texts) == {**wanted, "m": Path("x/m.npy")}
 
 
 @pytest.mark.parametrize("text", ["sr", "=1", "sr=", "sr=fast", "sr=[1,", "sr=m.txt"])
 def test_bad_constants(text: str) -> None:
     with pytest.raises(WebDNNError, match=re.escape(f"--set {text}: expected")):
-        cli.parse_fixed([text])
+        options.parse_fixed([text])
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_bad_constants(text: str) -> None:
     ],
 )
 def test_sizes_may_follow_as_bare_words(words: list[str], dims: list[str]) -> None:
-    assert cli.source_of(words, None, dims) == cli.Source(
+    assert options.source_of(words, None, dims) == options.Source(
         Path("m.onnx"), None, {"h": 256, "w": 256}
     )
 
@@ -89,28 +89,28 @@ def test_two_files_are_the_model_and_its_weights(tmp_path: Path) -> None:
     text, binary = tmp_path / "deploy", tmp_path / "net=1"
     text.write_text('name: "net"\nlayer {\n}\n')
     binary.write_bytes(b"\n\x03net\x00\xff")
-    wanted = cli.Source(text, binary, {"h": 2})
-    assert cli.source_of([str(text), str(binary), "h=2"], None, []) == wanted
-    assert cli.source_of([str(binary), "h=2", str(text)], None, []) == wanted
-    assert cli.source_of([str(text)], binary, ["h=2"]) == wanted
-    missing = cli.source_of(["a=1.caffemodel", "b.prototxt"], None, [])
-    assert missing == cli.Source(Path("a=1.caffemodel"), Path("b.prototxt"), {})
+    wanted = options.Source(text, binary, {"h": 2})
+    assert options.source_of([str(text), str(binary), "h=2"], None, []) == wanted
+    assert options.source_of([str(binary), "h=2", str(text)], None, []) == wanted
+    assert options.source_of([str(text)], binary, ["h=2"]) == wanted
+    missing = options.source_of(["a=1.caffemodel", "b.prototxt"], None, [])
+    assert missing == options.Source(Path("a=1.caffemodel"), Path("b.prototxt"), {})
 
 
 def test_labels_are_files_by_output(tmp_path: Path) -> None:
     (tmp_path / "a=b").write_text("cat")
-    assert cli.label_files([]) is None
-    assert cli.label_files(["labels.txt"]) == Path("labels.txt")
-    assert cli.label_files([str(tmp_path / "a=b")]) == tmp_path / "a=b"
-    both = cli.label_files(["y=a.txt", "z=b.txt"])
+    assert options.label_files([]) is None
+    assert options.label_files(["labels.txt"]) == Path("labels.txt")
+    assert options.label_files([str(tmp_path / "a=b")]) == tmp_path / "a=b"
+    both = options.label_files(["y=a.txt", "z=b.txt"])
     assert both == {"y": Path("a.txt"), "z": Path("b.txt")}
     with pytest.raises(WebDNNError, match=r"--labels y=b.txt: output 'y' is given labels twice"):
-        cli.label_files(["y=a.txt", "y=b.txt"])
+        options.label_files(["y=a.txt", "y=b.txt"])
 
 
 def test_a_bare_word_that_is_no_size() -> None:
     with pytest.raises(DimensionError, match=r"--dim w=-3: expected NAME=SIZE"):
-        cli.source_of(["m.onnx", "w=-3"], None, ["h=256"])
+        options.source_of(["m.onnx", "w=-3"], None, ["h=256"])
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,9 @@ import io
 import json
 import math
 import os
-import re
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +26,7 @@ import click
 from rich.markup import escape
 
 import webdnn
-from webdnn.errors import DimensionError, WebDNNError
+from webdnn.errors import WebDNNError
 from webdnn.inspect.describe import describe
 from webdnn.inspect.tables import (
     out,
@@ -40,166 +37,30 @@ from webdnn.inspect.tables import (
     show_timings,
 )
 from webdnn.inspect.terminal import Terminal, progress
-from webdnn.picture.image import CHANNELS, named
-from webdnn.picture.output import KINDS
-from webdnn.picture.output import named as named_output
-
-TARGETS = ("webgpu", "wasm")
-ENGINES = ("chromium", "firefox", "webkit")
-VARIANTS = ("plain", "relaxed", "plain-threads", "relaxed-threads")
+from webdnn.options import (
+    ENGINES,
+    TARGETS,
+    VARIANTS,
+    Words,
+    dim_option,
+    images_option,
+    json_option,
+    label_files,
+    limits_option,
+    model_argument,
+    named_file,
+    only_pictures,
+    parse_fixed,
+    parse_size,
+    pictures_of,
+    plugins_option,
+    run_plugins,
+    set_option,
+    source_of,
+    weights_option,
+)
 
 err = Terminal(stderr=True)
-
-Dims = dict[str, "int | tuple[int, ...] | str"]
-
-_DIM = re.compile(r"([^=]+)=(?:(\d+)(?:\.\.(\d+)(?::(\d+))?)?|(.*[A-Za-z_].*))")
-
-
-def parse_dims(texts: Sequence[str]) -> Dims:
-    """Sizes of dimensions by name, as `frontend.dims` takes them; several with commas.
-
-    `h=256` → {"h": 256}, `h=64..512` → {"h": (64, 512)}, `h=64..512:8` → {"h": (64, 512, 8)},
-    `total=past+s` → {"total": "past+s"}.
-    """
-    from webdnn.frontend.dims import Sizes
-
-    dims: Dims = {}
-    for text in filter(None, ",".join(texts).split(",")):
-        match = _DIM.fullmatch(text)
-        if match is None:
-            raise DimensionError(
-                f"--dim {text}: expected NAME=SIZE, NAME=LOW..HIGH, NAME=LOW..HIGH:STEP or a "
-                "formula over other names, as in h=256, h=64..512, h=64..512:8 or total=past+s"
-            )
-        name, *sizes, formula = match.groups()
-        if name in dims:
-            raise DimensionError(f"--dim {text}: {name} is given twice")
-        numbers = tuple(int(size) for size in sizes if size is not None)
-        dims[name] = formula or (numbers if len(numbers) > 1 else numbers[0])
-        try:
-            Sizes({name: dims[name]})
-        except DimensionError as error:
-            if formula:
-                error.say(f"--dim {text}: expected a formula with +, -, *, // and % of other names")
-            raise
-    return dims
-
-
-class Words(click.ParamType):  # type: ignore[type-arg] # click before 8.4 has no generic one
-    """A comma-separated choice of known words."""
-
-    def __init__(self, known: Sequence[str]) -> None:
-        self.known = known
-        self.name = "words"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        """Splits at commas; an unknown word is a usage error that lists the known ones."""
-        if isinstance(value, tuple):
-            return value
-        words = tuple(word for word in str(value).split(",") if word)
-        for word in words:
-            if word not in self.known:
-                self.fail(f"{word!r} is not one of {', '.join(self.known)}.", param, ctx)
-        return words
-
-
-@dataclass(frozen=True)
-class Source:
-    """The model that a command is about: its file, that of its weights, sizes of dimensions."""
-
-    model: Path
-    weights: Path | None
-    dims: Dims
-
-
-_FILE = re.compile(r".*\.[A-Za-z][^/\\]*")  # a name with a suffix, which sizes have not
-
-
-def source_of(words: Sequence[str], weights: Path | None, dims: Sequence[str]) -> Source:
-    """`--dim h=1 w=2 MODEL` and `MODEL WEIGHTS --dim h=1 w=2`: further sizes come as bare words.
-
-    Of two files, the one that is text is the model, which its weights follow.
-    """
-    sizes = [w for w in words if "=" in w and not _FILE.fullmatch(w) and not Path(w).exists()]
-    files = [Path(word) for word in words if word not in sizes]
-    if not 1 <= len(files) <= (2 if weights is None else 1):
-        found = ", ".join(map(str, files)) or "none"
-        expected = "one MODEL, or MODEL and WEIGHTS" if weights is None else "one MODEL"
-        raise click.UsageError(f"expected {expected}, found {found}")
-    if len(files) == 2 and _is_text(files[1]) and not _is_text(files[0]):
-        files.reverse()
-    model, *rest = files
-    return Source(model, rest[0] if rest else weights, parse_dims([*dims, *sizes]))
-
-
-def _is_text(file: Path) -> bool:
-    if not file.is_file():
-        return False
-    with file.open("rb") as opened:
-        head = opened.read(1024)
-    return b"\0" not in head and head.decode("utf-8", "ignore").isprintable() | (b"\n" in head)
-
-
-def pictures_of(option: str, texts: Sequence[str]) -> tuple[dict[str | None, str], list[str]]:
-    """`--input NAME:rgb,…`, or `--output`, by name; and its others, which are files."""
-    pictures: dict[str | None, str] = {}
-    files = []
-    for text in texts:
-        found = named(text) if option == "--input" else named_output(text)
-        if found is None:
-            files.append(text)
-        elif found[0] in pictures:
-            raise WebDNNError(f"{option} {text}: this {option[2:]} is given twice")
-        else:
-            pictures[found[0]] = found[1]
-    return pictures, files
-
-
-def only_pictures(option: str, texts: Sequence[str]) -> dict[str | None, str]:
-    """`--input`, or `--output`, where it has the one meaning of pictures."""
-    pictures, others = pictures_of(option, texts)
-    if others:
-        kinds, size = (CHANNELS, "resize=224,") if option == "--input" else (KINDS, "")
-        raise WebDNNError(
-            f"{option} {others[0]}: expected NAME:{'|'.join(kinds)}[,OPTION=VALUE…], as in "
-            f"image:rgb,{size}mean=0.5,std=0.5"
-        )
-    return pictures
-
-
-def label_files(texts: Sequence[str]) -> Path | dict[str, Path] | None:
-    """`--labels FILE`, or several `--labels OUTPUT=FILE`."""
-    if not texts:
-        return None
-    if len(texts) == 1 and ("=" not in texts[0] or Path(texts[0]).exists()):
-        return Path(texts[0])
-    files = {}
-    for text in texts:
-        name, equals, file = text.rpartition("=")
-        if not equals:
-            raise WebDNNError(f"--labels {text}: of several, expected each as OUTPUT=FILE")
-        if name in files:
-            raise WebDNNError(f"--labels {text}: output {name!r} is given labels twice")
-        files[name] = Path(file)
-    return files
-
-
-def parse_fixed(texts: Sequence[str]) -> dict[str, Any]:
-    """`--set NAME=VALUE` by name."""
-    from webdnn.frontend.fixed import parse_fixed
-
-    return parse_fixed(texts)
-
-
-def run_plugins(files: Sequence[Path]) -> None:
-    """`--plugin FILE`: runs each file, in order; what it prints is no part of the result."""
-    from webdnn.frontend.plugins import run_plugin
-
-    with redirect_stdout(sys.stderr):
-        for file in files:
-            run_plugin(file)
 
 
 def emit(document: object) -> None:
@@ -229,58 +90,8 @@ def cli() -> None:
     """Compiles trained neural networks into static files that run in a web page."""
 
 
-_dim = click.option(
-    "--dim",
-    "dims",
-    multiple=True,
-    metavar="NAME=SIZE|LOW..HIGH[:STEP]|FORMULA …",
-    help="Fix a symbolic dimension (h=256), give its range (h=64..512, or h=64..512:32 for "
-    "multiples of 32), or say how it follows from others (total=past+s).",
-)
-_set = click.option(
-    "--set",
-    "fixed",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Make an input a constant, which the page does not give: a number, true, a list as [1,2], "
-    "or an .npy file.",
-)
-_json = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
-_words = click.argument("words", nargs=-1, required=True, metavar="MODEL [WEIGHTS]")
-_weights = click.option(
-    "--weights",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The weights, where MODEL holds only the architecture.",
-)
-_images = click.option(
-    "--input",
-    "inputs",
-    multiple=True,
-    metavar="NAME:rgb,…",
-    help="This input takes pictures: what becomes of them, as in image:rgb,resize=224.",
-)
-_plugins = click.option(
-    "--plugin",
-    "plugins",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Run this Python file first: it says what operators of one's own compute "
-    "(webdnn.onnx.register, webdnn.keras.register).",
-)
-_limits = click.option(
-    "--limits",
-    default=1.0,
-    type=click.FloatRange(min=1),
-    metavar="N",
-    show_default=True,
-    help="Allow the file N times as much memory and work as usual: it is trusted.",
-)
-
-
 @cli.command(name="transpile")
-@_words
+@model_argument
 @click.option(
     "-o",
     "--output",
@@ -297,12 +108,12 @@ _limits = click.option(
     metavar="webgpu,wasm",
     show_default=True,
 )
-@_weights
-@_dim
-@_set
-@_limits
-@_plugins
-@_images
+@weights_option
+@dim_option
+@set_option
+@limits_option
+@plugins_option
+@images_option
 @click.option(
     "--labels",
     multiple=True,
@@ -329,7 +140,7 @@ _limits = click.option(
     metavar="DIR",
     help="Write every stage as text: graphs, kernels, memory plan.",
 )
-@_json
+@json_option
 def transpile_command(
     words: tuple[str, ...],
     outputs: tuple[str, ...],
@@ -402,7 +213,7 @@ def transpile_command(
 
 
 @cli.command(name="check")
-@_words
+@model_argument
 @click.option(
     "--target",
     type=Words(TARGETS),
@@ -416,11 +227,11 @@ def transpile_command(
     help=f"Of {', '.join(VARIANTS)} [default: all that the browser runs].",
 )
 @click.option("--browser", default="chromium", type=click.Choice(ENGINES), show_default=True)
-@_weights
-@_dim
-@_set
-@_limits
-@_plugins
+@weights_option
+@dim_option
+@set_option
+@limits_option
+@plugins_option
 @click.option(
     "--size",
     "sizes",
@@ -464,7 +275,7 @@ def transpile_command(
     help="Write inputs, expected and actual outputs as .npy files.",
 )
 @click.option("--timeout", default=600.0, show_default=True, help="Seconds for each run.")
-@_json
+@json_option
 def check_command(
     words: tuple[str, ...],
     target: tuple[str, ...] | None,
@@ -512,9 +323,9 @@ def check_command(
             dims=source.dims,
             fixed=parse_fixed(fixed),
             limits=limits,
-            sizes=[_numbers(text) for text in sizes] or None,
-            inputs=dict(_named_file("--input", text) for text in files),
-            expected=dict(_named_file("--expected", text) for text in expected),
+            sizes=[parse_size(text) for text in sizes] or None,
+            inputs=dict(named_file("--input", text) for text in files),
+            expected=dict(named_file("--expected", text) for text in expected),
             seed=seed,
             layers=layers,
             descriptor=descriptor,
@@ -528,23 +339,6 @@ def check_command(
         show_check(report)
     if not report.right:
         raise SystemExit(1)
-
-
-def _numbers(text: str) -> dict[str, int]:
-    """`--size h=128,w=96` by name. Raises DimensionError for ranges and formulas."""
-    sizes = parse_dims([text])
-    if not all(isinstance(size, int) for size in sizes.values()):
-        raise DimensionError(f"--size {text}: expected sizes, not ranges")
-    return cast("dict[str, int]", sizes)
-
-
-def _named_file(option: str, text: str) -> tuple[str, Path]:
-    # The name may hold "=" or ":"; the file, being the last part, decides.
-    name, separator, file = text.rpartition("=")
-    if not separator:
-        pictures = ", or NAME:rgb,…" if option == "--input" else ""
-        raise WebDNNError(f"{option} {text}: expected NAME=FILE.npy{pictures}")
-    return name, Path(file)
 
 
 @cli.command(name="serve")
@@ -582,7 +376,7 @@ def serve_command(folder: Path, port: int, host: str, no_isolation: bool) -> Non
 @click.option("--size", metavar="h=128,w=96", help="Symbolic dimensions [default: the smallest].")
 @click.option("--reps", default=20, show_default=True, type=click.IntRange(1))
 @click.option("--profile", is_flag=True, help="Also the time of each kernel.")
-@_json
+@json_option
 def bench_command(
     folder: Path,
     target: tuple[str, ...] | None,
@@ -607,7 +401,7 @@ def bench_command(
             variant=variant,
             threads=counts,
             browser=cast(Any, browser),
-            sizes=_numbers(size) if size else None,
+            sizes=parse_size(size) if size else None,
             reps=reps,
             profile=profile,
             progress=tell,
@@ -619,16 +413,16 @@ def bench_command(
 
 
 @cli.command(name="inspect")
-@_words
+@model_argument
 @click.option("--target", default=",".join(TARGETS), type=Words(TARGETS), metavar="webgpu,wasm",
               show_default=True)  # fmt: skip
-@_weights
-@_dim
-@_set
-@_limits
-@_plugins
-@_images
-@_json
+@weights_option
+@dim_option
+@set_option
+@limits_option
+@plugins_option
+@images_option
+@json_option
 def inspect_command(
     words: tuple[str, ...],
     target: tuple[str, ...],
