@@ -58,6 +58,7 @@ def test_a_specification_is_what_it_says() -> None:
     )
     assert parse("gray") == ImageInput("gray")
     assert parse("rgb,resize=256,crop=224").shorter == 256
+    assert parse("rgb,resample=fast") == ImageInput("rgb", resample="fast")
     assert parse("rgb,resize=224").size == (224, 224)
     assert parse("rgb,mean=.5,std=1e-1").std == (0.1,)
 
@@ -96,6 +97,7 @@ def test_names_and_files_are_told_apart(text: str, expected: Any) -> None:
         ("rgb,resize=200,crop=224", "crop=224×224: expected at most resize=200×200"),
         ("rgb,resize=256,crop=224,fit=cover", "leave out crop or fit"),
         ("rgb,fit=fill", "fit: expected stretch, contain or cover, found fill"),
+        ("rgb,resample=nearest", "resample: expected exact or fast, found nearest"),
         ("rgb,layout=hwc", "layout: expected nhwc or nchw, found hwc"),
         ("rgb,pad=300", "pad: expected 1 or 3 numbers in 0..255, found 300"),
         ("rgb,resize=64,longest=64", "longest: leaves the size open"),
@@ -175,6 +177,16 @@ def graph_of(shape: tuple[Any, ...], dtype: str = "f32") -> Graph:
     x = placeholder("image", shape, dtype)
     dims = tuple(d for d in shape if not isinstance(d, int))
     return Graph((x,), {"out": ops.mul(x, x)}, {"image": x}, dims)
+
+
+def test_the_descriptor_says_fast_alone() -> None:
+    for text, wanted in (
+        ("rgb", None),
+        ("rgb,resample=exact", None),
+        ("rgb,resample=fast", "fast"),
+    ):
+        _, pictures = compile_images(graph_of((1, 3, 8, 8)), read_specs(text))
+        assert pictures["image"].signature().get("resample") == wanted
 
 
 def words(pixels: Pixels) -> np.ndarray:

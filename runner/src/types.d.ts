@@ -153,7 +153,7 @@ export interface ImageSpec {
   readonly longest?: number;
   readonly multiple?: number;
   readonly pad?: readonly [number, number, number];
-  /** 'fast': the browser resizes, each in its own way. */
+  /** 'fast': the browser halves what is much too large before it is read. */
   readonly resample?: 'fast';
 }
 

@@ -39,11 +39,15 @@ from .resample import Pixels, fitted, on_white, resized
 
 CHANNELS: Mapping[str, int] = {"rgb": 3, "bgr": 3, "gray": 1, "rgba": 4}
 FITS = ("stretch", "contain", "cover")
+RESAMPLES = ("exact", "fast")
 LAYOUTS = ("nhwc", "nchw")
 LARGEST = 16384  # of a picture's side: what browsers' canvases take
 
 Size = tuple[int, int]  # width, height
-_KEYS = ("resize", "longest", "multiple", "fit", "pad", "crop", "scale", "mean", "std", "layout")
+_KEYS = (
+    *("resize", "longest", "multiple", "fit", "pad", "crop", "resample"),
+    *("scale", "mean", "std", "layout"),
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ class ImageInput:
     channels: "rgb", "bgr", "gray" or "rgba". resize: a size to which the picture is brought by
     `fit`; with `crop`, one number is the length of the shorter side. longest: the longer side is
     made at most so long. multiple: of which both sides are made multiples. pad: the colour (r, g,
-    b) around a picture that `fit="contain"` makes. crop: the middle that is taken. Each value is
+    b) around a picture that `fit="contain"` makes. crop: the middle that is taken. resample:
+    "exact", or "fast": the browser halves what is much too large first. Each value is
     (pixel · scale − mean) / std, with the pixel in 0..255 and one mean and deviation for all or for
     each channel; `scale` is 1/255 where the model takes floating-point numbers, else 1. layout:
     "nhwc" or "nchw", where the model's shape alone does not tell.
@@ -69,6 +74,7 @@ class ImageInput:
     fit: str = "stretch"
     pad: tuple[int, ...] = (0, 0, 0)
     crop: int | Size | None = None
+    resample: str = "exact"
     scale: float | None = None
     mean: float | tuple[float, ...] = (0.0,)
     std: float | tuple[float, ...] = (1.0,)
@@ -77,6 +83,7 @@ class ImageInput:
     def __post_init__(self) -> None:
         one_of("channels", self.channels, tuple(CHANNELS))
         one_of("fit", self.fit, FITS)
+        one_of("resample", self.resample, RESAMPLES)
         if self.layout is not None:
             one_of("layout", self.layout, LAYOUTS)
         count = CHANNELS[self.channels]
@@ -166,7 +173,7 @@ def parse(text: str) -> ImageInput:
     first, texts = split(text, tuple(CHANNELS), _KEYS, ("mean", "std", "pad"))
     options: dict[str, Any] = {"channels": first}
     for key, values in texts.items():
-        if key in ("fit", "layout"):
+        if key in ("fit", "resample", "layout"):
             options[key] = values[0]
         elif key in ("resize", "crop"):
             options[key] = _size(key, values[0])
@@ -240,6 +247,8 @@ class Picture:
             out["multiple"] = self.multiple
         if spec.fit == "contain":
             out["pad"] = list(spec.pad)
+        if spec.resample == "fast":
+            out["resample"] = "fast"
         return out
 
     def unpacked(self, pixels: Value) -> Value:

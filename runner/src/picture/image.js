@@ -5,8 +5,9 @@
  *     pictures.read(signature, video, dims);   // { data: Uint32Array, shape: [224, 224] }
  *
  * Only reading goes through a canvas; resizing is our own (resample.js). A result is the same in
- * every browser and in the transpiler's reading (webdnn/picture/). What is transparent is laid on
- * white, unless the model takes the alpha channel.
+ * every browser and in the transpiler's reading (webdnn/picture/); with `resample=fast` the browser
+ * halves large pictures first. What is transparent is laid on white, unless the model takes the alpha
+ * channel.
  *
  * @typedef {import('../descriptor.js').ImageSpec} ImageSpec
  * @typedef {import('../descriptor.js').Signature} Signature
@@ -28,6 +29,16 @@ function wordsOf(bytes) {
 
 /** @param {Uint32Array<ArrayBuffer>} words */
 const asBytes = ({ buffer }) => new Uint8Array(buffer);
+
+/**
+ * How often the browser may halve a side that becomes `ratio` times shorter: what it leaves is still
+ * twice to four times as long, and resized by our own filter.
+ * @param {number} ratio
+ */
+const halved = (ratio) => Math.max(Math.floor(Math.log2(ratio)) - 1, 0);
+
+/** A side, halved so often. @param {number} side @param {number} times */
+const halfOf = (side, times) => Math.max(Math.round(side / 2 ** times), 1);
 
 /** Reads and resizes pictures; keeps its canvas and buffers from one picture to the next. */
 export class Pictures {
@@ -52,26 +63,18 @@ export class Pictures {
       spare?.byteLength === 4 * count ? new Uint32Array(spare) : this.#words(`out ${name}`, count);
     if (pad !== undefined) data.fill(pad);
     const shape = [out[1], out[0]];
-    if (spec.resample === 'fast' && !given) {
-      const [wide, high] = [part[2] - part[0], part[3] - part[1]];
-      // Of the picture, what becomes the part: the browser resizes that.
-      const [sx, sy] = [(box[2] - box[0]) / whole[0], (box[3] - box[1]) / whole[1]];
-      /** @type {Box} */
-      const from = [box[0] + part[0] * sx, box[1] + part[1] * sy, wide * sx, high * sy];
-      const drawn = this.#draw(name, value, type, wide, high, from);
-      const words = wordsOf((spec.channels === 'rgba' ? drawn : this.#onWhite(drawn)).data);
-      for (let y = 0; y < high; y++)
-        data.set(words.subarray(y * wide, (y + 1) * wide), (y + at[1]) * out[0] + at[0]);
-      return { data, shape };
-    }
     const alpha = spec.channels === 'rgba';
+    // A picture that the browser has halved is resized as the picture itself would be.
+    const fast = spec.resample === 'fast' && !given;
+    const halvings = [0, 1].map((i) => (fast ? halved((box[i + 2] - box[i]) / whole[i]) : 0));
     /** @type {Raster} */
-    let raster = given
-      ? { data: given, width, height }
-      : this.#draw(name, value, type, width, height);
+    let raster = given ? { data: given, width, height } : this.#draw(name, value, type, width, height, halvings);
+    const [sx, sy] = [raster.width / width, raster.height / height];
+    const within = /** @type {Box} */ (box.map((edge, i) => edge * (i % 2 ? sy : sx)));
     if (!alpha) raster = this.#onWhite(raster);
     const source = wordsOf(alpha ? this.#multiplied(raster) : raster.data);
-    this.#resampler.resize(source, width, height, box, whole, part, data, out[0], at, alpha);
+    const from = /** @type {const} */ ([source, raster.width, raster.height, within]);
+    this.#resampler.resize(...from, whole, part, data, out[0], at, alpha);
     if (alpha) divided(asBytes(data));
     return { data, shape };
   }
@@ -84,20 +87,27 @@ export class Pictures {
   }
 
   /**
-   * Reads what can be drawn, or a part of it, at a size.
+   * Reads what can be drawn, halved as often as is asked for.
    * @param {string} name @param {any} source @param {string} type
    * @param {number} width @param {number} height
-   * @param {Box} [from]  the part: left, top, width, height
+   * @param {readonly number[]} halvings  of the width and of the height
    * @returns {Raster}
    */
-  #draw(name, source, type, width, height, from) {
+  #draw(name, source, type, width, height, halvings) {
     let context = this.#context;
+    /** Sides after some steps. @param {number} step */
+    const sides = (step) =>
+      /** @type {const} */ ([
+        halfOf(width, Math.min(step, halvings[0])),
+        halfOf(height, Math.min(step, halvings[1])),
+      ]);
+    let [w, h] = sides(1);
     try {
       if (!context) {
         const canvas =
           typeof OffscreenCanvas === 'function'
-            ? new OffscreenCanvas(width, height)
-            : Object.assign(document.createElement('canvas'), { width, height });
+            ? new OffscreenCanvas(w, h)
+            : Object.assign(document.createElement('canvas'), { width: w, height: h });
         context = this.#context = canvas.getContext('2d', {
           willReadFrequently: true,
           colorSpace: 'srgb',
@@ -105,13 +115,18 @@ export class Pictures {
       }
       const { canvas } = context;
       // Setting a size clears the canvas, also of another origin's mark.
-      if (canvas.width !== width) canvas.width = width;
-      if (canvas.height !== height) canvas.height = height;
+      if (canvas.width !== w) canvas.width = w;
+      if (canvas.height !== h) canvas.height = h;
       context.globalCompositeOperation = 'copy';
-      context.imageSmoothingQuality = 'medium';
-      if (from) context.drawImage(source, ...from, 0, 0, width, height);
-      else context.drawImage(source, 0, 0, width, height);
-      return context.getImageData(0, 0, width, height);
+      // Between neighbours: of half the size, that is the mean of two, in every browser.
+      context.imageSmoothingQuality = 'low';
+      context.drawImage(source, 0, 0, w, h);
+      for (let step = 2; step <= Math.max(...halvings); step++) {
+        const before = [w, h];
+        [w, h] = sides(step);
+        context.drawImage(canvas, 0, 0, ...before, 0, 0, w, h);
+      }
+      return context.getImageData(0, 0, w, h);
     } catch (error) {
       this.#context = undefined; // it may be marked as another origin's
       const foreign = /** @type {any} */ (error)?.name === 'SecurityError';
