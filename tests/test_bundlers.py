@@ -84,7 +84,7 @@ def write_blocks(page: str, folder: Path) -> None:
             named = _NAMED.match(text)
             assert named, f"a block does not say its file: {text}"
             file = folder / named[1]
-            file.parent.mkdir(exist_ok=True)
+            file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text[named.end() :])
 
 
@@ -113,7 +113,8 @@ def test_recipe(title: str, bundlers: Path, model: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,  # a program that its worker keeps alive is a failure
+            timeout=240,  # a program that its worker keeps alive is a failure
+            env=os.environ | {"NEXT_TELEMETRY_DISABLED": "1"},
         )
         assert run.returncode == 0, run.stdout + run.stderr
     if "// src/run.js" in RECIPES[title]:
