@@ -1829,6 +1829,23 @@ row("ms_quantize", "QuantizeLinear", X(3, 5), *_Q, **_MS)
 row("ms_dequantize", "DequantizeLinear", Q(3, 5), *_Q, **_MS)
 row("ms_q_attention", "QAttention", Q(1, 3, 6), Q(6, 24, dtype="int8", constant=True), W(24),
     f32(0.02), f32(0.01), None, U8(120), I8(0), num_heads=2, tol=1e-4, **_MS)
+for _bits, _k, _block, _zeros in (
+    (2, 70, 16, True), (4, 96, 32, False), (4, 70, 16, True), (8, 40, 16, True),
+):  # fmt: skip
+    _blocks = -(-_k // _block)
+    _bytes = W(13, -(-_blocks * _bits // 8), lo=0, hi=255, dtype="uint8")
+    row(f"ms_matmul_{_bits}_bits_of_{_k}", "MatMulNBits", X(3, _k),
+        W(13, _blocks, _block * _bits // 8, lo=0, hi=255, dtype="uint8"), W(13, _blocks, lo=0.02),
+        _bytes if _zeros else None, None, W(13) if _zeros else None, K=_k, N=13,
+        block_size=_block, bits=_bits, **_MS)
+row("ms_matmul_4_bits_ordered", "MatMulNBits", X(1, 64), W(9, 4, 8, lo=0, hi=255, dtype="uint8"),
+    W(9, 4, lo=0.02), None, np.arange(64, dtype=np.int32) * 7 % 64 // 16, K=64, N=9, block_size=16,
+    bits=4, **_MS)
+for _bits in (2, 4, 8):
+    row(f"ms_gather_{_bits}_bits", "GatherBlockQuantized",
+        W(7, 64 * _bits // 8, lo=0, hi=255, dtype="uint8"), given([[6, 0, -2]], "int64"),
+        W(7, 4, lo=0.02), W(7, 4 * _bits // 8, lo=0, hi=255, dtype="uint8") if _bits > 2 else None,
+        bits=_bits, block_size=16, gather_axis=0, quantize_axis=1, **_MS)
 row("ms_dynamic_quantize_lstm", "DynamicQuantizeLSTM", X(3, 1, 4),
     Q(1, 4, 20, dtype="int8", constant=True), Q(1, 5, 20, dtype="int8", constant=True), W(1, 40),
     None, None, None, None, f32([0.004]), np.zeros(1, I8), f32([0.004]), np.zeros(1, I8),

@@ -353,6 +353,39 @@ def lstm(d: Draw) -> Made:
     return inputs, 3, {"direction": way, "hidden_size": h}
 
 
+def in_bytes(q: np.ndarray, bits: int) -> np.ndarray:
+    """Integers of `bits` bits, along the last axis, the first one in the lowest bits of a byte."""
+    each = 8 // bits
+    whole = np.pad(q, [(0, 0)] * (q.ndim - 1) + [(0, -q.shape[-1] % each)]).astype(np.uint8)
+    return sum(whole[..., k::each] << k * bits for k in range(each)).astype(np.uint8)
+
+
+def matmul_n_bits(d: Draw) -> Made:
+    """Not with what onnxruntime refuses or gets wrong: see the test of orders."""
+    bits, block, k, n = d.one(2, 4, 8), d.one(16, 32, 128), d.n(1, 90), d.n(1, 9)
+    blocks = -(-k // block)
+    q, zero = (
+        d.rng.integers(0, 2**bits, (n, c)).astype(np.uint8) for c in (blocks * block, blocks)
+    )
+    kind = d.one("bytes", "none", "floats" if bits < 8 else "none")
+    zeros = {"bytes": in_bytes(zero, bits), "floats": zero + d.f(n, blocks), "none": None}[kind]
+    order = d.rng.integers(0, blocks, k).astype(np.int32)
+    order = order if bits == 4 and kind == "none" and d.n(0, 1) else None
+    b = in_bytes(q.reshape(n, blocks, block), bits)
+    inputs = [d.f(*[2] * d.n(0, 1), 3, k), b, d.scale(n, blocks), zeros, order, d.maybe(d.f(n))]
+    more = {"accuracy_level": d.n(0, 1), "weight_prepacked": 0}
+    return inputs, 1, {"K": k, "N": n, "bits": bits, "block_size": block, **more}
+
+
+def gather_block_quantized(d: Draw) -> Made:
+    bits, block, k = d.one(2, 4, 8), d.one(16, 32), d.one(8, 32, 64)
+    blocks = -(-k // block)
+    q, zero = (d.rng.integers(0, 2**bits, (5, 3, c)).astype(np.uint8) for c in (k, blocks))
+    inputs = [in_bytes(q, bits), d.rng.integers(-5, 5, (2, 3)), d.scale(5, 3, blocks)]
+    attrs = {"bits": bits, "block_size": block, "gather_axis": 0, "quantize_axis": d.one(2, -1)}
+    return [*inputs, d.maybe(in_bytes(zero, bits))], 1, attrs
+
+
 def cdist(d: Draw) -> Made:
     k = d.n(1, 5)
     inputs = [d.f(d.n(1, 4), k), d.f(d.n(1, 4), k)]
@@ -377,9 +410,11 @@ MADE: dict[str, Callable[[Draw], Made]] = {
     "FusedGemm": gemm,
     "FusedMatMul": matmul,
     "Gelu": shaped((3, 5)),
+    "GatherBlockQuantized": gather_block_quantized,
     "GroupQueryAttention": group_query,
     "Inverse": lambda d: ([d.f(*[2] * d.n(0, 1), 4, 4) + 0.1 * np.eye(4, dtype=np.float32)], 1, {}),
     "MatMulIntegerToFloat": to_float,
+    "MatMulNBits": matmul_n_bits,
     "MultiHeadAttention": multi_head,
     "NhwcMaxPool": max_pool,
     "QGemm": q_gemm,
@@ -445,3 +480,73 @@ def test_as_onnxruntime(op: str) -> None:
     first = sum(map(ord, op)) * 100
     wrong = {k: p for k in range(first, first + ROUNDS) if (p := problem(op, k))}
     assert not wrong, wrong
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+@pytest.mark.parametrize("kind", ["neighbours", "shuffled", "of any size"])
+def test_order_of_blocks(bits: int, kind: str) -> None:
+    """MatMulNBits with g_idx and packed zero points, which onnxruntime gets wrong: it multiplies
+    what NumPy has dequantised.
+    """
+    d = Draw(bits)
+    k, n, block, blocks = 50, 5, 16, 4
+    index = np.arange(k) // block
+    if kind == "shuffled":
+        index = d.rng.permutation(index)
+    elif kind == "of any size":
+        index = d.rng.integers(0, blocks, k)
+    q, zero = (d.rng.integers(0, 2**bits, (n, c)) for c in (k, blocks))
+    a, scale = d.f(2, k), d.scale(n, blocks)
+    weights = ((q - zero[:, index]) * scale[:, index]).astype(np.float32)
+    product = helper.make_node("MatMul", ["a", "w"], ["y"])
+    out = [helper.make_empty_tensor_value_info("y")]
+    infos = [helper.make_tensor_value_info("a", 1, a.shape)]
+    constants = [numpy_helper.from_array(np.ascontiguousarray(weights.T), "w")]
+    plain = helper.make_graph([product], "m", infos, out, constants)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    proto = helper.make_model(plain, opset_imports=opsets, ir_version=10)
+    (wanted,) = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, {"a": a})
+    held = np.pad(q, ((0, 0), (0, blocks * block - k))).reshape(n, blocks, block)
+    given = {"w": in_bytes(held, bits), "s": scale, "z": in_bytes(zero, bits)}
+    given["g"] = index.astype(np.int32)
+    node = helper.make_node(
+        "MatMulNBits", ["a", *given], ["y"], domain="com.microsoft",
+        K=k, N=n, bits=bits, block_size=block,
+    )  # fmt: skip
+    constants = [numpy_helper.from_array(v, name) for name, v in given.items()]
+    quantised = helper.make_graph([node], "m", infos, out, constants)
+    graph = load(helper.make_model(quantised, opset_imports=opsets, ir_version=10)).graph
+    found = interpret(graph, {"a": a})["y"]
+    assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bits": 3}, "bits = 3; 2, 4 and 8 are supported"),
+        ({"weight_prepacked": 1}, "in the order of one kind of GPU"),
+        ({"block_size": 0}, "block_size = 0: blocks of whole bytes"),
+        ({"K": 65}, r"weights u8\[3,2,16\]: expected \[3, 48\]"),
+        ({"scales": np.ones(5, np.float32)}, r"scales f32\[5\]: expected \[3, 2\]"),
+        ({"zeros": np.ones(4, np.uint8)}, r"zero points u8\[4\]: expected \[3, 1\]"),
+        ({"order": np.full(64, 2, np.int32)}, r"g_idx i32\[64\]: 64 numbers of 0..1 expected"),
+        ({"order": np.zeros(60, np.int32)}, r"g_idx i32\[60\]: 64 numbers of 0..1 expected"),
+    ],
+)
+def test_damaged_weights_in_blocks(changes: dict[str, Any], message: str) -> None:
+    given = {"b": np.zeros((3, 2, 16), np.uint8), "scales": np.ones((3, 2), np.float32)}
+    given |= {k: v for k, v in changes.items() if isinstance(v, np.ndarray)}
+    names = ["a", *(k if k in given else "" for k in ("b", "scales", "zeros", "order"))]
+    attrs = {"K": 64, "N": 3, "bits": 4, "block_size": 32}
+    attrs |= {k: v for k, v in changes.items() if not isinstance(v, np.ndarray)}
+    while not names[-1]:
+        names.pop()
+    node = helper.make_node("MatMulNBits", names, ["y"], "node", domain="com.microsoft", **attrs)
+    graph = helper.make_graph(
+        [node], "m", [helper.make_tensor_value_info("a", 1, (2, 64))],
+        [helper.make_empty_tensor_value_info("y")],
+        [numpy_helper.from_array(v, name) for name, v in given.items()],
+    )  # fmt: skip
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    with pytest.raises(WebDNNError, match=f"(?s)node.*{message}|{message}.*node"):
+        load(helper.make_model(graph, opset_imports=opsets, ir_version=10))

@@ -50,6 +50,8 @@ DTYPES: Mapping[str, str] = {  # dtype -> its public name
     "u8": "uint8",
     "i4": "int4",
     "u4": "uint4",
+    "i2": "int2",
+    "u2": "uint2",
     "i16": "int16",
     "u16": "uint16",
     "i32": "int32",
@@ -60,7 +62,7 @@ DTYPES: Mapping[str, str] = {  # dtype -> its public name
 }
 FROM_NUMPY: Mapping[str, str] = {public: short for short, public in DTYPES.items()}
 FLOATS = ("f32", "f16", "f64")
-_ARRAYS = {"i4": "int8", "u4": "uint8"}  # what numpy lacks is held in
+_ARRAYS = {"i4": "int8", "u4": "uint8", "i2": "int8", "u2": "uint8"}  # what numpy lacks is held in
 
 Shape = tuple[Dim, ...]
 
@@ -81,7 +83,7 @@ def stored(dtype: str) -> str:
 
 
 def array_type(dtype: str) -> np.dtype:
-    """The dtype of the arrays that hold constants of a dtype: of four bits there are none."""
+    """The dtype of arrays that hold constants of a dtype; numpy has none of less than a byte."""
     return np.dtype(_ARRAYS.get(dtype, DTYPES[dtype]))
 
 

@@ -32,8 +32,8 @@ class Storage:
     """How elements lie in memory: `bits` each, read as the scalar dtype `computed`; `numpy` is the
     array that holds them before they are written.
 
-    Elements of 8 and 4 bits are a part of a word of u32, the first one in its lowest bits: a kernel
-    loads the word, and what it takes of it is arithmetic (`unpacked`).
+    Elements of 8, 4 and 2 bits are a part of a word of u32, the first one in its lowest bits: a
+    kernel loads the word, and what it takes of it is arithmetic (`Lowering.read`).
     """
 
     name: str
@@ -54,6 +54,8 @@ STORAGE: Mapping[str, Storage] = {
         Storage("u8", 8, "i32", np.uint8),
         Storage("i4", 4, "i32", np.int8),
         Storage("u4", 4, "i32", np.uint8),
+        Storage("i2", 2, "i32", np.int8),
+        Storage("u2", 2, "i32", np.uint8),
     )
 }
 # What a kernel reads as parts of words.

@@ -113,9 +113,14 @@ def weight_array(v: Value) -> np.ndarray:
 def packed(a: np.ndarray, storage: str) -> np.ndarray:
     """Elements of fewer than 16 bits in words of u32, the first one in the lowest bits."""
     flat: np.ndarray = np.ascontiguousarray(a).reshape(-1).astype(np.uint8)
-    if STORAGE[storage].bits == 4:
-        flat = np.append(flat, np.zeros(-len(flat) % 2, np.uint8)) & 15
-        flat = flat[::2] | flat[1::2] << 4
+    bits = STORAGE[storage].bits
+    if bits < 8:
+        each = 8 // bits
+        flat = np.append(flat, np.zeros(-len(flat) % each, np.uint8)) & (2**bits - 1)
+        joined = flat[::each]
+        for k in range(1, each):
+            joined = joined | flat[k::each] << k * bits
+        flat = joined
     return np.append(flat, np.zeros(-len(flat) % 4, np.uint8)).view("<u4")
 
 

@@ -30,7 +30,7 @@ Range = tuple[float, float]  # whole numbers, or infinite where nothing is known
 
 # What each integer dtype may hold here: 64-bit integers are computed in 32 bits.
 RANGES: Mapping[str, tuple[int, int]] = {
-    "u4": (0, 15), "i4": (-8, 7), "u8": (0, 255), "i8": (-128, 127),
+    "u2": (0, 3), "i2": (-2, 1), "u4": (0, 15), "i4": (-8, 7), "u8": (0, 255), "i8": (-128, 127),
     "u16": (0, 65535), "i16": (-32768, 32767),
     "i32": (-(2**31), 2**31 - 1), "i64": (-(2**31), 2**31 - 1),
     "u32": (0, 2**32 - 1), "u64": (0, 2**32 - 1), "bool": (0, 1),

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UnsupportedError
-from ..expr import Dim, Expr, binary, lift
+from ..expr import Dim, Expr, as_dim, binary, lift
 from ..expr import cast as cast_expr
 from ..graph import Node, Op, Shape, Value, constant, evaluate, type_text
 from .elementwise import cast, mul, sub
@@ -37,7 +37,7 @@ from .movement import (
     transpose,
 )
 
-NARROW = ("i8", "u8", "i4", "u4")  # of which a word of 32 bits holds several
+NARROW = ("i8", "u8", "i4", "u4", "i2", "u2")  # of which a word of 32 bits holds several
 SMALL = 256  # bytes that are dequantised beforehand: kernels then have them as they compute
 
 
@@ -65,8 +65,8 @@ def _element(node: Node, read: Callable[[int, Any], Expr], idx: tuple[Any, ...])
     )
     e = read(0, idx)
     if len(others) == 2:
-        zero = others[1]
-        e = e - read(2, tuple(lift(0) if d == 1 else i for i, d in zip(at, zero.shape)))
+        zero = read(2, tuple(lift(0) if d == 1 else i for i, d in zip(at, others[1].shape)))
+        e = cast_expr(e, zero.dtype) - zero
     e = cast_expr(e, "f32")
     return e * read(1, at) if others else e
 
@@ -82,7 +82,8 @@ def _widened(a: np.ndarray, shape: Sequence[int], blocks: Sequence[int]) -> np.n
 def _numpy(q: np.ndarray, *others: np.ndarray, blocks: tuple[int, ...], dtype: str) -> np.ndarray:
     out = q
     if len(others) == 2:
-        out = q.astype(np.int32) - _widened(others[1].astype(np.int32), q.shape, blocks)
+        wide = np.float32 if others[1].dtype.kind == "f" else np.int32
+        out = q.astype(wide) - _widened(others[1].astype(wide), q.shape, blocks)
     out = out.astype(np.float32)
     return out * _widened(others[0].astype(np.float32), q.shape, blocks) if others else out
 
@@ -99,7 +100,7 @@ def dequantize(
 ) -> Value:
     """(q - zero) * scale, computed where it is read.
 
-    q: a constant of i8, u8, i4, u4 or f16. scale: a constant of floats, and zero one of integers,
+    q: a constant of NARROW or f16. scale: a constant of floats, and zero one of integers or floats,
     both of q's rank. blocks: along each axis, how many neighbours share an element of these; by
     default as many as make the sizes fit. dtype: of the result.
 
@@ -129,7 +130,7 @@ def dequantize(
         zero = _plainer(zero)
         if zero.size == 1:
             at = evaluate(zero).item() if zero.size else 0
-            half = {"u8": 128, "u4": 8}.get(q.dtype)
+            half = {"u8": 128, "u4": 8, "u2": 2}.get(q.dtype)
             if at == half:  # the same numbers, signed
                 q = cast(sub(cast(q, "i32"), constant(half, "i32")), f"i{q.dtype[1]}")
                 zero = None
@@ -163,6 +164,36 @@ def rescaled(w: Value, n: Value) -> Value | None:
     return DEQUANTIZE(
         q, mul(cast(scale, "f32"), cast(n, "f32")), *zero, blocks=blocks, dtype=w.dtype
     )
+
+
+# ---- parts of bytes ------------------------------------------------------------------------------
+
+
+def _parts_infer(x: Value, *, bits: int) -> list[tuple[Shape, str]]:
+    return [((*x.shape[:-1], as_dim(lift(x.shape[-1]) * (8 // bits))), f"u{bits}")]
+
+
+def _parts_element(node: Node, read: Callable[[int, Any], Expr], idx: tuple[Any, ...]) -> Expr:
+    bits = node.attrs["bits"]
+    at = lift(idx[-1])
+    byte = read(0, (*idx[:-1], at // (8 // bits)))
+    return binary("bitand", binary("shr", byte, at % (8 // bits) * bits), 2**bits - 1)
+
+
+def _parts_numpy(a: np.ndarray, *, bits: int) -> np.ndarray:
+    out = np.empty((*a.shape, 8 // bits), np.uint8)
+    for k in range(8 // bits):
+        out[..., k] = a >> k * bits & (2**bits - 1)
+    return out.reshape(*a.shape[:-1], a.shape[-1] * (8 // bits))
+
+
+PARTS = Op("parts", "map", _parts_infer, _parts_element, _parts_numpy)
+
+
+def parts(x: Value, bits: int) -> Value:
+    """The unsigned integers of `bits` bits in the bytes of x, the lowest bits first:
+    [..., N] -> [..., N * 8 / bits]"""
+    return x if bits == 8 else PARTS(x, bits=bits)
 
 
 # ---- views ---------------------------------------------------------------------------------------
@@ -240,6 +271,10 @@ def _reshaped(v: Value) -> Value | None:
     if 0 in shape:
         return None
     for left, right in groups(q.shape, v.shape):
+        long = [[k for k in run if of[k] != 1] for run, of in ((left, q.shape), (right, shape))]
+        if [*map(len, long)] == [1, 1]:  # the same axis; its last block may be cut off
+            blocks[long[1][0]] = w.attrs["blocks"][long[0][0]]
+            continue
         block = _run([q.shape[k] for k in left], [w.attrs["blocks"][k] for k in left])
         if block is None:
             return None
@@ -278,4 +313,4 @@ def _run(sizes: Sequence[Any], blocks: Sequence[int]) -> int | None:
     return out
 
 
-__all__ = ["DEQUANTIZE", "NARROW", "dequantize"]
+__all__ = ["DEQUANTIZE", "NARROW", "dequantize", "parts"]

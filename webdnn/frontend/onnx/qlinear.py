@@ -7,19 +7,23 @@
     cast:u8[2,3]
 
 An integer q stands for (q - zero) * scale. Arithmetic between is in float32, so that a result may
-differ from onnxruntime's by one step where a number lies halfway between two.
+differ from onnxruntime's by one step where a number lies halfway between two. Weights in blocks of
+2, 4 or 8 bits stay as they are, and kernels read them so.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from ... import ops
-from ...errors import ModelError
-from ...expr import same
-from ...graph import Value
-from ..arrays import channels_first, channels_last
+from ...errors import ModelError, UnsupportedError
+from ...expr import Dim, same
+from ...graph import Value, constant, type_text
+from ..arrays import axis_of, channels_first, channels_last, known_array
 from . import operators
 from .attributes import attributes_of
 from .operators import (
@@ -238,6 +242,117 @@ def DynamicQuantizeLSTM(
 
     weights = wide(w, w_scale, w_zero), wide(r, r_scale, r_zero)
     return LSTM(x, *weights, b, lens, h0, c0, p, **given)
+
+
+# ---- weights in blocks ---------------------------------------------------------------------------
+
+
+def _sized(v: Value, shape: tuple[int, ...], what: str) -> Value:
+    """v in a shape that its elements must fill."""
+    if not v.static or v.size != math.prod(shape):
+        raise ModelError(f"{what} {type_text(v)}: expected {list(shape)}")
+    return ops.reshape(v, shape)
+
+
+def _in_bits(v: Value, bits: int, count: Dim) -> Value:
+    """[N, bytes] -> [N, count], of integers of `bits` bits, the lowest first."""
+    return ops.slice_axis(ops.parts(v, bits), v.rank - 1, 0, count)
+
+
+def _check_bits(bits: int, block: int) -> None:
+    if bits not in (2, 4, 8):
+        raise UnsupportedError(f"bits = {bits}; 2, 4 and 8 are supported")
+    if block < 1 or block * bits % 8:
+        raise ModelError(f"block_size = {block}: blocks of whole bytes expected")
+
+
+def _wide(q: Value, scale: Value, zero: Value | None, axis: int, block: int) -> Value:
+    """(q - zero) * scale, a scale for each `block` neighbours along an axis: a weight that stays
+    quantised where all are constants."""
+    blocks = [block if k == axis else 1 for k in range(q.rank)]
+    if q.constant and scale.constant and (zero is None or zero.constant):
+        return ops.dequantize(q, scale, zero, blocks, scale.dtype)
+
+    def each(v: Value) -> Value:
+        if v.shape[axis] == 1:
+            return v
+        return ops.slice_axis(ops.repeat(v, block, axis), axis, 0, q.shape[axis])
+
+    y = ops.cast(ops.cast(q, "i32"), "f32")
+    y = y if zero is None else ops.sub(y, ops.cast(each(zero), "f32"))
+    return ops.cast(ops.mul(y, ops.cast(each(scale), "f32")), scale.dtype)
+
+
+def MatMulNBits(
+    a: Value,
+    b: Value,
+    scales: Value,
+    zeros: Value | None = None,
+    g_idx: Value | None = None,
+    bias: Value | None = None,
+    *,
+    K: int,
+    N: int,
+    block_size: int,
+    bits: int = 4,
+    accuracy_level: int = 0,
+    weight_prepacked: int = 0,
+) -> Value:
+    """a [..., K] by weights [N, blocks of K, bytes], in float32: accuracy_level is a least."""
+    _check_bits(bits, block_size)
+    if weight_prepacked:
+        raise UnsupportedError(
+            f"weight_prepacked = {weight_prepacked}: weights in the order of one kind of GPU; "
+            "export the model without it"
+        )
+    count = -(-K // block_size)
+    q = _in_bits(_sized(b, (N, count * (block_size * bits // 8)), "weights"), bits, K)
+    scales = _sized(scales, (N, count), "scales")
+    if zeros is None:
+        zeros = constant(np.full((1, 1), 2 ** (bits - 1)), "u8")
+    elif zeros.dtype == "u8":
+        zeros = _in_bits(_sized(zeros, (N, -(-count * bits // 8)), "zero points"), bits, count)
+    else:
+        zeros = _sized(zeros, (N, count), "zero points")
+    if g_idx is not None:
+        block = known_array(g_idx, "g_idx").reshape(-1)[:K]
+        if len(block) != K or block.min() < 0 or block.max() >= count:
+            raise ModelError(f"g_idx {type_text(g_idx)}: {K} numbers of 0..{count - 1} expected")
+        order = np.argsort(block, kind="stable")
+        if not (block[order] == np.arange(K) // block_size).all():  # blocks of several sizes
+            scales = ops.gather(scales, constant(block.astype(np.int32)), 1)
+            zeros = zeros if zeros.size == 1 else ops.gather(zeros, constant(block), 1)
+            block_size = 1
+        elif (order != np.arange(K)).any():  # rows of one block become neighbours
+            at = constant(order.astype(np.int32))
+            q, a = ops.gather(q, at, 1), ops.gather(a, at, a.rank - 1)
+    w = _wide(q, scales, zeros, 1, block_size)
+    y = ops.matmul(a, ops.cast(ops.transpose(w, (1, 0)), a.dtype))
+    return y if bias is None else ops.add(y, bias)
+
+
+def GatherBlockQuantized(
+    data: Value,
+    indices: Value,
+    scales: Value,
+    zeros: Value | None = None,
+    *,
+    bits: int = 4,
+    block_size: int = 128,
+    gather_axis: int = 0,
+    quantize_axis: int = 1,
+) -> Value:
+    """Rows of a table whose elements are quantised in blocks along an axis."""
+    _check_bits(bits, block_size)
+    axis = axis_of(quantize_axis, data)
+    if data.dtype == "u8":
+        if zeros is None:
+            zeros = constant(np.full((1,) * data.rank, 2 ** (bits - 1)), "u8")
+        elif bits < 8:
+            zeros = _in_bits(zeros, bits, scales.shape[-1])
+        data = ops.parts(data, bits)
+    w = _wide(data, scales, zeros, axis, block_size)
+    return operators.Gather(w, indices, axis=axis_of(gather_axis, data))
 
 
 OPERATORS: dict[str, Callable[..., Any]] = {
