@@ -28,7 +28,7 @@ const apart = {
 /** The files of dist/ that esbuild makes, by name. */
 export async function bundles() {
   const { outputFiles } = await build({
-    entryPoints: ['index', 'pictures', 'pictures-gpu', 'worker', 'worklet'].map((door) =>
+    entryPoints: ['bound', 'index', 'pictures', 'pictures-gpu', 'worker', 'worklet'].map((door) =>
       fileURLToPath(new URL(`${door}.js`, source)),
     ),
     outdir: fileURLToPath(output),

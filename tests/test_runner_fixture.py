@@ -78,7 +78,10 @@ def test_the_hand_made_descriptor_is_what_the_transpiler_writes(tmp_path: Path) 
 def test_names_are_quoted_and_files_are_literal() -> None:
     model, _ = tiny_model.descriptor()
     model["inputs"][0]["name"] = 'it\'s a "tensor"\n*/ \\'
-    script, types = model_js(model, sealed(model, None)), model_dts(model)
+    bound = 'new URL("./worker.js",u);beside("pictures.js","model.js");import("./pictures-gpu.js")'
+    script, types = model_js(model, sealed(model, None), bound), model_dts(model)
+    moved = bound.replace("worker.js", "runner/worker.js").replace("pic", "runner/pic")
+    assert script.endswith(moved)
     for name in model["files"]:
         assert f"'{name}': new URL('./{name}', import.meta.url).href," in script
     spec = "{ dtype: 'float32'; shape: readonly [1, number] };"

@@ -107,6 +107,8 @@ export const load = async (where, options = {}) => {
     let early;
 
     if (wanted !== 'wasm') {
+      // Before the graphics adapter, which keeps this thread for a while.
+      if (choice && !('code' in choice)) files.begin(model);
       /** @type {() => void} */
       let slow = () => {};
       /** @type {Promise<undefined>} */
@@ -120,7 +122,6 @@ export const load = async (where, options = {}) => {
       );
       let settled = looking.catch(lateGpu);
       if (choice && !('code' in choice)) {
-        files.begin(model);
         if (!(await Promise.race([settled, soon]))) {
           early = onWasm(choice);
           const usable = settled.then((found) => ('device' in found ? found : Promise.reject()));

@@ -11,7 +11,9 @@ const read = (/** @type {string} */ name) =>
 
 test('dist/ is built from src/: else `make runner`', async (t) => {
   const built = await bundles();
-  assert.deepEqual(Object.keys(built).sort(), ['index.js', 'pictures-gpu.js', 'pictures.js', 'worker.js', 'worklet.js']);
+  assert.deepEqual(Object.keys(built).sort(), [
+    ...['bound.js', 'index.js', 'pictures-gpu.js', 'pictures.js', 'worker.js', 'worklet.js'],
+  ]);
   for (const [name, text] of Object.entries(built)) {
     assert.equal(read(name), text, name);
     t.diagnostic(`${name}: ${gzipSync(text, { level: 9 }).length} bytes, gzipped`);
@@ -22,6 +24,7 @@ test('dist/ is built from src/: else `make runner`', async (t) => {
     readFileSync(new URL('../src/types.d.ts', import.meta.url), 'utf8'),
   );
   assert.deepEqual(readdirSync(new URL('../dist/', import.meta.url)).sort(), [
-    ...['index.js', 'pictures-gpu.js', 'pictures.js', 'sources', 'types.d.ts', 'worker.js', 'worklet.js'],
+    ...['bound.js', 'index.js', 'pictures-gpu.js', 'pictures.js'],
+    ...['sources', 'types.d.ts', 'worker.js', 'worklet.js'],
   ]);
 });

@@ -1,39 +1,26 @@
 """The modules of a descriptor that are its own: `model.js` and `model.d.ts`.
 
-    model_js(model)    # "import { load as loadFrom } from './runner/index.js'; …"
-    model_dts(model)   # "export type Inputs = { 'image': { dtype: 'float32'; shape: … } }; …"
+    model_js(model, text, bound)    # "const FILES = { 'model.json': '…', … }; …"
+    model_dts(model)    # "export type Inputs = { 'image': { dtype: 'float32'; shape: … } }; …"
 
-`model.js` is a convenience around the data: it holds model.json's text, so that a page asks for the
-weights at once, and names each other file once, as a literal that bundlers can find. Tensor names
-are quoted, so that any name will do; a symbolic dimension is `number` in the types.
+`model.js` is the runner around the data: it imports nothing and holds model.json's text, so that a
+page asks for the weights as soon as it has come; and it names each other file once, as a literal
+that bundlers can find. Tensor names are quoted, so that any name will do; a symbolic dimension is
+`number` in the types.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Node and webpack read here that these are modules, whatever the project around them says.
 PACKAGE = '{ "type": "module", "sideEffects": false }\n'
 
-_LOAD = """\
-/** Loads the model from the files beside this module. */
-export const load = (options) => loadFrom(where, options);
-
-/** What `instantiate` needs in a worklet. */
-export const prepare = (options) => prepareFrom(where, options);
-
-/** What a GPUDevice must have to run the model. */
-export const requirements = (options) => requirementsFrom(where, options);
-
-/** Every file that a page may fetch, for a service worker. */
-export const files = [
-  import.meta.url,
-  ...MODULES.map((name) => import.meta.url.replace(/[^/]*$/, name)),
-  ...Object.values(where).slice(1),
-];
-"""
+# The modules that the runner looks for beside itself; all but the first for pictures.
+_BESIDE = ("worker.js", "pictures.js", "pictures-gpu.js")
 
 
 def _quoted(text: str) -> str:
@@ -41,23 +28,22 @@ def _quoted(text: str) -> str:
     return "'" + json.dumps(text)[1:-1].replace('\\"', '"').replace("'", "\\'") + "'"
 
 
-def model_js(model: Mapping[str, Any], text: str) -> str:
-    """`model.js` of a model.json, given its text: the runner's functions, bound to these files."""
+def model_js(model: Mapping[str, Any], text: str, bound: str) -> str:
+    """`model.js` of a model.json, given its text and the runner's code for it, `bound.js`."""
     files = f"  'model.json':\n    {_quoted(text)},\n" + "".join(
         f"  {_quoted(n)}: new URL({_quoted('./' + n)}, import.meta.url).href,\n"
         for n in model["files"]
     )
-    runner = _quoted(f"./{model['runner']}/index.js")
-    names = ["index.js", "worker.js"]
-    if takes_pictures(model):
-        names += ["pictures.js", "pictures-gpu.js"]
-    modules = ", ".join(_quoted(f"{model['runner']}/{name}") for name in names)
+    runner = model["runner"]
+    names = _BESIDE if takes_pictures(model) else _BESIDE[:1]
+    modules = ", ".join(_quoted(f"{runner}/{name}") for name in names)
+    beside = re.compile(f'"(\\./)?({"|".join(map(re.escape, _BESIDE))})"')
+    placed = beside.sub(rf'"\g<1>{runner}/\g<2>"', bound)
     return (
         f"// The model {_comment(model['name'])}, written by {_comment(model['generator'])}.\n"
-        "import { load as loadFrom, prepare as prepareFrom, requirements as requirementsFrom }\n"
-        f"  from {runner};\n\n"
-        f"export {{ WebDNNError, instantiate }} from {runner};\n\n"
-        f"const where = {{\n{files}}};\n\n{_LOAD.replace('MODULES', f'[{modules}]')}"
+        f"const FILES = {{\n{files}}};\n"
+        f"const MODULES = [{modules}];\n\n"
+        f"// The descriptor runner.\n{placed}"
     )
 
 

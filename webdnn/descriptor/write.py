@@ -31,6 +31,8 @@ from .weights import write_weights
 
 FORMAT = 1
 ALWAYS = ("model.json", "model.js", "model.d.ts", "package.json", "report.html")
+# The runner's code that is written into model.js.
+BOUND = "bound.js"
 
 Progress = Callable[[str, int, int], None]
 
@@ -69,7 +71,11 @@ def runner_source() -> Path:
 
 def write_runner(folder: Folder) -> str:
     """Copies the runner into a folder named by its content; returns that name."""
-    files = [path for path in sorted(runner_source().iterdir()) if path.suffix in (".js", ".ts")]
+    files = [
+        path
+        for path in sorted(runner_source().iterdir())
+        if path.suffix in (".js", ".ts") and path.name != BOUND
+    ]
     digest = hashlib.sha256(b"".join(p.name.encode() + p.read_bytes() for p in files)).hexdigest()
     name = f"runner.{digest[:10]}"
     (folder.path / name).mkdir()
@@ -194,7 +200,8 @@ def write(
         if kept := _keep(output, keep_versions, path):
             document["kept"] = kept
         (path / "model.json").write_text(sealed(document), "ascii", newline="\n")
-        (path / "model.js").write_text(model_js(document, sealed(document, None)))
+        bound = (runner_source() / BOUND).read_text("utf8")
+        (path / "model.js").write_text(model_js(document, sealed(document, None), bound), "utf8")
         (path / "model.d.ts").write_text(model_dts(document))
         (path / "package.json").write_text(PACKAGE)
         (path / "report.html").write_text(report(document))

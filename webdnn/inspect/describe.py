@@ -40,8 +40,8 @@ def shape_text(shape: Sequence[Any]) -> str:
     return ", ".join(bare(size(value)) for value in shape) or "scalar"
 
 
-# Which of the runner's files a page fetches, and which for pictures, too.
-_MODULES = {"webgpu": ("index.js",), "wasm": ("index.js", "worker.js")}
+# Which of the runner's files a page fetches beside model.js, and which for pictures, too.
+_MODULES: dict[str, tuple[str, ...]] = {"webgpu": (), "wasm": ("worker.js",)}
 _PICTURES = {"webgpu": ("pictures.js", "pictures-gpu.js"), "wasm": ("pictures.js",)}
 
 
