@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -73,6 +74,11 @@ def test_the_hand_made_descriptor_is_what_the_transpiler_writes(tmp_path: Path) 
     )
     for kernel in program["kernels"]:
         assert {"name", "code", "origin"} <= set(kernel) <= {"name", "code", "origin", "variants"}
+    script = (tmp_path / "out" / "model.js").read_text("utf8")
+    modules = set(re.findall(r"""["'`]([\w./-]+\.js)["'`]""", script)) - {"model.js"}  # in words
+    beside = {module.rpartition("/")[2] for module in modules}
+    assert beside == {"worker.js", "pictures.js", "pictures-gpu.js"}
+    assert all((tmp_path / "out" / module).is_file() for module in modules), modules
 
 
 def test_names_are_quoted_and_files_are_literal() -> None:
