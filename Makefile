@@ -5,6 +5,7 @@
 #   make examples          every example into one gallery: webdnn serve build/examples
 #   make test              units, operators and small nets, in every browser engine found
 #   make test-models       the trained networks (minutes)
+#   make test-conformance  ONNX's own backend tests as given, on both targets (half an hour)
 #   make models            fetch those networks first (about 4 GB with what exports two of them)
 #   make fuzz              5,000 damaged files of all formats (a quarter of an hour)
 #   make lint              ruff
@@ -27,7 +28,7 @@ ARGS ?=
 JOBS ?= 2
 PYTEST := $(BIN)/pytest --numprocesses $(JOBS) --dist worksteal
 
-.PHONY: help demo examples test test-models models fuzz lint types runner kernels bench wheel npm clean \
+.PHONY: help demo examples test test-models test-conformance models fuzz lint types runner kernels bench wheel npm clean \
   env browsers
 
 help:
@@ -76,6 +77,9 @@ test: env browsers runner/node_modules/.ready
 
 test-models: env browsers
 	$(PYTEST) -m models $(ARGS)
+
+test-conformance: env browsers
+	$(BIN)/python -m tests.conformance $(ARGS)
 
 models: env
 	$(BIN)/python -m tests.models fetch

@@ -19,6 +19,8 @@ from onnx import helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
 from tests.cases import CASES
+from tests.conformance import folder_cases
+from tests.conformance import run as run_cases
 from tests.interpret import interpret
 from tests.test_onnx_microsoft import MADE, Draw
 from tools import ops_table
@@ -28,7 +30,7 @@ from webdnn.frontend import load
 from webdnn.frontend.onnx import files
 from webdnn.frontend.onnx.operators import OPERATORS
 from webdnn.frontend.onnx.registry import full_name
-from webdnn.graph import CONST, DTYPES, evaluate, verify
+from webdnn.graph import CONST, DTYPES, evaluate, type_text, verify
 
 # ---- ONNX's node tests --------------------------------------------------------------------------
 
@@ -43,7 +45,6 @@ EXCLUDED = {
     r"training|train_": "training is not supported",
     r"maxpool_with_argmax": "the second output of MaxPool is not supported",
     r"_antialias": "resizing with antialias is not supported",
-    r"test_not_[234]d": "opset 1",
     r"downsample_scales_\w+_align_corners": "onnxruntime's reading: whole numbers of pixels",
 }
 
@@ -763,9 +764,32 @@ def test_a_batch_is_said_to_be_one() -> None:
     assert "The batch, axis 0 of input 'x' (named 'N'), is 1" in refusal(DimensionError, proto)
 
 
-def test_an_old_opset() -> None:
-    text = refusal(UnsupportedError, model(RELU, opset=6))
-    assert "opset 6" in text and "convert_version" in text
+def test_opsets_before_7_by_the_suites_own_data() -> None:
+    """PyTorch's models of the suite are of opset 6: operands broadcast along axes by name."""
+    old = [c for c in folder_cases() if c.kind != "simple" and c.proto.opset_import[0].version < 7]
+    results = run_cases(old, "numpy")
+    wrong = {name: said for name, said in results.items() if said}
+    # Their expected sums of 1e200 and more are in float64.
+    assert len(results) == 112 and len(wrong) == 4
+    assert {said.split(" of ")[0] for said in wrong.values()} == {"2: largest difference inf"}
+
+
+@pytest.mark.parametrize(
+    ("text", "opset", "expected"),
+    [
+        ("m (float[2,3] x) => (float[4,3] y) { y = Reshape<shape = [3, 2]>(x) }", 4, "f32[3,2]"),
+        ('m (float[2,3] x) => (int32[2,3] y) { y = Cast<to = "INT32">(x) }', 5, "i32[2,3]"),
+        ("m (float[2,3] x) => (float[4,3] y) { y = Concat(x, x) }", 3, "f32[2,6]"),
+        ("m (float[2,3] x) => (float[4,3] y) { y = Pad<paddings = [0, 1, 0, 1]>(x) }", 1,
+         "f32[2,5]"),
+        ("m (float[2,3] x) => (float[4,3] y) <float[1] t = {2}, float[1] a = {1}>"
+         " { y = Tile(x, t, a) }", 5, "f32[2,6]"),
+    ],
+)  # fmt: skip
+def test_operands_that_were_attributes(text: str, opset: int, expected: str) -> None:
+    proto = model(text, opset)
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
+    assert type_text(load(proto).graph.outputs["y"]) == expected
 
 
 # ---- damage -------------------------------------------------------------------------------------

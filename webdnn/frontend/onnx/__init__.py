@@ -9,7 +9,7 @@ definition where the model (model-local functions) or ONNX itself gives one as a
 remain are reported in one list before anything else is looked at. Only what the outputs need is
 read.
 
-Limits: opset 7 and newer; tensors only (no sequences, maps, strings, complex numbers); `If` only
+Limits: tensors only (no sequences, maps, strings, complex numbers); `If` only
 with a condition that is known when the model is transpiled; no Loop and Scan.
 """
 
@@ -39,6 +39,7 @@ from ..damaged import NO_DAMAGE, damaged
 from ..dims import Declared, Given, settle_inputs
 from ..finish import Imported, finished
 from ..relations import numbers_needed, solved
+from . import old
 from .attributes import check_word
 from .files import External, read, tensor_value
 from .nodes import bound, check_calls, check_names, label, ordered, reads
@@ -53,8 +54,6 @@ from .registry import (
     registered,
     snippet,
 )
-
-OLDEST = 7
 
 Scope = MutableMapping[str, Value | None]
 
@@ -83,14 +82,8 @@ def load(
         external = External(arrays=arrays)
     notes: list[str] = []
     opsets = _opsets(proto.opset_import)
-    version = opsets.get("", 0)
     if max(opsets.values(), default=0) >= 2**31 or min(opsets.values(), default=0) < 0:
         raise ModelError("the model's opset numbers are out of range: the file is damaged")
-    if 0 < version < OLDEST:
-        raise UnsupportedError(
-            f"the model uses opset {version}; {OLDEST} and newer are supported. "
-            "Convert it with onnx.version_converter.convert_version(model, 17)"
-        )
     functions = {(f.domain, f.name): f for f in proto.functions}
     reader = _Importer(external, functions, notes)
     check_calls(proto)
@@ -370,7 +363,7 @@ class _Importer:
         if local is not None and (found is None or found.own is None):
             return self.call(local, node, scope, _opsets(local.opset_import))
         if found is not None:
-            return self.apply(found, node, inputs, opsets.get(domain, 1 if domain else OLDEST))
+            return self.apply(found, node, inputs, opsets.get(domain, 1 if domain else old.FIRST))
         if node.op_type == "If" and not domain:
             return self.branch(node, scope, opsets)
         body = _definition(node, opsets, inputs)
@@ -378,7 +371,7 @@ class _Importer:
             raise _unknown({(domain, node.op_type, opsets.get(domain, "?")): [node]})
         self.check_operators(body.node, opsets)
         schema = onnx.defs.get_schema(
-            node.op_type, opsets.get(node.domain, opsets.get("", OLDEST)), node.domain
+            node.op_type, opsets.get(node.domain, opsets.get("", old.FIRST)), node.domain
         )
         defaults = [a.default_value for a in schema.attributes.values() if a.default_value.name]
         return self.call(body, node, scope, _opsets(body.opset_import) or opsets, defaults)
@@ -398,6 +391,9 @@ class _Importer:
                     raise
                 error.at(label(node))
                 raise
+        _check_types(node, inputs, opset)
+        if not normalised(node.domain) and opset < old.FIRST:
+            inputs, attrs = old.modern(node.op_type, inputs, attrs, opset)
         positional, keywords = found.positional, found.keywords
         needed = sum(p.default is p.empty for p in positional)
         missing = [p.name for p, i in zip(positional[:needed], inputs) if i is None]
@@ -409,7 +405,6 @@ class _Importer:
             raise UnsupportedError(
                 f"at most {len(positional)} inputs are supported, {len(inputs)} found"
             )
-        _check_types(node, inputs, opset)
         for name in list(attrs):
             ours = name in ("opset", "outputs") and not node.domain
             if (name not in keywords and not found.anything) or ours:

@@ -1,0 +1,377 @@
+"""ONNX's own backend tests, as given: each model through a descriptor and the runner, in Chromium.
+
+    python -m tests.conformance                 # all of it on both targets: half an hour
+    python -m tests.conformance --target wasm --share 1/3 --only '^test_pad' --json out.json
+
+Nothing is made easier: inputs stay inputs, also where they are axes or shapes, and names, types,
+shapes and elements of all outputs are compared, with the suite's own tolerances. A batch of models
+is one descriptor, so that compiling takes one call; a batch that breaks is cut in halves until the
+model is found that does it. The target `numpy` reads the imported graphs (tests/interpret.py), in a
+minute: it says on which side of the compiler something is wrong.
+
+The result is a line for each case: "" where it passes, or else what went wrong, which for what is
+refused is the transpiler's own message.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import pickle
+import re
+import tempfile
+import warnings
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+from onnx.backend.test.loader import load_model_tests
+from onnx.compose import add_prefix
+
+from tests.interpret import interpret
+from webdnn import passes
+from webdnn.browser.check import _ELEMENTS, wire
+from webdnn.browser.engine import Page, PageError, open_page
+from webdnn.codegen import TARGETS
+from webdnn.descriptor import write as descriptor
+from webdnn.errors import WebDNNError
+from webdnn.frontend import load
+from webdnn.graph import Graph
+from webdnn.passes import counted
+from webdnn.schedule.lower import lower
+
+FOLDERS = ("simple", "pytorch-converted", "pytorch-operator")
+BATCH = 60
+HERE = Path(__file__).parent
+VERSION = 1  # of what is cached
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model of the suite; `sets` are its (inputs, outputs), each a serialised proto."""
+
+    name: str
+    kind: str  # "node", "expanded" (the same by ONNX's definition), or one of FOLDERS
+    model: bytes
+    sets: tuple[tuple[tuple[bytes, ...], tuple[bytes, ...]], ...]
+    rtol: float
+    atol: float
+
+    @cached_property
+    def proto(self) -> onnx.ModelProto:
+        """The model."""
+        return onnx.ModelProto.FromString(self.model)
+
+    @property
+    def operators(self) -> list[str]:
+        """The operators that it is about, by name."""
+        return sorted({n.op_type for n in self.proto.graph.node})
+
+    def arrays(self, which: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        """Inputs and expected outputs of a data set."""
+        return tuple(  # type: ignore[return-value]
+            [numpy_helper.to_array(onnx.TensorProto.FromString(t)) for t in ts]
+            for ts in self.sets[which]
+        )
+
+
+def _proto(x: Any) -> bytes:
+    if isinstance(x, bytes):
+        return x
+    if x is None or isinstance(x, (list, tuple, dict)):
+        raise TypeError("a sequence")
+    proto = x if isinstance(x, onnx.TensorProto) else numpy_helper.from_array(np.asarray(x))
+    return proto.SerializeToString()
+
+
+def node_cases() -> Iterator[Case]:
+    """The tests of single operators, as the suite makes them: half a minute."""
+    from onnx.backend.test.case.node import collect_testcases
+
+    for case in collect_testcases(None):
+        kind = "expanded" if "_expanded" in case.name else "node"
+        try:
+            sets = tuple(
+                (tuple(map(_proto, ins)), tuple(map(_proto, outs))) for ins, outs in case.data_sets
+            )
+        except TypeError:  # inputs or outputs that are no tensors
+            sets = ()
+        yield Case(case.name, kind, case.model.SerializeToString(), sets, case.rtol, case.atol)
+
+
+def folder_cases() -> Iterator[Case]:
+    """The models that the suite has as files."""
+    for folder in FOLDERS:
+        for case in load_model_tests(kind=folder):
+            root = Path(case.model_dir)
+            sets = [
+                (_protos(where, "input"), _protos(where, "output"))
+                for where in sorted(root.glob("test_data_set_*"))
+            ]
+            model = (root / "model.onnx").read_bytes()
+            yield Case(case.name, folder, model, tuple(sets), case.rtol, case.atol)
+
+
+def _protos(folder: Path, side: str) -> tuple[bytes, ...]:
+    found = folder.glob(f"{side}_*.pb")
+    return tuple(p.read_bytes() for p in sorted(found, key=lambda p: int(p.stem.split("_")[1])))
+
+
+def cases() -> list[Case]:
+    """The whole suite."""
+    root = os.environ.get("WEBDNN_CACHE") or Path.home() / ".cache" / "webdnn"
+    path = Path(root) / f"onnx-node-tests-{onnx.__version__}-{VERSION}.pickle"
+    if not path.exists():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = [vars(c) for c in node_cases()]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            pickle.dump(found, file)
+        Path(file.name).replace(path)
+    with path.open("rb") as file:
+        return [*(Case(**fields) for fields in pickle.load(file)), *folder_cases()]
+
+
+# ---- one case ------------------------------------------------------------------------------------
+
+
+def sizes(case: Case) -> dict[str, Any]:
+    """The sizes that the model leaves open, as its data have them."""
+    out: dict[str, Any] = {}
+    inputs, _ = case.arrays(0)
+    names = {t.name for t in case.proto.graph.initializer}
+    for given, array in zip([i for i in case.proto.graph.input if i.name not in names], inputs):
+        for k, d in enumerate(given.type.tensor_type.shape.dim):
+            if not d.HasField("dim_value") and k < array.ndim:
+                key = d.dim_param if re.search(r"\w", d.dim_param) else f"{given.name}.{k}"
+                out[key] = array.shape[k]
+    return out
+
+
+def graph_of(case: Case) -> Graph:
+    """The imported graph. Raises WebDNNError for what is refused."""
+    if not case.sets:
+        raise WebDNNError("its inputs or outputs are sequences, optionals or maps")
+    return load(case.proto, sizes(case)).graph
+
+
+def different(case: Case, which: int, found: Mapping[str, np.ndarray]) -> str:
+    """ "", or how the outputs differ from those of a data set."""
+    for o, wanted in zip(case.proto.graph.output, case.arrays(which)[1], strict=True):
+        got = found[o.name]
+        if got.dtype != wanted.dtype or got.shape != wanted.shape:
+            return (
+                f"{o.name}: {got.dtype}{list(got.shape)}, expected "
+                f"{wanted.dtype}{list(wanted.shape)}"
+            )
+        if wanted.dtype.kind in "fV":
+            a, b = got.astype(np.float64), wanted.astype(np.float64)
+            if not np.allclose(a, b, rtol=case.rtol, atol=case.atol, equal_nan=True):
+                worst = np.nanmax(np.abs(a - b))
+                return f"{o.name}: largest difference {worst:g} of {np.nanmax(np.abs(b)):g}"
+        elif not np.array_equal(got, wanted):
+            return f"{o.name}: {np.sum(got != wanted)} of {wanted.size} elements differ"
+    return ""
+
+
+# ---- many of them --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A case that is a part of a batch: its names begin with `prefix` there."""
+
+    case: Case
+    graph: Graph
+    prefix: str
+
+
+def prepared(chosen: Sequence[Case], results: dict[str, str]) -> list[Entry]:
+    """The cases that are imported, in graphs that may be merged; the others get their result."""
+    out = []
+    for number, case in enumerate(chosen):
+        prefix = f"{number}:"
+        try:
+            graph = graph_of(case)
+            if case.sets:
+                proto = add_prefix(case.proto, prefix, rename_nodes=False)
+                graph = load(proto, sizes(replace(case, model=proto.SerializeToString()))).graph
+            out.append(Entry(case, counted.settle(graph, {}), prefix))
+        except WebDNNError as error:
+            results[case.name] = f"refused: {error}"
+        except Exception as error:
+            results[case.name] = f"crash: {type(error).__name__}: {error}"
+    return out
+
+
+def merged(entries: Sequence[Entry]) -> Graph:
+    """One graph of many cases."""
+    graphs = [e.graph for e in entries]
+    return Graph(
+        tuple(v for g in graphs for v in g.inputs),
+        {k: v for g in graphs for k, v in g.outputs.items()},
+        name="suite",
+        counts={k: shape for g in graphs for k, shape in g.counts.items()},
+    )
+
+
+def feeds(entry: Entry, which: int) -> dict[str, np.ndarray]:
+    """The inputs of a case by their names in the batch."""
+    names = [i.name for i in entry.case.proto.graph.input]
+    constants = {t.name for t in entry.case.proto.graph.initializer}
+    given = [n for n in names if n not in constants]
+    arrays, _ = entry.case.arrays(which % len(entry.case.sets))
+    return {entry.prefix + name: a for name, a in zip(given, arrays)}
+
+
+class Runner:
+    """Runs batches on one target, in a page that is opened anew after a failure."""
+
+    def __init__(self, target: str, folder: Path):
+        self.target, self.folder = target, folder
+        self.stack = contextlib.ExitStack()
+        self.page: Page | None = None
+        self.count = 0
+
+    def run(self, entries: Sequence[Entry], results: dict[str, str]) -> None:
+        """Fills in the results of cases; those that break a batch are found by halving it."""
+        if not entries:
+            return
+        try:
+            found = self._run(entries)
+        except Exception as error:
+            self.close()
+            if len(entries) > 1:
+                half = len(entries) // 2
+                self.run(entries[:half], results)
+                self.run(entries[half:], results)
+                return
+            kind = "refused" if isinstance(error, WebDNNError) else "crash"
+            kind = "does not run" if isinstance(error, PageError) else kind
+            results[entries[0].case.name] = f"{kind}: {error}"
+            return
+        for entry in entries:
+            said = ""
+            for which, run in enumerate(found[: len(entry.case.sets)]):
+                begin = len(entry.prefix)
+                mine = {k[begin:]: a for k, a in run.items() if k.startswith(entry.prefix)}
+                said = said or different(entry.case, which, mine)
+            results[entry.case.name] = said
+
+    def _run(self, entries: Sequence[Entry]) -> list[dict[str, np.ndarray]]:
+        """The outputs of each data set."""
+        self.count += 1
+        name = f"{self.target}-{self.count}"
+        program = lower(passes.run(merged(entries), 0), TARGETS[self.target])
+        target = TARGETS[self.target]
+        descriptor.write({target: program}, self.folder / name, "suite", report=lambda _: "")
+        if self.page is None:
+            mounts = {"/d/": self.folder, "/t/": HERE}
+            self.page = self.stack.enter_context(
+                open_page("chromium", mounts=mounts, webgpu=self.target == "webgpu")
+            )
+        arrays: dict[str, bytes] = {}
+        runs = []
+        for which in range(max(len(e.case.sets) for e in entries)):
+            given = {k: a for e in entries for k, a in feeds(e, which).items()}
+            runs.append({"inputs": wire(given, f"in/{which}/", arrays)})
+        argument = {
+            "descriptor": f"/d/{name}/",
+            "options": {"backend": self.target},
+            "runs": runs,
+            "layers": False,
+        }
+        reply = self.page.call("/t/cases_page.js", argument, arrays, timeout=570)
+        if reply.value["overwritten"]:
+            raise AssertionError("guard words behind GPU buffers changed")
+        return [
+            {o["name"]: received(o, reply.arrays[o["array"]]) for o in run["outputs"]}
+            for run in reply.value["runs"]
+        ]
+
+    def close(self) -> None:
+        """Closes the page."""
+        self.stack.close()
+        self.page = None
+
+
+def received(described: Mapping[str, Any], data: bytes) -> np.ndarray:
+    """An output as an array of its public type."""
+    array = np.frombuffer(data, _ELEMENTS[described["type"]]).reshape(described["shape"])
+    return array.astype(described["dtype"])
+
+
+def read_only(entries: Sequence[Entry], results: dict[str, str]) -> None:
+    """Fills in the results by the numpy reading of the graphs."""
+    for e in entries:
+        try:
+            said = ""
+            for which in range(len(e.case.sets)):
+                found = interpret(e.graph, feeds(e, which), None)
+                mine = {k[len(e.prefix) :]: a for k, a in found.items()}
+                said = said or different(e.case, which, mine)
+            results[e.case.name] = said
+        except Exception as error:
+            results[e.case.name] = f"crash: {type(error).__name__}: {error}"
+
+
+def run(
+    chosen: Sequence[Case], target: str, tell: Any = lambda done, total: None
+) -> dict[str, str]:
+    """What went wrong with each case, by name; "" where it passes."""
+    results: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        runner = Runner(target, Path(folder))
+        try:
+            for first in range(0, len(chosen), BATCH):
+                entries = prepared(chosen[first : first + BATCH], results)
+                if target == "numpy":
+                    read_only(entries, results)
+                else:
+                    runner.run(entries, results)
+                tell(min(first + BATCH, len(chosen)), len(chosen))
+        finally:
+            runner.close()
+    return {case.name: results[case.name] for case in chosen}
+
+
+def share_of(chosen: Sequence[Case], part: int, of: int) -> list[Case]:
+    """The cases of a fixed part, by the hash of their names."""
+    return [c for c in chosen if zlib.crc32(c.name.encode()) % of == part % of]
+
+
+def main() -> None:
+    """The command line: see above."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--target", action="append", choices=["wasm", "webgpu", "numpy"])
+    parser.add_argument("--share", default="1/1", help="K/N: the K-th of N parts")
+    parser.add_argument("--only", default="", help="a regular expression of names")
+    parser.add_argument("--json", type=Path, help="where to write the result")
+    options = parser.parse_args()
+    part, of = map(int, options.share.split("/"))
+    chosen = [c for c in share_of(cases(), part, of) if re.search(options.only, c.name)]
+    out: dict[str, dict[str, str]] = {}
+    for target in options.target or ["wasm", "webgpu"]:
+        warnings.simplefilter("ignore")
+        out[target] = run(chosen, target, lambda done, total: print(f"{done} of {total}"))
+        passed = sum(not said for said in out[target].values())
+        if len(chosen) - passed <= 40:
+            for name, said in out[target].items():
+                if said:
+                    print(f"{name}: {said}")
+        print(f"{target}: {passed} of {len(chosen)} pass")
+        if options.json:
+            options.json.write_text(json.dumps(out, indent=1))
+
+
+if __name__ == "__main__":
+    main()
