@@ -90,9 +90,7 @@ def expected(found: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("draw")
-    report = webdnn.transpile(
-        network(), path, dims={"h": (1, 64), "w": (1, 256)}, outputs=SPECS
-    )
+    report = webdnn.transpile(network(), path, dims={"h": (1, 64), "w": (1, 256)}, outputs=SPECS)
     assert "output rgb: rgb picture [h, w]" in repr(report)
     return path
 
@@ -133,7 +131,7 @@ def test_draw(engine: Engine, backend: str, folder: Path) -> None:
     assert info["plain"] == {"dtype": "float32"}
     for name, parts in {
         "several": ('several outputs are pictures ("rgb", ', "third argument"),
-        "none": ("not \"plain\"",),
+        "none": ('not "plain"',),
         "canvas": ("expected an HTMLCanvasElement or OffscreenCanvas, found an HTMLBodyElement",),
         "outputs": ('expected what run() returned, with "rgb" in it',),
         "taken": ("context of another kind",),
@@ -193,6 +191,15 @@ def test_the_command_line(tmp_path: Path) -> None:
     done = runner.invoke(cli, [*words, "-o", str(tmp_path / "out"), "--output", "rgb:rgb"])
     assert done.exit_code == 0, done.output
     assert "rgb picture" in done.output
+    model = str(tmp_path / "m.onnx")
+    words_of = ["inspect", model, "--dim", "h=8", "w=8", "--target", "webgpu"]
+    for drawn in ([], ["--output", "rgb:rgb", "--output", "scores:mask,layout=nchw"]):
+        done = runner.invoke(cli, [*words_of, *drawn])
+        assert done.exit_code == 0, done.output
+        shown = ("rgb picture" in done.output, "mask picture" in done.output)
+        assert shown == (bool(drawn), bool(drawn)), done.output
+    done = runner.invoke(cli, [*words_of, "--output", str(tmp_path / "out")])
+    assert done.exit_code != 0 and not isinstance(done.exception, TypeError)
     for arguments in (["--output", "rgb:rgb"], ["-o", "a", "-o", "b"]):
         done = runner.invoke(cli, [*words, *arguments])
         assert done.exit_code != 0

@@ -258,7 +258,7 @@ def test_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert status == 0, said
     assert np.load(tmp_path / "s" / "input" / "photo.npy").shape == (41, 53, 4)
     status, said = run(*check)
-    assert status == 2 and "was transpiled to take pictures; give the same --input" in said
+    assert status == 2 and "was transpiled as a picture; give the same --input" in said
     status, said = run(*check, *image, "--input", f"photo={model}")
     assert status == 2 and "expected a picture or an .npy file" in said
     status, said = run("inspect", model, "--target", "wasm", *image)

@@ -13,9 +13,19 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
-from webdnn.browser.compare import TOLERANCE, Output, compare, flipped, judged
+from webdnn.browser.compare import (
+    TOLERANCE,
+    Output,
+    compare,
+    drawn,
+    drawn_judged,
+    flipped,
+    judged,
+)
 from webdnn.browser.readings import Readings, with_inner
 from webdnn.browser.reference import Reference, reference
+from webdnn.graph import placeholder
+from webdnn.picture.output import parse, settle
 
 Array = NDArray[Any]
 RNG = np.random.default_rng(0)
@@ -147,6 +157,37 @@ def test_a_rounding_that_falls_to_the_other_side_is_allowed() -> None:
         usual, found, _ = verdict(proto, {"x": x}, actual)
         assert (usual.verdict, found.verdict) == ("wrong", "right"), found
         assert "a rounding on the other side moves it" in found.why and found.tolerance < 0.05
+
+
+@pytest.mark.parametrize("text", ["gray,scale=1/40,mean=10", "mask,threshold=0"])
+def test_pixels_of_a_rounding_that_falls_to_the_other_side(text: str) -> None:
+    """As `test_a_rounding_…`, where the output is a picture: [32, 64] numbers are gray levels, or
+    drawn from a threshold on."""
+    proto = quantised()
+    value = placeholder("y", (32, 64), "f32")
+    drawing = settle(parse(text), "y", value)
+
+    def words(values: Array) -> Array:
+        return drawing.pixels(values).view("<u4")[..., 0]
+
+    ((x, actual),) = flipping(proto, 1)
+    against = reference(proto, ["x"], ["y"])
+    expected = against.run({"x": x})
+    readings = against.again({"x": x}, expected)
+    assert isinstance(readings, Readings)
+    tolerance = TOLERANCE["wasm"]
+    if "threshold" in text:  # put it where the two differ
+        at = np.unravel_index(np.abs(actual - expected["y"]).argmax(), actual.shape)
+        middle = float(actual[at] + expected["y"][at]) / 2
+        drawing = settle(parse(f"mask,threshold={middle}"), "y", value)
+    usual = drawn(drawing, words(actual), expected["y"], tolerance)
+    found = drawn_judged(drawing, words(actual), usual, readings)
+    assert (usual.verdict, found.verdict) == ("wrong", "right"), found
+    assert "compared as pixels; a rounding on the other side moves it" in found.why
+    wrong = [np.roll(actual, 1, 0)]  # one weight moves few numbers over a threshold
+    wrong += [] if "threshold" in text else [evaluated(damaged(proto, "q2"), {"x": x})]
+    for values in wrong:
+        assert drawn_judged(drawing, words(values), usual, readings).verdict == "wrong"
 
 
 def test_layers_name_a_flipped_rounding() -> None:

@@ -50,6 +50,7 @@ from webdnn.options import (
     model_argument,
     named_file,
     only_pictures,
+    outputs_option,
     parse_fixed,
     parse_size,
     pictures_of,
@@ -247,13 +248,7 @@ def transpile_command(
     metavar="NAME=FILE|NAME:rgb,…",
     help="An input's value (.npy, or a picture) [default: random]; or how it takes pictures.",
 )
-@click.option(
-    "--output",
-    "outputs",
-    multiple=True,
-    metavar="NAME:rgb,…",
-    help="This output is a picture, as for transpile.",
-)
+@outputs_option
 @click.option(
     "--expected",
     multiple=True,
@@ -422,6 +417,7 @@ def bench_command(
 @limits_option
 @plugins_option
 @images_option
+@outputs_option
 @json_option
 def inspect_command(
     words: tuple[str, ...],
@@ -432,6 +428,7 @@ def inspect_command(
     limits: float,
     plugins: tuple[Path, ...],
     inputs: tuple[str, ...],
+    outputs: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Show what MODEL is made of and what it becomes.
@@ -450,6 +447,7 @@ def inspect_command(
             limits=limits,
             weights=source.weights,
             images=only_pictures("--input", inputs),
+            outputs=only_pictures("--output", outputs),
             fixed=parse_fixed(fixed),
             targets=target,
             progress=tell,

@@ -227,6 +227,13 @@ images_option = click.option(
     metavar="NAME:rgb,…",
     help="This input takes pictures: what becomes of them, as in image:rgb,resize=224.",
 )
+outputs_option = click.option(
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="NAME:rgb,…",
+    help="This output is a picture, as for transpile.",
+)
 plugins_option = click.option(
     "--plugin",
     "plugins",

@@ -29,7 +29,17 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from webdnn.browser.compare import TOLERANCE, Output, Target, compare, flipped, judged, still
+from webdnn.browser.compare import (
+    TOLERANCE,
+    Output,
+    Target,
+    compare,
+    drawn,
+    drawn_judged,
+    flipped,
+    judged,
+    still,
+)
 from webdnn.browser.engine import BrowserError, Engine, Page, PageError, open_page
 from webdnn.browser.inputs import (
     default_sizes,
@@ -246,8 +256,7 @@ def check(
                 report = again(dims=sizes_of(signature, error.declared))
             _check_inputs(signature, report.imported.graph, folder)
         pictures = report.pictures
-        _check_pictures(signature, pictures, folder)
-        _check_drawings(signature, report.drawings, folder)
+        _check_pictures(signature, pictures, report.drawings, folder)
         names = [
             [entry["name"] for entry in signature[k] if not entry.get("hidden")]
             for k in ("inputs", "outputs")
@@ -315,32 +324,21 @@ def _check_inputs(signature: Mapping[str, Any], graph: Graph, folder: Path) -> N
 
 
 def _check_pictures(
-    signature: Mapping[str, Any], pictures: Mapping[str, Picture], folder: Path
+    signature: Mapping[str, Any],
+    pictures: Mapping[str, Picture],
+    drawings: Mapping[str, Drawing],
+    folder: Path,
 ) -> None:
     """Raises WebDNNError where the descriptor's pictures are not those that are specified."""
-    for entry in signature["inputs"]:
-        expected = pictures[entry["name"]].signature() if entry["name"] in pictures else None
-        if entry.get("image") != expected:
-            raise WebDNNError(
-                f"{folder}: input {entry['name']!r} was transpiled "
-                f"{'to take pictures' if entry.get('image') else 'without --input'}; "
-                "give the same --input NAME:SPECIFICATION as to transpile"
-            )
-
-
-def _check_drawings(
-    signature: Mapping[str, Any], drawings: Mapping[str, Drawing], folder: Path
-) -> None:
-    """Raises WebDNNError where the descriptor's outputs are not the pictures specified."""
-    for entry in signature["outputs"]:
-        name = entry["name"]
-        expected = drawings[name].signature() if name in drawings else None
-        if entry.get("drawn") != expected:
-            made = "as a picture" if entry.get("drawn") else "without --output"
-            raise WebDNNError(
-                f"{folder}: output {name!r} was transpiled {made}; "
-                "give the same --output NAME:SPECIFICATION as to transpile"
-            )
+    for kind, key, given in (("input", "image", pictures), ("output", "drawn", drawings)):
+        for entry in signature[f"{kind}s"]:
+            name, made = entry["name"], entry.get(key)
+            if made != (given[name].signature() if name in given else None):
+                raise WebDNNError(
+                    f"{folder}: {kind} {name!r} was transpiled "
+                    f"{'as a picture' if made else f'without --{kind}'}; "
+                    f"give the same --{kind} NAME:SPECIFICATION as to transpile"
+                )
 
 
 def label(target: Target, variant: str | None) -> str:
@@ -438,34 +436,21 @@ def _run(
 def _output(case: _Case, name: str, actual: Array, tolerance: float, moves: bool) -> Output:
     """An output beside the reference or, where that differs, beside its most exact reading."""
     other = None if moves else case.other[name]
-    if name in case.drawings:
-        return _drawn(case, name, actual, tolerance, other)
-    usual = compare(name, actual, case.expected[name], tolerance, other)
-    if usual.verdict != "wrong" or actual.shape != case.expected[name].shape:
+    drawing, expected = case.drawings.get(name), case.expected[name]
+    if drawing is None:
+        usual = compare(name, actual, expected, tolerance, other)
+        same = actual.shape == expected.shape
+    else:
+        usual = drawn(drawing, actual, expected, tolerance, other)
+        same = actual.shape == drawing.pixels(expected).shape[:2]
+    if usual.verdict != "wrong" or not same:
         return usual
     readings = case.readings
     if isinstance(readings, str):
         return replace(usual, why="; ".join(filter(None, [usual.why, readings])))
-    return judged(actual, usual, readings, other)
-
-
-def _drawn(
-    case: _Case, name: str, actual: Array, tolerance: float, other: Array | None
-) -> Output:
-    """The pixels of an output beside those that the reference's numbers make.
-
-    They may be off by what the tolerance makes of these numbers, and by a level for their rounding.
-    """
-    drawing, values = case.drawings[name], case.expected[name]
-    wanted = drawing.pixels(values)
-    found = np.ascontiguousarray(actual, "<u4").view(np.uint8).reshape(*actual.shape, 4)
-    if found.shape == wanted.shape:
-        right = drawing.agrees(found, values, tolerance)
-        found = np.where(right[..., None], wanted, found)
-    shown = compare(
-        name, found, wanted, tolerance, None if other is None else drawing.pixels(other)
-    )
-    return replace(shown, why="; ".join(filter(None, [shown.why, "compared as pixels"])))
+    if drawing is None:
+        return judged(actual, usual, readings, other)
+    return drawn_judged(drawing, actual, usual, readings, other)
 
 
 def _layer(case: _Case, name: str, actual: Array, expected: Array, tolerance: float) -> Output:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from webdnn.browser.readings import Readings
+from webdnn.picture.output import Drawing
 
 Target = Literal["wasm", "webgpu"]
 Array = NDArray[Any]
@@ -131,6 +132,65 @@ def apart(found: Array, wanted: Array) -> tuple[float, float]:
     return float(off.max() / largest), float(np.sqrt(np.mean(off**2)) / largest)
 
 
+@dataclass(frozen=True)
+class Allowance:
+    """How far from the reading that decides an output may be, as parts of its largest magnitude.
+
+    `most` is for the largest difference, `typical` for the root of their mean square; `floor` is
+    both where the reference is no further off than usual. `reasons` say why it is more, `moves` if
+    that is what a change in the last bits does; `beside` how little the reference itself is off.
+    `hopeless`: it is so much that nothing can be compared.
+    """
+
+    floor: float
+    most: float
+    typical: float
+    reasons: tuple[str, ...]
+    moves: str
+    beside: str
+    hopeless: bool
+
+
+def allowance(name: str, usual: float, readings: Readings) -> Allowance:
+    """What the readings of an output allow, beyond the `usual` tolerance."""
+    decides = readings.decides[name]
+    spread = {
+        label: apart(found[name], decides)
+        for label, found in readings.others.items()
+        if name in found
+    }
+    label, (off, _) = max(spread.items(), key=lambda entry: entry[1])
+    # A model of steps is what its operators say: what optimisations change is no excuse.
+    exact = [] if readings.rounds else list(spread.values())
+    narrow = readings.narrow.get(name, "")
+    # Where some outputs are of 16 bits, inputs were moved by as much: too much for others.
+    moved = readings.moved if narrow or not readings.narrow else ()
+    near = [apart(found[name], decides) for found in moved]
+    floor = max(usual, NARROW_TOLERANCE.get(narrow, 0))
+    # The page rounds in yet another way: it may well be off by more than samples were.
+    move = max((largest for largest, _ in near), default=0.0)
+    # So it does where it computes in 16 bits, too.
+    many = 2 if narrow else 1
+    most = max(floor, 2 * move, *(many * largest for largest, _ in exact))
+    typical = max(floor, *(1.5 * mean for _, mean in near), *(many * mean for _, mean in exact))
+    reasons = [f"{label} is itself off by {off:.1e}"] if off > usual else []
+    reasons += [f"the model computes it in {narrow}"] if narrow else []
+    reasons += [readings.remark] if readings.remark else []
+    what = "a rounding on the other side" if readings.rounds else "a change in the last bits"
+    values = decides.astype(np.float64)
+    varies = float(np.nanstd(values)) if values.size > 1 else math.inf
+    largest = float(np.abs(values[np.isfinite(values)]).max(initial=0))
+    return Allowance(
+        floor,
+        most,
+        typical,
+        tuple(reasons),
+        moves=f"{what} moves it by {move:.1e}" if 2 * move == most > floor else "",
+        beside=f"{label} and {readings.name} differ by {off:.1e} only",
+        hopeless=typical > min(varies / largest / 2 if largest else 0, LARGEST),
+    )
+
+
 def judged(actual: Array, usual: Output, readings: Readings, other: Array | None = None) -> Output:
     """An output that is not within the usual tolerance, beside the reading that decides.
 
@@ -140,51 +200,72 @@ def judged(actual: Array, usual: Output, readings: Readings, other: Array | None
     """
     name = usual.name
     decides = readings.decides[name]
-    spread = {
-        label: apart(found[name], decides)
-        for label, found in readings.others.items()
-        if name in found
-    }
-    label, (most, _) = max(spread.items(), key=lambda entry: entry[1])
-    # A model of steps is what its operators say: what optimisations change is no excuse.
-    exact = [] if readings.rounds else list(spread.values())
-    narrow = readings.narrow.get(name, "")
-    # Where some outputs are of 16 bits, inputs were moved by as much: too much for others.
-    moves = readings.moved if narrow or not readings.narrow else ()
-    near = [apart(found[name], decides) for found in moves]
-    floor = max(usual.tolerance, NARROW_TOLERANCE.get(narrow, 0))
-    # The page rounds in yet another way: it may well be off by more than samples were.
-    moved = max((largest for largest, _ in near), default=0.0)
-    # So it does where it computes in 16 bits, too.
-    many = 2 if narrow else 1
-    tolerance = max(floor, 2 * moved, *(many * largest for largest, _ in exact))
-    typical = max(floor, *(1.5 * mean for _, mean in near), *(many * mean for _, mean in exact))
-    reasons = [f"{label} is itself off by {most:.1e}"] if most > usual.tolerance else []
-    reasons += [f"the model computes it in {narrow}"] if narrow else []
-    reasons += [readings.remark] if readings.remark else []
-    said = "; ".join([*reasons, f"decided by {readings.name}"])
+    may = allowance(name, usual.tolerance, readings)
+    said = "; ".join([*may.reasons, f"decided by {readings.name}"])
     if decides.dtype.kind in "iu" and decides.dtype.itemsize == 1:
         decides = decides.astype(np.float32)  # steps
     elif decides.dtype.kind in "biu":
         return _integers(actual, usual, readings, said)
-    found = compare(name, actual, decides, floor, other, 10 * usual.tolerance)
-    if found.verdict == "wrong" and tolerance > floor:
-        if 2 * moved == tolerance:
-            what = (
-                "a rounding on the other side" if readings.rounds else "a change in the last bits"
-            )
-            said = f"{what} moves it by {moved:.1e}; {said}"
-        varies = float(np.nanstd(decides)) if decides.size > 1 else math.inf
-        largest = float(np.abs(decides[np.isfinite(decides)]).max(initial=0))
-        if typical > min(varies / largest / 2 if largest else 0, LARGEST):
+    found = compare(name, actual, decides, may.floor, other, 10 * usual.tolerance)
+    if found.verdict == "wrong" and may.most > may.floor:
+        said = "; ".join(filter(None, [may.moves, said]))
+        if may.hopeless:
             return replace(usual, verdict="empty", why=f"nothing can be compared: {said}")
-        found = compare(name, actual, decides, tolerance, other, 10 * usual.tolerance)
-        if found.verdict != "wrong" and apart(actual, decides)[1] > typical:
-            why = f"the root of the mean square is more than {typical:.1e}"
+        found = compare(name, actual, decides, may.most, other, 10 * usual.tolerance)
+        if found.verdict != "wrong" and apart(actual, decides)[1] > may.typical:
+            why = f"the root of the mean square is more than {may.typical:.1e}"
             found = replace(found, verdict="wrong", why=why)
-    elif found.verdict == "wrong" and not reasons:
-        said = f"{label} and {readings.name} differ by {most:.1e} only"
+    elif found.verdict == "wrong" and not may.reasons:
+        said = may.beside
     return replace(found, dtype=usual.dtype, why=f"{found.why}; {said}".removeprefix("; "))
+
+
+def drawn(
+    drawing: Drawing, actual: Array, values: Array, tolerance: float, other: Array | None = None
+) -> Output:
+    """The pixels of an output beside those that the reference's `values` make.
+
+    They may be off by what the tolerance makes of these numbers, and by a level for their rounding;
+    `other` are values for different inputs.
+    """
+    wanted = drawing.pixels(values)
+    found = np.ascontiguousarray(actual, "<u4").view(np.uint8).reshape(*actual.shape, 4)
+    if found.shape == wanted.shape:
+        right = drawing.agrees(found, values, tolerance)
+        found = np.where(right[..., None], wanted, found)
+    pixels = None if other is None else drawing.pixels(other)
+    shown = compare(drawing.name, found, wanted, tolerance, pixels)
+    return replace(shown, why="; ".join(filter(None, [shown.why, "compared as pixels"])))
+
+
+def drawn_judged(
+    drawing: Drawing, actual: Array, usual: Output, readings: Readings, other: Array | None = None
+) -> Output:
+    """As `judged`, of an output that is a picture: by pixels that the readings make."""
+    name = usual.name
+    decides = readings.decides[name]
+    may = allowance(name, usual.tolerance, readings)
+    said = "; ".join(filter(None, [may.moves, *may.reasons, f"decided by {readings.name}"]))
+    if may.hopeless:
+        return replace(usual, verdict="empty", why=f"nothing can be compared: {said}")
+    if drawing.kind == "classes":  # each is one that some reading gives
+        words = np.ascontiguousarray(actual, "<u4")
+        others = [] if readings.rounds else [r[name] for r in readings.others.values()]
+        for reading in (*others, *(r[name] for r in readings.moved)):
+            if reading.shape == decides.shape:
+                pixels = drawing.pixels(reading).view("<u4")[..., 0]
+                decides_at = drawing.pixels(decides).view("<u4")[..., 0]
+                words = np.where(words == pixels, decides_at, words)
+        actual = words
+    found = drawn(drawing, actual, decides, may.most, other)
+    if found.verdict != "wrong" and drawing.kind in ("levels", "opacity"):
+        levels = np.ascontiguousarray(actual, "<u4").view(np.uint8).reshape(-1, 4)
+        off = levels.astype(np.float64) - drawing.pixels(decides).reshape(-1, 4)
+        allowed = drawing.levels(may.typical, decides)
+        if drawing.spec.threshold is None and np.sqrt(np.mean(off**2)) > allowed:
+            why = f"the root of the mean square is more than {allowed} of 255 levels"
+            found = replace(found, verdict="wrong", why=why)
+    return replace(found, dtype=usual.dtype, why=f"{found.why}; {said}")
 
 
 def flipped(actual: Array, found: Output, readings: Readings) -> Output:
@@ -220,8 +301,11 @@ __all__ = [
     "Output",
     "Target",
     "Verdict",
+    "allowance",
     "apart",
     "compare",
+    "drawn",
+    "drawn_judged",
     "flipped",
     "judged",
     "still",

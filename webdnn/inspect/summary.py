@@ -83,15 +83,16 @@ def inspect(
     limits: float = 1,
     weights: Path | None = None,
     images: Mapping[Any, str] | None = None,
+    outputs: Mapping[Any, str] | None = None,
     fixed: Mapping[str, Any] | None = None,
     targets: Sequence[str] = ("webgpu", "wasm"),
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Inspection:
     """Compiles `model` for `targets` and reports what became of it.
 
-    `limits`, `weights`, `images` (inputs that take pictures) and `fixed` are those of `transpile`;
-    so is what it raises. Sizes that the model leaves open and `dims` does not give are ranges that
-    it takes, and the first notice says which.
+    `limits`, `weights`, `images` (inputs that take pictures), `outputs` (that are pictures) and
+    `fixed` are those of `transpile`; so is what it raises. Sizes that the model leaves open and
+    `dims` does not give are ranges that it takes, and the first notice says which.
     """
     with tempfile.TemporaryDirectory(prefix="webdnn-inspect-") as scratch:
         folder = Path(scratch) / "model"
@@ -102,6 +103,7 @@ def inspect(
                 folder,
                 weights=weights,
                 inputs=images,
+                outputs=outputs,
                 targets=targets,
                 dims=sizes,
                 fixed=fixed,
