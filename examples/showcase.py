@@ -238,7 +238,7 @@ def by_framework(
 
     def expected(inputs: Mapping[str, Array]) -> Mapping[str, Array]:
         source, stored = model(), weights()
-        read = webdnn.imported(source, weights=stored, **options)
+        read = webdnn.imported(source, weights_file=stored, **options)
         graph = read.imported.graph
         names = [value.attrs["name"] for value in graph.inputs]
         # What counts the rows of an output of open length is none of the model's own.

@@ -50,7 +50,7 @@ class Rooms:
             webdnn.transpile(
                 models.fetch(name),
                 self.folder / str(len(self.descriptors)),
-                weights=models.fetch_weights(name),
+                weights_file=models.fetch_weights(name),
                 targets=[target],
                 dims=dims,
             )

@@ -45,6 +45,7 @@ from webdnn.options import (
     dim_option,
     images_option,
     json_option,
+    keep_option,
     label_files,
     limits_option,
     model_argument,
@@ -110,6 +111,7 @@ def cli() -> None:
     show_default=True,
 )
 @weights_option
+@keep_option
 @dim_option
 @set_option
 @limits_option
@@ -146,7 +148,8 @@ def transpile_command(
     words: tuple[str, ...],
     outputs: tuple[str, ...],
     target: tuple[str, ...],
-    weights: Path | None,
+    weights: str,
+    keep: tuple[str, ...],
     dims: tuple[str, ...],
     fixed: tuple[str, ...],
     limits: float,
@@ -173,14 +176,16 @@ def transpile_command(
         found = ", ".join(folders) or f"none, but {', '.join(outputs)}, which is a picture"
         raise WebDNNError(f"-o: expected one folder to write to, found {found}")
     output = Path(folders[0])
-    source = source_of(words, weights, dims)
+    source = source_of(words, dims)
     run_plugins(plugins)
     begin = time.monotonic()
     with progress(err, f"Transpiling {source.model.name}", as_json) as tell:
         report = webdnn.transpile(
             source.model,
             output,
-            weights=source.weights,
+            weights_file=source.weights,
+            weights=weights,
+            keep=keep,
             inputs=only_pictures("--input", inputs),
             outputs=drawn,
             labels=label_files(labels),
@@ -229,6 +234,7 @@ def transpile_command(
 )
 @click.option("--browser", default="chromium", type=click.Choice(ENGINES), show_default=True)
 @weights_option
+@keep_option
 @dim_option
 @set_option
 @limits_option
@@ -276,7 +282,8 @@ def check_command(
     target: tuple[str, ...] | None,
     variant: tuple[str, ...] | None,
     browser: str,
-    weights: Path | None,
+    weights: str,
+    keep: tuple[str, ...],
     dims: tuple[str, ...],
     fixed: tuple[str, ...],
     limits: float,
@@ -303,13 +310,15 @@ def check_command(
     """
     from webdnn.browser.check import check
 
-    source = source_of(words, weights, dims)
+    source = source_of(words, dims)
     run_plugins(plugins)
     images, files = pictures_of("--input", inputs)
     with progress(err, f"Checking {source.model.name}", as_json) as tell:
         report = check(
             source.model,
-            weights=source.weights,
+            weights_file=source.weights,
+            weights=weights,
+            keep=keep,
             images=images,
             outputs=only_pictures("--output", outputs),
             targets=cast(Any, target),
@@ -412,6 +421,7 @@ def bench_command(
 @click.option("--target", default=",".join(TARGETS), type=Words(TARGETS), metavar="webgpu,wasm",
               show_default=True)  # fmt: skip
 @weights_option
+@keep_option
 @dim_option
 @set_option
 @limits_option
@@ -422,7 +432,8 @@ def bench_command(
 def inspect_command(
     words: tuple[str, ...],
     target: tuple[str, ...],
-    weights: Path | None,
+    weights: str,
+    keep: tuple[str, ...],
     dims: tuple[str, ...],
     fixed: tuple[str, ...],
     limits: float,
@@ -438,14 +449,16 @@ def inspect_command(
     """
     from webdnn.inspect.summary import inspect
 
-    source = source_of(words, weights, dims)
+    source = source_of(words, dims)
     run_plugins(plugins)
     with progress(err, f"Inspecting {source.model.name}", as_json) as tell:
         seen = inspect(
             source.model,
             source.dims,
             limits=limits,
-            weights=source.weights,
+            weights_file=source.weights,
+            weights=weights,
+            keep=keep,
             images=only_pictures("--input", inputs),
             outputs=only_pictures("--output", outputs),
             fixed=parse_fixed(fixed),

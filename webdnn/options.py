@@ -94,21 +94,20 @@ class Source:
 _FILE = re.compile(r".*\.[A-Za-z][^/\\]*")  # a name with a suffix, which sizes have not
 
 
-def source_of(words: Sequence[str], weights: Path | None, dims: Sequence[str]) -> Source:
+def source_of(words: Sequence[str], dims: Sequence[str]) -> Source:
     """`--dim h=1 w=2 MODEL` and `MODEL WEIGHTS --dim h=1 w=2`: further sizes come as bare words.
 
     Of two files, the one that is text is the model, which its weights follow.
     """
     sizes = [w for w in words if "=" in w and not _FILE.fullmatch(w) and not Path(w).exists()]
     files = [Path(word) for word in words if word not in sizes]
-    if not 1 <= len(files) <= (2 if weights is None else 1):
+    if not 1 <= len(files) <= 2:
         found = ", ".join(map(str, files)) or "none"
-        expected = "one MODEL, or MODEL and WEIGHTS" if weights is None else "one MODEL"
-        raise click.UsageError(f"expected {expected}, found {found}")
+        raise click.UsageError(f"expected one MODEL, or MODEL and WEIGHTS, found {found}")
     if len(files) == 2 and _is_text(files[1]) and not _is_text(files[0]):
         files.reverse()
     model, *rest = files
-    return Source(model, rest[0] if rest else weights, parse_dims([*dims, *sizes]))
+    return Source(model, rest[0] if rest else None, parse_dims([*dims, *sizes]))
 
 
 def _is_text(file: Path) -> bool:
@@ -216,9 +215,16 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 model_argument = click.argument("words", nargs=-1, required=True, metavar="MODEL [WEIGHTS]")
 weights_option = click.option(
     "--weights",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The weights, where MODEL holds only the architecture.",
+    default="f32",
+    show_default=True,
+    metavar="f16|int8|int4[:N]",
+    help="What weights become in the download and in memory; N of them share a scale.",
+)
+keep_option = click.option(
+    "--keep",
+    multiple=True,
+    metavar="PATTERN[=f16|…]",
+    help="These layers' weights stay float32, or become something else, as in --keep 'head*'.",
 )
 images_option = click.option(
     "--input",

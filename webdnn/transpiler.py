@@ -58,7 +58,7 @@ class Report:
 def imported(
     model: Any,
     *,
-    weights: str | Path | None = None,
+    weights_file: str | Path | None = None,
     example: Any = None,
     inputs: str | ImageInput | Mapping[Any, str | ImageInput] | None = None,
     outputs: str | ImageOutput | Mapping[Any, str | ImageOutput] | None = None,
@@ -78,7 +78,7 @@ def imported(
     drawn = read_outputs(outputs)
     specs = read_specs(inputs)
     sides = {name: Sides(spec.size, spec.multiple) for name, spec in specs.items()}
-    found = load(model, dims, weights=weights, example=example, sides=sides, fixed=fixed)
+    found = load(model, dims, weights=weights_file, example=example, sides=sides, fixed=fixed)
     graph, pictures = compile_images(found.graph, specs)
     names, notes = labels_of(graph.outputs, labels)
     graph, drawings = compile_outputs(graph, drawn)
@@ -100,7 +100,7 @@ def transpile(
     model: Any,
     output: str | Path,
     *,
-    weights: str | Path | None = None,
+    weights_file: str | Path | None = None,
     example: Any = None,
     inputs: str | ImageInput | Mapping[Any, str | ImageInput] | None = None,
     outputs: str | ImageOutput | Mapping[Any, str | ImageOutput] | None = None,
@@ -108,6 +108,8 @@ def transpile(
     targets: Sequence[str] = TARGETS,
     dims: Dims | None = None,
     fixed: Mapping[str, Any] | None = None,
+    weights: str = "f32",
+    keep: str | Sequence[str] = (),
     name: str | None = None,
     dump: str | Path | None = None,
     keep_values: bool = False,
@@ -119,7 +121,7 @@ def transpile(
     """Transpile a model into a graph descriptor at the folder `output`.
 
     model: path of a model file, its bytes, or a framework's own object: see `webdnn.frontend`.
-    weights: path of the weights where the model's file holds only its architecture.
+    weights_file: path of the weights where the model's file holds only its architecture.
     example: inputs of a model that is traced: an array or a tuple of them.
     inputs: the inputs that take pictures, by name, each as docs/preprocessing.md says
     ("rgb,resize=224,mean=0.5,std=0.5") or an ImageInput; one alone for a model of one input.
@@ -132,6 +134,10 @@ def transpile(
     or (lowest, highest, step) for all between, or a formula over others, as "past + s".
     fixed: the values of inputs that become constants, by name: a number, lists, an array or the
     path of an .npy file. The page does not give these.
+    weights: what weights become in the download and in memory: "f32" (as they are), "f16", "int8",
+    "int4", "int4:64" (64 to a scale) or "int4:64,asymmetric"; docs/weights.md has what that costs.
+    keep: patterns of layers whose weights stay as they are then, as "head*", or become something
+    else, as "head*=f16".
     name: the model's name in the descriptor; default: that of the file, of the object's class, or
     of the folder.
     dump: a folder for the graph after each pass, kernels and memory plan.
@@ -155,6 +161,7 @@ def transpile(
     from .inspect.report import report_html
     from .passes import run
     from .passes.checks import checked
+    from .passes.quantise import kept_forms, quantise, weight_form
     from .schedule.lower import lower
 
     targets = (targets,) if isinstance(targets, str) else targets
@@ -163,12 +170,13 @@ def transpile(
         raise WebDNNError(
             f"unknown target {', '.join(unknown) or '(none)'}; the targets are {', '.join(TARGETS)}"
         )
+    form, kept = weight_form(weights), kept_forms(keep)
     check_output(Path(output))  # before the work; and again when it is written
     tell = progress or (lambda stage, done, total: None)
     tell("import", 0, 1)
     read = imported(
         model,
-        weights=weights,
+        weights_file=weights_file,
         example=example,
         inputs=inputs,
         outputs=outputs,
@@ -197,6 +205,8 @@ def transpile(
             (folder / f"{len(written):02}_{stage}.txt").write_text(f"{g}\n")
 
     save("import", graph)
+    graph, notes = quantise(graph, form, kept)
+    read.imported = replace(read.imported, notes=[*read.imported.notes, *notes])
     graph, checks = checked(graph, debug)
     graph = run(graph, dump=save)
     programs = {}

@@ -48,7 +48,7 @@ def build() -> None:
     """Makes the site: page, photographs, and the model for both targets."""
     site = new_site(PAGE, "astronaut.png", "chelsea.png", "rocket.jpg")
     architecture, weights = files()
-    transpile(architecture, site / "model", weights=weights, inputs=PICTURE, name="faces")
+    transpile(architecture, site / "model", weights_file=weights, inputs=PICTURE, name="faces")
 
 
 EXAMPLES = {PAGE: by_framework(prototxt, weights=lambda: files()[1], inputs=PICTURE)}

@@ -128,7 +128,7 @@ def build() -> None:
         Classifier(),
         site / "model",
         example=np.zeros(SHAPE, np.float32),
-        weights=weights(),
+        weights_file=weights(),
         inputs={"image": IMAGE},
         labels=list(LABELS.values()),
         name="resnet50",

@@ -165,7 +165,9 @@ class _Case:
 def check(
     model: Any,
     *,
-    weights: Path | None = None,
+    weights_file: Path | None = None,
+    weights: str = "f32",
+    keep: Sequence[str] = (),
     example: Any = None,
     images: Mapping[Any, str | ImageInput] | None = None,
     outputs: Mapping[Any, str | ImageOutput] | None = None,
@@ -187,18 +189,18 @@ def check(
 ) -> CheckReport:
     """Transpiles `model` (or takes `descriptor`, made from it) and compares it with its framework.
 
-    `model`, `weights`, `example`, `images` (inputs that take pictures), `outputs` (that are
-    pictures), `dims`, `fixed` and `limits` are those of `transpile`. `targets` and `variants`
-    default to all that `browser` can run. `sizes` lists at which values of the symbolic dimensions
-    to run (default: their minimum, and the middle of their range). `inputs` maps input names to
-    arrays or .npy files; the others are random from `seed`. Where an input takes pictures, the page
-    gets one and the reference what `webdnn.picture` reads in it. `expected` maps output names to
-    arrays or .npy files, recorded for these `inputs`: they take the framework's place. `layers`
-    also compares every value of the model that is still stored after a run, and lists those that
-    were fused away. `save` receives inputs, expected and actual outputs as .npy files. `timeout` is
-    in seconds per run. Raises WebDNNError when there is nothing to compare: no framework, no
-    browser, a model that cannot be transpiled. A target that fails in the browser is a Run with its
-    `error`.
+    `model`, `weights_file`, `weights`, `keep`, `example`, `images` (inputs that take pictures),
+    `outputs` (that are pictures), `dims`, `fixed` and `limits` are those of `transpile`. `targets`
+    and `variants` default to all that `browser` can run. `sizes` lists at which values of the
+    symbolic dimensions to run (default: their minimum, and the middle of their range). `inputs`
+    maps input names to arrays or .npy files; the others are random from `seed`. Where an input
+    takes pictures, the page gets one and the reference what `webdnn.picture` reads in it.
+    `expected` maps output names to arrays or .npy files, recorded for these `inputs`: they take the
+    framework's place. `layers` also compares every value of the model that is still stored after a
+    run, and lists those that were fused away. `save` receives inputs, expected and actual outputs
+    as .npy files. `timeout` is in seconds per run. Raises WebDNNError when there is nothing to
+    compare: no framework, no browser, a model that cannot be transpiled. A target that fails in the
+    browser is a Run with its `error`.
     """
     tell = progress or (lambda stage, done, total: None)
     able_targets, able_variants = ABLE[browser]
@@ -223,7 +225,9 @@ def check(
             report = transpile(
                 model,
                 folder,
+                weights_file=weights_file,
                 weights=weights,
+                keep=keep,
                 example=example,
                 inputs=images,
                 outputs=outputs,
@@ -241,7 +245,7 @@ def check(
             again = partial(
                 imported,
                 model,
-                weights=weights,
+                weights_file=weights_file,
                 example=example,
                 inputs=images,
                 outputs=outputs,
@@ -267,7 +271,7 @@ def check(
         else:
             constants = _constants(report.imported.graph, fixed or {})
             against = reference(
-                model, [*names[0], *constants], names[1], weights=weights, example=example
+                model, [*names[0], *constants], names[1], weights=weights_file, example=example
             ).at(constants)
         if layers and against.layers is None:
             raise WebDNNError(f"--layers: {against.name} does not give inner values")

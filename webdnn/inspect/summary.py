@@ -81,7 +81,9 @@ def inspect(
     dims: Dims | None = None,
     *,
     limits: float = 1,
-    weights: Path | None = None,
+    weights_file: Path | None = None,
+    weights: str = "f32",
+    keep: Sequence[str] = (),
     images: Mapping[Any, str] | None = None,
     outputs: Mapping[Any, str] | None = None,
     fixed: Mapping[str, Any] | None = None,
@@ -90,9 +92,10 @@ def inspect(
 ) -> Inspection:
     """Compiles `model` for `targets` and reports what became of it.
 
-    `limits`, `weights`, `images` (inputs that take pictures), `outputs` (that are pictures) and
-    `fixed` are those of `transpile`; so is what it raises. Sizes that the model leaves open and
-    `dims` does not give are ranges that it takes, and the first notice says which.
+    `limits`, `weights_file`, `weights`, `keep`, `images` (inputs that take pictures), `outputs`
+    (that are pictures) and `fixed` are those of `transpile`; so is what it raises. Sizes that the
+    model leaves open and `dims` does not give are ranges that it takes, and the first notice says
+    which.
     """
     with tempfile.TemporaryDirectory(prefix="webdnn-inspect-") as scratch:
         folder = Path(scratch) / "model"
@@ -101,7 +104,9 @@ def inspect(
             return transpile(
                 model,
                 folder,
+                weights_file=weights_file,
                 weights=weights,
+                keep=keep,
                 inputs=images,
                 outputs=outputs,
                 targets=targets,

@@ -148,6 +148,13 @@ def _plainer(zero: Value) -> Value:
     return zero
 
 
+def halved(scale: Value) -> Value:
+    """A scale as float16, where all its numbers are zero or normal ones there; else as it is."""
+    a = np.abs(evaluate(scale))
+    fits = ((a == 0) | ((a >= 2**-14) & (a <= 65504))).all()
+    return cast(scale, "f16") if fits else scale
+
+
 def rescaled(w: Value, n: Value) -> Value | None:
     """w * n for a vector n along the last axis, or of one element; None where that is no smaller
     than the product."""
@@ -161,9 +168,10 @@ def rescaled(w: Value, n: Value) -> Value | None:
         blocks = (*blocks[:-1], 1)
     elif n.size != 1 and blocks[-1] != 1:
         return None
-    return DEQUANTIZE(
-        q, mul(cast(scale, "f32"), cast(n, "f32")), *zero, blocks=blocks, dtype=w.dtype
-    )
+    product = mul(cast(scale, "f32"), cast(n, "f32"))
+    if scale.dtype == "f16" and n.constant:
+        product = halved(product)
+    return DEQUANTIZE(q, product, *zero, blocks=blocks, dtype=w.dtype)
 
 
 # ---- parts of bytes ------------------------------------------------------------------------------

@@ -114,7 +114,7 @@ def sources(model: Source, weights: Source | None) -> tuple[Source, Source | Non
         if first == "binary":
             raise ModelError(
                 f"{_label(model)} holds the weights of a Caffe net; what the net is stands in its "
-                "prototxt: transpile deploy.prototxt --weights "
+                "prototxt: transpile deploy.prototxt "
                 f"{_label(model) if not isinstance(model, bytes) else 'FILE.caffemodel'}"
             )
     else:
@@ -438,7 +438,7 @@ class _Net:
         if self.weights is None:
             raise ModelError(
                 f"{self.file}: the net has layers with weights ({shown}): give the file that holds "
-                f"them, --weights {self._candidate() or 'FILE.caffemodel'}"
+                f"them after this one: {self._candidate() or 'FILE.caffemodel'}"
             )
         have = ", ".join(f"{n!r}" for n in list(found)[:6]) or "none at all"
         raise ModelError(

@@ -120,7 +120,7 @@ def _parameters_alone(model: Any) -> str:
         "that is Python code. Transpile it from Python:\n"
         "    chain = MyChain()  # the class that the parameters belong to\n"
         f"    example = numpy.zeros((1, 3, 224, 224), 'float32')  # an input of its forward\n"
-        f"    webdnn.transpile(chain, 'build', example=example, weights={str(name)!r})"
+        f"    webdnn.transpile(chain, 'build', example=example, weights_file={str(name)!r})"
     )
 
 

@@ -458,7 +458,7 @@ def _whole_hdf5(store: _Hdf5, weights: Any) -> Saved:
         raise ModelError(
             f"{name}: holds weights only. Give the architecture as the model, and this file as its "
             "weights: save model.to_json() to model.json, and then\n"
-            f"  webdnn transpile model.json --weights {Path(name).name} ..."
+            f"  webdnn transpile model.json {Path(name).name} ..."
         )
     _no_weights(weights, "a whole model")
     config = parsed(text, f"{name}: model_config")
@@ -527,7 +527,7 @@ def _json(file: _File, name: str, weights: Any) -> Saved:
     if weights is None:
         raise ModelError(
             f"{name}: is an architecture without weights. Give the file of the weights too: "
-            "--weights model.weights.h5, or weights= in Python"
+            "after this one, or with weights_file= in Python"
         )
     version = generation(data.get("keras_version") or ("3." if "module" in data else "1.0"))
     data = with_order(data) if version == 1 else data
