@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, parser
 
 from webdnn.frontend import load
 from webdnn.graph import Graph
@@ -1898,6 +1898,139 @@ row("ms_multi_head_packed", "MultiHeadAttention", X(1, 3, 2, 3, 4), num_heads=2,
 
 
 # What onnxruntime has for GPUs alone, spelled out as ONNX.
+
+# ---- control flow and sequences ------------------------------------------------------------------
+
+
+def graph_of(text: str, **names: str) -> onnx.GraphProto:
+    """A body in ONNX's textual syntax; `names` are what it captures, by its own words for them."""
+    graph = parser.parse_graph(text)
+
+    def rename(g: onnx.GraphProto) -> None:
+        for node in g.node:
+            node.input[:] = [names.get(i, i) for i in node.input]
+            for a in node.attribute:
+                rename(a.g)
+
+    rename(graph)
+    return graph
+
+
+_HALVES = """b (int64 k, bool going, float[2, 3] s, float[2, 3] t) => (bool again, float[2, 3] u,
+    float[2, 3] v, float[3] row, float[2, 3] all) {
+    again = Identity(going)  f = CastLike(k, s)  w = Mul(s, captured)  u = Add(w, f)
+    v = Sub(s, t)  zero = Constant<value_int = 0>()  row = Gather<axis = 0>(u, zero)
+    all = Relu(v) }"""
+
+
+@case
+def loop(n):
+    captured, times = n.x(3), n.operand(np.int64(3))
+    body = graph_of(_HALVES, captured=captured)
+    return n.Loop(times, None, X(2, 3), X(2, 3), outputs=4, body=body)
+
+
+@case
+def loop_that_ends_early(n):
+    """Of at most 5 iterations; how many there are, only a run finds."""
+    body = graph_of("""b (int64 k, bool going, float[3] s) => (bool again, float[3] t,
+        float[3] row) { t = Add(s, s)  row = Mul(s, captured)  most = ReduceMax<keepdims = 0>(t)
+        again = Less(most, limit) }""", captured=n.x(3), limit=n.operand(f32(9)))
+    return n.Loop(n.operand(np.int64(5)), None, X(3, lo=1), outputs=2, body=body)
+
+
+@case
+def loop_that_may_not_begin(n):
+    body = graph_of("""b (int64 k, bool going, float[3] s) => (bool again, float[3] t, int64 row) {
+        t = Add(s, s)  row = Identity(k)  again = Identity(going) }""")
+    begin = n.Greater(n.x(), n.operand(f32(5)))
+    return n.Loop(n.operand(np.int64(2)), begin, X(3), outputs=2, body=body)
+
+
+@case
+def loop_in_a_loop(n):
+    inner = """i (int64 j, bool g, float[4] s) => (bool h, float[4] t, float[4] row) {
+        h = Identity(g)  f = CastLike(k, s)  t = Mul(s, half)  row = Add(t, f) }"""
+    outer = graph_of("""o (int64 k, bool going, float[4] s) => (bool again, float[4] t,
+        float[2, 4] rows) { again = Identity(going)  half = Constant<value_float = 0.5>()
+        two = Constant<value_int = 2>()  t, rows = Loop(two, , s) }""")
+    outer.node[-1].attribute.append(helper.make_attribute("body", parser.parse_graph(inner)))
+    return n.Loop(n.operand(np.int64(3)), None, X(4), outputs=2, body=outer)
+
+
+_SUMS = """b (float[3] s, float[3] x, float[2] y) => (float[3] t, float[3] row, float[2] p) {
+    t = Add(s, x)  row = Mul(t, captured)  p = Mul(y, y) }"""
+
+
+@case
+def scan(n):
+    """Backwards through one of two inputs, along another axis; one output is filled backwards."""
+    return n.Scan(X(3), X(5, 3), X(2, 5), outputs=3, body=graph_of(_SUMS, captured=n.x(3)),
+        num_scan_inputs=2, scan_input_axes=[0, -1], scan_input_directions=[1, 0],
+        scan_output_axes=[1, 0], scan_output_directions=[0, 1])
+
+
+row("scan_of_batches", "Scan", None, X(2, 3), X(2, 5, 3), X(2, 5, 2), outputs=3, opset=8,
+    body=graph_of(_SUMS.replace("captured", "x")), num_scan_inputs=2, directions=[1, 0])
+
+
+@case
+def if_(n):
+    """Both branches of a condition that only a run knows."""
+    return n.If(n.Greater(n.x(), n.operand(f32(0))), outputs=2,
+        then_branch=graph_of("t () => (float[2, 3] a, int64[2] b) { a = Relu(x)  b = Shape(x) }",
+            x=n.x(2, 3)),
+        else_branch=graph_of("e () => (float[2, 3] a, int64[2] b) { a = Neg(x)  b = Cast<to = 7>(f)"
+            " }", x=n.x(2, 3), f=n.x(2)))
+
+
+@case
+def sequences(n):
+    """Tensors of several shapes put in, taken out, counted, joined."""
+    made = n.SequenceConstruct(X(2, 3), X(1, 3))
+    longer = n.SequenceInsert(n.SequenceInsert(made, X(4, 3)), X(2, 3), np.int64(-2))
+    shorter = n.SequenceErase(longer, np.int64(0))
+    joined = n.ConcatFromSequence(shorter, axis=0)
+    stacked = n.ConcatFromSequence(n.SequenceErase(n.SequenceConstruct(X(3), X(3), X(3))),
+        axis=-1, new_axis=1)
+    alone = n.SequenceInsert(n.SequenceEmpty(dtype=TensorProto.FLOAT), X(2))
+    return (joined, stacked, n.SequenceLength(shorter), n.SequenceAt(longer, np.int64(-1)),
+        n.SequenceAt(alone, np.int64(0)))
+
+
+@case
+def sequence_split(n):
+    parts = n.SplitToSequence(X(7, 3), np.int64(3))
+    uneven = n.SplitToSequence(X(2, 5), i64(4, 1), axis=1)
+    rows = n.SplitToSequence(X(2, 3), axis=1, keepdims=0)
+    return (n.SequenceAt(parts, np.int64(2)), n.SequenceAt(uneven, np.int64(0)),
+        n.SequenceAt(rows, np.int64(1)), n.SequenceAt(rows, given(-2, "int64")))
+
+
+@case
+def sequence_map(n):
+    body = graph_of("b (float[a, 3] x, float[3] y) => (float[a, 3] z, int64[2] s) {"
+        " z = Mul(x, y)  s = Shape(x) }")
+    made = n.SequenceConstruct(X(2, 3), X(1, 3))
+    mapped, shapes = n.SequenceMap(made, X(3), outputs=2, body=body)
+    return n.ConcatFromSequence(mapped, axis=0), n.ConcatFromSequence(shapes, axis=0)
+
+
+@case
+def loop_that_grows_a_sequence(n):
+    body = graph_of("b (int64 k, bool g, seq(float[3]) s) => (bool h, seq(float[3]) t) {"
+        " h = Identity(g)  f = CastLike(k, x)  y = Mul(x, f)  t = SequenceInsert(s, y) }", x=n.x(3))
+    first = n.SequenceEmpty(dtype=TensorProto.FLOAT)
+    return n.ConcatFromSequence(n.Loop(n.operand(np.int64(4)), None, first, body=body), axis=0)
+
+
+@case
+def optional(n):
+    some = n.Optional(X(3))
+    none = n.Optional(type=helper.make_tensor_type_proto(TensorProto.FLOAT, [3]))
+    has = n.OptionalHasElement
+    return has(some), has(none), n.Relu(n.OptionalGetElement(some))
+
 
 def _split_gelu(n):
     a, b = n.Split(n.Add(X(1, 3, 8), W(8)), axis=2, outputs=2)

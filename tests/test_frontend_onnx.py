@@ -39,8 +39,9 @@ EXCLUDED = {
     r"FLOAT8|FLOAT4|e4m3|e5m2|float4|E8M0": "8-bit and 4-bit floats are not supported",
     r"to_U?INT[24]|U?INT[24]_to|_u?int[24]$": "2-bit and 4-bit integers exist only as constants",
     r"STRING|strnorm|string": "strings are not supported",
-    r"(?<!reverse)sequence|optional|identity_opt|if_seq|if_opt": (
-        "sequences and optionals are not supported"
+    r"sequence_(map|insert)|identity_(sequence|opt)|loop1[36]_seq|"
+    r"optional_(get|has)_element_(optional|sequence|tensor_input|empty_optional)": (
+        "inputs are tensors"
     ),
     r"training|train_": "training is not supported",
     r"maxpool_with_argmax": "the second output of MaxPool is not supported",
@@ -76,6 +77,11 @@ def _array(x: Any) -> np.ndarray:
     return numpy_helper.to_array(x) if isinstance(x, onnx.TensorProto) else np.asarray(x)
 
 
+def _tensors(outputs: list[Any]) -> list[np.ndarray]:
+    """Outputs one by one; of a sequence each tensor."""
+    return [_array(x) for o in outputs for x in (o if isinstance(o, list) else [o])]
+
+
 def _compare(case: Any, reading: str) -> str:
     """ "", or what went wrong; raises UnsupportedError for what the frontend refuses."""
     for inputs, outputs in case.data_sets:
@@ -92,13 +98,13 @@ def _compare(case: Any, reading: str) -> str:
                 raise
         verify(graph)
         names = [i.name for i in model.graph.input]
-        low = any(a.dtype.name == "bfloat16" for a in (*arrays, *map(_array, outputs)))
+        low = any(a.dtype.name == "bfloat16" for a in (*arrays, *_tensors(outputs)))
         feeds = {
             n: a.astype(np.float32) if a.dtype.name == "bfloat16" else a
             for n, a in zip(names, arrays)
         }
         results = interpret(graph, feeds, None, reading)
-        for (name, got), wanted in zip(results.items(), map(_array, outputs), strict=True):
+        for (name, got), wanted in zip(results.items(), _tensors(outputs), strict=True):
             if wanted.dtype.name == "bfloat16":
                 wanted = wanted.astype(np.float32)
             if got.shape != wanted.shape or got.dtype != wanted.dtype:
@@ -663,7 +669,7 @@ def test_broken_graphs(text: str, kind: type[Exception], parts: list[str]) -> No
     assert all(part in message for part in parts), message
 
 
-def test_an_if_is_folded_or_refused() -> None:
+def test_an_if_is_folded_where_its_condition_is_known() -> None:
     text = """m (float[1, 3] x CONDITION) => (float[1, 3] y) {
         y = If(c) <then_branch = t () => (float[1, 3] a) { a = Relu(x) },
                    else_branch = e () => (float[1, 3] b) { b = RandomUniformLike(x) }> }"""
@@ -671,7 +677,8 @@ def test_an_if_is_folded_or_refused() -> None:
     assert graph.outputs["y"].op is ops.relu
     asks = model(text.replace("CONDITION", ", bool c"))
     message = refusal(UnsupportedError, asks)
-    for part in ("If node of 'y'", "its condition 'c'", "input bool[] 'c'", "--set c=VALUE"):
+    for part in ("If node of 'y': else_branch: the model needs an operator", "RandomUniformLike",
+                 "condition 'c' depends on input bool[] 'c'", "--set c=VALUE"):  # fmt: skip
         assert part in message
     fixed = load(asks, fixed={"c": True})
     assert fixed.graph == graph and fixed.notes == ["input 'c' is the constant True (--set)"]
@@ -680,23 +687,85 @@ def test_an_if_is_folded_or_refused() -> None:
     )
 
 
-def test_an_if_that_depends_on_a_size_or_on_data_says_so() -> None:
+def test_an_if_that_depends_on_a_size_or_on_data() -> None:
     text = """m (float[1, n] x) => (float[1, n] y) {
         shape = Shape(x)
         size = Slice(shape, one, two)
         c = CONDITION
         y = If(c) <then_branch = t () => (float[1, n] a) { a = Relu(x) },
-                  else_branch = e () => (float[1, n] b) { b = Neg(x) }> }"""
+                  else_branch = e () => (float[OTHER, n] b) { b = BRANCH }> }"""
     constants = {"one": np.array([1]), "two": np.array([2]), "k": np.array([8])}
-    asks = model(text.replace("CONDITION", "Less(size, k)"), **constants)
-    message = refusal(UnsupportedError, asks, {"n": (4, 16)})
-    assert "depends on the size of dimension 'n'" in message and "--dim n=SIZE" in message
-    assert load(asks, {"n": 4}).graph.outputs["y"].op is ops.relu
-    assert load(asks, {"n": 16}).graph.outputs["y"].op is ops.neg
-    text = text.replace("CONDITION", "ReduceMax<keepdims = 0>(x)").replace("c = ", "f = ", 1)
-    text = text.replace("y = If", "c = Cast<to = 9>(f)\n        y = If")
-    message = refusal(UnsupportedError, model(text, **constants), {"n": 400})
+
+    def asks(condition: str = "Less(size, k)", branch: str = "Neg(x)") -> onnx.ModelProto:
+        whole = text.replace("CONDITION", condition).replace("BRANCH", branch)
+        return model(whole.replace("OTHER", "1" if branch == "Neg(x)" else "m"), **constants)
+
+    assert load(asks(), {"n": 4}).graph.outputs["y"].op is ops.relu
+    assert load(asks(), {"n": (1, 7)}).graph.outputs["y"].op is ops.relu
+    assert load(asks(), {"n": (8, 16)}).graph.outputs["y"].op is ops.neg
+    graph = load(asks(), {"n": (4, 16)}).graph
+    for n in (4, 7, 8, 16):
+        x = np.random.default_rng(n).standard_normal((1, n)).astype(np.float32)
+        session = onnxruntime.InferenceSession(asks().SerializeToString())
+        (expected,) = session.run(None, {"x": x})
+        np.testing.assert_array_equal(interpret(graph, {"x": x}, {"n": n})["y"], expected)
+    twice = asks(branch="Concat<axis = 0>(x, x)")
+    message = refusal(UnsupportedError, twice, {"n": (4, 16)})
+    for part in ("If node of 'y': output 'y': f32[1,n] or f32[2,n]: expected one shape",
+                 "depends on the size of dimension 'n'", "--dim n=SIZE"):  # fmt: skip
+        assert part in message, message
+    assert load(twice, {"n": (4, 7)})
+    twice.graph.node[2].CopyFrom(helper.make_node("ReduceMax", ["x"], ["f"], keepdims=0))
+    twice.graph.node.insert(3, helper.make_node("Cast", ["f"], ["c"], to=9))
+    message = refusal(UnsupportedError, twice, {"n": 400})
     assert "depends on input f32[1,400] 'x'" in message and "--set" not in message
+
+
+def test_an_if_of_an_input_says_that_it_may_be_constant() -> None:
+    proto = model("""m (float[3] x, bool c) => (float[3] y) {
+        y = If(c) <then_branch = t () => (float[3] a) { a = Relu(x) },
+                  else_branch = e () => (float[3] b) { b = Neg(x) }> }""")
+    (note,) = load(proto).notes
+    assert "both branches are computed in each run" in note and "--set c=VALUE" in note
+
+
+def test_errors_within_bodies_say_where() -> None:
+    proto = model("""m (float[3] x) => (float[3] y) {
+        three = Constant<value_int = 3>()
+        y = Loop(three, , x) <body = b (int64 k, bool go, float[3] s) => (bool on, float[3] t) {
+            on = Identity(go)
+            t = If(c) <then_branch = d () => (float[3] a) { a = Add(s, w) },
+                       else_branch = e () => (float[3] b) { b = Neg(s) }> }> }""",
+        c=np.array(True), w=np.zeros(2, np.float32))  # fmt: skip
+    message = refusal(WebDNNError, proto)
+    place = "Loop node of 'y': iteration 0: If node of 't': then_branch: Add node of 'a': "
+    assert message.startswith(place), message
+
+
+@pytest.mark.parametrize(
+    ("times", "body", "parts"),
+    [
+        ("9223372036854775807", "on = Identity(go)  t = Add(s, s)",
+         ["Loop node of 'y': a body of 2 nodes, 9223372036854775807 times, makes"]),
+        ("", "on = Identity(go)  t = Add(s, s)", ["Loop node of 'y'", "times and more", "nodes"]),
+        ("", "t = Add(s, s)  m = ReduceMax<keepdims = 0>(t)  on = Cast<to = 9>(m)",
+         ["only a run finds how often", "no constant limit"]),
+        ("n", "on = Identity(go)  t = Add(s, s)", ["number of iterations", "computed from", "'n'"]),
+        ("3", "on = Identity(go)  t = Concat<axis = 0>(s, s)  m = Size(t)",
+         []),
+    ],
+)  # fmt: skip
+def test_loops_that_are_refused(times: str, body: str, parts: list[str]) -> None:
+    count = f"m = Constant<value_int = {times}>()" if times.isdigit() else ""
+    name = "m" if count else times
+    proto = model(f"""m (float[a] x, int64 n) => (float[b] y) {{ {count}
+        y = Loop({name}, , x) <body = b (int64 k, bool go, float[c] s) => (bool on, float[d] t)
+            {{ {body} }}> }}""")
+    if not parts:
+        assert load(proto, {"a": 2}).graph.outputs["y"].shape == (16,)
+        return
+    message = refusal(UnsupportedError, proto, {"a": 2})
+    assert all(part in message for part in parts), message
 
 
 # ---- inputs that are made constants --------------------------------------------------------------

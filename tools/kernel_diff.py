@@ -149,9 +149,7 @@ def written(digest: Mapping[str, Sequence[str]]) -> str:
     rows = []
     for name, row in sorted(digest.items()):
         line = f"{json.dumps(name)}: {json.dumps(row)}"
-        rows.append(
-            line if len(line) < 100 else f"{json.dumps(name)}: {json.dumps(row, indent=1)}"
-        )
+        rows.append(line if len(line) < 100 else f"{json.dumps(name)}: {json.dumps(row, indent=1)}")
     return "{\n" + ",\n".join(rows) + "\n}\n"
 
 

@@ -22,10 +22,10 @@ HEAD = """# Operators
 The ONNX operators that the importer knows, and those of com.microsoft, into which onnxruntime's
 optimiser fuses them, with the attributes that it takes.
 Each has cases in `tests/cases.py`, which run on both targets against onnxruntime. An operator that
-is not here is taken where ONNX, or the model itself, defines it as a function of these, and `If`
-where its condition is known when the model is transpiled. What remains is refused then, all of it
-in one list, unless [a function of yours](frameworks/onnx.md#operators-of-your-own) says what it
-computes.
+is not here is taken where ONNX, or the model itself, defines it as a function of these. `If`,
+`Loop`, `Scan` and `SequenceMap` are taken as [the page on ONNX](frameworks/onnx.md#what-is-taken)
+says. What remains is refused then, all of it in one list, unless [a function of
+yours](frameworks/onnx.md#operators-of-your-own) says what it computes.
 
 This page is written by `python -m tools.ops_table`.
 

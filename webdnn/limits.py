@@ -53,6 +53,7 @@ class Budget:
     made: int = 0  # bytes of arrays that are kept
     work: int = 0
     held: int = 0  # elements of the constants that were read
+    written: int = 0  # nodes of bodies that are written out
     seen: set[Any] = field(default_factory=set)
 
 
@@ -140,6 +141,21 @@ def check_calls(found: int, held: int, what: str) -> None:
         )
 
 
+def write(nodes: int, what: str) -> None:
+    """Counts nodes of bodies that are written out again and again, before they are (`what`).
+
+    Raises UnsupportedError beyond NODES.
+    """
+    spent = _BUDGET.get() or Budget()
+    spent.written += nodes
+    allowed = (NODES + SHARE_OF_NODES * spent.own) * spent.factor
+    if spent.written > allowed:
+        raise _beyond(
+            f"{what}, makes {_rounded(spent.written)} nodes, more than the {allowed:.0f} allowed",
+            spent.written * spent.factor / allowed,
+        )
+
+
 def make(nbytes: int, what: str) -> None:
     """Counts an array that is made from nothing and kept; call it before the array is made.
 
@@ -211,4 +227,5 @@ __all__ = [
     "limited",
     "make",
     "reading",
+    "write",
 ]

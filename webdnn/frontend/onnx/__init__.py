@@ -9,8 +9,9 @@ definition where the model (model-local functions) or ONNX itself gives one as a
 remain are reported in one list before anything else is looked at. Only what the outputs need is
 read.
 
-Limits: tensors only (no sequences, maps, strings, complex numbers); `If` only
-with a condition that is known when the model is transpiled; no Loop and Scan.
+Bodies of control flow (`control`) are run again for each iteration; `sequences` are Python's.
+
+Limits: inputs are tensors (no sequences, maps, strings, complex numbers).
 """
 
 from __future__ import annotations
@@ -33,13 +34,12 @@ from ...errors import (
     UnsupportedError,
     WebDNNError,
 )
-from ...graph import DTYPES, INPUT, Graph, Value, dims_of, evaluate, type_text
-from ...ops.known import INTS
+from ...graph import DTYPES, Graph, Value, type_text
 from ..damaged import NO_DAMAGE, damaged
 from ..dims import Declared, Given, settle_inputs
 from ..finish import Imported, finished
 from ..relations import numbers_needed, solved
-from . import old
+from . import control, old
 from .attributes import check_word
 from .files import External, read, tensor_value
 from .nodes import bound, check_calls, check_names, label, ordered, reads
@@ -54,8 +54,9 @@ from .registry import (
     registered,
     snippet,
 )
+from .sequences import Held, TensorSequence
 
-Scope = MutableMapping[str, Value | None]
+Scope = MutableMapping[str, Held]
 
 
 def recognises(model: Any, head: bytes) -> bool:
@@ -98,7 +99,7 @@ def load(
     order = ordered(proto.graph.node, given, wanted)
     reader.check_operators(order, opsets)
     settled = settle_inputs(_declared(declared), dims, notes)
-    scope: dict[str, Value | None] = dict(settled.inputs)
+    scope: Scope = dict(settled.inputs)
     reader.constants(
         constants.values(), scope, {n for node in order for n in reads(node)} | set(wanted)
     )
@@ -106,10 +107,7 @@ def load(
     outputs: dict[str, Value] = {}
     producers = {name: node for node in order for name in node.output}
     for o in proto.graph.output:
-        value = scope[o.name]
-        assert value is not None
-        _check_output(o, value, producers.get(o.name))
-        outputs[o.name] = value
+        outputs |= _outputs(o, scope[o.name], producers.get(o.name))
     _check_declared(proto.graph, reader.names, producers, notes)
     graph = Graph(
         settled.given,
@@ -172,32 +170,38 @@ def _declared(inputs: Iterable[Any]) -> list[Declared]:
     return out
 
 
-def _check_output(declared: Any, value: Value, node: Any) -> None:
+def _outputs(declared: Any, held: Held, node: Any) -> dict[str, Value]:
+    """What is declared as an output, by name; the tensors of a sequence are NAME.0, NAME.1 ..."""
+    kind = declared.type
+    if kind.WhichOneof("value") == "optional_type":
+        kind = kind.optional_type.elem_type
+    if isinstance(held, TensorSequence):
+        return {f"{declared.name}.{k}": v for k, v in enumerate(held.items)}
+    if held is None:
+        raise UnsupportedError(f"output {declared.name!r} is an optional value that is absent")
+    _check_output(declared.name, kind.tensor_type, held, node)
+    return {declared.name: held}
+
+
+def _check_output(name: str, given: Any, value: Value, node: Any) -> None:
     """Raises where an output's declaration contradicts what its node (None: an input) computes."""
-    kind = declared.type.WhichOneof("value")
-    if kind not in (None, "tensor_type"):
-        raise UnsupportedError(
-            f"output {declared.name!r} has type {kind.removesuffix('_type')}; "
-            "only tensors are supported"
-        )
-    given, shape = declared.type.tensor_type, type_text(value)
+    shape = type_text(value)
     of = f"{label(node)}: its output" if node is not None else "output"
     if given.elem_type and ELEMENT_TYPES.get(given.elem_type) != value.dtype:
         raise ModelError(
-            f"{of} {declared.name!r} is declared as {element_type(given.elem_type)}, but its "
+            f"{of} {name!r} is declared as {element_type(given.elem_type)}, but its "
             f"computation gives {shape}: the model contradicts itself"
         )
-    said = _other_shape(declared, value)
+    said = _other_shape(given, value)
     if said:
         raise ModelError(
-            f"{of} {declared.name!r} is declared as {said}, but its computation gives "
+            f"{of} {name!r} is declared as {said}, but its computation gives "
             f"{shape}: the model contradicts itself, or a --dim does not fit it"
         )
 
 
-def _other_shape(declared: Any, value: Value) -> str:
-    """The shape that is declared for a value, if that is another than it has."""
-    kind = declared.type.tensor_type
+def _other_shape(kind: Any, value: Value) -> str:
+    """The shape that a declared type gives to a value, if that is another than it has."""
     if not kind.HasField("shape"):
         return ""
     said = [int(d.dim_value) if d.dim_value > 0 else None for d in kind.shape.dim]
@@ -220,7 +224,9 @@ def _check_declared(
     found = [
         (v.name, said)
         for v in graph.value_info
-        if v.name in producers and v.name in names and (said := _other_shape(v, names[v.name]))
+        if v.name in producers
+        and v.name in names
+        and (said := _other_shape(v.type.tensor_type, names[v.name]))
     ]
     if found:
         name, said = found[0]
@@ -298,7 +304,11 @@ class _Importer:
             elif local is not None:
                 self.looked.add(key)
                 yield from self.lacking(local.node, _opsets(local.opset_import))
-            elif handler(node) is not None or (domain == "" and node.op_type == "If"):
+            elif domain == "" and node.op_type in control.OPERATORS:
+                if node.op_type != "If":  # of which one branch may be taken
+                    for a in node.attribute:
+                        yield from self.lacking(a.g.node, opsets)
+            elif handler(node) is not None:
                 continue
             else:
                 body = _definition(node, opsets)
@@ -327,13 +337,14 @@ class _Importer:
             try:
                 outputs = self.outputs(node, scope, opsets)
             except (WebDNNError, ValueError) as error:
-                if self.depth or node.op_type == "If":
+                if self.depth:
                     raise
                 if isinstance(error, (NumbersNeededError, SizesDifferError)):
                     error.at(label(node))
                     raise
                 text = f"{label(node)}: {error}"
-                shapes = [v.shape for i in node.input if i and (v := scope[i]) is not None]
+                held = [scope[i] for i in node.input if i]
+                shapes = [v.shape for v in held if isinstance(v, Value)]
                 numbers = numbers_needed(text, error, shapes)
                 if numbers is not None:
                     raise numbers from error
@@ -348,13 +359,13 @@ class _Importer:
             for name, value in zip(node.output, outputs):
                 if name:
                     scope[name] = value
-                    if record and value is not None:
+                    if record and isinstance(value, Value):
                         self.names.setdefault(name, value)
             for name in node.output[len(outputs) :]:
                 if name:
                     raise UnsupportedError(f"{label(node)}: its output {name!r} is not supported")
 
-    def outputs(self, node: Any, scope: Scope, opsets: Mapping[str, int]) -> Sequence[Value | None]:
+    def outputs(self, node: Any, scope: Scope, opsets: Mapping[str, int]) -> Sequence[Held]:
         """The values of a node's outputs."""
         inputs = [scope[i] if i else None for i in node.input]
         domain = normalised(node.domain)
@@ -364,8 +375,8 @@ class _Importer:
             return self.call(local, node, scope, _opsets(local.opset_import))
         if found is not None:
             return self.apply(found, node, inputs, opsets.get(domain, 1 if domain else old.FIRST))
-        if node.op_type == "If" and not domain:
-            return self.branch(node, scope, opsets)
+        if not domain and node.op_type in control.OPERATORS:
+            return self.controlled(node, inputs, scope, opsets)
         body = _definition(node, opsets, inputs)
         if not isinstance(body, onnx.FunctionProto):
             raise _unknown({(domain, node.op_type, opsets.get(domain, "?")): [node]})
@@ -376,13 +387,14 @@ class _Importer:
         defaults = [a.default_value for a in schema.attributes.values() if a.default_value.name]
         return self.call(body, node, scope, _opsets(body.opset_import) or opsets, defaults)
 
-    def apply(
-        self, found: Handler, node: Any, inputs: list[Value | None], opset: int
-    ) -> Sequence[Value | None]:
+    def apply(self, found: Handler, node: Any, inputs: list[Held], opset: int) -> Sequence[Held]:
         """One of our own operators, or a user's."""
         while inputs and inputs[-1] is None:
             inputs.pop()
         attrs = {a.name: self.attribute(a, node) for a in node.attribute}
+        sequences = [v for v in inputs if isinstance(v, TensorSequence)]
+        if sequences and (found.own is not None or node.domain):
+            raise UnsupportedError(f"an input is {sequences[0]}; only tensors are supported")
         if found.own is not None:
             try:
                 return call(found, node, inputs, attrs, opset)
@@ -393,7 +405,9 @@ class _Importer:
                 raise
         _check_types(node, inputs, opset)
         if not normalised(node.domain) and opset < old.FIRST:
-            inputs, attrs = old.modern(node.op_type, inputs, attrs, opset)
+            tensors = [v for v in inputs if not isinstance(v, TensorSequence)]  # all of them
+            given, attrs = old.modern(node.op_type, tensors, attrs, opset)
+            inputs = [*given]
         positional, keywords = found.positional, found.keywords
         needed = sum(p.default is p.empty for p in positional)
         missing = [p.name for p, i in zip(positional[:needed], inputs) if i is None]
@@ -427,7 +441,7 @@ class _Importer:
         if "outputs" in keywords:
             attrs["outputs"] = len(node.output)
         out = found.function(*inputs, **attrs)
-        return [out] if isinstance(out, Value) else out
+        return out if isinstance(out, (list, tuple)) else [out]
 
     def attribute(self, a: Any, node: Any) -> Any:
         """An attribute as a number, text, tuple or constant."""
@@ -444,29 +458,47 @@ class _Importer:
             return tuple(text.decode("utf-8", "replace") for text in value)
         return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
-    def branch(self, node: Any, scope: Scope, opsets: Mapping[str, int]) -> Sequence[Value | None]:
-        """If with a condition that is known now: the nodes of the branch that is taken."""
-        condition = scope[node.input[0]] if len(node.input) == 1 and node.input[0] else None
-        if condition is None:
-            raise ModelError(
-                f"{label(node)}: 1 input expected, its condition; {len(node.input)} found"
-            )
-        if not condition.constant:
-            raise UnsupportedError(_open_choice(node, condition))
-        name = "then_branch" if bool(np.all(evaluate(condition))) else "else_branch"
-        body = next((a.g for a in node.attribute if a.name == name and a.HasField("g")), None)
-        if body is None:
-            raise ModelError(f"{label(node)}: attribute {name!r} is missing, or no graph")
-        inner: Scope = ChainMap({}, scope)
-        wanted = [o.name for o in body.output]
-        tensors = {t.name: t for t in body.initializer} | {
-            s.values.name: s for s in body.sparse_initializer
+    def controlled(
+        self, node: Any, inputs: Sequence[Held], scope: Scope, opsets: Mapping[str, int]
+    ) -> Sequence[Held]:
+        """The outputs of a node whose attributes are bodies."""
+        bodies = {
+            a.name: self.body(a.g, scope, opsets)
+            for a in node.attribute
+            if a.type == onnx.AttributeProto.GRAPH and a.HasField("g")
         }
-        order = ordered(body.node, {*scope, *tensors}, wanted)
-        self.check_operators(order, opsets)
-        self.constants(tensors.values(), inner, {n for n in order for n in reads(n)} | set(wanted))
-        self.run(order, inner, opsets)
-        return [inner[name] for name in wanted]
+        attrs = {
+            a.name: self.attribute(a, node)
+            for a in node.attribute
+            if a.type not in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+        }
+        function = control.OPERATORS[node.op_type]
+        return function(node, inputs, bodies, attrs, opsets.get("", old.FIRST), self.notes)
+
+    def body(self, graph: Any, scope: Scope, opsets: Mapping[str, int]) -> control.Body:
+        """A graph that is an attribute of a node, which may read what is defined around it."""
+        wanted = [o.name for o in graph.output]
+        given = [i.name for i in graph.input]
+        tensors = {t.name: t for t in graph.initializer} | {
+            s.values.name: s for s in graph.sparse_initializer
+        }
+
+        @cache
+        def order() -> list[Any]:
+            around = set(scope) - {o for node in graph.node for o in node.output}
+            found = ordered(graph.node, {*around, *tensors, *given}, wanted)
+            self.check_operators(found, opsets)
+            return found
+
+        def compute(values: Sequence[Held]) -> list[Held]:
+            inner: Scope = ChainMap({}, scope)
+            inner.update(zip(given, values))
+            needed = {n for node in order() for n in reads(node)} | set(wanted)
+            self.constants(tensors.values(), inner, needed)
+            self.run(order(), inner, opsets)
+            return [inner[name] for name in wanted]
+
+        return control.Body(len(given), len(wanted), len(graph.node), compute)
 
     def call(
         self,
@@ -475,10 +507,10 @@ class _Importer:
         scope: Scope,
         opsets: Mapping[str, int],
         defaults: Iterable[Any] = (),
-    ) -> Sequence[Value | None]:
+    ) -> Sequence[Held]:
         """A function's body with the node's inputs and attributes."""
         given = {a.name: a for a in (*defaults, *function.attribute_proto, *node.attribute)}
-        inner: dict[str, Value | None] = dict.fromkeys(function.input)
+        inner: Scope = dict.fromkeys(function.input)
         inner.update({name: scope[i] if i else None for name, i in zip(function.input, node.input)})
         bodies = [bound(n, given) for n in function.node]
         order = ordered(
@@ -492,45 +524,6 @@ class _Importer:
         return [inner.get(o) for o in function.output[: len(node.output)]]
 
 
-def _open_choice(node: Any, condition: Value) -> str:
-    """What to say of an If whose condition is not known: what it depends on, and what to do."""
-    inputs: dict[str, Value] = {}
-    sizes: dict[str, None] = {}
-    seen, rest = {condition}, [condition]
-    while rest:
-        v = rest.pop()
-        if v.op is INPUT:
-            inputs[v.attrs["name"]] = v
-        if v.op is INTS:
-            sizes |= dict.fromkeys(str(d) for d in dims_of([v.attrs["values"]]))
-        new = [i for i in v.inputs if i not in seen]
-        seen.update(new)
-        rest += new
-    # Of a sample rate or a flag there is one value; what a microphone gives is no constant.
-    small = [n for n, v in inputs.items() if isinstance(v.size, int) and v.size <= 16]
-    on = [f"input {type_text(v)} {n!r}" for n, v in inputs.items()]
-    on += [f"the size of dimension {d!r}" for d in sizes]
-    remedies = []
-    if small:
-        remedies.append(
-            f"If a page always gives the same {' and '.join(small)}, make it a constant: "
-            f"{' '.join(f'--set {_quoted(n)}=VALUE' for n in small)}, in Python "
-            f"fixed={{{', '.join(f'{n!r}: VALUE' for n in small)}}}"
-        )
-    if sizes:
-        remedies.append(f"Fix the size: --dim {' '.join(f'{d}=SIZE' for d in sizes)}")
-    if not remedies:
-        remedies.append("Export the model with the branch that a page takes")
-    return (
-        f"{label(node)}: its condition {node.input[0]!r} depends on {' and '.join(on)}, and of "
-        f"the two branches one is compiled. {'. '.join(remedies)}"
-    )
-
-
-def _quoted(name: str) -> str:
-    return f"'{name}'" if re.search(r"[^\w.:/%-]", name) else name
-
-
 @cache
 def _schema(op_type: str, version: int) -> Any:
     """ONNX's own definition of an operator, or None."""
@@ -540,7 +533,7 @@ def _schema(op_type: str, version: int) -> Any:
         return None
 
 
-def _check_types(node: Any, inputs: Sequence[Value | None], opset: int) -> None:
+def _check_types(node: Any, inputs: Sequence[Held], opset: int) -> None:
     """Raises where attributes or inputs have types that ONNX does not give the operator."""
     schema = None if normalised(node.domain) else _schema(node.op_type, opset)
     if schema is None:
@@ -554,11 +547,20 @@ def _check_types(node: Any, inputs: Sequence[Value | None], opset: int) -> None:
         formal = schema.inputs[min(k, len(schema.inputs) - 1)] if schema.inputs else None
         if formal is None:
             continue
+        if isinstance(value, TensorSequence):
+            if not any("seq(" in t for t in formal.types):
+                raise ModelError(f"input {formal.name} is {value}; {node.op_type} takes a tensor")
+            continue
         if value is None:
             if formal.option == onnx.defs.OpSchema.FormalParameterOption.Variadic:
                 raise ModelError(f"input {k} is omitted; {node.op_type} needs every one")
             continue
-        taken = [t[7:-1] for t in sorted(formal.types) if t.startswith("tensor(")]
+        kinds = (t.removeprefix("optional(").removesuffix("))") for t in sorted(formal.types))
+        taken = [t[7:].removesuffix(")") for t in kinds if t.startswith("tensor(")]
+        if not taken:
+            raise ModelError(
+                f"input {formal.name} is {type_text(value)}; {node.op_type} takes a sequence"
+            )
         dtype = {"float32": "float", "float64": "double"}.get(
             DTYPES[value.dtype], DTYPES[value.dtype]
         )
@@ -573,9 +575,7 @@ def _check_types(node: Any, inputs: Sequence[Value | None], opset: int) -> None:
 _IGNORED = {"consumed_inputs", "storage_order", "seed"}
 
 
-def _definition(
-    node: Any, opsets: Mapping[str, int], inputs: Sequence[Value | None] | None = None
-) -> Any:
+def _definition(node: Any, opsets: Mapping[str, int], inputs: Sequence[Held] | None = None) -> Any:
     """ONNX's function body for an operator: a FunctionProto, None, or True if types decide it."""
     domain = "" if node.domain == "ai.onnx" else node.domain
     version = opsets.get(domain, 0)
@@ -596,7 +596,7 @@ def _definition(
             next(code for code, d in ELEMENT_TYPES.items() if d == v.dtype),
             [d if isinstance(d, int) else str(d) for d in v.shape],
         ).SerializeToString()
-        if v is not None
+        if isinstance(v, Value)
         else b""
         for v in inputs
     ]

@@ -31,13 +31,13 @@ import onnx
 from ...errors import WebDNNError
 from ...graph import Value
 from ..plugins import Own, add, as_value
-from . import microsoft, operators
+from . import microsoft, operators, sequences
 
 Key = tuple[str, str]  # domain, operator
 
 # Our own, by domain and name: a file for each domain.
 DOMAINS: Mapping[str, Mapping[str, Callable[..., Any]]] = {
-    "": operators.OPERATORS,
+    "": operators.OPERATORS | sequences.OPERATORS,
     "com.microsoft": microsoft.OPERATORS,
 }
 _REGISTERED: dict[Key, Own] = {}
@@ -195,7 +195,11 @@ def _handler(
 
 
 def call(
-    taken: Handler, node: Any, inputs: Sequence[Value | None], attrs: Mapping[str, Any], opset: int
+    taken: Handler,
+    node: Any,
+    inputs: Sequence[sequences.Held],
+    attrs: Mapping[str, Any],
+    opset: int,
 ) -> list[Value | None]:
     """What a user's function returns for a node, one value for each of its outputs.
 
