@@ -40,7 +40,8 @@ def _saved(place: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any],
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three models: of pictures and labels; of three inputs and an open dimension; of a sound."""
+    """Models: of pictures and labels; of three inputs and an open dimension; of a sound; and from
+    pictures to pictures."""
     place = tmp_path_factory.mktemp("serve")
     rng = np.random.default_rng(0)
     node, info = helper.make_node, helper.make_tensor_value_info
@@ -72,6 +73,17 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [info("wave", number, [1, "n"])], [info("peak", number, [1, 1])], {},
     )  # fmt: skip
     webdnn.transpile(loud, place / "site" / "loud", dims={"n": (100, 4000)})
+    paint = _saved(
+        place / "paint.onnx",
+        [node("Sub", ["one", "image"], ["negative"]),
+         node("ReduceMean", ["image"], ["mean"], axes=[1], keepdims=1)],
+        [info("image", number, [1, 3, "h", "w"])],
+        [info("negative", number, [1, 3, "h", "w"]), info("mean", number, [1, 1, "h", "w"])],
+        {"one": np.float32(1)},
+    )  # fmt: skip
+    drawn = {"negative": "rgb", "mean": "mask,colors=#0d6e66"}
+    sides = {"h": (8, 512), "w": (8, 512)}
+    webdnn.transpile(paint, place / "site" / "paint", dims=sides, inputs="rgb", outputs=drawn)
     return place
 
 
@@ -232,6 +244,32 @@ def test_a_sound_is_decoded_at_the_rate_of_the_model(page: Any) -> None:
     assert "at 8000 Hz" in page.inner_text("#inputs")
     _give(page, "wave", "noise.wav", b"no sound", "audio/wav")
     assert "expected a sound that this browser can decode" in _settled(page, "failed")
+
+
+def test_outputs_that_are_pictures_are_drawn(page: Any) -> None:
+    """A negative, and the opacity of a colour: as numpy has them, in one of two colours each."""
+    _open(page, "paint")
+    source = np.full((24, 40, 3), (250, 30, 90), np.uint8)
+    source[:, 20:] = 0
+    stream = io.BytesIO()
+    Image.fromarray(source).save(stream, "png")
+    _give(page, "image", "two.png", stream.getvalue(), "image/png")
+    _settled(page)
+    assert page.locator("#outputs h3").all_inner_texts() == [
+        "negativergb picture [24, 40]",
+        "meanmask picture [24, 40]",
+    ]
+    assert page.locator("#outputs p").count() == 0
+    found = page.evaluate(
+        """() => [...document.querySelectorAll('#outputs canvas')].map((canvas) => {
+          const at = (x) => [...canvas.getContext('2d').getImageData(x, 9, 1, 1).data];
+          return [canvas.width, canvas.height, at(5), at(30)];
+        })"""
+    )
+    negative, mean = found
+    assert negative == [40, 24, [5, 225, 165, 255], [255, 255, 255, 255]]
+    assert mean[3] == [0, 0, 0, 0] and abs(mean[2][3] - 370 / 3) <= 1
+    assert np.abs(np.subtract(mean[2][:3], (0x0D, 0x6E, 0x66))).max() <= 1
 
 
 def test_a_phone_and_a_keyboard_have_it_all(page: Any) -> None:

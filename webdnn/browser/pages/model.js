@@ -109,9 +109,11 @@ function inputs() {
 const firsts = (data) =>
   Array.from(data.slice(0, 6), (one) => number(Number(one))).join(', ') + (data.length > 6 ? ', …' : '');
 
-/** What an input takes, as its legend says it. @param {any} info  of model.inputs */
-const kind = ({ dtype, shape, image }) =>
-  image ? `${image.channels === 'gray' ? 'grey' : image.channels} picture ${sizes(shape)}` : `${dtype} ${sizes(shape)}`;
+/** What an input takes, or an output gives, as its heading says it. @param {any} info  of model.inputs */
+const kind = ({ dtype, shape, image, drawn }) => {
+  const channels = (image ?? drawn)?.channels.replace('gray', 'grey');
+  return `${channels ? `${channels} picture` : dtype} ${sizes(shape)}`;
+};
 
 /** The controls of one input. @param {Spec} spec @param {any} info @returns {Field} */
 function field(spec, info) {
@@ -267,8 +269,14 @@ function openSizes() {
 /** What a run gave. @param {Record<string, any>} outputs */
 function results(outputs) {
   element('outputs').replaceChildren(...model.outputs.map((/** @type {any} */ info) => {
-    const { dtype, shape, data } = outputs[info.name];
-    const box = make('div', {}, make('h3', {}, info.name, make('small', {}, `${dtype} ${sizes(shape)}`)));
+    const { shape, data } = outputs[info.name];
+    const box = make('div', {}, make('h3', {}, info.name, make('small', {}, kind({ ...info, shape }))));
+    if (info.drawn) {
+      const canvas = make('canvas', { role: 'img', ariaLabel: `The picture in ${info.name}` });
+      model.draw(canvas, outputs, info.name);
+      box.append(canvas);
+      return box;
+    }
     const scores = best(outputs, info, data, shape);
     if (scores.length) box.append(bars(scores, data));
     box.append(make('p', { className: 'quiet' }, summary(data)));
