@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,27 +33,28 @@ globalThis.first = say(run());
 </script>"""
 
 
-def transpiled(output: Path, factor: float, **options: Any) -> None:
-    """y = x · factor, whose weights take two shards."""
-    weights = {"w": np.full((2, 1 << 20), factor, np.float32)}
+def transpiled(output: Path, factor: float, columns: int = 1 << 20, **options: Any) -> None:
+    """y = x · factor, whose weights take two shards, or one if there are few columns."""
+    weights = {"w": np.full((2, columns), factor, np.float32)}
     graph = onnx.helper.make_graph(
         [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])],
         "m",
         [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 2])],
-        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, 1 << 20])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [1, columns])],
         [numpy_helper.from_array(value, name) for name, value in weights.items()],
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
-    webdnn.transpile(model.SerializeToString(), output, targets=["wasm"], name="m", **options)
+    options = {"targets": ["wasm"], "name": "m", **options}
+    webdnn.transpile(model.SerializeToString(), output, **options)
 
 
 @contextmanager
-def opened(folder: Path, hook: Callable[[Request], bool]) -> Iterator[Any]:
+def opened(folder: Path, hook: Callable[[Request], bool], page_text: str = PAGE) -> Iterator[Any]:
     """A page that loads the model at /m/, in an isolated Chromium; `hook` sees each request."""
 
     def answer(request: Request) -> bool:
         if request.path_only == "/":
-            request.reply(200, PAGE.encode(), {"Content-Type": "text/html"})
+            request.reply(200, page_text.encode(), {"Content-Type": "text/html"})
             return True
         return hook(request)
 
@@ -135,3 +137,29 @@ def test_kept_versions(tmp_path: Path) -> None:
     assert [len(names) for names in found] == [1, 2, 2, 2, 3, 1]
     assert found[1] == found[2] and found[3] != found[2]
     assert len(list(tmp_path.glob("m/runner.*"))) == 1
+
+
+def test_the_console_says_once_that_there_is_no_adapter(tmp_path: Path) -> None:
+    """A page whose weights take a second, and which loads twice: Chromium writes one line."""
+    transpiled(tmp_path / "m", 3, 1 << 10, targets=["webgpu", "wasm"])
+    options = "{ backend: 'wasm', threads: 1, fetch: fetched }"
+    page_text = PAGE.replace(options, "{ fetch: fetched }")
+    assert options in PAGE
+    said: list[str] = []
+
+    def hook(request: Request) -> bool:
+        if "weights" in request.path_only:
+            time.sleep(1.2)
+        if request.path_only == "/favicon.ico":
+            request.reply(204)
+        return request.path_only == "/favicon.ico"
+
+    with opened(tmp_path / "m", hook, page_text) as page:
+        page.on("console", lambda message: said.append(message.text))
+        page.reload()
+        assert page.evaluate("first") == 9
+        assert page.evaluate("again()") == 9
+        assert page.evaluate("navigator.gpu.requestAdapter()") is None
+        page.wait_for_timeout(100)
+    # The last one is the test's own.
+    assert said == ["No available adapters."] * 2

@@ -7,7 +7,8 @@
  *
  * Lengths and hashes are the descriptor's: a server's Content-Length lies under compression.
  * Nothing is retried here: the page's `fetch` hook, a service worker or a reload can do that
- * better.
+ * better. But a file that comes damaged is asked for once more, past the cache of the browser, which
+ * may keep such a copy for a year.
  *
  * @typedef {import('./types.d.ts').LoadOptions} LoadOptions
  * @typedef {import('./types.d.ts').Where} Where
@@ -19,6 +20,8 @@ import { WebDNNError, say } from './errors.js';
 import { patience } from './patience.js';
 
 const LANES = 4;
+/** What a copy in the browser's cache may be, and the server's not. */
+const DAMAGED = ['truncated', 'corrupted'];
 
 /** @param {string} expected @param {unknown} found */
 const unusable = (expected, found) =>
@@ -137,9 +140,10 @@ export function open(where, options = {}, init = {}) {
    * @param {string} name
    * @param {string} url
    * @param {number} [expected] bytes
+   * @param {RequestInit} [how]  of this request
    * @returns {Promise<Uint8Array<ArrayBuffer>>}
    */
-  async function get(name, url, expected) {
+  async function get(name, url, expected, how = init) {
     let found = 0;
     /** @param {number} bytes */
     const count = (bytes) => {
@@ -160,7 +164,7 @@ export function open(where, options = {}, init = {}) {
         );
       });
     const response = await arriving(() =>
-      url.startsWith('data:') ? inline(url) : hook(url, { ...init, signal: stop.signal }),
+      url.startsWith('data:') ? inline(url) : hook(url, { ...how, signal: stop.signal }),
     );
     const { status, statusText, ok, headers } = Object(response);
     if (typeof status !== 'number' || typeof response.arrayBuffer !== 'function')
@@ -202,6 +206,7 @@ export function open(where, options = {}, init = {}) {
     return bytes;
     async function sized() {
       if (expected === undefined || found === expected) return;
+      loaded -= Math.min(found, expected);
       if (headers?.get?.('content-type')?.startsWith('text/html'))
         throw await absent('html', webPage(shown(url)));
       throw await absent(
@@ -262,17 +267,23 @@ export function open(where, options = {}, init = {}) {
     const url = map ? map[name] : new URL(name, root).href;
     if (typeof url !== 'string')
       throw new WebDNNError('missing-file', `${name}: no address was given for it`);
-    const bytes = await get(name, url, expected);
-    const found = await digest(bytes, sha256);
-    if (found !== sha256) {
+    /** @param {RequestInit} [how] */
+    const whole = async (how) => {
+      const bytes = await get(name, url, expected, how);
+      const found = await digest(bytes, sha256);
+      if (stop.signal.aborted) throw aborted(stop.signal.reason);
+      if (found === sha256) return bytes;
+      loaded -= expected;
       throw new WebDNNError(
         'corrupted',
         `${name}: expected SHA-256 ${sha256}, found ${found}. The file was changed or damaged ` +
           'on its way; if it was transpiled again, a cache still holds the old model.json.',
       );
-    }
-    if (stop.signal.aborted) throw aborted(stop.signal.reason);
-    return bytes;
+    };
+    return whole().catch((error) => {
+      if (!DAMAGED.includes(error.code)) throw error;
+      return whole({ cache: 'reload' });
+    });
   }
 
   return {

@@ -115,7 +115,7 @@ export const load = async (where, options = {}) => {
       const soon = new Promise((resolve) => {
         slow = () => resolve(undefined);
       });
-      const settling = device.settle(model, options, files.stopped, slow);
+      const settling = device.settle(model, options, slow);
       const looking = files.until(
         files.during('driver', 'the graphics adapter', settling),
         device.release,
@@ -228,7 +228,7 @@ export const load = async (where, options = {}) => {
       delete rest.signal;
       const files = open(where, rest, { cache: 'force-cache' });
       try {
-        const settling = device.settle(model, rest, files.stopped);
+        const settling = device.settle(model, rest);
         const settled = await files.until(settling, device.release);
         if ('code' in settled) throw refusal([{ name: 'webgpu', ...settled }]);
         return await gpuEngine(settled, files);

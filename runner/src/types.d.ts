@@ -383,9 +383,12 @@ export interface LoadOptions {
   signal?: AbortSignal;
   /**
    * Replaces fetch for every file: authorisation, caches, other protocols. `data:` URLs are read
-   * without.
+   * without. `init` asks past the browser's cache (`cache: 'reload'`) where a file came damaged.
    */
-  fetch?: (url: string, init: { signal: AbortSignal }) => Promise<Response>;
+  fetch?: (
+    url: string,
+    init: { signal: AbortSignal; cache?: RequestCache },
+  ) => Promise<Response>;
   /**
    * Milliseconds for which nothing may happen, 20000 by default: no byte arrives, no worker, kernel
    * or adapter answers. Then loading goes on without WebGPU, or fails.

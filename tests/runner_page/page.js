@@ -705,14 +705,14 @@ const scenarios = {
   },
 
   /**
-   * No adapter at first, or never, or no answer: wasm does not wait for it. `/NAME/runner/` are copies
+   * No adapter, or a late one, or no answer: wasm does not wait for it. `/NAME/runner/` are copies
    * of the runner, none of which has asked before.
    */
   async adapters() {
     const { requestAdapter } = GPU.prototype;
     const hardware = { vendor: 'hardware', architecture: '', isFallbackAdapter: false };
     /** What happens, in order, where `answer` is asked for an adapter. */
-    const events = async (copy, answer, options = {}, age = 10) => {
+    const events = async (copy, answer, options = {}) => {
       const { load } = await import(`/${copy}/runner/index.js`);
       const seen = [];
       const asked = function (...args) {
@@ -726,7 +726,6 @@ const scenarios = {
       const changes = [
         [GPU.prototype, 'requestAdapter', asked],
         [GPUAdapter.prototype, 'info', hardware],
-        [performance, 'now', () => age],
       ];
       return changed(changes, async () => {
         const model = await load('/tiny/', { threads: 1, ...options, fetch: hook });
@@ -736,25 +735,24 @@ const scenarios = {
         return { seen, name, rejected: rejected.map(({ name: at, code }) => `${at} ${code}`) };
       });
     };
-    const old = 2000;
+    const asks = ({ seen }) => seen.filter((event) => event === 'asked').length;
     const none = async () => null;
-    // In a page's first second wasm is ready before the adapter is asked for again.
-    const young = await events('longer', none);
-    equal([young.name, young.rejected[0]], ['wasm', 'webgpu no-adapter']);
     const crashing = () => {
       throw new Error('crashed');
     };
-    equal((await events('longer', crashing)).rejected[0], 'webgpu no-adapter');
-    const first = young.seen.slice(0, young.seen.lastIndexOf('asked') + 1);
-    const once = first.indexOf('asked') === first.length - 1;
-    ok(once || first.includes('relaxed'), `wasm at once, found ${young.seen}`);
-    // Later it is asked for once, and the answer is remembered.
-    const late = await events('edited', none, {}, old);
-    equal([late.name, late.seen.filter((event) => event === 'asked').length], ['wasm', 1]);
-    const again = await events('edited', none, {}, old);
-    equal([again.name, again.rejected[0], again.seen[1]], ['wasm', 'webgpu no-adapter', 'weights-0']);
-    ok(!again.seen.includes('asked'), `no question, found ${again.seen}`);
-    // It turns up while the weights are on their way: no file comes twice.
+    // It is asked for once, and the answer is remembered, but for those who insist.
+    for (const [copy, answer] of [
+      ['longer', none],
+      ['edited', crashing],
+    ]) {
+      const first = await events(copy, answer);
+      equal([first.name, first.rejected[0], asks(first)], ['wasm', 'webgpu no-adapter', 1]);
+      const again = await events(copy, answer);
+      equal([again.name, again.rejected[0], again.seen[1]], ['wasm', 'webgpu no-adapter', 'weights-0']);
+      equal(asks(again), 0);
+    }
+    await refused(events('longer', none, { backend: 'webgpu' }), 'no-adapter', 'no graphics adapter');
+    // It is found late, while the weights are on their way: no file comes twice.
     const slow = async (url, init, seen) => {
       const answer = await fetch(url, init);
       while (url.includes('weights-2') && !seen.includes('webgpu')) await sleep(5);
@@ -762,20 +760,22 @@ const scenarios = {
     };
     const found = await events(
       'format',
-      function (times, ...args) {
-        return times === 2 ? requestAdapter.apply(this, args) : null;
+      async function (times, ...args) {
+        await sleep(1200);
+        return requestAdapter.apply(this, args);
       },
       { fetch: slow },
     );
     equal([found.name, found.rejected], ['webgpu', []]);
+    ok(found.seen.indexOf('relaxed') < found.seen.indexOf('webgpu'), `wasm meanwhile: ${found.seen}`);
     const files = found.seen.filter((event) => event !== 'asked');
     equal(files.length, new Set(files).size, `each file once, of ${files}`);
     // The browser never answers.
     const never = () => new Promise(() => {});
-    const silent = await events('missing', never, {}, old);
+    const silent = await events('missing', never);
     equal([silent.name, silent.rejected[0]], ['wasm', 'webgpu no-adapter']);
     const strict = { backend: 'webgpu', timeout: 200 };
-    await refused(events('missing', never, strict, old), 'driver', 'the graphics adapter', '0.2 s');
+    await refused(events('missing', never, strict), 'driver', 'the graphics adapter', '0.2 s');
   },
 
   /** WebGPU fails while a model is built: wasm takes over, with the files that are there. */

@@ -65,30 +65,23 @@ function lacks(model, found, who) {
   return { code: 'limits', reason: `${who} is too small: ${list.join('; ')}` };
 }
 
-/** A page's first milliseconds: a browser that has just started may find its adapter in them. */
-const YOUNG = 1000;
-/** Whether there is none, once that is certain: asking again would only fill the console. */
+/** How long a browser may take to find its adapter before wasm is built meanwhile: milliseconds. */
+const SLOW = 1000;
+/** Whether there is none: browsers write a line to the console each time that they are asked. */
 let none = false;
 
 /**
+ * Asks once: a browser that has just started gives its adapter at the first question, too.
  * @param {GPU} gpu
  * @param {() => void} slow
- * @param {AbortSignal} stopped
  * @returns {Promise<GPUAdapter | null>}
  */
-async function find(gpu, slow, stopped) {
-  const timer = setTimeout(slow, YOUNG);
+async function find(gpu, slow) {
+  const timer = setTimeout(slow, SLOW);
   try {
-    for (;;) {
-      const ask = async () => gpu.requestAdapter({ powerPreference: 'high-performance' });
-      const adapter = await ask().catch(() => null);
-      const age = performance.now();
-      if (adapter || stopped.aborted) return adapter;
-      if (age > YOUNG) return null;
-      slow();
-      await sleep((age < YOUNG / 2 ? YOUNG / 2 : YOUNG + 1) - age);
-      if (stopped.aborted) return null;
-    }
+    return await gpu.requestAdapter({ powerPreference: 'high-performance' });
+  } catch {
+    return null; // as one that crashed
   } finally {
     clearTimeout(timer);
   }
@@ -98,11 +91,10 @@ async function find(gpu, slow, stopped) {
  * A device for this model, or why there is none.
  * @param {Descriptor} model
  * @param {LoadOptions} options
- * @param {AbortSignal} stopped  aborts when nobody wants it any more
  * @param {() => void} [slow]  called when the adapter may be found later
  * @returns {Promise<Choice | Refusal>}
  */
-export async function settle(model, options, stopped, slow = () => {}) {
+export async function settle(model, options, slow = () => {}) {
   const target = model.targets.webgpu;
   if (!target)
     return {
@@ -131,9 +123,9 @@ export async function settle(model, options, stopped, slow = () => {}) {
         }
       : { code: 'no-webgpu', reason: 'this browser has no WebGPU' };
   }
-  const adapter = none && !options.backend ? null : await find(gpu, slow, stopped);
+  const adapter = none && !options.backend ? null : await find(gpu, slow);
   // Whoever insists asks each time: a graphics card that crashed may be there again.
-  none ||= !adapter && !options.backend && !stopped.aborted;
+  none ||= !adapter && !options.backend;
   if (!adapter)
     return {
       code: 'no-adapter',
