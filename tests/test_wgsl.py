@@ -119,6 +119,8 @@ def softmax(rows: Dim, n: Dim, stride: int = 1) -> Loop:
         (3, 5, 1),
         (40, 1000, 1),
         (1, 3000, 1),
+        (2, 6004, 1),
+        (520, 257, 1),
         (7, 50, 24),
         (2, 700, 9),
         (3, 4097, 40),
@@ -197,7 +199,7 @@ def test_texts_for_subgroups() -> None:
         assert text.startswith("enable subgroups;\n")
         assert text.count("workgroupBarrier();") == 3, "one a stage, one between"
         assert "subgroup" not in print_kernel(loop).code
-    for loop in (softmax(3, 30), softmax(3, 200), softmax(2, 700, 9)):
+    for loop in (softmax(3, 30), softmax(600, 100), softmax(2, 700, 9)):
         assert print_kernel(loop).variants == {}
     weights = layernorm(2, 300)
     f16 = replace(weights.slots[1], dtype="f16")
@@ -591,6 +593,10 @@ def test_build_merges_equal_kernels() -> None:
 
 
 def test_schedules_are_chosen_by_shape() -> None:
-    assert schedule(collapse(softmax(40, 1000))) == Schedule(1, 128, False, True)
+    fours = {"rows": True, "fours": True}
+    assert schedule(collapse(softmax(40, 1000))) == Schedule(1, 256, False, **fours, kept=1)
+    assert schedule(collapse(softmax(4000, 1000))) == Schedule(1, 64, False, **fours, kept=4)
+    assert schedule(collapse(softmax(40, 5000))) == Schedule(1, 256, False, **fours)
+    assert schedule(collapse(softmax(4000, 250))) == Schedule(1, 64, False, rows=True, kept=4)
     assert schedule(collapse(softmax(3, 4097, 40))).threads > 1
     assert not schedule(collapse(softmax(3, 4097, 40))).rows

@@ -69,8 +69,11 @@ class Tile:
     BK: int = 0  # gemm_tile: the depth of a tile
     ahead: bool = False  # gemm_tile: whether tiles are loaded while those before are used
     PARTS: int = 1  # gemm_register: invocations that share out k
-    rate: float = 0  # TFLOP/s when there is work for the whole device, and
-    step: float = 0  # ns for one k of one invocation: both fitted to measurements on one H200
+    # Fitted to measurements on one H200: TFLOP/s when there is work for the whole device, ns for
+    # one k of one invocation, and workgroups of a product, a convolution that a compute unit holds.
+    rate: float = 0
+    step: float = 0
+    held: tuple[int, int] = (16, 16)
 
     @property
     def threads(self) -> int:
@@ -82,23 +85,29 @@ class Tile:
 
 
 TILES = (
-    Tile("gemm_tile", 128, 64, 8, BK=16, rate=25.1, step=111),
-    Tile("gemm_tile", 64, 64, 8, BK=16, ahead=True, rate=26.6, step=93),
-    Tile("gemm_tile", 64, 64, 4, TN=4, BK=16, ahead=True, rate=28.2, step=59),
-    Tile("gemm_tile", 64, 32, 4, TN=4, BK=16, ahead=True, rate=25.1, step=41),
-    Tile("gemm_tile", 64, 32, 4, BK=16, rate=19.9, step=71),
-    Tile("gemm_tile", 32, 32, 4, TN=4, BK=32, ahead=True, rate=18.7, step=38),
-    Tile("gemm_tile", 128, 4, 4, TN=4, BK=16, rate=6.5, step=93),
-    Tile("gemm_register", 32, 64, 4, rate=6.9, step=250),
-    Tile("gemm_register", 256, 8, 4, rate=9.3, step=228),
-    Tile("gemm_register", 32, 32, 8, PARTS=4, rate=14.0, step=250),
-    Tile("gemm_register", 16, 32, 8, PARTS=8, rate=14.8, step=250),
-    Tile("gemm_register", 16, 16, 4, PARTS=16, rate=12.5, step=228),
-    Tile("gemm_register", 8, 16, 4, PARTS=32, rate=9.9, step=250),
-    Tile("gemm_register", 4, 8, 4, PARTS=64, rate=3.0, step=10),
-    Tile("gemm_register", 2, 8, 2, PARTS=128, rate=1.8, step=10),
-    Tile("gemm_register", 1, 8, 1, PARTS=128, rate=1.1, step=10),
+    Tile("gemm_tile", 128, 64, 8, BK=16, rate=28.3, step=94, held=(3, 1)),
+    Tile("gemm_tile", 64, 64, 8, BK=16, ahead=True, rate=32.8, step=83, held=(6, 5)),
+    Tile("gemm_tile", 64, 64, 4, TN=4, BK=16, ahead=True, rate=29.8, step=59, held=(4, 2)),
+    Tile("gemm_tile", 64, 32, 4, TN=4, BK=16, ahead=True, rate=25.1, step=36, held=(5, 6)),
+    Tile("gemm_tile", 32, 64, 4, TN=4, BK=16, ahead=True, rate=26.2, step=44, held=(9, 6)),
+    Tile("gemm_tile", 64, 32, 4, BK=16, rate=22.6, step=65, held=(10, 7)),
+    Tile("gemm_tile", 32, 32, 4, TN=4, BK=32, ahead=True, rate=19.2, step=36, held=(12, 11)),
+    Tile("gemm_tile", 32, 32, 2, TN=4, BK=32, ahead=True, rate=20.4, step=25, held=(7, 5)),
+    Tile("gemm_tile", 128, 4, 4, TN=4, BK=16, rate=7.3, step=93),
+    Tile("gemm_register", 32, 64, 4, rate=8.2, step=280),
+    Tile("gemm_register", 256, 8, 4, rate=10.2, step=210),
+    Tile("gemm_register", 32, 32, 8, PARTS=4, rate=15.1, step=224),
+    Tile("gemm_register", 16, 32, 8, PARTS=8, rate=16.0, step=245),
+    Tile("gemm_register", 16, 16, 4, PARTS=16, rate=13.9, step=224),
+    Tile("gemm_register", 8, 16, 4, PARTS=32, rate=9.2, step=237),
+    Tile("gemm_register", 4, 8, 4, PARTS=64, rate=3.4, step=32),
+    Tile("gemm_register", 2, 8, 2, PARTS=128, rate=2.4, step=741),
+    Tile("gemm_register", 1, 8, 1, PARTS=128, rate=1.4, step=533),
 )
+
+# Compute units of the device that was measured. Smaller ones run more rounds of workgroups, of
+# which the last matters less: then no choice is far from the best.
+UNITS = 132
 
 # How many slices the depth may be cut into, the least depth of one, and the bytes of all sums.
 SLICES, SHALLOWEST, SUMS = (1, 2, 3, 4, 6, 8, 12, 16), 64, 2**25
@@ -107,13 +116,26 @@ SLICES, SHALLOWEST, SUMS = (1, 2, 3, 4, 6, 8, 12, 16), 64, 2**25
 PANEL_OF, HALF, DEPTH = var("panel", 2**28), var("half", 2), var("k_", 2**31 - 1)
 
 
-def tile_time(tile: Tile, m: int, n: int, k: int, batch: int, slices: int = 1) -> float:
+def tile_time(
+    tile: Tile, m: int, n: int, k: int, batch: int, slices: int = 1, slides: bool = False
+) -> float:
     """Microseconds that a tile takes: the larger of the padded work and the serial steps of one
-    invocation, or more where both matter; and of slices, storing their sums and adding them up."""
-    work = -(-m // tile.BM) * tile.BM * -(-n // tile.BN) * tile.BN * k * batch
+    invocation, or more where both matter; and of slices, storing their sums and adding them up.
+
+    Storing an output is worth a part of a step. In the last round of workgroups a part of the
+    device idles."""
+    groups = -(-m // tile.BM) * -(-n // tile.BN) * batch * slices
+    work = groups * tile.BM * tile.BN * k / slices
+    more = 1 + 0.62 * tile.TM * tile.TN * slices / k
     full, serial = 2 * work / (tile.rate * 1e6), k / slices / tile.PARTS * tile.step / 1e3
-    sums = 3 + 8 * slices * m * n * batch / 4e6 if slices > 1 else 0  # a launch; 4 TB/s
-    return float((full**3 + serial**3) ** (1 / 3) + sums)
+    if tile.template == "gemm_tile":
+        round_ = UNITS * tile.held[slides]
+        if groups > round_:
+            full *= 1 + 0.17 * (-(-groups // round_) * round_ / groups - 1)
+        else:
+            full *= 1 + 0.41 * (-(-groups // UNITS) * UNITS / groups - 1)
+    sums = 2.7 + 8 * slices * m * n * batch / 13.6e6 if slices > 1 else 0  # a launch; from caches
+    return float(more * (full**3.7 + serial**3.7) ** (1 / 3.7) + sums)
 
 
 def legal_tiles(m: int, slices: int) -> list[Tile]:
@@ -125,11 +147,16 @@ def legal_tiles(m: int, slices: int) -> list[Tile]:
 
 def best_slices(kernel: Instance) -> int:
     """Into how many slices the depth of a product is best cut, at its largest sizes."""
-    m, n, k, batch = (upper(size) for size in sizes(pointwise_as_matmul(kernel)))
+    kernel = pointwise_as_matmul(kernel)
+    m, n, k, batch = (upper(size) for size in sizes(kernel))
+    slid = slides(kernel)
     if n % 4 or m < 16:
         return 1
     legal = [s for s in SLICES if s == 1 or (k >= s * SHALLOWEST and 4 * s * m * n * batch <= SUMS)]
-    return min(legal, key=lambda s: min(tile_time(t, m, n, k, batch, s) for t in legal_tiles(m, s)))
+    return min(
+        legal,
+        key=lambda s: min(tile_time(t, m, n, k, batch, s, slid) for t in legal_tiles(m, s)),
+    )
 
 
 def sizes(kernel: Instance) -> tuple[Dim, Dim, Dim, Dim]:
@@ -155,7 +182,7 @@ def print_gemm(kernel: Instance, tile: Tile | None = None) -> Printed:
         m, n, k, batch = (upper(size) for size in (M, N, K, Z))
         tile = min(
             legal_tiles(m, kernel.slices),
-            key=lambda t: tile_time(t, m, n, k, batch, kernel.slices),
+            key=lambda t: tile_time(t, m, n, k, batch, kernel.slices, slides(kernel)),
         )
     return GemmPrinter(kernel, tile, outer, spatial, deep).print(M, N, K, Z)
 

@@ -4,6 +4,9 @@ There is one schedule, `Schedule(lanes, threads, wide)`: a workgroup computes `l
 `threads` invocations each. (64, 1) is elementwise or a short reduction; (1, 256) a row in workgroup
 memory; (8, 32) reduces over pixels with channels side by side. Prefix sums are serial.
 
+What an invocation reads of a row stays in its registers where that is little, so that memory is
+read once however many stages there are; neighbouring elements of long rows are read as vec4.
+
 A row's reduction is a tree: a barrier for each halving of the workgroup. Devices with subgroups get
 a text that needs one barrier. It supposes nothing of a subgroup's size, nor of which invocations
 are in it; argmax and argmin stay trees.
@@ -24,12 +27,14 @@ from ...expr import (
     as_dim,
     coefficient,
     cost,
+    free,
     lift,
     make,
     multiple_of,
     product,
     upper,
     var,
+    walk,
 )
 from ...schedule.kernel import (
     Loop,
@@ -60,10 +65,17 @@ class Schedule:
     threads: int
     wide: bool
     rows: bool = False  # neighbouring invocations differ in the reduction, not in the output
+    fours: bool = False  # the innermost reduction axis is walked in vec4
+    kept: int = 0  # elements (or fours) of a row in an invocation's registers; 0: none
 
     def __str__(self) -> str:
         threads = f"x{self.threads}" if self.threads > 1 else ""
-        return f"{self.lanes}{threads}{'v' if self.wide else ''}"
+        kept = f"k{self.kept}" if self.kept else ""
+        return f"{self.lanes}{threads}{kept}{'v' if self.wide or self.fours else ''}"
+
+
+KEPT = 4  # most elements (or fours) of a row that stay in registers
+FEW_ROWS = 512  # so few do not fill a large device: each is shared by as many invocations as can be
 
 
 def schedule(loop: Loop) -> Schedule:
@@ -82,9 +94,18 @@ def schedule(loop: Loop) -> Schedule:
         return serial
     threads = 32
     if _along_reduce(loop):
-        while threads < 256 and threads * 8 < length:
+        fours = (
+            length >= 256
+            and multiple_of(lift(loop.reduce[-1].args[1]), 4)
+            and all(s.monoid in SUBGROUP for s in loop.stages)
+        )
+        steps = length // 4 if fours else length
+        each = 1 if outputs <= FEW_ROWS else KEPT
+        while threads < 256 and threads * each < steps:
             threads *= 2
-        return Schedule(max(1, 64 // threads), threads, False, True)
+        kept = -(-steps // threads)
+        lanes = max(1, 64 // threads)
+        return Schedule(lanes, threads, False, True, fours, kept if kept <= KEPT else 0)
     if outputs >= 32768 and length <= 1024:
         return serial
     lanes = 32  # side by side in memory; fewer, for more workgroups, down to a 32-byte sector
@@ -127,6 +148,10 @@ class LoopPrinter:
             leaves[-1] = var(f"{last.args[0]}4", as_dim(lift(last.args[1]) // 4))
             sizes[-1] = leaves[-1].args[1]
             loop = rewrite(loop, {last: leaves[-1] * 4 + LANE})
+        if plan.fours:
+            last = loop.reduce[-1]
+            fours = var(f"{last.args[0]}4", as_dim(lift(last.args[1]) // 4))
+            loop = rewrite(loop, {last: fours * 4 + LANE}, reduce=(*loop.reduce[:-1], fours))
         self.loop, self.leaves, self.sizes = loop, leaves, sizes
         accesses = [(e.args[0], e.args[1]) for e in loads(loop)] + [
             (s.slot, s.index) for s in loop.stores
@@ -134,6 +159,8 @@ class LoopPrinter:
         self.d = Wgsl(loop.name, loop.slots, accesses)
         self.d.wide_acc = plan.wide
         self.names: dict[Expr, str] = {}
+        self.kept: list[dict[Expr, str]] = []  # what is in registers, for each element of `kept`
+        self.guarded = False  # whether the last of these may lie beyond the row
         self.lines: list[str] = []
         self.shared: dict[str, str] = {}  # workgroup arrays: name -> element type
         self.indent = 1
@@ -170,6 +197,8 @@ class LoopPrinter:
             self.put("let mates = i32(subgroupAdd(1u));")
             self.put("let rank = i32(subgroupExclusiveAdd(1u));")
         self.split("id", self.leaves, self.names, "i")
+        if plan.kept:
+            self.open_kept()
         for k, stage in enumerate(loop.stages):
             if stage.monoid != "scan_sum" or not self.rows():
                 self.stage(k)
@@ -191,6 +220,8 @@ class LoopPrinter:
         length = times(*(v.args[1] for v in self.loop.reduce))
         rows = sum(cost(s.value) for s in self.loop.stores if is_row(s, self.loop))
         once = sum(cost(s.value) for s in self.loop.stores if not is_row(s, self.loop))
+        if self.plan.fours:
+            length = times(length, 4)
         return times(
             *self.sizes, 4 if self.plan.wide else 1, plus(times(length, each + rows), once)
         )
@@ -233,22 +264,72 @@ class LoopPrinter:
         self.split("r", reduce, names, "r")
         return 1
 
+    def open_kept(self) -> None:
+        """Where in its row each element lies that an invocation keeps."""
+        reduce, plan = self.loop.reduce, self.plan
+        total = product([v.args[1] for v in reduce])
+        self.guarded = total != plan.kept * plan.threads
+        for j in range(plan.kept):
+            self.put(f"let e{j} = thread + {j * plan.threads};")
+            names: dict[Expr, str] = {}
+            self.split(f"e{j}", reduce, names, f"e{j}_")
+            self.kept.append(names)
+
+    def inside(self, j: int) -> str:
+        """Whether element j of those that are kept lies in the row."""
+        return f"e{j} < {self.text(product([v.args[1] for v in self.loop.reduce]))}"
+
+    def keep(self, j: int, exprs: Sequence[Expr]) -> list[str]:
+        """The texts of expressions at element j; what they read, and they themselves, are named."""
+        names = self.kept[j]
+        names |= self.names
+        of_row = set(self.loop.reduce)
+        reads = [e for e in walk(*exprs) if e.op in ("load", "load4") and free(e) & of_row]
+        for e in (*reads, *exprs):
+            if e in names:
+                continue
+            self.put(*self.d.block([e], names, f"t{j}_"))
+            if free(e) & of_row:
+                name = f"x{j}_{sum(text.startswith(f'x{j}_') for text in names.values())}"
+                self.put(f"let {name} = {names[e]};")
+                names[e] = name
+        return [names[e] for e in exprs]
+
     def stage(self, k: int) -> None:
         """A reduction: each invocation's share, then those of the workgroup."""
         stage, plan = self.loop.stages[k], self.plan
         dtypes = [e.dtype for e in stage.exprs]
         accs = [f"a{k}_{j}" for j in range(len(dtypes))]
-        wide = plan.wide
-        for acc, T, e in zip(accs, dtypes, self.identity(stage.monoid, dtypes), strict=True):
-            self.put(f"var {acc} = {vector(T, wide)}({e});")
-        names = dict(self.names)
-        braces = self.open_loops(names)
+        parts = [f"w{k}"] if plan.fours else accs
+        wide = plan.wide or plan.fours
+        none = [
+            f"{vector(T, wide)}({e})" for T, e in zip(dtypes, self.identity(stage.monoid, dtypes))
+        ]
+        self.put(*(f"var {part} = {e};" for part, e in zip(parts, none, strict=True)))
         exprs = [self.d.lower(e) for e in stage.exprs]
-        self.put(*self.d.block(exprs, names))
-        values = [self.d.splat(names[e], e, wide) for e in exprs]
-        self.put(*self.combine(stage.monoid, dtypes, accs, values))
-        for _ in range(braces):
-            self.put("}")
+        for j in range(plan.kept):
+            values = [
+                self.d.splat(text, e, wide)
+                for text, e in zip(self.keep(j, exprs), exprs, strict=True)
+            ]
+            if self.guarded:
+                inside = self.inside(j)
+                values = [
+                    f"select({e}, {value}, {inside})" for e, value in zip(none, values, strict=True)
+                ]
+            self.put(*self.combine(stage.monoid, dtypes, parts, values, wide))
+        if not plan.kept:
+            names = dict(self.names)
+            braces = self.open_loops(names)
+            self.put(*self.d.block(exprs, names))
+            values = [self.d.splat(names[e], e, wide) for e in exprs]
+            self.put(*self.combine(stage.monoid, dtypes, parts, values, wide))
+            for _ in range(braces):
+                self.put("}")
+        if plan.fours:
+            self.put(f"var {accs[0]} = w{k}.x;")
+            for c in "yzw":
+                self.put(*self.combine(stage.monoid, dtypes, accs, [f"w{k}.{c}"], False))
         results = accs
         if plan.threads > 1:
             results = [f"r{k}_{j}" for j in range(len(dtypes))]
@@ -270,7 +351,7 @@ class LoopPrinter:
         self.put("if (thread < half) {")
         mine = [f"{p}[slot]" for p in parts]
         other = [f"{p}[slot + half * {plan.lanes}]" for p in parts]
-        self.put(*self.combine(monoid, dtypes, mine, other))
+        self.put(*self.combine(monoid, dtypes, mine, other, plan.wide))
         self.put("}", "workgroupBarrier();", "}")
         self.put(*(f"let r{k}_{j} = {p}[lane];" for j, p in enumerate(parts)))
 
@@ -289,7 +370,7 @@ class LoopPrinter:
             "workgroupBarrier();",
             f"var t{k} = {part}[rank];",
             f"for (var i = rank + mates; i < {self.plan.threads}; i += mates) {{",
-            *self.combine(monoid, [T], [f"t{k}"], [f"{part}[i]"]),
+            *self.combine(monoid, [T], [f"t{k}"], [f"{part}[i]"], False),
             "}",
             f"let r{k}_0 = {result.format(f'{combine}(t{k})')};",
         )
@@ -315,10 +396,10 @@ class LoopPrinter:
         return out
 
     def combine(
-        self, monoid: str, dtypes: Sequence[str], a: Sequence[str], b: Sequence[str]
+        self, monoid: str, dtypes: Sequence[str], a: Sequence[str], b: Sequence[str], wide: bool
     ) -> list[str]:
-        """Lines that combine b into a."""
-        v = "4" if self.plan.wide else ""
+        """Lines that combine b into a, four lanes each if `wide`."""
+        v = "4" if wide else ""
         if monoid in ("max", "min"):
             f = f"{monoid}_{v}" if dtypes[0] == "f32" else monoid
             return [f"{a[0]} = {f}({a[0]}, {b[0]});"]
@@ -361,14 +442,18 @@ class LoopPrinter:
         for k, s in scans:
             T = s.exprs[0].dtype
             self.put(f"var a{k}_0 = {vector(T, plan.wide)}(0);")
+        for j in range(plan.kept):
+            self.put(f"if ({self.inside(j)}) {{" if self.guarded else "{")
+            self.put(*d.stores(rows, self.kept[j] | self.names), "}")
         names = dict(self.names)
-        braces = self.open_loops(names)
+        braces = 0 if plan.kept else self.open_loops(names)
         for k, s in scans:
             e = d.lower(s.exprs[0])
             self.put(*d.block([e], names))
             self.put(f"a{k}_0 += {d.splat(names[e], e, plan.wide)};")
             names[make("acc", (k, 0), s.exprs[0].dtype)] = f"a{k}_0"
-        self.put(*d.stores(rows, names))
+        if not plan.kept:
+            self.put(*d.stores(rows, names))
         for _ in range(braces):
             self.put("}")
         if plan.threads > 1:
