@@ -1,4 +1,4 @@
-// matmul_add__2x8k128_2x8 gemm.Gemm1
+// matmul_add__4x8k64_4x8 gemm.Gemm1
 @group(0) @binding(0) var<storage, read> b0: array<f32>;
 @group(0) @binding(1) var<storage, read_write> b1: array<f32>;
 @group(0) @binding(2) var<storage, read> b2: array<f32>;
@@ -23,14 +23,14 @@ fn finish(m: i32, nq: i32, sum: vec4<f32>) {
   if (nq * 4 + 2 < params[0].x) { b1[at0 + 2] = v0.z; }
   if (nq * 4 + 3 < params[0].x) { b1[at0 + 3] = v0.w; }
 }
-var<workgroup> partial: array<vec4<f32>, 512>;
+var<workgroup> partial: array<vec4<f32>, 256>;
 
-@compute @workgroup_size(128)
+@compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) index: u32) {
   let local = i32(index);
   base_b = 0;
   let panel = i32(wg.x) * 1 + local % 1;
-  let m0 = (i32(wg.y) * 1 + local / 1 % 1) * 2;
+  let m0 = (i32(wg.y) * 1 + local / 1 % 1) * 4;
   let part = local / 1;
   let held = min(panel, 2 - 1);
   let row0 = row_of(min(m0 + 0, 5 - 1));
@@ -39,30 +39,59 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) i
   let row1 = row_of(min(m0 + 1, 5 - 1));
   var sum1_0 = vec4<f32>(0.0);
   var sum1_1 = vec4<f32>(0.0);
-  for (var k = part * 1; k < 7; k += 128) {
+  let row2 = row_of(min(m0 + 2, 5 - 1));
+  var sum2_0 = vec4<f32>(0.0);
+  var sum2_1 = vec4<f32>(0.0);
+  let row3 = row_of(min(m0 + 3, 5 - 1));
+  var sum3_0 = vec4<f32>(0.0);
+  var sum3_1 = vec4<f32>(0.0);
+  for (var k = part * 1; k < 7; k += 64) {
     let at = k_of(k);
     let a0 = load_a(row0, at);
     let a1 = load_a(row1, at);
+    let a2 = load_a(row2, at);
+    let a3 = load_a(row3, at);
     let b0_0 = load_b(held, k + 0, 0);
     let b0_1 = load_b(held, k + 0, 1);
     sum0_0 += a0 * b0_0;
     sum0_1 += a0 * b0_1;
     sum1_0 += a1 * b0_0;
     sum1_1 += a1 * b0_1;
+    sum2_0 += a2 * b0_0;
+    sum2_1 += a2 * b0_1;
+    sum3_0 += a3 * b0_0;
+    sum3_1 += a3 * b0_1;
   }
   partial[local + 0] = sum0_0;
-  partial[local + 128] = sum0_1;
-  partial[local + 256] = sum1_0;
-  partial[local + 384] = sum1_1;
+  partial[local + 64] = sum0_1;
+  partial[local + 128] = sum1_0;
+  partial[local + 192] = sum1_1;
   workgroupBarrier();
   if (local < 4) {
     let which = local / 1;
     let tile = local % 1;
-    var sum = partial[which * 128 + tile];
-    for (var p = 1; p < 128; p++) {
-      sum += partial[which * 128 + p * 1 + tile];
+    var sum = partial[which * 64 + tile];
+    for (var p = 1; p < 64; p++) {
+      sum += partial[which * 64 + p * 1 + tile];
     }
-    let m = (i32(wg.y) * 1 + tile / 1) * 2 + 0 + which / 2;
+    let m = (i32(wg.y) * 1 + tile / 1) * 4 + 0 + which / 2;
+    let nq = (i32(wg.x) * 1 + tile % 1) * 2 + which % 2;
+    if (m < 5 && nq < 3) { finish(m, nq, sum); }
+  }
+  workgroupBarrier();
+  partial[local + 0] = sum2_0;
+  partial[local + 64] = sum2_1;
+  partial[local + 128] = sum3_0;
+  partial[local + 192] = sum3_1;
+  workgroupBarrier();
+  if (local < 4) {
+    let which = local / 1;
+    let tile = local % 1;
+    var sum = partial[which * 64 + tile];
+    for (var p = 1; p < 64; p++) {
+      sum += partial[which * 64 + p * 1 + tile];
+    }
+    let m = (i32(wg.y) * 1 + tile / 1) * 4 + 2 + which / 2;
     let nq = (i32(wg.x) * 1 + tile % 1) * 2 + which % 2;
     if (m < 5 && nq < 3) { finish(m, nq, sum); }
   }
