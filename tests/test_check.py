@@ -380,10 +380,10 @@ def test_recorded_outputs_belong_to_their_inputs(tmp_path: Path) -> None:
     y = {"y": tmp_path / "y.npy"}
     names = (["a", "b"], ["y", "z"])
     with pytest.raises(WebDNNError, match=r"give them too: --input b=FILE\.npy$"):
-        _recorded(y, names, {"a": tmp_path / "a.npy"})
+        _recorded(y, names, [{"a": tmp_path / "a.npy"}])
     with pytest.raises(WebDNNError, match="--expected w: the model's outputs are y, z"):
-        _recorded({"w": tmp_path / "y.npy"}, names, {})
-    found = recorded(_recorded(y, names, dict.fromkeys("ab", tmp_path / "y.npy")))
+        _recorded({"w": tmp_path / "y.npy"}, names, [{}])
+    found = recorded(_recorded(y, names, [dict.fromkeys("ab", tmp_path / "y.npy")]))
     np.testing.assert_array_equal(found.run({})["y"], around(1))
 
 

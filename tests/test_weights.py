@@ -21,11 +21,13 @@ from onnxruntime.quantization.quant_utils import quantize_data
 from tests.test_browser import need
 from webdnn import ops
 from webdnn.browser.check import check
-from webdnn.browser.compare import TOLERANCE
+from webdnn.browser.compare import TOLERANCE, compare, narrowed
 from webdnn.errors import WebDNNError
 from webdnn.frontend import load
 from webdnn.graph import Graph, Value, constant, evaluate, placeholder
+from webdnn.inspect.tables import show_check
 from webdnn.ops.quantised import DEQUANTIZE
+from webdnn.options import each_input
 from webdnn.passes.quantise import Form, integers, kept_forms, quantise, weight_form
 from webdnn.transpiler import transpile
 
@@ -259,7 +261,7 @@ def linear(model: onnx.ModelProto, name: str, w: Value, filters: bool) -> Iterat
 
 
 @pytest.mark.parametrize("engine", ["chromium", "firefox"])
-def test_pages_compute_what_is_written(engine: Any, tmp_path: Path) -> None:
+def test_pages_compute_what_is_written(engine: Any, capsys: pytest.CaptureFixture[str]) -> None:
     """Every form and kind of layer beside onnxruntime's DequantizeLinear of the same integers."""
     need(engine)
     model = network()
@@ -288,6 +290,44 @@ def test_pages_compute_what_is_written(engine: Any, tmp_path: Path) -> None:
             # Scales into which a norm was folded are rounded to float16 once more: 2^-12.
             allowed = max(TOLERANCE[run.target], 3e-4 if output.name == "picture" else 0)
             assert output.relative < allowed, (run.label, output)
+            assert output.cosine > 0.9999999 and output.verdict in ("right", "narrowed")
+    show_check(report)
+    shown = capsys.readouterr().out
+    assert "weights as int8:128 int4:32 int8:128,asymmetric" in shown and "of 48" in shown
+
+
+# ---- how far off the float model they are --------------------------------------------------------
+
+
+def test_outputs_of_narrower_weights_are_measured() -> None:
+    wanted = normal(6, 10)
+    for by, verdict in ((0, "right"), (0.1, "narrowed"), (0.7, "wrong")):
+        noise = np.float32(by) * normal(6, 10)
+        found = narrowed(wanted + noise, compare("y", wanted + noise, wanted, 1e-4), wanted, "int4")
+        assert found.verdict == verdict and found.rows == 6
+        a, b = wanted.reshape(-1), (wanted + noise).reshape(-1)
+        assert found.cosine == pytest.approx(a @ b / np.sqrt((a @ a) * (b @ b)), abs=1e-6)
+        assert found.agree == (wanted.argmax(1) == (wanted + noise).argmax(1)).sum()
+    assert "int4 change it by more than half" in found.why
+    broken = wanted.copy()
+    broken[0, 0] = np.nan
+    assert narrowed(broken, compare("y", broken, wanted, 1e-4), wanted, "int8").verdict == "wrong"
+    ids = np.arange(10)
+    for other, verdict in ((4, "narrowed"), (6, "wrong")):
+        moved = np.where(ids < other, ids + 1, ids)
+        found = narrowed(moved, compare("y", moved, ids, 1e-4), ids, "int8")
+        assert (found.verdict, found.rows, found.agree) == (verdict, 10, 10 - other)
+
+
+def test_inputs_of_several_runs() -> None:
+    texts = ["x=a.npy", "m=b.npy", "x=c.npy", "m=d.npy"]
+    assert each_input(texts) == [
+        {"x": Path("a.npy"), "m": Path("b.npy")},
+        {"x": Path("c.npy"), "m": Path("d.npy")},
+    ]
+    assert each_input([]) == []
+    with pytest.raises(WebDNNError, match=r"is given as often: x 2 times, m 1 times"):
+        each_input(texts[:3])
 
 
 # ---- how large they are --------------------------------------------------------------------------

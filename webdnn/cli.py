@@ -43,6 +43,7 @@ from webdnn.options import (
     VARIANTS,
     Words,
     dim_option,
+    each_input,
     images_option,
     json_option,
     keep_option,
@@ -252,7 +253,8 @@ def transpile_command(
     "inputs",
     multiple=True,
     metavar="NAME=FILE|NAME:rgb,…",
-    help="An input's value (.npy, or a picture) [default: random]; or how it takes pictures.",
+    help="An input's value (.npy, or a picture) [default: random], again for a further run; or "
+    "how it takes pictures.",
 )
 @outputs_option
 @click.option(
@@ -328,7 +330,7 @@ def check_command(
             fixed=parse_fixed(fixed),
             limits=limits,
             sizes=[parse_size(text) for text in sizes] or None,
-            inputs=dict(named_file("--input", text) for text in files),
+            inputs=each_input(files),
             expected=dict(named_file("--expected", text) for text in expected),
             seed=seed,
             layers=layers,

@@ -133,6 +133,22 @@ def pictures_of(option: str, texts: Sequence[str]) -> tuple[dict[str | None, str
     return pictures, files
 
 
+def each_input(texts: Sequence[str]) -> list[dict[str, Path]]:
+    """`--input NAME=FILE` for each run: an input that is given again belongs to the next one."""
+    runs: list[dict[str, Path]] = []
+    for name, file in (named_file("--input", text) for text in texts):
+        run = next((run for run in runs if name not in run), None)
+        if run is None:
+            runs.append(run := {})
+        run[name] = file
+    if any(run.keys() != runs[0].keys() for run in runs):
+        raise WebDNNError(
+            "--input: for several runs, every input that is given is given as often: "
+            + ", ".join(f"{name} {sum(name in run for run in runs)} times" for name in runs[0])
+        )
+    return runs
+
+
 def only_pictures(option: str, texts: Sequence[str]) -> dict[str | None, str]:
     """`--input`, or `--output`, where it has the one meaning of pictures."""
     pictures, others = pictures_of(option, texts)

@@ -161,7 +161,7 @@ def transpile(
     from .inspect.report import report_html
     from .passes import run
     from .passes.checks import checked
-    from .passes.quantise import kept_forms, quantise, weight_form
+    from .passes.quantise import described, kept_forms, quantise, weight_form
     from .schedule.lower import lower
 
     targets = (targets,) if isinstance(targets, str) else targets
@@ -229,6 +229,7 @@ def transpile(
         images={name: picture.signature() for name, picture in read.pictures.items()},
         drawings={name: drawing.signature() for name, drawing in read.drawings.items()},
         labels=read.labels,
+        form=described(form, kept),
         keep=keep_values,
         checks=checks,
         keep_versions=keep_versions,

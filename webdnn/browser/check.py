@@ -38,6 +38,7 @@ from webdnn.browser.compare import (
     drawn_judged,
     flipped,
     judged,
+    narrowed,
     still,
 )
 from webdnn.browser.engine import BrowserError, Engine, Page, PageError, open_page
@@ -82,6 +83,7 @@ class Run:
     layers: tuple[Output, ...] = ()  # the model's inner values that are stored, in its order
     fused: tuple[str, ...] = ()  # those that exist no more
     ms: float = math.nan
+    number: int | None = None  # of the inputs, where several were given
     error: str = ""
 
     @property
@@ -99,7 +101,7 @@ class Run:
         verdicts = {output.verdict for output in self.outputs}
         return (
             not self.error
-            and verdicts <= {"right", "constant"}
+            and verdicts <= {"right", "constant", "narrowed"}
             and verdicts != {"constant"}
             and all(layer.verdict != "wrong" for layer in self.layers)
         )
@@ -115,6 +117,7 @@ class CheckReport:
     notices: tuple[str, ...] = ()
     reference: str = ""  # what the outputs were compared with
     batch: tuple[str, ...] = ()
+    form: str = ""  # what weights were made into: outputs are measured against the float model's
 
     @property
     def right(self) -> bool:
@@ -150,6 +153,8 @@ class _Case:
     # What else the framework makes of the inputs; of inner values, with True.
     again: Callable[[bool], Readings | str] = lambda inner: ""
     drawings: Mapping[str, Drawing] = field(default_factory=dict)  # the outputs that are pictures
+    form: str = ""  # what weights were made into, if they were
+    number: int | None = None  # of the inputs, where several were given
 
     @cached_property
     def readings(self) -> Readings | str:
@@ -178,7 +183,7 @@ def check(
     fixed: Mapping[str, Any] | None = None,
     limits: float = 1,
     sizes: Sequence[Mapping[str, int]] | None = None,
-    inputs: Mapping[str, Path | Array] | None = None,
+    inputs: Mapping[str, Path | Array] | Sequence[Mapping[str, Path | Array]] | None = None,
     expected: Mapping[str, Path | Array] | None = None,
     seed: int = 0,
     layers: bool = False,
@@ -193,14 +198,14 @@ def check(
     `outputs` (that are pictures), `dims`, `fixed` and `limits` are those of `transpile`. `targets`
     and `variants` default to all that `browser` can run. `sizes` lists at which values of the
     symbolic dimensions to run (default: their minimum, and the middle of their range). `inputs`
-    maps input names to arrays or .npy files; the others are random from `seed`. Where an input
-    takes pictures, the page gets one and the reference what `webdnn.picture` reads in it.
-    `expected` maps output names to arrays or .npy files, recorded for these `inputs`: they take the
-    framework's place. `layers` also compares every value of the model that is still stored after a
-    run, and lists those that were fused away. `save` receives inputs, expected and actual outputs
-    as .npy files. `timeout` is in seconds per run. Raises WebDNNError when there is nothing to
-    compare: no framework, no browser, a model that cannot be transpiled. A target that fails in the
-    browser is a Run with its `error`.
+    maps input names to arrays or .npy files, and may be a list of such for several runs; the others
+    are random from `seed`. Where an input takes pictures, the page gets one and the reference what
+    `webdnn.picture` reads in it. `expected` maps output names to arrays or .npy files, recorded for
+    these `inputs`: they take the framework's place. `layers` also compares every value of the model
+    that is still stored after a run, and lists those that were fused away. `save` receives inputs,
+    expected and actual outputs as .npy files. `timeout` is in seconds per run. Raises WebDNNError
+    when there is nothing to compare: no framework, no browser, a model that cannot be transpiled. A
+    target that fails in the browser is a Run with its `error`.
     """
     tell = progress or (lambda stage, done, total: None)
     able_targets, able_variants = ABLE[browser]
@@ -259,15 +264,17 @@ def check(
                     raise
                 report = again(dims=sizes_of(signature, error.declared))
             _check_inputs(signature, report.imported.graph, folder)
+        form = signature["weights"].get("form", "")
         pictures = report.pictures
         _check_pictures(signature, pictures, report.drawings, folder)
         names = [
             [entry["name"] for entry in signature[k] if not entry.get("hidden")]
             for k in ("inputs", "outputs")
         ]
-        fed = _given(signature, inputs or {}, pictures)
+        each = [inputs] if isinstance(inputs, Mapping) else [*(inputs or ({},))]
+        every = [_given(signature, given, pictures) for given in each]
         if expected:
-            against = recorded(_recorded(expected, names, inputs or {}))
+            against = recorded(_recorded(expected, names, each))
         else:
             constants = _constants(report.imported.graph, fixed or {})
             against = reference(
@@ -280,7 +287,10 @@ def check(
             replace(
                 _case(against, layers, signature, pictures, bounds, chosen, fed, seed),
                 drawings=report.drawings,
+                form=form,
+                number=number if len(every) > 1 else None,
             )
+            for number, fed in enumerate(every, 1)
             for chosen in (sizes or default_sizes(signature, fed))
         ]
         plan: list[tuple[Target, str | None]] = []
@@ -300,7 +310,7 @@ def check(
             tell("done", len(plan), len(plan))
     name = Path(model).name if isinstance(model, (str, Path)) else type(model).__name__
     batch = report.imported.batch
-    return CheckReport(name, browser, tuple(runs), notices, against.name, batch)
+    return CheckReport(name, browser, tuple(runs), notices, against.name, batch, form)
 
 
 def _constants(graph: Graph, fixed: Mapping[str, Any]) -> dict[str, Array]:
@@ -434,7 +444,9 @@ def _run(
             if name in stored
         )
         fused = tuple(name for name in inner if name not in stored)
-        yield Run(target, variant, case.sizes, outputs, layers, fused, result["ms"])
+        yield Run(
+            target, variant, case.sizes, outputs, layers, fused, result["ms"], number=case.number
+        )
 
 
 def _output(case: _Case, name: str, actual: Array, tolerance: float, moves: bool) -> Output:
@@ -447,6 +459,12 @@ def _output(case: _Case, name: str, actual: Array, tolerance: float, moves: bool
     else:
         usual = drawn(drawing, actual, expected, tolerance, other)
         same = actual.shape == drawing.pixels(expected).shape[:2]
+    if case.form and drawing is None:
+        return narrowed(actual, usual, expected, case.form)
+    if case.form and drawing is not None and same:
+        pixels = np.ascontiguousarray(actual, "<u4").view(np.uint8).reshape(*actual.shape, 4)
+        wanted = drawing.pixels(expected).astype(np.float32)
+        return narrowed(pixels.astype(np.float32), usual, wanted, case.form)
     if usual.verdict != "wrong" or not same:
         return usual
     readings = case.readings
@@ -460,6 +478,10 @@ def _output(case: _Case, name: str, actual: Array, tolerance: float, moves: bool
 def _layer(case: _Case, name: str, actual: Array, expected: Array, tolerance: float) -> Output:
     """An inner value beside the reference's, where roundings may fall to either side."""
     usual = compare(name, actual, expected, tolerance)
+    if case.form:
+        measured = narrowed(actual, usual, expected, case.form)
+        lost = measured.verdict == "wrong" and math.isfinite(measured.relative)
+        return replace(measured, verdict="narrowed", why="") if lost else measured
     if usual.verdict != "wrong" or actual.shape != expected.shape:
         return usual
     readings = case.layer_readings
@@ -519,14 +541,16 @@ def _given(
 def _recorded(
     expected: Mapping[str, Path | Array],
     names: Sequence[Sequence[str]],
-    inputs: Mapping[str, Path | Array],
+    every: Sequence[Mapping[str, Path | Array]],
 ) -> dict[str, Array]:
     """Outputs from files. Raises WebDNNError if it is not known what they belong to."""
     wanted, known = names
     for name in expected:
         if name not in known:
             raise WebDNNError(f"--expected {name}: the model's outputs are {', '.join(known)}")
-    missing = [name for name in wanted if name not in inputs]
+    if len(every) > 1:
+        raise WebDNNError("--expected: the outputs belong to one --input for each of the inputs")
+    missing = [name for name in wanted if name not in every[0]]
     if missing:
         raise WebDNNError(
             "--expected: the outputs belong to certain inputs; give them too: "
@@ -600,7 +624,8 @@ def _save(
     folder: Path, target: Target, variant: str | None, case: _Case, actual: Mapping[str, Array]
 ) -> None:
     """Writes folder/[h=64,w=64/]{input,expected,wasm-plain,…}/NAME.npy."""
-    place = folder / ",".join(f"{k}={v}" for k, v in case.sizes.items())
+    numbered = {} if case.number is None else {"input": case.number}
+    place = folder / ",".join(f"{k}={v}" for k, v in (numbered | {**case.sizes}).items())
     for kind, arrays in (
         ("input", case.inputs),
         ("expected", case.expected),

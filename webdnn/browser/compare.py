@@ -34,7 +34,7 @@ WIDE: Mapping[str, int] = {"int64": 2**31, "uint64": 2**32}
 # by, proves nothing.
 LARGEST = 0.5
 
-Verdict = Literal["right", "constant", "flipped", "wrong", "empty"]
+Verdict = Literal["right", "constant", "flipped", "narrowed", "wrong", "empty"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,9 @@ class Output:
     tolerance: float
     verdict: Verdict
     why: str = ""
+    cosine: float = math.nan  # of the angle between both, where weights were made narrower
+    rows: int = 0  # of classes (or integers), and how many have the same largest one (or are equal)
+    agree: int = 0
 
 
 def compare(
@@ -285,6 +288,37 @@ def flipped(actual: Array, found: Output, readings: Readings) -> Output:
     return replace(found, verdict="flipped", why=why)
 
 
+def narrowed(actual: Array, usual: Output, expected: Array, form: str) -> Output:
+    """An output of narrower weights beside the float model's: measured, and wrong only where the
+    root of its mean square error is more than half of what the reference's elements vary by, or
+    where most integers are others. `usual` is the comparison without regard to that."""
+    if actual.shape != expected.shape or not math.isfinite(usual.relative):
+        return usual
+    exact = expected.dtype.kind in "biu"
+    a, b = expected.astype(np.float64), actual.astype(np.float64)
+    rows = agree = 0
+    if exact:
+        rows, agree = a.size, int((a == b).sum())
+    elif a.ndim in (2, 3) and a.shape[-1] > 1:
+        rows = a.size // a.shape[-1]
+        agree = int((a.argmax(-1) == b.argmax(-1)).sum())
+    finite = np.isfinite(a)
+    norms = math.sqrt(float((a[finite] ** 2).sum()) * float((b[finite] ** 2).sum()))
+    cosine = float((a[finite] * b[finite]).sum()) / norms if norms else math.nan
+    found = replace(usual, cosine=cosine, rows=rows, agree=agree)
+    if usual.verdict != "wrong":
+        return found
+    if exact:
+        lost = 2 * agree < rows
+    else:
+        varies = float(np.std(a[finite])) if a.size > 1 else usual.max_abs
+        lost = float(np.sqrt(np.mean((a - b)[finite] ** 2))) > LARGEST * varies
+    if lost:
+        why = f"weights as {form} change it by more than half of what it varies by"
+        return replace(found, why=why)
+    return replace(found, verdict="narrowed", why="")
+
+
 def _integers(actual: Array, usual: Output, readings: Readings, said: str) -> Output:
     """Integers that differ from the reference's: right where each is what some reading gives."""
     others = [] if readings.rounds else list(readings.others.values())
@@ -308,5 +342,6 @@ __all__ = [
     "drawn_judged",
     "flipped",
     "judged",
+    "narrowed",
     "still",
 ]

@@ -139,6 +139,7 @@ def write(
     images: Mapping[str, Mapping[str, Any]] | None = None,
     drawings: Mapping[str, Mapping[str, Any]] | None = None,
     labels: Mapping[str, Sequence[str]] | None = None,
+    form: str = "",
     keep: bool = False,
     checks: Sequence[Mapping[str, Any]] | None = None,
     keep_versions: int = 1,
@@ -148,7 +149,8 @@ def write(
     """Writes the descriptor of `programs` (by target) to `output`, atomically.
 
     `images` says how pictures become inputs, `drawings` which outputs are pictures, `labels` what
-    the classes of outputs are called, each by the tensor's name. `checks` are those of positions,
+    the classes of outputs are called, each by the tensor's name. `form` is what weights were made
+    into, if they were. `checks` are those of positions,
     where they are compiled in. The files of the newest `keep_versions` that `output` holds stay,
     for pages that are open while a new version is deployed. `report` gives the page for people,
     `report.html`, from model.json's content.
@@ -194,7 +196,11 @@ def write(
             **({"states": _signature(first.states, {})} if first.states else {}),
             "runner": write_runner(folder),
             "files": folder.files,
-            "weights": {"bytes": weights.bytes, "shards": weights.shards},
+            "weights": {
+                "bytes": weights.bytes,
+                "shards": weights.shards,
+                **({"form": form} if form else {}),
+            },
             "targets": targets,
         }
         if kept := _keep(output, keep_versions, path):

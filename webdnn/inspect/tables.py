@@ -6,6 +6,7 @@ in colour on a terminal.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,6 +21,7 @@ from .terminal import Terminal
 if TYPE_CHECKING:  # these import onnx and numpy: not needed to print help
     from webdnn.browser.bench import Timing
     from webdnn.browser.check import CheckReport, Run
+    from webdnn.browser.compare import Output
     from webdnn.inspect.summary import Compiled, Inspection
 
 out = Terminal()
@@ -81,6 +83,7 @@ _COLOURS = {
     "right": "green",
     "constant": "green",
     "flipped": "green",
+    "narrowed": "green",
     "wrong": "bold red",
     "empty": "bold yellow",
 }
@@ -88,12 +91,14 @@ _COLOURS = {
 
 def show_check(report: CheckReport) -> None:
     against = f", compared with {report.reference}" if report.reference else ""
-    table = _table(escape(f"{report.model} in {report.browser}{against}"))
+    form = f", weights as {report.form}" if report.form else ""
+    table = _table(escape(f"{report.model} in {report.browser}{form}{against}"))
     table.add_column("target", no_wrap=True)
     table.add_column("sizes")
     table.add_column("output", overflow="fold", min_width=8)
     # The largest error; that over the reference's largest magnitude; and the bound of the latter.
-    for heading in ("error", "relative", "allowed"):
+    # Where weights were made narrower: the angle to the float model's, and how many classes agree.
+    for heading in ("error", "relative", *(("cosine", "top-1") if form else ("allowed",))):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     reasons: dict[str, None] = {}  # in order, each once
@@ -101,8 +106,12 @@ def show_check(report: CheckReport) -> None:
         target = run.label
         every = {**dict.fromkeys(report.batch, 1), **run.sizes}
         sizes = " ".join(f"{escape(name)}={size}" for name, size in every.items())
+        if run.number is not None:
+            sizes = f"input {run.number} {sizes}".rstrip()
         if run.error:
-            table.add_row(target, sizes, "", "", "", "", "[bold red]failed[/]")
+            table.add_row(
+                target, sizes, "", "", "", *[""] * (1 + bool(form)), "[bold red]failed[/]"
+            )
         for output in run.outputs:
             table.add_row(
                 target,
@@ -110,16 +119,22 @@ def show_check(report: CheckReport) -> None:
                 escape(output.name),
                 f"{output.max_abs:.2e}",
                 f"{output.relative:.2e}",
-                f"{output.tolerance:.0e}",
+                *(
+                    (_cosine(output), _agreement([output]))
+                    if form
+                    else (f"{output.tolerance:.0e}",)
+                ),
                 f"[{_COLOURS[output.verdict]}]{output.verdict}[/]",
             )
             if output.why:
                 reason = f"[{_COLOURS[output.verdict]}]{output.verdict}[/] {escape(output.name)}"
                 reasons[f"{reason}: {escape(output.why)}"] = None
     out.print(table)
+    if form:
+        _show_agreement(report)
     for run in report.runs:
         if run.layers or run.fused:
-            _show_layers(run)
+            _show_layers(run, bool(form))
     for run in report.runs:
         if run.error:
             name = run.label
@@ -146,21 +161,61 @@ def _runs(count: int) -> str:
     return "1 run" if count == 1 else f"{count} runs"
 
 
-def _show_layers(run: Run) -> None:
+def _cosine(output: Output) -> str:
+    return "" if math.isnan(output.cosine) else f"{output.cosine:.5f}"
+
+
+def _agreement(outputs: Sequence[Output]) -> str:
+    """Of how many rows the largest element, or of integers how many elements, are the same."""
+    rows, agree = sum(o.rows for o in outputs), sum(o.agree for o in outputs)
+    return f"{agree} of {rows}" if rows else ""
+
+
+def _show_agreement(report: CheckReport) -> None:
+    """A line for each target and output over all inputs, where there were several."""
+    found: dict[tuple[str, str], list[Output]] = {}
+    for run in report.runs:
+        for output in run.outputs:
+            found.setdefault((run.label, output.name), []).append(output)
+    for (target, name), outputs in found.items():
+        if len(outputs) > 1:
+            top = f", top-1 {_agreement(outputs)}" if _agreement(outputs) else ""
+            text = (
+                f"{target} {escape(name)}, {len(outputs)} runs: "
+                f"relative at most {max(o.relative for o in outputs):.2e}, "
+                f"cosine at least {min(o.cosine for o in outputs):.5f}{top}"
+            )
+            out.print(text, highlight=False, soft_wrap=True)
+
+
+def _show_layers(run: Run, form: bool) -> None:
     table = _table(f"{run.label}: stored values")
-    for heading in ("value", "shape", "error", "relative", ""):
+    for heading in ("value", "shape", "error", "relative", *(["cosine"] if form else []), ""):
         table.add_column(heading, overflow="fold")
     for layer in run.layers:
         # A constant inner value is nothing special: only what is wrong or flipped stands out here.
-        verdict = layer.verdict if layer.verdict in ("wrong", "flipped") else "right"
+        told = ("wrong", "flipped", "narrowed")
+        verdict = layer.verdict if layer.verdict in told else "right"
         table.add_row(
             escape(layer.name),
             shape_text(layer.shape),
             f"{layer.max_abs:.2e}",
             f"{layer.relative:.2e}",
+            *([_cosine(layer)] if form else []),
             f"[{_COLOURS[verdict]}]{verdict}[/]",
         )
     out.print(table)
+    turned = [(1 - x.cosine, x.name) for x in run.layers if x.cosine < 1]
+    before = [0.0, *(angle for angle, _ in turned)]
+    grown = sorted(((x - b, name) for b, (x, name) in zip(before, turned)), reverse=True)[:3]
+    if form and grown:
+        names = ", ".join(f"{escape(name)} (by {growth:.1e})" for growth, name in grown)
+        out.print(
+            f"[yellow]note[/] the angle grows most at {names}: layers before these are the first "
+            "to --keep",
+            highlight=False,
+            soft_wrap=True,
+        )
     first = next((layer for layer in run.layers if layer.verdict == "flipped"), None)
     if first is not None:
         text = (

@@ -14,16 +14,17 @@ int4 of a block of its input channels where blocks divide them. An asymmetric fo
 too: scale = (max w - min w) / 255 or / 15 of a range that holds 0. Filters of one channel each
 (depthwise) are int8 in both. Scales are float16 where its range has them.
 
-Biases, norms, weights of few elements and of recurrences stay floats; so do the first and the last
-products and convolutions, if they hold little, and what `keep` names. Integers are constant
-expressions: they are computed when the descriptor is written.
+Biases, norms, weights of few elements stay floats; so do the first and the last products and
+convolutions, if they hold little, and what `keep` names. The smallest of all others, which together
+hold next to nothing, are of the next wider form; tables that are added and weights of recurrences
+are float16. Integers are constant expressions: they are computed when the descriptor is written.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -36,6 +37,7 @@ from ..ops.quantised import DEQUANTIZE, halved
 
 SMALL = 1024  # elements of a weight that is not worth a scale
 LITTLE = 100  # a first or last layer stays as it is if it holds less than this part of all weights
+NEXT_TO_NOTHING = 200  # less than this part of all weights: what smaller bytes are not worth
 BLOCKS = {"int8": 128, "int4": 32}
 _FORM = re.compile(r"(f32|f16)|(int8|int4)(?::(\d{1,6}))?(,asymmetric)?")
 FORMS = "f32, f16, int8, int4, or with a block int4:64, and int4:64,asymmetric"
@@ -86,6 +88,12 @@ def kept_forms(keep: str | Sequence[str]) -> list[tuple[str, Form]]:
     return out
 
 
+def described(form: Form, keep: Sequence[tuple[str, Form]]) -> str:
+    """The form in words for the descriptor; none where all weights stay as they are."""
+    forms = dict.fromkeys(str(f) for f in (form, *(other for _, other in keep)) if f.name != "f32")
+    return " ".join(forms)
+
+
 def quantise(
     graph: Graph, form: Form, keep: Sequence[tuple[str, Form]] = ()
 ) -> tuple[Graph, list[str]]:
@@ -108,7 +116,12 @@ def quantise(
     large = {v for v, places in layers.items() if max(v.inputs[k].size for k, _ in places) >= SMALL}
     chosen = {v: form for v in layers if v in large}
     if form.block:
-        chosen |= dict.fromkeys(_ends(graph, layers), Form("f32"))
+        ends = _ends(graph, layers)
+        wider = (
+            Form("f16") if form.name == "int8" else Form("int8", BLOCKS["int8"], form.asymmetric)
+        )
+        chosen |= dict.fromkeys(_smallest(layers, chosen.keys() - ends), wider)
+        chosen |= dict.fromkeys(ends, Form("f32"))
     for pattern, other in keep:
         found = [v for v in layers if any(fnmatchcase(n, pattern) for n in named[v])]
         if not found:
@@ -164,8 +177,8 @@ def _names(
     of: dict[Value, list[str]] = {}
     for name, v in (*graph.names.items(), *graph.outputs.items()):
         of.setdefault(v, []).append(str(name))
-        while v not in layers and (v.op.view or v.op in (ops.add, ops.mul)) and v.inputs:
-            v = v.inputs[0]
+        while v not in layers and (before := _before(v)) is not None:
+            v = before
             of.setdefault(v, []).append(str(name))
     for v, places in layers.items():
         for k, _ in places:
@@ -174,6 +187,14 @@ def _names(
                 w = w.inputs[0]
             of.setdefault(v, []).extend(of.get(w, ()))
     return {v: [*dict.fromkeys(of.get(v, ()))] for v in layers}
+
+
+def _before(v: Value) -> Value | None:
+    """What a view, a bias, a norm or an activation is of."""
+    if not (v.op.view or v.op.pointwise):
+        return None
+    inner = [i for i in v.inputs if not i.constant]
+    return inner[0] if len(inner) == 1 else None
 
 
 def _weights_of(v: Value) -> list[tuple[int, bool]]:
@@ -209,6 +230,23 @@ def _ends(graph: Graph, layers: Mapping[Value, Sequence[tuple[int, bool]]]) -> s
         and not (before[v] and after[v])
         and sizes[v] * LITTLE < sum(sizes.values())
     }
+
+
+def _smallest(
+    layers: Mapping[Value, Sequence[tuple[int, bool]]], among: Container[Value]
+) -> set[Value]:
+    """The smallest products and convolutions, which together hold next to nothing of the weights:
+    the first of a convolutional network are such, and what it computes depends on them most."""
+    sizes = {v: sum(v.inputs[k].size for k, _ in places) for v, places in layers.items()}
+    left = sum(sizes.values()) / NEXT_TO_NOTHING
+    out = set()
+    for v in sorted(layers, key=sizes.__getitem__):
+        if v in among and v.op in (ops.MATMUL, ops.CONV):
+            left -= sizes[v]
+            if left < 0:
+                break
+            out.add(v)
+    return out
 
 
 def _kind(w: Value) -> str:
@@ -277,4 +315,4 @@ def integers(w: Value, blocks: Sequence[int], bits: int, asymmetric: bool = Fals
     return DEQUANTIZE(q, scales, *zeros, blocks=tuple(blocks), dtype=w.dtype)
 
 
-__all__ = ["Form", "kept_forms", "quantise", "weight_form"]
+__all__ = ["Form", "described", "kept_forms", "quantise", "weight_form"]
