@@ -28,6 +28,7 @@ from ...expr import Expr, lift
 from ...graph import INPUT, Value, constant, dims_of, evaluate, scalar_dtype, type_text
 from ...ops.known import INTS
 from ..arrays import axis_of, known_int, known_ints
+from .nodes import label
 from .sequences import Held, TensorSequence, joined, kind_text
 
 Attrs = Mapping[str, Any]
@@ -83,15 +84,26 @@ def If(
     if taken is not None:
         name = "then_branch" if taken else "else_branch"
         return body_of(bodies, name)([], name)
-    results = []
+    results, broken = [], {}
     for name in ("then_branch", "else_branch"):
         try:
             results.append(body_of(bodies, name)([], name))
-        except SizesDifferError:
-            raise
+        except ModelError as error:
+            sizes = error.sizes if isinstance(error, SizesDifferError) else ()
+            if any(isinstance(d, Expr) for d in sizes):
+                raise  # the sizes may be others
+            broken[name] = error
         except WebDNNError as error:
             error.say(f"{error}\n{_open_choice(node, condition)}")
             raise
+    if len(broken) > 1:
+        raise broken["then_branch"]
+    for name, broke in broken.items():  # a run that takes it fails, whoever computes it
+        notes.append(
+            f"{label(node)}: every run computes its other branch, whatever {node.input[0]!r} is: "
+            f"its {broke}, so that no run can compute that"
+        )
+        return results[0]
     one, other = results
     if len(one) != len(other):
         raise ModelError(f"its branches have {len(one)} and {len(other)} outputs")

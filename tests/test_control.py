@@ -1,0 +1,71 @@
+"""Control flow of ONNX models: what a few nodes cannot show, and random bodies."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from onnx import parser
+
+from tests.interpret import interpret
+from tests.packages import Package, Pinned, fetch_file
+from webdnn.frontend import load
+from webdnn.passes import run
+
+SILERO = Package("pypi", "silero-vad", "6.2.3")
+EXPORTS = {
+    "vad": "1a153a22f4509e292a94e67d6f9b85e8deb25b4988682b7e174c65279d8788e3",
+    "vad_16k_op15": "7ed98ddbad84ccac4cd0aeb3099049280713df825c610a8ed34543318f1b2c49",
+    "vad_half": "1e0b195ad4806595ef4466f419d16fca7e4afcfc6669b8c0b5f76ea87547c769",
+    "vad_op18_ifless": "7671cd04b004e9076da0d4a7b1a5aec36adf161c39230c1cb94a4fd5db6bbd28",
+    "vad_openvino_16k": "7776b81ad1b0350c15d7f1555943b9232eb53e9ca5d989c6d0cea9ebc8664d87",
+    "vad_16k_sequence": "9ccdacc4719d8aa7e45a77536bfabec45a03ba1f2fad5e241ab4060b24238a85",
+}
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", EXPORTS)
+def test_silero_frame_by_frame(name: str) -> None:
+    """All exports of a voice detector, which choose by the sample rate and by sizes."""
+    path = fetch_file(Pinned(SILERO, f"silero_vad/data/silero_{name}.onnx", EXPORTS[name]))
+    session = onnxruntime.InferenceSession(path)
+    taken = {i.name: i for i in session.get_inputs()}
+    rows = 3 if name == "vad_16k_sequence" else 1
+    dims: dict[str, Any] = {"batch": 1, "sequence": 576}
+    if name == "vad":
+        dims = {"input.0": 1, "input.1": 576, "state.1": 1}
+    if rows > 1:
+        dims = {"sequence_length": rows}
+    fixed = all(isinstance(d, int) for d in taken["input"].shape)
+    graph = run(load(path, {} if fixed else dims).graph, debug=0)
+    before = {k for k in taken if k not in ("input", "sr")}  # of the state, and after in its order
+    feeds: dict[str, Any] = {
+        k: np.zeros([d if isinstance(d, int) else 1 for d in taken[k].shape], np.float32)
+        for k in before
+    }
+    if "sr" in taken:
+        feeds["sr"] = np.array(16000)
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        feeds["input"] = rng.uniform(-1, 1, (rows, 576)).astype(np.float32)
+        wanted = session.run(None, feeds)
+        got = interpret(graph, feeds, reading="numpy")
+        for a, b in zip(got.values(), wanted, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+        feeds |= dict(zip([k for k in taken if k in before], wanted[1:], strict=True))
+
+
+def test_a_branch_that_no_run_can_compute() -> None:
+    proto = parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        m (float[2, n] x, int64 rate) => (float[2, m] y) <float[3, 1] w = {1, 2, 3}> {
+            k = Constant<value_int = 16>()  c = Equal(rate, k)
+            y = If(c) <then_branch = t () => (float[2, a] a) { a = MatMul(x, w) },
+                       else_branch = e () => (float[2, b] b) { b = Relu(x) }> }""")
+    imported = load(proto, {"n": 4})
+    assert [n for n in imported.notes if "If node of 'y': every run computes its other" in n]
+    x = np.random.default_rng(0).standard_normal((2, 4)).astype(np.float32)
+    got = interpret(imported.graph, {"x": x, "rate": np.array(8)})["y"]
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    np.testing.assert_array_equal(got, session.run(None, {"x": x, "rate": np.array(8)})[0])
