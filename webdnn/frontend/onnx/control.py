@@ -89,8 +89,8 @@ def If(
         try:
             results.append(body_of(bodies, name)([], name))
         except ModelError as error:
-            sizes = error.sizes if isinstance(error, SizesDifferError) else ()
-            if any(isinstance(d, Expr) for d in sizes):
+            differ = error.sizes if isinstance(error, SizesDifferError) else ()
+            if any(isinstance(d, Expr) for d in differ):
                 raise  # the sizes may be others
             broken[name] = error
         except WebDNNError as error:
@@ -98,7 +98,8 @@ def If(
             raise
     if len(broken) > 1:
         raise broken["then_branch"]
-    for name, broke in broken.items():  # a run that takes it fails, whoever computes it
+    if broken:  # a run that takes it fails, whoever computes it
+        (broke,) = broken.values()
         notes.append(
             f"{label(node)}: every run computes its other branch, whatever {node.input[0]!r} is: "
             f"its {broke}, so that no run can compute that"
