@@ -25,7 +25,8 @@ from webdnn.browser.compare import TOLERANCE, compare, narrowed
 from webdnn.errors import WebDNNError
 from webdnn.frontend import load
 from webdnn.graph import Graph, Value, constant, evaluate, placeholder
-from webdnn.inspect.tables import show_check
+from webdnn.inspect.summary import inspect
+from webdnn.inspect.tables import show_check, show_inspection
 from webdnn.ops.quantised import DEQUANTIZE
 from webdnn.options import each_input
 from webdnn.passes.quantise import Form, integers, kept_forms, quantise, weight_form
@@ -294,6 +295,26 @@ def test_pages_compute_what_is_written(engine: Any, capsys: pytest.CaptureFixtur
     show_check(report)
     shown = capsys.readouterr().out
     assert "weights as int8:128 int4:32 int8:128,asymmetric" in shown and "of 48" in shown
+
+
+def test_inspect_says_how_weights_are_stored(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "net.onnx"
+    onnx.save(network(), file)
+    keep = [f"{name}={form}" for name, form in FILTERS.items()]
+    seen = inspect(file, weights="int8", keep=keep, targets=["webgpu"])
+    compiled = seen.targets["webgpu"]
+    kept = {w.storage: w for w in compiled.weights}
+    assert kept.keys() == {"f32", "f16", "i8", "u8", "i4", "u4"}
+    large = {(w.storage, w.bytes) for w in compiled.weights}
+    assert {("i4", 9 * 32 * 64 // 2), ("u4", 64 * 96 // 2), ("f16", 32 * 64 * 2)} <= large
+    # A depthwise kernel reads memory: its filters are widened, and no other integers are.
+    assert [w.shape for w in compiled.weights if w.widened and w.storage[1] in "48"] == [(5, 5, 64)]
+    assert compiled.memory["widened weights"] >= 25 * 64 * 4
+    assert compiled.memory["total"] == sum(compiled.memory.values()) / 2
+    show_inspection(seen)
+    assert "widened to 32 bits when they have arrived: " in capsys.readouterr().out
 
 
 # ---- how far off the float model they are --------------------------------------------------------

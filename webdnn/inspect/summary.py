@@ -12,7 +12,7 @@ memory are those of the largest sizes.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,14 @@ from typing import Any
 from webdnn import passes
 from webdnn.codegen import TARGETS
 from webdnn.frontend.dims import OpenSizesError
+from webdnn.graph import stored
 from webdnn.inspect.describe import describe
 from webdnn.inspect.work import flops
-from webdnn.schedule.kernel import Instance, Kernel, Loop, Opaque
+from webdnn.scalar import bytes_of
+from webdnn.schedule.kernel import Instance, Kernel, Loop, Opaque, Program
 from webdnn.schedule.lower import lower
 from webdnn.schedule.plan import nbytes
+from webdnn.schedule.target import Target
 from webdnn.transpiler import Dims, Report, transpile
 
 
@@ -40,14 +43,27 @@ class KernelUse:
 
 
 @dataclass(frozen=True)
+class Weight:
+    """A weight in memory: how its elements are stored, the bytes that it takes in the download too,
+    and whether a kernel widens it, once, into a second copy that the others read."""
+
+    name: str  # or, where the model's is lost, what the first kernel that reads it computes
+    storage: str  # a row of scalar.STORAGE
+    shape: tuple[int, ...]
+    bytes: int
+    widened: bool
+
+
+@dataclass(frozen=True)
 class Compiled:
     """What one target runs. `fused` are values of the model that are computed without being stored;
-    memory is in bytes."""
+    memory is in bytes: `total` what all others are together."""
 
     kernels: tuple[KernelUse, ...]
     prepare: int  # launches made once, when the weights have arrived
     fused: tuple[str, ...]
     memory: Mapping[str, int]
+    weights: tuple[Weight, ...] = ()
 
     @property
     def launches(self) -> int:
@@ -143,19 +159,12 @@ def inspect(
             )
             for kernel, same in uses.items()
         )
-        stored = report.descriptor["weights"]["bytes"]
-        tensors = {tensor.buffer for tensor in (*program.inputs, *program.outputs)}
-        io = sum(nbytes(program.buffers[buffer]) for buffer in tensors)
-        memory = {
-            "weights": stored,
-            "inputs and outputs": io,
-            "temporaries": max(0, target.memory(program) - io),
-        }
         compiled[name] = Compiled(
             kernels,
             len(program.prepare),
             tuple(lower(graph, target, keep=True).fused_away),
-            memory,
+            _memory(program, target, report.descriptor["weights"]["bytes"]),
+            _weights(program),
         )
     return Inspection(
         str(model),
@@ -168,6 +177,46 @@ def inspect(
         compiled,
         download,
         (*notices, *report.notices),
+    )
+
+
+def _memory(program: Program, target: Target, weights: int) -> dict[str, int]:
+    """What a run holds in memory, at the largest sizes."""
+
+    def held(buffers: Iterable[int]) -> int:
+        return sum(nbytes(program.buffers[buffer]) for buffer in {*buffers})
+
+    parts = {
+        "weights": weights,
+        "widened weights": held(b.id for b in program.buffers if b.kind == "prepared"),
+        "inputs and outputs": held(t.buffer for t in (*program.inputs, *program.outputs)),
+        "states": held(t.buffer for t in program.states),
+    }
+    planned = target.memory(program)
+    parts["temporaries"] = max(0, planned - sum(parts.values()) + weights)
+    return {name: size for name, size in parts.items() if size} | {"total": sum(parts.values())}
+
+
+def _weights(program: Program) -> tuple[Weight, ...]:
+    """The weights in the order of their first use."""
+    widened = {buffer for step in program.prepare for buffer in step.buffers}
+    reader: dict[int, str] = {}
+    for step in program.steps:
+        for buffer in step.buffers:
+            reader.setdefault(buffer, step.kernel.origin)
+    for step in reversed(program.prepare):
+        *read, made = step.buffers
+        for buffer in read:
+            reader.setdefault(buffer, reader.get(made, ""))
+    return tuple(
+        Weight(
+            program.buffers[buffer].name or reader.get(buffer, ""),
+            stored(value.dtype),
+            value.shape,
+            bytes_of(stored(value.dtype), value.size),
+            buffer in widened,
+        )
+        for buffer, value in program.weights.items()
     )
 
 

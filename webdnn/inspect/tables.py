@@ -285,6 +285,26 @@ def show_inspection(seen: Inspection) -> None:
     print_notices(seen.notices)
 
 
+def _show_weights(compiled: Compiled) -> None:
+    """How many weights are stored in which way; which of them a kernel widens once."""
+    parts = []
+    for storage in dict.fromkeys(w.storage for w in compiled.weights):
+        those = [w for w in compiled.weights if w.storage == storage]
+        parts.append(f"{len(those)} as {storage} ({amount(sum(w.bytes for w in those))})")
+    if parts:
+        out.print(f"  weights: {', '.join(parts)}", highlight=False)
+    widened = [w for w in compiled.weights if w.widened]
+    if widened:
+        of = [*dict.fromkeys(w.name.partition(", ")[0] for w in widened)]
+        names, more = ", ".join(of[:6]), f" and {len(of) - 6} more" if of[6:] else ""
+        out.print(
+            f"  widened to 32 bits when they have arrived: {len(widened)} "
+            f"({amount(sum(w.bytes for w in widened))}): {escape(names)}{more}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
 def _show_compiled(target: str, compiled: Compiled) -> None:
     table = _table(
         f"{target}: {compiled.launches} launches of {len(compiled.kernels)} kernels, "
@@ -309,6 +329,7 @@ def _show_compiled(target: str, compiled: Compiled) -> None:
     if compiled.memory:
         parts = ", ".join(f"{name} {amount(size)}" for name, size in compiled.memory.items())
         out.print(f"  memory: {parts}", highlight=False)
+    _show_weights(compiled)
     if compiled.prepare:
         out.print(f"  {compiled.prepare} more launches, once, when the weights have arrived")
     out.print(f"  {len(compiled.fused)} values of the model are fused away: never stored")
