@@ -22,7 +22,7 @@ positions (int64[2] ids, float[n, 3] table, int64[2, 3] rows, int64[2, 2] pairs,
     => (float[2, 3] words, float[2, 3] picked, float[2] single, float[n, 3] set, float[2] moved)
     <int64[1] three = {3}, float[1, 3] new = {7, 8, 9}, float[3] few = {5, 6, 7}>
 {
-    words = Gather <axis = 0> (table, ids)
+    [lookup] words = Gather <axis = 0> (table, ids)
     picked = GatherElements <axis = 0> (table, rows)
     single = GatherND (table, pairs)
     places = Unsqueeze (at, zero)
@@ -60,12 +60,12 @@ GOOD: dict[str, Any] = {
     "at": [2],
 }
 BAD = [  # the input that is another, and what is said of it
-    ({"ids": [4, 1]}, "gather 'words': position 4 is beyond its axis, which has 4 elements"),
-    ({"ids": [-5, 1]}, "gather 'words': position -5"),
-    ({"rows": [[0, 0, 0], [0, 9, 0]]}, "gather_elements 'picked': position 9"),
-    ({"pairs": [[0, 3], [0, 0]]}, "gather_nd 'single': position 3 is beyond its axis, which has 3"),
-    ({"at": [-7]}, "'set': position -7"),
-    ({"ids": [3, -1]}, "gather 'moved': position 4 is beyond its axis, which has 3"),
+    ({"ids": [4, 1]}, "Gather node 'lookup': position 4 is beyond its axis, which has 4 elements"),
+    ({"ids": [-5, 1]}, "Gather node 'lookup': position -5"),
+    ({"rows": [[0, 0, 0], [0, 9, 0]]}, "GatherElements node of 'picked': position 9"),
+    ({"pairs": [[0, 3], [0, 0]]}, "GatherND node of 'single': position 3 is beyond its axis, which"),
+    ({"at": [-7]}, "ScatterND node of 'set': position -7"),
+    ({"ids": [3, -1]}, "Gather node of 'moved': position 4 is beyond its axis, which has 3"),
 ]
 
 
@@ -127,5 +127,5 @@ def test_without_debug_positions_are_clamped(page: Page) -> None:
 def test_positions_that_a_page_gives_need_no_other_build(page: Page) -> None:
     found = play(page, "embedding", {"backend": "webgpu", "debug": True})
     assert found[0]["words"] == [9, 10, 11, 3, 4, 5]
-    assert "gather 'words': position 4 is beyond its axis" in found[1]
+    assert "Gather node 'lookup': position 4 is beyond its axis" in found[1]
     assert "position -5" in found[2] and "words" in found[3]

@@ -207,7 +207,7 @@ def transpile(
     save("import", graph)
     graph, notes = quantise(graph, form, kept)
     read.imported = replace(read.imported, notes=[*read.imported.notes, *notes])
-    graph, checks = checked(graph, debug)
+    graph, checks = checked(graph, debug, read.imported.labels)
     graph = run(graph, dump=save)
     programs = {}
     for k, target in enumerate(targets):

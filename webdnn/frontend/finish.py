@@ -20,7 +20,8 @@ class Imported:
 
     `contents` counts the model's own operators or layers by name; `parameters` and
     `parameter_bytes` are those of its weights as the model holds them. `batch` names the open
-    dimensions that became 1 because they look like a batch.
+    dimensions that became 1 because they look like a batch. `labels` are the nodes or layers that
+    compute the values of `graph.names`, as errors call them.
     """
 
     graph: Graph
@@ -29,6 +30,7 @@ class Imported:
     parameters: int = 0
     parameter_bytes: int = 0
     batch: tuple[str, ...] = ()
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def finished(
@@ -37,11 +39,12 @@ def finished(
     contents: Iterable[str],
     weights: Iterable[tuple[int, int]],
     batch: tuple[str, ...] = (),
+    labels: Mapping[str, str] | None = None,
 ) -> Imported:
     """The graph with the checks that every import ends with, and notes on widths.
 
     contents: the model's operators or layers, each by its type's name. weights: the number of
-    elements and the bytes of each. batch: as `Imported` has it.
+    elements and the bytes of each. batch, labels: as `Imported` has them.
 
     Raises TooSmallError where a size would be negative at the smallest symbolic dimensions, and
     UnsupportedError for 64-bit constants that do not fit into 32 bits.
@@ -67,6 +70,7 @@ def finished(
         sum(elements for elements, _ in sizes),
         sum(size for _, size in sizes),
         batch,
+        labels or {},
     )
 
 

@@ -17,7 +17,7 @@ model is transpiled are checked then.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -26,26 +26,32 @@ from ..expr import Dim, upper
 from ..graph import Graph, Value, is_counted
 
 
-def checked(graph: Graph, compute: bool) -> tuple[Graph, list[dict[str, Any]] | None]:
+def checked(
+    graph: Graph, compute: bool, labels: Mapping[str, str] | None = None
+) -> tuple[Graph, list[dict[str, Any]] | None]:
     """The graph, and a check for each operator that reads or writes at positions of a run.
 
-    A check is {"of": the operator, "input": that has the positions, "size": of the axis}, or has
-    "low" and "high" in place of "input": further outputs of the graph, which has them if `compute`.
+    A check is {"of": the operator, or what `labels` calls it, "input": that has the positions,
+    "size": of the axis}, or has "low" and "high" in place of "input": further outputs of the
+    graph, which has them if `compute`. `labels` are those of `Imported`.
     Else there are no checks at all (None) where such positions are computed.
     """
     named = {v: name for name, v in reversed((*graph.outputs.items(), *graph.names.items()))}
-    owner: dict[Value, str] = {}  # the first value with a name that is computed of it
+    labelled = {graph.names[k]: said for k, said in (labels or {}).items() if k in graph.names}
+    owner: dict[Value, Value] = {}  # the first value with a name that is computed of it
     values = graph.values()
     for v in reversed(values):
         for i in v.inputs:
-            owner[i] = named.get(v) or owner.get(v, "")
+            owner[i] = v if v in named else owner.get(v, v)
     outputs = dict(graph.outputs)
     checks: list[dict[str, Any]] = []
     for v in values:
         for positions, size in _positions(v):
             if positions.constant:
                 continue
-            check: dict[str, Any] = {"of": f"{v.op} {named.get(v) or owner.get(v, '')!r}"}
+            named_at = v if v in named else owner.get(v, v)
+            of = labelled.get(named_at) or f"{v.op} {named.get(named_at, '')!r}"
+            check: dict[str, Any] = {"of": of}
             end = upper(size) if is_counted(size) else size
             given = _given(positions)
             if given in graph.inputs:

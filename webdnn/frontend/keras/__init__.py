@@ -128,7 +128,7 @@ def load(
         states=walker.states,
     )
     contents = [e.class_name for e in known if e.class_name != "InputLayer"]
-    return finished(graph, notes, contents, saved.sizes, settled.batch)
+    return finished(graph, notes, contents, saved.sizes, settled.batch, walker.labels)
 
 
 @dataclass
@@ -144,10 +144,12 @@ class _Walker:
     """Builds the layers of a model, nested models included, in the order in which Keras does.
 
     names: the first value of each layer by the layer's name, below `outer/` in a nested model.
+    labels: these layers by the same names, as errors call them.
     """
 
     saved: Saved
     names: dict[str, Value] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
     states: dict[str, tuple[Value, Value]] = field(default_factory=dict)
 
     def run(self, plan: Plan, source: Source, given: Sequence[Tensor], prefix: str) -> Nested:
@@ -174,6 +176,7 @@ class _Walker:
             for k, t in enumerate(done[at]):
                 name = layer.name + (f":{at[1]}" if at[1] else "") + (f".{k}" if k else "")
                 self.names.setdefault(name, t.value)
+                self.labels.setdefault(name, f"layer {layer.name!r} ({layer.class_name})")
         return _filled(plan.outputs, done)
 
     def _called(

@@ -116,7 +116,7 @@ def load(
         settled.symbols,
         proto.graph.name or "model",
     )
-    return finished(graph, notes, *_contents(proto), settled.batch)
+    return finished(graph, notes, *_contents(proto), settled.batch, reader.labels)
 
 
 def _opsets(imports: Iterable[Any]) -> dict[str, int]:
@@ -270,13 +270,15 @@ def _unknown(found: Mapping[tuple[str, str, int | str], Sequence[Any]]) -> Unsup
 
 
 class _Importer:
-    """Walks nodes; `names` collects every value name of the model that has been computed."""
+    """Walks nodes; `names` collects every value name of the model that has been computed, and
+    `labels` the nodes of these."""
 
     def __init__(
         self, external: External, functions: Mapping[tuple[str, str], Any], notes: list[str]
     ):
         self.external, self.functions, self.notes = external, functions, notes
         self.names: dict[str, Value] = {}
+        self.labels: dict[str, str] = {}
         self.depth = 0
         self.looked: set[tuple[str, str]] = set()  # functions whose operators have been checked
 
@@ -361,6 +363,7 @@ class _Importer:
                     scope[name] = value
                     if record and isinstance(value, Value):
                         self.names.setdefault(name, value)
+                        self.labels.setdefault(name, label(node))
             for name in node.output[len(outputs) :]:
                 if name:
                     raise UnsupportedError(f"{label(node)}: its output {name!r} is not supported")
