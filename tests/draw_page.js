@@ -1,12 +1,9 @@
 /** `model.draw` on canvases: the page's half of tests/test_draw.py. */
-const told = (call) => {
-  try {
-    call();
-    return 'drawn';
-  } catch (error) {
-    return `${error.code}: ${error.message}`;
-  }
-};
+const told = (drawing) =>
+  drawing.then(
+    () => 'drawn',
+    (error) => `${error.code}: ${error.message}`,
+  );
 
 /** The pixels of a 2D canvas. @param {HTMLCanvasElement} canvas */
 const read = async (canvas) => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
@@ -67,15 +64,20 @@ export default async function ({ backend, sizes }, io) {
   const taken = document.createElement('canvas');
   taken.getContext('webgl2') ?? taken.getContext('bitmaprenderer');
   const wrong = {
-    several: told(() => model.draw(new OffscreenCanvas(1, 1), some)),
-    none: told(() => model.draw(new OffscreenCanvas(1, 1), some, 'plain')),
-    canvas: told(() => model.draw(document.body, some, 'rgb')),
-    outputs: told(() => model.draw(new OffscreenCanvas(1, 1), {}, 'rgb')),
-    taken: told(() => model.draw(taken, some, 'rgb')),
-    fine: told(() => model.draw(new OffscreenCanvas(1, 1), some, 'rgb')),
+    several: await told(model.draw(new OffscreenCanvas(1, 1), some)),
+    none: await told(model.draw(new OffscreenCanvas(1, 1), some, 'plain')),
+    canvas: await told(model.draw(document.body, some, 'rgb')),
+    outputs: await told(model.draw(new OffscreenCanvas(1, 1), {}, 'rgb')),
+    taken: await told(model.draw(taken, some, 'rgb')),
+    fine: await told(model.draw(new OffscreenCanvas(1, 1), some, 'rgb')),
   };
+  if (backend === 'webgpu') {
+    const { alpha } = await model.run({ x: { data: new Float32Array(3), shape: [1, 3, 1, 1] } }, { outputs: 'gpu' });
+    alpha.data.destroy();
+    wrong.gone = await told(model.draw(readable(device), { alpha }, 'alpha'));
+  }
   const info = Object.fromEntries(model.outputs.map(({ name, drawn, dtype }) => [name, { drawn, dtype }]));
   model.dispose();
-  wrong.disposed = told(() => model.draw(new OffscreenCanvas(1, 1), some, 'rgb'));
+  wrong.disposed = await told(model.draw(new OffscreenCanvas(1, 1), some, 'rgb'));
   return { wrong, info };
 }

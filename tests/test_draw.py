@@ -139,6 +139,9 @@ def test_draw(engine: Engine, backend: str, folder: Path) -> None:
         assert wrong[name].startswith("option: draw: "), wrong[name]
         assert all(part in wrong[name] for part in parts), wrong[name]
     assert wrong["fine"] == "drawn"
+    if webgpu:
+        assert wrong["gone"].startswith("option: draw: the GPU refused: "), wrong
+        assert "before they are destroyed" in wrong["gone"]
     assert wrong["disposed"].startswith("disposed: ")
 
 

@@ -19,9 +19,11 @@ from onnx import parser
 
 import webdnn
 from tests.jobs import Job, interpreted, run_jobs
+from tests.test_browser import need
 from tests.test_cli import run
 from tests.test_extending import BLOCKS
 from webdnn import ops
+from webdnn.browser.engine import open_page
 from webdnn.browser.reference import reference
 from webdnn.errors import DimensionError, UnsupportedError, WebDNNError
 from webdnn.expr import exp, log, tanh
@@ -366,16 +368,36 @@ def test_templates_that_fail(
     assert [part for part in parts if part not in error] == [] and "Traceback" not in error, error
 
 
+TRAPS = """export default async (places) => {
+  const { load } = await import('/m/model.js');
+  const said = [];
+  for (const place of places) {
+    const model = await load({ backend: 'wasm', ...place });
+    const fine = await model.run({ x: new Float32Array(1024).fill(1) });
+    const x = new Float32Array(1024).map((_, i) => i % 7);
+    const error = await model.run({ x }).catch((found) => found);
+    said.push([model.backend.threads, fine.y.data[0], error.code, error.message]);
+    model.dispose();
+  }
+  return said;
+};
+"""
+
+
 def test_a_templates_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a browser that refuses the text can say whose it is."""
+    """So that a browser that refuses the text, or in which it fails, can say whose it is."""
     monkeypatch.chdir(tmp_path)
-    onnx.save(model("y = com.example.Manhattan (x, x)", shape="4, 4"), "model.onnx")
+    need("chromium")
+    nodes = "d = com.example.Manhattan (x, x) y = Softmax <axis = 1> (d)"
+    onnx.save(model(nodes, shape="32, 32"), "model.onnx")
     folder = tmp_path / "mine"
     folder.mkdir()
     for name, _, text in BLOCKS:
         if name.startswith("mine/"):
-            Path(name).write_text(text)
-    arguments = ["-o", "out", "--target", "webgpu", "--plugin", "mine/manhattan.py"]
+            sums = '+= ${hole("term", "n")};'
+            fails = text.replace(sums, f"{sums} if (acc0[0] > 1) __builtin_trap();")
+            Path(name).write_text(fails)
+    arguments = ["-o", "out", "--plugin", "mine/manhattan.py"]
     assert run("transpile", "model.onnx", *arguments) == 0
     (program,) = Path("out").glob("webgpu.*.json")
     sources = {
@@ -383,3 +405,12 @@ def test_a_templates_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         for k in json.loads(program.read_text())["kernels"]
     }
     assert sources["manhattan"] == "mine/manhattan.wgsl", sources
+    Path("traps.js").write_text(TRAPS)
+    with open_page("chromium", mounts={"/m/": tmp_path / "out", "/t/": tmp_path}) as page:
+        places = [{"threads": 2}, {"threads": 1}, {"worker": False}]
+        said = page.call("/t/traps.js", places, timeout=60).value
+    assert [threads for threads, *_ in said] == [2, 1, 1]
+    for _, fine, code, message in said:
+        assert (fine, code) == (1 / 32, "kernel")
+        assert "the kernel manhattan" in message and "(d) failed: unreachable" in message, message
+        assert "It is written in mine/manhattan.c, which is not WebDNN's" in message

@@ -63,7 +63,7 @@ BAD = [  # the input that is another, and what is said of it
     ({"ids": [4, 1]}, "Gather node 'lookup': position 4 is beyond its axis, which has 4 elements"),
     ({"ids": [-5, 1]}, "Gather node 'lookup': position -5"),
     ({"rows": [[0, 0, 0], [0, 9, 0]]}, "GatherElements node of 'picked': position 9"),
-    ({"pairs": [[0, 3], [0, 0]]}, "GatherND node of 'single': position 3 is beyond its axis, which"),
+    ({"pairs": [[0, 3], [0, 0]]}, "GatherND node of 'single': position 3 is beyond its axis"),
     ({"at": [-7]}, "ScatterND node of 'set': position -7"),
     ({"ids": [3, -1]}, "Gather node of 'moved': position 4 is beyond its axis, which has 3"),
 ]

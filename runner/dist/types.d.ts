@@ -315,13 +315,14 @@ export interface Model<I extends Specs = Specs, O extends Specs = Specs> {
   /**
    * Draws an output that is a picture; `name` where several are. The canvas takes its size. Outputs
    * on the GPU (`outputs: 'gpu'`) go to the canvas without leaving it, and need one without another
-   * kind of context; you destroy their buffers afterwards, as ever.
+   * kind of context; you destroy their buffers afterwards, as ever. It is drawn at once; the promise
+   * rejects where it could not be.
    */
   draw(
     canvas: Global<'HTMLCanvasElement', never> | Global<'OffscreenCanvas', never>,
     outputs: Partial<Outputs<O>> | Partial<GpuOutputs<O>>,
     name?: keyof O & string,
-  ): void;
+  ): Promise<void>;
   /** Runs once and returns the milliseconds of each step. */
   profile(inputs: Inputs<I>): Promise<StepTime[]>;
   /**

@@ -23,7 +23,7 @@
  * @typedef {{
  *   variants: WasmVariant[], memory: { weights: number, bytes: number },
  *   inputs: WasmTensor[], outputs: WasmTensor[], states?: { offset: number, bytes: number }[],
- *   steps?: { name: string, origin?: string }[],
+ *   steps?: { name: string, origin?: string, source?: string }[],
  *   stored?: Record<string, Layout & { offset: number }>,
  * }} WasmTarget
  *
@@ -322,7 +322,7 @@ const descriptor = (value, at) => {
           offset(state.bytes)(state.offset, `${at}.offset`),
         ),
       ),
-      'steps?': list(object({ name: text, 'origin?': text })),
+      'steps?': list(object({ name: text, 'origin?': text, 'source?': text })),
       'stored?': kept(both, { offset: between(0, end, 4) }, ({ offset }) => end - offset),
     })(value, at);
     return Object.assign(arena, rest);

@@ -34,6 +34,17 @@ export function ours(error, code = 'internal', message = say(error)) {
   return new WebDNNError('memory', `no memory is left: ${say(error)}. ${remedy}`, error);
 }
 
+/**
+ * A kernel as errors call it, and who is to mend it.
+ * @param {{ name: string, origin?: string, source?: string }} kernel  `source`: a plugin's own file
+ */
+export const blame = ({ name, origin, source }) => ({
+  what: `the kernel ${origin ? `${name} (${origin})` : name}`,
+  whose: source
+    ? `It is written in ${source}, which is not WebDNN's: correct it there.`
+    : 'This is a bug of the transpiler.',
+});
+
 /** An error as plain data, to cross a worker's boundary. @param {unknown} error */
 export const packError = (error) => ({
   code: ours(error).code,

@@ -32,7 +32,7 @@
  *   read(entry: Layout, first: number, count: number): Promise<Elements>,
  *   cancel(): void,
  *   dispose(): void,
- *   show?(context: any, data: GPUBuffer, width: number, height: number, opaque: boolean): void,
+ *   show?(context: any, data: GPUBuffer, width: number, height: number, opaque: boolean): Promise<void>,
  *   failed?: Promise<WebDNNError>,
  *   paint?(signature: import('./descriptor.js').Signature, value: unknown,
  *     dims: readonly import('./descriptor.js').Dimension[], uploaded: boolean): unknown,
@@ -245,10 +245,13 @@ export class Model {
     return top(this.#descriptor.outputs, outputs, k, name);
   }
 
-  /** @param {any} canvas @param {Record<string, any>} outputs @param {string} [name] */
-  draw(canvas, outputs, name) {
+  /**
+   * @param {any} canvas @param {Record<string, any>} outputs @param {string} [name]
+   * @returns {Promise<void>}
+   */
+  async draw(canvas, outputs, name) {
     if (this.#ended) throw this.#ended;
-    draw(this.#descriptor.outputs, canvas, outputs, name, this.#engine.show);
+    await draw(this.#descriptor.outputs, canvas, outputs, name, this.#engine.show);
   }
 
   /** @param {string} name @returns {any} */

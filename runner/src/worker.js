@@ -4,7 +4,8 @@
  * (wasm/messages.js). Between calls it is parked in its event loop.
  */
 import { serve } from './serve.js';
-import { attach, guard, local, timeSteps } from './wasm/instance.js';
+import { ours } from './errors.js';
+import { attach, local, timeSteps } from './wasm/instance.js';
 import { OWNER, PART, START } from './wasm/messages.js';
 
 /**
@@ -29,6 +30,14 @@ const start = {
   /** One of several on shared memory; sizes are set by the page. */
   join({ module, memory, layout, thread }) {
     const exports = attach(module, memory, layout, thread);
+    /** A trap goes to the page, which knows the kernels' names. @template T @param {() => T} call */
+    const guard = (call) => {
+      try {
+        return call();
+      } catch (error) {
+        throw ours(error, 'kernel');
+      }
+    };
     /** @type {Operations<typeof PART>} */
     const operations = {
       prepare: () => guard(() => exports.prepare(thread)),

@@ -29,9 +29,17 @@ from types import CodeType
 from typing import Any
 
 from ..errors import WebDNNError
+from ..schedule.kernel import Instance, Kernel
 
 _HOLE = re.compile(r"\$\{((?:[^{}]|\{[^{}]*\})*)\}")
 _CONTROL = re.compile(r"(\s*)\$(for|if|elif|else|assert|let)\b\s*(.*?)\s*$")
+
+
+def own_source(kernel: Kernel, suffix: str) -> str | None:
+    """The file of a kernel's text, its folder's name before it, where that is a plugin's own."""
+    if not isinstance(kernel, Instance) or kernel.folder is None:
+        return None
+    return f"{kernel.folder.name}/{kernel.template}{suffix}"
 
 
 def render(source: str, env: Mapping[str, Any]) -> str:

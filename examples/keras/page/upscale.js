@@ -50,7 +50,7 @@ async function update() {
       cleared(before, TIMES * width, TIMES * height).drawImage(small, 0, 0, TIMES * width, TIMES * height);
       const outputs = await page.run({ LR: small });
       if (!outputs) continue; // another target was chosen meanwhile
-      page.model.draw(after, outputs);
+      await page.model.draw(after, outputs);
       const [wide, high] = [after.width, after.height];
       element('dimensions', HTMLElement).textContent = `${width} × ${height} became ${wide} × ${high}.`;
     }

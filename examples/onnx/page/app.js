@@ -86,7 +86,7 @@ async function update() {
       // The canvas is the input: the model was transpiled to take pictures.
       const outputs = await page.run({ image: original, style_weights: weights() });
       if (!outputs) continue; // another target was chosen meanwhile
-      page.model?.draw(stylised, outputs);
+      await page.model?.draw(stylised, outputs);
       element('dimensions', HTMLElement).textContent = `${original.width} × ${original.height}`;
       // The first run warms up: show what the next ones take.
       if (!runs++ && performance.now() - begin < 3000 && !query.has('size')) stale = true;
@@ -113,7 +113,7 @@ async function drawThumbnails() {
     for (const [style, canvas] of thumbnails.entries()) {
       const only = new Float32Array(STYLES);
       only[style] = 1;
-      model.draw(canvas, await model.run({ image: small, style_weights: only }));
+      await model.draw(canvas, await model.run({ image: small, style_weights: only }));
       showMix(false);
       if (stale || page.model !== model || photo !== mine) return;
     }

@@ -41,8 +41,9 @@ function contextOf(canvas, kind) {
  * @param {readonly Signature[]} signature  the model's outputs
  * @param {any} canvas @param {Record<string, any>} outputs  what a run returned
  * @param {string | undefined} name
- * @param {((context: any, data: GPUBuffer, width: number, height: number, opaque: boolean) => void)
+ * @param {((context: any, data: GPUBuffer, width: number, height: number, opaque: boolean) => Promise<void>)
  *   | undefined} show  of an engine on the GPU
+ * @returns {Promise<void> | undefined}  when the GPU has taken it
  */
 export function draw(signature, canvas, outputs, name, show) {
   const spec = chosen(signature, name);
@@ -67,6 +68,6 @@ export function draw(signature, canvas, outputs, name, show) {
     );
     context.putImageData(new ImageData(bytes, width, height), 0, 0);
   } else if (show) {
-    show(context, data, width, height, !/^(rgba|mask)$/.test(/** @type {any} */ (spec.drawn).channels));
+    return show(context, data, width, height, !/^(rgba|mask)$/.test(/** @type {any} */ (spec.drawn).channels));
   }
 }

@@ -17,6 +17,7 @@
  * @typedef {import('../types.d.ts').LoadOptions} LoadOptions
  * @typedef {import('./module.js').Choice} Choice
  * @typedef {import('./workers.js').Crew} Crew
+ * @typedef {import('../errors.js').WebDNNError} WebDNNError
  */
 import { bytesOf, upper } from '../descriptor.js';
 import { evaluate } from '../int.js';
@@ -28,9 +29,11 @@ import {
   configurator,
   footprint,
   inPlace,
+  kernelError,
   local,
   named,
   plan,
+  working,
 } from './instance.js';
 import { OWNER, PART, START } from './messages.js';
 import { compile } from './module.js';
@@ -96,11 +99,15 @@ async function pool(model, module, crew) {
   const port = access(model, memory, layout);
   /** @template T @param {(call: Crew['calls'][number], thread: number) => Promise<T>} ask */
   const all = (ask) => Promise.all(crew.calls.map(ask));
+  /** @param {WebDNNError} error @returns {never} */
+  const trapped = (error) => {
+    throw error.code === 'kernel' ? kernelError(Error(error.message), working(model, exports)) : error;
+  };
   // A run is over when one thread says so; one that is not on a processor may come late. Modules of
   // 0.1.0 wait for each other, and know no `late`.
   /** @param {'prepare' | 'run'} name */
   const together = (name) => {
-    const answers = crew.calls.map((call) => call(PART, name, []));
+    const answers = crew.calls.map((call) => call(PART, name, []).catch(trapped));
     return exports.late ? Promise.race(answers) : Promise.all(answers);
   };
   await all((call, thread) => call(START, 'join', [{ module, memory, layout, thread }]));
@@ -127,7 +134,7 @@ async function pool(model, module, crew) {
       configure(job.dims);
       port.put(job);
       Atomics.store(cancelled, 0, 0);
-      const times = await all((call) => call(PART, 'profile', []));
+      const times = await all((call) => call(PART, 'profile', []).catch(trapped));
       // The thread that was there from the start has seen all of a step.
       return named(model, times[0].map((_, step) => Math.max(...times.map((t) => t[step]))));
     },

@@ -18,12 +18,12 @@
  *   arena(): number, scratch(): number, cancel(): number, step_count(): number,
  *   setup(threads: number, scratch: number, ...dims: number[]): void,
  *   prepare(thread: number): void, run(thread: number): number,
- *   run_steps(thread: number, first: number, last: number): number, late?(): number,
+ *   run_steps(thread: number, first: number, last: number): number, late?(): number, step?(): number,
  *   __stack_pointer: WebAssembly.Global,
  * }} Exports
  */
 import { bytesOf, upper } from '../descriptor.js';
-import { ours, outOfMemory, say } from '../errors.js';
+import { blame, ours, outOfMemory, say } from '../errors.js';
 import { evaluate, roundUp } from '../int.js';
 import { elements, view } from '../tensors.js';
 
@@ -65,26 +65,22 @@ export function plan(model, module, shared, threads, stacks) {
   }
 }
 
-/** @param {unknown} error */
-export const kernelError = (error) =>
-  ours(
-    error,
-    'kernel',
-    `the model's WebAssembly module failed: ${say(error)}. This is a bug of the transpiler; ` +
-      '`webdnn check MODEL` helps to find the kernel.',
-  );
+/** @param {unknown} error @param {{ name: string }} [step]  that failed, if it is known */
+export const kernelError = (error, step) => {
+  const { what, whose } = step
+    ? blame(step)
+    : {
+        what: "the model's WebAssembly module",
+        whose: 'This is a bug of the transpiler; `webdnn check MODEL` helps to find the kernel.',
+      };
+  return ours(error, 'kernel', `${what} failed: ${say(error)}. ${whose}`);
+};
 
 /**
- * What `call` returns; an error of the kernels comes out as one of ours.
- * @template T @param {() => T} call @returns {T}
+ * The step at work; undefined of those that prepare weights, and in modules that do not tell.
+ * @param {Descriptor} model @param {Exports} exports
  */
-export const guard = (call) => {
-  try {
-    return call();
-  } catch (error) {
-    throw kernelError(error);
-  }
-};
+export const working = (model, exports) => model.targets.wasm?.steps?.[exports.step?.() ?? -1];
 
 /** What the model takes of so many pages. @param {Descriptor} model @param {number} pages */
 export const footprint = (model, pages) => {
@@ -223,6 +219,15 @@ export function local(model, module) {
   const exports = attach(module, memory, layout, 0);
   const port = access(model, memory, layout);
   const configure = configurator(model, exports, layout, 1);
+  /** What `call` returns; a trap comes out as an error of the kernel. @template T @param {() => T} call */
+  const guard = (call) => {
+    try {
+      return call();
+    } catch (error) {
+      const trap = error instanceof WebAssembly.RuntimeError;
+      throw kernelError(error, trap ? working(model, exports) : undefined);
+    }
+  };
   return {
     ...port,
     viewKind: /** @type {const} */ ('direct'),

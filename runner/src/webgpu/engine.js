@@ -126,7 +126,7 @@ async function start(model, held, files, { variant }) {
     failed: held.failed,
     memory: held.memory,
     dispose: held.dispose,
-    show: shower(device),
+    show: shower(held),
     cancel() {},
     /** @param {number} offset @param {Uint8Array<ArrayBuffer>} bytes */
     load(offset, bytes) {

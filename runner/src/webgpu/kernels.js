@@ -8,7 +8,7 @@
  * }} Compiled  uniform: whether it has parameters. features: the optional ones that it uses
  */
 import { declared } from '../descriptor.js';
-import { WebDNNError } from '../errors.js';
+import { WebDNNError, blame } from '../errors.js';
 import { driverError } from './device.js';
 
 const COMPUTE = 4; // of GPUShaderStage
@@ -39,7 +39,7 @@ export function compile(device, kernels, has) {
   /** @type {Map<string, { group: GPUBindGroupLayout, layout: GPUPipelineLayout }>} */
   const layouts = new Map();
   return kernels.map((kernel) => {
-    const { name, origin = '', source } = kernel;
+    const { name, origin = '' } = kernel;
     const { code, features } = pick(kernel, has);
     const kinds = declared(code);
     let shared = layouts.get(`${kinds}`);
@@ -66,16 +66,13 @@ export function compile(device, kernels, has) {
       })
       .catch(async (error) => {
         const { messages } = await module.getCompilationInfo();
-        const what = origin ? `${name} (${origin})` : name;
+        const { what, whose } = blame(kernel);
         const invalid = messages.some(({ type }) => type === 'error');
         if (error.reason === 'internal' && !invalid)
-          throw driverError(`, the kernel ${what}`, error);
+          throw driverError(`, ${what}`, error);
         const lines = messages.map(({ lineNum, message }) => `line ${lineNum}: ${message}`);
-        const text = `the kernel ${what} did not compile: ${[error.message, ...lines].join('; ')}`;
-        const whose = source
-          ? `It is written in ${source}, which is not WebDNN's: correct it there`
-          : 'This is a bug of the transpiler';
-        throw new WebDNNError('kernel', `${text}. ${whose}.`, error);
+        const text = `${what} did not compile: ${[error.message, ...lines].join('; ')}`;
+        throw new WebDNNError('kernel', `${text}. ${whose}`, error);
       });
     return { name, origin, group, uniform: kinds.includes(''), features, pipeline };
   });

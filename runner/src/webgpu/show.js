@@ -18,8 +18,10 @@ fn main(@builtin(global_invocation_id) at: vec3u, @builtin(num_workgroups) group
   out[i] = pack4x8unorm(vec4f(pixel.rgb * pixel.a, pixel.a));
 }`;
 
-/** @param {GPUDevice} device */
-export function shower(device) {
+import { WebDNNError, say } from '../errors.js';
+
+/** @param {import('./device.js').Held} held */
+export function shower({ device, scoped }) {
   /** @type {GPUComputePipeline | undefined} */
   let pipeline;
   /** @param {GPUCommandEncoder} encoder @param {GPUBuffer} data @param {number} count */
@@ -51,7 +53,7 @@ export function shower(device) {
    * @param {any} context @param {GPUBuffer} data @param {number} width @param {number} height
    * @param {boolean} opaque
    */
-  return (context, data, width, height, opaque) => {
+  function show(context, data, width, height, opaque) {
     const alphaMode = opaque ? 'opaque' : 'premultiplied';
     const now = context.getConfiguration?.(); // another model may have drawn here since
     if (now?.device !== device || now.alphaMode !== alphaMode)
@@ -70,5 +72,13 @@ export function shower(device) {
         );
     device.queue.submit([encoder.finish()]);
     if (buffer !== data) buffer.destroy();
-  };
+  }
+
+  /** @param {Parameters<typeof show>} what */
+  return (...what) =>
+    scoped(() => show(...what)).catch((error) => {
+      if (error.code !== 'kernel') throw error;
+      const text = `draw: the GPU refused: ${say(error.cause)}. Outputs are drawn before they are destroyed`;
+      throw new WebDNNError('option', text, error.cause);
+    });
 }

@@ -273,7 +273,7 @@ function results(outputs) {
     const box = make('div', {}, make('h3', {}, info.name, make('small', {}, kind({ ...info, shape }))));
     if (info.drawn) {
       const canvas = make('canvas', { role: 'img', ariaLabel: `The picture in ${info.name}` });
-      model.draw(canvas, outputs, info.name);
+      model.draw(canvas, outputs, info.name).catch(fail);
       box.append(canvas);
       return box;
     }

@@ -25,7 +25,7 @@ from ...schedule.target import Limits, Ranges
 from .. import opaque
 from ..integers import to_json
 from ..kept import kept_values
-from ..template import render
+from ..template import own_source, render
 from .instances import print_instance, template
 from .lanes import Printed, grain
 from .loops import print_loop
@@ -230,7 +230,11 @@ def emit(
         "memory": {"weights": 0, "bytes": arena.size},
         "inputs": io(program.inputs),
         "outputs": io(program.outputs),
-        "steps": [{"name": s.kernel.name, "origin": s.kernel.origin} for s in program.steps],
+        "steps": [
+            {"name": s.kernel.name, "origin": s.kernel.origin}
+            | ({"source": source} if (source := own_source(s.kernel, ".c")) else {})
+            for s in program.steps
+        ],
     }
     if program.states:
         entry["states"] = [

@@ -37,6 +37,7 @@ from .. import opaque
 from ..integers import to_json
 from ..kept import kept_values
 from ..loops import depthwise_loop
+from ..template import own_source
 from .dialect import Printed, Wgsl, linear_grid, times
 from .gemm import best_slices, print_gemm
 from .instances import print_general
@@ -114,8 +115,8 @@ def build(program: Program, bindings: Mapping[int, Mapping[str, Any]]) -> dict[s
             origin = " ".join(s.kernel.origin.split())
             head = f"// {p.name} {origin}".rstrip() + "\n"
             kernels.append({"name": p.name, "code": head + p.code, "origin": origin})
-            if isinstance(s.kernel, Instance) and s.kernel.folder:  # a plugin's own text
-                kernels[-1]["source"] = f"{s.kernel.folder.name}/{s.kernel.template}.wgsl"
+            if source := own_source(s.kernel, ".wgsl"):
+                kernels[-1]["source"] = source
             if p.variants:
                 kernels[-1]["variants"] = {k: head + code for k, code in p.variants.items()}
         return {

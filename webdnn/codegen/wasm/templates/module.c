@@ -14,6 +14,7 @@ static int params[] = {${params}};
 static void* buffers[] = {${buffers}};  // offsets in the arena until `setup` has added its address
 static int thread_count = 1, placed;
 static volatile int cancelled;  // the page writes it
+static int at_work;  // the step that runs, or ran last
 static char* scratch_memory;
 extern char __heap_base;
 
@@ -21,6 +22,7 @@ int EXPORT(arena)(void) { return ((int)&__heap_base + 255) & ~255; }
 int EXPORT(scratch)(void) { return ${scratch}; }
 int EXPORT(cancel)(void) { return (int)&cancelled; }
 int EXPORT(step_count)(void) { return ${step_count}; }
+int EXPORT(step)(void) { return at_work; }
 
 // Integer arithmetic of the sizes, as Python does it; what divides by zero is 0.
 static inline int floordiv(int a, int b) { return b == 0 ? 0 : a / b - (a % b != 0 && (a ^ b) < 0); }
@@ -84,6 +86,7 @@ static inline int chunk(const Step* s) {
 static __attribute__((noinline)) void advance(int step, char* own) {
   for (; step < last_step && !cancelled; step++) {
     const Step* s = steps + step;
+    at_work = step;  // until it is over, no thread begins another
     if (s->items > s->grain) {
       open_step = step;
       done = 0;
@@ -138,7 +141,10 @@ static int run_range(int thread, int first, int last) {
   return stopped;
 #else
   for (const Step* s = steps + first; s < steps + last; s++)
-    if (s->items > 0) s->kernel(buffers + s->buffers, params + s->params, 0, s->items, own);
+    if (s->items > 0) {
+      at_work = (int)(s - steps);
+      s->kernel(buffers + s->buffers, params + s->params, 0, s->items, own);
+    }
   return 0;
 #endif
 }
