@@ -1,12 +1,13 @@
 """How long a page takes to its first result where every answer of the server is late.
 
     python -m bench.start                    # 150 ms, what `load()` picks
-    python -m bench.start --late 40 --load "{ backend: 'wasm', threads: 1 }"
+    python -m bench.start --late 40 --load "{ backend: 'wasm', threads: 1 }" --runs relaxed
 
 A classifier with 98 kB of weights in an empty cache of headless Chromium, whose process runs
-already. Printed for one page are the times from navigation, in milliseconds, at which each request
-began and ended; then the medians of model and first result over all pages. The delay stands for a
-round trip on connections that are open; a new connection takes one or two more.
+already. Pages without and with the lines of `--preload` take turns; of each kind the times are
+printed from navigation, in milliseconds: those at which each request of the middle page began and
+ended, then the medians of model and first result over all pages. The delay stands for a round trip
+on connections that are open; a new connection takes one or two more.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ import webdnn
 from webdnn.browser.engine import find
 from webdnn.browser.server import Request, running
 
-PAGE = """<!doctype html><title>start</title><script type="module">
+PAGE = """<!doctype html><title>start</title>
+{place}
+<script type="module">
 import {{ load }} from '/m/model.js';
 const times = {{ module: performance.now() }};
 const model = await load({options});
@@ -75,39 +78,47 @@ def main() -> None:
     )
     parser.add_argument("--late", type=int, default=150, help="milliseconds of each answer")
     parser.add_argument("--load", default="", help="the options of `load`, as JavaScript")
+    parser.add_argument("--runs", default="", help="what the lines name besides: relaxed-threads")
     parser.add_argument("--pages", type=int, default=7)
     options = parser.parse_args()
-    page_text = PAGE.format(options=options.load).encode()
+    words = " ".join(["webdnn /m/", *options.runs.split()])
+    place = f"<!-- {words} -->\n<!-- /webdnn -->"
 
-    def late(request: Request) -> bool:
-        time.sleep(options.late / 1000)
-        if request.path_only != "/":
-            return False
-        request.reply(200, page_text, {"Content-Type": "text/html"})
-        return True
-
-    found: list[dict[str, Any]] = []
+    found: dict[str, list[dict[str, Any]]] = {"": [], "early": []}
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
-        place = Path(folder) / "m"
-        webdnn.transpile(classifier().SerializeToString(), place)
-        weights = sum(path.stat().st_size for path in place.glob("weights*"))
+        model, early = Path(folder) / "m", Path(folder) / "early.html"
+        early.write_text(PAGE.format(options=options.load, place=place))
+        webdnn.transpile(classifier().SerializeToString(), model, preload=early)
+        texts = {"/": PAGE.format(options=options.load, place=""), "/early": early.read_text()}
+
+        def late(request: Request) -> bool:
+            time.sleep(options.late / 1000)
+            text = texts.get(request.path_only)
+            if text is not None:
+                request.reply(200, text.encode(), {"Content-Type": "text/html"})
+            return text is not None
+
+        weights = sum(path.stat().st_size for path in model.glob("weights*"))
         browser = driver.chromium.launch(executable_path=find("chromium"), args=["--no-sandbox"])
-        with running({"/m/": place}, hook=late) as server:
+        with running({"/m/": model}, hook=late) as server:
             for _ in range(options.pages):
-                context = browser.new_context()  # a cache of its own
-                page = context.new_page()
-                page.goto(server.url)
-                page.wait_for_function("globalThis.found")
-                found.append(page.evaluate("found"))
-                context.close()
+                for kind, kept in found.items():
+                    context = browser.new_context()  # a cache of its own
+                    page = context.new_page()
+                    page.goto(server.url + kind)
+                    page.wait_for_function("globalThis.found")
+                    kept.append(page.evaluate("found"))
+                    context.close()
         browser.close()
-    middle = sorted(found, key=lambda one: one["times"]["result"])[len(found) // 2]
-    print(f"{weights / 1000:.0f} kB of weights, {middle['backend']['reason']}")
-    for name, began, ended in middle["requests"]:
-        print(f"  {name:32}{began:6.0f} …{ended:6.0f}")
-    for what in ("module", "model", "result"):
-        times = [one["times"][what] for one in found]
-        print(f"{what:34}{statistics.median(times):6.0f}  (least {min(times):.0f})")
+    for kind, pages in found.items():
+        middle = sorted(pages, key=lambda one: one["times"]["result"])[len(pages) // 2]
+        lines = "with the lines of --preload" if kind else "without lines in the page"
+        print(f"{weights / 1000:.0f} kB of weights, {middle['backend']['reason']}, {lines}")
+        for name, began, ended in middle["requests"]:
+            print(f"  {name:32}{began:6.0f} …{ended:6.0f}")
+        for what in ("module", "model", "result"):
+            times = [one["times"][what] for one in pages]
+            print(f"{what:34}{statistics.median(times):6.0f}  (least {min(times):.0f})")
 
 
 if __name__ == "__main__":

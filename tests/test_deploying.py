@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import threading
 import time
@@ -12,9 +13,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+import pytest
 from onnx import numpy_helper
 
 import webdnn
+import webdnn.errors
 from tests.chromium import driven
 from webdnn.browser.server import Request, running
 
@@ -163,3 +166,58 @@ def test_the_console_says_once_that_there_is_no_adapter(tmp_path: Path) -> None:
         page.wait_for_timeout(100)
     # The last one is the test's own.
     assert said == ["No available adapters."] * 2
+
+
+def test_lines_of_a_page_ask_before_its_script(tmp_path: Path) -> None:
+    """Of what the lines name, each is asked for once, and all before any is answered; a new
+    version changes the lines, and no other text of the page."""
+    page_file = tmp_path / "index.html"
+    around = (
+        "<!doctype html><title>é</title>\r\n\t<!-- webdnn ./m/ relaxed -->",
+        "\t<!-- /webdnn -->\n" + PAGE.replace(", fetch: fetched", "").partition(">")[2],
+    )
+    page_file.write_bytes("\n<p>lost</p>".join(around).encode())
+    asked: list[str] = []
+    said: list[str] = []
+    together = threading.Barrier(4, timeout=60)
+
+    def hook(request: Request) -> bool:
+        if request.path_only == "/":
+            request.reply(200, page_file.read_bytes(), {"Content-Type": "text/html"})
+            return True
+        asked.append(request.path_only.rpartition("/")[2])
+        if asked[-1] != "favicon.ico":
+            together.wait()
+        return False
+
+    for factor in (3, 5):
+        transpiled(tmp_path / "m", factor, 1 << 10, preload=page_file)
+        text = page_file.read_bytes().decode()
+        assert text.startswith(around[0]) and text.endswith(around[1]) and "lost" not in text
+        asked.clear()
+        with running({"/m/": tmp_path / "m"}, hook=hook) as server, driven() as page:
+            page.on("console", lambda message: said.append(message.text))
+            page.goto(server.url)
+            assert page.evaluate("first") == 3 * factor
+        names = sorted(name.partition(".")[0] for name in asked if name != "favicon.ico")
+        assert names == ["model", "relaxed", "weights-0", "worker"]
+        together.reset()
+    assert not [line for line in said if "preload" in line], said
+
+
+def test_pages_without_a_place_for_the_lines(tmp_path: Path) -> None:
+    """Each is refused before the model is read, with what to write."""
+    page = tmp_path / "index.html"
+    for text, expected in (
+        ("<p>none</p>", "expected the comments <!-- webdnn ./m/ -->"),
+        ("<!-- webdnn ./n/ --><!-- /webdnn -->", "the address of m as the page sees it"),
+        ("<!-- webdnn m --><!-- webdnn n --><!-- /webdnn -->", "the address of m"),
+        ("<!-- webdnn m simd --><!-- /webdnn -->", "simd in <!-- webdnn m simd -->: expected"),
+        ("<!-- webdnn m webgpu --><!-- /webdnn -->", "of the model's targets"),
+        (None, "cannot be changed: No such file"),
+    ):
+        page.unlink() if text is None else page.write_text(text)
+        with pytest.raises(webdnn.errors.WebDNNError, match=re.escape(expected)) as raised:
+            webdnn.transpile(b"no model", tmp_path / "m", targets=["wasm"], preload=page)
+        assert "In Python --preload PAGE is preload=PAGE" in raised.value.__notes__
+        assert not (tmp_path / "m").exists()

@@ -134,6 +134,12 @@ def cli() -> None:
     help="Leave the files of so many earlier versions in DIR, for pages that are open.",
 )
 @click.option(
+    "--preload",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="PAGE",
+    help="Keep the lines in PAGE that ask for the model's files before any script does.",
+)
+@click.option(
     "--debug",
     is_flag=True,
     help="Also compute the positions that load({debug: true}) compares with their axes.",
@@ -159,6 +165,7 @@ def transpile_command(
     labels: tuple[str, ...],
     name: str | None,
     keep_versions: int,
+    preload: Path | None,
     debug: bool,
     dump: Path | None,
     as_json: bool,
@@ -196,6 +203,7 @@ def transpile_command(
             limits=limits,
             name=name,
             keep_versions=keep_versions,
+            preload=preload,
             debug=debug,
             dump=dump,
             progress=tell,

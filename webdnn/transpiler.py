@@ -115,6 +115,7 @@ def transpile(
     keep_values: bool = False,
     debug: bool = False,
     keep_versions: int = 1,
+    preload: str | Path | None = None,
     limits: float = 1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Report:
@@ -143,6 +144,8 @@ def transpile(
     dump: a folder for the graph after each pass, kernels and memory plan.
     keep_versions: how many of the versions that `output` holds keep their files there, for pages
     that are open while a new version is deployed (docs/deploying.md).
+    preload: a page, in which the lines between two comments are kept that ask for the model's files
+    before any script does (docs/deploying.md).
     keep_values: keep every stored value readable after a run (for `webdnn check --layers`).
     debug: also compute the positions that `load({debug: true})` compares with their axes.
     limits: how many times as much memory and work as usual the model may cost; docs/cli.md has the
@@ -154,6 +157,7 @@ def transpile(
     the dimensions or the output folder; then nothing has been written.
     """
     from .codegen import TARGETS as known
+    from .descriptor.preload import check_page, write_lines
     from .descriptor.write import check_output, write
     from .errors import WebDNNError, printable
     from .inspect.dump import dump as dump_program
@@ -172,6 +176,8 @@ def transpile(
         )
     form, kept = weight_form(weights), kept_forms(keep)
     check_output(Path(output))  # before the work; and again when it is written
+    if preload is not None:
+        check_page(Path(preload), Path(output), targets)
     tell = progress or (lambda stage, done, total: None)
     tell("import", 0, 1)
     read = imported(
@@ -236,6 +242,8 @@ def transpile(
         report=lambda document: report_html(document, programs),
         progress=tell,
     )
+    if preload is not None:
+        write_lines(Path(preload), Path(output), document)
     read.output, read.descriptor, read.programs = Path(output), document, programs
     return read
 

@@ -17,6 +17,7 @@ _IN_PYTHON = {
     "--set ": '--set NAME=VALUE is fixed={"NAME": VALUE}',
     "--labels ": "--labels FILE is labels=FILE, or a list of names",
     "--limits ": "--limits N is limits=N",
+    "--preload ": "--preload PAGE is preload=PAGE",
 }
 
 
