@@ -106,6 +106,7 @@ class Case:
     sizes: Sequence[Mapping[str, int]] = ({},)
     oracle: str | Callable[[Net], Any] = "onnxruntime"
     skip: Mapping[str, str] = field(default_factory=dict)  # target -> why
+    declares: Sequence[Sequence[int]] = ()  # the shapes that the model declares of its outputs
     answers: dict[int, dict[str, Array]] = field(default_factory=dict, repr=False)
 
     def build(self) -> Net:
@@ -263,7 +264,12 @@ class Net:
     def graph(self) -> Graph:
         """The imported graph, lengths that only a run finds at their upper bounds."""
         dims = {self.symbol(d): r for d, r in self.case.dims.items()}
-        return counted.settle(load(self.model(), dims).graph, {})  # type: ignore[arg-type]
+        proto = self.model()
+        for output, shape in zip(proto.graph.output, self.case.declares):
+            output.type.tensor_type.shape.CopyFrom(onnx.TensorShapeProto())
+            for size in shape:
+                output.type.tensor_type.shape.dim.add().dim_value = size
+        return counted.settle(load(proto, dims).graph, {})  # type: ignore[arg-type]
 
 
 def merged(nets: Sequence[Net]) -> Graph:
@@ -289,7 +295,7 @@ def case(body: Callable[[Net], Any] | None = None, **more: Any) -> Any:
     return body
 
 
-_OWN = ("opset", "tol", "special", "dims", "sizes", "oracle", "skip")
+_OWN = ("opset", "tol", "special", "dims", "sizes", "oracle", "skip", "declares")
 
 
 def row(name: str, op: str, *operands: Any, outputs: int = 1, domain: str = "",
@@ -733,6 +739,43 @@ for _op in ("ArgMax", "ArgMin"):
     row(f"{_op.lower()}_ties", _op, X(5, 33, lo=0, hi=3, dtype="int32"), axis=1)
     row(f"{_op.lower()}_ties_last", _op, X(5, 33, lo=0, hi=3, dtype="int32"), axis=1,
         select_last_index=1)
+row("blackman_window", "BlackmanWindow", np.int64(33), output_datatype=1)
+row("hamming_window", "HammingWindow", np.int64(33), periodic=0, output_datatype=1)
+row("hann_window", "HannWindow", np.int64(33), output_datatype=11)
+row("hann_window_at_run", "HannWindow", given(np.int64(7)), declares=[[7]])
+row("mel_matrix", "MelWeightMatrix", np.int64(20), np.int64(256), np.int64(16000), f32(60.0),
+    f32(7000.0), output_datatype=1)
+row("center_crop_pad", "CenterCropPad", X(3, 11, 9, 2), i64(6, 14), axes=[1, -2], opset=18)
+row("affine_grid", "AffineGrid", X(2, 2, 3), i64(2, 3, 5, 7), opset=20, align_corners=1)
+row("affine_grid_3d", "AffineGrid", X(2, 3, 4), i64(2, 3, 5, 7, 3), opset=20)
+
+# Operands that only a run knows: of axes there are few; else the result is declared, or counted.
+row("axis_at_run", "CumSum", X(3, 7, 5), given(np.int64(-2)))
+row("axes_at_run", "ReduceSum", X(3, 3, 3, 5), given(i64(-3, 3)), keepdims=0,
+    declares=[[3, 3]])
+row("axes_at_run_kept", "ReduceLogSumExp", X(3, 7, 5), given(i64(0, 2)), opset=18,
+    declares=[[1, 7, 1]])
+row("slice_at_run", "Slice", X(5, 13, 4), given(i64(1, 11)), given(i64(4, -14)), i64(0, 1),
+    given(i64(2, -3)))
+row("slice_at_run_declared", "Slice", X(5, 13, 4), given(i64(-3)), given(i64(100)), given(i64(1)),
+    declares=[[5, 3, 4]])
+row("split_at_run", "Split", X(3, 11), given(i64(4, 0, 7)), axis=1, outputs=3,
+    declares=[[3, 4], [3, 0], [3, 7]])
+row("pad_at_run", "Pad", X(3, 5), given(i64(2, -1, 0, 3)), given(f32(1.5)), declares=[[5, 7]])
+row("pad_reflect_at_run", "Pad", X(3, 5), given(i64(2, 4, 1, 3)), mode="reflect",
+    declares=[[6, 12]])
+row("reshape_at_run", "Reshape", X(3, 8), given(i64(4, -1)), declares=[[4, 6]])
+row("tile_at_run", "Tile", X(3, 5), given(i64(2, 3)), declares=[[6, 15]])
+row("resize_sizes_at_run", "Resize", X(1, 2, 5, 7), None, None, given(i64(1, 2, 9, 4)),
+    mode="linear", declares=[[1, 2, 9, 4]])
+row("resize_scales_at_run", "Resize", X(1, 2, 5, 7), None, given(f32(1, 1, 1.3, 0.6)),
+    mode="cubic", declares=[[1, 2, 6, 4]])
+row("one_hot_at_run", "OneHot", given(i64(0, -2, 5)), given(np.int64(6)), f32(0, 3),
+    declares=[[3, 6]])
+row("stft_at_run", "STFT", X(1, 40, 1), given(np.int64(6)), None, given(np.int64(9)),
+    declares=[[1, 6, 5, 2]])
+row("range_at_run", "Range", given(f32(1)), given(f32(4)), given(f32(0.5)), declares=[[6]])
+
 row("cumsum", "CumSum", X(3, 7, 5), np.int64(1))
 row("cumsum_last_exclusive", "CumSum", X(3, 33), np.int64(-1), exclusive=1)
 row("cumsum_reverse", "CumSum", X(7, 5), np.int64(0), reverse=1)

@@ -113,7 +113,7 @@ def known_dims(given: Any, what: str) -> list[Dim]:
     if given is None:
         raise ModelError(f"{what}: none is given")
     if isinstance(given, Value):
-        found = ops.known(given)
+        found = ops.known(given) if given.size else np.array([], object)
         if found is None:
             found = known_array(given, what).astype(np.int64).astype(object)
         return [as_dim(d) for d in found.ravel()]

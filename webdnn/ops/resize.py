@@ -44,10 +44,11 @@ from .known import ints
 from .movement import along, concat, iota, repeat, slice_axis, squeeze, unsqueeze
 
 Scale = float | Value | None
+Roi = tuple[float | Value, float | Value]
 
 
 def _source(
-    x: Value, axis: int, out: Any, scale: Scale, coordinates: str, roi: tuple[float, float]
+    x: Value, axis: int, out: Any, scale: Scale, coordinates: str, roi: Roi
 ) -> Value:
     """The source coordinate (f32[out]) of each output position; `scale`: output/input size."""
     size = x.shape[axis]
@@ -71,9 +72,9 @@ def _source(
     if coordinates == "tf_half_pixel_for_nn":
         return mul(add(i, 0.5), inverse)
     if coordinates == "tf_crop_and_resize":
-        start, end = roi
-        centre = add(mul(i, 0.0), mul(sub(n_in, 1.0), 0.5 * (start + end)))
-        step = div(mul(sub(n_in, 1.0), end - start), sub(n_out, 1.0))
+        start, end = (r if isinstance(r, Value) else constant(r, "f32") for r in roi)
+        centre = add(mul(i, 0.0), mul(sub(n_in, 1.0), mul(add(start, end), 0.5)))
+        step = div(mul(sub(n_in, 1.0), sub(end, start)), sub(n_out, 1.0))
         return unless_one(centre, add(mul(i, step), mul(sub(n_in, 1.0), start)))
     half = sub(mul(add(i, 0.5), inverse), 0.5)
     if coordinates == "pytorch_half_pixel":
@@ -110,7 +111,7 @@ def resize(
     scale: Scale = None,
     cubic: float = -0.75,
     exclude_outside: bool = False,
-    roi: tuple[float, float] = (0.0, 1.0),
+    roi: Roi = (0.0, 1.0),
     extrapolation: float = 0.0,
     table: int | None = None,
 ) -> Value:

@@ -34,16 +34,17 @@ from ...errors import (
     UnsupportedError,
     WebDNNError,
 )
-from ...graph import DTYPES, Graph, Value, type_text
+from ...graph import DTYPES, Graph, Shape, Value, type_text
 from ..damaged import NO_DAMAGE, damaged
 from ..dims import Declared, Given, settle_inputs
 from ..finish import Imported, finished
 from ..relations import numbers_needed, solved
 from . import control, old
 from .attributes import check_word
+from .declared import Results, declared_shapes, dims_text, kept_shapes
+from .elements import ELEMENT_TYPES, element_type
 from .files import External, read, tensor_value
 from .nodes import bound, check_calls, check_names, label, ordered, reads
-from .operators import ELEMENT_TYPES, element_type
 from .registry import (
     Handler,
     call,
@@ -99,6 +100,7 @@ def load(
     order = ordered(proto.graph.node, given, wanted)
     reader.check_operators(order, opsets)
     settled = settle_inputs(_declared(declared), dims, notes)
+    reader.shapes = kept_shapes(order, declared_shapes(proto.graph, declared, settled.inputs))
     scope: Scope = dict(settled.inputs)
     reader.constants(
         constants.values(), scope, {n for node in order for n in reads(node)} | set(wanted)
@@ -279,6 +281,7 @@ class _Importer:
         self.external, self.functions, self.notes = external, functions, notes
         self.names: dict[str, Value] = {}
         self.labels: dict[str, str] = {}
+        self.shapes: Mapping[str, Shape] = {}  # that the model declares, of known sizes
         self.depth = 0
         self.looked: set[tuple[str, str]] = set()  # functions whose operators have been checked
 
@@ -423,7 +426,7 @@ class _Importer:
                 f"at most {len(positional)} inputs are supported, {len(inputs)} found"
             )
         for name in list(attrs):
-            ours = name in ("opset", "outputs") and not node.domain
+            ours = name in ("opset", "outputs", "declared") and not node.domain
             if (name not in keywords and not found.anything) or ours:
                 if name in _IGNORED:
                     del attrs[name]
@@ -443,8 +446,20 @@ class _Importer:
             attrs.setdefault("opset", opset)
         if "outputs" in keywords:
             attrs["outputs"] = len(node.output)
+        if "declared" in keywords:
+            attrs["declared"] = Results([self.shapes.get(o) for o in node.output])
         out = found.function(*inputs, **attrs)
+        if "declared" in keywords and attrs["declared"].believed:
+            self.believe(node, attrs["declared"])
         return out if isinstance(out, (list, tuple)) else [out]
+
+    def believe(self, node: Any, declared: Results) -> None:
+        """Notes that a declaration of the model has settled what only a run knows."""
+        shapes = " and ".join(dims_text(s) for s in declared.shapes if s is not None)
+        self.notes.append(
+            f"{label(node)}: {declared.believed} of a run decide the shape of its result, which is "
+            f"taken to be {shapes}, as the model declares it"
+        )
 
     def attribute(self, a: Any, node: Any) -> Any:
         """An attribute as a number, text, tuple or constant."""
@@ -519,11 +534,15 @@ class _Importer:
         order = ordered(
             bodies, inner, [o for o, wanted in zip(function.output, node.output) if wanted]
         )
+        outside = self.shapes
+        inside = zip(function.output, node.output)
+        self.shapes = kept_shapes(order, {f: outside[o] for f, o in inside if o in outside})
         self.depth += 1
         try:
             self.run(order, inner, opsets, record=False)
         finally:
             self.depth -= 1
+            self.shapes = outside
         return [inner.get(o) for o in function.output[: len(node.output)]]
 
 

@@ -32,7 +32,7 @@ from ... import limits
 from ...errors import ModelError, UnsupportedError
 from ...graph import Value, array_type, constant, lazy_constant
 from ..beside import beside
-from .operators import ELEMENT_TYPES, element_type
+from .elements import ELEMENT_TYPES, element_type
 
 EAGER = 1024  # bytes; smaller constants are read at once and interned by content
 LARGE = 65536  # bytes; larger weights stay in the file until they are needed

@@ -23,7 +23,9 @@ from ..arrays import axis_of, channels_first, channels_last, known_int, swapaxes
 from . import attention, operators, qlinear
 from .algebra import Inverse
 from .attributes import attributes_of
-from .operators import Conv, Gemm, LayerNormalization, Range, Trilu
+from .elements import onto
+from .operators import Conv, Gemm, LayerNormalization
+from .shapes import Range, Trilu
 
 Attr = Any
 
@@ -198,8 +200,8 @@ def NhwcMaxPool(x: Value, **given: Attr) -> Value:
 
 
 def _on_skip(x: Value, skip: Value, bias: Value | None) -> Value:
-    total = operators.onto(x, ops.add(x, skip), f"skip {type_text(skip)}")
-    return total if bias is None else operators.onto(x, ops.add(total, bias), "bias")
+    total = onto(x, ops.add(x, skip), f"skip {type_text(skip)}")
+    return total if bias is None else onto(x, ops.add(total, bias), "bias")
 
 
 def SkipLayerNormalization(
@@ -302,7 +304,7 @@ def SkipGroupNorm(
     axis = x.rank - 1 if channels_last else 1
     if skip.rank == 2:
         skip = ops.along(skip, [0, axis], x.rank)
-    total = operators.onto(x, ops.add(x, skip), f"skip {type_text(skip)}")
+    total = onto(x, ops.add(x, skip), f"skip {type_text(skip)}")
     if bias is not None:
         total = ops.add(total, ops.along(bias, axis, x.rank))
     return [_grouped(total, gamma, beta, epsilon, groups, activation, channels_last), total]

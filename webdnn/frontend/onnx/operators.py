@@ -17,6 +17,8 @@ or `known_array`, which say so if it is not. `OPERATORS` at the end has them all
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,27 +28,26 @@ from typing import Any, Literal
 import numpy as np
 
 from ... import limits, ops
-from ...errors import ModelError, SizesDifferError, UnsupportedError
-from ...expr import Dim, as_dim, lift, maximum
-from ...graph import DTYPES, FLOATS, Value, constant, evaluate, type_text
-from .. import arrays, windows
-from ..arithmetic import waves
+from ...errors import ModelError, UnsupportedError, WebDNNError
+from ...expr import Dim, as_dim, lift
+from ...graph import FLOATS, Value, constant, evaluate, type_text
+from .. import windows
 from ..arrays import (
     axes_of,
     axis_of,
     channels_first,
     channels_last,
-    known_array,
     known_dims,
-    known_int,
     known_ints,
-    without,
 )
 from ..ranges import RANGES
 from ..windows import Window
+from . import fourier, reductions, resizing, shapes
 from .algebra import Det
 from .attributes import attributes_of
+from .declared import NOTHING, Results, chosen, is_known
 from .detection import Compress, MaxRoiPool, NonMaxSuppression, NonZero, RoiAlign, TopK
+from .elements import BFLOAT16, element_type, in_floats, onto
 from .recurrent import GRU, LSTM, RNN
 
 Attr = Any
@@ -58,32 +59,6 @@ Coordinates = Literal[
     "half_pixel", "half_pixel_symmetric", "pytorch_half_pixel", "align_corners", "asymmetric",
     "tf_half_pixel_for_nn", "tf_crop_and_resize",
 ]  # fmt: skip
-
-# ONNX's TensorProto.DataType -> our dtype. bfloat16 has no storage of its own: float32 holds it
-# exactly.
-ELEMENT_TYPES = {
-    1: "f32", 2: "u8", 3: "i8", 4: "u16", 5: "i16", 6: "i32", 7: "i64", 9: "bool", 10: "f16",
-    11: "f64", 12: "u32", 13: "u64", 16: "f32",
-}  # fmt: skip
-BFLOAT16 = 16
-
-
-def element_type(code: int) -> str:
-    """Our dtype for one of TensorProto.DataType."""
-    if code not in ELEMENT_TYPES:
-        from onnx import TensorProto
-
-        name = (
-            TensorProto.DataType.Name(code).lower()
-            if code in TensorProto.DataType.values()
-            else code
-        )
-        raise UnsupportedError(
-            f"element type {name} is not supported; these are: "
-            f"{', '.join(sorted({DTYPES[d] for d in ELEMENT_TYPES.values()}))}"
-        )
-    return ELEMENT_TYPES[code]
-
 
 # ---- elementwise --------------------------------------------------------------------------------
 
@@ -102,18 +77,6 @@ SAME: dict[str, Callable[..., Value]] = {
     "Sinh": ops.sinh_, "Softplus": ops.softplus, "Softsign": ops.softsign, "Sqrt": ops.sqrt_,
     "Sub": ops.sub, "Tan": ops.tan_, "Tanh": ops.tanh_, "Where": ops.where, "Xor": ops.logical_xor,
 }  # fmt: skip
-
-
-def in_floats(fn: Callable[[Value], Value], x: Value) -> Value:
-    """What fn makes of floating-point numbers, of x's dtype again."""
-    return fn(x) if x.dtype in FLOATS else ops.cast(fn(ops.cast(x, "f32")), x.dtype)
-
-
-def onto(x: Value, computed: Value, what: str) -> Value:
-    """What was computed of x and `what`, which may broadcast to x but not x to it."""
-    if computed.rank != x.rank or not all(map(ops.same, computed.shape, x.shape)):
-        raise ModelError(f"{what} does not fit {type_text(x)}: it would be {type_text(computed)}")
-    return computed
 
 
 def LeakyRelu(x: Value, *, alpha: float = 0.01) -> Value:
@@ -253,394 +216,6 @@ def Dropout(
     return [x, ops.expand(constant(True), x.shape)]
 
 
-# ---- shapes -------------------------------------------------------------------------------------
-
-
-def Shape(x: Value, *, start: int = 0, end: int | None = None) -> Value:
-    return ops.ints(np.array(x.shape[slice(start, end)], dtype=object), "i64")
-
-
-def Size(x: Value) -> Value:
-    return ops.ints(ops.product(x.shape), "i64")
-
-
-def Reshape(x: Value, shape: Value, *, allowzero: int = 0) -> Value:
-    to = known_dims(shape, "the shape")
-    if not allowzero:
-        to = [
-            x.shape[k] if isinstance(d, int) and d == 0 and k < x.rank else d
-            for k, d in enumerate(to)
-        ]
-    if not any(isinstance(d, int) and d == -1 for d in to) and not ops.same(
-        ops.product(to), x.size
-    ):
-        found, wanted = x.size, ops.product(to)
-        raise SizesDifferError(
-            f"{type_text(x)} has {found} elements, the shape {to} has {wanted}", found, wanted
-        )
-    return ops.reshape(x, to)
-
-
-def Flatten(x: Value, *, axis: int = 1) -> Value:
-    if not -x.rank <= axis <= x.rank:
-        raise ModelError(f"axis {axis} is out of range for {type_text(x)}")
-    axis = axis + x.rank if axis < 0 else axis
-    return ops.reshape(x, (ops.product(x.shape[:axis]), ops.product(x.shape[axis:])))
-
-
-def Squeeze(
-    x: Value, axes_input: Value | None = None, *, axes: Sequence[int] | None = None
-) -> Value:
-    given = axes_input if axes_input is not None else axes
-    found = None if given is None else axes_of(given, x)
-    for a in found or ():
-        if not ops.same(x.shape[a], 1):
-            raise ModelError(f"axis {a} of {type_text(x)} has not size 1")
-    return ops.squeeze(x, found)
-
-
-def Unsqueeze(x: Value, axes_input: Value | None = None, *, axes: Sequence[int] = ()) -> Value:
-    given = known_ints(axes_input if axes_input is not None else axes, "the axes")
-    return ops.unsqueeze(x, axes_of(given, x, len(given)))
-
-
-def Transpose(x: Value, *, perm: Sequence[int] | None = None) -> Value:
-    return ops.transpose(x, range(x.rank)[::-1] if perm is None else perm)
-
-
-def Expand(x: Value, shape: Value) -> Value:
-    return ops.expand(x, known_dims(shape, "the shape"))
-
-
-def Tile(x: Value, repeats: Value) -> Value:
-    return ops.tile(x, known_dims(repeats, "repeats"))  # type: ignore[arg-type]
-
-
-def Concat(*xs: Value, axis: int) -> Value:
-    return ops.concat(xs, axis_of(axis, xs[0]))
-
-
-def Split(
-    x: Value,
-    sizes: Value | None = None,
-    *,
-    axis: int = 0,
-    split: Sequence[int] | None = None,
-    num_outputs: int | None = None,
-    outputs: int,
-) -> list[Value]:
-    axis = axis_of(axis, x)
-    given: Sequence[Dim] | None = known_dims(sizes, "the split") if sizes is not None else split
-    if given is None:
-        size, parts = x.shape[axis], num_outputs or outputs
-        each = as_dim((lift(size) + (parts - 1)) // parts)
-        last = as_dim(lift(size) - lift(each) * (parts - 1))
-        if num_outputs is None and not ops.same(each, last):
-            raise SizesDifferError(f"{parts} equal parts of {size} elements", each, last)
-        given = [each] * (parts - 1) + [last]
-    shown = ", ".join(map(str, given[:8])) + (", ..." if len(given) > 8 else "")
-    if len(given) != outputs:
-        raise ModelError(f"{len(given)} parts [{shown}] for {outputs} outputs")
-    total = as_dim(sum((lift(g) for g in given), lift(0)))
-    if not ops.same(total, x.shape[axis]):
-        raise SizesDifferError(
-            f"the parts [{shown}] do not add up to axis {axis} of {type_text(x)}",
-            total,
-            x.shape[axis],
-        )
-    return ops.split(x, given, axis)
-
-
-def Slice(
-    x: Value,
-    starts_input: Value | None = None,
-    ends_input: Value | None = None,
-    axes_input: Value | None = None,
-    steps_input: Value | None = None,
-    *,
-    starts: Sequence[Dim] = (),
-    ends: Sequence[Dim] = (),
-    axes: Sequence[int] | None = None,
-) -> Value:
-    if starts_input is not None or ends_input is not None:
-        starts, ends = known_dims(starts_input, "starts"), known_dims(ends_input, "ends")
-    given = axes_input if axes_input is not None else axes
-    at = list(range(len(starts))) if given is None else axes_of(given, x)
-    steps = known_ints(steps_input, "steps") if steps_input is not None else [1] * len(starts)
-    if not len(at) == len(starts) == len(ends) == len(steps):
-        raise ModelError(
-            f"{len(starts)} starts, {len(ends)} ends, {len(at)} axes and {len(steps)} steps; "
-            "expected one of each for every axis"
-        )
-    items = [slice(None)] * x.rank
-    for a, s, e, t in zip(at, starts, ends, steps):
-        items[a] = slice(s, e, t)
-    return ops.slice_(x, *arrays.basic_index(x, items))
-
-
-def Gather(x: Value, indices: Value, *, axis: int = 0) -> Value:
-    return ops.gather(x, indices, axis_of(axis, x))
-
-
-def GatherElements(x: Value, indices: Value, *, axis: int = 0) -> Value:
-    return ops.gather_elements(x, indices, axis_of(axis, x))
-
-
-def GatherND(x: Value, indices: Value, *, batch_dims: int = 0) -> Value:
-    return ops.gather_nd(x, indices, batch_dims)
-
-
-def ScatterElements(
-    x: Value, indices: Value, updates: Value, *, axis: int = 0, reduction: Reduction = "none"
-) -> Value:
-    return ops.scatter_elements(x, indices, updates, axis_of(axis, x), reduction)
-
-
-def ReverseSequence(x: Value, lengths: Value, *, batch_axis: int = 1, time_axis: int = 0) -> Value:
-    """The first elements of each sequence, as many as it is long, in reverse."""
-    batch, time = axis_of(batch_axis, x), axis_of(time_axis, x)
-    if batch == time or lengths.rank != 1 or not ops.same(lengths.shape[0], x.shape[batch]):
-        raise ModelError(f"lengths {type_text(lengths)} of sequences do not fit {type_text(x)}")
-    shape = [x.shape[time] if k == time else 1 for k in range(x.rank)]
-    at, size = ops.iota(shape, time, "i64"), ops.along(ops.cast(lengths, "i64"), batch, x.rank)
-    mirrored = ops.sub(ops.sub(size, 1), at)
-    at = ops.where(ops.less(at, size), mirrored, at)
-    return ops.gather_elements(x, ops.expand(at, x.shape), time)
-
-
-def Scatter(x: Value, indices: Value, updates: Value, *, axis: int = 0) -> Value:
-    return ScatterElements(x, indices, updates, axis=axis)
-
-
-def ScatterND(x: Value, indices: Value, updates: Value, *, reduction: Reduction = "none") -> Value:
-    return ops.scatter_nd(x, indices, updates, reduction)
-
-
-def Pad(
-    x: Value,
-    pads_input: Value | None = None,
-    fill: Value | None = None,
-    axes_input: Value | None = None,
-    *,
-    mode: Literal["constant", "reflect", "edge", "wrap"] = "constant",
-    pads: Sequence[Dim] = (),
-    value: float = 0.0,
-) -> Value:
-    amounts = known_dims(pads_input, "pads") if pads_input is not None else list(pads)
-    axes = axes_of(axes_input, x)
-    if len(amounts) != 2 * len(axes):
-        raise ModelError(f"{len(amounts)} pads for {len(axes)} axes; expected {2 * len(axes)}")
-    pairs: list[tuple[Dim, Dim]] = [(0, 0)] * x.rank
-    for k, a in enumerate(axes):
-        pairs[a] = amounts[k], amounts[len(axes) + k]
-    given = value if fill is None or fill.size == 0 else fill
-    return arrays.pad(x, given, pad_width=pairs, mode=mode)
-
-
-def DepthToSpace(x: Value, *, blocksize: int, mode: Literal["DCR", "CRD"] = "DCR") -> Value:
-    if x.rank != 4:
-        raise ModelError(f"[N, C, H, W] expected, found {type_text(x)}")
-    return ops.depth_to_space(x, blocksize, 1, mode)
-
-
-def SpaceToDepth(x: Value, *, blocksize: int, mode: Literal["DCR", "CRD"] = "DCR") -> Value:
-    if x.rank != 4:
-        raise ModelError(f"[N, C, H, W] expected, found {type_text(x)}")
-    return ops.space_to_depth(x, blocksize, 1, mode)
-
-
-# ---- constants and generated tensors ------------------------------------------------------------
-
-
-def Constant(
-    *,
-    value: Value | None = None,
-    value_float: float | None = None,
-    value_floats: Sequence[float] | None = None,
-    value_int: int | None = None,
-    value_ints: Sequence[int] | None = None,
-) -> Value:
-    if value is not None:
-        return value
-    for given, dtype in (
-        (value_float, "f32"),
-        (value_floats, "f32"),
-        (value_int, "i64"),
-        (value_ints, "i64"),
-    ):
-        if given is not None:
-            return constant(np.array(given, dtype=DTYPES[dtype]))
-    raise UnsupportedError("a Constant of strings or a sparse tensor is not supported")
-
-
-def ConstantOfShape(shape: Value, *, value: Value | None = None) -> Value:
-    fill = ops.reshape(value, ()) if value is not None else constant(0.0, "f32")
-    return ops.expand(fill, known_dims(shape, "the shape"))
-
-
-def Range(start: Value, limit: Value, delta: Value) -> Value:
-    if all(v.constant for v in (start, limit, delta)):
-        first, end, step = (evaluate(v).item() for v in (start, limit, delta))
-        if not step or not all(map(math.isfinite, (first, end, step))):
-            raise ModelError(f"a range from {first} to {end} in steps of {step}")
-        count = max(math.ceil((end - first) / step), 0)
-        limits.make(8 * count, f"a range of {count} elements")
-        return constant((np.arange(count) * step + first).astype(DTYPES[start.dtype]))
-    if start.dtype in FLOATS:
-        ends = ops.ceil_(ops.div(ops.sub(limit, start), delta))
-        (size,) = known_dims(ops.cast(ends, "i64"), "the number of elements of a Range of floats")
-        i = ops.iota((as_dim(maximum(size, 0)),), 0, start.dtype)
-        return ops.add(ops.mul(i, delta), start)
-    (s,), (e,), (d,) = (
-        known_dims(v, name) for v, name in ((start, "start"), (limit, "limit"), (delta, "delta"))
-    )
-    if not isinstance(d, int):
-        raise UnsupportedError(f"the step of a Range must be a number, but is {d}")
-    size = (lift(e) - s + d - 1) // d if d > 0 else (lift(s) - e - d - 1) // -d
-    i = ops.iota((as_dim(maximum(size, 0)),), 0, start.dtype)
-    return (
-        ops.add(ops.mul(i, d) if d != 1 else i, start)
-        if not (start.constant and evaluate(start) == 0)
-        else (ops.mul(i, d) if d != 1 else i)
-    )
-
-
-def EyeLike(x: Value, *, dtype: int | None = None, k: int = 0) -> Value:
-    if x.rank != 2:
-        raise ModelError(f"a matrix expected, found {type_text(x)}")
-    rows, cols = x.shape
-    on = ops.equal(ops.iota((1, cols), 1), ops.add(ops.iota((rows, 1), 0), k))
-    return ops.cast(on, x.dtype if dtype is None else element_type(dtype))
-
-
-def Trilu(x: Value, k: Value | None = None, *, upper: int = 1) -> Value:
-    if x.rank < 2:
-        raise ModelError(f"matrices expected, found {type_text(x)}")
-    diagonal: Any = 0 if k is None else ops.reshape(ops.cast(_saturated(k), "i32"), ())
-    return ops.trilu(x, diagonal, bool(upper))
-
-
-def OneHot(indices: Value, depth: Value, values: Value, *, axis: int = -1) -> Value:
-    (size,) = known_dims(depth, "the depth")
-    if values.shape != (2,):
-        raise ModelError(f"values {type_text(values)}: off and on expected")
-    at = ops.cast(indices, "i64") if indices.dtype in FLOATS else indices
-    at = ops.where(ops.less(at, 0), ops.add(at, ops.ints(size, at.dtype)), at)
-    off, on = (ops.reshape(ops.slice_axis(values, 0, j, 1), ()) for j in (0, 1))
-    return ops.where(arrays.one_hot(at, size, axis), on, off)
-
-
-# ---- reductions ---------------------------------------------------------------------------------
-
-
-def _reduction(compute: Callable[[Value, list[int]], Value]) -> Callable[..., Value]:
-    def reduction(
-        x: Value,
-        axes_input: Value | None = None,
-        *,
-        axes: Sequence[int] | None = None,
-        keepdims: int = 1,
-        noop_with_empty_axes: int = 0,
-    ) -> Value:
-        given = axes_input if axes_input is not None else axes
-        axes = () if given is None else known_ints(given, "the axes")
-        found = list(dict.fromkeys(axis_of(a, x) for a in axes))  # one may be given twice
-        if not found and noop_with_empty_axes:
-            return compute(x, [])
-        found = found or axes_of(None, x)
-        return without(compute(x, found), found, keepdims)
-
-    return reduction
-
-
-ReduceSum = _reduction(ops.reduce_sum)
-ReduceMean = _reduction(ops.reduce_mean)
-ReduceMax = _reduction(lambda x, axes: _reduce_bool(x, "max", "any", axes))
-ReduceMin = _reduction(lambda x, axes: _reduce_bool(x, "min", "all", axes))
-ReduceProd = _reduction(lambda x, axes: ops.reduce(x, "prod", axes))
-ReduceL1 = _reduction(lambda x, axes: ops.lp_norm(x, 1, axes))
-ReduceL2 = _reduction(lambda x, axes: in_floats(ops.sqrt_, _sum_square(x, axes)))
-ReduceLogSum = _reduction(lambda x, axes: in_floats(ops.log_, ops.reduce_sum(x, axes)))
-ReduceLogSumExp = _reduction(lambda x, axes: in_floats(lambda v: ops.log_sum_exp(v, axes), x))
-ReduceSumSquare = _reduction(lambda x, axes: _sum_square(x, axes))
-
-
-def _sum_square(x: Value, axes: list[int]) -> Value:
-    return ops.reduce_sum(ops.mul(x, x), axes)
-
-
-def _reduce_bool(x: Value, monoid: str, of_bool: str, axes: list[int]) -> Value:
-    return ops.reduce(x, of_bool if x.dtype == "bool" else monoid, axes)
-
-
-def ArgMax(x: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Value:
-    return _arg("argmax", x, axis, keepdims, select_last_index)
-
-
-def ArgMin(x: Value, *, axis: int = 0, keepdims: int = 1, select_last_index: int = 0) -> Value:
-    return _arg("argmin", x, axis, keepdims, select_last_index)
-
-
-def _arg(monoid: str, x: Value, axis: int, keep: int, last: int) -> Value:
-    axis = axis_of(axis, x)
-    return without(ops.reduce(x, monoid + "_last" * bool(last), [axis]), [axis], keep)
-
-
-def Hardmax(x: Value, *, axis: int | None = None, opset: int) -> Value:
-    def hardmax(y: Value) -> Value:
-        line = ops.iota([1] * (y.rank - 1) + [y.shape[-1]], y.rank - 1, "i64")
-        return ops.cast(ops.equal(ops.reduce(y, "argmax", [y.rank - 1]), line), y.dtype)
-
-    return _last_axis(x, axis, opset, hardmax)
-
-
-def CumSum(x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) -> Value:
-    return ops.cumsum(x, axis_of(axis, x), bool(exclusive), bool(reverse))
-
-
-def CumProd(x: Value, axis: Value, *, exclusive: int = 0, reverse: int = 0) -> Value:
-    """Each product anew, over what stands before: (elements of the axis)^2 multiplications."""
-    at = axis_of(axis, x)
-    here, there = (
-        ops.iota([x.shape[at] if k == at + j else 1 for k in range(x.rank + 1)], at + j, "i64")
-        for j in (0, 1)
-    )
-    near = (ops.less if exclusive else ops.less_equal)(*((here, there)[:: 1 if reverse else -1]))
-    factors = ops.where(near, ops.unsqueeze(x, [at]), constant(1, x.dtype))
-    return ops.squeeze(ops.reduce(factors, "prod", [at + 1]), [at + 1])
-
-
-def Softmax(x: Value, *, axis: int | None = None, opset: int) -> Value:
-    return _last_axis(x, axis, opset, lambda y: ops.softmax(y, -1), lambda y, a: ops.softmax(y, a))
-
-
-def LogSoftmax(x: Value, *, axis: int | None = None, opset: int) -> Value:
-    return _last_axis(
-        x, axis, opset, lambda y: ops.log_softmax(y, -1), lambda y, a: ops.log_softmax(y, a)
-    )
-
-
-def _last_axis(
-    x: Value,
-    axis: int | None,
-    opset: int,
-    last: Callable[[Value], Value],
-    any_axis: Callable[[Value, int], Value] | None = None,
-) -> Value:
-    """The softmax family: along one axis since opset 13, over all axes from `axis` on before."""
-    at = axis_of((-1 if opset >= 13 else 1) if axis is None else axis, x)
-    if opset < 13:
-        wide = [k for k in range(at, x.rank) if not ops.same(x.shape[k], 1)]
-        if len(wide) > 1:
-            rows = ops.reshape(x, (*x.shape[:at], ops.product(x.shape[at:])))
-            return ops.reshape(last(rows), x.shape)
-        at = wide[0] if wide else at
-    if any_axis is not None:
-        return any_axis(x, at)
-    perm = [k for k in range(x.rank) if k != at] + [at]
-    return ops.transpose(last(ops.transpose(x, perm)), [perm.index(k) for k in range(x.rank)])
-
-
 # ---- normalisations -----------------------------------------------------------------------------
 
 
@@ -775,89 +350,6 @@ def Einsum(*xs: Value, equation: str) -> Value:
     return ops.einsum(equation, *xs)
 
 
-# ---- Fourier transforms -------------------------------------------------------------------------
-
-
-def _fourier(parts: int, length: int, bins: int, inverse: bool) -> Value:
-    """[length * parts, bins * 2]: the transform of [length, parts], parts being re (and im)."""
-    cos, sin = waves(length, bins)
-    sin = sin if inverse else -sin
-    rows = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)][:parts], 1)
-    scale = 1 / length if inverse else 1.0
-    return constant((rows * scale).reshape(length * parts, bins * 2).astype(np.float32))
-
-
-def _real_fourier(bins: int, length: int) -> Value:
-    """The real signal of one side of its spectrum: [bins * 2, length]."""
-    cos, sin = (wave.T for wave in waves(length, bins))
-    at = np.arange(bins)[:, None]
-    twice = np.where((at == 0) | (2 * at == length), 1, 2) / length
-    rows = np.stack([cos * twice, -sin * twice], 1)
-    return constant(rows.reshape(bins * 2, length).astype(np.float32))
-
-
-def _transformed(x: Value, bins: int, inverse: bool) -> Value:
-    """[..., length, parts] -> [..., bins, 2]"""
-    *outer, length, parts = x.shape
-    size = ops.static(length, "the length of a Fourier transform")
-    matrix = _fourier(ops.static(parts, "the last axis"), size, bins, inverse)
-    flat = ops.reshape(ops.cast(x, "f32"), (*outer, as_dim(lift(length) * parts)))
-    return ops.cast(ops.reshape(ops.matmul(flat, matrix), (*outer, bins, 2)), x.dtype)
-
-
-def DFT(
-    x: Value,
-    dft_length: Value | None = None,
-    axis_input: Value | None = None,
-    *,
-    axis: int | None = None,
-    inverse: int = 0,
-    onesided: int = 0,
-    opset: int,
-) -> Value:
-    """As a product with the transform's matrix; the last axis of x is (re, im) or re alone."""
-    default = 1 if opset < 20 else -2
-    at = axis_of(next((a for a in (axis_input, axis) if a is not None), default), x)
-    perm = [k for k in range(x.rank - 1) if k != at] + [at, x.rank - 1]
-    y = ops.transpose(x, perm)
-    given = ops.static(x.shape[at], "the length of a Fourier transform")
-    one_side_back = inverse and onesided
-    length = 2 * (given - 1) if one_side_back else given
-    if dft_length is not None:
-        length = known_int(dft_length, "the length of a Fourier transform")
-    bins = length // 2 + 1 if onesided else length
-    y = ops.pad(y, [0] * y.rank, [0] * (y.rank - 2) + [(bins if inverse else length) - given, 0])
-    if one_side_back:
-        y = ops.matmul(ops.reshape(y, (*y.shape[:-2], bins * 2)), _real_fourier(bins, length))
-        y = ops.unsqueeze(y, [y.rank])
-    else:
-        y = _transformed(y, bins, bool(inverse))
-    return ops.transpose(y, [perm.index(k) for k in range(x.rank)])
-
-
-def STFT(
-    x: Value,
-    frame_step: Value,
-    window: Value | None = None,
-    frame_length: Value | None = None,
-    *,
-    onesided: int = 1,
-) -> Value:
-    """[batch, samples, parts] -> [batch, frames, bins, 2]"""
-    step = known_int(frame_step, "the frame step")
-    if frame_length is not None:
-        length = known_int(frame_length, "the frame length")
-    elif window is not None:
-        length = ops.static(window.shape[0], "the window's length")
-    else:
-        raise ModelError("neither a window nor a frame length is given")
-    x = ops.unsqueeze(x, [2]) if x.rank == 2 else x  # some exporters leave the last axis out
-    frames = ops.transpose(ops.windows(x, [1], [length], [step], [1]), (0, 1, 3, 2))
-    if window is not None:
-        frames = ops.mul(frames, ops.along(window, 2, 4))
-    return _transformed(frames, length // 2 + 1 if onesided else length, inverse=False)
-
-
 # ---- convolution --------------------------------------------------------------------------------
 
 
@@ -944,11 +436,39 @@ def Col2Im(
     dilations: Sequence[int] = (),
     pads: Sequence[int] = (),
     strides: Sequence[int] = (),
+    declared: Results = NOTHING,
 ) -> Value:
     """Overlapping blocks added up: the transposed convolution by filters of a single one each."""
-    image = known_dims(image_shape, "the image's shape")
-    block = known_ints(block_shape, "the block")
-    window = _window(image, block, dilations=dilations, pads=pads, strides=strides)
+    if is_known(image_shape):
+        image = known_dims(image_shape, "the image's shape")
+    else:
+        image = list(declared.shape(image_shape, "the image's shape")[2:])
+
+    def by(block: Sequence[int]) -> Value:
+        window = _window(image, block, dilations=dilations, pads=pads, strides=strides)
+        return _joined(x, image, block, window)
+
+    if is_known(block_shape):
+        return by(known_ints(block_shape, "the block"))
+    depth = declared.shape(block_shape, "the block")[1]
+    many = ops.static(x.shape[1], "the number of channels")
+    many //= max(ops.static(depth, "the number of channels"), 1)
+    found: dict[tuple[int, ...], Value] = {}
+    sides = [d for d in range(1, many + 1) if many % d == 0]
+    for block in itertools.product(sides, repeat=len(image)):
+        if math.prod(block) == many:
+            with contextlib.suppress(WebDNNError, ValueError):  # not so many of them fit
+                found[block] = by(block)
+    given = ops.cast(block_shape, "i64")
+    tests = {
+        b: ops.reshape(ops.reduce(ops.equal(given, constant(b, "i64")), "all", [0]), ())
+        for b in found
+    }
+    return chosen(tests, found, block_shape, "the block", declared)
+
+
+def _joined(x: Value, image: Sequence[Dim], block: Sequence[int], window: Window) -> Value:
+    """x [N, C * block, positions] as an image, positions of blocks being those of windows."""
     many = math.prod(block)
     channels = ops.static(x.shape[1], "the number of channels") // many
     counts: list[Dim] = []
@@ -1030,139 +550,6 @@ def GlobalMaxPool(x: Value) -> Value:
 
 def GlobalLpPool(x: Value, *, p: int = 2) -> Value:
     return _rooted(ops.reduce_sum(_raised(x, p), _picture(x)), p)
-
-
-# ---- resizing -----------------------------------------------------------------------------------
-
-
-def Resize(
-    x: Value,
-    *inputs: Value | None,
-    opset: int,
-    antialias: int = 0,
-    axes: Sequence[int] | None = None,
-    coordinate_transformation_mode: Coordinates = "half_pixel",
-    cubic_coeff_a: float = -0.75,
-    exclude_outside: int = 0,
-    extrapolation_value: float = 0.0,
-    keep_aspect_ratio_policy: Literal["stretch", "not_larger", "not_smaller"] = "stretch",
-    mode: Literal["nearest", "linear", "cubic"] = "nearest",
-    nearest_mode: Rounding = "round_prefer_floor",
-) -> Value:
-    if opset < 11:  # Resize-10 took (x, scales), and one definition of coordinates
-        return Upsample(x, inputs[0], mode=mode)
-    roi, scales, sizes = (*inputs, None, None, None)[:3]
-    at = axes_of(axes, x)
-    out: list[Dim]
-    factor: Sequence[float | Value | None]
-    if sizes is not None and sizes.size != 0:
-        out, factor = known_dims(sizes, "sizes"), [None] * len(at)
-        if keep_aspect_ratio_policy != "stretch":
-            ratios = [
-                ops.static(o, "a size") / ops.static(x.shape[a], "a dimension")
-                for o, a in zip(out, at)
-            ]
-            ratio = min(ratios) if keep_aspect_ratio_policy == "not_larger" else max(ratios)
-            out = [math.floor(ratio * ops.static(x.shape[a], "a dimension") + 0.5) for a in at]
-            factor = [ratio] * len(at)
-    else:
-        factor = _factors(scales)
-        out = [_scaled_size(x.shape[a], s) for a, s in zip(at, factor)]
-    if len(out) != len(at):
-        raise ModelError(f"{len(out)} sizes or scales for {len(at)} axes of {type_text(x)}")
-    region = [0.0] * len(at) + [1.0] * len(at)
-    if coordinate_transformation_mode == "tf_crop_and_resize":
-        region = [float(r) for r in known_array(roi, "roi").ravel()]
-
-    def along_axis(y: Value, axis: int, k: int) -> Value:
-        return ops.resize(
-            y,
-            axis,
-            out[k],
-            mode=mode,
-            coordinates=coordinate_transformation_mode,
-            rounding=nearest_mode,
-            scale=factor[k],
-            cubic=cubic_coeff_a,
-            exclude_outside=bool(exclude_outside),
-            roi=(region[k], region[len(at) + k]),
-            extrapolation=extrapolation_value,
-        )
-
-    def unchanged(k: int) -> bool:
-        whole = (region[k], region[len(at) + k]) == (0.0, 1.0)
-        return whole and factor[k] in (None, 1.0) and ops.same(out[k], x.shape[at[k]])
-
-    return _resized(x, {a: k for k, a in enumerate(at) if not unchanged(k)}, along_axis)
-
-
-def _resized(
-    x: Value, axes: dict[int, int], along_axis: Callable[[Value, int, int], Value]
-) -> Value:
-    """Spatial axes are resized channels last."""
-    if x.rank > 2 and all(a >= 2 for a in axes):
-        y = channels_last(x)
-        for a, k in axes.items():
-            y = along_axis(y, a - 1, k)
-        return channels_first(y)
-    for a, k in axes.items():
-        x = along_axis(x, a, k)
-    return x
-
-
-def _factors(scales: Value | None) -> list[float | Value]:
-    """Each scale: a number, or what is computed from sizes."""
-    if scales is None or scales.constant:
-        return [float(s) for s in known_array(scales, "scales").ravel()]
-    parts = [ops.slice_axis(scales, 0, k, 1) for k in range(ops.static(scales.size, "scales"))]
-    return [evaluate(p).item() if p.constant else ops.reshape(p, ()) for p in parts]
-
-
-def _scaled_size(size: Dim, scale: float | Value | None) -> Dim:
-    """floor(size * scale), in float32"""
-    if isinstance(scale, float) and not 0 < scale < math.inf:
-        raise ModelError(f"scale {scale}: a positive number expected")
-    known = ops.mul(ops.cast(ops.ints(size, "i64"), "f32"), scale)
-    return known_dims(ops.cast(ops.floor_(known), "i64"), "the size times its scale")[0]
-
-
-def Upsample(
-    x: Value,
-    scales_input: Value | None = None,
-    *,
-    mode: Literal["nearest", "linear", "bilinear", "cubic"] = "nearest",
-    scales: Sequence[float] = (),
-) -> Value:
-    factor = _factors(scales_input) if scales_input is not None else list(scales)
-    if len(factor) != x.rank:
-        raise ModelError(f"{len(factor)} scales for {type_text(x)}, one an axis expected")
-    how = {"bilinear": "linear"}.get(mode, mode)
-
-    def along_axis(y: Value, axis: int, k: int) -> Value:
-        return ops.resize(
-            y,
-            axis,
-            _scaled_size(y.shape[axis], factor[k]),
-            mode=how,
-            coordinates="asymmetric",
-            rounding="floor",
-            scale=factor[k],
-        )
-
-    return _resized(x, {k: k for k, s in enumerate(factor) if s != 1}, along_axis)
-
-
-def GridSample(
-    x: Value,
-    grid: Value,
-    *,
-    mode: Literal["linear", "nearest", "cubic", "bilinear", "bicubic"] = "linear",
-    padding_mode: Literal["zeros", "border", "reflection"] = "zeros",
-    align_corners: int = 0,
-) -> Value:
-    how = {"bilinear": "linear", "bicubic": "cubic"}.get(mode, mode)
-    y = ops.grid_sample(channels_last(x), grid, how, padding_mode, bool(align_corners))
-    return channels_first(y)
 
 
 # ---- quantisation, as arithmetic ----------------------------------------------------------------
@@ -1383,4 +770,8 @@ OPERATORS: dict[str, Callable[..., Any]] = (
             TopK,
         )
     }
+    | fourier.OPERATORS
+    | reductions.OPERATORS
+    | resizing.OPERATORS
+    | shapes.OPERATORS
 )

@@ -24,7 +24,7 @@ from ...errors import ModelError, UnsupportedError
 from ...expr import Dim, same
 from ...graph import Value, constant, type_text
 from ..arrays import axis_of, channels_first, channels_last, known_array
-from . import operators
+from . import operators, shapes
 from .attributes import attributes_of
 from .operators import (
     AveragePool,
@@ -33,9 +33,9 @@ from .operators import (
     Gemm,
     MatMulInteger,
     QuantizeLinear,
-    Softmax,
 )
 from .recurrent import LSTM
+from .reductions import Softmax
 
 Attr = Any
 
@@ -87,7 +87,7 @@ def QLinearConcat(scale: Value, zero: Value, *inputs: Value, axis: int) -> Value
     if not inputs or len(inputs) % 3:
         raise ModelError(f"{len(inputs)} inputs of parts; expected three for each")
     parts = [DequantizeLinear(*inputs[k : k + 3]) for k in range(0, len(inputs), 3)]
-    return _quantised(operators.Concat(*parts, axis=axis), scale, zero, inputs[0])
+    return _quantised(shapes.Concat(*parts, axis=axis), scale, zero, inputs[0])
 
 
 def QLinearLeakyRelu(
@@ -352,7 +352,7 @@ def GatherBlockQuantized(
             zeros = _in_bits(zeros, bits, scales.shape[-1])
         data = ops.parts(data, bits)
     w = _wide(data, scales, zeros, axis, block_size)
-    return operators.Gather(w, indices, axis=axis_of(gather_axis, data))
+    return shapes.Gather(w, indices, axis=axis_of(gather_axis, data))
 
 
 OPERATORS: dict[str, Callable[..., Any]] = {
