@@ -7,6 +7,7 @@ found by running the batch's cases alone.
 
 from __future__ import annotations
 
+import re
 import shutil
 from functools import cache
 
@@ -59,7 +60,7 @@ def run_cases(nets: list[Net]) -> dict[str, list[dict[str, np.ndarray]]]:
             if k < len(net.case.sizes):
                 found = {}
                 for tensor in program.outputs:
-                    if tensor.name.removesuffix(".count") in net.output_names():
+                    if re.sub(r"\.count_*$", "", tensor.name) in net.output_names():
                         shape = [
                             d if isinstance(d, int) else evaluate(d, dims) for d in tensor.shape
                         ]
