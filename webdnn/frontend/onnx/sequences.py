@@ -27,7 +27,7 @@ from ...errors import ModelError, UnsupportedError
 from ...graph import DTYPES, Value, constant, type_text
 from .. import arrays
 from ..arrays import axis_of, known_dims, known_int
-from .operators import element_type
+from .elements import element_type
 
 
 @dataclass(frozen=True, eq=False)
