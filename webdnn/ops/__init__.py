@@ -3,7 +3,7 @@
 Operators come in layers: `elementwise` (functions of scalars), `movement` (views), `indexing`
 (reads at computed positions), `reduce` (monoids over axes, and softmax, normalisations and pooling
 composed of them), `linear` (matrix products and convolutions, computed by templates), `spatial`
-(convolutions over any number of axes), `recurrent` (cells over a sequence), `resize` and
+(convolutions over any number of axes), `integers` (products of integers), `recurrent` (cells over a sequence), `resize` and
 `scatter` (writes at computed positions); `known` evaluates shape arithmetic. Frontends and passes
 build graphs from these names alone: each file lists its own in `__all__`.
 
@@ -18,6 +18,7 @@ from .detection import *
 from .einsum import *
 from .elementwise import *
 from .indexing import *
+from .integers import *
 from .known import *
 from .linear import *
 from .movement import *

@@ -651,19 +651,18 @@ def DynamicQuantizeLinear(x: Value) -> list[Value]:
 def MatMulInteger(
     a: Value, b: Value, a_zero: Value | None = None, b_zero: Value | None = None
 ) -> Value:
-    left, right = ops.cast(a, "i32"), ops.cast(b, "i32")
     if a_zero is not None:
-        zero = ops.cast(a_zero, "i32")
-        left = ops.sub(
-            left,
-            ops.unsqueeze(zero, [1])
-            if zero.rank == 1 and zero.size != 1
-            else ops.reshape(zero, ())
-            if zero.size == 1
-            else zero,
-        )
-    if b_zero is not None:
-        right = ops.sub(right, ops.cast(b_zero, "i32"))
+        by_row = a_zero.rank == 1 and a_zero.size != 1
+        a_zero = ops.unsqueeze(a_zero, [1]) if by_row else a_zero
+        a_zero = ops.reshape(a_zero, ()) if a_zero.size == 1 else a_zero
+    if b_zero is not None and b_zero.size == 1:
+        b_zero = ops.reshape(b_zero, ())
+    exact = ops.integer_matmul(a, b, a_zero, b_zero) if min(a.rank, b.rank) > 1 else None
+    if exact is not None:
+        return exact
+    left, right = ops.cast(a, "i32"), ops.cast(b, "i32")
+    left = left if a_zero is None else ops.sub(left, ops.cast(a_zero, "i32"))
+    right = right if b_zero is None else ops.sub(right, ops.cast(b_zero, "i32"))
     return ops.matmul(left, right)
 
 
@@ -701,14 +700,23 @@ def ConvInteger(
     kernel_shape: Sequence[int] = (),
     **window: Attr,
 ) -> Value:
-    """Exact sums of integer products: windows of x by the filters, reduced in 32-bit integers."""
+    """Exact sums of integer products."""
+    seen = _window(x.shape[2:], _kernel(x, w, kernel_shape), **window)
+    x_zero = None if x_zero is None else ops.reshape(x_zero, ())
+    if w_zero is not None:
+        w_zero = ops.reshape(w_zero, () if w_zero.size == 1 else (w_zero.size,))
+    filters = ops.transpose(w, (*range(2, w.rank), 1, 0))
+    y = ops.integer_convolve(
+        channels_last(x), filters, seen.strides, seen.pads, seen.dilations, group, x_zero, w_zero
+    )
+    if y is not None:
+        return channels_first(y)
+    # windows of x by the filters, reduced in 32-bit integers
     left, right = ops.cast(x, "i32"), ops.cast(w, "i32")
-    left = ops.sub(left, ops.reshape(ops.cast(x_zero, "i32"), ())) if x_zero is not None else left
+    left = left if x_zero is None else ops.sub(left, ops.cast(x_zero, "i32"))
     if w_zero is not None:
         zero = ops.cast(w_zero, "i32")
-        zero = ops.reshape(zero, ()) if zero.size == 1 else ops.along(zero, 0, w.rank)
-        right = ops.sub(right, zero)
-    seen = _window(x.shape[2:], _kernel(x, w, kernel_shape), **window)
+        right = ops.sub(right, ops.along(zero, 0, w.rank) if zero.rank else zero)
     n = x.shape[0]
     m, each = w.shape[:2]
     patches = windows.patches(left, seen)  # [N, C, O..., K...]

@@ -1,0 +1,137 @@
+"""Sums of products of 8-bit integers, exact, by the kernels that multiply floats.
+
+    >>> from webdnn.graph import placeholder
+    >>> a, b = placeholder("a", (3, 600), "u8"), placeholder("b", (600, 5), "i8")
+    >>> integer_matmul(a, b)
+    add:i32[3,5]
+
+Floats hold integers up to 2**24, and sums of them are exact in any order while no sum of
+magnitudes exceeds that. So a product costs what it costs with floats. Where the sum may be larger
+(here 600 * 255 * 128 is) the depth is cut into pieces that are added as integers. Of constant
+weights the magnitudes are known, and pieces are seldom needed. What multiplies floats must keep to
+sums of products: a transform that does not (Winograd's) would round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+import numpy as np
+
+from ..graph import Value, constant, evaluate
+from .elementwise import add, cast, sub
+from .linear import matmul
+from .movement import reshape, slice_axis
+from .quantised import NARROW, dequantize
+from .spatial import Pads, convolve
+
+EXACT = 2**24  # magnitudes up to which float32 holds every integer
+_ENDS = {"u8": (0, 255), "i8": (-128, 127)}
+
+
+def _shifted(q: Value, zero: Value | None) -> Value:
+    """q - zero as floats; constants stay as they are stored. zero broadcasts against q."""
+    if q.constant and q.dtype in NARROW and (zero is None or zero.constant):
+        if zero is None:
+            return dequantize(q)
+        zero = reshape(zero, (*[1] * (q.rank - zero.rank), *zero.shape))
+        return dequantize(q, constant(np.ones(zero.shape, np.float32)), zero)
+    wide = cast(q, "i32")
+    return cast(wide if zero is None else sub(wide, cast(zero, "i32")), "f32")
+
+
+def _magnitude(q: Value, zero: Value | None) -> int:
+    """The largest magnitude that q - zero may have."""
+    lo, hi = _ENDS[q.dtype]
+    if zero is None:
+        return max(-lo, hi)
+    at = evaluate(zero) if zero.constant and zero.size else np.array([lo, hi])
+    return max(hi - int(at.min()), int(at.max()) - lo)
+
+
+def _pieces(w: Value, zero: Value | None, axis: int, each: int) -> list[tuple[int, int]]:
+    """Where and how long the parts of an axis of w are of which no sum over all axes but the last
+    exceeds EXACT, elements of the other operand being at most `each`; none if a part of one does.
+    """
+    n = w.shape[axis]
+    if not isinstance(n, int) or n < 1:
+        return []
+    if w.constant and (zero is None or zero.constant):
+        a = evaluate(w).astype(np.int32)
+        a = np.abs(a if zero is None else a - evaluate(zero).astype(np.int32))
+        over = tuple(k for k in range(a.ndim - 1) if k != axis)
+        sums = np.cumsum(a.sum(over, dtype=np.int64), axis=0)
+    else:
+        taps = 1
+        for k, d in enumerate(w.shape[:-1]):
+            taps *= d if k != axis and isinstance(d, int) else 1
+        sums = np.arange(1, n + 1)[:, None] * (taps * _magnitude(w, zero))
+    sums = np.concatenate([np.zeros_like(sums[:1]), sums]) * each
+    for count in range(1, n + 1):
+        size = -(-n // count)
+        size = min(n, -(-size // 4) * 4 if count < n else 1)
+        ends = [*range(0, n, size), n]
+        if (np.diff(sums[ends], axis=0) <= EXACT).all():
+            return [(a, b - a) for a, b in zip(ends, ends[1:])]
+    return []
+
+
+def _added(parts: Sequence[Value]) -> Value:
+    total = cast(parts[0], "i32")
+    for part in parts[1:]:
+        total = add(total, cast(part, "i32"))
+    return total
+
+
+def integer_matmul(
+    a: Value, b: Value, a_zero: Value | None = None, b_zero: Value | None = None
+) -> Value | None:
+    """(a - a_zero) [..., M, K] @ (b - b_zero) [..., K, N] in i32, of u8 and i8.
+
+    The zero points broadcast against their operands, along K too. None where K is unknown.
+    """
+    pieces = _pieces(b, b_zero, b.rank - 2, _magnitude(a, a_zero))
+    x, w = _shifted(a, a_zero), _shifted(b, b_zero)
+    parts = [
+        matmul(slice_axis(x, x.rank - 1, at, n), slice_axis(w, w.rank - 2, at, n))
+        for at, n in pieces
+    ]
+    return _added(parts) if parts else None
+
+
+def integer_convolve(
+    x: Value,
+    w: Value,
+    strides: Sequence[int],
+    pads: Pads,
+    dilations: Sequence[int],
+    groups: int,
+    x_zero: Value | None = None,
+    w_zero: Value | None = None,
+) -> Value | None:
+    """(x - x_zero) [N, spatial..., C] by (w - w_zero) [k..., C/groups, M] in i32, of u8 and i8.
+
+    Padding is x_zero. None where windows are so large that one channel's sum may not be exact, or
+    that of a group's channels.
+    """
+    pieces = _pieces(w, w_zero, w.rank - 2, _magnitude(x, x_zero))
+    if not pieces or (groups > 1 and len(pieces) > 1):
+        return None
+    left, right = _shifted(x, x_zero), _shifted(w, w_zero)
+    return _added(
+        [
+            convolve(
+                slice_axis(left, x.rank - 1, at, n) if groups == 1 else left,
+                slice_axis(right, w.rank - 2, at, n),
+                strides,
+                pads,
+                dilations,
+                groups,
+            )
+            for at, n in pieces
+        ]
+    )
+
+
+__all__ = ["integer_convolve", "integer_matmul"]
