@@ -14,7 +14,7 @@ from tests.interpret import interpret
 from webdnn import ops
 from webdnn.expr import dim
 from webdnn.graph import INPUT, Graph, Value, constant, evaluate, placeholder, rewrite, verify
-from webdnn.passes import PIPELINE, activation, affine, conv, layout, run, simplify, split
+from webdnn.passes import PIPELINE, activation, affine, conv, layout, rounded, run, simplify, split
 
 RNG = np.random.default_rng(7)
 H, W = dim("h", 4, 32), dim("w", 4, 32)
@@ -173,6 +173,59 @@ def test_no_identity(name: str) -> None:
     before = UNTOUCHED[name]()
     (found,) = after(simplify.RULES, before)
     assert found is before
+
+
+def quantised(x: Value, zero: int = 0, dtype: str = "u8") -> Value:
+    lo, hi = (0.0, 255.0) if dtype == "u8" else (-128.0, 127.0)
+    return ops.cast(ops.clamp(ops.add(ops.round_(x), float(zero)), lo, hi), dtype)
+
+
+def apart(q: Value, zero: int = 0) -> Value:
+    return ops.cast(ops.sub(ops.cast(q, "i32"), zero), "f32")
+
+
+ROUNDED: dict[str, tuple[Callable[[], Value], Callable[[], Value] | None]] = {
+    "u8": (
+        lambda: apart(quantised(X, 120), 120),
+        lambda: ops.clamp(ops.round_(X), -120.0, 135.0),
+    ),
+    "i8, transposed": (
+        lambda: apart(ops.transpose(quantised(X, 3, "i8"), (1, 0)), 5),
+        lambda: ops.sub(
+            ops.transpose(ops.clamp(ops.add(ops.round_(X), 3.0), -128.0, 127.0), (1, 0)),
+            ops.cast(constant(5, "i32"), "f32"),
+        ),
+    ),
+    "quantised again": (
+        lambda: ops.round_(ops.div(ops.mul(apart(quantised(X, 9), 9), 0.3), 0.3)),
+        lambda: ops.clamp(ops.round_(X), -9.0, 246.0),
+    ),
+    "clamped again": (
+        lambda: ops.clamp(apart(quantised(X, 9), 9), -9.0, 250.0),
+        lambda: ops.clamp(ops.round_(X), -9.0, 246.0),
+    ),
+    "by another scale": (
+        lambda: ops.round_(ops.div(ops.mul(ops.cast(quantised(X), "f32"), 0.3), 0.4)),
+        None,
+    ),
+    "not rounded": (lambda: ops.cast(ops.cast(ops.clamp(X, 0.0, 255.0), "u8"), "f32"), None),
+    "not clamped": (lambda: ops.cast(ops.cast(ops.round_(X), "u8"), "f32"), None),
+    "too wide": (
+        lambda: ops.cast(ops.cast(ops.clamp(ops.round_(X), -128.0, 127.0), "u8"), "f32"), None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ROUNDED)
+def test_rounded_floats_stay_floats(name: str) -> None:
+    make, expected = ROUNDED[name]
+    before = make()
+    (found,) = after((*rounded.RULES, *simplify.RULES), before)
+    if expected is not None:
+        assert found is expected()
+        assert_same(graph(before), graph(found), 0)
+    else:
+        assert any(v.op in (ops.cast_, ops.div) for v in graph(found).values())
 
 
 def test_shared_concat_stays() -> None:

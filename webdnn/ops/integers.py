@@ -15,7 +15,7 @@ sums of products: a transform that does not (Winograd's) would round.
 from __future__ import annotations
 
 from collections.abc import Sequence
-
+from itertools import pairwise
 
 import numpy as np
 
@@ -73,7 +73,7 @@ def _pieces(w: Value, zero: Value | None, axis: int, each: int) -> list[tuple[in
         size = min(n, -(-size // 4) * 4 if count < n else 1)
         ends = [*range(0, n, size), n]
         if (np.diff(sums[ends], axis=0) <= EXACT).all():
-            return [(a, b - a) for a, b in zip(ends, ends[1:])]
+            return [(a, b - a) for a, b in pairwise(ends)]
     return []
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from ..errors import printable
 from ..graph import Graph, Rule, rewrite, verify
-from . import activation, affine, conv, counted, layout, matmul, pack, simplify, split
+from . import activation, affine, conv, counted, layout, matmul, pack, rounded, simplify, split
 
 Pass = Sequence[Rule] | Callable[[Graph, dict[str, int]], Graph]
 
@@ -32,11 +32,12 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("simplify", simplify.RULES),
     ("activation", activation.RULES),
     ("layout", layout.settle),
+    ("rounded", rounded.RULES),
     ("conv", conv.RULES),
     ("affine", affine.RULES),
     ("matmul", matmul.RULES),
     ("siblings", matmul.siblings),
-    ("tidy", (*simplify.RULES, *activation.RULES)),
+    ("tidy", (*simplify.RULES, *activation.RULES, *rounded.RULES)),
     ("split", split.rules()),
     ("pack", pack.RULES),
 )

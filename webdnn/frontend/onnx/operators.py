@@ -589,7 +589,7 @@ def QuantizeLinear(
         raise UnsupportedError("quantisation to 8-bit floats is not supported")
     wide = ops.cast(x, "f32")
     y = ops.round_(ops.div(wide, ops.cast(_quantisation(scale, x, axis, block_size), "f32")))
-    if zero is not None:
+    if zero is not None and not (zero.constant and not evaluate(zero).any()):
         y = ops.add(y, ops.cast(_quantisation(zero, x, axis, block_size), "f32"))
     return _saturated_cast(y, dtype)
 

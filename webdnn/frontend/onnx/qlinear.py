@@ -46,25 +46,35 @@ def _quantised(y: Value, scale: Value, zero: Value | None, like: Value) -> Value
     return QuantizeLinear(y, scale, given)
 
 
-def _binary(fn: Callable[[Value, Value], Value]) -> Callable[..., Value]:
-    def operator(
-        a: Value,
-        a_scale: Value,
-        a_zero: Value | None,
-        b: Value,
-        b_scale: Value,
-        b_zero: Value | None,
-        scale: Value,
-        zero: Value | None = None,
-    ) -> Value:
-        y = fn(DequantizeLinear(a, a_scale, a_zero), DequantizeLinear(b, b_scale, b_zero))
-        return _quantised(y, scale, zero, a)
-
-    return operator
+def _less(q: Value, zero: Value | None) -> Value:
+    """q - zero, as floats"""
+    wide = ops.cast(q, "i32")
+    return ops.cast(wide if zero is None else ops.sub(wide, ops.cast(zero, "i32")), "f32")
 
 
-QLinearAdd = _binary(ops.add)
-QLinearMul = _binary(ops.mul)
+def _of(y: Value, zero: Value | None, like: Value) -> Value:
+    """Numbers that are at the scale of the result already, as its integers."""
+    return _quantised(y, constant(1.0, "f32"), zero, like)
+
+
+# The scales are put together first, as in onnxruntime: numbers halfway between two integers are
+# frequent here, and go the same way.
+
+
+def QLinearAdd(
+    a: Value, a_scale: Value, a_zero: Value | None, b: Value, b_scale: Value, b_zero: Value | None,
+    scale: Value, zero: Value | None = None,
+) -> Value:  # fmt: skip
+    left = ops.mul(_less(a, a_zero), ops.div(a_scale, scale))
+    return _of(ops.add(left, ops.mul(_less(b, b_zero), ops.div(b_scale, scale))), zero, a)
+
+
+def QLinearMul(
+    a: Value, a_scale: Value, a_zero: Value | None, b: Value, b_scale: Value, b_zero: Value | None,
+    scale: Value, zero: Value | None = None,
+) -> Value:  # fmt: skip
+    y = ops.mul(_less(a, a_zero), _less(b, b_zero))
+    return _of(ops.mul(y, ops.div(ops.mul(a_scale, b_scale), scale)), zero, a)
 
 
 def QLinearWhere(
