@@ -142,6 +142,10 @@ def test_style_transfer_controls(tmp_path: Path) -> None:
         page.focus(".style:nth-child(8) .add")
         page.keyboard.press("Enter")
         wait("s[3] === .5 && s[7] === .5")
+        # What a style is called can be read, and so said.
+        assert page.locator("#mix .mixed span").all_inner_texts() == ["Style 4", "Style 8"]
+        assert page.inner_text(".style:nth-child(8) button:first-child") == "8"
+        page.get_by_label("Share of Style 8").focus()
         page.locator("#mix input").first.fill("25")
         wait("Math.abs(s[3] - .25) < 1e-6 && Math.abs(s[7] - .75) < 1e-6")
         page.set_input_files("#file", tmp_path / "own.png")

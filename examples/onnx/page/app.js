@@ -8,7 +8,7 @@ import { load } from './model/model.js';
 
 /** @typedef {Awaited<ReturnType<typeof load>>} Model */
 
-const STYLES = 26;
+const STYLES = 26; // which the network's package does not name: they have numbers
 const PHOTOS = {
   'photos/astronaut.png': 'An astronaut',
   'photos/chelsea.png': 'A cat',
@@ -42,6 +42,9 @@ function drawing(canvas) {
   if (!context) throw new Error('this browser gives no 2D canvas');
   return context;
 }
+
+/** What a style is called. @param {number} style */
+const named = (style) => `Style ${style + 1}`;
 
 /** Draws the photograph with its longer side so long. @param {HTMLCanvasElement} canvas @param {number} longest */
 function drawPhoto(canvas, longest) {
@@ -153,7 +156,7 @@ function showMix(rebuild) {
 function mixed([style, share]) {
   const slider = /** @type {HTMLInputElement} */ (make('input', {
     type: 'range', min: '0', max: '100', value: String(Math.round(share * 100)),
-    ariaLabel: `Share of style ${style + 1}`,
+    ariaLabel: `Share of ${named(style)}`,
   }));
   slider.addEventListener('input', () => {
     give(style, Number(slider.value) / 100);
@@ -161,10 +164,10 @@ function mixed([style, share]) {
     update();
   });
   const remove = make('button', {
-    type: 'button', textContent: '×', ariaLabel: `Remove style ${style + 1}`, disabled: mix.size === 1,
+    type: 'button', textContent: '×', ariaLabel: `Remove ${named(style)}`, disabled: mix.size === 1,
   });
   remove.addEventListener('click', () => { give(style, 0); mix.delete(style); showMix(true); update(); });
-  const row = make('div', { className: 'mixed' }, make('canvas'), slider, make('output'), remove);
+  const row = make('div', { className: 'mixed' }, make('canvas'), make('span', { textContent: named(style) }), slider, make('output'), remove);
   row.dataset.style = String(style);
   return row;
 }
@@ -174,11 +177,11 @@ function buildControls() {
     const canvas = document.createElement('canvas');
     canvas.width = canvas.height = THUMBNAIL;
     thumbnails.push(canvas);
-    const label = `Style ${style + 1}`;
-    const button = make('button', { type: 'button', title: label, ariaLabel: label }, canvas);
+    const number = make('span', { textContent: String(style + 1) });
+    const button = make('button', { type: 'button', ariaLabel: named(style) }, canvas, number);
     button.addEventListener('click', () => { mix = new Map([[style, 1]]); showMix(true); update(); });
     const add = make('button', {
-      type: 'button', className: 'add', textContent: '+', title: 'Mix in', ariaLabel: `Mix in style ${style + 1}`,
+      type: 'button', className: 'add', textContent: '+', title: 'Mix in', ariaLabel: `Mix in ${named(style)}`,
     });
     add.addEventListener('click', () => { give(style, 1 / (mix.size + 1)); showMix(true); update(); });
     return make('div', { className: 'style' }, button, add);
