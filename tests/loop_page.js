@@ -192,6 +192,20 @@ const SCENARIOS = {
     return found;
   },
 
+  /** The end of the model is the end of its loops, whether a frame comes or not. The last scenario. */
+  async disposed(model) {
+    const never = { [Symbol.asyncIterator]: () => ({ next: () => new Promise(() => {}) }) };
+    const inputs = { k: Float32Array.of(0) };
+    const { canvas, end } = rising();
+    const waiting = told(model.loop(never, () => {}, { inputs }));
+    const amid = told(model.loop(canvas, () => after(100), { inputs }));
+    await after(30);
+    model.dispose();
+    const ended = await Promise.race([Promise.all([waiting, amid]), after(2000).then(() => 'waited in vain')]);
+    end();
+    return ended;
+  },
+
   /** Bytes of the heap that 6000 frames leave behind and 2000 do not. */
   async garbage(model) {
     const image = grey(7);

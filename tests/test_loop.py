@@ -13,7 +13,7 @@ from tests.test_browser import need
 from webdnn.browser.engine import Engine, open_page
 
 HERE = Path(__file__).parent
-ALL = ["canvas", "camera", "video", "items", "hidden", "ends"]
+ALL = ["canvas", "camera", "video", "items", "hidden", "ends", "disposed"]
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +76,8 @@ def test_loop(engine: Engine, backend: str, mounts: dict[str, Path]) -> None:
     assert items == items | {"ended": "resolved", "cleaned": True, "closed": True}
 
     assert found["hidden"] == {"before": 0, "still": True, "ended": "resolved"}
+
+    assert [said.partition(":")[0] for said in found["disposed"]] == ["disposed"] * 2
 
     ends = found["ends"]
     for name in ("already", "waiting", "running"):

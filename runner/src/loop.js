@@ -8,7 +8,7 @@
  * @typedef {{ next(): Promise<{ value?: any, done?: boolean }>, end(): void }} Frames
  */
 import { WebDNNError } from './errors.js';
-import { Model } from './model.js';
+import { Model, disposed } from './model.js';
 import { RUN, options as checked } from './options.js';
 import { article } from './picture/source.js';
 import { is } from './rules.js';
@@ -147,6 +147,21 @@ function frames(source, signal) {
 
 /** A model as a page has it; worklets have the rest. */
 export class PageModel extends Model {
+  /** What each loop does at the model's end. @type {Set<(error: WebDNNError) => void>} */
+  #loops = new Set();
+  #watched = false;
+
+  /** @override */
+  dispose() {
+    super.dispose();
+    this.#over(disposed());
+  }
+
+  /** @param {WebDNNError} error */
+  #over(error) {
+    for (const end of this.#loops) end(error);
+  }
+
   /**
    * @param {any} source
    * @param {(outputs: any, frame: any) => unknown} onresult @param {Options} [given]
@@ -161,6 +176,15 @@ export class PageModel extends Model {
     const listening = new AbortController();
     /** @type {(value: undefined) => void} */
     let stop = () => {};
+    /** @type {WebDNNError | undefined} */
+    let over;
+    const end = (/** @type {WebDNNError} */ error) => {
+      over = error;
+      stop(undefined);
+    };
+    this.#loops.add(end);
+    if (!this.#watched) this.lost.then((error) => this.#over(error));
+    this.#watched = true;
     signal?.addEventListener('abort', () => stop(undefined), { signal: listening.signal });
     /** What comes of it, or undefined once the loop is to end. @template T @param {Promise<T>} coming @returns {Promise<T | undefined>} */
     const until = (coming) =>
@@ -173,6 +197,7 @@ export class PageModel extends Model {
     let frame;
     try {
       for (;;) {
+        if (over) throw over;
         const page = globalThis.document;
         if (page?.visibilityState === 'hidden') {
           const turn = new Promise((resolve) =>
@@ -182,6 +207,7 @@ export class PageModel extends Model {
           if (!signal?.aborted) continue;
         }
         const found = signal?.aborted ? undefined : await until(from.next());
+        if (over) throw over;
         if (!found || found.done) return;
         frame = found.value;
         await onresult(await this.run(feed(frame), { signal, outputs }), frame);
@@ -191,6 +217,7 @@ export class PageModel extends Model {
     } catch (error) {
       if (!signal?.aborted || /** @type {any} */ (error)?.code !== 'aborted') throw error;
     } finally {
+      this.#loops.delete(end);
       close(frame);
       listening.abort();
       from.end();

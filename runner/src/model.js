@@ -69,6 +69,9 @@ const copied = (value) =>
       ? { ...value, data: value.data.slice() }
       : value;
 
+export const disposed = () =>
+  new WebDNNError('disposed', 'the model was disposed; load it again to run it');
+
 /** Milliseconds after a recovery in which another loss is the end: the work may be what kills it. */
 const SECOND_LOSS = 10_000;
 /** In the place of an engine that has ended. */
@@ -318,7 +321,7 @@ export class Model {
 
   dispose() {
     if (this.#ended?.code === 'disposed') return;
-    this.#end(new WebDNNError('disposed', 'the model was disposed; load it again to run it'));
+    this.#end(disposed());
   }
 
   /** @param {WebDNNError} error */
