@@ -23,12 +23,25 @@ from typing import Any
 
 from ..errors import printable
 from ..graph import Graph, Rule, rewrite, verify
-from . import activation, affine, conv, counted, layout, matmul, pack, rounded, simplify, split
+from . import (
+    activation,
+    affine,
+    conv,
+    counted,
+    layout,
+    matmul,
+    narrow,
+    pack,
+    rounded,
+    simplify,
+    split,
+)
 
 Pass = Sequence[Rule] | Callable[[Graph, dict[str, int]], Graph]
 
 PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("counted", counted.settle),
+    ("narrow", narrow.RULES),
     ("simplify", simplify.RULES),
     ("activation", activation.RULES),
     ("layout", layout.settle),
