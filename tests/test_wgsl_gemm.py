@@ -13,7 +13,7 @@ import pytest
 from tests.wgsl_machine import close, quick_engine, run, validate
 from webdnn import graph, ops, passes
 from webdnn.browser.engine import Page, open_page
-from webdnn.codegen.webgpu import TARGET
+from webdnn.codegen.webgpu import TARGET, dialect, gemm
 from webdnn.codegen.webgpu.gemm import TILES, Tile, print_gemm
 from webdnn.codegen.webgpu.module import print_kernel
 from webdnn.expr import Dim, Expr, acc, cast, dim, erf, evaluate, load, maximum, var
@@ -181,6 +181,21 @@ def test_epilogues_batches_and_symbolic_sizes(page: Page) -> None:
         check_matmul(page, s, 24, 32, dims={"s": value}, batch=(2,), residual=True)
         check_matmul(page, 12, 24, s, dims={"s": value})
     check_matmul(page, 12, s * 4, 20, dims={"s": 7}, residual=True)
+
+
+def test_more_workgroups_than_an_axis_has(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The grid is folded: as for a million columns, then at a limit that is quick to pass."""
+    assert max(print_gemm(matmul(1, 2**20, 2)).grid) <= dialect.LIMITS.groups
+    few = replace(dialect.LIMITS, groups=3)
+    monkeypatch.setattr(dialect, "LIMITS", few)
+    monkeypatch.setattr(gemm, "LIMITS", few)
+    for tile in (TILES[0], next(t for t in TILES if t.template == "gemm_register"), TILES[-1]):
+        check_matmul(page, 5, 600, 12, tile, residual=True)
+        check_matmul(page, 300, 20, 12, tile)
+        check_matmul(page, 9, 13, 8, tile, batch=(2, 5))
+        s = dim("s", 1, 900)
+        for value in (1, 700):
+            check_matmul(page, s, 24, 8, tile, dims={"s": value}, batch=(2,))
 
 
 def test_a_second_operand_that_is_computed(page: Page) -> None:

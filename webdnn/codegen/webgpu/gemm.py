@@ -41,11 +41,13 @@ from ..loops import along_depth, collapse, padded, panel_base
 from ..template import render
 from .dialect import (
     LANE,
+    Grid,
     Printed,
     Wgsl,
     ceil_div,
     counter,
     digits,
+    linear_grid,
     named_int,
     plus,
     quotient,
@@ -342,12 +344,12 @@ class GemmPrinter:
         tile, d, kernel = self.tile, self.d, self.kernel
         slices = kernel.slices
         grid = (ceil_div(N, tile.BN), ceil_div(M, tile.BM), as_dim(lift(Z) * slices))
-        if any(upper(g) > LIMITS.groups for g in grid):
-            raise WebDNNError(
-                f"kernel {kernel.name}: a grid of {grid} workgroups, "
-                f"WebGPU allows {LIMITS.groups} per axis"
-            )
         private, batch, outer = self.batch()
+        group = "wg"
+        if any(upper(g) > LIMITS.groups for g in grid):
+            group = "group"
+            grid, unfolded = self.folded(grid)
+            batch = f"{unfolded}\n{batch}"
         functions = "\n".join(
             [
                 *private,
@@ -359,6 +361,7 @@ class GemmPrinter:
             ]
         )
         holes = {f: getattr(tile, f) for f in ("BM", "BN", "TM", "TN", "BK", "PARTS", "threads")}
+        holes["GROUP"] = group
         holes |= {"WM": tile.BM // tile.TM, "WN": tile.BN // 8, "KV": self.kv, "batch": batch}
         holes["HALVES"] = 1 if upper(N) <= 4 else 2
         depth = self.text(K)
@@ -372,6 +375,20 @@ class GemmPrinter:
         main = render(template(tile.template), holes)
         flops = times(M, N, Z, plus(times(2, K), sum(cost(s.value) for s in self.writes)))
         return d.printed(f"{kernel.name}__{tile}", main, functions, grid, flops)
+
+    def folded(self, grid: Grid) -> tuple[Grid, str]:
+        """A grid of as many workgroups that fits WebGPU's axes, and the lines that find `wg`."""
+        total = product(grid)
+        folded, width = linear_grid(total)
+        at = "group.x" if width is None else f"group.y * u32({self.text(width)}) + group.x"
+        across, down = self.text(grid[0]), self.text(grid[1])
+        lines = [
+            f"let place = i32({at});",
+            f"if (place >= {self.text(total)}) {{ return; }}",
+            f"let wg = vec3<i32>(place % {across}, place / {across} % {down}, "
+            f"place / {across} / {down});",
+        ]
+        return folded, "\n".join(lines)
 
     def batch(self) -> tuple[list[str], str, dict[Expr, str]]:
         """Private variables for the batch axes and the base of B, and the lines that set them."""

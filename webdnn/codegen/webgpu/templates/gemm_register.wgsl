@@ -12,7 +12,7 @@ $if PARTS > 1:
   var<workgroup> partial: array<vec4<f32>, ${threads * min(TM, 2) * 2}>;
 
 @compute @workgroup_size(${threads})
-fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+fn main(@builtin(workgroup_id) ${GROUP}: vec3<u32>, @builtin(local_invocation_index) index: u32) {
   let local = i32(index);
   ${batch}
   let panel = i32(wg.x) * ${WN} + local % ${WN};

@@ -23,7 +23,7 @@ var<workgroup> tile_a: array<vec4<f32>, ${BM * AS}>;
 var<workgroup> tile_b: array<vec4<f32>, ${BK * BS}>;
 
 @compute @workgroup_size(${threads})
-fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) index: u32) {
+fn main(@builtin(workgroup_id) ${GROUP}: vec3<u32>, @builtin(local_invocation_index) index: u32) {
   let local = i32(index);
   ${batch}
   let tx = local % ${NX};
