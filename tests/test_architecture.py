@@ -40,7 +40,8 @@ ENTRIES = {"transpiler", "cli", "options", "inspect", "browser", "keras", "onnx"
 TEMPLATES = {
     "columns.c", "conv.c", "depthwise.c", "matmul.c", "recurrent.c", "tile.c", "module.c",
     "prelude.h",
-    "gemm_register.wgsl", "gemm_tile.wgsl", "maths.wgsl", "recurrent.wgsl",
+    "attention_row.wgsl", "attention_tile.wgsl", "gemm_register.wgsl", "gemm_tile.wgsl",
+    "maths.wgsl", "recurrent.wgsl",
     "arg_top_k.c", "arg_top_k.wgsl", "suppress.c", "suppress.wgsl",
     "first_true.c", "first_true.wgsl", "roi_align.c", "roi_align.wgsl",
     "roi_pool.c", "roi_pool.wgsl",

@@ -1,4 +1,4 @@
-"""The matmul and convolution templates in every tile, against numpy in double precision."""
+"""The templates of products, convolutions in every tile, and of attention, in double precision."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.wgsl_machine import close, quick_engine, run, validate
 from webdnn import graph, ops, passes
@@ -18,7 +19,7 @@ from webdnn.codegen.webgpu.gemm import TILES, Tile, print_gemm
 from webdnn.codegen.webgpu.module import print_kernel
 from webdnn.expr import Dim, Expr, acc, cast, dim, erf, evaluate, load, maximum, var
 from webdnn.graph import Graph, constant, placeholder
-from webdnn.schedule.kernel import Instance, Slot, Step, Store
+from webdnn.schedule.kernel import Instance, Program, Slot, Step, Store
 from webdnn.schedule.lower import lower
 
 
@@ -220,19 +221,143 @@ def test_depth_cut_into_slices(page: Page, slices: int) -> None:
         program = lower(passes.run(Graph((x, w), {"y": y})), target)
         sliced = [s.kernel for s in program.steps if isinstance(s.kernel, Instance)]
         assert [kernel.slices for kernel in sliced] == [slices]
-        given = {"a": a, "b": b}
-        arrays: dict[int, np.ndarray] = {}
-        for buffer in program.buffers:
-            if buffer.kind == "weight":
-                arrays[buffer.id] = graph.evaluate(program.weights[buffer.id])
-            elif buffer.kind == "input":
-                arrays[buffer.id] = given[buffer.name]
-            else:
-                arrays[buffer.id] = np.zeros(size(buffer.size, {}), np.float32)
-        out = program.outputs[0].buffer
-        found = run(page, program.steps, arrays, [out])[out].reshape(batch, m, n)
+        found = run_program(page, program, {"a": a, "b": b})
         expected = np.maximum(a.astype(np.float64) @ b + bias, 0).astype(np.float32)
         assert close(found, expected, 1e-5, scale=float(np.sqrt(k)))[1] == ""
+
+
+def test_convolutions_in_slices(page: Page) -> None:
+    """Strided, dilated, padded, and in groups; a residual is added after the slices' sums."""
+    target = replace(TARGET, slices=lambda kernel: 3)
+    rng = np.random.default_rng(4)
+    for channels, n, groups, stride, dilation in ((20, 12, 1, 2, 1), (16, 24, 2, 1, 2)):
+        a = rng.normal(size=(2, 9, 11, channels)).astype(np.float32)
+        w = rng.normal(size=(3, 3, channels // groups, n)).astype(np.float32)
+        x, options = placeholder("a", a.shape, "f32"), {"stride": (stride,) * 2, "groups": groups}
+        y = ops.conv(x, constant(w), pads=(2, 1, 1, 2), dilation=(dilation,) * 2, **options)
+        rest = rng.normal(size=y.shape).astype(np.float32)
+        y = ops.relu(ops.add(y, placeholder("rest", y.shape, "f32")))
+        program = lower(passes.run(Graph((x, y.inputs[0].inputs[1]), {"y": y})), target)
+        sliced = [s.kernel for s in program.steps if isinstance(s.kernel, Instance)]
+        assert [kernel.slices for kernel in sliced] == [3]
+        found = run_program(page, program, {"a": a, "rest": rest})
+        padded = np.pad(a, ((0, 0), (2, 1), (1, 2), (0, 0)))
+        expected = torch.nn.functional.conv2d(
+            torch.tensor(padded, dtype=torch.float64).permute(0, 3, 1, 2),
+            torch.tensor(w, dtype=torch.float64).permute(3, 2, 0, 1),
+            dilation=dilation,
+            **options,
+        ).permute(0, 2, 3, 1)
+        scale = float(np.sqrt(9 * channels / groups))
+        assert close(found, np.maximum(expected.numpy() + rest, 0), 1e-5, scale=scale)[1] == ""
+
+
+def test_sums_of_slices_are_added_in_a_norm(page: Page) -> None:
+    """Where a norm alone reads what a product gives, two kernels do instead of three."""
+    target = replace(TARGET, slices=lambda kernel: 3)
+    rng = np.random.default_rng(6)
+    a, rest = (rng.normal(size=(1, 11, n)).astype(np.float32) for n in (100, 260))
+    w, bias, gain = (rng.normal(size=n).astype(np.float32) for n in ((100, 260), 260, 260))
+    y = ops.matmul(placeholder("a", a.shape, "f32"), constant(w))
+    y = ops.add(ops.add(y, constant(bias)), placeholder("rest", rest.shape, "f32"))
+    y = ops.mul(ops.normalize(y, [2], 1e-5), constant(gain))
+    inputs = [i for i in Graph((), {"y": y}).values() if i.node.op.kind == "input"]
+    program = lower(passes.run(Graph(tuple(inputs), {"y": y})), target)
+    assert len(program.steps) == 2
+    found = run_program(page, program, {"a": a, "rest": rest})
+    a_, rest_, w_, bias_, gain_ = (
+        torch.tensor(x, dtype=torch.float64) for x in (a, rest, w, bias, gain)
+    )
+    expected = torch.nn.functional.layer_norm(a_ @ w_ + bias_ + rest_, (260,), gain_)
+    assert close(found, expected.numpy(), 1e-5, scale=1.0)[1] == ""
+
+
+def run_program(page: Page, program: Program, given: dict[str, np.ndarray]) -> np.ndarray:
+    """The first output of a program for these inputs."""
+    arrays: dict[int, np.ndarray] = {}
+    for buffer in program.buffers:
+        if buffer.kind == "weight":
+            arrays[buffer.id] = graph.evaluate(program.weights[buffer.id])
+        elif buffer.kind == "input":
+            arrays[buffer.id] = given[buffer.name]
+        else:
+            arrays[buffer.id] = np.zeros(size(buffer.size, {}), np.float32)
+    output = program.outputs[0]
+    found = run(page, program.steps, arrays, [output.buffer])[output.buffer]
+    return found.reshape([size(d, {}) for d in output.shape])
+
+
+@pytest.mark.parametrize(
+    "batch, heads, shared, m, t, depth, width, layout",
+    [
+        (1, 3, 3, 40, 150, 16, 16, "tdm"),
+        (2, 4, 2, 70, 64, 24, 40, "tm"),
+        (1, 1, 1, 17, 65, 128, 128, ""),
+        (1, 4, 2, 1, 1100, 64, 64, "tm"),
+        (2, 2, 2, 3, 300, 20, 128, "d"),
+        (1, 1, 1, 9, 40, 12, 8, "cm"),
+    ],
+)
+def test_attention(
+    page: Page,
+    batch: int,
+    heads: int,
+    shared: int,
+    m: int,
+    t: int,
+    depth: int,
+    width: int,
+    layout: str,
+) -> None:
+    """Against PyTorch's. `shared`: heads of k and v; layout: t, heads after the positions; d, k has
+    its positions side by side; m, a mask that hides some keys of each query, c, all later ones."""
+    rng = np.random.default_rng(5)
+    q, k, v = (
+        rng.normal(size=(batch, h, *shape)).astype(np.float32) * 2
+        for h, shape in ((heads, (m, depth)), (shared, (t, depth)), (shared, (t, width)))
+    )
+    mask = np.where(rng.random((batch, 1, m, t)) < 0.4, -np.inf, rng.normal(size=(batch, 1, m, t)))
+    if "c" in layout:
+        mask = np.broadcast_to(np.where(np.tri(m, t, t - m), 0.0, -np.inf), mask.shape)
+    mask = mask.astype(np.float32)
+    given: dict[str, np.ndarray] = {}
+
+    def value(name: str, x: np.ndarray, order: tuple[int, ...]) -> Any:
+        """The value whose elements are x's, of an input with its axes in another order."""
+        given[name] = np.ascontiguousarray(x.transpose(order))
+        back = [order.index(axis) for axis in range(4)]
+        return ops.transpose(placeholder(name, given[name].shape, "f32"), back)
+
+    apart = (0, 2, 1, 3) if "t" in layout else (0, 1, 2, 3)
+    across = (0, 1, 3, 2) if "d" in layout else apart
+    vq, vk, vv = value("q", q, apart), value("k", k, across), value("v", v, apart)
+    if shared < heads:
+        vk, vv = (
+            ops.reshape(
+                ops.expand(
+                    ops.reshape(x, (batch, shared, 1, *x.shape[2:])),
+                    (batch, shared, heads // shared, *x.shape[2:]),
+                ),
+                (batch, heads, *x.shape[2:]),
+            )
+            for x in (vk, vv)
+        )
+    x = ops.mul(ops.matmul(vq, ops.transpose(vk, (0, 1, 3, 2))), float(depth**-0.5))
+    if masked := "m" in layout:
+        x = ops.add(value("mask", mask, (0, 1, 2, 3)), x)
+    y = ops.transpose(ops.matmul(ops.softmax(x, -1), vv), (0, 2, 1, 3))
+    inputs = [i for i in Graph((), {"y": y}).values() if i.node.op.kind == "input"]
+    program = lower(passes.run(Graph(tuple(inputs), {"y": y})), TARGET)
+    assert [s.kernel.template for s in program.steps if isinstance(s.kernel, Instance)] == [
+        "attention"
+    ]
+    found = run_program(page, program, given)
+    each = heads // shared
+    expected = torch.nn.functional.scaled_dot_product_attention(
+        *(torch.tensor(a, dtype=torch.float64) for a in (q, *(x.repeat(each, 1) for x in (k, v)))),
+        attn_mask=torch.tensor(mask, dtype=torch.float64) if masked else None,
+    ).permute(0, 2, 1, 3)
+    assert close(found, expected.numpy(), 1e-5, scale=2.0)[1] == ""
 
 
 def test_a_kernel_is_one_text_for_all_sizes() -> None:

@@ -192,6 +192,8 @@ class Op:
     # template, opaque: input -> n: along the axes shape[:n] it computes one by one
     rows: Mapping[int, int] = field(default_factory=dict)
     template: Template | None = None  # "template", and "opaque" where a template computes it
+    # template: (*inputs, **attrs) -> the same of other operators, for targets without the template
+    composed: Callable[..., Value] | None = None
     # opaque: what a `kernel.Opaque` has besides the sizes of its operands. (node) -> its attributes
     kernel: Callable[..., Mapping[str, Any]] | None = None
 

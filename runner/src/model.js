@@ -27,6 +27,7 @@
  *   view(kind: 'inputs' | 'outputs', i: number): Elements,
  *   runSync?(job: Job): Elements[],
  *   run(job: Job): Promise<(Elements | GPUBuffer)[]>,
+ *   submits?(job: Job): boolean,
  *   profile(job: Job): Promise<StepTime[]>,
  *   reset(): void | Promise<void>,
  *   read(entry: Layout, first: number, count: number): Promise<Elements>,
@@ -37,7 +38,8 @@
  *   paint?(signature: import('./descriptor.js').Signature, value: unknown,
  *     dims: readonly import('./descriptor.js').Dimension[], uploaded: boolean): unknown,
  * }} Engine  `take` gives the array to fill for an input; a direct
- *   engine's `view` is its memory, a staging one's a new array; `paint` reads a picture on the device,
+ *   engine's `view` is its memory, a staging one's a new array; `submits` says that all of a run is
+ *   with the device when `run` returns its promise, so that the next one may follow; `paint` reads a picture on the device,
  *   if it can be read there (`uploaded`: also if its pixels must be taken there first)
  * @typedef {{
  *   job: Job | Promise<Inputs> | 'reset', options: RunOptions, profile: boolean, aborted: boolean,
@@ -74,6 +76,8 @@ export const disposed = () =>
 
 /** Milliseconds after a recovery in which another loss is the end: the work may be what kills it. */
 const SECOND_LOSS = 10_000;
+/** Runs that a device is given before the first of them is known to have met no error. */
+const FLYING = 8;
 /** In the place of an engine that has ended. */
 const GONE = /** @type {any} */ ({ dispose() {}, cancel() {} });
 
@@ -98,6 +102,8 @@ export class Model {
   /** @type {Engine} */ #engine;
   /** @type {Pending[]} */ #queue = [];
   /** @type {Pending | undefined} */ #running;
+  /** Runs that the device has, beside the one that is waited for. @type {Set<Pending>} */
+  #flying = new Set();
   /** @type {WebDNNError | undefined} */ #ended;
   /** @type {Map<string, Elements>} */ #views = new Map();
   /** @type {Record<string, number> | undefined} */ #last;
@@ -182,8 +188,9 @@ export class Model {
       pending.aborted = true;
       return false;
     };
-    if (names && !this.#running && !this.#queue.length) this.#forgot = forgot;
-    if (this.#running) goes(this.#running);
+    if (names && !this.#flying.size && !this.#running && !this.#queue.length)
+      this.#forgot = forgot;
+    for (const pending of [...this.#flying, this.#running]) if (pending) goes(pending);
     this.#queue = this.#queue.filter(goes);
     this.#watch(this.#engine);
   }
@@ -230,8 +237,7 @@ export class Model {
           `{backend: 'wasm', worker: false} (found ${this.backend.name}, ${this.backend.reason})`,
       );
     }
-    const idle = !this.#running && this.#queue.length === 0;
-    const job = this.#job(inputs, {}, idle);
+    const job = this.#job(inputs, {}, this.#idle);
     this.#last = job.dims;
     return this.#publish(
       job,
@@ -328,7 +334,8 @@ export class Model {
   #end(error) {
     this.#ended = error;
     if (error.code !== 'disposed') this.#lose(error);
-    const pending = this.#running ? [this.#running, ...this.#queue] : this.#queue;
+    const pending = [...this.#flying, ...(this.#running ? [this.#running] : []), ...this.#queue];
+    this.#flying.clear();
     this.#queue = [];
     this.#running = undefined;
     this.#views.clear();
@@ -417,6 +424,11 @@ export class Model {
     return reading;
   }
 
+  /** Whether no run has inputs that it may still need. */
+  get #idle() {
+    return !this.#running && !this.#queue.length && !this.#flying.size;
+  }
+
   /** @param {Inputs} inputs @param {RunOptions} options @param {boolean} idle @returns {Job} */
   #job(inputs, options, idle) {
     if (this.#ended) throw this.#ended;
@@ -494,7 +506,7 @@ export class Model {
       const pending = {
         job:
           this.#apart(painted) ??
-          this.#job(painted, options, !this.#running && this.#queue.length === 0),
+          this.#job(painted, options, this.#idle),
         options,
         profile,
         aborted: false,
@@ -540,7 +552,14 @@ export class Model {
         if (profile) {
           pending.resolve(await this.#engine.profile(job));
         } else {
-          const raw = await this.#tried(pending, () => this.#engine.run(job));
+          const { submits } = this.#engine;
+          const given = this.#tried(pending, () => this.#engine.run(job));
+          if (submits?.(job) && this.#flying.size < FLYING) {
+            this.#flying.add(pending);
+            this.#running = undefined;
+            this.#next();
+          }
+          const raw = await given;
           if (!pending.aborted && !this.#ended) pending.resolve(this.#publish(job, raw));
           else for (const data of raw) if (isGpuBuffer(data)) data.destroy(); // nobody will
         }
@@ -550,6 +569,7 @@ export class Model {
       if (!this.#ended && error instanceof WebDNNError && error.code === 'kernel') this.#end(error);
       pending.reject(error);
     }
+    this.#flying.delete(pending);
     if (this.#running === pending) this.#running = undefined;
     this.#next();
   }

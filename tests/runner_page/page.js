@@ -980,6 +980,22 @@ const scenarios = {
     // Results as the next run's input, without leaving the device.
     const again = await model.run({ ...feed([]), x: { data: out.y.data, shape: [1, 3] } });
     equal(again.y.data, [7, 11, 15]);
+    // Runs whose results stay are with the device before it has answered for those before them.
+    const { queue } = device;
+    let submits = 0;
+    const submit = queue.submit.bind(queue);
+    queue.submit = (buffers) => (submits++, submit(buffers));
+    const flying = [1, 2, 3, 4].map((i) => model.run(feed([i]), { outputs: 'gpu' }));
+    flying.push(model.run(feed([5])));
+    equal(submits, 5);
+    delete queue.submit;
+    const landed = await Promise.all(flying);
+    for (const [i, { y }] of landed.slice(0, 4).entries()) {
+      const held = { data: y.data, shape: [1, 1] };
+      equal((await model.run({ ...feed([]), x: held })).y.data, [2 * (2 * (i + 1) + 1) + 1]);
+      y.data.destroy();
+    }
+    equal(landed[4].y.data, [11]);
     await refused(model.run({ ...feed([]), x }), 'dimension', '"n"', '{data, shape}');
     await refused(
       model.run({ ...feed([]), x: { data: x, shape: [1, 4] } }),

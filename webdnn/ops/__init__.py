@@ -15,6 +15,7 @@ Where a function settles the attributes, or composes, the operators below it are
 
 from ..expr import product as product
 from ..expr import same as same
+from .attention import *
 from .detection import *
 from .einsum import *
 from .elementwise import *

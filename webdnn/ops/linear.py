@@ -198,7 +198,7 @@ def _packed_matmul_infer(a: Value, b: Value, *, n: Any) -> list[tuple[Shape, str
     return [((*batch, a.shape[-2], n), a.dtype)]
 
 
-def _matmul_space(node: Node) -> tuple[Any, ...]:
+def matmul_space(node: Node) -> tuple[Any, ...]:
     """Variables for the axes of a product: b0, b1 (the outer batch axes are one), m, n."""
     *batch, m, n = node.outputs[0].shape
     if len(batch) <= 2:
@@ -215,7 +215,7 @@ def _matmul_space(node: Node) -> tuple[Any, ...]:
 
 def _matmul_define(node: Node, read: Any) -> Mapping[str, Any]:
     a, b = node.inputs
-    *batch, m, n = _matmul_space(node)
+    *batch, m, n = matmul_space(node)
     k = var("k", a.shape[-1])
     lead = broadcast_index(tuple(batch), b.shape[:-3])
     axes = {v.args[0]: v for e in batch for v in free(e, "var")}
@@ -234,7 +234,7 @@ PACKED_MATMUL = Op(
     "packed_matmul",
     "template",
     _packed_matmul_infer,
-    template=Template("matmul", _matmul_define, (any_view, any_weight), _matmul_space),
+    template=Template("matmul", _matmul_define, (any_view, any_weight), matmul_space),
 )
 
 

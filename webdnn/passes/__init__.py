@@ -26,6 +26,7 @@ from ..graph import Graph, Rule, rewrite, verify
 from . import (
     activation,
     affine,
+    attention,
     conv,
     counted,
     layout,
@@ -52,6 +53,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("siblings", matmul.siblings),
     ("tidy", (*simplify.RULES, *activation.RULES, *rounded.RULES)),
     ("split", split.rules()),
+    ("attention", attention.RULES),
     ("pack", pack.RULES),
 )
 

@@ -189,7 +189,7 @@ class Fusion:
             if at is None:
                 return None
             index[v] = inside[v] = at
-        if len(self._leaves(cluster.values + values)) > self.target.limits.buffers - 3:
+        if len(self.leaves(cluster.values + values)) > self.target.limits.buffers - 3:
             return None
         return values, index
 
@@ -227,7 +227,7 @@ class Fusion:
                 return None
         return at
 
-    def _leaves(self, values: list[Value]) -> set[Value]:
+    def leaves(self, values: list[Value]) -> set[Value]:
         """What a kernel of these values reads from memory: each outside operand is a buffer."""
         own = set(values)
         found = set[Value]()

@@ -18,7 +18,8 @@ there.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,10 +47,12 @@ from ..expr import (
 from ..graph import (
     Graph,
     Node,
+    Rule,
     Value,
     computed,
     dims_of,
     evaluate,
+    rewrite,
     scalar_dtype,
     stored,
     type_text,
@@ -141,6 +144,8 @@ class Builder:
         dtype = scalar_dtype(v.dtype)
         if v.constant and v.size == 1:
             e = const(_literal(v), dtype)
+        elif v in self.lowering.deferred:
+            e = self.lowering.deferred[v](self, idx)
         elif v.constant or v in self.lowering.placed:
             place = self.lowering.weight(v) if v.constant else self.lowering.placed[v]
             self.sources.add(v)
@@ -204,6 +209,8 @@ class Lowering:
         self.fusion = fusion
         self.buffers: list[Buffer] = []
         self.placed: dict[Value, Placement] = {}
+        # values that are not stored after all, and their elements in the one kernel that reads them
+        self.deferred: dict[Value, Callable[[Builder, Index], Expr]] = {}
         self.weights: dict[Value, Placement] = {}
         self.downloaded: dict[int, Value] = {}  # buffers whose content is a part of the download
         self.prepare: list[Step] = []
@@ -500,18 +507,54 @@ class Lowering:
             name, **parts, stores=stores, slots=b.finish(), origin=whole.origin, slices=slices
         )
         self.emit(kernel, b, r.sink)
+
+        def finished(b: Builder) -> None:
+            """Pushes the cluster's values, from the sums."""
+            slot = b.slot(sums.buffer)
+            total: Any = 0.0
+            for i in range(slices):
+                part = load(slot, sums.flat((i, *axes)), dtype)
+                total = total + part if i else part
+            b.pushed[r.anchor] = total
+            for v in r.values[1:]:
+                b.pushed[v] = self._push(r, v, b, [])
+
+        if self._defers(r, axes):
+
+            def element(b: Builder, idx: Index) -> Expr:
+                inner = copy(b)
+                inner.memo, inner.pushed = {}, {}
+                finished(inner)
+                at = {k: i for k, i in zip(r.index[r.sink], idx) if k in axes}
+                return substitute(inner.pushed[r.sink], at)
+
+            self.deferred[r.sink] = element
+            return
         b = Builder(self)
-        slot = b.slot(sums.buffer)
-        total: Any = 0.0
-        for i in range(slices):
-            part = load(slot, sums.flat((i, *axes)), dtype)
-            total = total + part if i else part
-        b.pushed[r.anchor] = total
-        for v in r.values[1:]:
-            b.pushed[v] = self._push(r, v, b, [])
+        finished(b)
         stores = (b.store(self.placed[r.sink], r.index[r.sink], b.pushed[r.sink]),)
         name = f"sum{whole.name.removeprefix(name)}"
         self.emit(Loop(name, axes, (), (), stores, b.finish(), whole.origin), b, r.sink)
+
+    def _defers(self, r: Cluster, axes: Sequence[Expr]) -> bool:
+        """Whether the sums of slices are added up where the result is read: by one reduction over
+        rows that a kernel reads once."""
+        fusion = self.fusion
+        readers = {id(c): c for c in map(fusion.cluster_of.get, fusion.users[r.sink]) if c}
+        if len(readers) != 1 or r.sink in fusion.outputs or r.sink in fusion.forced:
+            return False
+        ((_, reader),) = readers.items()
+        at = r.index[r.sink]
+        if (
+            any(fusion.cluster_of.get(u) is not reader for u in fusion.users[r.sink])
+            or reader.anchor.node.op.kind != "reduce"
+            or reader.anchor.attrs["axes"] != (r.sink.rank - 1,)
+            or upper(r.sink.shape[-1]) > fusion.target.row
+            or [e for e in at if e.op != "const"] != list(axes)
+        ):
+            return False
+        read = fusion.leaves(r.values) - set(r.anchor.inputs) | fusion.leaves(reader.values)
+        return len(read - {r.sink}) + 2 <= fusion.target.limits.buffers
 
     def _push(self, r: Cluster, v: Value, b: Builder, stages: list[Stage]) -> Expr:
         op = v.node.op
@@ -589,6 +632,7 @@ def lower(graph: Graph, target: Target, keep: bool = False) -> Program:
     `keep`: record where the imported model's named values lie (`Program.stored`). Raises
     UnsupportedError where a kernel exceeds what the target allows.
     """
+    graph = rewrite(graph, (_composed(target),))
     forced: set[Value] = set()
     while True:
         fusion = Fusion(graph, target, forced)
@@ -599,6 +643,18 @@ def lower(graph: Graph, target: Target, keep: bool = False) -> Program:
             if not error.cut - forced:
                 raise
             forced |= error.cut
+
+
+def _composed(target: Target) -> Rule:
+    """An operator whose template the target lacks -> the others that compute the same."""
+
+    def composed(v: Value, uses: Mapping[Value, int]) -> Value | None:
+        op = v.op
+        if op.composed is None or op.template is None or op.template.name in target.templates:
+            return None
+        return op.composed(*v.inputs, **v.attrs)
+
+    return composed
 
 
 def _check_sizes(fusion: Fusion) -> None:

@@ -73,6 +73,8 @@ class Target:
     once, when the weights have arrived (`Program.prepare`). suffix: of a kernel's text as a file.
     memory: the bytes that a run needs beside the weights, at the largest sizes. slices: into how
     many parts the depth of a product is cut (`Instance.slices`), which a kernel after it adds up.
+    templates: those of `codegen` that it has; `Op.composed` stands in for others. row: elements of
+    a row that a kernel reads once, however many reductions it takes over it; 0: none.
     """
 
     name: str
@@ -83,6 +85,8 @@ class Target:
     memory: Callable[[Program], int]
     slices: Callable[[Instance], int]
     emit: Emit
+    templates: frozenset[str]
+    row: int = 0
 
 
 __all__ = ["Emit", "Limits", "Printed", "Ranges", "Target"]

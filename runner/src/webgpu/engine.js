@@ -164,6 +164,8 @@ async function start(model, held, files, { variant }) {
     /** @param {number} i @param {number} length @param {boolean} idle */
     take: (i, length, idle) =>
       idle ? staging[i].subarray(0, length) : elements(program.inputs[i].dtype, length),
+    /** Whether nothing of a run is read back. @param {Job} job */
+    submits: (job) => job.gpu && !job.hidden.includes(true),
     /** @param {Job} job @returns {Promise<(Elements | GPUBuffer)[]>} */
     run: (job) =>
       scoped(async () => {

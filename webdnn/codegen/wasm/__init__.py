@@ -1,6 +1,7 @@
 """The WebAssembly target: C with vector types, compiled by clang."""
 
 from ...schedule.target import Target
+from .instances import TEMPLATES
 from .module import LIMITS, emit, memory, print_kernel
 
 TARGET = Target(
@@ -12,4 +13,5 @@ TARGET = Target(
     memory=memory,
     slices=lambda kernel: 1,
     emit=emit,
+    templates=frozenset(TEMPLATES),
 )

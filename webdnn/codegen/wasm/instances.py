@@ -376,7 +376,7 @@ def _recurrent(kernel: Instance) -> Printed:
     return p.printed(env, p.extent("n"), 2 / 20, p.extent("t") * h * h * gates, 16 * h)
 
 
-_TEMPLATES: Mapping[str, Callable[[Instance], Printed]] = {
+TEMPLATES: Mapping[str, Callable[[Instance], Printed]] = {
     "matmul": _matmul,
     "conv": _conv,
     "depthwise": _depthwise,
@@ -420,4 +420,4 @@ def _general(kernel: Instance) -> Printed:
 
 def print_instance(kernel: Instance) -> Printed:
     """The C of a template's kernel."""
-    return _general(kernel) if kernel.folder else _TEMPLATES[kernel.template](kernel)
+    return _general(kernel) if kernel.folder else TEMPLATES[kernel.template](kernel)

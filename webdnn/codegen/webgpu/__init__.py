@@ -2,7 +2,8 @@
 
 from ...schedule.target import Target
 from .limits import LIMITS
-from .module import emit, memory, print_kernel, slices
+from .loops import ROW
+from .module import TEMPLATES, emit, memory, print_kernel, slices
 
 TARGET = Target(
     name="webgpu",
@@ -13,4 +14,6 @@ TARGET = Target(
     memory=memory,
     slices=slices,
     emit=emit,
+    templates=frozenset(TEMPLATES),
+    row=ROW,
 )

@@ -88,7 +88,7 @@ class Tile:
 
 TILES = (
     Tile("gemm_tile", 128, 64, 8, BK=16, rate=28.3, step=94, held=(3, 1)),
-    Tile("gemm_tile", 64, 64, 8, BK=16, ahead=True, rate=32.8, step=83, held=(6, 5)),
+    Tile("gemm_tile", 64, 64, 8, BK=16, ahead=True, rate=32.8, step=83, held=(4, 4)),
     Tile("gemm_tile", 64, 64, 4, TN=4, BK=16, ahead=True, rate=29.8, step=59, held=(4, 2)),
     Tile("gemm_tile", 64, 32, 4, TN=4, BK=16, ahead=True, rate=25.1, step=36, held=(5, 6)),
     Tile("gemm_tile", 32, 64, 4, TN=4, BK=16, ahead=True, rate=26.2, step=44, held=(9, 6)),

@@ -75,6 +75,7 @@ class Schedule:
 
 
 KEPT = 4  # most elements (or fours) of a row that stay in registers
+ROW = 256 * KEPT  # so long a row always does
 FEW_ROWS = 512  # so few do not fill a large device: each is shared by as many invocations as can be
 
 

@@ -38,6 +38,7 @@ from ..integers import to_json
 from ..kept import kept_values
 from ..loops import depthwise_loop
 from ..template import own_source
+from .attention import print_attention
 from .dialect import Printed, Wgsl, linear_grid, times
 from .gemm import best_slices, print_gemm
 from .instances import print_general
@@ -49,6 +50,7 @@ from .recurrent import print_recurrent
 TEMPLATES: Mapping[str, Callable[[Instance], Printed]] = {
     "matmul": print_gemm,
     "conv": print_gemm,
+    "attention": print_attention,
     "depthwise": lambda kernel: print_loop(depthwise_loop(kernel)),
     "recurrent": print_recurrent,
 }

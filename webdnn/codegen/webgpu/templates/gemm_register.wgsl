@@ -1,5 +1,5 @@
 // Sums of products in registers alone: TM x 8 outputs per invocation, WM x WN invocations side by side,
-// and PARTS of them that share out k and add up in workgroup memory.
+// and PARTS of them that share out k and add up in workgroup memory: first FOLD sums of some of these each.
 //
 // Contract: functions row_of, k_of, load_a (KV neighbouring k of one row: 4 or 1), load_b (four
 // neighbouring columns of one k), finish. HALVES is 1 if no panel has more than four columns.
@@ -8,6 +8,7 @@ $assert threads == WM * WN * PARTS and threads <= 256
 $assert PARTS == 1 or PARTS >= 4
 $let rows = range(TM)
 $let TILES = WM * WN
+$let FOLD = 8 if PARTS >= 64 else 4 if PARTS >= 16 else PARTS
 $if PARTS > 1:
   var<workgroup> partial: array<vec4<f32>, ${threads * min(TM, 2) * 2}>;
 
@@ -43,11 +44,23 @@ fn main(@builtin(workgroup_id) ${GROUP}: vec3<u32>, @builtin(local_invocation_in
         partial[local + ${(i - 2 * round) * 2 * threads}] = sum${i}_0;
         partial[local + ${(i - 2 * round) * 2 * threads + threads}] = sum${i}_1;
       workgroupBarrier();
+      $if FOLD < PARTS:
+        if (part < ${FOLD}) {
+          $for which in range(len(these) * 2):
+            var fold${which} = partial[local + ${which * threads}];
+          for (var p = ${FOLD * TILES}; p < ${PARTS * TILES}; p += ${FOLD * TILES}) {
+            $for which in range(len(these) * 2):
+              fold${which} += partial[local + p + ${which * threads}];
+          }
+          $for which in range(len(these) * 2):
+            partial[local + ${which * threads}] = fold${which};
+        }
+        workgroupBarrier();
       if (local < ${len(these) * 2 * TILES}) {
         let which = local / ${TILES};
         let tile = local % ${TILES};
         var sum = partial[which * ${threads} + tile];
-        for (var p = 1; p < ${PARTS}; p++) {
+        for (var p = 1; p < ${FOLD}; p++) {
           sum += partial[which * ${threads} + p * ${TILES} + tile];
         }
         let m = (i32(wg.y) * ${WM} + tile / ${WN}) * ${TM} + ${2 * round} + which / 2;
