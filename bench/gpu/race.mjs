@@ -142,52 +142,85 @@ const ENGINES = {
     const { load } = await import(`${descriptor}model.js`);
     const model = await load({ backend: 'webgpu' });
     const feeds = Object.fromEntries(inputs.map(({ name }, i) => [name, arrays[i]]));
+    const device = /** @type {GPUDevice} */ (devices.at(-1));
+    const held = Object.fromEntries(inputs.map(({ name, shape }, i) => {
+      const data = device.createBuffer({
+        size: Math.max(4, arrays[i].byteLength), usage: STORAGE | COPY_SRC | COPY_DST,
+      });
+      device.queue.writeBuffer(data, 0, /** @type {any} */ (arrays[i]));
+      return [name, { data, shape }];
+    }));
     return {
       notes: { ...model.backend },
-      device: /** @type {GPUDevice} */ (devices.at(-1)),
+      device,
       async full() {
         const outputs = await model.run(feeds);
         return Object.entries(outputs).map(([name, { data }]) => ({ name, data }));
       },
       async resident() {
-        const outputs = await model.run(feeds, { outputs: 'gpu' });
+        const outputs = await model.run(held, { outputs: 'gpu' });
         return () => { for (const { data } of Object.values(outputs)) data.destroy(); };
       },
-      close: () => model.dispose(),
+      close() {
+        for (const { data } of Object.values(held)) data.destroy();
+        model.dispose();
+      },
     };
   },
 
-  async ort({ onnx, inputs, dims }, arrays) {
-    const ort = await import(new URL('/ort/ort.jspi.bundle.min.mjs', location.href).href);
-    ort.env.wasm.wasmPaths = new URL('/ort/', location.href).href;
-    ort.env.webgpu.powerPreference = 'high-performance';
-    ort.env.logLevel = 'error';
-    const session = await ort.InferenceSession.create(onnx, {
-      executionProviders: ['webgpu'], preferredOutputLocation: 'gpu-buffer', graphOptimizationLevel: 'all',
-      freeDimensionOverrides: dims, // the sizes that ours is transpiled for
-    });
-    const feeds = () => Object.fromEntries(inputs.map(
-      ({ name, dtype, shape }, i) => [name, new ort.Tensor(dtype, arrays[i], shape)]));
-    return {
-      notes: { version: ort.env.versions.web },
-      device: await ort.env.webgpu.device,
-      async full() {
-        const outputs = await session.run(feeds());
-        const values = [];
-        for (const name of session.outputNames) {
-          values.push({ name, data: await outputs[name].getData() });
-          outputs[name].dispose();
-        }
-        return values;
-      },
-      async resident() {
-        const outputs = await session.run(feeds());
-        return () => { for (const name of session.outputNames) outputs[name].dispose(); };
-      },
-      close: () => session.release(),
-    };
-  },
+  ort: (task, arrays) => ort(task, arrays, false),
+  ort_captured: (task, arrays) => ort(task, arrays, true),
 };
+
+/**
+ * ONNX Runtime Web, with its commands captured in the first run and replayed by all others, or
+ * without. Only a provider given as an object captures; the string "webgpu" says nothing and does not.
+ * What is captured reads its inputs from the buffers of the first run.
+ * @param {Task} task @param {ArrayBufferView[]} arrays @param {boolean} captured @returns {Promise<Engine>}
+ */
+async function ort({ onnx, inputs, dims }, arrays, captured) {
+  const ort = await import(new URL('/ort/ort.jspi.bundle.min.mjs', location.href).href);
+  ort.env.wasm.wasmPaths = new URL('/ort/', location.href).href;
+  ort.env.webgpu.powerPreference = 'high-performance';
+  ort.env.logLevel = 'error';
+  const session = await ort.InferenceSession.create(onnx, {
+    executionProviders: [{ name: 'webgpu' }], enableGraphCapture: captured,
+    preferredOutputLocation: 'gpu-buffer', graphOptimizationLevel: 'all',
+    freeDimensionOverrides: dims, // the sizes that ours is transpiled for
+  });
+  const device = /** @type {GPUDevice} */ (await ort.env.webgpu.device);
+  const buffers = inputs.map((_, i) => device.createBuffer({
+    size: Math.ceil(arrays[i].byteLength / 16) * 16, usage: STORAGE | COPY_SRC | COPY_DST,
+  }));
+  const write = () => buffers.forEach((buffer, i) => device.queue.writeBuffer(buffer, 0, /** @type {any} */ (arrays[i])));
+  write();
+  const held = Object.fromEntries(inputs.map(({ name, dtype: dataType, shape }, i) => [
+    name, ort.Tensor.fromGpuBuffer(buffers[i], { dataType, dims: shape })]));
+  const feeds = () => Object.fromEntries(inputs.map(
+    ({ name, dtype, shape }, i) => [name, new ort.Tensor(dtype, arrays[i], shape)]));
+  return {
+    notes: { version: ort.env.versions.web, captured },
+    device,
+    async full() {
+      if (captured) write();
+      const outputs = await session.run(captured ? held : feeds());
+      const values = [];
+      for (const name of session.outputNames) {
+        values.push({ name, data: await outputs[name].getData() });
+        outputs[name].dispose();
+      }
+      return values;
+    },
+    async resident() {
+      const outputs = await session.run(held);
+      return () => { for (const name of session.outputNames) outputs[name].dispose(); };
+    },
+    async close() {
+      await session.release();
+      for (const buffer of buffers) buffer.destroy();
+    },
+  };
+}
 
 /** @param {Task} task @param {Io} io */
 export default async function race(task, io) {

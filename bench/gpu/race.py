@@ -4,10 +4,11 @@
     python -m bench.gpu.race mobilenetv2 --json gpu.json
     python -m bench.gpu.race mobilenetv2 --software --rounds 1    # does it work at all?
 
-Four times are taken of each engine, in milliseconds:
+ONNX Runtime Web runs twice: as it is, and with its commands captured and replayed (graph capture);
+its better time is the one to compare with. Four times are taken of each engine, in milliseconds:
 
     busy         the sum of what timestamps say of each compute pass
-    done         from the call until the GPU has finished, outputs left on it
+    done         from the call until the GPU has finished, inputs and outputs being on it
     full         from arrays in to arrays out, as a page sees it
     first        from opening the engine to its first output
 
@@ -31,7 +32,11 @@ from bench.entry import WRONG, Entry, descriptor, enter, errors, sizes
 from bench.peers import ort_mounts
 from webdnn.browser.engine import open_page
 
-ENGINES = {"ours": "WebDNN", "ort": "ONNX Runtime Web"}
+ENGINES = {
+    "ours": "WebDNN",
+    "ort": "ONNX Runtime Web",
+    "ort_captured": "ONNX Runtime Web, captured",
+}
 USUAL: Mapping[str, Mapping[str, int]] = {
     "mobilenetv2": {},
     "light_resnet50": {},
@@ -71,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--software", action="store_true", help="the browser's software adapter")
     parser.add_argument("--flag", action="append", default=[], help="one more for the browser")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here too")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="a row for each model")
     given = parser.parse_args(arguments)
     if unknown := [name for name in given.engines.split(",") if name not in ENGINES]:
         parser.error(f"unknown engine {unknown[0]}; expected some of {', '.join(ENGINES)}")
@@ -87,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.json:  # after each, so that what was measured survives a later crash
             given.json.write_text(json.dumps(results, indent=1))
     print(table(results))
+    if given.results:
+        given.results.write_text(json.dumps({"models": summary(results)}, indent=1) + "\n")
     bad = 0
     for result in results:
         for row in result["engines"]:
@@ -132,6 +140,32 @@ def _race(entry: Entry, given: argparse.Namespace) -> dict[str, Any]:
             row["absolute_error"], row["relative_error"] = errors(outputs, entry.expected)
     reply.value["engines"][:0] = failed
     return {"model": entry.label, "gflop": entry.gflop, **reply.value}
+
+
+def summary(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each model, as results.json has them: medians in ms, the peer's in its better way.
+
+    PyTorch's are not measured here: `torch_ms` stays empty."""
+    rows = []
+    for result in results:
+        medians = {
+            row["name"]: {
+                **{key: round(statistics.median(value), 3) for key, value in row["times"].items()},
+                "first": round(row["first"], 1),
+            }
+            for row in result["engines"]
+            if "error" not in row
+        }
+        ours = next((row for row in result["engines"] if row["name"] == "ours"), {})
+        peers = [times for name, times in medians.items() if name != "ours"]
+        row: dict[str, Any] = {"model": result["model"], "torch_ms": None}
+        for key in ("busy", "done", "first"):
+            row[f"ours_{key}_ms"] = medians.get("ours", {}).get(key)
+            row[f"ort_{key}_ms"] = min((times[key] for times in peers), default=None)
+        row["launches"] = ours.get("counts", {}).get("dispatches")
+        row["error"] = ours.get("relative_error")
+        rows.append(row)
+    return rows
 
 
 def table(results: Sequence[Mapping[str, Any]]) -> str:

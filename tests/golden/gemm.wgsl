@@ -67,11 +67,28 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) i
   partial[local + 128] = sum1_0;
   partial[local + 192] = sum1_1;
   workgroupBarrier();
+  if (part < 8) {
+    var fold0 = partial[local + 0];
+    var fold1 = partial[local + 64];
+    var fold2 = partial[local + 128];
+    var fold3 = partial[local + 192];
+    for (var p = 8; p < 64; p += 8) {
+      fold0 += partial[local + p + 0];
+      fold1 += partial[local + p + 64];
+      fold2 += partial[local + p + 128];
+      fold3 += partial[local + p + 192];
+    }
+    partial[local + 0] = fold0;
+    partial[local + 64] = fold1;
+    partial[local + 128] = fold2;
+    partial[local + 192] = fold3;
+  }
+  workgroupBarrier();
   if (local < 4) {
     let which = local / 1;
     let tile = local % 1;
     var sum = partial[which * 64 + tile];
-    for (var p = 1; p < 64; p++) {
+    for (var p = 1; p < 8; p++) {
       sum += partial[which * 64 + p * 1 + tile];
     }
     let m = (i32(wg.y) * 1 + tile / 1) * 4 + 0 + which / 2;
@@ -84,11 +101,28 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) i
   partial[local + 128] = sum3_0;
   partial[local + 192] = sum3_1;
   workgroupBarrier();
+  if (part < 8) {
+    var fold0 = partial[local + 0];
+    var fold1 = partial[local + 64];
+    var fold2 = partial[local + 128];
+    var fold3 = partial[local + 192];
+    for (var p = 8; p < 64; p += 8) {
+      fold0 += partial[local + p + 0];
+      fold1 += partial[local + p + 64];
+      fold2 += partial[local + p + 128];
+      fold3 += partial[local + p + 192];
+    }
+    partial[local + 0] = fold0;
+    partial[local + 64] = fold1;
+    partial[local + 128] = fold2;
+    partial[local + 192] = fold3;
+  }
+  workgroupBarrier();
   if (local < 4) {
     let which = local / 1;
     let tile = local % 1;
     var sum = partial[which * 64 + tile];
-    for (var p = 1; p < 64; p++) {
+    for (var p = 1; p < 8; p++) {
       sum += partial[which * 64 + p * 1 + tile];
     }
     let m = (i32(wg.y) * 1 + tile / 1) * 4 + 2 + which / 2;
