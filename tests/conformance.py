@@ -44,7 +44,7 @@ from webdnn.codegen import TARGETS
 from webdnn.descriptor import write as descriptor
 from webdnn.errors import WebDNNError
 from webdnn.frontend import load
-from webdnn.graph import Graph
+from webdnn.graph import DTYPES, Graph, array_type
 from webdnn.passes import counted
 from webdnn.schedule.lower import lower
 
@@ -307,7 +307,7 @@ class Runner:
 def received(described: Mapping[str, Any], data: bytes) -> np.ndarray:
     """An output as an array of its public type."""
     array = np.frombuffer(data, _ELEMENTS[described["type"]]).reshape(described["shape"])
-    return array.astype(described["dtype"])
+    return array.astype(np.dtype(described["dtype"]))
 
 
 def read_only(entries: Sequence[Entry], results: dict[str, str]) -> None:
@@ -316,8 +316,11 @@ def read_only(entries: Sequence[Entry], results: dict[str, str]) -> None:
         try:
             said = ""
             for which in range(len(e.case.sets)):
-                found = interpret(e.graph, feeds(e, which), None)
-                mine = {k[len(e.prefix) :]: a for k, a in found.items()}
+                kinds = {v.attrs["name"]: array_type(v.dtype) for v in e.graph.inputs}
+                given = {k: a.astype(kinds[k]) for k, a in feeds(e, which).items()}
+                public = {k: np.dtype(DTYPES[v.dtype]) for k, v in e.graph.outputs.items()}
+                found = interpret(e.graph, given, None).items()
+                mine = {k[len(e.prefix) :]: a.astype(public[k]) for k, a in found}
                 said = said or different(e.case, which, mine)
             results[e.case.name] = said
         except Exception as error:

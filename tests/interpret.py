@@ -18,7 +18,16 @@ import numpy as np
 
 from webdnn import expr, ops
 from webdnn.expr import Expr, lift, walk
-from webdnn.graph import CONST, DTYPES, INPUT, Graph, Op, Value, dims_of, scalar_dtype
+from webdnn.graph import (
+    CONST,
+    INPUT,
+    Graph,
+    Op,
+    Value,
+    array_type,
+    dims_of,
+    scalar_dtype,
+)
 from webdnn.passes import counted
 
 _DTYPE = {"f32": np.float32, "f16": np.float16, "i32": np.int32, "u32": np.uint32, "bool": np.bool_}
@@ -68,7 +77,7 @@ def interpret(
     sizes = dict(dims or {})
     leaves = {d: sizes[d.args[0]] for d in graph.dims}
     zeros = {
-        v.attrs["name"]: np.zeros(v.shape, DTYPES[v.dtype]) for v, _ in graph.states.values()
+        v.attrs["name"]: np.zeros(v.shape, array_type(v.dtype)) for v, _ in graph.states.values()
     }
     feeds = zeros | dict(feeds)
     done: dict[Value, np.ndarray] = {}
@@ -119,7 +128,7 @@ def _compute(
     }
     if v.op is INPUT:
         fed = np.asarray(feeds[v.attrs["name"]])
-        assert fed.shape == shape and fed.dtype == DTYPES[v.dtype], (
+        assert fed.shape == shape and fed.dtype == array_type(v.dtype), (
             f"{v.attrs['name']}: {fed.shape} {fed.dtype}, {v}"
         )
         return fed
@@ -136,7 +145,7 @@ def _compute(
         result = op.numpy(*inputs, **attrs)
         out = np.asarray(result[v.index] if isinstance(result, tuple) else result)
     assert out.shape == shape, f"{v}: {out.shape}, expected {shape}"
-    return np.asarray(out).astype(DTYPES[v.dtype], copy=False)
+    return np.asarray(out).astype(array_type(v.dtype), copy=False)
 
 
 def _by_element(

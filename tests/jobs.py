@@ -21,7 +21,13 @@ from tests.test_cases_wasm import evaluate, values
 from tests.wasm_harness import run as run_program
 from webdnn import passes
 from webdnn.codegen import TARGETS
-from webdnn.graph import DTYPES, INPUT, Graph, Value, placeholder
+from webdnn.graph import (
+    INPUT,
+    Graph,
+    Value,
+    array_type,
+    placeholder,
+)
 from webdnn.passes import counted
 from webdnn.schedule.lower import lower
 
@@ -117,7 +123,7 @@ def _run(jobs: Sequence[Job]) -> dict[str, str]:
         index, _, name = tensor.name.partition(":")
         shape = [d if isinstance(d, int) else evaluate(d, sizes) for d in tensor.shape]
         flat = result[tensor.buffer][: int(np.prod(shape))]
-        found.setdefault(index, {})[name] = flat.reshape(shape).astype(DTYPES[tensor.dtype])
+        found.setdefault(index, {})[name] = flat.reshape(shape).astype(array_type(tensor.dtype))
     return {
         job.name: job.problem(shown(graphs[k].counts, found.get(str(k), {}), job.sizes))
         for k, job in enumerate(jobs)

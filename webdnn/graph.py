@@ -52,6 +52,13 @@ DTYPES: Mapping[str, str] = {  # dtype -> its public name
     "u4": "uint4",
     "i2": "int2",
     "u2": "uint2",
+    "bf16": "bfloat16",
+    "f8e4m3fn": "float8_e4m3fn",
+    "f8e4m3fnuz": "float8_e4m3fnuz",
+    "f8e5m2": "float8_e5m2",
+    "f8e5m2fnuz": "float8_e5m2fnuz",
+    "f8e8m0": "float8_e8m0fnu",
+    "f4e2m1": "float4_e2m1fn",
     "i16": "int16",
     "u16": "uint16",
     "i32": "int32",
@@ -61,8 +68,11 @@ DTYPES: Mapping[str, str] = {  # dtype -> its public name
     "bool": "bool",
 }
 FROM_NUMPY: Mapping[str, str] = {public: short for short, public in DTYPES.items()}
-FLOATS = ("f32", "f16", "f64")
-_ARRAYS = {"i4": "int8", "u4": "uint8", "i2": "int8", "u2": "uint8"}  # what numpy lacks is held in
+# Floats that are computed and held as f32, which has all their numbers.
+SHORT_FLOATS = ("bf16", "f8e4m3fn", "f8e4m3fnuz", "f8e5m2", "f8e5m2fnuz", "f8e8m0", "f4e2m1")
+FLOATS = ("f32", "f16", "f64", *SHORT_FLOATS)
+FEW_BITS = {"i4": "int8", "u4": "uint8", "i2": "int8", "u2": "uint8"}  # integers, and their arrays
+_ARRAYS = FEW_BITS | dict.fromkeys(SHORT_FLOATS, "float32")  # what numpy lacks is held in
 
 Shape = tuple[Dim, ...]
 
@@ -707,9 +717,11 @@ __all__ = [
     "CONST",
     "COUNTED_DIM",
     "DTYPES",
+    "FEW_BITS",
     "FLOATS",
     "FROM_NUMPY",
     "INPUT",
+    "SHORT_FLOATS",
     "Data",
     "Graph",
     "Node",

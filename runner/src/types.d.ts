@@ -7,6 +7,17 @@ export type DType =
   | 'float32'
   | 'float16'
   | 'float64'
+  | 'bfloat16'
+  | 'float8_e4m3fn'
+  | 'float8_e4m3fnuz'
+  | 'float8_e5m2'
+  | 'float8_e5m2fnuz'
+  | 'float8_e8m0fnu'
+  | 'float4_e2m1fn'
+  | 'int2'
+  | 'uint2'
+  | 'int4'
+  | 'uint4'
   | 'int8'
   | 'uint8'
   | 'int16'
@@ -17,11 +28,25 @@ export type DType =
   | 'uint64'
   | 'bool';
 
-/** The array in which each dtype is returned. float16 crosses as 32-bit floats, bool as 0 and 1. */
+/**
+ * The array in which each dtype is returned. Narrower floats cross as 32-bit
+ * floats, integers of 2 and 4 bits as one of 8 each, bool as 0 and 1.
+ */
 export interface DataOf {
   float32: Float32Array<ArrayBuffer>;
   float16: Float32Array<ArrayBuffer>;
   float64: Float64Array<ArrayBuffer>;
+  bfloat16: Float32Array<ArrayBuffer>;
+  float8_e4m3fn: Float32Array<ArrayBuffer>;
+  float8_e4m3fnuz: Float32Array<ArrayBuffer>;
+  float8_e5m2: Float32Array<ArrayBuffer>;
+  float8_e5m2fnuz: Float32Array<ArrayBuffer>;
+  float8_e8m0fnu: Float32Array<ArrayBuffer>;
+  float4_e2m1fn: Float32Array<ArrayBuffer>;
+  int2: Int8Array<ArrayBuffer>;
+  uint2: Uint8Array<ArrayBuffer>;
+  int4: Int8Array<ArrayBuffer>;
+  uint4: Uint8Array<ArrayBuffer>;
   int8: Int8Array<ArrayBuffer>;
   uint8: Uint8Array<ArrayBuffer>;
   int16: Int16Array<ArrayBuffer>;
@@ -38,6 +63,17 @@ export interface AcceptedOf {
   float32: Float32Array;
   float16: Float32Array;
   float64: Float64Array;
+  bfloat16: Float32Array;
+  float8_e4m3fn: Float32Array;
+  float8_e4m3fnuz: Float32Array;
+  float8_e5m2: Float32Array;
+  float8_e5m2fnuz: Float32Array;
+  float8_e8m0fnu: Float32Array;
+  float4_e2m1fn: Float32Array;
+  int2: Int8Array;
+  uint2: Uint8Array;
+  int4: Int8Array;
+  uint4: Uint8Array;
   int8: Int8Array;
   uint8: Uint8Array | Uint8ClampedArray;
   int16: Int16Array;
@@ -54,6 +90,17 @@ export interface ViewOf {
   float32: Float32Array;
   float16: Float32Array;
   float64: Float32Array;
+  bfloat16: Float32Array;
+  float8_e4m3fn: Float32Array;
+  float8_e4m3fnuz: Float32Array;
+  float8_e5m2: Float32Array;
+  float8_e5m2fnuz: Float32Array;
+  float8_e8m0fnu: Float32Array;
+  float4_e2m1fn: Float32Array;
+  int2: Int32Array;
+  uint2: Int32Array;
+  int4: Int32Array;
+  uint4: Int32Array;
   int8: Int32Array;
   uint8: Int32Array;
   int16: Int32Array;

@@ -53,7 +53,7 @@ from webdnn.browser.readings import Readings
 from webdnn.browser.reference import Reference, check_installed, recorded, reference
 from webdnn.errors import WebDNNError
 from webdnn.frontend.dims import OpenSizesError
-from webdnn.graph import Graph, evaluate
+from webdnn.graph import FEW_BITS, FROM_NUMPY, SHORT_FLOATS, Graph, array_type, evaluate
 from webdnn.picture.image import ImageInput, Picture, load_raster
 from webdnn.picture.output import Drawing, ImageOutput
 from webdnn.transpiler import Dims, imported, transpile
@@ -372,8 +372,10 @@ def wire(
     """
     feeds: list[object] = []
     for position, (name, array) in enumerate(inputs.items()):
-        # float16 crosses to the page as float32 (docs/descriptor.md).
-        sent = array.astype(np.float32) if array.dtype == np.float16 else array
+        # What JavaScript lacks crosses to the page in wider elements (docs/descriptor.md).
+        kind = FROM_NUMPY.get(array.dtype.name, "")
+        sent = array.astype(np.float32) if kind == "f16" else array
+        sent = sent.astype(array_type(kind)) if kind in (*SHORT_FLOATS, *FEW_BITS) else sent
         key = f"{prefix}{position}"
         arrays[key] = np.ascontiguousarray(sent).tobytes()
         dtype = "raster" if name in rasters else str(array.dtype)

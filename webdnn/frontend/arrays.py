@@ -35,6 +35,7 @@ from ..graph import (
     FLOATS,
     FROM_NUMPY,
     INPUT,
+    SHORT_FLOATS,
     Value,
     constant,
     dims_of,
@@ -48,7 +49,10 @@ Operand = Any  # a Value, a number, or numbers and Values in lists
 # ---- operands ------------------------------------------------------------------------------------
 
 # From the narrowest to the widest: of two dtypes that meet, the wider one is taken.
-WIDTHS = ("bool", "u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64", "f16", "f32", "f64")
+WIDTHS = (
+    "bool", "u2", "i2", "u4", "i4", "u8", "i8", "u16", "i16", "u32", "i32", "u64", "i64",
+    *SHORT_FLOATS, "f16", "f32", "f64",
+)  # fmt: skip
 
 
 def dtype_of(name: Any) -> str:

@@ -74,11 +74,15 @@ def finished(
     )
 
 
+_ROUNDS = {"f16": ops.round_float16, "bf16": ops.round_bfloat16}
+
+
 def _rounded(v: Value) -> Value:
-    """An output of float16 as such a number: it is computed in 32 bits."""
-    exact = v.constant or v.op in (INPUT, ops.round_float16)
-    exact |= v.op is ops.cast_ and v.inputs[0].op is ops.round_float16
-    return v if v.dtype != "f16" or exact else ops.round_float16(v)
+    """An output of float16 or bfloat16 as such a number: it is computed in 32 bits."""
+    rounding = _ROUNDS.get(v.dtype)
+    exact = v.constant or v.op in (INPUT, rounding)
+    exact |= v.op is ops.cast_ and v.inputs[0].op is rounding
+    return v if rounding is None or exact else rounding(v)
 
 
 def _check_sizes(graph: Graph) -> None:

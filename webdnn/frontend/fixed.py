@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import WebDNNError
-from ..graph import DTYPES
+from ..graph import DTYPES, array_type
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def fixed_values(fixed: Mapping[str, Any], declared: Sequence[Declared]) -> dict
         fits = len(wanted.shape) == value.ndim and all(
             not isinstance(d, int) or d == n for d, n in zip(wanted.shape, value.shape)
         )
-        cast = _cast(value, DTYPES[wanted.dtype])
+        cast = _cast(value, array_type(wanted.dtype).name)
         if not fits or cast is None:
             shape = f"[{', '.join(map(str, value.shape))}]" if value.ndim else f" {value}"
             raise WebDNNError(

@@ -8,6 +8,7 @@ from html import escape
 from typing import Any
 
 from ..descriptor.module_js import range_text
+from ..graph import DTYPES, SHORT_FLOATS
 from ..schedule.kernel import Loop, Program, Step
 from ..schedule.plan import lifetimes, nbytes
 from .describe import kind_text, shape_text
@@ -48,7 +49,11 @@ def _table(head: list[str], rows: list[list[Any]]) -> str:
 
 # The arrays of dtypes whose own name does not tell: `DataOf` in the runner's types.d.ts.
 _ARRAYS = {
-    "float16": "Float32Array",
+    **{DTYPES[d]: "Float32Array" for d in ("f16", *SHORT_FLOATS)},
+    "int2": "Int8Array",
+    "uint2": "Uint8Array",
+    "int4": "Int8Array",
+    "uint4": "Uint8Array",
     "int64": "BigInt64Array",
     "uint64": "BigUint64Array",
     "bool": "Uint8Array",

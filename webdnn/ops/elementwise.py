@@ -57,6 +57,7 @@ from ..expr import (
     trunc,
 )
 from ..graph import (
+    FEW_BITS,
     FLOATS,
     Node,
     Op,
@@ -72,7 +73,10 @@ from .derived import derived
 from .known import fold_known
 
 Body = Callable[..., Any]  # of a scalar function: expressions or arrays in, the same out
-_NARROW = {"i8": (8, True), "u8": (8, False), "i16": (16, True), "u16": (16, False)}
+_NARROW = {
+    "i2": (2, True), "u2": (2, False), "i4": (4, True), "u4": (4, False),
+    "i8": (8, True), "u8": (8, False), "i16": (16, True), "u16": (16, False),
+}  # fmt: skip
 
 
 def broadcast_shapes(*shapes: Shape) -> Shape:
@@ -489,7 +493,15 @@ def cast_(x, *, to):
     if to != "bool" and to not in FLOATS and np.asarray(x).dtype.kind == "f":
         x = expr.cast_numpy(x, computed(to))
     with np.errstate(all="ignore"):
-        return np.asarray(x).astype(array_type(to))
+        whole = np.asarray(x).astype(array_type(to))
+    return wrapped_bits(whole, to) if to in FEW_BITS else whole
+
+
+def wrapped_bits(x: Any, dtype: str) -> Any:
+    """Arrays of integers reduced to the 2 or 4 bits of a dtype."""
+    bits, signed = _NARROW[dtype]
+    half = 2 ** (bits - 1) if signed else 0
+    return (((x.astype(np.int32) + half) & (2**bits - 1)) - half).astype(x.dtype)
 
 
 def _round_f16(x: Expr) -> Expr:
@@ -546,6 +558,49 @@ def round_float16(x):
     near = select(near > 65504.0, float("inf"), near)
     sign_bit = expr.apply("bitand", _bits(x), lift(2**31, "u32"))
     return select(isnan(x), x, _from_bits(expr.apply("bitor", _bits(near), sign_bit)))
+
+
+# Of the float8 and float4 types: bits after the point, exponent of the least normal number, the
+# largest number, what lies beyond it, and whether zero has a sign.
+_MINIFLOATS = {
+    "f8e4m3fn": (3, -6, 448.0, float("nan"), True),
+    "f8e4m3fnuz": (3, -7, 240.0, float("nan"), False),
+    "f8e5m2": (2, -14, 57344.0, float("inf"), True),
+    "f8e5m2fnuz": (2, -15, 57344.0, float("nan"), False),
+    "f4e2m1": (1, 0, 6.0, 6.0, True),
+}
+
+
+@elementwise
+def round_minifloat(x, *, to, saturate):
+    """The nearest number of a float8 or float4 type, to even between two.
+
+    Beyond the largest: that one where it saturates, else an infinity, or NaN where it has none.
+    """
+    bits, least, largest, beyond, signed = _MINIFLOATS[to]
+    size = absolute(x)
+    small = round_even(size * 2.0 ** (bits - least)) * 2.0 ** (least - bits)
+    near = select(size < 2.0**least, small, _shortened(size, 23 - bits))
+    near = select(near > largest, largest if saturate else beyond, near)
+    near = select(x < 0, 0.0 - near, near) if not signed else select(x > 0, near, _negated(x, near))
+    return select(isnan(x), x, near)
+
+
+def _negated(x, size):
+    """The size with x's sign, that of a zero included."""
+    if not isinstance(x, Expr):
+        return np.copysign(size, x)
+    sign_bit = expr.apply("bitand", _bits(x), lift(2**31, "u32"))
+    return _from_bits(expr.apply("bitor", _bits(size), sign_bit))
+
+
+@elementwise
+def round_power(x, *, how):
+    """A power of two (float8 of exponents alone): the next `up` or `down`, or the `nearest`."""
+    u = _bits(x)
+    more = {"up": 2**23 - 1, "down": 0, "nearest": 2**22}[how]
+    power = expr.apply("bitand", u + _u32(u, more), _u32(u, 0x7F800000))
+    return select(isnan(x), x, _from_bits(select(power < _u32(u, 1), _u32(u, 0x00400000), power)))
 
 
 def cast(x: Value, to: str) -> Value:
@@ -626,6 +681,8 @@ __all__ = [
     "round_",
     "round_bfloat16",
     "round_float16",
+    "round_minifloat",
+    "round_power",
     "rsqrt_",
     "scaled_tanh",
     "selu",

@@ -33,7 +33,7 @@ from ..expr import (
     select,
     upper,
 )
-from ..graph import Node, Op, Shape, Value, scalar_dtype, type_text
+from ..graph import FLOATS, Node, Op, Shape, Value, scalar_dtype, type_text
 from .known import move_known
 
 GROWS = 4 * 4096  # bytes of a constant that is repeated anyway, rather than in each kernel
@@ -357,7 +357,7 @@ def pad(
     if all(isinstance(d, int) and d == 0 for d in (*before, *after)):
         return x
     if mode == "constant":
-        if x.dtype in ("f32", "f16", "f64"):
+        if x.dtype in FLOATS:
             value = float(value)
         else:
             value = bool(value) if x.dtype == "bool" else int(value)

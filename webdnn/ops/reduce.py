@@ -24,6 +24,7 @@ from ..graph import (
     Op,
     Shape,
     Value,
+    array_type,
     computed,
     constant,
     type_text,
@@ -91,7 +92,7 @@ def neutral(monoid: str, dtype: str) -> Any:
         return float("-inf" if least else "inf")
     if dtype == "bool":
         return not least
-    kept = np.iinfo(DTYPES[dtype if np.dtype(DTYPES[dtype]).itemsize < 4 else computed(dtype)])
+    kept = np.iinfo(DTYPES[dtype if array_type(dtype).itemsize < 4 else computed(dtype)])
     return kept.min if least else kept.max
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..graph import DTYPES, FLOATS, Graph, Rule, Value, constant, rewrite
+from ..graph import FLOATS, Graph, Rule, Value, constant, rewrite
 from ..ops.movement import groups
 from .affine import last, shift
 from .layout import is_transpose
@@ -118,7 +118,7 @@ def siblings(graph: Graph, hits: dict[str, int]) -> Graph:
                 out,
                 ops.concat(
                     [
-                        constant(np.zeros(w.shape[1], DTYPES[v.dtype])) if b is None else b
+                        constant(np.zeros(w.shape[1]), v.dtype) if b is None else b
                         for _, w, b in members
                     ],
                     0,

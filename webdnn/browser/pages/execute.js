@@ -11,7 +11,10 @@
 
 /** Public dtype → the typed array whose bytes are sent. @type {Record<string, any>} */
 const ARRAYS = {
-  float32: Float32Array, float16: Float32Array, float64: Float64Array,
+  float32: Float32Array, float16: Float32Array, float64: Float64Array, bfloat16: Float32Array,
+  float8_e4m3fn: Float32Array, float8_e4m3fnuz: Float32Array, float8_e5m2: Float32Array,
+  float8_e5m2fnuz: Float32Array, float8_e8m0fnu: Float32Array, float4_e2m1fn: Float32Array,
+  int2: Int8Array, uint2: Uint8Array, int4: Int8Array, uint4: Uint8Array,
   int8: Int8Array, uint8: Uint8Array, bool: Uint8Array, int16: Int16Array, uint16: Uint16Array,
   int32: Int32Array, uint32: Uint32Array, int64: BigInt64Array, uint64: BigUint64Array,
 };

@@ -34,7 +34,7 @@ from ...errors import (
     UnsupportedError,
     WebDNNError,
 )
-from ...graph import DTYPES, Graph, Shape, Value, type_text
+from ...graph import Graph, Shape, Value, type_text
 from ..damaged import NO_DAMAGE, damaged
 from ..dims import Declared, Given, settle_inputs
 from ..finish import Imported, finished
@@ -42,7 +42,7 @@ from ..relations import numbers_needed, solved
 from . import control, old
 from .attributes import check_word
 from .declared import Results, declared_shapes, dims_text, kept_shapes
-from .elements import ELEMENT_TYPES, element_type
+from .elements import ELEMENT_TYPES, ONNX_NAMES, element_type
 from .files import External, read, tensor_value
 from .nodes import bound, check_calls, check_names, label, ordered, reads
 from .registry import (
@@ -583,10 +583,8 @@ def _check_types(node: Any, inputs: Sequence[Held], opset: int) -> None:
             raise ModelError(
                 f"input {formal.name} is {type_text(value)}; {node.op_type} takes a sequence"
             )
-        dtype = {"float32": "float", "float64": "double"}.get(
-            DTYPES[value.dtype], DTYPES[value.dtype]
-        )
-        if dtype not in taken and not (dtype == "float" and "bfloat16" in taken):
+        dtype = ONNX_NAMES[value.dtype]
+        if dtype not in taken:
             raise ModelError(
                 f"input {formal.name} is {dtype}; {node.op_type} of opset {opset} takes "
                 f"{', '.join(taken)}"

@@ -5,26 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from onnx import TensorProto
 
 from ... import ops
 from ...errors import ModelError, UnsupportedError
-from ...graph import DTYPES, FLOATS, Value, constant, evaluate, type_text
+from ...graph import DTYPES, FLOATS, SHORT_FLOATS, Value, constant, evaluate, type_text
 from ..ranges import RANGES
 
-# ONNX's TensorProto.DataType -> our dtype. bfloat16 has no storage of its own: float32 holds it
-# exactly.
+# ONNX's TensorProto.DataType -> our dtype.
 ELEMENT_TYPES = {
     1: "f32", 2: "u8", 3: "i8", 4: "u16", 5: "i16", 6: "i32", 7: "i64", 9: "bool", 10: "f16",
-    11: "f64", 12: "u32", 13: "u64", 16: "f32",
+    11: "f64", 12: "u32", 13: "u64", 16: "bf16", 17: "f8e4m3fn", 18: "f8e4m3fnuz", 19: "f8e5m2",
+    20: "f8e5m2fnuz", 21: "u4", 22: "i4", 23: "f4e2m1", 24: "f8e8m0", 25: "u2", 26: "i2",
 }  # fmt: skip
-BFLOAT16 = 16
+
+
+# What ONNX calls our dtypes: float, double, float8e4m3fn ...
+ONNX_NAMES = {d: TensorProto.DataType.Name(c).lower() for c, d in ELEMENT_TYPES.items()}
 
 
 def element_type(code: int) -> str:
     """Our dtype for one of TensorProto.DataType."""
     if code not in ELEMENT_TYPES:
-        from onnx import TensorProto
-
         name = (
             TensorProto.DataType.Name(code).lower()
             if code in TensorProto.DataType.values()
@@ -58,8 +60,17 @@ def saturated(v: Value) -> Value:
     return v
 
 
-def cast(x: Value, dtype: str) -> Value:
-    """x as a dtype; as float16 rounded, which is computed in 32 bits."""
-    if dtype == "f16" and x.dtype != "f16":
-        return ops.cast(ops.round_float16(ops.cast(x, "f32")), dtype)
-    return ops.cast(x, dtype)
+def cast(x: Value, dtype: str, saturate: bool = True, how: str = "up") -> Value:
+    """x as a dtype, rounded as that has its numbers: it is computed in 32 bits.
+
+    saturate: whether what is beyond a float8 becomes the largest. how: the rounding of exponents.
+    """
+    if dtype == x.dtype or (dtype not in ("f16", *SHORT_FLOATS)):
+        return ops.cast(x, dtype)
+    wide = ops.cast(x, "f32")
+    if dtype == "f8e8m0":
+        return ops.cast(ops.round_power(wide, how=how), dtype)
+    if dtype in ("f16", "bf16"):
+        rounding = ops.round_float16 if dtype == "f16" else ops.round_bfloat16
+        return ops.cast(rounding(wide), dtype)
+    return ops.cast(ops.round_minifloat(wide, to=dtype, saturate=saturate), dtype)

@@ -282,14 +282,12 @@ def tensor_value(tensor: Any, external: External, where: str) -> Value:
         return constant(_dense(tensor))
     shape = tuple(int(d) for d in tensor.dims)
     code = tensor.data_type
-    if code not in ELEMENT_TYPES and code not in (onnx.TensorProto.INT4, onnx.TensorProto.UINT4):
+    if code not in ELEMENT_TYPES:
         try:
             element_type(code)
         except UnsupportedError as error:
             raise UnsupportedError(f"{where}: {error}") from None
-    dtype = {onnx.TensorProto.INT4: "i4", onnx.TensorProto.UINT4: "u4"}.get(code) or ELEMENT_TYPES[
-        code
-    ]
+    dtype = ELEMENT_TYPES[code]
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         return _external(tensor, shape, dtype, external, where)
 

@@ -47,7 +47,7 @@ from .algebra import Det
 from .attributes import attributes_of
 from .declared import NOTHING, Results, chosen, is_known
 from .detection import Compress, MaxRoiPool, NonMaxSuppression, NonZero, RoiAlign, TopK
-from .elements import BFLOAT16, element_type, in_floats, onto
+from .elements import cast, element_type, in_floats, onto
 from .recurrent import GRU, LSTM, RNN
 
 Attr = Any
@@ -182,20 +182,11 @@ def Mean(*xs: Value) -> Value:
 
 
 def Cast(x: Value, *, to: int, saturate: int = 1, round_mode: RoundMode = "up") -> Value:
-    if to == BFLOAT16:
-        return ops.round_bfloat16(ops.cast(x, "f32"))
-    return _cast(x, element_type(to))
+    return cast(x, element_type(to), bool(saturate), round_mode)
 
 
 def CastLike(x: Value, like: Value, *, saturate: int = 1, round_mode: RoundMode = "up") -> Value:
-    return _cast(x, like.dtype)
-
-
-def _cast(x: Value, dtype: str) -> Value:
-    """x as a dtype; as float16 rounded, which is computed in 32 bits."""
-    if dtype == "f16" and x.dtype != "f16":
-        return ops.cast(ops.round_float16(ops.cast(x, "f32")), dtype)
-    return ops.cast(x, dtype)
+    return cast(x, like.dtype, bool(saturate), round_mode)
 
 
 def Identity(x: Value) -> Value:
@@ -569,8 +560,7 @@ def _quantisation(v: Value, x: Value, axis: int, block_size: int) -> Value:
 
 
 def _saturated_cast(x: Value, dtype: str) -> Value:
-    wide = {"i4": "i8", "u4": "u8"}.get(dtype, dtype)  # what a run computes has whole bytes
-    return ops.cast(ops.clamp(x, *map(float, RANGES[dtype])), wide)
+    return ops.cast(ops.clamp(x, *map(float, RANGES[dtype])), dtype)
 
 
 def QuantizeLinear(
@@ -585,9 +575,10 @@ def QuantizeLinear(
     precision: int = 0,
 ) -> Value:
     dtype = zero.dtype if zero is not None else element_type(output_dtype) if output_dtype else "u8"
-    if dtype in FLOATS:
-        raise UnsupportedError("quantisation to 8-bit floats is not supported")
     wide = ops.cast(x, "f32")
+    if dtype in FLOATS:
+        y = ops.div(wide, ops.cast(_quantisation(scale, x, axis, block_size), "f32"))
+        return cast(y, dtype, bool(saturate))
     y = ops.round_(ops.div(wide, ops.cast(_quantisation(scale, x, axis, block_size), "f32")))
     if zero is not None and not (zero.constant and not evaluate(zero).any()):
         y = ops.add(y, ops.cast(_quantisation(zero, x, axis, block_size), "f32"))
@@ -606,9 +597,10 @@ def DequantizeLinear(
     dtype = element_type(output_dtype) if output_dtype else scale.dtype
     if x.constant and scale.constant and (zero is None or zero.constant) and x.dtype in ops.NARROW:
         return _weights(x, scale, zero, axis, block_size, dtype)
-    wide = ops.cast(x, "i32")
+    kind = "f32" if x.dtype in FLOATS else "i32"
+    wide = ops.cast(x, kind)
     if zero is not None:
-        wide = ops.sub(wide, ops.cast(_quantisation(zero, x, axis, block_size), "i32"))
+        wide = ops.sub(wide, ops.cast(_quantisation(zero, x, axis, block_size), kind))
     y = ops.mul(ops.cast(wide, "f32"), ops.cast(_quantisation(scale, x, axis, block_size), "f32"))
     return ops.cast(y, dtype)
 

@@ -301,7 +301,7 @@ def Range(start: Value, limit: Value, delta: Value, *, declared: Results = NOTHI
             raise ModelError(f"a range from {first} to {end} in steps of {step}")
         count = max(math.ceil((end - first) / step), 0)
         limits.make(8 * count, f"a range of {count} elements")
-        return constant((np.arange(count) * step + first).astype(DTYPES[start.dtype]))
+        return constant(np.arange(count) * step + first, start.dtype)
     if start.dtype in FLOATS:
         ends = ops.ceil_(ops.div(ops.sub(limit, start), delta))
         (size,) = known_dims(ops.cast(ends, "i64"), "the number of elements of a Range of floats")
