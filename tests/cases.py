@@ -1402,6 +1402,11 @@ def transposed_square_of_one_element(n: Net) -> Any:
     return n.Transpose(n.Expand(n.x(1, 1), i64(3, 3)))
 
 
+@case
+def constant_of_an_attribute(n: Net) -> Any:
+    return n.Add(n.x(3, 5), n.Cast(n.Constant(value_int=3), to=TensorProto.FLOAT))
+
+
 @case(dims={"n": (1, 12)}, sizes=({"n": 5}, {"n": 1}, {"n": 12}))
 def arithmetic_of_sizes(n: Net) -> Any:
     """What a size cannot say (sign, a quotient rounded towards zero, ...) is computed as data."""

@@ -6,8 +6,8 @@
 Nothing is made easier: inputs stay inputs, also where they are axes or shapes, and names, types,
 shapes and elements of all outputs are compared, with the suite's own tolerances. A batch of models
 is one descriptor, so that compiling takes one call; a batch that breaks is cut in halves until the
-model is found that does it. The target `numpy` reads the imported graphs (tests/interpret.py), in a
-minute: it says on which side of the compiler something is wrong.
+model is found that does it. The targets `element` and `numpy` read the imported graphs
+(tests/interpret.py), in a minute: they say on which side of the compiler something is wrong.
 
 The result is a line for each case: "" where it passes, or else what went wrong, which for what is
 refused is the transpiler's own message.
@@ -49,8 +49,10 @@ from webdnn.passes import counted
 from webdnn.schedule.lower import lower
 
 FOLDERS = ("simple", "pytorch-converted", "pytorch-operator")
+READINGS = ("element", "numpy")
 BATCH = 60
 HERE = Path(__file__).parent
+RECORD = HERE / "conformance.json"
 VERSION = 1  # of what is cached
 
 
@@ -207,7 +209,8 @@ def prepared(chosen: Sequence[Case], results: dict[str, str]) -> list[Entry]:
                 graph = load(proto, sizes(replace(case, model=proto.SerializeToString()))).graph
             out.append(Entry(case, counted.settle(graph, {}), prefix))
         except WebDNNError as error:
-            results[case.name] = f"refused: {error}"
+            said = str(error).removeprefix("the model needs ").replace(":\n  ", ": ")
+            results[case.name] = f"refused: {said}"
         except Exception as error:
             results[case.name] = f"crash: {type(error).__name__}: {error}"
     return out
@@ -310,8 +313,8 @@ def received(described: Mapping[str, Any], data: bytes) -> np.ndarray:
     return array.astype(np.dtype(described["dtype"]))
 
 
-def read_only(entries: Sequence[Entry], results: dict[str, str]) -> None:
-    """Fills in the results by the numpy reading of the graphs."""
+def read_only(entries: Sequence[Entry], reading: str, results: dict[str, str]) -> None:
+    """Fills in the results by a numpy reading of the graphs, as `interpret` has two."""
     for e in entries:
         try:
             said = ""
@@ -319,7 +322,7 @@ def read_only(entries: Sequence[Entry], results: dict[str, str]) -> None:
                 kinds = {v.attrs["name"]: array_type(v.dtype) for v in e.graph.inputs}
                 given = {k: a.astype(kinds[k]) for k, a in feeds(e, which).items()}
                 public = {k: np.dtype(DTYPES[v.dtype]) for k, v in e.graph.outputs.items()}
-                found = interpret(e.graph, given, None).items()
+                found = interpret(e.graph, given, None, reading).items()
                 mine = {k[len(e.prefix) :]: a.astype(public[k]) for k, a in found}
                 said = said or different(e.case, which, mine)
             results[e.case.name] = said
@@ -337,14 +340,29 @@ def run(
         try:
             for first in range(0, len(chosen), BATCH):
                 entries = prepared(chosen[first : first + BATCH], results)
-                if target == "numpy":
-                    read_only(entries, results)
+                if target in READINGS:
+                    read_only(entries, target, results)
                 else:
                     runner.run(entries, results)
                 tell(min(first + BATCH, len(chosen)), len(chosen))
         finally:
             runner.close()
     return {case.name: results[case.name] for case in chosen}
+
+
+def recorded() -> dict[str, dict[str, str]]:
+    """What is known not to pass, and why: by target (of readings: "graph"), by case."""
+    found: dict[str, dict[str, str]] = json.loads(RECORD.read_text())
+    return found
+
+
+def record(target: str, results: Mapping[str, str]) -> None:
+    """Puts results into the record."""
+    target = "graph" if target in READINGS else target
+    known = recorded() if RECORD.exists() else {}
+    mine = known.get(target, {}) | {k: said.split("\n")[0] for k, said in results.items()}
+    mine = {k: said[:300] for k, said in sorted(mine.items()) if said}
+    RECORD.write_text(json.dumps(known | {target: mine}, indent=1, sort_keys=True) + "\n")
 
 
 def share_of(chosen: Sequence[Case], part: int, of: int) -> list[Case]:
@@ -355,10 +373,11 @@ def share_of(chosen: Sequence[Case], part: int, of: int) -> list[Case]:
 def main() -> None:
     """The command line: see above."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--target", action="append", choices=["wasm", "webgpu", "numpy"])
+    parser.add_argument("--target", action="append", choices=["wasm", "webgpu", *READINGS])
     parser.add_argument("--share", default="1/1", help="K/N: the K-th of N parts")
     parser.add_argument("--only", default="", help="a regular expression of names")
     parser.add_argument("--json", type=Path, help="where to write the result")
+    parser.add_argument("--record", action="store_true", help="put it into conformance.json")
     options = parser.parse_args()
     part, of = map(int, options.share.split("/"))
     chosen = [c for c in share_of(cases(), part, of) if re.search(options.only, c.name)]
@@ -372,6 +391,8 @@ def main() -> None:
                 if said:
                     print(f"{name}: {said}")
         print(f"{target}: {passed} of {len(chosen)} pass")
+        if options.record:
+            record(target, out[target])
         if options.json:
             options.json.write_text(json.dumps(out, indent=1))
 

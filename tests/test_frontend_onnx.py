@@ -4,10 +4,7 @@ models get.
 
 from __future__ import annotations
 
-import functools
 import re
-import warnings
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +16,7 @@ from onnx import helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
 from tests.cases import CASES
-from tests.conformance import folder_cases
+from tests.conformance import READINGS, cases, folder_cases, recorded
 from tests.conformance import run as run_cases
 from tests.interpret import interpret
 from tests.test_onnx_microsoft import MADE, Draw
@@ -28,140 +25,23 @@ from webdnn import ops
 from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNError
 from webdnn.frontend import load
 from webdnn.frontend.onnx import files
-from webdnn.frontend.onnx.operators import OPERATORS
-from webdnn.frontend.onnx.registry import full_name
-from webdnn.graph import CONST, DTYPES, evaluate, type_text, verify
+from webdnn.frontend.onnx.registry import DOMAINS, full_name
+from webdnn.graph import CONST, DTYPES, evaluate, type_text
 
 # ---- ONNX's node tests --------------------------------------------------------------------------
 
-# Why a node test of an operator that we have does not count. What passes may not be excluded.
-EXCLUDED = {
-    r"FLOAT8|FLOAT4|e4m3|e5m2|float4|E8M0": "8-bit and 4-bit floats are not supported",
-    r"to_U?INT[24]|U?INT[24]_to|_u?int[24]$": "2-bit and 4-bit integers exist only as constants",
-    r"STRING|strnorm|string": "strings are not supported",
-    r"sequence_(map|insert)|identity_(sequence|opt)|loop1[36]_seq|"
-    r"optional_(get|has)_element_(optional|sequence|tensor_input|empty_optional)": (
-        "inputs are tensors"
-    ),
-    r"training|train_": "training is not supported",
-    r"maxpool_with_argmax": "the second output of MaxPool is not supported",
-    r"_antialias": "resizing with antialias is not supported",
-    r"downsample_scales_\w+_align_corners": "onnxruntime's reading: whole numbers of pixels",
-}
 
 
-@functools.cache
-def node_tests() -> dict[str, Any]:
-    from onnx.backend.test.case.node import collect_testcases
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return {c.name: c for c in collect_testcases(None) if c.kind == "node"}
-
-
-def _with_constants(
-    model: onnx.ModelProto, inputs: list[np.ndarray], first: int
-) -> onnx.ModelProto:
-    """The model with the inputs from `first` on as initialisers: shapes, axes and the like must be
-    known.
-    """
-    out = onnx.ModelProto()
-    out.CopyFrom(model)
-    del out.graph.input[first:]
-    for given, array in zip(model.graph.input[first:], inputs[first:], strict=True):
-        out.graph.initializer.append(numpy_helper.from_array(array, given.name))
-    return out
-
-
-def _array(x: Any) -> np.ndarray:
-    return numpy_helper.to_array(x) if isinstance(x, onnx.TensorProto) else np.asarray(x)
-
-
-def _tensors(outputs: list[Any]) -> list[np.ndarray]:
-    """Outputs one by one; of a sequence each tensor."""
-    return [_array(x) for o in outputs for x in (o if isinstance(o, list) else [o])]
-
-
-def _compare(case: Any, reading: str) -> str:
-    """ "", or what went wrong; raises UnsupportedError for what the frontend refuses."""
-    for inputs, outputs in case.data_sets:
-        arrays = [_array(x) for x in inputs]
-        for model in (case.model, *(_with_constants(case.model, arrays, k) for k in (1, 0))):
-            try:
-                graph = load(model).graph
-                break
-            except UnsupportedError as error:
-                if model.graph.input and re.search(
-                    "must be|constant limits|depends on input|computed from", str(error)
-                ):
-                    continue
-                raise
-        verify(graph)
-        names = [i.name for i in model.graph.input]
-        low = any(a.dtype.name == "bfloat16" for a in (*arrays, *_tensors(outputs)))
-        feeds = {
-            n: a.astype(np.float32) if a.dtype.name == "bfloat16" else a
-            for n, a in zip(names, arrays)
-        }
-        results = interpret(graph, feeds, None, reading)
-        for (name, got), wanted in zip(results.items(), _tensors(outputs), strict=True):
-            if wanted.dtype.name == "bfloat16":
-                wanted = wanted.astype(np.float32)
-            if got.shape != wanted.shape or got.dtype != wanted.dtype:
-                expected = f"{wanted.dtype}{list(wanted.shape)}"
-                return f"{name}: {got.dtype}{list(got.shape)}, expected {expected}"
-            if wanted.dtype.kind == "f":
-                coarse = 1e-2 if low else 2e-3 if wanted.dtype == np.float16 else 0
-                rtol, atol = max(case.rtol, 1e-4, coarse), max(case.atol, 1e-6, coarse)
-                a, b = got.astype(np.float64), wanted.astype(np.float64)
-                if not np.allclose(a, b, rtol=rtol, atol=atol, equal_nan=True):
-                    return f"{name}: largest difference {np.nanmax(np.abs(a - b)):g}"
-            elif not np.array_equal(got, wanted):
-                return f"{name}: {np.sum(got != wanted)} of {wanted.size} elements differ"
-    return ""
-
-
-def _excluded(name: str) -> str:
-    return next((why for pattern, why in EXCLUDED.items() if re.search(pattern, name)), "")
-
-
-@pytest.mark.parametrize("reading", ["element", "numpy"])
-def test_onnx_node_tests(reading: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every ONNX node test whose operators we have gives ONNX's result, unless EXCLUDED says why
-    not.
-    """
-    wrong, refused, left, passed = [], Counter[str](), Counter[str](), 0
-    for name, case in node_tests().items():
-        why = _excluded(name)
-        left[why] += bool(why)
-        try:
-            problem = _compare(case, reading)
-            if why:
-                wrong += [] if problem else [f"{name} passes and need not be excluded"]
-                continue
-        except UnsupportedError as error:
-            if why:
-                continue
-            operators = re.findall(r"^  (\S+) \(", str(error), re.MULTILINE)
-            if operators:
-                refused.update(set(operators))
-            else:
-                wrong.append(f"{name}: {error}")
-            continue
-        except Exception as error:
-            problem = f"{type(error).__name__}: {error}"
-            if why:
-                continue
-        if problem:
-            wrong.append(f"{name}: {problem}")
-        else:
-            passed += 1
-    with capsys.disabled():
-        print(f"\nONNX node tests by {reading}: {passed} pass of {len(node_tests())}")
-        print("  excluded:", {why: n for why, n in left.items() if why})
-        print("  operators not supported:", dict(refused.most_common()))
-    assert not wrong, f"{len(wrong)} differ:\n" + "\n".join(wrong)
-    assert passed > 1400 and set(left) - {""} == set(EXCLUDED.values())
+@pytest.mark.parametrize("reading", READINGS)
+def test_onnx_backend_tests(reading: str) -> None:
+    """What passes by the record does so by both readings of its graph, and nothing else."""
+    results = run_cases(cases(), reading)
+    wrong = {name: said for name, said in results.items() if said}
+    known = recorded()["graph"]
+    text = "\n".join(f"{name}: {wrong[name]}" for name in wrong if name not in known)
+    assert not text, f"these have passed:\n{text}"
+    more = known.keys() - wrong.keys() if reading == "element" else ()
+    assert not more, f"to be recorded (--target element --record), since they pass now: {more}"
 
 
 # ---- models for the tests below -----------------------------------------------------------------
@@ -836,7 +716,7 @@ def test_a_batch_is_said_to_be_one() -> None:
 def test_opsets_before_7_by_the_suites_own_data() -> None:
     """PyTorch's models of the suite are of opset 6: operands broadcast along axes by name."""
     old = [c for c in folder_cases() if c.kind != "simple" and c.proto.opset_import[0].version < 7]
-    results = run_cases(old, "numpy")
+    results = run_cases(old, "element")
     wrong = {name: said for name, said in results.items() if said}
     # Their expected sums of 1e200 and more are in float64.
     assert len(results) == 112 and len(wrong) == 4
@@ -919,7 +799,7 @@ def test_what_trusting_code_meets_names_the_node(monkeypatch: pytest.MonkeyPatch
     def trusting(x: Any) -> Any:
         return {}[x]
 
-    monkeypatch.setitem(OPERATORS, "Relu", trusting)
+    monkeypatch.setitem(DOMAINS[""], "Relu", trusting)
     with pytest.raises(ModelError, match=r"Relu node of 'y': its attributes .* are damaged") as e:
         load(model(RELU))
     assert isinstance(e.value.__cause__, KeyError)
@@ -927,7 +807,7 @@ def test_what_trusting_code_meets_names_the_node(monkeypatch: pytest.MonkeyPatch
     def wrong(x: Any) -> Any:
         return mistyped  # noqa: F821
 
-    monkeypatch.setitem(OPERATORS, "Relu", wrong)
+    monkeypatch.setitem(DOMAINS[""], "Relu", wrong)
     with pytest.raises(NameError):
         load(model(RELU))
 
@@ -984,7 +864,8 @@ def test_every_operator_is_plain() -> None:
     known = {s.name for s in onnx.defs.get_all_schemas_with_history() if s.domain == ""} | {
         "SimplifiedLayerNormalization"
     }
-    assert set(OPERATORS) <= known, set(OPERATORS) - known
+    ours = set(DOMAINS[""])
+    assert ours <= known, ours - known
 
 
 @pytest.mark.parametrize(("dtype", "x"), [("int8", [-100, -3, 7]), ("uint32", [4000000000, 1, 2])])
@@ -1139,9 +1020,7 @@ def test_attributes_on_the_operators_page_are_tested() -> None:
     """
     used: dict[str, set[str]] = {}
     nodes = [n for case in CASES.values() for n in case.build().nodes]
-    nodes += [
-        n for name, c in node_tests().items() if not _excluded(name) for n in c.model.graph.node
-    ]
+    nodes += [n for c in cases() if c.name not in recorded()["graph"] for n in c.proto.graph.node]
     for node in nodes:
         names = used.setdefault(full_name(node.domain, node.op_type), set())
         names |= {a.name for a in node.attribute}
