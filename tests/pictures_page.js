@@ -36,6 +36,12 @@ async function videoOf(canvas) {
 /** @type {Record<string, (files: any) => Promise<any>>} */
 const SOURCES = {
   'image': ({ png }) => image(png),
+  'blob image': async ({ png }) => image(URL.createObjectURL(await (await fetch(png)).blob())),
+  'revoked image': async (files) => {
+    const element = await SOURCES['blob image'](files);
+    URL.revokeObjectURL(element.src);
+    return element;
+  },
   'canvas': async ({ png }) => canvasOf(await image(png)),
   'offscreen canvas': async ({ png }) => canvasOf(await image(png), (w, h) => new OffscreenCanvas(w, h)),
   'webgl canvas': async ({ png }) => {
@@ -108,6 +114,12 @@ export default async function ({ options, files, sources }, io) {
     reads++;
     return read.apply(this, part);
   };
+  let decoded = ''; // what this thread had decoded last
+  const decode = globalThis.createImageBitmap;
+  globalThis.createImageBitmap = (source, ...rest) => {
+    decoded = source.constructor.name;
+    return decode(source, ...rest);
+  };
   let imports = 0; // into the GPU
   const bring = globalThis.GPUDevice?.prototype.importExternalTexture;
   if (bring)
@@ -122,7 +134,7 @@ export default async function ({ options, files, sources }, io) {
     try {
       const { pixels } = await model.run({ photo: source });
       await io.write(name, pixels.data);
-      results[name] = { shape: pixels.shape, reads, imports };
+      results[name] = { shape: pixels.shape, reads, imports, decoded };
     } catch (error) {
       results[name] = { code: error.code, message: error.message };
     }

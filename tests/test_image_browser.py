@@ -23,7 +23,8 @@ from webdnn.picture.image import load_raster
 
 HERE = Path(__file__).parent
 EXACT = [
-    "image", "canvas", "offscreen canvas", "bitmap", "image data", "blob", "file", "raster",
+    "image", "blob image", "canvas", "offscreen canvas", "bitmap", "image data", "blob", "file",
+    "raster",
 ]  # fmt: skip
 ERRORS = {
     "unloaded image": ("image", "wait for its decode(), or its load event"),
@@ -280,7 +281,7 @@ def test_pictures_of_another_origin(folder: Path, elsewhere: str) -> None:
         argument = {
             "options": {"backend": "wasm"},
             "files": files,
-            "sources": ["foreign image", "image"],
+            "sources": ["foreign image", "image", "blob image", "revoked image"],
         }
         reply = page.call("/t/pictures_page.js", argument, timeout=60)
     refused = reply.value["results"]["foreign image"]
@@ -288,3 +289,10 @@ def test_pictures_of_another_origin(folder: Path, elsewhere: str) -> None:
     assert "from another origin may not be read" in refused["message"]
     # The next picture is not held liable for it.
     assert reply.value["results"]["image"]["shape"] == [1, 3, 24, 32]
+    # An element is decoded by the thread that reads it; the file behind it, where the page's policy
+    # lets it be fetched (here it has none), is not.
+    wanted = values(folder, "photo.png")
+    for name, kind in (("blob image", "Blob"), ("revoked image", "HTMLImageElement")):
+        assert reply.value["results"][name]["decoded"] == kind, name
+        found = np.frombuffer(reply.arrays[name], np.float32).reshape(3, 24, 32)
+        assert np.array_equal(np.rint(found), wanted), name

@@ -11,6 +11,7 @@
  * @typedef {{ calls: ((...call: any[]) => Promise<any>)[], failed: Promise<unknown>,
  *   dismiss(): void }} Crew
  */
+import { WebDNNError, say } from '../errors.js';
 import { typeName } from '../tensors.js';
 import { READER } from './messages.js';
 import { decode, isBlob, sized } from './source.js';
@@ -38,6 +39,18 @@ function hold(value) {
   return createImageBitmap(value);
 }
 
+/**
+ * What an `<img>` of a blob's address shows: elements are decoded by the thread that reads them, files
+ * are not.
+ * @param {HTMLImageElement} image
+ */
+async function unpacked({ currentSrc, naturalWidth, naturalHeight }) {
+  const bitmap = await createImageBitmap(await (await fetch(currentSrc)).blob());
+  if (bitmap.width === naturalWidth && bitmap.height === naturalHeight) return bitmap;
+  bitmap.close();
+  throw new Error('another size'); // as the element's density says
+}
+
 /** Whether nothing is left of what was posted. @param {any} source */
 const gone = (source) =>
   source.data ? !source.data.length : !isBlob(source) && !(source.displayWidth ?? source.width);
@@ -48,6 +61,7 @@ export class Aside {
   /** @type {Crew | undefined} */ #crew;
   /** @type {Crew['calls'][number] | undefined} */ #call;
   /** @type {Promise<unknown> | undefined} */ #started;
+  /** Whether files of images cannot be had. */ #sealed = false;
   /** Buffers to be used again, by what they were for. @type {Map<string, ArrayBuffer[]>} */
   #spare = new Map();
   /** The results that the model has not done with. @type {WeakMap<Uint32Array, string>} */
@@ -76,15 +90,34 @@ export class Aside {
     }
     const here = () => copied(this.#here.read(signature, value, dims));
     try {
-      const held = hold(value);
+      const held = type === 'HTMLImageElement' ? this.#unpack(signature.name, value) : hold(value);
       if (!held.then) return this.#read(signature, held, dims, type);
       return held.then(
         (/** @type {any} */ bitmap) => this.#read(signature, bitmap, dims, type),
-        here, // which says what is wrong with it
+        (/** @type {unknown} */ error) => {
+          if (error instanceof WebDNNError) throw error;
+          return here(); // which says what is wrong with it
+        },
       );
     } catch {
       return Promise.resolve(here());
     }
+  }
+
+  /** What an `<img>` shows now. @param {string} name @param {HTMLImageElement} image */
+  #unpack(name, image) {
+    const { currentSrc: src } = image;
+    if (this.#sealed || !src.startsWith('blob:')) return createImageBitmap(image);
+    return unpacked(image).catch((error) => {
+      this.#sealed = true; // the address was revoked, or a policy is against it
+      if (image.currentSrc === src && image.complete) return createImageBitmap(image);
+      throw new WebDNNError(
+        'image',
+        `input "${name}": the <img> shows another picture by now, and the file of the one before ` +
+          `cannot be read (${say(error)}). Wait for run() before you change it`,
+        error,
+      );
+    });
   }
 
   /** @param {Signature} signature @param {any} source @param {readonly Dimension[]} dims @param {string} type */
