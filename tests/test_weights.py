@@ -19,9 +19,10 @@ from onnxruntime.capi._pybind_state import quantize_matmul_4bits
 from onnxruntime.quantization.quant_utils import quantize_data
 
 from tests.test_browser import need
-from webdnn import ops
+from webdnn import ops, passes
 from webdnn.browser.check import check
 from webdnn.browser.compare import TOLERANCE, compare, narrowed
+from webdnn.codegen import TARGETS
 from webdnn.errors import WebDNNError
 from webdnn.frontend import load
 from webdnn.graph import Graph, Value, constant, evaluate, placeholder
@@ -30,6 +31,7 @@ from webdnn.inspect.tables import show_check, show_inspection
 from webdnn.ops.quantised import DEQUANTIZE
 from webdnn.options import each_input
 from webdnn.passes.quantise import Form, integers, kept_forms, quantise, weight_form
+from webdnn.schedule.lower import lower
 from webdnn.transpiler import transpile
 
 RNG = np.random.default_rng(10)
@@ -315,6 +317,20 @@ def test_inspect_says_how_weights_are_stored(
     assert compiled.memory["total"] == sum(compiled.memory.values()) / 2
     show_inspection(seen)
     assert "widened to 32 bits when they have arrived: " in capsys.readouterr().out
+
+
+def test_tables_of_halves_are_not_widened() -> None:
+    """On wasm products read 32 bits, as halves cost more than they save; look-ups read halves."""
+    ids, x = placeholder("ids", (8,), "i32"), placeholder("x", (4, 64), "f32")
+    outputs = {
+        "y": ops.gather(constant(normal(50, 64)), ids, 0),
+        "z": ops.matmul(x, constant(normal(64, 64))),
+    }
+    graph, _ = quantise(Graph((ids, x), outputs), weight_form("f16"))
+    program = lower(passes.run(graph), TARGETS["wasm"])
+    widened = {buffer for step in program.prepare for buffer in step.buffers}
+    whole = [v.shape for buffer, v in program.weights.items() if buffer not in widened]
+    assert whole == [(50, 64)]
 
 
 # ---- how far off the float model they are --------------------------------------------------------

@@ -21,6 +21,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from .. import expr
@@ -240,7 +241,9 @@ class Lowering:
         if v not in self.weights:
             place = self.buffer("weight", v.dtype, v.shape, self.origins.get(v, ""))
             self.downloaded[place.buffer] = v
-            if stored(v.dtype) not in self.fusion.target.reads | PACKED:
+            target, row = self.fusion.target, stored(v.dtype)
+            read = row in target.reads | PACKED or (row in target.looks_up and v in self.tables)
+            if not read:
                 place = self._widened(place, v)
             self.weights[v] = place
         return self.weights[v]
@@ -251,6 +254,18 @@ class Lowering:
         if stored(v.dtype) in PACKED:
             place = self.weights[v] = self._widened(place, v)
         return place
+
+    @cached_property
+    def tables(self) -> set[Value]:
+        """The constants of which a run reads fewer elements than there are, at the largest size."""
+        part: dict[Value, bool] = {}
+        for v in self.fusion.order:
+            users = self.fusion.users[v] if v.weight else [v]
+            for i in v.inputs:
+                if i.constant:
+                    few = (u.node.op.kind == "map" and upper(u.size) < upper(i.size) for u in users)
+                    part[i] = part.get(i, True) and all(few)
+        return {v for v, few in part.items() if few}
 
     def read(self, slot: int, place: Placement, idx: Index, v: Value) -> Expr:
         """Element `idx` of a value in memory; of what is packed into words a part of one."""

@@ -70,16 +70,18 @@ class Target:
     """A target as a value.
 
     reads: the rows of `scalar.STORAGE` that its kernels read; what is stored otherwise is widened
-    once, when the weights have arrived (`Program.prepare`). suffix: of a kernel's text as a file.
-    memory: the bytes that a run needs beside the weights, at the largest sizes. slices: into how
-    many parts the depth of a product is cut (`Instance.slices`), which a kernel after it adds up.
-    templates: those of `codegen` that it has; `Op.composed` stands in for others. row: elements of
-    a row that a kernel reads once, however many reductions it takes over it; 0: none.
+    once, when the weights have arrived (`Program.prepare`). looks_up: rows that they read more
+    slowly: for tables of which a run reads a part. suffix: of a kernel's text as a file. memory:
+    the bytes that a run needs beside the weights, at the largest sizes. slices: into how many parts
+    the depth of a product is cut (`Instance.slices`), which a kernel after it adds up. templates:
+    those of `codegen` that it has; `Op.composed` stands in for others. row: elements of a row that
+    a kernel reads once, however many reductions it takes over it; 0: none.
     """
 
     name: str
     limits: Limits
     reads: frozenset[str]
+    looks_up: frozenset[str]
     suffix: str
     print: Callable[[Kernel], Printed]
     memory: Callable[[Program], int]

@@ -8,6 +8,7 @@ TARGET = Target(
     name="wasm",
     limits=LIMITS,
     reads=frozenset({"f32", "i32", "u32"}),
+    looks_up=frozenset({"f16"}),
     suffix="c",
     print=print_kernel,
     memory=memory,

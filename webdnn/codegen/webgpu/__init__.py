@@ -9,6 +9,7 @@ TARGET = Target(
     name="webgpu",
     limits=LIMITS,
     reads=frozenset({"f32", "i32", "u32", "f16"}),
+    looks_up=frozenset(),
     suffix="wgsl",
     print=print_kernel,
     memory=memory,

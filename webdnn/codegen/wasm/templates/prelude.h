@@ -61,15 +61,30 @@ MEMORY(float, f4)
 MEMORY(int, i4)
 MEMORY(unsigned, u4)
 
-// f16 in memory (weights, read once by `prepare`): exponent and mantissa moved up, rebased by 2^112.
-OV float HALF(unsigned short h) {
-  const int top = (h & 0x7c00) == 0x7c00, sign = (h & 0x8000) << 16, rest = (h & 0x7fff) << 13;
-  const float f = top ? 0 : __builtin_bit_cast(float, rest) * 0x1p112f;
-  return __builtin_bit_cast(float, (top ? rest | 0x7f800000 : __builtin_bit_cast(int, f)) | sign);
+// f16 in memory (weights): of a sign-extended half, sign, exponent and mantissa moved to where a float has them; the
+// exponent, which is 112 too low then, is put right by a product, and is the largest for what is infinite or NaN.
+typedef short half4 __attribute__((vector_size(8), aligned(2)));
+OV f4 HALF(i4 h) {
+  const i4 bits = (h << 13) & S((int)0x8fffe000), top = (bits & S(0x0f800000)) == S(0x0f800000);
+  return (f4)((i4)((f4)bits * S(0x1p112f)) | (top & S(0x7f800000)));
 }
-OV f4 LDG(const unsigned short* p, i4 i) { return (f4){HALF(p[i[0]]), HALF(p[i[1]]), HALF(p[i[2]]), HALF(p[i[3]])}; }
+OV float HALF(unsigned short h) {
+  const int bits = ((int)(short)h << 13) & (int)0x8fffe000;
+  const float f = __builtin_bit_cast(float, bits) * 0x1p112f;
+  const int top = (bits & 0x0f800000) == 0x0f800000 ? 0x7f800000 : 0;
+  return __builtin_bit_cast(float, __builtin_bit_cast(int, f) | top);
+}
+OV f4 LD(const unsigned short* p) { return HALF(__builtin_convertvector(*(const half4*)p, i4)); }
+OV f4 LDG(const unsigned short* p, i4 i) {
+  return HALF((i4){(short)p[i[0]], (short)p[i[1]], (short)p[i[2]], (short)p[i[3]]});
+}
 OV f4 LDS(const unsigned short* p, int s) { return LDG(p, IOTA * S(s)); }
-OV f4 LD(const unsigned short* p) { return LDG(p, IOTA); }
+OV f4 LDGM(const unsigned short* p, i4 i, i4 m) {
+  return HALF((i4){m[0] ? (short)p[i[0]] : 0, m[1] ? (short)p[i[1]] : 0, m[2] ? (short)p[i[2]] : 0, m[3] ? (short)p[i[3]] : 0});
+}
+OV f4 LDSM(const unsigned short* p, int s, i4 m) { return LDGM(p, IOTA * S(s), m); }
+OV f4 LDM(const unsigned short* p, i4 m) { return ALL(m) ? LD(p) : LDGM(p, IOTA, m); }
+OV unsigned short LD1M(const unsigned short* p, i4 m) { return ANY(m) ? *p : 0; }
 
 OV f4 SEL(i4 m, f4 a, f4 b) { return (f4)__builtin_wasm_bitselect((i4)a, (i4)b, m); }
 OV i4 SEL(i4 m, i4 a, i4 b) { return __builtin_wasm_bitselect(a, b, m); }
