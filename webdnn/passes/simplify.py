@@ -92,7 +92,7 @@ def twice(v: Value, uses: Uses) -> Value | None:
             return y
         case ops.cast_:
             (x,) = y.inputs
-            if x.dtype in _HOLDS[y.dtype] or x.dtype == y.dtype:
+            if x.dtype in _HOLDS.get(y.dtype, ()) or x.dtype == y.dtype:
                 return ops.cast(x, v.dtype)
     return None
 
