@@ -320,8 +320,8 @@ export interface Model<I extends Specs = Specs, O extends Specs = Specs> {
   /**
    * Runs on one frame of a stream after another: always the newest, as soon as the run before it
    * and what `onresult` returned are done. Nothing runs while the page is hidden. Resolves when the
-   * stream ends or `signal` is aborted; rejects with the error of a frame, a run or `onresult`. Not
-   * in worklets.
+   * stream ends or `signal` is aborted; rejects with the error of a frame, a run or `onresult`, and
+   * at the model's end. Not in worklets.
    */
   loop<F = any>(
     source: FrameSource<F>,
