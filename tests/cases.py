@@ -1743,7 +1743,7 @@ def quantised(
 ) -> str:
     """A constant of integers, dequantised: with one scale, by the indices of an axis or in
     blocks."""
-    lo, hi = _INTEGERS[dtype]
+    lo, hi = _INTEGERS.get(dtype, (-32768, 32767))
     q = n.w(*shape, lo=lo, hi=hi, dtype=dtype)
     sizes = () if axis is None else shape[axis : axis + 1]
     attrs = {} if axis is None else {"axis": axis}
@@ -1783,6 +1783,7 @@ def _quantised_cases() -> None:
 
     for name, body in {
         "symmetric": lambda n: n.MatMul(n.x(9, 64), of("int8", 64, 40, axis=1, zero=False)(n)),
+        "int16": lambda n: n.MatMul(n.x(3, 21), of("int16", 21, 11, axis=1, zero=False)(n)),
         "many_rows": lambda n: n.Relu(n.MatMul(
             n.x(70, 48), of("int4", 48, 24, axis=0, block=16)(n))),
         "odd_blocks": lambda n: n.MatMul(n.x(3, 42), of("uint4", 42, 9, axis=0, block=6)(n)),

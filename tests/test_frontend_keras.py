@@ -30,7 +30,8 @@ from webdnn.errors import DimensionError, ModelError, UnsupportedError, WebDNNEr
 from webdnn.frontend import format_of, load
 from webdnn.frontend import keras as frontend
 from webdnn.frontend.finish import Imported
-from webdnn.graph import DTYPES
+from webdnn.frontend.keras import tfjs
+from webdnn.graph import CONST, DTYPES, FROM_NUMPY
 
 keras = keras_models.keras
 L = keras.layers
@@ -441,10 +442,21 @@ def test_tensorflow_js(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("bits", "tol"),
-    [({"kernel": "uint16"}, 1e-3), ({"kernel": "float16"}, 1e-2), ({"bias": "uint8"}, 0.1)],
+    [
+        ({"kernel": "uint16"}, 1e-3),
+        ({"kernel": "float16"}, 1e-2),
+        ({"bias": "uint8"}, 0.1),
+        ({"kernel": "uint8"}, 0.2),
+    ],
 )
-def test_tensorflow_js_quantised(bits: dict[str, str], tol: float, tmp_path: Path) -> None:
+def test_tensorflow_js_quantised(
+    bits: dict[str, str], tol: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tfjs, "LEAST", 20)
     job = old_job(FIXTURES / "keras2_graph.h5", layers_model(tmp_path, bits))
+    if "kernel" in bits:
+        kept = {v.dtype for v in job.graph.values() if v.op is CONST and v.size >= 20}
+        assert kept & {FROM_NUMPY[stored] for stored in bits.values()}
     job.tol = tol
     assert interpreted([job]) == {}
     job.tol = 1e-7  # but it is not what was not quantised

@@ -32,7 +32,7 @@ class Storage:
     """How elements lie in memory: `bits` each, read as the scalar dtype `computed`; `numpy` is the
     array that holds them before they are written.
 
-    Elements of 8, 4 and 2 bits are a part of a word of u32, the first one in its lowest bits: a
+    Integers of 16, 8, 4 and 2 bits are a part of a word of u32, the first one in its lowest bits: a
     kernel loads the word, and what it takes of it is arithmetic (`Lowering.read`).
     """
 
@@ -50,6 +50,8 @@ STORAGE: Mapping[str, Storage] = {
         Storage("i32", 32, "i32", np.int32),
         Storage("u32", 32, "u32", np.uint32),
         Storage("f16", 16, "f32", np.float16),
+        Storage("i16", 16, "i32", np.int16),
+        Storage("u16", 16, "i32", np.uint16),
         Storage("i8", 8, "i32", np.int8),
         Storage("u8", 8, "i32", np.uint8),
         Storage("i4", 4, "i32", np.int8),
@@ -59,7 +61,7 @@ STORAGE: Mapping[str, Storage] = {
     )
 }
 # What a kernel reads as parts of words.
-PACKED = frozenset(row.name for row in STORAGE.values() if row.bits < 16)
+PACKED = frozenset(row.name for row in STORAGE.values() if row.computed == "i32" and row.bits < 32)
 
 
 def bytes_of(storage: str, elements: int) -> int:

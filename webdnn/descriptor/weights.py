@@ -111,16 +111,17 @@ def weight_array(v: Value) -> np.ndarray:
 
 
 def packed(a: np.ndarray, storage: str) -> np.ndarray:
-    """Elements of fewer than 16 bits in words of u32, the first one in the lowest bits."""
-    flat: np.ndarray = np.ascontiguousarray(a).reshape(-1).astype(np.uint8)
-    bits = STORAGE[storage].bits
-    if bits < 8:
-        each = 8 // bits
-        flat = np.append(flat, np.zeros(-len(flat) % each, np.uint8)) & (2**bits - 1)
-        joined = flat[::each]
+    """Integers of at most 16 bits in words of u32, the first one in the lowest bits."""
+    row = STORAGE[storage]
+    if row.bits >= 8:
+        flat = np.ascontiguousarray(a, row.numpy).reshape(-1).view(np.uint8)
+    else:
+        each = 8 // row.bits
+        parts = np.ascontiguousarray(a).reshape(-1).astype(np.uint8)
+        parts = np.append(parts, np.zeros(-len(parts) % each, np.uint8)) & (2**row.bits - 1)
+        flat = parts[::each]
         for k in range(1, each):
-            joined = joined | flat[k::each] << k * bits
-        flat = joined
+            flat = flat | parts[k::each] << k * row.bits
     return np.append(flat, np.zeros(-len(flat) % 4, np.uint8)).view("<u4")
 
 

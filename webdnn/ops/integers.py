@@ -89,8 +89,11 @@ def integer_matmul(
 ) -> Value | None:
     """(a - a_zero) [..., M, K] @ (b - b_zero) [..., K, N] in i32, of u8 and i8.
 
-    The zero points broadcast against their operands, along K too. None where K is unknown.
+    The zero points broadcast against their operands, along K too. None where K is unknown, or
+    other integers are given.
     """
+    if not {a.dtype, b.dtype} <= _ENDS.keys():
+        return None
     pieces = _pieces(b, b_zero, b.rank - 2, _magnitude(a, a_zero))
     x, w = _shifted(a, a_zero), _shifted(b, b_zero)
     parts = [
@@ -112,9 +115,11 @@ def integer_convolve(
 ) -> Value | None:
     """(x - x_zero) [N, spatial..., C] by (w - w_zero) [k..., C/groups, M] in i32, of u8 and i8.
 
-    Padding is x_zero. None where windows are so large that one channel's sum may not be exact, or
-    that of a group's channels.
+    Padding is x_zero. None for other integers, and where windows are so large that one channel's
+    sum may not be exact, or that of a group's channels.
     """
+    if not {x.dtype, w.dtype} <= _ENDS.keys():
+        return None
     pieces = _pieces(w, w_zero, w.rank - 2, _magnitude(x, x_zero))
     if not pieces or (groups > 1 and len(pieces) > 1):
         return None

@@ -37,7 +37,8 @@ from .movement import (
     transpose,
 )
 
-NARROW = ("i8", "u8", "i4", "u4", "i2", "u2")  # of which a word of 32 bits holds several
+# of which a word of 32 bits holds several
+NARROW = ("i16", "u16", "i8", "u8", "i4", "u4", "i2", "u2")
 SMALL = 256  # bytes that are dequantised beforehand: kernels then have them as they compute
 
 

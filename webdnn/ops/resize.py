@@ -47,9 +47,7 @@ Scale = float | Value | None
 Roi = tuple[float | Value, float | Value]
 
 
-def _source(
-    x: Value, axis: int, out: Any, scale: Scale, coordinates: str, roi: Roi
-) -> Value:
+def _source(x: Value, axis: int, out: Any, scale: Scale, coordinates: str, roi: Roi) -> Value:
     """The source coordinate (f32[out]) of each output position; `scale`: output/input size."""
     size = x.shape[axis]
     i = iota((out,), 0, "f32")

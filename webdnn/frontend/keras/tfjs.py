@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ... import ops
 from ...errors import ModelError, UnsupportedError
 from ...graph import FROM_NUMPY, Value, constant, evaluate, lazy_constant
 from ..beside import beside
@@ -26,6 +27,7 @@ from .weights import Flat, Named
 
 _DTYPES = ("float32", "float16", "int32", "uint8", "bool", "uint16", "int8", "int16")
 EAGER = 65536  # bytes; larger weights stay in the file until they are needed
+LEAST = 1024  # elements of a quantised weight that stays so: smaller ones become floats
 
 
 @dataclass(frozen=True)
@@ -150,16 +152,30 @@ def _value(
     scale: tuple[float, float] | None,
     size: int,
 ) -> Value:
+    def raw() -> np.ndarray:
+        return group.read(at, size).view(np.dtype(stored).newbyteorder("<")).reshape(shape)
+
     def load() -> np.ndarray:
-        array = group.read(at, size).view(np.dtype(stored).newbyteorder("<")).reshape(shape)
+        array = raw()
         if scale is not None:
             real = array.astype(np.float32) * np.float32(scale[0]) + np.float32(scale[1])
             array = real if dtype == "float32" else np.round(real)
         return array.astype("float32" if dtype == "float16" else dtype, copy=False)
 
+    key = str(group.shards[0][0]), at, name
+    if dtype.startswith("float") and stored != "float32" and math.prod(shape) >= LEAST:
+        kept = lazy_constant((*key, stored), shape, FROM_NUMPY[stored], raw)
+        if scale is None:
+            return ops.cast(kept, "f32")  # which stay halves: passes/narrow.py
+        if scale[0]:
+            step, zero = np.float32(scale[0]), np.float32(-scale[1] / scale[0])
+            return ops.dequantize(
+                kept,
+                constant(np.full((1,) * len(shape), step)),
+                constant(np.full((1,) * len(shape), zero)),
+            )
     if size <= EAGER:
         return constant(load())
-    key = str(group.shards[0][0]), at, name
     return lazy_constant(key, shape, FROM_NUMPY["float32" if dtype == "float16" else dtype], load)
 
 
