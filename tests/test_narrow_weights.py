@@ -7,6 +7,7 @@ of the weights in the program of either target.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from onnx import helper, numpy_helper, parser
 from tests.interpret import interpret
 from webdnn import passes
 from webdnn.codegen import TARGETS
+from webdnn.errors import WebDNNError
 from webdnn.frontend import load
 from webdnn.schedule.lower import lower
 from webdnn.schedule.plan import nbytes
@@ -96,14 +98,111 @@ def model(text: str, constants: dict[str, np.ndarray]) -> tuple[onnx.ModelProto,
 def test_weights_stay_as_they_are_stored(name: str) -> None:
     text, constants = SPELLED[name]
     proto, feeds = model(text, constants)
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
-    (wanted,) = session.run(None, feeds)
+    wanted, found = run(proto, feeds)
     graph = passes.run(load(proto).graph, 0)
-    assert np.abs(interpret(graph, feeds)["y"] - wanted).max() <= 1e-5 * np.abs(wanted).max()
+    assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
     given = sum(a.nbytes for a in constants.values() if a.dtype.kind != "i" or a.itemsize == 1)
     for target in TARGETS.values():
         program = lower(graph, target)
         size = sum(nbytes(program.buffers[b]) for b in program.weights)
         assert size <= 1.02 * given + 400, f"{target.name}: {given} bytes became {size}"
+
+
+def run(proto: onnx.ModelProto, feeds: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """What onnxruntime computes, and what the graph does."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
+    with np.errstate(all="ignore"):
+        return session.run(None, feeds)[0], interpret(passes.run(load(proto).graph, 0), feeds)["y"]
+
+
+F0 = np.zeros((), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("text", "constants"),
+    [
+        ("y = QuantizeLinear(x, s)", {"s": F0}),
+        ("y = QuantizeLinear(x, s)", {"s": F0 * np.nan}),
+        ("y = QuantizeLinear(x, s)", {"s": F0 - 1}),
+        ("d = Mul(x, s) y, a, b = DynamicQuantizeLinear(d)", {"s": F0}),
+        ("w = DequantizeLinear<axis=1>(q, s) y = MatMul(x, w)", {"q": Q, "s": SCALE * 0}),
+        (
+            "w = DequantizeLinear<axis=1>(q, s) y = MatMul(x, w)",
+            {"q": Q, "s": np.where(np.arange(96) % 3, np.nan, 1).astype(np.float32)},
+        ),
+        (
+            "u = Cast<to=2>(x) y = ConvInteger(u, w)",
+            {"w": np.full((5, 3, 30, 30), 255, np.uint8)},  # one channel's sum is beyond 2**24
+        ),
+        ("u = Cast<to=2>(x) y = MatMulInteger(u, w)", {"w": np.full((700, 5), 255, np.uint8)}),
+    ],
+)
+def test_extremes_are_as_in_onnxruntime(text: str, constants: dict[str, np.ndarray]) -> None:
+    proto, feeds = model(text, constants)
+    if "w" in constants:
+        shape = (1, 3, 33, 32) if constants["w"].ndim == 4 else (2, 700)
+        feeds = {"x": RNG.integers(0, 256, shape).astype(np.float32)}
+        proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", 1, shape))
+    wanted, found = run(proto, feeds)
+    assert found.dtype == wanted.dtype
+    np.testing.assert_allclose(found, wanted, rtol=1e-4 if wanted.dtype.kind == "f" else 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "constants", "message"),
+    [
+        ("w = DequantizeLinear(q, s) y = MatMul(x, w)", {"s": SCALE[:9]}, "scale f32.9. does not"),
+        ("w = DequantizeLinear<axis=3>(q, s) y = MatMul(x, w)", {}, "axis 3 is out of range"),
+        (
+            "w = DequantizeLinear<axis=1>(q, s, z) y = MatMul(x, w)", {"z": np.zeros(5, np.int8)},
+            r"the zero point i8\[5\] does not fit f32\[96\]",
+        ),
+        (
+            "w = DequantizeLinear<axis=1>(q, s, z) y = MatMul(x, w)", {"z": np.zeros(96, np.uint8)},
+            r"the zero point u8\[96\] is not of the type of i8\[256,96\]",
+        ),
+        (
+            "u = Cast<to=2>(x) y = MatMulInteger(u, q, s, z)",
+            {"s": np.zeros((), np.uint8), "z": np.zeros(7, np.int8)}, r"zero points i8\[7\] do not",
+        ),
+        (
+            "u = Cast<to=2>(x) y = MatMulInteger(u, z)", {"z": np.zeros((9, 5), np.int8)},
+            r"u8\[3,256\] and i8\[9,5\] do not fit",
+        ),
+        (
+            "u = Cast<to=2>(image) y = ConvInteger(u, z)", {"z": np.zeros((9, 5, 2, 2), np.int8)},
+            r"u8\[1,7,6,16\] and filters i8\[2,2,5,9\] with 1 groups do not fit",
+        ),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit(text: str, constants: dict[str, np.ndarray], message: str) -> None:
+    given = {"q": Q, "s": SCALE} | constants
+    proto, _ = model(text, {k: v for k, v in given.items() if f"{k}," in text or f"{k})" in text})
+    with pytest.raises(WebDNNError, match=message):
+        load(proto)
+
+
+@pytest.mark.parametrize("kind", [onnx.TensorProto.INT4, onnx.TensorProto.UINT4])
+def test_odd_numbers_of_four_bits(kind: int, tmp_path: Path) -> None:
+    """In the model's file or beside it; a byte less or more is an error."""
+    proto, feeds = model("w = DequantizeLinear(q, s) y = MatMul(x, w)", {"s": SCALE[:1]})
+    data = RNG.integers(0, 256, 256 * 3 // 2 - 1).astype(np.uint8).tobytes()
+    q = onnx.TensorProto(name="q", data_type=kind, raw_data=data, dims=(255, 3))
+    proto.graph.initializer.append(q)
+    proto.opset_import[0].version = 21
+    proto.ir_version = 10
+    feeds["x"] = feeds["x"][:, :255]
+    proto.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", 1, (3, 255)))
+    wanted, found = run(proto, feeds)
+    assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
+    path = tmp_path / "model.onnx"
+    copy = onnx.ModelProto.FromString(proto.SerializeToString())
+    onnx.save(copy, path, save_as_external_data=True, size_threshold=0, location="weights")
+    beside = interpret(load(path).graph, feeds)["y"]
+    assert (beside == interpret(load(proto).graph, feeds)["y"]).all()
+    for wrong in (data[:-1], data + b"\0"):
+        proto.graph.initializer[-1].raw_data = wrong
+        with pytest.raises(WebDNNError, match=f"383 bytes expected .*, {len(wrong)} found"):
+            load(proto)

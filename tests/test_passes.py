@@ -149,6 +149,7 @@ UNTOUCHED: dict[str, Callable[[], Value]] = {
     "x * 0 keeps NaN": lambda: ops.mul(X, 0.0),
     "1/3 is not exact": lambda: ops.div(X, 3.0),
     "f16 loses": lambda: ops.cast(ops.cast(X, "f16"), "f32"),
+    "bf16 loses": lambda: ops.cast(ops.cast(X, "bf16"), "f32"),
     "f32 loses i32": lambda: ops.cast(ops.cast(I, "f32"), "i32"),
     "expand that gives the shape": lambda: ops.add(
         ops.expand(placeholder("s", (1, 6), "f32"), (2, 6)), placeholder("t", (1, 6), "f32")

@@ -19,7 +19,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..graph import Value, constant, evaluate
+from ..errors import SizesDifferError, UnsupportedError
+from ..expr import same
+from ..graph import Value, constant, evaluate, type_text
 from .elementwise import add, cast, sub
 from .linear import matmul
 from .movement import reshape, slice_axis
@@ -89,9 +91,13 @@ def integer_matmul(
 ) -> Value | None:
     """(a - a_zero) [..., M, K] @ (b - b_zero) [..., K, N] in i32, of u8 and i8.
 
-    The zero points broadcast against their operands, along K too. None where K is unknown, or
+    The zero points broadcast against their operands, along K too. Raises SizesDifferError where K
+    differs. None where K is unknown, or
     other integers are given.
     """
+    if not same(a.shape[-1], b.shape[-2]):
+        message = f"matmul: {type_text(a)} and {type_text(b)} do not fit"
+        raise SizesDifferError(message, a.shape[-1], b.shape[-2])
     if not {a.dtype, b.dtype} <= _ENDS.keys():
         return None
     pieces = _pieces(b, b_zero, b.rank - 2, _magnitude(a, a_zero))
@@ -118,6 +124,10 @@ def integer_convolve(
     Padding is x_zero. None for other integers, and where windows are so large that one channel's
     sum may not be exact, or that of a group's channels.
     """
+    if x.rank != w.rank or x.shape[-1] != w.shape[-2] * groups or w.shape[-1] % groups:
+        raise UnsupportedError(
+            f"conv: {type_text(x)} and filters {type_text(w)} with {groups} groups do not fit"
+        )
     if not {x.dtype, w.dtype} <= _ENDS.keys():
         return None
     pieces = _pieces(w, w_zero, w.rank - 2, _magnitude(x, x_zero))

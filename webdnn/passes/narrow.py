@@ -17,7 +17,7 @@ import numpy as np
 
 from .. import ops
 from ..errors import UnsupportedError
-from ..graph import FLOATS, Rule, Value, constant
+from ..graph import Rule, Value, constant
 from ..ops.quantised import NARROW, moved
 
 Uses = Mapping[Value, int]
@@ -55,7 +55,7 @@ def _narrow(v: Value) -> Value | None:
 
 def _cast(v: Value) -> Value | None:
     (q,) = v.inputs
-    if v.dtype not in FLOATS:
+    if v.dtype not in ("f32", "f16"):
         return None
     if q.dtype in NARROW or (q.dtype, v.dtype) == ("f16", "f32"):
         w = None if q.dtype in NARROW else _narrow(q)

@@ -26,7 +26,7 @@ EXACT = 2.0**24  # magnitudes up to which float32 holds every integer
 _HOLDS: Mapping[str, Range] = {
     "u8": (0, 255), "i8": (-128, 127), "u16": (0, 65535), "i16": (-32768, 32767),
     "i32": (-EXACT, EXACT), "i64": (-EXACT, EXACT), "u32": (0, EXACT), "u64": (0, EXACT),
-    "bool": (0, 1),
+    "i4": (-8, 7), "u4": (0, 15), "i2": (-2, 1), "u2": (0, 3), "bool": (0, 1),
 }  # fmt: skip
 _VIEWS = (ops.TRANSPOSE, ops.RESHAPE, ops.SLICE, ops.EXPAND)
 
@@ -39,13 +39,14 @@ def whole(v: Value) -> Range | None:
         if not 0 < v.size <= SMALL:
             return None
         array = evaluate(v)
-        found = float(array.min()), float(array.max())
+        ends = float(array.min()), float(array.max())
         even = (array == np.floor(array)).all()
-        return found if even and max(map(abs, found)) <= EXACT else None
+        return ends if even and max(map(abs, ends)) <= EXACT else None
     if v.op in (ops.round_, ops.floor_, ops.ceil_, ops.trunc_):
         return -math.inf, math.inf
     if v.op is ops.cast_:
-        return _HOLDS.get(v.inputs[0].dtype) if v.inputs[0].dtype not in ("i32", "i64") else None
+        found = _HOLDS.get(v.inputs[0].dtype)
+        return found if found is not None and EXACT not in found else None
     if v.op in _VIEWS:
         return whole(v.inputs[0])
     if v.op not in (ops.add, ops.sub, ops.min_, ops.max_):

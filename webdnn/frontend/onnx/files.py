@@ -304,10 +304,10 @@ def tensor_value(tensor: Any, external: External, where: str) -> Value:
             ) from None
 
     raw = tensor.raw_data
-    if len(raw) <= EAGER:
+    expected = _bytes(code, math.prod(shape))
+    if len(raw) <= EAGER and not (raw and code in _BITS and len(raw) != expected):
         return constant(array(), dtype)
-    expected = math.prod(shape) * _stored(code).itemsize
-    if code in ELEMENT_TYPES and len(raw) != expected:
+    if len(raw) != expected:
         raise ModelError(
             f"{where}: {expected} bytes expected for shape {list(shape)}, {len(raw)} found"
         )
@@ -319,8 +319,6 @@ def _external(
 ) -> Value:
     entries = {e.key: e.value for e in tensor.external_data}
     location = entries.get("location", "")
-    if tensor.data_type not in ELEMENT_TYPES:
-        raise UnsupportedError(f"{where}: 4-bit external data are not supported")
     stored = _stored(tensor.data_type)
     held = external.arrays.get(location)
     if held is not None and (held.shape, held.dtype) == (shape, stored):
@@ -333,18 +331,32 @@ def _external(
             f"{where}: shape {list(shape)} at byte {begin} of {location!r}: the file is damaged"
         )
     offset, count = int(begin), math.prod(shape)
-    size, end = path.stat().st_size, offset + count * stored.itemsize
+    length = _bytes(tensor.data_type, count)
+    size, end = path.stat().st_size, offset + length
     if end > size:
         raise ModelError(f"{where}: {location!r} is truncated: {end} bytes expected, {size} found")
 
     def array() -> np.ndarray:
         if not count:
             return np.zeros(shape, array_type(dtype))
-        mapped = np.memmap(path, np.uint8, "r", offset, (count * stored.itemsize,))
+        mapped = np.memmap(path, np.uint8, "r", offset, (length,))
+        if tensor.data_type in _BITS:
+            whole = onnx.TensorProto(
+                data_type=tensor.data_type, dims=shape, raw_data=mapped.tobytes()
+            )
+            return numpy_helper.to_array(whole).astype(array_type(dtype))
         return mapped.view(stored).reshape(shape).astype(array_type(dtype), copy=False)
 
     key = (str(path), path.stat().st_mtime_ns, offset, tensor.data_type)
     return lazy_constant(key, shape, dtype, array)
+
+
+_BITS = {21: 4, 22: 4, 23: 4, 25: 2, 26: 2}  # of element types of which a byte holds several
+
+
+def _bytes(code: int, count: int) -> int:
+    """The bytes of so many elements."""
+    return -(-count * _BITS[code] // 8) if code in _BITS else count * _stored(code).itemsize
 
 
 def _stored(code: int) -> np.dtype[Any]:

@@ -595,6 +595,10 @@ def DequantizeLinear(
     output_dtype: int = 0,
 ) -> Value:
     dtype = element_type(output_dtype) if output_dtype else scale.dtype
+    if zero is not None and zero.dtype != x.dtype:
+        raise ModelError(f"the zero point {type_text(zero)} is not of the type of {type_text(x)}")
+    if zero is not None and zero.size not in (1, scale.size):
+        raise ModelError(f"the zero point {type_text(zero)} does not fit {type_text(scale)}")
     if x.constant and scale.constant and (zero is None or zero.constant) and x.dtype in ops.NARROW:
         return _weights(x, scale, zero, axis, block_size, dtype)
     kind = "f32" if x.dtype in FLOATS else "i32"
@@ -643,6 +647,9 @@ def DynamicQuantizeLinear(x: Value) -> list[Value]:
 def MatMulInteger(
     a: Value, b: Value, a_zero: Value | None = None, b_zero: Value | None = None
 ) -> Value:
+    for q, v, n in ((a, a_zero, a.shape[-2:][0]), (b, b_zero, b.shape[-1])):
+        if v is not None and v.rank < 2 and v.size != 1 and not ops.same(v.size, n):
+            raise ModelError(f"zero points {type_text(v)} do not fit {type_text(q)}")
     if a_zero is not None:
         by_row = a_zero.rank == 1 and a_zero.size != 1
         a_zero = ops.unsqueeze(a_zero, [1]) if by_row else a_zero
@@ -696,6 +703,8 @@ def ConvInteger(
     seen = _window(x.shape[2:], _kernel(x, w, kernel_shape), **window)
     x_zero = None if x_zero is None else ops.reshape(x_zero, ())
     if w_zero is not None:
+        if w_zero.size not in (1, w.shape[0]):
+            raise ModelError(f"zero points {type_text(w_zero)}: one for each of {type_text(w)}")
         w_zero = ops.reshape(w_zero, () if w_zero.size == 1 else (w_zero.size,))
     filters = ops.transpose(w, (*range(2, w.rank), 1, 0))
     y = ops.integer_convolve(
