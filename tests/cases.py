@@ -1996,6 +1996,56 @@ def loop_that_may_not_begin(n):
     return n.Loop(n.operand(np.int64(2)), begin, X(3), outputs=2, body=body)
 
 
+_ITERATED = {"webgpu": "loops whose number of iterations a run finds are for wasm"}
+
+
+@case(skip=_ITERATED)
+def loop_of_a_decoder(n):
+    """Until a token comes up, or as often as an input says: what was found, and how many."""
+    body = graph_of("""b (int64 k, bool going, float[1, 8] s) => (bool again, float[1, 8] t,
+        float[8] row, int64 token) { p = MatMul(s, w)  t = Tanh(p)  row = Squeeze(t)
+        a = ArgMax<axis = 1, keepdims = 0>(t)  token = Squeeze(a)  end = Constant<value_int = 5>()
+        ended = Equal(token, end)  again = Not(ended) }""", w=n.w(8, 8))
+    times = n.Min(n.x(dtype="int64", lo=70, hi=75), n.operand(np.int64(80)))
+    return n.Loop(times, None, X(1, 8), outputs=3, body=body)
+
+
+@case(skip=_ITERATED, dims={"n": (1, 9)}, sizes=({"n": 3}, {"n": 8}))
+def loop_without_a_limit(n):
+    """Two states that change places, and one that stays."""
+    body = graph_of("""b (int64 k, bool going, float[n] a, float[n] b, float[1] c) => (bool again,
+        float[n] b, float[n] d, float[1] c) { m = Add(a, by)  d = Add(m, c)
+        most = ReduceMax<keepdims = 0>(d)  again = Less(most, limit) }""",
+        by=n.x("n", lo=0.5), limit=n.operand(f32(20)))
+    first = n.Greater(n.x(lo=0.5), n.operand(f32(0)))
+    return n.Loop(None, first, X("n"), X("n"), X(1, lo=0, hi=1), outputs=3, body=body)
+
+
+@case(skip=_ITERATED)
+def loop_that_does_not_begin(n):
+    body = graph_of("b (int64 k, bool going, float[3] s) => (bool going, float[3] t, float[3] u) {"
+        " t = Add(s, s)  u = Relu(t) }")
+    times = n.Min(n.x(dtype="int64", lo=-3, hi=-1), n.operand(np.int64(1000)))
+    return n.Loop(times, None, X(3), outputs=2, body=body)
+
+
+@case(skip=_ITERATED)
+def loop_in_a_loop_of_any_length(n):
+    """The inner one adds as often as the outer one has run, to what is carried outside."""
+    inner = """i (int64 j, bool g, float[4] s) => (bool h, float[4] t) {
+        h = Identity(g)  f = CastLike(k, s)  u = Mul(captured, f)  t = Add(s, u) }"""
+    outer = """o (int64 k, bool going, float[4] s) => (bool again, float[4] t, float[4] row) {
+        row = Loop(k, , s)  even = Mod(k, two)  one = Constant<value_int = 1>()
+        odd = Equal(even, one)  t = If(odd) <then_branch = a () => (float[4] p) { p = Neg(row) },
+            else_branch = b () => (float[4] q) { q = Identity(row) }>  again = Identity(going) }"""
+    captured = n.x(4)
+    body = graph_of(outer, two=n.operand(np.int64(2)))
+    body.node[0].attribute.append(
+        helper.make_attribute("body", graph_of(inner, captured=captured)))
+    times = n.Min(n.x(dtype="int64", lo=5, hi=7), n.operand(np.int64(400)))
+    return n.Loop(times, None, X(4), outputs=2, body=body)
+
+
 @case
 def loop_in_a_loop(n):
     inner = """i (int64 j, bool g, float[4] s) => (bool h, float[4] t, float[4] row) {

@@ -134,7 +134,9 @@ def _compute(
         return fed
     if v.op is CONST:
         return np.asarray(v.attrs["data"].read())
-    if op in _TEMPLATES:
+    if op is ops.ITERATE:
+        out = _repeated(v, inputs, sizes, leaves, reading)
+    elif op in _TEMPLATES:
         out = _TEMPLATES[op](*inputs, **attrs)
     elif op.kind == "map" and (reading == "element" or op.numpy is None):
         out = _by_element(v, inputs, shape, leaves)
@@ -146,6 +148,27 @@ def _compute(
         out = np.asarray(result[v.index] if isinstance(result, tuple) else result)
     assert out.shape == shape, f"{v}: {out.shape}, expected {shape}"
     return np.asarray(out).astype(array_type(v.dtype), copy=False)
+
+
+def _repeated(
+    v: Value, inputs: list[np.ndarray], sizes: Mapping[str, int], leaves: Any, reading: str
+) -> np.ndarray:
+    """A state of a loop after its last iteration, or the rows that it has collected."""
+    region, count = v.attrs["region"], v.attrs["states"]
+    graph = region.graph(leaves)
+    states, captured, rows = inputs[:count], inputs[count:], []
+    while states[0]:
+        names = [p.attrs["name"] for p in region.inputs]
+        feeds = dict(zip(names, [*states, *captured], strict=True))
+        found = list(interpret(graph, feeds, sizes, reading).values())
+        states = found[:count]
+        rows.append(found[count:])
+    if v.index < count:
+        return states[v.index]
+    out = np.zeros(_settled(v.shape, sizes), array_type(v.dtype))
+    for k, row in enumerate(rows):
+        out[k] = row[v.index - count]
+    return out
 
 
 def _by_element(

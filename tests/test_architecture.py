@@ -53,6 +53,7 @@ LONG = {
     "expr.py": "construction, ranges and polynomials call one another",
     "graph.py": "values, the operators that make them, and their evaluation call one another",
     "frontend/onnx/operators.py": "one function per operator of the format",
+    "schedule/lower.py": "kernels, their placements and their steps call one another",
 }
 
 

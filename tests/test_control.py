@@ -11,8 +11,12 @@ from onnx import parser
 
 from tests.interpret import interpret
 from tests.packages import Package, Pinned, fetch_file
+from webdnn import ops
+from webdnn.codegen import TARGETS
+from webdnn.errors import UnsupportedError
 from webdnn.frontend import load
 from webdnn.passes import run
+from webdnn.schedule.lower import lower
 
 SILERO = Package("pypi", "silero-vad", "6.2.3")
 EXPORTS = {
@@ -57,6 +61,16 @@ def test_silero_frame_by_frame(name: str) -> None:
         feeds |= dict(zip([k for k in taken if k in before], wanted[1:], strict=True))
 
 
+def test_a_loop_whose_condition_is_computed_of_sizes() -> None:
+    """As PyTorch writes while loops: of no limit, but for the largest number."""
+    proto = parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        m (float[n] x) => (float[a] y) { most = Constant<value_int = 9223372036854775807>()
+            go = Constant<value = bool {1}>()  eight = Constant<value_int = 8>()
+            y = Loop(most, go, x) <body = b (int64 i, bool g, float[p] s) => (bool h, float[q] t)
+                { t = Concat<axis = 0>(s, s)  k = Size(t)  h = Less(k, eight) }> }""")
+    assert load(proto, {"n": 3}).graph.outputs["y"].shape == (12,)
+
+
 def test_a_branch_that_no_run_can_compute() -> None:
     proto = parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
         m (float[2, n] x, int64 rate) => (float[2, m] y) <float[3, 1] w = {1, 2, 3}> {
@@ -69,3 +83,35 @@ def test_a_branch_that_no_run_can_compute() -> None:
     got = interpret(imported.graph, {"x": x, "rate": np.array(8)})["y"]
     session = onnxruntime.InferenceSession(proto.SerializeToString())
     np.testing.assert_array_equal(got, session.run(None, {"x": x, "rate": np.array(8)})[0])
+
+
+def test_loops_that_only_wasm_runs() -> None:
+    """Of far too many iterations to be written out, or of a number that is an input."""
+    text = """<ir_version: 8, opset_import: ["": 17]>
+        m (float[3] x, int64 n) => (float[3] y) { k = Constant<value_int = 9223372036854775807>()
+            y = Loop(TIMES, , x) <body = b (int64 i, bool g, float[3] s) => (bool h, float[3] t)
+                { h = Identity(g)  u = Cos(s)  t = Mul(u, x) }> }"""
+    for times, most in (("k", "its limit"), ("n", "an input")):
+        graph = load(parser.parse_model(text.replace("TIMES", times))).graph
+        assert graph.outputs["y"].op is ops.ITERATE
+        (repeat,) = lower(run(graph, 0), TARGETS["wasm"]).repeats
+        assert repeat.last - repeat.first >= 4, most
+        with pytest.raises(UnsupportedError, match=r"^y: how often this loop runs.*--target wasm"):
+            lower(run(graph, 0), TARGETS["webgpu"])
+
+
+@pytest.mark.parametrize(
+    ("collects", "carries", "said"),
+    [
+        ("float[3] r", "r = Relu(s)  t = Add(s, s)", "collects something .* Min"),
+        ("", "t = Concat<axis = 0>(s, s)", r"f32\[3\] before an iteration and f32\[6\] after"),
+    ],
+)
+def test_loops_of_any_length_that_are_refused(collects: str, carries: str, said: str) -> None:
+    proto = parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
+        m (float[3] x, int64 n) => (float[a] y) {{
+            {"y, z" if collects else "y"} = Loop(n, , x) <body = b (int64 i, bool g, float[q] s) =>
+            (bool h, float[p] t {"," if collects else ""} {collects}) {{
+                h = Identity(g)  {carries} }}> }}""")
+    with pytest.raises(UnsupportedError, match=f"(?s)Loop node of 'y'.*{said}"):
+        load(proto)

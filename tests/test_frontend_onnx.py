@@ -625,14 +625,11 @@ def test_errors_within_bodies_say_where() -> None:
 @pytest.mark.parametrize(
     ("times", "body", "parts"),
     [
-        ("9223372036854775807", "on = Identity(go)  t = Add(s, s)",
-         ["Loop node of 'y': a body of 2 nodes, 9223372036854775807 times, makes"]),
-        ("", "on = Identity(go)  t = Add(s, s)", ["Loop node of 'y'", "times and more", "nodes"]),
-        ("", "t = Add(s, s)  m = ReduceMax<keepdims = 0>(t)  on = Cast<to = 9>(m)",
-         ["only a run finds how often", "no constant limit"]),
-        ("n", "on = Identity(go)  t = Add(s, s)", ["number of iterations", "computed from", "'n'"]),
-        ("3", "on = Identity(go)  t = Concat<axis = 0>(s, s)  m = Size(t)",
-         []),
+        ("", "on = Identity(go)  t = Add(s, s)",
+         ["Loop node of 'y': it has no limit of iterations, and its condition never ends it"]),
+        ("3", "on = Identity(go)  t = Concat<axis = 0>(s, s)  m = Size(t)", []),
+        ("15000", "on = Identity(go)  t = Concat<axis = 0>(s, s)",
+         ["Loop node of 'y': state 2 is f32[2] before an iteration and f32[4] after it"]),
     ],
 )  # fmt: skip
 def test_loops_that_are_refused(times: str, body: str, parts: list[str]) -> None:

@@ -570,6 +570,7 @@ class Graph:
         ids |= {v: k for k, v in self.outputs.items() if v not in ids}
         ids |= {v: f"{k}'" for k, (_, v) in self.states.items() if v not in ids}
         names: dict[Op, str] = {}  # two operators of one name: mish and mish#2
+        whole = set[str]()  # regions, which stand there once
         known = Counter[str]()
         lines: list[str] = []
         for v in self.values():
@@ -583,7 +584,10 @@ class Graph:
                 for k, a in v.attrs.items()
                 if k not in ("name", "shape", "dtype") or v.op is not INPUT
             }
-            parts = [ids[i] for i in v.inputs] + [f"{k}={_attr(a)}" for k, a in shown.items()]
+            texts = {k: _attr(a) for k, a in shown.items()}
+            again = {k: "(as above)" for k, t in texts.items() if t in whole}
+            whole |= {t for t in texts.values() if "\n" in t}
+            parts = [ids[i] for i in v.inputs] + [f"{k}={t}" for k, t in (texts | again).items()]
             lines.append(f"{ids[v]}: {type_text(v)} = {names[v.op]}({', '.join(parts)})")
         return "\n".join(lines)
 

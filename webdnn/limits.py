@@ -141,6 +141,12 @@ def check_calls(found: int, held: int, what: str) -> None:
         )
 
 
+def affords(nodes: int) -> bool:
+    """Whether so many nodes of bodies that are written out again and again may be added."""
+    spent = _BUDGET.get() or Budget()
+    return spent.written + nodes <= (NODES + SHARE_OF_NODES * spent.own) * spent.factor
+
+
 def write(nodes: int, what: str) -> None:
     """Counts nodes of bodies that are written out again and again, before they are (`what`).
 
@@ -219,6 +225,7 @@ def _rounded(n: int) -> str:
 __all__ = [
     "EACH",
     "ELEMENTS",
+    "affords",
     "budget",
     "check_calls",
     "compute",

@@ -94,6 +94,8 @@ def _range(v: Value, of: Mapping[Value, Range]) -> Range:
     if v.op is ops.MATMUL:
         a, b = v.inputs
         return _total(_corners(lambda x, y: x * y, of[a], of[b]), upper(a.shape[-1]))
+    if v.op is ops.ITERATE:  # its state 1 counts
+        return (0, 2**31 - 1) if v.index == 1 else UNKNOWN
     if v.op.kind == "opaque":  # positions within an operand, or how many there are
         return 0, max((upper(i.size) for i in v.inputs), default=0)
     return UNPROVED if v.op.kind == "template" else UNKNOWN

@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import printable
-from ..graph import Graph, Rule, rewrite, verify
+from ..graph import Graph, Rule, Value, rewrite, verify
+from ..ops.control import ITERATE, Region
 from . import (
     activation,
     affine,
@@ -37,6 +38,25 @@ from . import (
     simplify,
     split,
 )
+
+
+def regions(graph: Graph, hits: dict[str, int]) -> Graph:
+    """The graph with the regions of its loops after all passes."""
+    done: dict[Region, Region] = {}
+
+    def region(v: Value, uses: Mapping[Value, int]) -> Value | None:
+        if v.op is not ITERATE or v.attrs["region"] in done.values():
+            return None
+        old = v.attrs["region"]
+        if old not in done:
+            inside = run(old.graph(graph.dims), 0)
+            done[old] = Region(
+                inside.inputs, tuple(inside.outputs[str(k)] for k in range(len(old.outputs)))
+            )
+        return v.op.node(v.inputs, {**v.attrs, "region": done[old]}).outputs[v.index]
+
+    return rewrite(graph, [region], hits)
+
 
 Pass = Sequence[Rule] | Callable[[Graph, dict[str, int]], Graph]
 
@@ -55,6 +75,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("split", split.rules()),
     ("attention", attention.RULES),
     ("pack", pack.RULES),
+    ("regions", regions),
 )
 
 

@@ -201,6 +201,19 @@ class Step:
     why: str = field(default="", compare=False)
 
 
+@dataclass(frozen=True)
+class Repeat:
+    """Steps first, first + 1 ... last - 1 of a program run again as long as a flag is set.
+
+    flag: the buffer whose first element says, before each time, whether they run. Repeats are
+    nested or apart, and no two begin or end at one step.
+    """
+
+    first: int
+    last: int
+    flag: int
+
+
 @dataclass
 class Tensor:
     """A graph input or output: its dtype and shape, and the buffer that holds it compactly."""
@@ -232,6 +245,7 @@ class Program:
     states: list[Tensor] = field(default_factory=list)  # zero at first; the last steps update them
     # outputs of which a run finds the true shape, over dims named as the scalar outputs that say it
     counts: Mapping[str, tuple[Dim, ...]] = field(default_factory=dict)
+    repeats: list[Repeat] = field(default_factory=list)  # inner ones first
 
     def __str__(self) -> str:
         return "\n".join(

@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -58,6 +58,7 @@ from ..graph import (
     stored,
     type_text,
 )
+from ..ops.control import ITERATE
 from ..ops.elementwise import broadcast_index
 from ..scalar import MONOIDS, PACKED, STORAGE, bytes_of
 from .fuse import Cluster, Fusion, label
@@ -68,6 +69,7 @@ from .kernel import (
     Loop,
     Opaque,
     Program,
+    Repeat,
     Slot,
     Stage,
     Step,
@@ -216,6 +218,7 @@ class Lowering:
         self.downloaded: dict[int, Value] = {}  # buffers whose content is a part of the download
         self.prepare: list[Step] = []
         self.steps: list[Step] = []
+        self.repeats: list[Repeat] = []
         self.launched: set[Node] = set()  # opaque nodes, which may have several values
         self.origins: dict[Value, str] = {}
         for name, v in fusion.graph.names.items():
@@ -296,18 +299,26 @@ class Lowering:
         self.prepare.append(Step(kernel, (narrow.buffer, place.buffer)))
         return place
 
-    def place(self) -> None:
+    def within(self, fusion: Fusion) -> Lowering:
+        """The lowering of a region, whose steps, buffers and weights are those of this one."""
+        inner = Lowering(fusion)
+        inner.buffers, inner.weights, inner.downloaded = self.buffers, self.weights, self.downloaded
+        inner.prepare, inner.steps, inner.repeats = self.prepare, self.steps, self.repeats
+        return inner
+
+    def place(self, result: str = "output") -> None:
         """Placements of all stored values: inputs, states and outputs, then concats from the
-        outside in.
+        outside in. result: the kind of buffer that outputs are in.
         """
         f = self.fusion
         for v in f.graph.inputs:
-            self.placed[v] = self.buffer("input", v.dtype, v.shape, v.attrs["name"])
+            if v not in self.placed:
+                self.placed[v] = self.buffer("input", v.dtype, v.shape, v.attrs["name"])
         for name, (v, _) in f.graph.states.items():
             self.placed[v] = self.buffer("state", v.dtype, v.shape, name)
         for name, v in f.graph.outputs.items():
             if v not in self.placed:
-                self.placed[v] = self.buffer("output", v.dtype, v.shape, name)
+                self.placed[v] = self.buffer(result, v.dtype, v.shape, name)
         for v in reversed(f.order):
             if v not in f.stored:
                 continue
@@ -346,10 +357,9 @@ class Lowering:
     def _is_prepared(self, buffer: int) -> bool:
         return self.buffers[buffer].kind == "prepared"
 
-    def program(self, keep: bool) -> Program:
-        """All steps, in the order of the graph."""
+    def compute(self) -> None:
+        """Steps for all that is stored, in the order of the graph."""
         f = self.fusion
-        self.place()
         for v in f.order:
             if v in f.clusters:
                 self.cluster(f.clusters[v])
@@ -361,8 +371,14 @@ class Lowering:
                 self.concat(v)
             elif v.size != 0:
                 self.map(v)
+
+    def program(self, keep: bool) -> Program:
+        """All steps, and what they work on."""
+        f = self.fusion
+        self.place()
+        self.compute()
         for name, (before, after) in f.graph.states.items():
-            self.keep(name, before, after)
+            self.copy(name, self.placed[before], after, after)
 
         def signature(name: str, v: Value) -> Tensor:
             return Tensor(name, v.dtype, v.shape, self.placed[v].buffer)
@@ -383,21 +399,66 @@ class Lowering:
             prepare=prepare,
             states=[signature(name, v) for name, (v, _) in f.graph.states.items()],
             counts=f.graph.counts,
+            repeats=self.repeats,
         )
         if keep:
             self.named(program)
         return program
 
-    def keep(self, name: str, before: Value, after: Value) -> None:
-        """A state's value for the next run: a copy of its own, made when nothing reads the old one
-        any more.
+    def copy(self, name: str, to: Placement, v: Value, why: Value) -> None:
+        """A state's value for the next run or iteration: a copy of its own, made when nothing reads
+        the old one any more.
         """
-        if before.size == 0:
+        if v.size == 0:
             return
         b = Builder(self)
-        axes = tuple(var(f"i{k}", d) for k, d in enumerate(before.shape))
-        store = b.store(self.placed[before], axes, b.pull(after, axes))
-        self.emit(Loop("state", axes, (), (), (store,), b.finish(), name), b, after)
+        axes = tuple(var(f"i{k}", d) for k, d in enumerate(v.shape))
+        store = b.store(to, axes, b.pull(v, axes))
+        self.emit(Loop("state", axes, (), (), (store,), b.finish(), name), b, why)
+
+    def repeat(self, v: Value) -> None:
+        """A loop: its states get their first values, its steps follow once, and `Repeat` says when
+        they run again."""
+        node = v.node
+        region, count, target = node.attrs["region"], node.attrs["states"], self.fusion.target
+        if not target.repeats:
+            raise UnsupportedError(
+                f"{self.origin(node.outputs) or 'a loop'}: how often this loop runs, only a run "
+                f"finds, which {target.name} cannot: transpile with --target wasm, or export the "
+                "model with a number of iterations that is known and smaller"
+            )
+        states, rows = node.outputs[:count], node.outputs[count:]
+        for state, initial in zip(states, node.inputs):
+            self.copy("state", self.placed[state], initial, v)
+        graph = region.graph(self.fusion.graph.dims)
+        kept = {str(k) for k in range(count) if region.outputs[k] is region.inputs[k]}
+        graph = replace(graph, outputs={k: o for k, o in graph.outputs.items() if k not in kept})
+        graph = rewrite(graph, (_composed(target),))
+        inner = self.within(Fusion(graph, target, self.fusion.forced))
+        _check_sizes(inner.fusion)
+        around = [self.weight(i) if i.constant else self.placed[i] for i in node.inputs[count:]]
+        inner.placed |= zip(region.inputs, [*(self.placed[s] for s in states), *around])
+        first = len(self.steps)
+        inner.place("temp")
+        inner.compute()
+        found = inner.fusion.graph.outputs
+        for k, row in enumerate(rows, count):
+            inner.collect(self.placed[row], self.placed[states[1]], found[str(k)])
+        for k, state in enumerate(states):
+            if str(k) in found:
+                inner.copy("state", self.placed[state], found[str(k)], found[str(k)])
+        self.repeats.append(Repeat(first, len(self.steps), self.placed[states[0]].buffer))
+
+    def collect(self, to: Placement, count: Placement, v: Value) -> None:
+        """A value as one more row, at the position that a run has in `count`."""
+        if v.size == 0:
+            return
+        b = Builder(self)
+        axes = tuple(var(f"i{k}", d) for k, d in enumerate(v.shape))
+        value = b.pull(v, axes)
+        row = load(b.slot(count.buffer), 0, "i32")
+        store = b.store(to, (row, *axes), value)
+        self.emit(Loop("collect", axes, (), (), (store,), b.finish(), self.origin([v])), b, v)
 
     def origin(self, values: Sequence[Value]) -> str:
         """The source's names of what a kernel computes."""
@@ -459,6 +520,9 @@ class Lowering:
                 self.placed[o] = self.buffer("temp", o.dtype, o.shape)
         outputs = [self.placed[o] for o in node.outputs]
         if all(o.size == 0 for o in node.outputs):
+            return
+        if node.op is ITERATE:
+            self.repeat(v)
             return
         name, origin = node.op.name, self.origin(node.outputs)
         if node.op.template is not None:

@@ -29,12 +29,20 @@ def align(n: int, to: int) -> int:
 
 
 def lifetimes(program: Program) -> dict[int, tuple[int, int]]:
-    """First and last step that touch each temporary."""
+    """First and last step that touch each temporary: what is also needed outside a loop is needed
+    throughout the loop.
+    """
     out: dict[int, tuple[int, int]] = {}
     for k, step in enumerate(program.steps):
         for b in step.buffers:
             if program.buffers[b].kind == "temp":
                 out[b] = (out.get(b, (k, k))[0], k)
+    for loop in program.repeats:  # inner ones first
+        end = loop.last - 1
+        for b, (first, last) in out.items():
+            apart = last < loop.first or first > end
+            if not apart and not (loop.first <= first and last <= end):
+                out[b] = min(first, loop.first), max(last, end)
     return out
 
 

@@ -76,6 +76,7 @@ class Target:
     the depth of a product is cut (`Instance.slices`), which a kernel after it adds up. templates:
     those of `codegen` that it has; `Op.composed` stands in for others. row: elements of a row that
     a kernel reads once, however many reductions it takes over it; 0: none.
+    repeats: whether what a kernel computes may decide which runs next (`Program.repeats`).
     """
 
     name: str
@@ -89,6 +90,7 @@ class Target:
     emit: Emit
     templates: frozenset[str]
     row: int = 0
+    repeats: bool = False
 
 
 __all__ = ["Emit", "Limits", "Printed", "Ranges", "Target"]

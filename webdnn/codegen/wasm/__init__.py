@@ -15,4 +15,5 @@ TARGET = Target(
     slices=lambda kernel: 1,
     emit=emit,
     templates=frozenset(TEMPLATES),
+    repeats=True,
 )

@@ -141,9 +141,21 @@ def print_program(program: Program, addresses: Mapping[int, int]) -> tuple[list[
         for value in printed.params:
             params.append(constant(value, f"params[{len(params)}]"))
         buffers += [f"(void*){addresses[b]}" for b in step.buffers]
+    jumps = []
+    for loop in program.repeats:
+        flag = f"*(int*)buffers[{len(buffers)}]"
+        buffers.append(f"(void*){addresses[loop.flag]}")
+        jumps.append((loop.first, loop.last, flag))
+    whole = [
+        (a.first, a.last)
+        for a in program.repeats
+        if not any(b.first < a.first < b.last for b in program.repeats)
+    ]
     module = render(
         template("module.c"),
         {
+            "jumps": jumps,
+            "whole": whole,
             "symbols": list(kernels),
             "steps": rows,
             "params": ", ".join(params) or "0",

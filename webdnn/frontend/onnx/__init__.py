@@ -516,7 +516,13 @@ class _Importer:
             self.run(order(), inner, opsets)
             return [inner[name] for name in wanted]
 
-        return control.Body(len(given), len(wanted), len(graph.node), compute)
+        producers = {o: node for node in graph.node for o in node.output}
+        first = wanted[0] if wanted else ""
+        while first in producers and producers[first].op_type == "Identity":
+            first = producers[first].input[0]
+        made = producers[first].op_type if first in producers else ""
+        steady = made == "Constant" or (not made and (first in tensors or first in given[1:2]))
+        return control.Body(len(given), len(wanted), len(graph.node), steady, compute)
 
     def call(
         self,

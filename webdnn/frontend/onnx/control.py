@@ -8,8 +8,12 @@ whose condition is known one branch is computed; of another both are, neither ha
 the condition chooses between their results. Where a Loop may end early, each iteration chooses
 between what it computes and what was there before; of what it collects the run finds the length.
 
-Limits: a Loop has a constant limit of iterations, or a condition that is known; a Scan's length is
-a number. What an If chooses between has one shape.
+Where only a run finds the number of iterations, and for far too many, a Loop remains one
+(`ops.iterate`).
+
+Limits: a Loop that remains one keeps the types of what it carries, and has a known limit of
+iterations if it collects anything; a Scan's length is a number. What an If chooses between has one
+shape.
 """
 
 from __future__ import annotations
@@ -25,23 +29,43 @@ import numpy as np
 from ... import limits, ops
 from ...errors import ModelError, SizesDifferError, UnsupportedError, WebDNNError
 from ...expr import Expr, lift
-from ...graph import INPUT, Value, constant, dims_of, evaluate, scalar_dtype, type_text
+from ...graph import INPUT, Graph, Value, constant, dims_of, evaluate, scalar_dtype, type_text
 from ...ops.known import INTS
 from ..arrays import axis_of, known_int, known_ints
+from ..ranges import integer_ranges
 from .nodes import label
 from .sequences import Held, TensorSequence, joined, kind_text
 
 Attrs = Mapping[str, Any]
+CHOSEN = 256  # nodes that a run computes without need, where a loop may end early
+MOST = 2**24  # iterations that a number of iterations can be proved to stay below
 
 
 @dataclass(frozen=True)
 class Body:
-    """A graph that is an attribute: how many inputs, outputs and nodes it has, and its outputs."""
+    """A graph that is an attribute: how many inputs, outputs and nodes it has, and its outputs.
+
+    steady: whether its first output is its second input, or a constant: of a Loop, that it does not
+    end before its limit.
+    """
 
     inputs: int
     outputs: int
     nodes: int
+    steady: bool
     compute: Callable[[Sequence[Held]], list[Held]]
+
+    def write(self, times: int) -> None:
+        """Counts what the body becomes when it is computed so many times (`limits.write`)."""
+        limits.write(self._cost * times, f"a body of {self.nodes} nodes, {times} times")
+
+    def affords(self, times: int) -> bool:
+        """Whether the limits allow that."""
+        return limits.affords(self._cost * times)
+
+    @property
+    def _cost(self) -> int:
+        return self.nodes + self.inputs + self.outputs
 
     def __call__(self, given: Sequence[Held], place: str) -> list[Held]:
         """Its outputs for inputs; errors say at which place, beside its node's, they were met."""
@@ -245,31 +269,35 @@ def Loop(
 ) -> list[Held]:
     body = body_of(bodies, "body")
     count, condition, *state = [*inputs, None, None][: max(len(inputs), 2)]
-    most = None if count is None else known_int(count, "its number of iterations")
+    most = None
+    if count is not None:
+        if not isinstance(count, Value) or count.size != 1:
+            raise ModelError(f"its number of iterations is {kind_text(count)}; expected one int64")
+        if ops.known(count) is None:
+            return _iterated(body, count, _upper(count), condition, state)
+        most = known_int(count, "its number of iterations")
     carried, collected = len(state), body.outputs - 1 - len(state)
     if collected < 0:
         raise ModelError(f"its body has {body.outputs} outputs, {carried + 1} expected at least")
     going: Held = constant(True, "bool") if condition is None else condition
+    if most is None and body.steady and settled(_flag(going)) is not False:
+        raise UnsupportedError("it has no limit of iterations, and its condition never ends it")
     active: Value | None = None  # whether the iteration takes place; None: it does
     rows: list[list[Held]] = []
     times: list[Value] = []
-    if most is not None and settled(_flag(going)) is not False:
-        limits.write(body.nodes * most, f"a body of {body.nodes} nodes, {most} times")
     k = 0
     while most is None or k < most:
         holds = settled(_flag(going))
         if holds is False:
             break
         if holds is None:
-            if most is None:
-                raise UnsupportedError(
-                    "only a run finds how often its body is computed, and it has no constant limit "
-                    "of iterations"
-                )
+            if most is None or body.nodes * (most - k) > CHOSEN:
+                return _iterated(body, count, most, condition, [*inputs[2:]])
             flag = ops.reshape(_flag(going), ())
             active = flag if active is None else ops.logical_and(active, flag)
-        if most is None:
-            limits.write(body.nodes, f"a body of {body.nodes} nodes, {k + 1} times and more")
+        if not body.affords(most - k if most is not None and body.steady else 1):
+            return _iterated(body, count, most, condition, [*inputs[2:]])
+        body.write(1)
         place = f"iteration {k}"
         found = body([constant(k, "i64"), constant(True, "bool"), *state], place)
         going, after, row = found[0], found[1 : 1 + carried], found[1 + carried :]
@@ -294,6 +322,57 @@ def Loop(
         column = _stacked([row[j] for row in rows], 0, empty)
         out.append(column if length is None else ops.counted(column, 0, length))
     return out
+
+
+def _upper(count: Value) -> int | None:
+    """The most that a number that only a run finds can be, where that is known."""
+    found = integer_ranges(Graph((), {"count": count})).get(count)
+    return int(found[1]) if found is not None and found[1] <= MOST else None
+
+
+def _iterated(
+    body: Body, count: Value | None, most: int | None, condition: Held, state: Sequence[Held]
+) -> list[Held]:
+    """A Loop whose number of iterations only a run finds.
+
+    count: how many there are at most, if the model says so; most: what that is at most, if that is
+    known.
+    """
+    before = [v for v in state if isinstance(v, Value)]
+    if len(before) < len(state):
+        raise UnsupportedError(
+            "only a run finds how many iterations there are, so that it can carry neither "
+            "sequences nor what may be absent"
+        )
+    if body.outputs > len(before) + 1 and most is None:
+        raise UnsupportedError(
+            "it collects something in each iteration, and their number is computed from what only "
+            "a run knows: give it a limit, as by Min(number, 512)"
+        )
+    types = [("bool", ()), ("i64", ()), *((v.dtype, v.shape) for v in before)]
+    parameters = [ops.parameter(shape, dtype) for dtype, shape in types]
+    _, k, *states = parameters
+    again, *after = body([k, constant(True, "bool"), *states], "its body")
+    values = [v for v in after if isinstance(v, Value)]
+    if len(values) < len(after):
+        raise UnsupportedError("its body gives a sequence, or nothing")
+    limit = None if count is None else ops.reshape(ops.cast(count, "i64"), ())
+
+    def flag(held: Held, k: Value) -> Value:
+        found = ops.reshape(_flag(held), ())
+        return found if limit is None else ops.logical_and(found, ops.less(k, limit))
+
+    first = constant(True, "bool") if condition is None else condition
+    zero, following = constant(0, "i64"), ops.add(k, 1)
+    out = ops.iterate(
+        [flag(first, zero), zero, *before],
+        parameters,
+        [flag(again, following), following, *values[: len(before)]],
+        values[len(before) :],
+        most or 0,
+    )
+    collected = out[len(before) + 2 :]
+    return [*out[2 : len(before) + 2], *(ops.counted(v, 0, out[1]) for v in collected)]
 
 
 def _flag(held: Held) -> Value:
@@ -419,7 +498,7 @@ def _scan(
     ran = length if end is None else end
     if not 0 <= ran <= length:
         raise ModelError(f"sequence_lens has {ran}, beyond what is scanned, {length} elements")
-    limits.write(body.nodes * ran, f"a body of {body.nodes} nodes, {ran} times")
+    body.write(ran)
     carried, state = len(states), list(states)
     rows = []
     for k in range(ran):
@@ -457,7 +536,7 @@ def SequenceMap(
     if not isinstance(first, TensorSequence):
         raise ModelError(f"its first input is {kind_text(first)}; expected a sequence")
     count = len(first.items)
-    limits.write(body.nodes * count, f"a body of {body.nodes} nodes, {count} times")
+    body.write(count)
     for held in inputs:
         if isinstance(held, TensorSequence) and len(held.items) != count:
             raise ModelError(f"sequences of {count} and {len(held.items)} tensors")

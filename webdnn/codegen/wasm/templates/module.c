@@ -40,6 +40,14 @@ void EXPORT(setup)(${", ".join(["int threads", "int scratch_at", *(f"int d{k}" f
     ${line}
 }
 
+// The step that follows when those before `step` have run: loops whose end only a run finds.
+static inline int following(int step) {
+  $for first, last, flag in jumps:
+    if (step == ${first} && !${flag}) return ${last};
+    if (step == ${last} && ${flag}) return ${first};
+  return step;
+}
+
 #ifdef THREADS
 // How threads share a run. A step is over when its items are done, whoever did them; nobody waits for a
 // thread that has taken none, which may not even be on a processor. `ticket` says what there is to take: a
@@ -84,7 +92,7 @@ static inline int chunk(const Step* s) {
 }
 
 static __attribute__((noinline)) void advance(int step, char* own) {
-  for (; step < last_step && !cancelled; step++) {
+  for (step = following(step); step < last_step && !cancelled; step = following(step + 1)) {
     const Step* s = steps + step;
     at_work = step;  // until it is over, no thread begins another
     if (s->items > s->grain) {
@@ -140,15 +148,24 @@ static int run_range(int thread, int first, int last) {
   }
   return stopped;
 #else
-  for (const Step* s = steps + first; s < steps + last; s++)
+  for (int k = following(first); k < last; k = following(k + 1)) {
+    const Step* s = steps + k;
     if (s->items > 0) {
-      at_work = (int)(s - steps);
+      at_work = k;
       s->kernel(buffers + s->buffers, params + s->params, 0, s->items, own);
     }
+  }
   return 0;
 #endif
 }
 
 void EXPORT(prepare)(int thread) { run_range(thread, ${step_count}, ${step_count} + ${prepare_count}); }
 int EXPORT(run)(int thread) { return run_range(thread, 0, ${step_count}); }
-int EXPORT(run_steps)(int thread, int first, int last) { return run_range(thread, first, last); }
+
+// Of a loop a part is nothing that runs alone: the whole runs with its first step.
+int EXPORT(run_steps)(int thread, int first, int last) {
+  $for begin, end in whole:
+    if (first > ${begin} && first < ${end}) first = ${end};
+    if (last > ${begin} && last < ${end}) last = ${end};
+  return first < last ? run_range(thread, first, last) : 0;
+}
