@@ -8,16 +8,20 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 import webdnn
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOWEST = ROOT / "tools" / "constraints-lowest.txt"
 
 
 def run(*command: str | Path, cwd: Path) -> str:
@@ -42,6 +46,22 @@ def test_one_version_and_one_licence() -> None:
     assert (ROOT / "runner" / "LICENSE").read_text() == (ROOT / "LICENSE").read_text()
 
 
+def test_the_versions_tested_are_those_accepted() -> None:
+    """constraints-lowest.txt has the bounds of pyproject.toml; constraints.txt is within them."""
+    lowest, highest = (
+        dict(line.split("==") for line in path.read_text().split() if "==" in line)
+        for path in (LOWEST, ROOT / "tools" / "constraints.txt")
+    )
+    optional = PROJECT["optional-dependencies"]
+    for text in PROJECT["dependencies"]:
+        needed = Requirement(text)
+        (bound,) = needed.specifier
+        assert Version(lowest[needed.name]) == Version(bound.version), text
+    for text in chain(PROJECT["dependencies"], *optional.values()):
+        needed = Requirement(text)
+        assert needed.name == "webdnn" or highest[needed.name] in needed.specifier, text
+
+
 @pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
 def test_packages_work_without_this_checkout(tmp_path: Path) -> None:
     """A model is transpiled by the wheel, and run in Node by the npm package."""
@@ -50,8 +70,7 @@ def test_packages_work_without_this_checkout(tmp_path: Path) -> None:
     (wheel,) = tmp_path.glob("webdnn-*.whl")
     run(sys.executable, "-m", "venv", "env", cwd=tmp_path)
     python = tmp_path / "env" / "bin" / "python"
-    lowest = [dependency.replace(">=", "==") for dependency in PROJECT["dependencies"]]
-    run(python, *pip[1:], "install", *lowest, wheel, cwd=tmp_path)
+    run(python, *pip[1:], "install", "--constraint", LOWEST, wheel, cwd=tmp_path)
 
     x, y = (onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [4]) for n in "xy")
     graph = onnx.helper.make_graph(
@@ -62,7 +81,7 @@ def test_packages_work_without_this_checkout(tmp_path: Path) -> None:
         [onnx.numpy_helper.from_array(np.arange(16, dtype=np.float32).reshape(4, 4), "w")],
     )
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)])
-    model.ir_version = 9  # which the lowest onnx reads
+    model.ir_version = 10  # which the lowest onnx reads
     onnx.save(model, tmp_path / "m.onnx")
     command = tmp_path / "env" / "bin" / "webdnn"
     said = run(command, "transpile", "m.onnx", "-o", "m", "--json", cwd=tmp_path)
