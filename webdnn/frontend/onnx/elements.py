@@ -21,19 +21,15 @@ ELEMENT_TYPES = {
 
 
 # What ONNX calls our dtypes: float, double, float8e4m3fn ...
-ONNX_NAMES = {d: TensorProto.DataType.Name(c).lower() for c, d in ELEMENT_TYPES.items()}
+_NAMES = {25: "uint2", 26: "int2"} | {c: n.lower() for n, c in TensorProto.DataType.items()}
+ONNX_NAMES = {d: _NAMES[c] for c, d in ELEMENT_TYPES.items()}  # two are younger than onnx 1.19
 
 
 def element_type(code: int) -> str:
     """Our dtype for one of TensorProto.DataType."""
     if code not in ELEMENT_TYPES:
-        name = (
-            TensorProto.DataType.Name(code).lower()
-            if code in TensorProto.DataType.values()
-            else code
-        )
         raise UnsupportedError(
-            f"element type {name} is not supported; these are: "
+            f"element type {_NAMES.get(code, code)} is not supported; these are: "
             f"{', '.join(sorted({DTYPES[d] for d in ELEMENT_TYPES.values()}))}"
         )
     return ELEMENT_TYPES[code]
