@@ -82,7 +82,8 @@ def _load(model: Any, sizes: Sizes, options: Mapping[str, Any]) -> Imported:
     taken = inspect.signature(module.load).parameters
     for option in given:
         if option not in taken:
-            raise WebDNNError(f"{option!r} was given, but {FORMATS[name]} models take none")
+            what = "a file of weights" if option == "weights" else f"an {option}"
+            raise WebDNNError(f"{what} was given, but {FORMATS[name]} models take none")
     loaded: Imported = module.load(model, sizes, **given)
     return loaded
 
