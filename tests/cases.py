@@ -749,6 +749,43 @@ row("center_crop_pad", "CenterCropPad", X(3, 11, 9, 2), i64(6, 14), axes=[1, -2]
 row("affine_grid", "AffineGrid", X(2, 2, 3), i64(2, 3, 5, 7), opset=20, align_corners=1)
 row("affine_grid_3d", "AffineGrid", X(2, 3, 4), i64(2, 3, 5, 7, 3), opset=20)
 
+row("unique", "Unique", given(f32(2, 1, 1, 3, 4, 3, -1)), outputs=4)
+row("unique_unsorted", "Unique", given(i64(2, 1, 1, 3, 4, 3, -1)), outputs=4, sorted=0)
+row("unique_rows", "Unique", given(np.array([[1, 0], [0, 2], [1, 0], [0, 1]], np.float32)),
+    outputs=4, axis=0)
+row("grams", "TfIdfVectorizer", given(np.array([[1, 1, 3, 3, 3, 7], [8, 6, 7, 5, 6, 8]], np.int32)),
+    max_gram_length=2, max_skip_count=5, min_gram_length=1, mode="TF", ngram_counts=[0, 4],
+    ngram_indexes=[0, 1, 2, 3, 4, 5, 6], pool_int64s=[2, 3, 5, 4, 5, 6, 7, 8, 6, 7])
+row("grams_weighted", "TfIdfVectorizer", given(i64(5, 6, 5, 6, 7)), max_gram_length=2,
+    max_skip_count=0, min_gram_length=1, mode="TFIDF", ngram_counts=[0, 2],
+    ngram_indexes=[1, 0, 2], pool_int64s=[5, 6, 5, 6], weights=[2.0, 0.5, 3.0])
+row("bits_as_integers", "BitCast", X(3, 5), to=6, opset=26, oracle="reference")
+row("bits_as_floats", "BitCast", given(np.arange(40, 60, dtype=np.int32) * 50_000_000), to=1,
+    opset=26, oracle="reference")
+row("bits_as_unsigned", "BitCast", given(np.array([-1, 3, -128], np.int8)), to=2, opset=26,
+    oracle="reference")
+row("deform_conv", "DeformConv", X(2, 4, 6, 7), W(6, 2, 3, 2), X(2, 24, 3, 7, lo=-3, hi=3), W(6),
+    X(2, 12, 3, 7), group=2, offset_group=2, strides=[2, 1], pads=[1, 0, 0, 1], dilations=[1, 1],
+    kernel_shape=[3, 2], opset=22, oracle="reference")
+row("tensor_scatter", "TensorScatter", X(2, 3, 5, 4), X(2, 3, 2, 4), given(i64(1, 3)), opset=24,
+    oracle="reference")
+row("tensor_scatter_circular", "TensorScatter", X(2, 5, 4), X(2, 3, 4), given(i64(4, 2)),
+    opset=24, axis=1, mode="circular", oracle="reference")
+row("resize_antialias", "Resize", X(1, 2, 9, 13), None, None, i64(1, 2, 4, 5), opset=18,
+    mode="linear", antialias=1, exclude_outside=1)
+row("resize_antialias_cubic", "Resize", X(1, 1, 12, 9), None, None, i64(1, 1, 5, 7), opset=18,
+    mode="cubic", antialias=1, oracle="reference")
+row("batchnorm_training", "BatchNormalization", X(2, 3, 4, 5), X(3), X(3), X(3), X(3, lo=0),
+    outputs=3, training_mode=1, opset=15)
+row("max_pool_indices", "MaxPool", X(2, 3, 7, 9), kernel_shape=[3, 2], strides=[2, 1],
+    pads=[1, 0, 1, 1], outputs=2)
+row("max_pool_indices_by_columns", "MaxPool", X(2, 3, 7, 9), kernel_shape=[2, 2], strides=[2, 2],
+    storage_order=1, outputs=2)
+row("max_unpool", "MaxUnpool", X(1, 1, 2, 2), given(np.array([[[[5, 7], [13, 15]]]])),
+    kernel_shape=[2, 2], strides=[2, 2])
+row("max_unpool_to_a_shape", "MaxUnpool", X(1, 1, 2, 2), given(np.array([[[[5, 7], [13, 15]]]])),
+    i64(1, 1, 5, 5), kernel_shape=[2, 2], strides=[2, 2], oracle="reference")
+
 # Operands that only a run knows: of axes there are few; else the result is declared, or counted.
 row("axis_at_run", "CumSum", X(3, 7, 5), given(np.int64(-2)))
 row("axes_at_run", "ReduceSum", X(3, 3, 3, 5), given(i64(-3, 3)), keepdims=0,

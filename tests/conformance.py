@@ -34,7 +34,6 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 from onnx.backend.test.loader import load_model_tests
-from onnx.compose import add_prefix
 
 from tests.interpret import interpret
 from webdnn import passes
@@ -197,6 +196,27 @@ class Entry:
     prefix: str
 
 
+def prefixed(model: onnx.ModelProto, prefix: str) -> onnx.ModelProto:
+    """The model with other names of its inputs and outputs, also where bodies read them."""
+    out = onnx.ModelProto()
+    out.CopyFrom(model)
+    ends = [*out.graph.input, *out.graph.output]
+    new = {v.name: prefix + v.name for v in ends}
+
+    def rename(graph: Any) -> None:
+        for node in graph.node:
+            for names in (node.input, node.output):
+                names[:] = [new.get(n, n) for n in names]
+            for a in node.attribute:
+                for body in (a.g, *a.graphs):
+                    rename(body)
+
+    rename(out.graph)
+    for v in (*ends, *out.graph.initializer):
+        v.name = new.get(v.name, v.name)
+    return out
+
+
 def prepared(chosen: Sequence[Case], results: dict[str, str]) -> list[Entry]:
     """The cases that are imported, in graphs that may be merged; the others get their result."""
     out = []
@@ -205,7 +225,7 @@ def prepared(chosen: Sequence[Case], results: dict[str, str]) -> list[Entry]:
         try:
             graph = graph_of(case)
             if case.sets:
-                proto = add_prefix(case.proto, prefix, rename_nodes=False)
+                proto = prefixed(case.proto, prefix)
                 graph = load(proto, sizes(replace(case, model=proto.SerializeToString()))).graph
             out.append(Entry(case, counted.settle(graph, {}), prefix))
         except WebDNNError as error:

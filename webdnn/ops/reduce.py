@@ -131,6 +131,9 @@ def reduce(x: Value, monoid: str, axes: Sequence[int]) -> Value:
         return expand(constant(0, "i64"), x.shape)  # the only element is the first
     if monoid.startswith("arg") and len(at) != 1:
         raise UnsupportedError(f"{monoid} over axes {at} of {type_text(x)}: one axis expected")
+    if any(x.shape[a] == 0 for a in at) and not monoid.startswith("arg"):  # of nothing
+        shape = [1 if k in at else d for k, d in enumerate(x.shape)]
+        return expand(constant(neutral(monoid, x.dtype), x.dtype), shape)
     values = known(x) if x.op is INTS else None
     if values is not None and monoid in ("sum", "prod"):
         combine: Callable[..., Any] = np.sum if monoid == "sum" else np.prod

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import expr
 from ..expr import Expr, absolute, isnan, lift, round_even, select
+from ..graph import DTYPES, Op, Value
 from .elementwise import elementwise
 
 
@@ -99,4 +100,21 @@ def round_power(x, *, how):
     return select(isnan(x), x, _from_bits(select(power < _u32(u, 1), _u32(u, 0x00400000), power)))
 
 
-__all__ = ["round_bfloat16", "round_float16", "round_minifloat", "round_power"]
+def _viewed(kind: str) -> Op:
+    @elementwise(dtype=kind)
+    def bits_as(x):
+        """The same 32 bits, of another dtype."""
+        return expr.bitcast(x, kind) if isinstance(x, Expr) else np.asarray(x).view(DTYPES[kind])
+
+    return bits_as
+
+
+_VIEWED = {kind: _viewed(kind) for kind in ("f32", "i32", "u32")}
+
+
+def bits_as(x: Value, to: str) -> Value:
+    """The same 32 bits as f32, i32 or u32, of x which is one of these."""
+    return _VIEWED[to](x)
+
+
+__all__ = ["bits_as", "round_bfloat16", "round_float16", "round_minifloat", "round_power"]

@@ -193,7 +193,7 @@ def NhwcFusedConv(
 
 @attributes_of(operators.MaxPool)
 def NhwcMaxPool(x: Value, **given: Attr) -> Value:
-    return channels_last(operators.MaxPool(channels_first(x), **given))
+    return channels_last(operators.MaxPool(channels_first(x), **given)[0])
 
 
 # ---- normalisations ------------------------------------------------------------------------------

@@ -45,10 +45,14 @@ from ..windows import Window
 from . import fourier, reductions, resizing, shapes
 from .algebra import Det
 from .attributes import attributes_of
-from .declared import NOTHING, Results, chosen, is_known
+from .bits import BitCast
+from .declared import NOTHING, Results, chosen, is_known, settled
 from .detection import Compress, MaxRoiPool, NonMaxSuppression, NonZero, RoiAlign, TopK
 from .elements import cast, element_type, in_floats, onto
+from .grams import TfIdfVectorizer
 from .recurrent import GRU, LSTM, RNN
+from .sampled import DeformConv
+from .unique import Unique
 
 Attr = Any
 AutoPad = Literal["NOTSET", "SAME_UPPER", "SAME_LOWER", "VALID", ""]
@@ -222,10 +226,24 @@ def BatchNormalization(
     training_mode: int = 0,
     spatial: int = 1,
     outputs: int,
-) -> Value:
-    if outputs > 1:
-        raise UnsupportedError("training mode is not supported; export the model for inference")
-    return ops.batch_normalize(x, mean, var, scale, bias, epsilon, [1 if x.rank > 1 else 0])
+) -> list[Value]:
+    """With training_mode also the running mean and variance, by the batch's own."""
+    if outputs > 1 and not training_mode:
+        raise UnsupportedError("outputs of training are not supported; export for inference")
+    at = 1 if x.rank > 1 else 0
+    if not training_mode:
+        return [ops.batch_normalize(x, mean, var, scale, bias, epsilon, [at])]
+    axes = [k for k in range(x.rank) if k != at]
+    own = ops.reduce_mean(x, axes)
+    d = ops.sub(x, own)
+    spread = ops.reduce_mean(ops.mul(d, d), axes)
+    flat = [ops.reshape(v, (x.shape[at],)) for v in (own, spread)]
+    y = ops.batch_normalize(x, flat[0], flat[1], scale, bias, epsilon, [at])
+    kept = [
+        ops.add(ops.mul(old, momentum), ops.mul(new, 1 - momentum))
+        for old, new in zip((mean, var), flat)
+    ]
+    return [y, *kept][:outputs]
 
 
 def InstanceNormalization(x: Value, scale: Value, bias: Value, *, epsilon: float = 1e-5) -> Value:
@@ -496,10 +514,69 @@ def _pooling(
 
 
 @attributes_of(_pooling)
-def MaxPool(x: Value, *, storage_order: int = 0, outputs: int, **given: Attr) -> Value:
-    if outputs > 1:
-        raise UnsupportedError("its second output (Indices) is not supported")
-    return windows.max_pool(x, _pooling(x, **given))
+def MaxPool(x: Value, *, storage_order: int = 0, outputs: int, **given: Attr) -> list[Value]:
+    """Also where each maximum is, counted through all of x; storage_order 1: columns first."""
+    w = _pooling(x, **given)
+    y = windows.max_pool(x, w)
+    if outputs < 2:
+        return [y]
+    wide = windows.patches(ops.cast(x, "f32"), w, -math.inf)  # [N, C, places..., kernel...]
+    many = math.prod(w.kernel)
+    rows = ops.reshape(wide, (*wide.shape[: x.rank], many))
+    found = ops.squeeze(ops.reduce(rows, "argmax", [x.rank]), [x.rank])
+    space = x.shape[2:]
+    weights: list[Dim] = [ops.product(space[k + 1 :]) for k in range(w.rank)]
+    if storage_order:
+        weights = [ops.product(space[:k]) for k in range(w.rank)]
+    lead = ops.add(
+        ops.mul(ops.iota((x.shape[0], 1), 0, "i64"), ops.ints(x.shape[1], "i64")),
+        ops.iota((1, x.shape[1]), 1, "i64"),
+    )
+    at = ops.mul(ops.along(lead, [0, 1], x.rank), ops.ints(ops.product(space), "i64"))
+    rest = found
+    for k in reversed(range(w.rank)):
+        line = ops.iota([d if j == 2 + k else 1 for j, d in enumerate(y.shape)], 2 + k, "i64")
+        begin = ops.sub(ops.mul(line, w.strides[k]), ops.ints(w.pads[k][0], "i64"))
+        place = ops.add(begin, ops.mul(ops.mod(rest, w.kernel[k]), w.dilations[k]))
+        rest = ops.div(rest, w.kernel[k])
+        at = ops.add(at, ops.mul(place, ops.ints(weights[k], "i64")))
+    return [y, at]
+
+
+def MaxUnpool(
+    x: Value,
+    indices: Value,
+    output_shape: Value | None = None,
+    *,
+    kernel_shape: Sequence[int],
+    pads: Sequence[int] = (),
+    strides: Sequence[int] = (),
+    declared: Results = NOTHING,
+) -> Value:
+    """What MaxPool chose, where it was, among zeros."""
+    rank = x.rank - 2
+    steps, around = list(strides) or [1] * rank, list(pads) or [0] * (2 * rank)
+    if rank < 1 or len(kernel_shape) != rank or len(steps) != rank or len(around) != 2 * rank:
+        raise ModelError(f"windows {list(kernel_shape)} do not fit {type_text(x)}")
+    small: list[Dim] = [*x.shape[:2]]
+    for k, d in enumerate(x.shape[2:]):
+        small.append(
+            as_dim((lift(d) - 1) * steps[k] + kernel_shape[k] - around[k] - around[k + rank])
+        )
+    shape = small if output_shape is None else settled(output_shape, "the output's shape", declared)
+    at = indices
+    if output_shape is not None:  # indices count through what MaxPool saw, which was smaller
+        places, rest = [], indices
+        for d in reversed(small):
+            size = ops.ints(d, "i64")
+            places.append(ops.mod(rest, size))
+            rest = ops.div(rest, size)
+        at = constant(0, "i64")
+        for place, d in zip(reversed(places), shape, strict=True):
+            at = ops.add(ops.mul(at, ops.ints(d, "i64")), place)
+    zeros = ops.expand(constant(0, x.dtype), (ops.product(shape),))
+    flat = [ops.reshape(v, (x.size,)) for v in (at, x)]
+    return ops.reshape(ops.scatter_elements(zeros, flat[0], flat[1], 0, "none"), shape)
 
 
 @attributes_of(_pooling)
@@ -777,6 +854,10 @@ OPERATORS: dict[str, Callable[..., Any]] = (
             NonZero,
             RoiAlign,
             TopK,
+            BitCast,
+            DeformConv,
+            TfIdfVectorizer,
+            Unique,
         )
     }
     | fourier.OPERATORS

@@ -124,7 +124,7 @@ def _nodes(*bodies: Iterable[Any]) -> Iterator[Any]:
 
 # Attributes of which one value alone is taken: the operators' page does not list them.
 FIXED: Mapping[str, int | float | str] = {
-    "antialias": 0, "spatial": 1, "training_mode": 0, "past_present_share_buffer": 0,
+    "spatial": 1, "past_present_share_buffer": 0,
     "Attention.do_rotary": 0, "Attention.rotary_embedding_dim": 0, "QAttention.do_rotary": 0,
     "EmbedLayerNormalization.mask_index_type": 0, "RotaryEmbedding.scale": 1.0,
     "RotaryEmbedding.is_packed_batching": 0, "GroupQueryAttention.qk_output": 0,

@@ -16,7 +16,7 @@ from functools import reduce
 from typing import Any, Literal
 
 from ... import ops
-from ...errors import ModelError
+from ...errors import ModelError, UnsupportedError
 from ...expr import Dim
 from ...graph import Value, constant, evaluate, type_text
 from ..arrays import axes_of, channels_first, channels_last, known_array, known_dims, known_ints
@@ -78,6 +78,9 @@ def Resize(
         raise ModelError(f"roi has {len(region)} elements; expected 2 for each of {len(at)} axes")
 
     def along_axis(y: Value, axis: int, k: int) -> Value:
+        if antialias and mode != "nearest":
+            how = coordinate_transformation_mode, None if mode == "linear" else cubic_coeff_a
+            return _smoothed(y, axis, out[k], factor[k], *how, bool(exclude_outside))
         return ops.resize(
             y,
             axis,
@@ -113,6 +116,59 @@ def _resized(
     for a, k in axes.items():
         x = along_axis(x, a, k)
     return x
+
+
+def _smoothed(
+    x: Value,
+    axis: int,
+    out: Dim,
+    scale: float | Value | None,
+    coordinates: str,
+    cubic: float | None,
+    exclude_outside: bool,
+) -> Value:
+    """An axis resized with a filter as wide as what one element of the result stands for.
+
+    cubic: the coefficient of the cubic filter; None is linear. What lies outside is as the edge is,
+    unless it is excluded.
+    """
+    if coordinates not in ("half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"):
+        raise UnsupportedError(f"antialias with {coordinates} coordinates")
+    given = ops.static(x.shape[axis], "an axis that is resized with antialias")
+    count = max(ops.static(out, "an axis that is resized with antialias"), 1)
+    # A scale may be smaller than the sizes say by what rounding them down has left.
+    beyond = 0 if exclude_outside else math.ceil(2 * (given / count + 1)) + 1
+    size = constant(float(given), "f32")
+    by = ops.div(constant(float(count), "f32"), size) if scale is None else scale
+    by = by if isinstance(by, Value) else constant(by, "f32")
+    to = ops.iota((count, 1), 0, "f32")
+    if coordinates == "asymmetric":
+        centre = ops.div(to, by)
+    elif coordinates == "align_corners":
+        centre = ops.mul(to, (given - 1) / max(count - 1, 1))
+    else:
+        centre = ops.sub(ops.div(ops.add(to, 0.5), by), 0.5)
+    line = ops.sub(ops.iota((1, given + 2 * beyond), 1, "f32"), float(beyond))
+    at = ops.abs_(ops.mul(ops.sub(line, centre), ops.min_(by, 1.0)))
+    if cubic is None:
+        weights = ops.max_(ops.sub(1.0, at), 0.0)
+    else:
+        near, far = _cubic(at, cubic)
+        weights = ops.where(ops.less(at, 2.0), far, 0.0)
+        weights = ops.where(ops.less_equal(at, 1.0), near, weights)
+    weights = ops.div(weights, ops.reduce_sum(weights, [1]))
+    around = [beyond if k == axis else 0 for k in range(x.rank)]
+    wide = ops.pad(x, around, around, "edge") if beyond else x
+    perm = [k for k in range(x.rank) if k != axis] + [axis]
+    y = ops.matmul(ops.transpose(wide, perm), ops.transpose(weights, (1, 0)))
+    return ops.transpose(y, [perm.index(k) for k in range(x.rank)])
+
+
+def _cubic(d: Value, a: float) -> tuple[Value, Value]:
+    """The cubic kernel up to 1, and from there to 2 (Keys, 1981)."""
+    near = ops.add(ops.mul(ops.mul(ops.sub(ops.mul(d, a + 2), a + 3), d), d), 1.0)
+    far = ops.mul(ops.sub(ops.mul(d, a), 5 * a), d)
+    return near, ops.sub(ops.mul(ops.add(far, 8 * a), d), 4 * a)
 
 
 def _kept_ratio(x: Value, sizes: Value, at: Sequence[int], policy: str) -> Value:

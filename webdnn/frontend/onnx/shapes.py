@@ -203,6 +203,28 @@ def ScatterElements(
     return ops.scatter_elements(x, indices, updates, axis_of(axis, x), reduction)
 
 
+def TensorScatter(
+    past: Value,
+    update: Value,
+    starts: Value | None = None,
+    *,
+    axis: int = -2,
+    mode: Literal["linear", "circular"] = "linear",
+) -> Value:
+    """A cache with an update from a place of its axis on, which is another one of each batch."""
+    at = axis_of(axis, past)
+    size, many = (ops.ints(v.shape[at], "i64") for v in (past, update))
+    line = ops.iota([past.shape[at] if k == at else 1 for k in range(past.rank)], at, "i64")
+    if starts is not None:
+        line = ops.sub(line, ops.along(ops.cast(starts, "i64"), 0, past.rank))
+    place = ops.mod(line, size) if mode == "circular" else line
+    new = ops.logical_and(ops.greater_equal(place, 0), ops.less(place, many))
+    last = ops.sub(many, 1)
+    place = ops.max_(ops.min_(place, last), constant(0, "i64"))
+    chosen = ops.gather_elements(update, ops.expand(place, past.shape), at)
+    return ops.where(new, chosen, past)
+
+
 def ReverseSequence(x: Value, lengths: Value, *, batch_axis: int = 1, time_axis: int = 0) -> Value:
     """The first elements of each sequence, as many as it is long, in reverse."""
     batch, time = axis_of(batch_axis, x), axis_of(time_axis, x)
@@ -370,6 +392,7 @@ OPERATORS: dict[str, Callable[..., Any]] = {
         GatherElements,
         GatherND,
         ScatterElements,
+        TensorScatter,
         ReverseSequence,
         Scatter,
         ScatterND,
