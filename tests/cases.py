@@ -783,6 +783,8 @@ row("max_pool_indices_by_columns", "MaxPool", X(2, 3, 7, 9), kernel_shape=[2, 2]
     storage_order=1, outputs=2)
 row("max_unpool", "MaxUnpool", X(1, 1, 2, 2), given(np.array([[[[5, 7], [13, 15]]]])),
     kernel_shape=[2, 2], strides=[2, 2])
+row("max_unpool_padded", "MaxUnpool", X(1, 1, 2, 2), given(np.array([[[[0, 2], [4, 8]]]])),
+    kernel_shape=[2, 2], strides=[2, 2], pads=[0, 1, 1, 0])
 row("max_unpool_to_a_shape", "MaxUnpool", X(1, 1, 2, 2), given(np.array([[[[5, 7], [13, 15]]]])),
     i64(1, 1, 5, 5), kernel_shape=[2, 2], strides=[2, 2], oracle="reference")
 

@@ -43,7 +43,7 @@ REASONS = {
         "the expected numbers are of a size with a fraction, where a result has whole elements; "
         "onnxruntime has it as we do"
     ),
-    r"_expanded.*(known when|iterations|condition|one type)": (
+    r"_expanded.*(known when|iterations|condition|If node)": (
         "the definition of an operator that we take as a whole: sizes inside of it are computed "
         "from the elements of an input, and nothing declares them"
     ),
