@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from onnx import parser
 from tests.interpret import interpret
 from tests.packages import Package, Pinned, fetch_file
 from webdnn import ops
+from webdnn.browser.inputs import signature_of
 from webdnn.codegen import TARGETS
 from webdnn.errors import UnsupportedError
 from webdnn.frontend import load
@@ -115,3 +118,11 @@ def test_loops_of_any_length_that_are_refused(collects: str, carries: str, said:
                 h = Identity(g)  {carries} }}> }}""")
     with pytest.raises(UnsupportedError, match=f"(?s)Loop node of 'y'.*{said}"):
         load(proto)
+
+
+def test_lengths_that_a_run_finds_are_dimensions_of_a_signature(tmp_path: Path) -> None:
+    count = {"name": "y.count", "dtype": "int64", "shape": [], "hidden": True}
+    rows = {"name": "y", "dtype": "float32", "shape": ["y.count", 8], "largest": [100, 8]}
+    document = {"dims": [], "inputs": [], "outputs": [rows, count], "targets": {}}
+    (tmp_path / "model.json").write_text(json.dumps(document))
+    assert signature_of(tmp_path) == document

@@ -56,7 +56,7 @@ def _wrong(document: Any) -> str:
     """What of a model.json is not as the transpiler writes it, or nothing."""
     if not isinstance(document, dict):
         return "expected an object"
-    dims, names = document.get("dims"), set()
+    dims, names = document.get("dims"), set[Any]()
     if not isinstance(dims, list):
         return "expected a list of dims"
     for dim in dims:
@@ -70,6 +70,8 @@ def _wrong(document: Any) -> str:
         entries = document.get(kind)
         if not isinstance(entries, list):
             return f"expected a list of {kind}"
+        if kind == "outputs":  # those that a run finds as the lengths of others
+            names |= {e.get("name") for e in entries if isinstance(e, dict) and e.get("hidden")}
         for entry in entries:
             match entry:
                 case {"name": str(), "dtype": str(dtype), "shape": list(shape)} if (
