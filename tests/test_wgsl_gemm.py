@@ -272,6 +272,26 @@ def test_sums_of_slices_are_added_in_a_norm(page: Page) -> None:
     assert close(found, expected.numpy(), 1e-5, scale=1.0)[1] == ""
 
 
+@pytest.mark.parametrize("axis, sizes", [(2, (7, 1, 4)), (3, (5, 6)), (3, (8, 12)), (0, (40, 33))])
+def test_parts_are_joined_by_one_launch(page: Page, axis: int, sizes: tuple[int, ...]) -> None:
+    """Inputs that lie side by side in the result; a view of one, with its axes in another order."""
+    rng = np.random.default_rng(7)
+    shape, given, parts = [3, 5, 12, 16], {}, []
+    for k, n in enumerate(sizes):
+        shape[axis] = n
+        given[f"x{k}"] = rng.normal(size=shape).astype(np.float32)
+        parts.append(placeholder(f"x{k}", tuple(shape), "f32"))
+    given["x1"] = np.ascontiguousarray(given["x1"].transpose(0, 2, 1, 3))
+    inputs = [*parts]
+    inputs[1] = placeholder("x1", given["x1"].shape, "f32")
+    parts[1] = ops.transpose(inputs[1], (0, 2, 1, 3))
+    program = lower(passes.run(Graph(tuple(inputs), {"y": ops.concat(parts, axis)})), TARGET)
+    assert len(program.steps) == 1
+    joined = {**given, "x1": given["x1"].transpose(0, 2, 1, 3)}
+    expected = np.concatenate([joined[f"x{k}"] for k in range(len(sizes))], axis)
+    assert np.array_equal(run_program(page, program, given), expected)
+
+
 def run_program(page: Page, program: Program, given: dict[str, np.ndarray]) -> np.ndarray:
     """The first output of a program for these inputs."""
     arrays: dict[int, np.ndarray] = {}

@@ -40,6 +40,7 @@ from ..expr import (
     lift,
     load,
     product,
+    select,
     substitute,
     upper,
     var,
@@ -493,6 +494,8 @@ class Lowering:
         """Copies of the parts that were not computed in place."""
         place = self.placed[v]
         axis = v.attrs["axis"]
+        if self.fusion.target.launches and self._joined(v):
+            return
         start: Any = lift(0)
         for part in v.inputs:
             at = Placement(
@@ -507,6 +510,30 @@ class Lowering:
             axes = tuple(var(f"i{k}", d) for k, d in enumerate(part.shape))
             store = b.store(at, axes, b.pull(part, axes))
             self.emit(Loop("concat", axes, (), (), (store,), b.finish(), self.origin([v])), b, v)
+
+    def _joined(self, v: Value) -> bool:
+        """One kernel that copies all parts, where each of them is read from memory as it lies."""
+        b = Builder(self)
+        axes = tuple(var(f"i{k}", d) for k, d in enumerate(v.shape))
+        axis = v.attrs["axis"]
+        value: Expr | None = None
+        start: Any = lift(0)
+        for part in v.inputs:
+            if part.size == 0:
+                return False
+            if part in self.placed and self.placed[part].buffer == self.placed[v].buffer:
+                return False  # it was computed in place
+            at = (*axes[:axis], axes[axis] - start, *axes[axis + 1 :])
+            element = b.pull(part, at)
+            if element.op != "load":
+                return False
+            value = element if value is None else select(axes[axis] < start, value, element)
+            start = start + part.shape[axis]
+        if value is None or len(b.slots) >= self.fusion.target.limits.buffers:
+            return False
+        store = b.store(self.placed[v], axes, value)
+        self.emit(Loop("concat", axes, (), (), (store,), b.finish(), self.origin([v])), b, v)
+        return True
 
     def opaque(self, v: Value) -> None:
         """A kernel that never fuses; its outputs are buffers of their own."""

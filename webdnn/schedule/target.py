@@ -77,6 +77,7 @@ class Target:
     those of `codegen` that it has; `Op.composed` stands in for others. row: elements of a row that
     a kernel reads once, however many reductions it takes over it; 0: none.
     repeats: whether what a kernel computes may decide which runs next (`Program.repeats`).
+    launches: whether each step is a launch of its own, which takes as long as a small copy.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Target:
     templates: frozenset[str]
     row: int = 0
     repeats: bool = False
+    launches: bool = False
 
 
 __all__ = ["Emit", "Limits", "Printed", "Ranges", "Target"]

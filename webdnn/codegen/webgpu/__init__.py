@@ -17,4 +17,5 @@ TARGET = Target(
     emit=emit,
     templates=frozenset(TEMPLATES),
     row=ROW,
+    launches=True,
 )

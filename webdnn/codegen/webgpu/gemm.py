@@ -104,7 +104,7 @@ TILES = (
     Tile("gemm_register", 8, 16, 4, PARTS=32, rate=9.2, step=237),
     Tile("gemm_register", 4, 8, 4, PARTS=64, rate=3.4, step=32),
     Tile("gemm_register", 2, 8, 2, PARTS=128, rate=2.4, step=741),
-    Tile("gemm_register", 1, 8, 1, PARTS=128, rate=1.4, step=533),
+    Tile("gemm_register", 1, 8, 1, PARTS=256, rate=1.4, step=533),
 )
 
 # Compute units of the device that was measured. Smaller ones run more rounds of workgroups, of

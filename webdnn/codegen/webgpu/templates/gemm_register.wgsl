@@ -8,7 +8,7 @@ $assert threads == WM * WN * PARTS and threads <= 256
 $assert PARTS == 1 or PARTS >= 4
 $let rows = range(TM)
 $let TILES = WM * WN
-$let FOLD = 8 if PARTS >= 64 else 4 if PARTS >= 16 else PARTS
+$let FOLD = 16 if PARTS > 128 else 8 if PARTS >= 64 else 4 if PARTS >= 16 else PARTS
 $if PARTS > 1:
   var<workgroup> partial: array<vec4<f32>, ${threads * min(TM, 2) * 2}>;
 
