@@ -71,7 +71,8 @@ def _wrong(document: Any) -> str:
         if not isinstance(entries, list):
             return f"expected a list of {kind}"
         if kind == "outputs":  # those that a run finds as the lengths of others
-            names |= {e.get("name") for e in entries if isinstance(e, dict) and e.get("hidden")}
+            hidden = [e for e in entries if isinstance(e, dict) and e.get("hidden")]
+            names |= {n for e in hidden if isinstance(n := e.get("name"), str)}
         for entry in entries:
             match entry:
                 case {"name": str(), "dtype": str(dtype), "shape": list(shape)} if (
