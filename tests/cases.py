@@ -2061,6 +2061,15 @@ def loop_without_a_limit(n):
 
 
 @case(skip=_ITERATED)
+def loop_whose_limit_is_beyond_32_bits(n):
+    """As exporters of PyTorch write while loops: the condition ends it after 70 iterations."""
+    body = graph_of("""b (int64 k, bool going, float[3] s) => (bool again, float[3] t) {
+        t = Add(s, by)  last = Constant<value_int = 69>()  again = Less(k, last) }""", by=n.x(3))
+    going = n.Greater(n.x(lo=1), n.operand(f32(0)))
+    return n.Loop(n.operand(np.int64(2**63 - 1)), going, X(3), body=body)
+
+
+@case(skip=_ITERATED)
 def loop_that_does_not_begin(n):
     body = graph_of("b (int64 k, bool going, float[3] s) => (bool going, float[3] t, float[3] u) {"
         " t = Add(s, s)  u = Relu(t) }")

@@ -103,6 +103,26 @@ def test_loops_that_only_wasm_runs() -> None:
             lower(run(graph, 0), TARGETS["webgpu"])
 
 
+COUNTS = """<ir_version: 8, opset_import: ["": 17]>
+    m (int64[3] x, int64 n) => (int64[3] y) { y = Loop(n, , x) <body = b
+        (int64 i, bool g, int64[3] s) => (bool h, int64[3] t) { h = Identity(g)  BODY }> }"""
+
+
+def test_integers_of_loops_are_looked_at_too() -> None:
+    """As those outside are: a constant must fit into 32 bits, what may wrap has a notice."""
+    far = "far = Constant<value_int = 3000000000>()  t = Add(s, far)"
+    with pytest.raises(UnsupportedError, match="int64 constant 'far' holds 3000000000, which"):
+        load(parser.parse_model(COUNTS.replace("BODY", far)))
+    (note,) = load(parser.parse_model(COUNTS.replace("BODY", "t = Mul(s, s)"))).notes
+    assert "'t' (mul) may need more" in note
+    within = "t = Loop(n, , s) <body = c (int64 j, bool p, int64[3] u) => (bool q, int64[3] v)"
+    within += " { q = Identity(p)  v = Mul(u, x) }>"
+    (note,) = load(parser.parse_model(COUNTS.replace("BODY", within))).notes
+    assert "(mul) may need more" in note
+    near = "near = Constant<value_int = 3>()  t = Add(s, near)"
+    assert not load(parser.parse_model(COUNTS.replace("BODY", near))).notes
+
+
 @pytest.mark.parametrize(
     ("collects", "carries", "said"),
     [

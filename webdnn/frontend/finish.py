@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from .. import ops
@@ -51,12 +51,18 @@ def finished(
     """
     graph = replace(graph, outputs={name: _rounded(v) for name, v in graph.outputs.items()})
     _check_sizes(graph)
-    ranges = integer_ranges(graph)
-    _check_constants(graph, ranges)
-    for dtype in sorted({v.dtype for v in graph.values()} & {"f64"}):
+    wide: dict[str, str] = {}
+    dtypes: set[str] = set()
+    for inner, names in _with_bodies(graph, _names(graph)):
+        ranges = integer_ranges(inner)
+        _check_constants(graph, ranges)
+        wide = _may_wrap(ranges, names) | wide
+        dtypes |= {v.dtype for v in inner.values()}
+    for dtype in sorted(dtypes & {"f64"}):
         notes.append(f"{DTYPES[dtype]} is computed as {DTYPES[computed(dtype)]}")
-    if wide := _may_wrap(graph, ranges):
-        shown = ", ".join(wide[:3]) + (f" and {len(wide) - 3} more" if wide[3:] else "")
+    if wide:
+        shown = ", ".join([*wide.values()][:3])
+        shown += f" and {len(wide) - 3} more" if len(wide) > 3 else ""
         notes.append(
             f"64-bit integers are computed in 32 bits, and {shown} may need more: numbers beyond "
             "2147483647 wrap. `webdnn check --input NAME=FILE.npy` with the largest inputs that "
@@ -102,6 +108,35 @@ def _check_sizes(graph: Graph) -> None:
                 )
 
 
+def _names(graph: Graph) -> dict[Value, str]:
+    """What the model calls each value.
+
+    What has no name counts as the first value with one that is computed of it.
+    """
+    own = {v: name for name, v in reversed((*graph.names.items(), *graph.outputs.items()))}
+    out = dict(own)
+    for v in reversed(graph.values()):
+        for i in v.inputs:
+            if i not in own and v in out:
+                out[i] = out[v]
+    return out
+
+
+def _with_bodies(
+    graph: Graph, names: Mapping[Value, str]
+) -> Iterator[tuple[Graph, Mapping[Value, str]]]:
+    """A graph and the bodies of its loops, each with the names of its values.
+
+    What has no name in a body counts as what the loop gives.
+    """
+    yield graph, names
+    loops = {v.attrs["region"]: v for v in reversed(graph.values()) if v.op is ops.ITERATE}
+    for region, loop in loops.items():
+        body = region.graph(graph.dims)
+        inside = dict.fromkeys(body.values(), names[loop]) if loop in names else {}
+        yield from _with_bodies(body, {**inside, **names})
+
+
 def _check_constants(graph: Graph, ranges: Mapping[Value, tuple[float, float]]) -> None:
     """64-bit integers are stored in 32 bits: constants that are used as data must fit."""
     names: dict[Value, str] = {}
@@ -117,22 +152,16 @@ def _check_constants(graph: Graph, ranges: Mapping[Value, tuple[float, float]]) 
             )
 
 
-def _may_wrap(graph: Graph, ranges: Mapping[Value, tuple[float, float]]) -> list[str]:
-    """Names of the values, with operators, that are not proved to fit into 32 bits.
-
-    What has no name counts as the first value with one that is computed of it.
-    """
-    named = {v: name for name, v in reversed((*graph.names.items(), *graph.outputs.items()))}
-    owner: dict[Value, Value] = {}
-    for v in reversed(graph.values()):
-        for i in v.inputs:
-            owner[i] = v if v in named else owner.get(v, v)
+def _may_wrap(
+    ranges: Mapping[Value, tuple[float, float]], names: Mapping[Value, str]
+) -> dict[str, str]:
+    """The values, with operators, that are not proved to fit into 32 bits, by name."""
     found: dict[str, str] = {}
     for v, r in ranges.items():
         if v.dtype in ("i64", "u64") and not v.constant and not fits(r, v.dtype):
-            name = named.get(v) or named.get(owner.get(v, v), "a value without a name")
-            found.setdefault(name, f"{name!r} ({v.attrs.get('monoid', v.op)})")
-    return list(found.values())
+            name = repr(names[v]) if v in names else "'a value without a name'"
+            found.setdefault(name, f"{name} ({v.attrs.get('monoid', v.op)})")
+    return found
 
 
 __all__ = ["Imported", "finished"]

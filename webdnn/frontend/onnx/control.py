@@ -33,6 +33,7 @@ from ...graph import INPUT, Graph, Value, constant, dims_of, evaluate, scalar_dt
 from ...ops.known import INTS
 from ..arrays import axis_of, known_int, known_ints
 from ..ranges import integer_ranges
+from .elements import saturated
 from .nodes import label
 from .sequences import Held, TensorSequence, joined, kind_text
 
@@ -356,7 +357,7 @@ def _iterated(
     values = [v for v in after if isinstance(v, Value)]
     if len(values) < len(after):
         raise UnsupportedError("its body gives a sequence, or nothing")
-    limit = None if count is None else ops.reshape(ops.cast(count, "i64"), ())
+    limit = None if count is None else ops.reshape(saturated(ops.cast(count, "i64")), ())
 
     def flag(held: Held, k: Value) -> Value:
         found = ops.reshape(_flag(held), ())

@@ -48,7 +48,7 @@ from .attributes import attributes_of
 from .bits import BitCast
 from .declared import NOTHING, Results, chosen, is_known, settled
 from .detection import Compress, MaxRoiPool, NonMaxSuppression, NonZero, RoiAlign, TopK
-from .elements import cast, element_type, in_floats, onto
+from .elements import cast, element_type, in_floats, onto, saturated
 from .grams import TfIdfVectorizer
 from .recurrent import GRU, LSTM, RNN
 from .sampled import DeformConv
@@ -132,21 +132,12 @@ def Clip(
     bounds_given = [lo if lo is not None else min, hi if hi is not None else max]
     for k, (bound, op) in enumerate(zip(bounds_given, (ops.max_, ops.min_))):
         if isinstance(bound, Value):
-            bounds_given[k] = bound = _saturated(ops.reshape(bound, ()))
+            bounds_given[k] = bound = saturated(ops.reshape(bound, ()))
         if bound is not None and not (
             isinstance(bound, float) and math.isinf(bound) and (bound > 0) == (k == 1)
         ):
             x = op(x, bound)
     return x
-
-
-def _saturated(v: Value) -> Value:
-    """A constant bound beyond 32 bits bounds nothing that fits into them: the largest one does as
-    well.
-    """
-    if v.constant and v.dtype in ("i64", "u64"):
-        return constant(np.clip(evaluate(v), *RANGES[v.dtype]), v.dtype)
-    return v
 
 
 def Pow(x: Value, y: Value) -> Value:
