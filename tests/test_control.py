@@ -16,7 +16,7 @@ from tests.packages import Package, Pinned, fetch_file
 from webdnn import ops
 from webdnn.browser.inputs import signature_of
 from webdnn.codegen import TARGETS
-from webdnn.errors import UnsupportedError
+from webdnn.errors import ModelError, UnsupportedError
 from webdnn.frontend import load
 from webdnn.passes import run
 from webdnn.schedule.lower import lower
@@ -86,6 +86,23 @@ def test_a_branch_that_no_run_can_compute() -> None:
     got = interpret(imported.graph, {"x": x, "rate": np.array(8)})["y"]
     session = onnxruntime.InferenceSession(proto.SerializeToString())
     np.testing.assert_array_equal(got, session.run(None, {"x": x, "rate": np.array(8)})[0])
+
+
+@pytest.mark.parametrize(
+    ("branch", "said"),
+    [
+        ("b = Flatten<axis = 7>(x)", "Flatten node of 'b'"),
+        ("b = Squeeze(x, far)", "Squeeze node of 'b'"),
+    ],
+)
+def test_a_branch_that_is_damaged_is_not_dropped(branch: str, said: str) -> None:
+    """Only sizes that differ say that no run takes it; all else may be a fault of the reader's."""
+    proto = parser.parse_model(f"""<ir_version: 8, opset_import: ["": 17]>
+        m (float[2, 4] x, bool c) => (float[m, n] y) <int64[1] far = {{9}}> {{
+            y = If(c) <then_branch = t () => (float[2, 4] a) {{ a = Relu(x) }},
+                       else_branch = e () => (float[m, n] b) {{ {branch} }}> }}""")
+    with pytest.raises(ModelError, match=rf"(?s){said}.*both branches are needed.*--set c=VALUE"):
+        load(proto)
 
 
 def test_loops_that_only_wasm_runs() -> None:

@@ -66,7 +66,8 @@ class DimensionError(WebDNNError):
 class SizesDifferError(ModelError, ValueError):
     """Two sizes that must be equal are not, or not at all sizes that dimensions may have.
 
-    `sizes` are the two: numbers, or expressions over dimensions. `place` is what needs it.
+    `sizes` are the two: numbers (also of axes), or expressions over dimensions. `place` is what
+    needs it.
     """
 
     def __init__(self, message: str, a: Any, b: Any):

@@ -113,11 +113,10 @@ def If(
     for name in ("then_branch", "else_branch"):
         try:
             results.append(body_of(bodies, name)([], name))
-        except ModelError as error:
-            differ = error.sizes if isinstance(error, SizesDifferError) else ()
-            if any(isinstance(d, Expr) for d in differ):
+        except SizesDifferError as error:
+            if any(isinstance(d, Expr) for d in error.sizes):
                 raise  # the sizes may be others
-            broken[name] = error
+            broken[name] = error  # of any other error a fault of the reader's may be the cause
         except WebDNNError as error:
             error.say(f"{error}\n{_open_choice(node, condition)}")
             raise

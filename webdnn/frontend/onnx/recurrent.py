@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from ... import ops
-from ...errors import ModelError, UnsupportedError
+from ...errors import ModelError, SizesDifferError, UnsupportedError
 from ...expr import same
 from ...graph import Value, evaluate, type_text
 from .. import sequences
@@ -104,10 +104,10 @@ def _run(
 ) -> list[Value]:
     """Y, Y_h (and Y_c); more: other fields of the cell."""
     count = 2 if direction == "bidirectional" else 1
-    if x.rank != 3 or w.rank != 3 or r.rank != 3:
-        raise ModelError(
-            f"X, W and R must have rank 3, found {type_text(x)}, {type_text(w)}, {type_text(r)}"
-        )
+    other = next((v.rank for v in (x, w, r) if v.rank != 3), None)
+    if other is not None:
+        message = f"X, W and R must have rank 3, found {', '.join(map(type_text, (x, w, r)))}"
+        raise SizesDifferError(message, other, 3)
     order, default = CELLS[kind]
     h, size = r.shape[2], len(order)
     if not isinstance(h, int):

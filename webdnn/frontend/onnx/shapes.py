@@ -73,8 +73,12 @@ def Squeeze(
     given = axes_input if axes_input is not None else axes
     found = None if given is None else axes_of(given, x)
     for a in found or ():
-        if not ops.same(x.shape[a], 1):
-            raise ModelError(f"axis {a} of {type_text(x)} has not size 1")
+        size = x.shape[a]
+        if not ops.same(size, 1):
+            message = f"axis {a} of {type_text(x)} has not size 1"
+            if isinstance(size, int):
+                raise SizesDifferError(message, size, 1)
+            raise ModelError(message)
     return ops.squeeze(x, found)
 
 
