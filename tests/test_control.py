@@ -18,6 +18,7 @@ from webdnn.browser.inputs import signature_of
 from webdnn.codegen import TARGETS
 from webdnn.errors import ModelError, UnsupportedError
 from webdnn.frontend import load
+from webdnn.graph import Graph, constant, placeholder
 from webdnn.passes import run
 from webdnn.schedule.lower import lower
 
@@ -163,3 +164,21 @@ def test_lengths_that_a_run_finds_are_dimensions_of_a_signature(tmp_path: Path) 
     document = {"dims": [], "inputs": [], "outputs": [rows, count], "targets": {}}
     (tmp_path / "model.json").write_text(json.dumps(document))
     assert signature_of(tmp_path) == document
+
+
+def test_a_table_of_halves_that_a_body_hands_to_a_text_is_widened() -> None:
+    """Around the loop, rows of it are looked up where they are stored as halves."""
+    table = constant(np.ones((1, 8, 8, 2), np.float16), "f16")
+    ids, rois = placeholder("ids", (2,), "i64"), placeholder("rois", (1, 4), "f32")
+    go, k, s = (ops.parameter(*p) for p in (((), "bool"), ((), "i64"), ((1, 4), "f32")))
+    first = constant(np.zeros(1, np.int32), "i32")
+    found = ops.roi_align(ops.cast(table, "f32"), s, first, 1, 2)
+    found = found.op(table, *found.inputs[1:], **found.attrs)
+    after = [ops.less(k, 9), ops.add(k, 1), ops.reshape(found, (1, 4))]
+    begin = ops.less(ops.reshape(ops.reduce_max(ids, [0]), ()), 9)
+    y = ops.iterate([begin, constant(0, "i64"), rois], [go, k, s], after)[2]
+    rows = ops.cast(ops.gather(table, ids, 1), "f32")
+    program = lower(run(Graph((ids, rois), {"rows": rows, "y": y}), 0), TARGETS["wasm"])
+    (text,) = [s for s in program.steps if s.kernel.name == "roi_align"]
+    assert {slot.dtype for slot in text.kernel.slots} <= TARGETS["wasm"].reads
+    assert {s.dtype for step in program.steps for s in step.kernel.slots} >= {"f16"}

@@ -254,8 +254,9 @@ class Lowering:
 
     def whole(self, v: Value) -> Placement:
         """Where a constant is read by text that knows whole elements alone."""
-        place = self.weight(v)
-        if stored(v.dtype) in PACKED:
+        place, target = self.weight(v), self.fusion.target
+        narrow = self.buffers[place.buffer].kind == "weight"
+        if narrow and stored(v.dtype) not in target.reads:
             place = self.weights[v] = self._widened(place, v)
         return place
 
