@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
-from onnx import parser
+from onnx import numpy_helper, parser
 
 from tests.interpret import interpret
 from tests.packages import Package, Pinned, fetch_file
@@ -20,7 +20,9 @@ from webdnn.errors import ModelError, UnsupportedError
 from webdnn.frontend import load
 from webdnn.graph import Graph, constant, placeholder
 from webdnn.passes import run
+from webdnn.passes.checks import checked
 from webdnn.schedule.lower import lower
+from webdnn.transpiler import transpile
 
 SILERO = Package("pypi", "silero-vad", "6.2.3")
 EXPORTS = {
@@ -182,3 +184,23 @@ def test_a_table_of_halves_that_a_body_hands_to_a_text_is_widened() -> None:
     (text,) = [s for s in program.steps if s.kernel.name == "roi_align"]
     assert {slot.dtype for slot in text.kernel.slots} <= TARGETS["wasm"].reads
     assert {s.dtype for step in program.steps for s in step.kernel.slots} >= {"f16"}
+
+
+def test_what_does_not_reach_into_bodies_is_said(tmp_path: Path) -> None:
+    """Neither narrower weights nor checks of positions do; no form then excuses any error."""
+    proto = parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
+        m (float[1, 64] x, int64 n) => (float[1, 64] y) <int64 w = {60}> {
+            y = Loop(n, , x) <body = b (int64 i, bool g, float[1, 64] s) => (bool h, float[1, 64] t)
+                { h = Identity(g)  k = Add(i, w)  r = Gather<axis = 0>(weights, k)
+                  p = MatMul(s, weights)  t = Add(p, r) }> }""")
+    weights = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+    proto.graph.initializer.append(numpy_helper.from_array(weights, "weights"))
+    report = transpile(
+        proto.SerializeToString(), tmp_path / "d", targets=["wasm"], weights="int8", debug=True
+    )
+    said = "\n".join(report.imported.notes)
+    assert "those of 2 within loops whose end a run finds stay float32" in said
+    assert "does not check the positions that a loop reads at" in said
+    assert "form" not in report.descriptor["weights"]
+    assert report.descriptor["checks"] == []
+    assert checked(load(proto).graph, compute=False)[1] is None

@@ -164,7 +164,7 @@ def transpile(
     from .inspect.dump import kernel_table, sources
     from .inspect.report import report_html
     from .passes import run
-    from .passes.checks import checked
+    from .passes.checks import checked, unchecked
     from .passes.quantise import described, kept_forms, quantise, weight_form
     from .schedule.lower import lower
 
@@ -211,7 +211,15 @@ def transpile(
             (folder / f"{len(written):02}_{stage}.txt").write_text(f"{g}\n")
 
     save("import", graph)
+    floats = graph.results
     graph, notes = quantise(graph, form, kept)
+    narrower = graph.results != floats
+    if debug and unchecked(graph):
+        notes = [
+            *notes,
+            "load({ debug: true }) does not check the positions that a loop reads at in its "
+            "iterations, where only a run finds its end",
+        ]
     read.imported = replace(read.imported, notes=[*read.imported.notes, *notes])
     graph, checks = checked(graph, debug, read.imported.labels)
     graph = run(graph, dump=save)
@@ -235,7 +243,7 @@ def transpile(
         images={name: picture.signature() for name, picture in read.pictures.items()},
         drawings={name: drawing.signature() for name, drawing in read.drawings.items()},
         labels=read.labels,
-        form=described(form, kept),
+        form=described(form, kept) if narrower else "",
         keep=keep_values,
         checks=checks,
         keep_versions=keep_versions,

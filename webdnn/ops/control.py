@@ -133,8 +133,11 @@ def _closed(parameters: Sequence[Value], outputs: Sequence[Value]) -> tuple[Regi
 
 
 def regions(values: Sequence[Value]) -> Mapping[Region, None]:
-    """The regions of nodes, each once."""
-    return {v.attrs["region"]: None for v in values if v.op is ITERATE}
+    """The regions of nodes and those within these, each once."""
+    out: dict[Region, None] = {}
+    for region in dict.fromkeys(v.attrs["region"] for v in values if v.op is ITERATE):
+        out |= {region: None, **regions(region.graph().values())}
+    return out
 
 
 __all__ = ["ITERATE", "Region", "iterate", "parameter"]

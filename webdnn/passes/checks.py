@@ -24,6 +24,7 @@ from typing import Any
 from .. import ops
 from ..expr import Dim, upper
 from ..graph import Graph, Value, is_counted
+from ..ops.control import regions
 
 
 def checked(
@@ -34,7 +35,8 @@ def checked(
     A check is {"of": the operator, or what `labels` calls it, "input": that has the positions,
     "size": of the axis}, or has "low" and "high" in place of "input": further outputs of the
     graph, which has them if `compute`. `labels` are those of `Imported`.
-    Else there are no checks at all (None) where such positions are computed.
+    Else there are no checks at all (None) where such positions are computed. Those that a body of
+    a loop reads are never checked (`unchecked`).
     """
     named = {v: name for name, v in reversed((*graph.outputs.items(), *graph.names.items()))}
     labelled = {graph.names[k]: said for k, said in (labels or {}).items() if k in graph.names}
@@ -45,6 +47,8 @@ def checked(
             owner[i] = v if v in named else owner.get(v, v)
     outputs = dict(graph.outputs)
     checks: list[dict[str, Any]] = []
+    if not compute and unchecked(graph):
+        return graph, None
     for v in values:
         for positions, size in _positions(v):
             if positions.constant:
@@ -67,6 +71,12 @@ def checked(
     return replace(graph, outputs=outputs), checks
 
 
+def unchecked(graph: Graph) -> bool:
+    """Whether bodies of loops read at positions of a run: no output has those of an iteration."""
+    bodies = (region.graph().values() for region in regions(graph.values()))
+    return any(not at.constant for body in bodies for v in body for at, _ in _positions(v))
+
+
 def _given(v: Value) -> Value:
     """The value of which another one has all elements, in some order."""
     while v.op in (ops.cast_, ops.RESHAPE, ops.TRANSPOSE) and v.inputs[0].dtype in ("i32", "i64"):
@@ -87,4 +97,4 @@ def _positions(v: Value) -> Iterator[tuple[Value, Dim]]:
         yield v.inputs[0], ops.known(v.inputs[1]).item()  # type: ignore[union-attr]
 
 
-__all__ = ["checked"]
+__all__ = ["checked", "unchecked"]

@@ -17,7 +17,8 @@ too: scale = (max w - min w) / 255 or / 15 of a range that holds 0. Filters of o
 Biases, norms, weights of few elements stay floats; so do the first and the last products and
 convolutions, if they hold little, and what `keep` names. The smallest of all others, which together
 hold next to nothing, are of the next wider form; tables that are added and weights of recurrences
-are float16. Integers are constant expressions: they are computed when the descriptor is written.
+are float16. Bodies of loops (`ops.iterate`) stay as they are, and a note counts their layers.
+Integers are constant expressions: they are computed when the descriptor is written.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ import numpy as np
 from .. import ops
 from ..errors import WebDNNError
 from ..graph import Graph, Value, constant, evaluate, rewrite
+from ..ops.control import regions
 from ..ops.quantised import DEQUANTIZE, halved
 
 SMALL = 1024  # elements of a weight that is not worth a scale
@@ -148,7 +150,18 @@ def quantise(
         return v.op(*inputs, **v.attrs) if first in done else None
 
     out = rewrite(graph, (quantised,), {}, origin)
-    return out, [_note([v for v in layers if v in large or v in done], done, form, named)]
+    note = _note([v for v in layers if v in large or v in done], done, form, named)
+    if inside := _in_loops(graph):
+        note += f"; those of {inside} within loops whose end a run finds stay float32"
+    return out, [note]
+
+
+def _in_loops(graph: Graph) -> int:
+    """How many layers of many weights are in bodies of loops."""
+    bodies = [region.graph().values() for region in regions(graph.values())]
+    return sum(
+        any(v.inputs[k].size >= SMALL for k, _ in _weights_of(v)) for body in bodies for v in body
+    )
 
 
 def _note(
