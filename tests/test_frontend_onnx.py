@@ -1054,3 +1054,86 @@ def test_reductions_of_an_empty_constant(op: str, dtype: Any) -> None:
     feeds = {"x": np.ones(2, np.float32)}
     (expected,) = ReferenceEvaluator(proto).run(None, feeds)
     np.testing.assert_array_equal(evaluate(load(proto).graph.outputs["y"]), expected)
+
+
+def _declares(text: str, name: str = "", shape: Any = ()) -> onnx.ModelProto:
+    """A model of opset 18 whose value `name` is declared with this shape, of sizes and names."""
+    proto = parser.parse_model(f'<ir_version: 9, opset_import: ["": 18]> m {text}')
+    graph = proto.graph
+    for v in (*graph.input, *graph.output, graph.value_info.add(name=name)):
+        if v.name == name:
+            v.CopyFrom(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape))
+        elif v.name == "y":
+            v.CopyFrom(helper.make_empty_tensor_value_info("y"))
+    return proto
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "shape"),
+    [
+        # "?" and "" are no names: the sizes of two axes that have them are not one
+        ("(float[a] x, int64[1] n) => (float[b] y) <int64[1] o = {0}> { y = Slice (x, o, n) }",
+         "y", ["?"]),
+        ("(float[a] x, int64[1] n) => (float[b] y) <int64[1] o = {0}> { y = Slice (x, o, n) }",
+         "y", [""]),
+        # made for another size of x
+        ("(float[a] x, int64[1] n) => (float y) <int64[1] o = {0}> "
+         "{ s = Slice (x, o, n) y = ReduceSum (s) }", "s", [4]),
+        # some write 0 for what they do not know
+        ("(float[20] x, int64[1] n) => (float y) <int64[1] o = {0}> "
+         "{ s = Slice (x, o, n) y = ReduceSum (s) }", "s", [0]),
+    ],
+)  # fmt: skip
+def test_declarations_that_say_nothing(text: str, name: str, shape: list[Any]) -> None:
+    proto = _declares(text, name, shape)
+    size = proto.graph.input[0].type.tensor_type.shape.dim[0]
+    if isinstance(shape[0], str):
+        size.dim_param = shape[0]
+    feeds = {"x": np.arange(20, dtype=np.float32), "n": np.array([7])}
+    (expected,) = ReferenceEvaluator(proto).run(None, feeds)
+    named = "a" if size.dim_param == "a" else "x.0"
+    imported = load(proto, None if size.dim_value else {named: 20})
+    np.testing.assert_array_equal(interpret(imported.graph, feeds)["y"], expected)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["y = ReduceSum (x, n)", "y = Slice (x, n, n)", "y = Pad (x, m)", "y = OneHot (n, d, v)",
+     "y = Tile (x, m)", "y = Reshape (x, n)", "y = Squeeze (x, n)", "y = CenterCropPad (x, m)"],
+)  # fmt: skip
+def test_a_declaration_of_another_rank(line: str) -> None:
+    proto = _declares(
+        "(float[3,1] x, int64[1] n, int64[2] m, int64 d, float[2] v) => (float[a] y) "
+        f"{{ {line} }}", "y", [1, 1, 1],
+    )  # fmt: skip
+    message = r"declared as \[1, 1, 1\]; [12] axes expected. Correct the declaration"
+    with pytest.raises(ModelError, match=message):
+        load(proto)
+
+
+@pytest.mark.parametrize("pads", [[1, 1, 1, 1], [0, 1, 1, 0]])
+def test_indices_of_a_maximum_that_is_minus_infinity(pads: list[int]) -> None:
+    """Those of the first element of the window, not of padding."""
+    proto = _declares(
+        "(float[1,1,2,2] x) => (float[a] y, int64[1,1,b,c] i) "
+        f"{{ y, i = MaxPool <kernel_shape = [2,2], pads = {pads}> (x) }}"
+    )
+    feeds = {"x": np.full((1, 1, 2, 2), -np.inf, np.float32)}
+    expected = onnxruntime.InferenceSession(proto.SerializeToString()).run(["i"], feeds)[0]
+    np.testing.assert_array_equal(interpret(load(proto).graph, feeds)["i"], expected)
+
+
+@pytest.mark.parametrize("batch", [12, 300])
+def test_the_batch_of_integer_matrices_is_no_depth(batch: int) -> None:
+    """One product of floats, as each sum is of 64 products, however many matrices there are."""
+    proto = _declares(
+        f"(uint8[{batch},2,64] a, uint8[{batch},64,3] b) => (int32[a] y) "
+        "{ y = MatMulInteger (a, b) }"
+    )
+    imported = load(proto).graph
+    products = [v for v in imported.values() if v.op is ops.MATMUL]
+    assert [v.dtype for v in products] == ["f32"]
+    rng = np.random.default_rng(0)
+    feeds = {v.attrs["name"]: rng.integers(0, 256, v.shape, np.uint8) for v in imported.inputs}
+    (expected,) = ReferenceEvaluator(proto).run(None, feeds)
+    np.testing.assert_array_equal(interpret(imported, feeds)["y"], expected)

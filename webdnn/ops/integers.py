@@ -14,6 +14,7 @@ sums of products: a transform that does not (Winograd's) would round.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -26,13 +27,13 @@ from .elementwise import add, cast, sub
 from .linear import matmul
 from .movement import reshape, slice_axis
 from .quantised import NARROW, dequantize
-from .spatial import Pads, convolve
+from .spatial import Pads, convolve, static
 
 EXACT = 2**24  # magnitudes up to which float32 holds every integer
 _ENDS = {"u8": (0, 255), "i8": (-128, 127)}
 
 
-def _shifted(q: Value, zero: Value | None) -> Value:
+def shifted(q: Value, zero: Value | None) -> Value:
     """q - zero as floats; constants stay as they are stored. zero broadcasts against q."""
     if q.constant and q.dtype in NARROW and (zero is None or zero.constant):
         if zero is None:
@@ -52,8 +53,10 @@ def _magnitude(q: Value, zero: Value | None) -> int:
     return max(hi - int(at.min()), int(at.max()) - lo)
 
 
-def _pieces(w: Value, zero: Value | None, axis: int, each: int) -> list[tuple[int, int]]:
-    """Where and how long the parts of an axis of w are of which no sum over all axes but the last
+def _pieces(
+    w: Value, zero: Value | None, axis: int, others: Sequence[int], each: int
+) -> list[tuple[int, int]]:
+    """Where and how long the parts of an axis of w are of which no sum over it and `others`
     exceeds EXACT, elements of the other operand being at most `each`; none if a part of one does.
     """
     n = w.shape[axis]
@@ -62,12 +65,10 @@ def _pieces(w: Value, zero: Value | None, axis: int, each: int) -> list[tuple[in
     if w.constant and (zero is None or zero.constant):
         a = evaluate(w).astype(np.int32)
         a = np.abs(a if zero is None else a - evaluate(zero).astype(np.int32))
-        over = tuple(k for k in range(a.ndim - 1) if k != axis)
-        sums = np.cumsum(a.sum(over, dtype=np.int64), axis=0)
+        a = a.sum(tuple(others), dtype=np.int64, keepdims=True)
+        sums = np.moveaxis(np.cumsum(a, axis), axis, 0)
     else:
-        taps = 1
-        for k, d in enumerate(w.shape[:-1]):
-            taps *= d if k != axis and isinstance(d, int) else 1
+        taps = math.prod(static(w.shape[k], "the size of a filter") for k in others)
         sums = np.arange(1, n + 1)[:, None] * (taps * _magnitude(w, zero))
     sums = np.concatenate([np.zeros_like(sums[:1]), sums]) * each
     for count in range(1, n + 1):
@@ -100,8 +101,8 @@ def integer_matmul(
         raise SizesDifferError(message, a.shape[-1], b.shape[-2])
     if not {a.dtype, b.dtype} <= _ENDS.keys():
         return None
-    pieces = _pieces(b, b_zero, b.rank - 2, _magnitude(a, a_zero))
-    x, w = _shifted(a, a_zero), _shifted(b, b_zero)
+    pieces = _pieces(b, b_zero, b.rank - 2, (), _magnitude(a, a_zero))
+    x, w = shifted(a, a_zero), shifted(b, b_zero)
     parts = [
         matmul(slice_axis(x, x.rank - 1, at, n), slice_axis(w, w.rank - 2, at, n))
         for at, n in pieces
@@ -130,10 +131,10 @@ def integer_convolve(
         )
     if not {x.dtype, w.dtype} <= _ENDS.keys():
         return None
-    pieces = _pieces(w, w_zero, w.rank - 2, _magnitude(x, x_zero))
+    pieces = _pieces(w, w_zero, w.rank - 2, range(w.rank - 2), _magnitude(x, x_zero))
     if not pieces or (groups > 1 and len(pieces) > 1):
         return None
-    left, right = _shifted(x, x_zero), _shifted(w, w_zero)
+    left, right = shifted(x, x_zero), shifted(w, w_zero)
     return _added(
         [
             convolve(

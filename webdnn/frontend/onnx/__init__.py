@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import math
 import os
-import re
 from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from functools import cache
@@ -41,7 +40,7 @@ from ..finish import Imported, finished
 from ..relations import numbers_needed, solved
 from . import control, old
 from .attributes import check_word
-from .declared import Results, declared_shapes, dims_text, kept_shapes
+from .declared import Results, declared_shapes, dim_name, dims_text, kept_shapes, open_sizes
 from .elements import ELEMENT_TYPES, ONNX_NAMES, element_type
 from .files import External, read, tensor_value
 from .nodes import bound, check_calls, check_names, label, ordered, reads
@@ -165,7 +164,7 @@ def _declared(inputs: Iterable[Any]) -> list[Declared]:
         shape = tuple(
             int(d.dim_value)
             if d.HasField("dim_value") and d.dim_value >= 0
-            else (d.dim_param if re.search(r"\w", d.dim_param) else None)  # some write "?"
+            else dim_name(d) or None
             for d in i.type.tensor_type.shape.dim
         )
         out.append(Declared(i.name, dtype, shape))
@@ -221,7 +220,7 @@ def _check_declared(
     onnxruntime goes by the computation, and so do we. A declaration that was made for other sizes
     of the inputs says nothing.
     """
-    if any(d.HasField("dim_param") for i in graph.input for d in i.type.tensor_type.shape.dim):
+    if open_sizes(graph.input):
         return
     found = [
         (v.name, said)

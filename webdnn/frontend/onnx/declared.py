@@ -10,18 +10,20 @@ is then the one that the model declares (as exporters and shape inference write 
 elements follow from the operand when it is known. Of axes there are few: what each would give is
 computed, and the run chooses. Where neither helps the operand is refused by name.
 
-Limits: a run whose operands contradict what the model declares gives elements that are not in
-order; a note says which declaration was believed.
+Limits: a run whose operands contradict what the model declares gives wrong elements, in silence
+(with `debug` too); a note says which declaration was believed. Where no candidate's axes are those
+of the run (one is given twice, say), the run gets the first candidate's result.
 """
 
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from ... import ops
-from ...errors import UnsupportedError
+from ...errors import ModelError, UnsupportedError
 from ...expr import Dim
 from ...graph import INPUT, Shape, Value, dim_text
 from ..arrays import axis_of, known_array, known_dims
@@ -39,14 +41,26 @@ class Results:
         self.shapes = shapes
         self.believed = ""
 
-    def shape(self, given: Value, what: str, k: int = 0) -> Shape:
+    def __bool__(self) -> bool:
+        """Whether the first output is declared."""
+        return bool(self.shapes) and self.shapes[0] is not None
+
+    def shape(self, given: Value, what: str, rank: int | None, k: int = 0) -> Shape:
         """The shape of output k, which decides in the place of an operand that a run gives.
 
-        Raises UnsupportedError, with the words for an operand that is not known, if there is none.
+        rank: the number of axes that it has to have; None where that is not known.
+        Raises UnsupportedError, with the words for an operand that is not known, if there is none;
+        ModelError if it has another rank.
         """
         found = self.shapes[k] if k < len(self.shapes) else None
         if found is None:
             refuse(given, what)
+        if rank is not None and len(found) != rank:
+            raise ModelError(
+                f"the shape of its result, which {what} of a run decide, is declared as "
+                f"{dims_text(found)}; {rank} axes expected. Correct the declaration in the model, "
+                "or remove it"
+            )
         self.believed = what
         return found
 
@@ -85,9 +99,12 @@ def fed(v: Value) -> bool:
     return False
 
 
-def settled(given: Value, what: str, declared: Results) -> list[Dim]:
-    """The elements of an operand that is the shape of the result."""
-    return known_dims(given, what) if is_known(given) else list(declared.shape(given, what))
+def settled(given: Value, what: str, declared: Results, least: int = 0) -> list[Dim]:
+    """The elements of an operand that is the shape of the result, of `least` axes or more."""
+    if is_known(given):
+        return known_dims(given, what)
+    rank = max(given.size, least) if isinstance(given.size, int) else None
+    return list(declared.shape(given, what, rank))
 
 
 def scalar(v: Value, k: int | None = None) -> Value:
@@ -148,7 +165,7 @@ def chosen(
     """Of results, by key, that one whose test a run finds true, all being of the same shape."""
     shapes = {y.shape for y in found.values()}
     if len(shapes) != 1:
-        shape = declared.shape(given, what)
+        shape = declared.shape(given, what, None)
         found = {k: y for k, y in found.items() if y.shape == shape}
     if not found:
         refuse(given, what)
@@ -161,11 +178,25 @@ def chosen(
 
 # ---- what a model declares -----------------------------------------------------------------------
 
-# What has the shape of its first input, or of its inputs where they all are scalars but one.
+# What has the shape of its first input.
 _KEEP = {
     "Abs", "Cast", "CastLike", "Ceil", "Cos", "Exp", "Floor", "Identity", "Log", "Neg", "Not",
     "Reciprocal", "Relu", "Round", "Sigmoid", "Sign", "Sin", "Softplus", "Sqrt", "Tanh",
 }  # fmt: skip
+
+
+def dim_name(d: Any) -> str:
+    """The name of a dimension that a model leaves open, "" if it has none: some write "?"."""
+    return d.dim_param if re.search(r"\w", d.dim_param) else ""
+
+
+def open_sizes(inputs: Sequence[Any]) -> bool:
+    """Whether a size of an input is open, so that other declarations may be for one that it had."""
+    return any(
+        not d.HasField("dim_value") or d.dim_value < 0
+        for i in inputs
+        for d in i.type.tensor_type.shape.dim
+    )
 
 
 def declared_shapes(
@@ -174,19 +205,27 @@ def declared_shapes(
     """The shapes that a graph declares of its values and outputs, if they leave nothing open.
 
     inputs: those that the graph declares, whose names of dimensions stand for `settled` sizes.
+    Of inner values a size of 0 says nothing, as some write what they do not know; nor does a shape
+    of numbers alone where sizes of inputs are open: it was made for other ones.
     """
     names: dict[str, Dim] = {}
     for i in inputs:
         for d, size in zip(i.type.tensor_type.shape.dim, settled[i.name].shape):
-            if d.HasField("dim_param"):
-                names.setdefault(d.dim_param, size)
+            if name := dim_name(d):
+                names.setdefault(name, size)
+    results = {o.name for o in graph.output}
+    other = open_sizes(inputs)
     out: dict[str, Shape] = {}
     for v in (*graph.value_info, *graph.output):
         kind = v.type.tensor_type
         if v.type.WhichOneof("value") != "tensor_type" or not kind.HasField("shape"):
             continue
+        numbers = [d.dim_value for d in kind.shape.dim if d.HasField("dim_value")]
+        inner = v.name not in results
+        if inner and (0 in numbers or (other and len(numbers) == len(kind.shape.dim))):
+            continue
         sizes = [
-            int(d.dim_value) if d.HasField("dim_value") else names.get(d.dim_param)
+            int(d.dim_value) if d.HasField("dim_value") else names.get(dim_name(d))
             for d in kind.shape.dim
         ]
         shape = tuple(d for d in sizes if d is not None)

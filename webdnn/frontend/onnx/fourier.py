@@ -71,7 +71,7 @@ def DFT(
             return _along(x, at, 2 * (given - 1) if inverse and onesided else given, how)
         if is_known(dft_length):
             return _along(x, at, known_int(dft_length, "the length of a Fourier transform"), how)
-        shape = declared.shape(dft_length, "the length of a Fourier transform")
+        shape = declared.shape(dft_length, "the length of a Fourier transform", x.rank)
         size = ops.static(shape[at], "the length of a Fourier transform")
         lengths = [2 * size - 1, 2 * size - 2] if onesided and not inverse else [size]
         found = {n: _along(x, at, n, how) for n in lengths if n > 0}
@@ -124,7 +124,7 @@ def STFT(
         raise ModelError("neither a window nor a frame length is given")
     if is_known(frame_length):
         return of(known_int(frame_length, what))
-    bins = ops.static(declared.shape(frame_length, what)[2], what)
+    bins = ops.static(declared.shape(frame_length, what, 4)[2], what)
     lengths = [2 * bins - 2, 2 * bins - 1] if onesided else [bins]
     tests = {n: ops.equal(scalar(frame_length), n) for n in lengths if n > 0}
     return chosen(tests, {n: of(n) for n in tests}, frame_length, what, declared)
@@ -144,7 +144,7 @@ def _frames(
         step = known_int(frame_step, "the frame step")
         frames = ops.transpose(ops.windows(x, [1], [length], [step], [1]), (0, 1, 3, 2))
     else:
-        count = declared.shape(frame_step, "the frame step")[1]
+        count = declared.shape(frame_step, "the frame step", 4)[1]
         begin = ops.mul(ops.iota((count, 1), 0, "i64"), scalar(frame_step))
         frames = ops.gather(x, ops.add(begin, ops.iota((1, length), 1, "i64")), 1)
     if window is not None:
@@ -198,7 +198,7 @@ def MelWeightMatrix(
         many = known_int(bins, "the number of mel bins")
         rows = known_int(length, "the length of a Fourier transform") // 2 + 1
     else:
-        shape = declared.shape(bins, "the number of mel bins")
+        shape = declared.shape(bins, "the number of mel bins", 2)
         rows, many = (ops.static(d, "the size of a mel matrix") for d in shape)
 
     def mel(hertz: Value) -> Value:

@@ -442,7 +442,8 @@ def Col2Im(
     if is_known(image_shape):
         image = known_dims(image_shape, "the image's shape")
     else:
-        image = list(declared.shape(image_shape, "the image's shape")[2:])
+        rank = 2 + ops.static(image_shape.size, "the rank of the image")
+        image = list(declared.shape(image_shape, "the image's shape", rank)[2:])
 
     def by(block: Sequence[int]) -> Value:
         window = _window(image, block, dilations=dilations, pads=pads, strides=strides)
@@ -450,7 +451,7 @@ def Col2Im(
 
     if is_known(block_shape):
         return by(known_ints(block_shape, "the block"))
-    depth = declared.shape(block_shape, "the block")[1]
+    depth = declared.shape(block_shape, "the block", 2 + len(image))[1]
     many = ops.static(x.shape[1], "the number of channels")
     many //= max(ops.static(depth, "the number of channels"), 1)
     found: dict[tuple[int, ...], Value] = {}
@@ -529,6 +530,9 @@ def MaxPool(x: Value, *, storage_order: int = 0, outputs: int, **given: Attr) ->
         line = ops.iota([d if j == 2 + k else 1 for j, d in enumerate(y.shape)], 2 + k, "i64")
         begin = ops.sub(ops.mul(line, w.strides[k]), ops.ints(w.pads[k][0], "i64"))
         place = ops.add(begin, ops.mul(ops.mod(rest, w.kernel[k]), w.dilations[k]))
+        if w.pads[k] != (0, 0):  # where all is -inf, padding is as great as any element
+            last = ops.ints(as_dim(lift(space[k]) - 1), "i64")
+            place = ops.max_(ops.min_(place, last), constant(0, "i64"))
         rest = ops.div(rest, w.kernel[k])
         at = ops.add(at, ops.mul(place, ops.ints(weights[k], "i64")))
     return [y, at]

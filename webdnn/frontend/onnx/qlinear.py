@@ -23,6 +23,7 @@ from ... import ops
 from ...errors import ModelError, UnsupportedError
 from ...expr import Dim, same
 from ...graph import Value, constant, type_text
+from ...ops.integers import shifted
 from ..arrays import axis_of, channels_first, channels_last, known_array
 from . import operators, shapes
 from .attributes import attributes_of
@@ -46,12 +47,6 @@ def _quantised(y: Value, scale: Value, zero: Value | None, like: Value) -> Value
     return QuantizeLinear(y, scale, given)
 
 
-def _less(q: Value, zero: Value | None) -> Value:
-    """q - zero, as floats"""
-    wide = ops.cast(q, "i32")
-    return ops.cast(wide if zero is None else ops.sub(wide, ops.cast(zero, "i32")), "f32")
-
-
 def _of(y: Value, zero: Value | None, like: Value) -> Value:
     """Numbers that are at the scale of the result already, as its integers."""
     return _quantised(y, constant(1.0, "f32"), zero, like)
@@ -65,15 +60,15 @@ def QLinearAdd(
     a: Value, a_scale: Value, a_zero: Value | None, b: Value, b_scale: Value, b_zero: Value | None,
     scale: Value, zero: Value | None = None,
 ) -> Value:  # fmt: skip
-    left = ops.mul(_less(a, a_zero), ops.div(a_scale, scale))
-    return _of(ops.add(left, ops.mul(_less(b, b_zero), ops.div(b_scale, scale))), zero, a)
+    left = ops.mul(shifted(a, a_zero), ops.div(a_scale, scale))
+    return _of(ops.add(left, ops.mul(shifted(b, b_zero), ops.div(b_scale, scale))), zero, a)
 
 
 def QLinearMul(
     a: Value, a_scale: Value, a_zero: Value | None, b: Value, b_scale: Value, b_zero: Value | None,
     scale: Value, zero: Value | None = None,
 ) -> Value:  # fmt: skip
-    y = ops.mul(_less(a, a_zero), _less(b, b_zero))
+    y = ops.mul(shifted(a, a_zero), shifted(b, b_zero))
     return _of(ops.mul(y, ops.div(ops.mul(a_scale, b_scale), scale)), zero, a)
 
 

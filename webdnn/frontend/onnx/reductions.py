@@ -31,7 +31,7 @@ def _reduction(compute: Callable[[Value, list[int]], Value]) -> Callable[..., Va
     ) -> Value:
         if axes_input is not None and not is_known(axes_input):
             if keepdims:
-                return compute(x, _reduced(x, declared.shape(axes_input, "the axes")))
+                return compute(x, _reduced(x, declared.shape(axes_input, "the axes", x.rank)))
             return by_axes(
                 axes_input, x, lambda at: without(compute(x, at), at), "the axes", declared
             )

@@ -51,7 +51,7 @@ def Resize(
     out: list[Dim]
     factor: Sequence[float | Value | None]
     if sizes is not None and sizes.size != 0 and not is_known(sizes):
-        shape = declared.shape(sizes, "sizes")
+        shape = declared.shape(sizes, "sizes", x.rank)
         out, factor = [shape[a] for a in at], [None] * len(at)
         if keep_aspect_ratio_policy != "stretch":
             ratio = _kept_ratio(x, sizes, at, keep_aspect_ratio_policy)
@@ -189,7 +189,7 @@ def _scaled_sizes(
 ) -> list[Dim]:
     """The sizes of axes times their scales, or as the model declares them."""
     if scales is not None and any(isinstance(f, Value) and fed(f) for f in factor):
-        shape = declared.shape(scales, "scales")
+        shape = declared.shape(scales, "scales", x.rank)
         return [shape[a] for a in at]
     return [_scaled_size(x.shape[a], s) for a, s in zip(at, factor)]
 
@@ -262,7 +262,7 @@ def CenterCropPad(
     if is_known(shape):
         wanted = known_ints(shape, "the shape")
     else:
-        whole = declared.shape(shape, "the shape")
+        whole = declared.shape(shape, "the shape", x.rank)
         wanted = [ops.static(whole[a], "the shape") for a in at]
     if len(wanted) != len(at):
         raise ModelError(f"{len(wanted)} sizes for {len(at)} axes of {type_text(x)}")
@@ -288,7 +288,7 @@ def AffineGrid(
     if is_known(size):
         space = known_dims(size, "the size")[2:]
     else:
-        space = list(declared.shape(size, "the size")[1:-1])
+        space = list(declared.shape(size, "the size", axes + 2)[1:-1])
     if len(space) != axes:
         raise ModelError(f"a size of {len(space)} spatial axes for {type_text(theta)}")
 

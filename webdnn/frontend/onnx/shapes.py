@@ -69,7 +69,8 @@ def Squeeze(
     declared: Results = NOTHING,
 ) -> Value:
     if axes_input is not None and not is_known(axes_input):
-        return ops.reshape(x, declared.shape(axes_input, "the axes"))
+        rank = x.rank - ops.static(axes_input.size, "the number of axes")
+        return ops.reshape(x, declared.shape(axes_input, "the axes", rank))
     given = axes_input if axes_input is not None else axes
     found = None if given is None else axes_of(given, x)
     for a in found or ():
@@ -90,7 +91,8 @@ def Unsqueeze(
     declared: Results = NOTHING,
 ) -> Value:
     if axes_input is not None and not is_known(axes_input):
-        return ops.reshape(x, declared.shape(axes_input, "the axes"))
+        rank = x.rank + ops.static(axes_input.size, "the number of axes")
+        return ops.reshape(x, declared.shape(axes_input, "the axes", rank))
     given = known_ints(axes_input if axes_input is not None else axes, "the axes")
     return ops.unsqueeze(x, axes_of(given, x, len(given)))
 
@@ -100,12 +102,12 @@ def Transpose(x: Value, *, perm: Sequence[int] | None = None) -> Value:
 
 
 def Expand(x: Value, shape: Value, *, declared: Results = NOTHING) -> Value:
-    return ops.expand(x, settled(shape, "the shape", declared))
+    return ops.expand(x, settled(shape, "the shape", declared, x.rank))
 
 
 def Tile(x: Value, repeats: Value, *, declared: Results = NOTHING) -> Value:
     if not is_known(repeats):
-        whole = declared.shape(repeats, "repeats")
+        whole = declared.shape(repeats, "repeats", x.rank)
         return ops.tile(x, [_times(w, d) for w, d in zip(whole, x.shape, strict=True)])
     return ops.tile(x, known_dims(repeats, "repeats"))  # type: ignore[arg-type]
 
@@ -137,7 +139,7 @@ def Split(
     if sizes is not None and is_known(sizes):
         given = known_dims(sizes, "the split")
     elif sizes is not None:
-        given = [declared.shape(sizes, "the split", k)[axis] for k in range(outputs)]
+        given = [declared.shape(sizes, "the split", x.rank, k)[axis] for k in range(outputs)]
     if given is None:
         size, parts = x.shape[axis], num_outputs or outputs
         each = as_dim((lift(size) + (parts - 1)) // parts)
@@ -318,8 +320,8 @@ def ConstantOfShape(
 
 def Range(start: Value, limit: Value, delta: Value, *, declared: Results = NOTHING) -> Value:
     for v in (start, limit, delta):
-        if declared.shapes[:1] not in ([], [None]) and fed(v):
-            line = ops.iota(declared.shape(v, "the ends of a Range"), 0, start.dtype)
+        if declared and fed(v):
+            line = ops.iota(declared.shape(v, "the ends of a Range", 1), 0, start.dtype)
             return ops.add(ops.mul(line, ops.reshape(delta, ())), ops.reshape(start, ()))
     if all(v.constant for v in (start, limit, delta)):
         first, end, step = (evaluate(v).item() for v in (start, limit, delta))
@@ -368,7 +370,7 @@ def OneHot(
     if is_known(depth):
         (size,) = known_dims(depth, "the depth")
     else:
-        size = declared.shape(depth, "the depth")[axis_of(axis, indices, 1)]
+        size = declared.shape(depth, "the depth", indices.rank + 1)[axis_of(axis, indices, 1)]
     if values.shape != (2,):
         raise ModelError(f"values {type_text(values)}: off and on expected")
     at = ops.cast(indices, "i64") if indices.dtype in FLOATS else indices

@@ -63,9 +63,7 @@ def slice_of(
     """x[start:end:step] along axes, as numpy slices."""
     first, last = amounts(starts, axes, x), amounts(ends, axes, x)
     step = {a: constant(1, "i64") for a in first} if steps is None else amounts(steps, axes, x)
-    shape = declared.shapes[0] if declared.shapes else None
-    if shape is not None:
-        declared.believed = "starts, ends and steps"
+    shape = declared.shape(starts, "starts, ends and steps", x.rank) if declared else None
     one, zero = constant(1, "i64"), constant(0, "i64")
     for a, begin in first.items():
         size = ops.ints(x.shape[a], "i64")
@@ -99,7 +97,7 @@ def pad_of(
     declared: Results,
 ) -> Value:
     """x with elements before and after axes; negative amounts crop."""
-    shape = declared.shape(pads, "pads")
+    shape = declared.shape(pads, "pads", x.rank)
     count = ops.static(pads.size, "pads") // 2
     before = amounts(ops.slice_axis(pads, 0, 0, count), axes, x)
     for a, n in before.items():
