@@ -426,3 +426,14 @@ def test_threads_that_come_late_change_nothing():
     for other in results[1:]:
         assert other["digests"] == results[0]["digests"]
         np.testing.assert_array_equal(other[0], results[0][0])
+
+
+def test_threads_that_go_from_step_to_step():
+    """A call whose steps are all too small to share ends before any other begins."""
+    i, j = var("i", 60_000), var("j", 64)
+    shared = Loop("shared", (i,), (), (), (Store(1, i, load(0, i) + 1.0),), slots(60_000, 60_000))
+    alone = Loop("alone", (j,), (), (), (Store(1, j, load(0, j) + 1.0),), slots(64, 64))
+    buffers = [Buffer(k, "temp", "f32", size) for k, size in enumerate((60_000, 60_000, 64, 64))]
+    steps = [Step(shared, (0, 1)), Step(alone, (2, 3)), Step(alone, (3, 2))]
+    p = Program((), [], [], buffers, steps * 4)
+    run(p, {}, None, "plain-threads", threads=3, repeat=10_000, profile=True)

@@ -129,7 +129,8 @@ static __attribute__((noinline)) const Step* take(int call, int* range) {
 
 // Counts items of a step as done; the last ones open the next step.
 static __attribute__((noinline)) void finish(const Step* s, int items, char* own) {
-  if (__c11_atomic_fetch_add(&done, items, __ATOMIC_SEQ_CST) + items == s->items) advance((int)(s - steps) + 1, own);
+  const int all = s->items;  // another size may be set as soon as these are counted
+  if (__c11_atomic_fetch_add(&done, items, __ATOMIC_SEQ_CST) + items == all) advance((int)(s - steps) + 1, own);
 }
 #endif
 
@@ -139,6 +140,9 @@ static int run_range(int thread, int first, int last) {
   const int call = ++calls[thread];
   int before = call - 1, range[2];
   if (__c11_atomic_compare_exchange_strong(&started, &before, call, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)) {
+    // OVER no longer: else, where no step is shared, others would see the end of this call before it is
+    // published, begin the next, and have what they open taken for over. Nobody needs to wake for it.
+    ticket = (ticket & ~0xffffffffLL) | (unsigned)TAKEN;
     last_step = last;
     advance(first, own);
   }
