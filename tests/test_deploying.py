@@ -208,10 +208,12 @@ def test_lines_of_a_page_ask_before_its_script(tmp_path: Path) -> None:
 def test_pages_without_a_place_for_the_lines(tmp_path: Path) -> None:
     """Each is refused before the model is read, with what to write."""
     page = tmp_path / "index.html"
+    (tmp_path / "a" / "m").mkdir(parents=True)
     for text, expected in (
         ("<p>none</p>", "expected the comments <!-- webdnn ./m/ -->"),
         ("<!-- webdnn ./n/ --><!-- /webdnn -->", "the address of m as the page sees it"),
         ("<!-- webdnn m --><!-- webdnn n --><!-- /webdnn -->", "the address of m"),
+        ("<!-- webdnn a/m/ --><!-- /webdnn -->", "the address of m"),  # another of that name
         ("<!-- webdnn m simd --><!-- /webdnn -->", "simd in <!-- webdnn m simd -->: expected"),
         ("<!-- webdnn m webgpu --><!-- /webdnn -->", "of the model's targets"),
         (None, "cannot be changed: No such file"),

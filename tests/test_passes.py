@@ -214,6 +214,7 @@ ROUNDED: dict[str, tuple[Callable[[], Value], Callable[[], Value] | None]] = {
     "too wide": (
         lambda: ops.cast(ops.cast(ops.clamp(ops.round_(X), -128.0, 127.0), "u8"), "f32"), None,
     ),
+    "beside an integer that no float is": (lambda: apart(quantised(X), 2**24 + 1), None),
 }  # fmt: skip
 
 

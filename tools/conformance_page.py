@@ -93,7 +93,7 @@ def page() -> str:
         "shapes and elements of every output are compared, with the suite's tolerances. Each model "
         "goes through a descriptor and the",
         "runner, in Chromium; WebGPU by SwiftShader. `make test-conformance` runs all of it, the "
-        "tests a part; this page is written by",
+        "tests a fiftieth; this page is written by",
         "`python -m tools.conformance_page`.",
         "",
         "| tests | cases | wasm | WebGPU |",

@@ -37,13 +37,17 @@ def _read(page: Path) -> str:
         raise WebDNNError(f"--preload {page}: expected a page in UTF-8: {error}") from error
 
 
-def _is_of(place: re.Match[str], output: Path) -> bool:
+def _is_of(page: Path, place: re.Match[str], output: Path) -> bool:
+    """Whether a place is of the model at `output`: by folder, or by name where a server maps it."""
+    folder = page.parent / place["address"]
+    if folder.is_dir():
+        return folder.resolve() == output.resolve()
     return place["address"].rstrip("/").rpartition("/")[2] == output.resolve().name
 
 
 def check_page(page: Path, output: Path, targets: Sequence[str]) -> None:
     """Raises WebDNNError where `page` has no place for the lines of a model at `output`."""
-    places = [place for place in _PLACE.finditer(_read(page)) if _is_of(place, output)]
+    places = [place for place in _PLACE.finditer(_read(page)) if _is_of(page, place, output)]
     if not places:
         name = output.resolve().name
         raise WebDNNError(
@@ -65,7 +69,7 @@ def write_lines(page: Path, output: Path, document: Mapping[str, Any]) -> None:
     """Writes the lines of the files of `document`, a model.json, into `page`."""
 
     def filled(place: re.Match[str]) -> str:
-        if not _is_of(place, output):
+        if not _is_of(page, place, output):
             return place[0]
         begin = place["begin"]
         indent = begin[: len(begin) - len(begin.lstrip())]

@@ -41,7 +41,8 @@ def whole(v: Value) -> Range | None:
         array = evaluate(v)
         ends = float(array.min()), float(array.max())
         even = (array == np.floor(array)).all()
-        return ends if even and max(map(abs, ends)) <= EXACT else None
+        # At the bound itself it may be the float of a neighbour.
+        return ends if even and max(map(abs, ends)) < EXACT else None
     if v.op in (ops.round_, ops.floor_, ops.ceil_, ops.trunc_):
         return -math.inf, math.inf
     if v.op is ops.cast_:
