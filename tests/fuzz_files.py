@@ -934,7 +934,7 @@ def transpiled(sample: Sample, folder: Path) -> None:
     given: dict[str, Any] = {**sample.options}
     model: Any = first
     if sample.weights is not None:
-        given["weights"] = folder / sample.weights
+        given["weights_file"] = folder / sample.weights
     match sample.format:
         case "descriptor":
             signature = signature_of(folder)
@@ -947,7 +947,7 @@ def transpiled(sample: Sample, folder: Path) -> None:
             text = first.read_text("utf-8", "surrogateescape")
             model, given["inputs"] = folder / "m.onnx", text.partition(":")[2]
         case "chainer":
-            model, given["weights"], given["example"] = (
+            model, given["weights_file"], given["example"] = (
                 _chain(), first, np.zeros((1, 2, 4, 4), "f"),
             )  # fmt: skip
     read = transpiler.imported(model, **given)

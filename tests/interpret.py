@@ -26,6 +26,7 @@ from webdnn.graph import (
     Value,
     array_type,
     dims_of,
+    placeholder,
     scalar_dtype,
 )
 from webdnn.passes import counted
@@ -136,6 +137,11 @@ def _compute(
         return np.asarray(v.attrs["data"].read())
     if op is ops.ITERATE:
         out = _repeated(v, inputs, sizes, leaves, reading)
+    elif op.composed is not None:
+        given = tuple(placeholder(f"x{k}", i.shape, i.dtype) for k, i in enumerate(v.inputs))
+        whole = Graph(given, {"y": op.composed(*given, **v.attrs)}, dims=tuple(leaves))
+        feeds = {p.attrs["name"]: a for p, a in zip(given, inputs, strict=True)}
+        out = interpret(whole, feeds, sizes, reading)["y"]
     elif op in _TEMPLATES:
         out = _TEMPLATES[op](*inputs, **attrs)
     elif op.kind == "map" and (reading == "element" or op.numpy is None):

@@ -435,7 +435,7 @@ def test_parameters_alone_say_what_is_needed(saved: tuple[Net, Path, Path]) -> N
     for path in saved[1:]:
         with pytest.raises(ModelError) as caught:
             frontend.load(path)
-        assert path.name in str(caught.value) and "weights=" in str(caught.value)
+        assert path.name in str(caught.value) and "weights_file=" in str(caught.value)
         assert len(str(caught.value).splitlines()) == 4
 
 

@@ -679,20 +679,18 @@ def refused(dims: Any, body: Callable[[Net], Any]) -> str:
 def root(n: Net) -> Any:
     x = n.x(1, "t", 2)
     length = n.Cast(n.Sqrt(n.Cast(size(n, x, 1), to=_F32)), to=_I64)
-    return n.Slice(x, i64(0), n.Unsqueeze(length, i64(0)), i64(1))
+    return n.Expand(n.x(1), n.Unsqueeze(length, i64(0)))
 
 
 def test_a_size_without_a_formula_names_the_node_and_the_dimension() -> None:
     text = refused({"m_t": (1, 99)}, root)
-    assert "Slice node 'm.Slice" in text and "follows from m_t by cast, sqrt" in text
+    assert "Expand node 'm.Expand" in text and "follows from m_t by cast, sqrt" in text
     assert text.endswith("for example --dim m_t=50 (in Python dims={'m_t': 50})")
     assert "--dim m_t=256 (in Python" in refused({}, root)
 
 
 def test_a_size_that_is_data_names_the_input() -> None:
-    text = refused(
-        {"m_t": (1, 99)}, lambda n: n.Slice(n.x("t"), i64(0), n.x(1, dtype="int64"), i64(0))
-    )
+    text = refused({"m_t": (1, 99)}, lambda n: n.Expand(n.x("t"), n.x(1, dtype="int64")))
     assert "is computed from the elements of 'm.x1'" in text and "--dim" not in text
 
 
