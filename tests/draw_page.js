@@ -73,6 +73,9 @@ export default async function ({ backend, sizes }, io) {
   };
   if (backend === 'webgpu') {
     const { alpha } = await model.run({ x: { data: new Float32Array(3), shape: [1, 3, 1, 1] } }, { outputs: 'gpu' });
+    const other = await load({ backend: 'wasm' });
+    wrong.elsewhere = await told(other.draw(readable(device), { alpha }, 'alpha'));
+    other.dispose();
     alpha.data.destroy();
     wrong.gone = await told(model.draw(readable(device), { alpha }, 'alpha'));
   }

@@ -176,7 +176,7 @@ def test_lines_of_a_page_ask_before_its_script(tmp_path: Path) -> None:
         "<!doctype html><title>é</title>\r\n\t<!-- webdnn ./m/ relaxed -->",
         "\t<!-- /webdnn -->\n" + PAGE.replace(", fetch: fetched", "").partition(">")[2],
     )
-    page_file.write_bytes("\n<p>lost</p>".join(around).encode())
+    page_file.write_bytes('\n<link rel="preload" href="lost">'.join(around).encode())
     asked: list[str] = []
     said: list[str] = []
     together = threading.Barrier(4, timeout=60)
@@ -214,6 +214,7 @@ def test_pages_without_a_place_for_the_lines(tmp_path: Path) -> None:
         ("<!-- webdnn ./n/ --><!-- /webdnn -->", "the address of m as the page sees it"),
         ("<!-- webdnn m --><!-- webdnn n --><!-- /webdnn -->", "the address of m"),
         ("<!-- webdnn a/m/ --><!-- /webdnn -->", "the address of m"),  # another of that name
+        ("<!-- webdnn m --><title>A</title><!-- /webdnn -->", "nothing but the lines of --preload"),
         ("<!-- webdnn m simd --><!-- /webdnn -->", "simd in <!-- webdnn m simd -->: expected"),
         ("<!-- webdnn m webgpu --><!-- /webdnn -->", "of the model's targets"),
         (None, "cannot be changed: No such file"),

@@ -142,6 +142,7 @@ def test_draw(engine: Engine, backend: str, folder: Path) -> None:
     if webgpu:
         assert wrong["gone"].startswith("option: draw: the GPU refused: "), wrong
         assert "before they are destroyed" in wrong["gone"]
+        assert "with the model that made them" in wrong["elsewhere"], wrong
     assert wrong["disposed"].startswith("disposed: ")
 
 

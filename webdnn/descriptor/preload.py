@@ -20,9 +20,10 @@ from ..errors import WebDNNError
 
 _PLACE = re.compile(
     r"(?P<begin>[ \t]*<!-- webdnn (?P<address>[^\s>]+)(?P<runs>(?: [\w-]+)*) -->)"
-    r"(?:(?!<!-- webdnn ).)*?(?P<end>[ \t]*<!-- /webdnn -->)",
+    r"(?P<lines>(?:(?!<!-- webdnn ).)*?)(?P<end>[ \t]*<!-- /webdnn -->)",
     re.DOTALL,
 )
+_LINE = re.compile(r'<link rel="(?:module)?preload"[^>]*>')
 # The runner asks for so many shards at once; a page's own pictures wait for no more.
 _SHARDS = 4
 
@@ -37,17 +38,27 @@ def _read(page: Path) -> str:
         raise WebDNNError(f"--preload {page}: expected a page in UTF-8: {error}") from error
 
 
-def _is_of(page: Path, place: re.Match[str], output: Path) -> bool:
-    """Whether a place is of the model at `output`: by folder, or by name where a server maps it."""
-    folder = page.parent / place["address"]
-    if folder.is_dir():
-        return folder.resolve() == output.resolve()
-    return place["address"].rstrip("/").rpartition("/")[2] == output.resolve().name
+def _places(page: Path, text: str, output: Path) -> list[re.Match[str]]:
+    """The places for the model at `output`: by the folder that an address leads to; where a server
+    maps it, by as much of the path as it says; where none fits, by the folder's name."""
+    here = output.resolve()
+    near, far = [], []
+    for place in _PLACE.finditer(text):
+        folder = page.parent / place["address"]
+        names = tuple(n for n in place["address"].split("/") if n not in ("", ".", ".."))
+        if folder.is_dir():
+            if folder.resolve() == here:
+                near.append(place)
+        elif names and here.parts[-len(names) :] == names:
+            near.append(place)
+        elif names and here.name == names[-1]:
+            far.append(place)
+    return near or far
 
 
 def check_page(page: Path, output: Path, targets: Sequence[str]) -> None:
     """Raises WebDNNError where `page` has no place for the lines of a model at `output`."""
-    places = [place for place in _PLACE.finditer(_read(page)) if _is_of(page, place, output)]
+    places = _places(page, _read(page), output)
     if not places:
         name = output.resolve().name
         raise WebDNNError(
@@ -56,6 +67,12 @@ def check_page(page: Path, output: Path, targets: Sequence[str]) -> None:
             "the lines go between them"
         )
     for place in places:
+        if other := _LINE.sub("", place["lines"]).strip():
+            raise WebDNNError(
+                f"--preload {page}: expected nothing but the lines of --preload between "
+                f"{place['begin'].strip()} and <!-- /webdnn -->, found {other[:60]!r}; "
+                "what is between them is written anew: put that elsewhere"
+            )
         for word in place["runs"].split():
             known = ("webgpu", "relaxed-threads", "plain-threads", "relaxed", "plain")
             if word not in known or ("webgpu" if word == "webgpu" else "wasm") not in targets:
@@ -69,7 +86,7 @@ def write_lines(page: Path, output: Path, document: Mapping[str, Any]) -> None:
     """Writes the lines of the files of `document`, a model.json, into `page`."""
 
     def filled(place: re.Match[str]) -> str:
-        if not _is_of(page, place, output):
+        if place.start() not in ours:
             return place[0]
         begin = place["begin"]
         indent = begin[: len(begin) - len(begin.lstrip())]
@@ -80,7 +97,9 @@ def write_lines(page: Path, output: Path, document: Mapping[str, Any]) -> None:
         ]
         return "\n".join([begin, *lines, indent + place["end"].lstrip()])
 
-    page.write_bytes(_PLACE.sub(filled, _read(page)).encode())
+    text = _read(page)
+    ours = {place.start() for place in _places(page, text, output)}
+    page.write_bytes(_PLACE.sub(filled, text).encode())
 
 
 def _asked(document: Mapping[str, Any], runs: Sequence[str]) -> list[tuple[str, str]]:

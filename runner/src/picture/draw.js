@@ -57,6 +57,8 @@ export function draw(signature, canvas, outputs, name, show) {
   const [height, width] = shape?.length === 2 ? shape : [];
   if (onGpu ? height === undefined : !(data instanceof Uint32Array) || data.length !== height * width)
     throw wrong(`expected what run() returned, with "${spec.name}" in it`);
+  if (onGpu && !show)
+    throw wrong('these outputs are on a GPU, and this model is not: draw them with the model that made them');
   const context = contextOf(canvas, onGpu ? 'webgpu' : '2d');
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   if (!width || !height) return;
@@ -67,7 +69,8 @@ export function draw(signature, canvas, outputs, name, show) {
       data.byteLength,
     );
     context.putImageData(new ImageData(bytes, width, height), 0, 0);
-  } else if (show) {
-    return show(context, data, width, height, !/^(rgba|mask)$/.test(/** @type {any} */ (spec.drawn).channels));
+  } else {
+    const opaque = !/^(rgba|mask)$/.test(/** @type {any} */ (spec.drawn).channels);
+    return show?.(context, data, width, height, opaque);
   }
 }
