@@ -42,25 +42,20 @@ from webdnn.options import (
     TARGETS,
     VARIANTS,
     Words,
-    dim_option,
     each_input,
     images_option,
     json_option,
-    keep_option,
     label_files,
-    limits_option,
     model_argument,
+    model_options,
     named_file,
     only_pictures,
     outputs_option,
     parse_fixed,
     parse_size,
     pictures_of,
-    plugins_option,
     run_plugins,
-    set_option,
     source_of,
-    weights_option,
 )
 
 err = Terminal(stderr=True)
@@ -111,12 +106,7 @@ def cli() -> None:
     metavar="webgpu,wasm",
     show_default=True,
 )
-@weights_option
-@keep_option
-@dim_option
-@set_option
-@limits_option
-@plugins_option
+@model_options
 @images_option
 @click.option(
     "--labels",
@@ -242,12 +232,7 @@ def transpile_command(
     help=f"Of {', '.join(VARIANTS)} [default: all that the browser runs].",
 )
 @click.option("--browser", default="chromium", type=click.Choice(ENGINES), show_default=True)
-@weights_option
-@keep_option
-@dim_option
-@set_option
-@limits_option
-@plugins_option
+@model_options
 @click.option(
     "--size",
     "sizes",
@@ -430,12 +415,7 @@ def bench_command(
 @model_argument
 @click.option("--target", default=",".join(TARGETS), type=Words(TARGETS), metavar="webgpu,wasm",
               show_default=True)  # fmt: skip
-@weights_option
-@keep_option
-@dim_option
-@set_option
-@limits_option
-@plugins_option
+@model_options
 @images_option
 @outputs_option
 @json_option

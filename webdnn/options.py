@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -211,7 +211,7 @@ def named_file(option: str, text: str) -> tuple[str, Path]:
     return name, Path(file)
 
 
-dim_option = click.option(
+_dim = click.option(
     "--dim",
     "dims",
     multiple=True,
@@ -219,7 +219,7 @@ dim_option = click.option(
     help="Fix a symbolic dimension (h=256), give its range (h=64..512, or h=64..512:32 for "
     "multiples of 32), or say how it follows from others (total=past+s).",
 )
-set_option = click.option(
+_set = click.option(
     "--set",
     "fixed",
     multiple=True,
@@ -229,14 +229,14 @@ set_option = click.option(
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 model_argument = click.argument("words", nargs=-1, required=True, metavar="MODEL [WEIGHTS]")
-weights_option = click.option(
+_weights = click.option(
     "--weights",
     default="f32",
     show_default=True,
     metavar="f16|int8|int4[:N]",
     help="What weights become in the download and in memory; N of them share a scale.",
 )
-keep_option = click.option(
+_keep = click.option(
     "--keep",
     multiple=True,
     metavar="PATTERN[=f16|…]",
@@ -256,7 +256,7 @@ outputs_option = click.option(
     metavar="NAME:rgb,…",
     help="This output is a picture, as for transpile.",
 )
-plugins_option = click.option(
+_plugins = click.option(
     "--plugin",
     "plugins",
     multiple=True,
@@ -265,7 +265,7 @@ plugins_option = click.option(
     help="Run this Python file first: it says what operators of one's own compute "
     "(webdnn.onnx.register, webdnn.keras.register).",
 )
-limits_option = click.option(
+_limits = click.option(
     "--limits",
     default=1.0,
     type=click.FloatRange(min=1),
@@ -273,3 +273,10 @@ limits_option = click.option(
     show_default=True,
     help="Allow the file N times as much memory and work as usual: it is trusted.",
 )
+
+
+def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of every command that reads a model, in the order of their help."""
+    for option in (_plugins, _limits, _set, _dim, _keep, _weights):
+        command = option(command)
+    return command
