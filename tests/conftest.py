@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import signal
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import webdnn.chainer_compat  # noqa: F401 - workers' warnings are read here, by importing Chainer
@@ -30,3 +33,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="rewrite tests/golden/ instead of comparing"
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Give the weights that a framework draws the same values in every run, whatever ran before."""
+    random.seed(0)
+    np.random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
