@@ -10,8 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 import webdnn.chainer_compat  # noqa: F401 - workers' warnings are read here, by importing Chainer
+
+# What is drawn is the same each time; `--hypothesis-profile default` draws anew.
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 
 RUNNER = Path(__file__).resolve().parents[1] / "runner"
 

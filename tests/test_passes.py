@@ -930,9 +930,7 @@ def graphs(draw: st.DrawFn) -> Graph:
     return graph(*{values[-1], draw(st.sampled_from(values))})
 
 
-@settings(
-    max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(graphs())
 def test_random_graphs_compute_the_same(before: Graph) -> None:
     now = run(before, 0, pipeline=UNFUSED)
