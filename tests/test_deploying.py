@@ -215,12 +215,69 @@ def test_pages_without_a_place_for_the_lines(tmp_path: Path) -> None:
         ("<!-- webdnn m --><!-- webdnn n --><!-- /webdnn -->", "the address of m"),
         ("<!-- webdnn a/m/ --><!-- /webdnn -->", "the address of m"),  # another of that name
         ("<!-- webdnn m --><title>A</title><!-- /webdnn -->", "nothing but the lines of --preload"),
+        (2 * "<!-- webdnn m --><!-- /webdnn -->", "one place for the lines of m, found 2: <!-- w"),
+        ("import './x/m/model.js?v=3'", "expected the comments <!-- webdnn ./x/m/model.js?v=3 -->"),
+        (b"\xff\xfe1", "expected a page in UTF-8"),
         ("<!-- webdnn m simd --><!-- /webdnn -->", "simd in <!-- webdnn m simd -->: expected"),
         ("<!-- webdnn m webgpu --><!-- /webdnn -->", "of the model's targets"),
         (None, "cannot be changed: No such file"),
     ):
-        page.unlink() if text is None else page.write_text(text)
+        if isinstance(text, bytes):
+            page.write_bytes(text)
+        else:
+            page.unlink() if text is None else page.write_text(text)
         with pytest.raises(webdnn.errors.WebDNNError, match=re.escape(expected)) as raised:
             webdnn.transpile(b"no model", tmp_path / "m", targets=["wasm"], preload=page)
         assert "In Python --preload PAGE is preload=PAGE" in raised.value.__notes__
         assert not (tmp_path / "m").exists()
+
+
+def test_every_way_to_write_the_place_for_the_lines(tmp_path: Path) -> None:
+    """Addresses and comments as pages have them, in their encodings and line ends; all else in the
+    page stays as it is, and a second run changes nothing."""
+    folder = tmp_path / "pages"
+    where = {"m y": folder / "a" / "m y", "beside": tmp_path / "build"}
+    addresses = {
+        "./a/m%20y/": ("./a/m%20y/model.js", "./a/m%20y/"),
+        "a/m%20y/model.js?v=3&amp": ("a/m%20y/model.js?v=3&amp;amp", "a/m%20y/"),
+        "https://other.example/a/m%20y": (
+            "https://other.example/a/m%20y/model.js",
+            "https://other.example/a/m%20y/",
+        ),
+        "model.js?v=3": ("model.js?v=3", ""),
+        "./": ("./model.js", "./"),
+    }
+    ways = [("<!-- webdnn {} -->", "<!-- /webdnn -->"), ("<!--webdnn  {}-->", "<!--/webdnn-->")]
+    codes = [("utf-8", "\n"), ("utf-8-sig", "\r\n"), ("utf-16", "\r\n"), ("cp1252", "\r")]
+    folder.mkdir()
+    pages = {
+        folder / f"{i}{j}{k}.html": (address, way, code)
+        for i, address in enumerate(addresses)
+        for j, way in enumerate(ways)
+        for k, code in enumerate(codes)
+    }
+
+    def text(address: str, way: tuple[str, str], end: str, lines: str) -> str:
+        begin, close = way
+        return f"<title>é</title>{end}\t{begin.format(address)}{lines}\t{close}{end}<p>{end}"
+
+    for page, (address, way, (code, end)) in pages.items():
+        page.write_bytes(text(address, way, end, end).encode(code))
+    for name, output in where.items():
+        mine = [p for p, (a, *_) in pages.items() if ("m%20y" in a) == (name == "m y")]
+        for _ in range(2):
+            transpiled(output, 3, 1, preload=mine)
+        (shard,) = output.glob("weights-0.*")
+        for page in mine:
+            address, way, (code, end) = pages[page]
+            module, place = addresses[address]
+            lines = [
+                f'\t<link rel="modulepreload" href="{module}">',
+                f'\t<link rel="preload" as="fetch" crossorigin href="{place}{shard.name}">',
+            ]
+            wanted = text(address, way, end, "".join(end + line for line in [*lines, ""]))
+            assert page.read_bytes() == wanted.encode(code), page
+    wrong = folder / "wrong.html"
+    wrong.write_text("<p>")
+    with pytest.raises(webdnn.errors.WebDNNError, match=r"<!-- webdnn \./a/m%20y/ -->"):
+        webdnn.transpile(b"no model", where["m y"], preload=wrong)

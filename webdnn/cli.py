@@ -125,9 +125,11 @@ def cli() -> None:
 )
 @click.option(
     "--preload",
+    multiple=True,
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     metavar="PAGE",
-    help="Keep the lines in PAGE that ask for the model's files before any script does.",
+    help="Keep the lines in PAGE that ask for the model's files before any script does; repeat for "
+    "more pages.",
 )
 @click.option(
     "--debug",
@@ -155,7 +157,7 @@ def transpile_command(
     labels: tuple[str, ...],
     name: str | None,
     keep_versions: int,
-    preload: Path | None,
+    preload: tuple[Path, ...],
     debug: bool,
     dump: Path | None,
     as_json: bool,

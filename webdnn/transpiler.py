@@ -115,7 +115,7 @@ def transpile(
     keep_values: bool = False,
     debug: bool = False,
     keep_versions: int = 1,
-    preload: str | Path | None = None,
+    preload: str | Path | Sequence[str | Path] = (),
     limits: float = 1,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Report:
@@ -144,8 +144,8 @@ def transpile(
     dump: a folder for the graph after each pass, kernels and memory plan.
     keep_versions: how many of the versions that `output` holds keep their files there, for pages
     that are open while a new version is deployed (docs/deploying.md).
-    preload: a page, in which the lines between two comments are kept that ask for the model's files
-    before any script does (docs/deploying.md).
+    preload: a page, or several, in which the lines between two comments are kept that ask for the
+    model's files before any script does (docs/deploying.md).
     keep_values: keep every stored value readable after a run (for `webdnn check --layers`).
     debug: also compute the positions that `load({debug: true})` compares with their axes.
     limits: how many times as much memory and work as usual the model may cost; docs/cli.md has the
@@ -176,8 +176,9 @@ def transpile(
         )
     form, kept = weight_form(weights), kept_forms(keep)
     check_output(Path(output))  # before the work; and again when it is written
-    if preload is not None:
-        check_page(Path(preload), Path(output), targets)
+    pages = [preload] if isinstance(preload, (str, Path)) else preload
+    for page in pages:
+        check_page(Path(page), Path(output), targets)
     tell = progress or (lambda stage, done, total: None)
     tell("import", 0, 1)
     read = imported(
@@ -250,8 +251,8 @@ def transpile(
         report=lambda document: report_html(document, programs),
         progress=tell,
     )
-    if preload is not None:
-        write_lines(Path(preload), Path(output), document)
+    for page in pages:
+        write_lines(Path(page), Path(output), document)
     read.output, read.descriptor, read.programs = Path(output), document, programs
     return read
 
