@@ -63,6 +63,8 @@ export default async function ({ backend, sizes }, io) {
   const some = await model.run({ x: { data: new Float32Array(3), shape: [1, 3, 1, 1] } });
   const taken = document.createElement('canvas');
   taken.getContext('webgl2') ?? taken.getContext('bitmaprenderer');
+  const transferred = document.createElement('canvas');
+  transferred.transferControlToOffscreen();
   const wrong = {
     several: await told(model.draw(new OffscreenCanvas(1, 1), some)),
     none: await told(model.draw(new OffscreenCanvas(1, 1), some, 'plain')),
@@ -70,6 +72,7 @@ export default async function ({ backend, sizes }, io) {
     outputs: await told(model.draw(new OffscreenCanvas(1, 1), {}, 'rgb')),
     taken: await told(model.draw(taken, some, 'rgb')),
     fine: await told(model.draw(new OffscreenCanvas(1, 1), some, 'rgb')),
+    transferred: await told(model.draw(transferred, some, 'rgb')),
   };
   if (backend === 'webgpu') {
     const { alpha } = await model.run({ x: { data: new Float32Array(3), shape: [1, 3, 1, 1] } }, { outputs: 'gpu' });
@@ -78,6 +81,13 @@ export default async function ({ backend, sizes }, io) {
     other.dispose();
     alpha.data.destroy();
     wrong.gone = await told(model.draw(readable(device), { alpha }, 'alpha'));
+    const own = await load({ backend });
+    const made = await own.run({ x: { data: new Float32Array(3), shape: [1, 3, 1, 1] } }, { outputs: 'gpu' });
+    wrong.foreign = await told(model.draw(readable(device), made, 'alpha'));
+    wrong.again = await told(own.draw(new OffscreenCanvas(1, 1), made, 'alpha'));
+    const drawing = told(own.draw(new OffscreenCanvas(1, 1), made, 'alpha'));
+    own.dispose();
+    wrong.ended = await drawing;
   }
   const info = Object.fromEntries(model.outputs.map(({ name, drawn, dtype }) => [name, { drawn, dtype }]));
   model.dispose();

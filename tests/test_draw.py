@@ -135,6 +135,7 @@ def test_draw(engine: Engine, backend: str, folder: Path) -> None:
         "canvas": ("expected an HTMLCanvasElement or OffscreenCanvas, found an HTMLBodyElement",),
         "outputs": ('expected what run() returned, with "rgb" in it',),
         "taken": ("context of another kind",),
+        "transferred": ("no context (", "draw on that"),
     }.items():
         assert wrong[name].startswith("option: draw: "), wrong[name]
         assert all(part in wrong[name] for part in parts), wrong[name]
@@ -143,6 +144,10 @@ def test_draw(engine: Engine, backend: str, folder: Path) -> None:
         assert wrong["gone"].startswith("option: draw: the GPU refused: "), wrong
         assert "before they are destroyed" in wrong["gone"]
         assert "with the model that made them" in wrong["elsewhere"], wrong
+        assert wrong["foreign"].startswith("option: draw: the GPU refused: "), wrong
+        assert "by the model that made them or one on the same device" in wrong["foreign"], wrong
+        assert wrong["again"] == "drawn", wrong
+        assert wrong["ended"].startswith("disposed: "), wrong
     assert wrong["disposed"].startswith("disposed: ")
 
 

@@ -145,7 +145,8 @@ export interface Tensor<
 
 /**
  * An input: its numbers alone where the shape follows from their count, or with a shape. A
- * GPUBuffer (WebGPU only; usage COPY_SRC) holds the elements as 32-bit numbers, as `view`
+ * GPUBuffer (WebGPU only; usage COPY_SRC; of the model's device, which is another for each model but
+ * those that are loaded with the same `device`) holds the elements as 32-bit numbers, as `view`
  * describes.
  */
 export type Input<T extends Spec = Spec> =
@@ -401,7 +402,10 @@ export interface LoadOptions {
    * is none or where it fails while the model is built.
    */
   backend?: BackendName;
-  /** Run on the page's device; ask for what `requirements` returns when creating it. */
+  /**
+   * Run on the page's device; ask for what `requirements` returns when creating it. Models that
+   * hand each other GPUBuffers need the same: each has a device of its own otherwise.
+   */
   device?: GpuDevice;
   /**
    * true: a lost GPU device is replaced, with the weights from the browser's cache, and the run in
@@ -488,7 +492,7 @@ export interface Kit {
  * single-thread      one thread was asked for, or the machine has one core
  * worker             a worker script did not start, or does not answer
  * policy             the page's Content-Security-Policy forbids it; the message has the line to add
- * input              a wrong or missing input name
+ * input              a wrong or missing input name; a GPUBuffer that the model's device cannot copy
  * dtype, shape       an input of another type or shape
  * dimension          a symbolic dimension out of range, unknown or contradicted
  * range              an integer that does not fit into 32 bits

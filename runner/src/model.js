@@ -104,6 +104,8 @@ export class Model {
   /** @type {Pending | undefined} */ #running;
   /** Runs that the device has, beside the one that is waited for. @type {Set<Pending>} */
   #flying = new Set();
+  /** What was asked beside the queue. @type {Set<(error: WebDNNError) => void>} */
+  #asked = new Set();
   /** @type {WebDNNError | undefined} */ #ended;
   /** @type {Map<string, Elements>} */ #views = new Map();
   /** @type {Record<string, number> | undefined} */ #last;
@@ -259,8 +261,22 @@ export class Model {
    * @returns {Promise<void>}
    */
   async draw(canvas, outputs, name) {
-    if (this.#ended) throw this.#ended;
-    await draw(this.#descriptor.outputs, canvas, outputs, name, this.#engine.show);
+    await this.#held(() =>
+      draw(this.#descriptor.outputs, canvas, outputs, name, this.#engine.show),
+    );
+  }
+
+  /**
+   * What is asked beside the queue; it ends with the model, too.
+   * @template T
+   * @param {() => T | Promise<T>} work @returns {Promise<T>}
+   */
+  #held(work) {
+    return new Promise((resolve, reject) => {
+      if (this.#ended) throw this.#ended;
+      this.#asked.add(reject);
+      (async () => work())().then(resolve, reject).finally(() => this.#asked.delete(reject));
+    });
   }
 
   /** @param {string} name @returns {any} */
@@ -299,9 +315,12 @@ export class Model {
   }
 
   /** @returns {Promise<any>} */
-  async stored() {
+  stored() {
+    return this.#held(() => this.#stored());
+  }
+
+  async #stored() {
     const dims = this.#last;
-    if (this.#ended) throw this.#ended;
     const engine = this.#engine;
     if (!dims || !engine.stored) {
       throw new WebDNNError(
@@ -340,6 +359,7 @@ export class Model {
     this.#running = undefined;
     this.#views.clear();
     for (const { reject } of pending) reject(error);
+    for (const reject of this.#asked) reject(error);
     this.#aside?.dispose();
     this.#engine.dispose();
     this.#engine = GONE; // with its memory, however long the page keeps this object
@@ -465,7 +485,7 @@ export class Model {
               `input "${name}": a GPUBuffer needs the webgpu backend; this model runs on wasm`,
             );
           if (!(data.usage & 4))
-            throw new WebDNNError('dtype', `input "${name}": the GPUBuffer's usage lacks COPY_SRC`);
+            throw new WebDNNError('input', `input "${name}": the GPUBuffer's usage lacks COPY_SRC`);
           return data;
         }
         const target = this.#engine.take(i, length, idle);

@@ -706,10 +706,11 @@ const scenarios = {
 
   /**
    * No adapter, or a late one, or no answer: wasm does not wait for it. `/NAME/runner/` are copies
-   * of the runner, none of which has asked before.
+   * of the runner, as each model.js holds one.
    */
   async adapters() {
     const { requestAdapter } = GPU.prototype;
+    const forget = () => delete navigator.gpu[Symbol.for('webdnn: an adapter was found')];
     const hardware = { vendor: 'hardware', architecture: '', isFallbackAdapter: false };
     /** What happens, in order, where `answer` is asked for an adapter. */
     const events = async (copy, answer, options = {}) => {
@@ -735,23 +736,35 @@ const scenarios = {
         return { seen, name, rejected: rejected.map(({ name: at, code }) => `${at} ${code}`) };
       });
     };
+    const really = function (times, ...args) {
+      return requestAdapter.apply(this, args);
+    };
     const asks = ({ seen }) => seen.filter((event) => event === 'asked').length;
     const none = async () => null;
     const crashing = () => {
       throw new Error('crashed');
     };
-    // It is asked for once, and the answer is remembered, but for those who insist.
-    for (const [copy, answer] of [
-      ['longer', none],
-      ['edited', crashing],
-    ]) {
-      const first = await events(copy, answer);
+    // It is asked for once, and the answer is remembered for the page.
+    for (const answer of [none, crashing]) {
+      forget();
+      const first = await events('longer', answer);
       equal([first.name, first.rejected[0], asks(first)], ['wasm', 'webgpu no-adapter', 1]);
-      const again = await events(copy, answer);
+      const again = await events('edited', answer);
       equal([again.name, again.rejected[0], again.seen[1]], ['wasm', 'webgpu no-adapter', 'weights-0']);
       equal(asks(again), 0);
     }
-    await refused(events('longer', none, { backend: 'webgpu' }), 'no-adapter', 'no graphics adapter');
+    forget();
+    let insisted = 0;
+    const counted = async () => (insisted++, null);
+    const insist = (copy) =>
+      refused(events(copy, counted, { backend: 'webgpu' }), 'no-adapter', 'no graphics adapter');
+    for (const copy of ['longer', 'longer', 'edited']) await insist(copy);
+    equal(insisted, 1);
+    // One that was there may come back.
+    forget();
+    equal((await events('longer', really)).name, 'webgpu');
+    for (const copy of ['longer', 'edited']) await insist(copy);
+    equal(insisted, 3);
     // It is found late, while the weights are on their way: no file comes twice.
     const slow = async (url, init, seen) => {
       const answer = await fetch(url, init);
@@ -760,9 +773,9 @@ const scenarios = {
     };
     const found = await events(
       'format',
-      async function (times, ...args) {
+      async function (...args) {
         await sleep(1200);
-        return requestAdapter.apply(this, args);
+        return really.apply(this, args);
       },
       { fetch: slow },
     );
@@ -1005,9 +1018,36 @@ const scenarios = {
     const sink = device.createBuffer({ size: 12, usage: GPUBufferUsage.STORAGE });
     await refused(
       model.run({ ...feed([]), x: { data: sink, shape: [1, 3] } }),
-      'dtype',
+      'input',
+      '"x"',
       'COPY_SRC',
     );
+    // Buffers that the GPU does not take: of another model's device, destroyed, mapped.
+    const usage = GPUBufferUsage.COPY_SRC;
+    const destroyed = device.createBuffer({ size: 12, usage });
+    destroyed.destroy();
+    const mapped = device.createBuffer({ size: 12, usage, mappedAtCreation: true });
+    for (const where of ['/tiny/', '/stateful/'])
+      for (const options of [{ device }, { backend: 'webgpu', recover: true }]) {
+        const one = await loaded(options, where);
+        const two = await loaded({ backend: 'webgpu' }, where);
+        const { y } = await two.run(feed([1, 2, 3]), { outputs: 'gpu' });
+        const wrong = [y.data, ...(options.device ? [destroyed, mapped] : [x])];
+        for (const data of wrong)
+          for (const outputs of ['cpu', 'gpu']) {
+            const given = { ...feed([]), x: { data, shape: [1, 3] } };
+            const parts = ['input "x"', 'load({ device })', 'neither destroyed nor mapped'];
+            const bad = refused(one.run(given, { outputs }), 'input', ...parts);
+            const good = one.run(feed([4])); // behind it
+            await bad;
+            equal((await good).y.data, [9]);
+            if (outputs === 'cpu') await refused(one.profile(given), 'input', ...parts);
+          }
+        const later = one.run({ ...feed([]), x: { data: y.data, shape: [1, 3] } });
+        one.dispose();
+        await refused(later, 'disposed');
+        two.dispose();
+      }
     const foreign = await loaded({ backend: 'wasm' });
     await refused(
       foreign.run({ ...feed([]), x: { data: x, shape: [1, 3] } }),

@@ -6,7 +6,7 @@
  *
  * @typedef {import('../descriptor.js').Signature} Signature
  */
-import { WebDNNError } from '../errors.js';
+import { WebDNNError, say } from '../errors.js';
 import { isGpuBuffer, typeName } from '../tensors.js';
 import { article } from './source.js';
 
@@ -27,7 +27,15 @@ function chosen(signature, name) {
 
 /** A canvas's context. @param {any} canvas @param {'2d' | 'webgpu'} kind */
 function contextOf(canvas, kind) {
-  const context = canvas.getContext(kind);
+  let context;
+  try {
+    context = canvas.getContext(kind);
+  } catch (error) {
+    throw wrong(
+      `the canvas gives no context (${say(error)}). One whose control was transferred is drawn ` +
+        'where its OffscreenCanvas is: draw on that',
+    );
+  }
   if (context) return context;
   throw wrong(
     kind === '2d'

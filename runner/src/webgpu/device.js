@@ -67,8 +67,11 @@ function lacks(model, found, who) {
 
 /** How long a browser may take to find its adapter before wasm is built meanwhile: milliseconds. */
 const SLOW = 1000;
-/** Whether there is none: browsers write a line to the console each time that they are asked. */
-let none = false;
+/**
+ * Where a page remembers whether there is an adapter, for every model's own copy of the runner:
+ * browsers write a line to the console each time that they find none.
+ */
+const FOUND = Symbol.for('webdnn: an adapter was found');
 
 /**
  * Asks once: a browser that has just started gives its adapter at the first question, too.
@@ -123,9 +126,9 @@ export async function settle(model, options, slow = () => {}) {
         }
       : { code: 'no-webgpu', reason: 'this browser has no WebGPU' };
   }
-  const adapter = none && !options.backend ? null : await find(gpu, slow);
-  // Whoever insists asks each time: a graphics card that crashed may be there again.
-  none ||= !adapter && !options.backend;
+  const page = /** @type {GPU & { [FOUND]?: boolean }} */ (gpu);
+  const adapter = page[FOUND] === false ? null : await find(gpu, slow);
+  page[FOUND] ||= !!adapter; // a graphics card that crashed may be there again
   if (!adapter)
     return {
       code: 'no-adapter',

@@ -15,6 +15,7 @@
  * @typedef {import('./device.js').Held} Held
  */
 import { bytesOf, upper } from '../descriptor.js';
+import { WebDNNError, say } from '../errors.js';
 import { evaluate, product, roundUp, sizes } from '../int.js';
 import { elements } from '../tensors.js';
 import { MODE_READ, OPTIONAL, USAGE, hold } from './device.js';
@@ -106,16 +107,57 @@ async function start(model, held, files, { variant }) {
   const put = (job, encoder) => {
     steps.configure(job.dims);
     job.inputs.forEach((data, i) => {
-      const { buffer, dtype } = program.inputs[i];
-      const target = buffers[buffer];
-      if ('usage' in data) {
-        const count = product(sizes(model.inputs[i].shape, job.dims));
-        encoder.copyBufferToBuffer(data, 0, target, 0, bytesOf(dtype, count));
-      } else {
-        device.queue.writeBuffer(target, 0, /** @type {Float32Array<ArrayBuffer>} */ (data));
-      }
+      const target = buffers[program.inputs[i].buffer];
+      if ('usage' in data) copy(data, i, job, encoder);
+      else device.queue.writeBuffer(target, 0, /** @type {Float32Array<ArrayBuffer>} */ (data));
     });
   };
+
+  /** @param {GPUBuffer} data @param {number} i @param {Job} job @param {GPUCommandEncoder} encoder */
+  function copy(data, i, job, encoder) {
+    const { buffer, dtype } = program.inputs[i];
+    const count = product(sizes(model.inputs[i].shape, job.dims));
+    encoder.copyBufferToBuffer(data, 0, buffers[buffer], 0, bytesOf(dtype, count));
+  }
+
+  /** Throws if the GPU takes one of the job's buffers for no input. @param {Job} job */
+  async function usable(job) {
+    for (const [i, data] of job.inputs.entries()) {
+      if (!('usage' in data)) continue;
+      device.pushErrorScope('validation');
+      const encoder = device.createCommandEncoder();
+      copy(data, i, job, encoder);
+      device.queue.submit([encoder.finish()]);
+      const error = await device.popErrorScope().catch(() => null);
+      if (!error) continue;
+      throw new WebDNNError(
+        'input',
+        `input "${model.inputs[i].name}": the GPU refuses this GPUBuffer: ${say(error)}. It must ` +
+          "be of the model's own device, and neither destroyed nor mapped while the run waits. " +
+          'Models share a device where each is loaded with it: load({ device })',
+        error,
+      );
+    }
+  }
+
+  const lasting = !!program.states?.length;
+  /** Whether the page's buffers are looked at before the states could be spoilt. @param {Job} job */
+  const careful = (job) => lasting && job.inputs.some((data) => 'usage' in data);
+
+  /**
+   * Does a job's GPU work; what the GPU refuses of the page's buffers is not the model's fault.
+   * @template T
+   * @param {Job} job @param {() => Promise<T>} work
+   */
+  async function onto(job, work) {
+    if (careful(job)) await usable(job);
+    try {
+      return await scoped(work);
+    } catch (error) {
+      if (/** @type {WebDNNError} */ (error).code === 'kernel') await usable(job);
+      throw error;
+    }
+  }
 
   const used = new Set(kernels.flatMap(({ features }) => features));
   return {
@@ -165,10 +207,10 @@ async function start(model, held, files, { variant }) {
     take: (i, length, idle) =>
       idle ? staging[i].subarray(0, length) : elements(program.inputs[i].dtype, length),
     /** Whether nothing of a run is read back. @param {Job} job */
-    submits: (job) => job.gpu && !job.hidden.includes(true),
+    submits: (job) => job.gpu && !job.hidden.includes(true) && !careful(job),
     /** @param {Job} job @returns {Promise<(Elements | GPUBuffer)[]>} */
     run: (job) =>
-      scoped(async () => {
+      onto(job, async () => {
         const start = performance.now();
         const first = device.createCommandEncoder();
         put(job, first);
@@ -186,7 +228,7 @@ async function start(model, held, files, { variant }) {
       }),
     /** @param {Job} job */
     profile: (job) =>
-      scoped(async () => {
+      onto(job, async () => {
         const first = device.createCommandEncoder();
         put(job, first);
         device.queue.submit([first.finish()]);

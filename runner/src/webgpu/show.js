@@ -78,7 +78,9 @@ export function shower({ device, scoped }) {
   return (...what) =>
     scoped(() => show(...what)).catch((error) => {
       if (error.code !== 'kernel') throw error;
-      const text = `draw: the GPU refused: ${say(error.cause)}. Outputs are drawn before they are destroyed`;
+      const text =
+        `draw: the GPU refused: ${say(error.cause)}. Outputs are drawn before they are destroyed, ` +
+        'by the model that made them or one on the same device: load({ device })';
       throw new WebDNNError('option', text, error.cause);
     });
 }
