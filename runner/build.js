@@ -28,8 +28,8 @@ const apart = {
 /** The files of dist/ that esbuild makes, by name. */
 export async function bundles() {
   const { outputFiles } = await build({
-    entryPoints: ['bound', 'index', 'pictures', 'pictures-gpu', 'worker', 'worklet'].map((door) =>
-      fileURLToPath(new URL(`${door}.js`, source)),
+    entryPoints: ['bound', 'index', 'loops-gpu', 'pictures', 'pictures-gpu', 'worker', 'worklet'].map(
+      (door) => fileURLToPath(new URL(`${door}.js`, source)),
     ),
     outdir: fileURLToPath(output),
     bundle: true,

@@ -2035,10 +2035,7 @@ def loop_that_may_not_begin(n):
     return n.Loop(n.operand(np.int64(2)), begin, X(3), outputs=2, body=body)
 
 
-_ITERATED = {"webgpu": "loops whose number of iterations a run finds are for wasm"}
-
-
-@case(skip=_ITERATED)
+@case
 def loop_of_a_decoder(n):
     """Until a token comes up, or as often as an input says: what was found, and how many."""
     body = graph_of("""b (int64 k, bool going, float[1, 8] s) => (bool again, float[1, 8] t,
@@ -2049,7 +2046,7 @@ def loop_of_a_decoder(n):
     return n.Loop(times, None, X(1, 8), outputs=3, body=body)
 
 
-@case(skip=_ITERATED, dims={"n": (1, 9)}, sizes=({"n": 3}, {"n": 8}))
+@case(dims={"n": (1, 9)}, sizes=({"n": 3}, {"n": 8}))
 def loop_without_a_limit(n):
     """Two states that change places, and one that stays."""
     body = graph_of("""b (int64 k, bool going, float[n] a, float[n] b, float[1] c) => (bool again,
@@ -2060,7 +2057,7 @@ def loop_without_a_limit(n):
     return n.Loop(None, first, X("n"), X("n"), X(1, lo=0, hi=1), outputs=3, body=body)
 
 
-@case(skip=_ITERATED)
+@case
 def loop_whose_limit_is_beyond_32_bits(n):
     """As exporters of PyTorch write while loops: the condition ends it after 70 iterations."""
     body = graph_of("""b (int64 k, bool going, float[3] s) => (bool again, float[3] t) {
@@ -2069,7 +2066,7 @@ def loop_whose_limit_is_beyond_32_bits(n):
     return n.Loop(n.operand(np.int64(2**63 - 1)), going, X(3), body=body)
 
 
-@case(skip=_ITERATED)
+@case
 def loop_that_does_not_begin(n):
     body = graph_of("b (int64 k, bool going, float[3] s) => (bool going, float[3] t, float[3] u) {"
         " t = Add(s, s)  u = Relu(t) }")
@@ -2077,7 +2074,7 @@ def loop_that_does_not_begin(n):
     return n.Loop(times, None, X(3), outputs=2, body=body)
 
 
-@case(skip=_ITERATED)
+@case
 def loop_in_a_loop_of_any_length(n):
     """The inner one adds as often as the outer one has run, to what is carried outside."""
     inner = """i (int64 j, bool g, float[4] s) => (bool h, float[4] t) {

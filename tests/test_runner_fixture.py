@@ -77,7 +77,7 @@ def test_the_hand_made_descriptor_is_what_the_transpiler_writes(tmp_path: Path) 
     script = (tmp_path / "out" / "model.js").read_text("utf8")
     modules = set(re.findall(r"""["'`]([\w./-]+\.js)["'`]""", script)) - {"model.js"}  # in words
     beside = {module.rpartition("/")[2] for module in modules}
-    assert beside == {"worker.js", "pictures.js", "pictures-gpu.js"}
+    assert beside == {"worker.js", "pictures.js", "pictures-gpu.js", "loops-gpu.js"}
     assert all((tmp_path / "out" / module).is_file() for module in modules), modules
 
 

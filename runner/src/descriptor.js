@@ -27,14 +27,15 @@
  *   stored?: Record<string, Layout & { offset: number }>,
  * }} WasmTarget
  *
- * @typedef {{ file: string, features: string[], limits: Record<string, number> }} GpuTarget
+ * @typedef {{
+ *   file: string, features: string[], limits: Record<string, number>, loops?: boolean,
+ * }} GpuTarget  loops: whether the program has any, for which the runner has a module of its own
  * @typedef {{ b: number } | { w: number, offset: number, bytes: number }} Binding
  * @typedef {{
  *   kernel: number, bindings: Binding[], params: Int[], grid: Int[], flops?: Int,
  * }} Dispatch
- * @typedef {{ repeat: Int, body: Step[] }} Repeat
- * @typedef {{ choose: number, then: Step[], else: Step[] }} Choose  by a buffer's first element
- * @typedef {Dispatch | Repeat | Choose} Step
+ * @typedef {{ while: number, body: Step[] }} While  as long as a buffer's first element is not 0
+ * @typedef {Dispatch | While} Step
  * @typedef {{
  *   name: string, code: string, origin?: string, source?: string,
  *   variants?: Record<string, string>,
@@ -44,7 +45,7 @@
  *   kernels: Kernel[], buffers: { bytes: Int, max: number }[],
  *   weights: { offset: number, bytes: number }[],
  *   inputs: GpuTensor[], outputs: GpuTensor[], states?: { buffer: number }[],
- *   prepare: Step[], steps: Step[],
+ *   prepare: Dispatch[], steps: Step[],
  *   stored?: Record<string, Layout & { buffer: number }>,
  * }} Program
  *
@@ -338,7 +339,7 @@ const descriptor = (value, at) => {
     })(value, at);
     return Object.assign(arena, rest);
   };
-  const webgpu = object({ file, features: list(text), limits: record(whole) });
+  const webgpu = object({ file, features: list(text), limits: record(whole), 'loops?': flag });
   const targets = object({ targets: object({ 'webgpu?': webgpu, 'wasm?': wasm }) })(value, at);
   return Object.assign(head, body, targets);
 };
@@ -381,24 +382,26 @@ const program = (model) => (value, at) => {
   );
   /** @type {Rule<Binding>} */
   const binding = (value, at) => ('b' in Object(value) ? slot : range)(value, at);
+  /** @type {Rule<Dispatch>} */
+  const dispatch = and(
+    object({
+      kernel: below(kernels),
+      bindings: list(binding),
+      params: list(anyInt),
+      grid: list(size(both, () => 65535), 3),
+      'flops?': anyInt,
+    }),
+    ({ kernel, bindings }, at) => list(binding, bound[kernel])(bindings, `${at}.bindings`),
+  );
+  const flagged = and(buffer, (i, at) => between(4)(buffers[i].max, at));
   /** @type {Record<string, Rule<Step>>} */
   const kinds = {
-    kernel: and(
-      object({
-        kernel: below(kernels),
-        bindings: list(binding),
-        params: list(anyInt),
-        grid: list(size(both, () => 65535), 3),
-        'flops?': anyInt,
-      }),
-      ({ kernel, bindings }, at) => list(binding, bound[kernel])(bindings, `${at}.bindings`),
-    ),
-    repeat: (value, at) => object({ repeat: size(both), body: steps })(value, at),
-    choose: (value, at) => object({ choose: buffer, then: steps, else: steps })(value, at),
+    kernel: dispatch,
+    while: (value, at) => object({ while: flagged, body: steps })(value, at),
   };
   const steps = list((value, at) => {
     const kind = Object.keys(kinds).find((key) => key in Object(value));
-    return kind ? kinds[kind](value, at) : wrong(at, 'kernel, repeat or choose', value);
+    return kind ? kinds[kind](value, at) : wrong(at, 'kernel or while', value);
   });
   /** @param {Signature[]} specs */
   const tensors = (specs) =>
@@ -416,7 +419,7 @@ const program = (model) => (value, at) => {
         between(bytesIn(states[i])(most))(buffers[buffer].max, `${at}.buffer`),
       ),
     ),
-    prepare: steps,
+    prepare: list(dispatch),
     steps,
     'stored?': kept(both, { buffer }, ({ buffer }) => buffers[buffer].max),
   })(value, at);

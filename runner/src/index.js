@@ -12,6 +12,7 @@
  * | loop.js | runs on a stream of frames |
  * | picture/, pictures.js | pictures as inputs, and their worker; outputs with labels |
  * | pictures-gpu.js | pictures that are resized on the GPU |
+ * | loops-gpu.js | loops on WebGPU whose end only the device finds |
  * | wasm/, worker.js, worklet.js | the wasm backend, and its scripts in other threads |
  * | start.js, serve.js | where the workers' scripts are; how they answer |
  * | webgpu/ | the WebGPU backend |

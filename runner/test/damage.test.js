@@ -40,6 +40,15 @@ const feed = (...x) => ({
   rounds: Int32Array.of(0),
 });
 
+/** A run of the WebGPU engine. */
+const job = (n, gpu = false) => ({
+  dims: { n },
+  inputs: [new Float32Array(n), new Int32Array(2), new Int32Array(1)],
+  counts: [n, 1, n, 1],
+  hidden: [false, false, false, false],
+  gpu,
+});
+
 /** What comes of some work: its error, or undefined; what takes ten seconds hangs. */
 async function failure(work) {
   let timer;
@@ -126,13 +135,6 @@ test('the WebGPU program asks for nothing that the API refuses', async () => {
   const text = JSON.stringify(JSON.parse(`${files[model.targets.webgpu.file]}`), null, 1);
   const weights = new Uint8Array(model.weights.bytes);
   const device = checkingDevice();
-  const job = (n, gpu = false) => ({
-    dims: { n },
-    inputs: [new Float32Array(n), new Int32Array(2), new Int32Array(1)],
-    counts: [n, 1, n, 1],
-    hidden: [false, false, false, false],
-    gpu,
-  });
   const runs = async (program) => {
     device.log.length = 0;
     const served = { program: async () => program, weights: async (_, write) => write(0, weights) };
@@ -170,27 +172,45 @@ test('the WebGPU program asks for nothing that the API refuses', async () => {
   assert.ok(passed < DAMAGES / 3, `${passed} let through`);
 });
 
-test('steps are a tree; what this runner cannot run is named', async () => {
+test('steps are a tree: loops go on as long as the device says', async () => {
   const model = check(JSON.parse(bare), 'model.json');
   const program = JSON.parse(`${files[model.targets.webgpu.file]}`);
   const [step] = program.steps;
-  const served = (steps) => ({
-    program: async () => checkProgram({ ...program, steps }, 'webgpu.json', model),
-    weights: async () => {},
-  });
   for (const [other, message] of [
-    [{ repeat: 'n', body: [step] }, /^webgpu\S*: steps\[1\]: .*"repeat"/],
-    [{ choose: 2, then: [step], else: [] }, /^webgpu\S*: steps\[1\]: .*"choose"/],
-    [{ loop: 3, body: [step] }, /^webgpu\S*: steps\[1\]: expected kernel, repeat or choose, found/],
-    [{ repeat: 'n', body: [{ ...step, kernel: 3 }] }, /steps\[1\]\.body\[0\]\.kernel: expected/],
-    [{ choose: 99, then: [], else: [] }, /steps\[1\]\.choose: expected a whole number from 0 to 7/],
-  ]) {
-    const choice = { device: checkingDevice(), own: false, reason: '' };
-    await assert.rejects(build(model, choice, served([step, other]), {}), {
+    [{ loop: 3, body: [step] }, /steps\[1\]: expected kernel or while, found/],
+    [{ while: 2, body: [{ ...step, kernel: 3 }] }, /steps\[1\]\.body\[0\]\.kernel: expected/],
+    [{ while: 99, body: [] }, /steps\[1\]\.while: expected a whole number from 0 to 7/],
+  ])
+    assert.throws(() => checkProgram({ ...program, steps: [step, other] }, 'webgpu.json', model), {
       code: 'descriptor',
       message,
     });
-  }
+
+  const device = checkingDevice();
+  const outer = [step, { while: 2, body: [step, step] }];
+  const steps = [step, { while: 2, body: [step] }, { while: 2, body: outer }, step];
+  const served = {
+    program: async () => checkProgram({ ...program, steps }, 'webgpu.json', model),
+    weights: async () => {},
+  };
+  const engine = await build(model, { device, own: false, reason: '' }, served, {});
+  device.log.length = 0;
+  device.words.push(1, 0, 1, 0, 0); // the first loop goes on once; the outer one does, its inner not
+  await engine.run(job(3));
+  const { name } = program.kernels[step.kernel];
+  const plain = device.log[0];
+  assert.deepEqual(device.log, [
+    plain,
+    ...Array(4 + 8).fill(['gate 1', `${name} at 0`]).flat(),
+    plain,
+    ...Array(4).fill(['gate 1', `${name} at 0`, `${name} at 12`]).flat(),
+    plain,
+  ]);
+  device.log.length = 0;
+  device.words.push(1, 1, 0);
+  const times = await engine.profile(job(3));
+  assert.deepEqual(device.log, Array(4).fill(plain)); // one by one
+  assert.equal(times.length, 6);
 });
 
 test('what is wrong is said with its place', () => {

@@ -12,7 +12,8 @@ const read = (/** @type {string} */ name) =>
 test('dist/ is built from src/: else `make runner`', async (t) => {
   const built = await bundles();
   assert.deepEqual(Object.keys(built).sort(), [
-    ...['bound.js', 'index.js', 'pictures-gpu.js', 'pictures.js', 'worker.js', 'worklet.js'],
+    ...['bound.js', 'index.js', 'loops-gpu.js', 'pictures-gpu.js', 'pictures.js'],
+    ...['worker.js', 'worklet.js'],
   ]);
   for (const [name, text] of Object.entries(built)) {
     assert.equal(read(name), text, name);
@@ -24,7 +25,7 @@ test('dist/ is built from src/: else `make runner`', async (t) => {
     readFileSync(new URL('../src/types.d.ts', import.meta.url), 'utf8'),
   );
   assert.deepEqual(readdirSync(new URL('../dist/', import.meta.url)).sort(), [
-    ...['bound.js', 'index.js', 'pictures-gpu.js', 'pictures.js'],
+    ...['bound.js', 'index.js', 'loops-gpu.js', 'pictures-gpu.js', 'pictures.js'],
     ...['sources', 'types.d.ts', 'worker.js', 'worklet.js'],
   ]);
 });

@@ -30,6 +30,8 @@ export function checkingDevice(limits) {
   };
   /** @type {string[]} */
   const log = [];
+  /** What reads of one word give, in turn; then, and else, they are zero. @type {number[]} */
+  const words = [];
   const word = (n) => n % 4 === 0;
 
   function buffer({ size, usage }) {
@@ -43,6 +45,7 @@ export function checkingDevice(limits) {
       async mapAsync(mode, offset = 0, length = size - offset) {
         need(offset % 8 === 0 && length % 4 === 0 && offset + length <= size, 'mapAsync');
         mapped = new ArrayBuffer(Math.min(length, 2 ** 20));
+        if (length === 4) new Uint32Array(mapped)[0] = words.shift() ?? 0;
       },
       getMappedRange: (offset = 0, length = size - offset) => mapped.slice(offset, offset + length),
       unmap() {},
@@ -67,6 +70,11 @@ export function checkingDevice(limits) {
             need(group.layout === pipeline.group, 'a bind group of another layout');
             log.push(`${pipeline.label} ${grid}`);
           },
+          dispatchWorkgroupsIndirect({ size, usage }, offset) {
+            need(usage & 256 && word(whole(offset, MOST)) && offset + 12 <= size, 'a grid there');
+            need(group.layout === pipeline.group, 'a bind group of another layout');
+            log.push(`${pipeline.label} at ${offset}`);
+          },
           end() {},
         };
       },
@@ -89,6 +97,7 @@ export function checkingDevice(limits) {
   };
   return {
     log,
+    words,
     limits: most,
     features: new Set(),
     lost: new Promise(() => {}),

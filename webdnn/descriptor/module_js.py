@@ -19,8 +19,8 @@ from typing import Any
 # Node and webpack read here that these are modules, whatever the project around them says.
 PACKAGE = '{ "type": "module", "sideEffects": false }\n'
 
-# The modules that the runner looks for beside itself; all but the first for pictures.
-_BESIDE = ("worker.js", "pictures.js", "pictures-gpu.js")
+# The modules that the runner looks for beside itself, and which a page of each target fetches.
+_BESIDE = ("worker.js", "pictures.js", "pictures-gpu.js", "loops-gpu.js")
 
 
 def _quoted(text: str) -> str:
@@ -35,10 +35,10 @@ def model_js(model: Mapping[str, Any], text: str, bound: str) -> str:
         for n in model["files"]
     )
     runner = model["runner"]
-    names = _BESIDE if takes_pictures(model) else _BESIDE[:1]
-    modules = ", ".join(_quoted(f"{runner}/{name}") for name in names)
-    beside = re.compile(f'"(\\./)?({"|".join(map(re.escape, _BESIDE))})"')
-    placed = beside.sub(rf'"\g<1>{runner}/\g<2>"', bound)
+    needed = {"worker.js", *(name for target in model["targets"] for name in beside(model, target))}
+    modules = ", ".join(_quoted(f"{runner}/{name}") for name in _BESIDE if name in needed)
+    named = re.compile(f'"(\\./)?({"|".join(map(re.escape, _BESIDE))})"')
+    placed = named.sub(rf'"\g<1>{runner}/\g<2>"', bound)
     return (
         f"// The model {_comment(model['name'])}, written by {_comment(model['generator'])}.\n"
         f"const FILES = {{\n{files}}};\n"
@@ -47,9 +47,15 @@ def model_js(model: Mapping[str, Any], text: str, bound: str) -> str:
     )
 
 
-def takes_pictures(model: Mapping[str, Any]) -> bool:
-    """Whether a page may hand over pictures, which have modules of their own in the runner."""
-    return any("image" in tensor for tensor in model["inputs"])
+def beside(model: Mapping[str, Any], target: str) -> tuple[str, ...]:
+    """The modules of the runner that a page fetches beside model.js, on a target."""
+    on_gpu = target == "webgpu"
+    names: tuple[str, ...] = () if on_gpu else ("worker.js",)
+    if any("image" in tensor for tensor in model["inputs"]):
+        names += ("pictures.js", "pictures-gpu.js") if on_gpu else ("pictures.js",)
+    if model["targets"][target].get("loops"):
+        names += ("loops-gpu.js",)
+    return names
 
 
 def model_dts(model: Mapping[str, Any]) -> str:
@@ -138,4 +144,4 @@ def _expression(size: Any) -> str:
     )
 
 
-__all__ = ["PACKAGE", "model_dts", "model_js", "range_text", "takes_pictures"]
+__all__ = ["PACKAGE", "beside", "model_dts", "model_js", "range_text"]

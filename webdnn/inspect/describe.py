@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..descriptor.module_js import takes_pictures
+from ..descriptor.module_js import beside
 
 
 def shape_text(shape: Sequence[Any]) -> str:
@@ -40,11 +40,6 @@ def shape_text(shape: Sequence[Any]) -> str:
     return ", ".join(bare(size(value)) for value in shape) or "scalar"
 
 
-# Which of the runner's files a page fetches beside model.js, and which for pictures, too.
-_MODULES: dict[str, tuple[str, ...]] = {"webgpu": (), "wasm": ("worker.js",)}
-_PICTURES = {"webgpu": ("pictures.js", "pictures-gpu.js"), "wasm": ("pictures.js",)}
-
-
 def kind_text(entry: Mapping[str, Any]) -> str:
     """What a tensor of model.json holds: its dtype, or pictures, or named classes."""
     if "image" in entry:
@@ -69,10 +64,7 @@ def describe(folder: Path) -> dict[str, Any]:
         return len(gzip.compress((folder / name).read_bytes(), 9))
 
     def code(target: str, file: str) -> dict[str, Any]:
-        modules = _MODULES[target]
-        if takes_pictures(document):
-            modules += _PICTURES[target]
-        names = ["model.js", file, *(f"{runner}/{module}" for module in modules)]
+        names = ["model.js", file, *(f"{runner}/{name}" for name in beside(document, target))]
         return {"file": file, "code_gzip": sum(map(gzipped, names))}
 
     targets: dict[str, Any] = {}

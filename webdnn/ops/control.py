@@ -10,8 +10,7 @@
     iterate:f32[]
 
 A region is a graph of its own: what it reads from around it is among its inputs. Its states have
-memory of their own, which each iteration replaces. Targets whose kernels cannot decide what runs
-next have no such loops (`schedule.Target.repeats`).
+memory of their own, which each iteration replaces.
 
 Limits: states keep their shapes; what iterations collect has a number of rows that is known to be
 enough.

@@ -423,12 +423,6 @@ class Lowering:
         they run again."""
         node = v.node
         region, count, target = node.attrs["region"], node.attrs["states"], self.fusion.target
-        if not target.repeats:
-            raise UnsupportedError(
-                f"{self.origin(node.outputs) or 'a loop'}: how often this loop runs, only a run "
-                f"finds, which {target.name} cannot: transpile with --target wasm, or export the "
-                "model with a number of iterations that is known and smaller"
-            )
         states, rows = node.outputs[:count], node.outputs[count:]
         for state, initial in zip(states, node.inputs):
             self.copy("state", self.placed[state], initial, v)

@@ -76,7 +76,6 @@ class Target:
     the depth of a product is cut (`Instance.slices`), which a kernel after it adds up. templates:
     those of `codegen` that it has; `Op.composed` stands in for others. row: elements of a row that
     a kernel reads once, however many reductions it takes over it; 0: none.
-    repeats: whether what a kernel computes may decide which runs next (`Program.repeats`).
     launches: whether each step is a launch of its own, which takes as long as a small copy.
     """
 
@@ -91,7 +90,6 @@ class Target:
     emit: Emit
     templates: frozenset[str]
     row: int = 0
-    repeats: bool = False
     launches: bool = False
 
 

@@ -21,6 +21,7 @@ export const USAGE = {
   COPY_DST: 8,
   UNIFORM: 64,
   STORAGE: 128,
+  INDIRECT: 256,
   QUERY_RESOLVE: 512,
 };
 

@@ -17,6 +17,7 @@
 import { bytesOf, upper } from '../descriptor.js';
 import { WebDNNError, say } from '../errors.js';
 import { evaluate, product, roundUp, sizes } from '../int.js';
+import * as doors from '../start.js';
 import { elements } from '../tensors.js';
 import { MODE_READ, OPTIONAL, USAGE, hold } from './device.js';
 import { compile } from './kernels.js';
@@ -60,6 +61,7 @@ async function start(model, held, files, { variant }) {
   const { device, allocate, scoped } = held;
   const { file } = /** @type {GpuTarget} */ (model.targets.webgpu);
   const program = await files.program(model, file);
+  const loops = program.steps.some((step) => 'while' in step) ? await doors.loops() : undefined;
   const largest = upper(model);
 
   /** @param {{ buffer: number }} tensor */
@@ -89,7 +91,7 @@ async function start(model, held, files, { variant }) {
     );
     compiled = Promise.all(kernels.map(({ pipeline }) => pipeline.then(files.moved)));
     compiled.catch(() => {}); // awaited when the weights are there
-    const steps = new Steps(held, program, file, kernels, buffers, chunks);
+    const steps = new Steps(held, program, kernels, buffers, chunks, loops);
     return { buffers, chunks, readback, kernels, steps };
   });
   const { buffers, chunks, readback, kernels, steps } = await made.catch(async (error) => {
@@ -169,7 +171,7 @@ async function start(model, held, files, { variant }) {
     memory: held.memory,
     dispose: held.dispose,
     show: shower(held),
-    cancel() {},
+    cancel: () => steps.stop(),
     /** @param {number} offset @param {Uint8Array<ArrayBuffer>} bytes */
     load(offset, bytes) {
       program.weights.forEach((chunk, i) => {
@@ -207,24 +209,29 @@ async function start(model, held, files, { variant }) {
     take: (i, length, idle) =>
       idle ? staging[i].subarray(0, length) : elements(program.inputs[i].dtype, length),
     /** Whether nothing of a run is read back. @param {Job} job */
-    submits: (job) => job.gpu && !job.hidden.includes(true) && !careful(job),
+    submits: (job) =>
+      job.gpu && !job.hidden.includes(true) && !careful(job) && !steps.asks,
     /** @param {Job} job @returns {Promise<(Elements | GPUBuffer)[]>} */
     run: (job) =>
       onto(job, async () => {
         const start = performance.now();
         const first = device.createCommandEncoder();
         put(job, first);
-        const encoder = steps.run(first);
+        const ran = steps.run(first);
         const parts = program.outputs.map(({ buffer, dtype }, i) => ({
           buffer: buffers[buffer],
           first: 0,
           count: job.counts[i],
           dtype,
         }));
-        if (job.gpu) return keepOnDevice(device, encoder, readback, parts, job.hidden);
-        const out = await readBack(device, encoder, readback, parts);
-        steps.took(performance.now() - start);
-        return out;
+        /** @param {GPUCommandEncoder} encoder */
+        const end = async (encoder) => {
+          if (job.gpu) return keepOnDevice(device, encoder, readback, parts, job.hidden);
+          const out = await readBack(device, encoder, readback, parts);
+          steps.took(performance.now() - start);
+          return out;
+        };
+        return ran instanceof Promise ? ran.then((rest) => scoped(() => end(rest))) : end(ran);
       }),
     /** @param {Job} job */
     profile: (job) =>

@@ -1,6 +1,7 @@
 /**
  * The steps of a program on a device: dispatches, encoded into as few submits as their estimated
- * time allows, because one long submit trips the watchdogs of operating systems.
+ * time allows, because one long submit trips the watchdogs of operating systems. Those of loops are
+ * handed to `loops-gpu.js`.
  *
  * Bind groups, and one uniform buffer for the parameters of all steps, are made once; parameters
  * and grids are computed anew only when dimensions change.
@@ -11,10 +12,11 @@
  * @typedef {import('../int.js').Dims} Dims
  * @typedef {import('./device.js').Held} Held
  * @typedef {import('./kernels.js').Compiled} Compiled
+ * @typedef {{ first: number, last: number, flag?: number, body?: Part[] }} Part  dispatches first,
+ *   first + 1 ... last - 1, once or as long as buffer `flag` says
  * @typedef {Dispatch & { at: number, bytes: number }} Placed  where its parameters are
  */
 import { bytesOf } from '../descriptor.js';
-import { WebDNNError } from '../errors.js';
 import { evaluate, roundUp } from '../int.js';
 import { MODE_READ, USAGE } from './device.js';
 
@@ -29,29 +31,29 @@ const FIRST_FLOPS_PER_SECOND = 2.5e10;
 /** Queries that one set may hold; a step takes two, of 8 bytes each. */
 const QUERIES = 4096;
 
-/** @param {string} at  its place @param {string} kind */
-const unsupported = (at, kind) =>
-  new WebDNNError(
-    'descriptor',
-    `${at}: this runner has no steps of the kind "${kind}" on WebGPU. Load the model with ` +
-      "{backend: 'wasm'}; where it was not transpiled for that, do so with --target wasm.",
-  );
-
 /**
- * The dispatches of a tree of steps, in order.
+ * The dispatches of a tree of steps, in order, and the tree over them.
  * @param {readonly Step[]} steps
- * @param {string} at  the tree's place in the descriptor
- * @returns {Dispatch[]}
+ * @param {Dispatch[]} all  to which they are added
+ * @returns {Part[]}
  */
-export const dispatches = (steps, at) =>
-  steps.map((step, i) => {
-    if ('kernel' in step) return step;
-    if ('repeat' in step) throw unsupported(`${at}[${i}]`, 'repeat');
-    if ('choose' in step) throw unsupported(`${at}[${i}]`, 'choose');
-    /** @type {never} */
-    const none = step;
-    return none;
-  });
+function parts(steps, all) {
+  /** @type {Part[]} */
+  const out = [];
+  for (const step of steps) {
+    const first = all.length;
+    const before = out.at(-1);
+    if ('while' in step) {
+      const body = parts(step.body, all);
+      out.push({ first, last: all.length, flag: step.while, body });
+    } else {
+      all.push(step);
+      if (before && !before.body) before.last++;
+      else out.push({ first, last: first + 1 });
+    }
+  }
+  return out;
+}
 
 export class Steps {
   #device;
@@ -65,24 +67,30 @@ export class Steps {
   /** @type {{ grid: number[], flops: number }[]} */ #plan = [];
   #planned = '';
   #flopsPerSubmit = FIRST_FLOPS_PER_SECOND * SUBMIT_SECONDS;
+  /** Work that was encoded in the run in progress. */
+  #encoded = 0;
+  /** @type {Part[]} */ #tree;
+  /** @type {import('../loops-gpu.js').Loops | undefined} */ #loops;
 
   /**
    * @param {Held} held
    * @param {Program} program
-   * @param {string} from  the program's file
    * @param {Compiled[]} kernels
    * @param {GPUBuffer[]} buffers
    * @param {GPUBuffer[]} chunks  of the weights
+   * @param {typeof import('../loops-gpu.js')} [loops]  where the program has any
    */
-  constructor({ device, allocate }, program, from, kernels, buffers, chunks) {
+  constructor(held, program, kernels, buffers, chunks, loops) {
+    const { device, allocate } = held;
     this.#device = device;
     this.#kernels = kernels;
-    const prologue = dispatches(program.prepare, `${from}: prepare`);
-    const body = dispatches(program.steps, `${from}: steps`);
-    this.#first = prologue.length;
+    const all = [...program.prepare];
+    this.#first = all.length;
+    this.#tree = parts(program.steps, all);
+    this.#loops = loops && new loops.Loops(held, this.#tree, buffers);
     // The parameters of all steps lie in one buffer, each at an aligned place.
     const align = device.limits.minUniformBufferOffsetAlignment;
-    this.#all = [...prologue, ...body].map((step) => {
+    this.#all = all.map((step) => {
       const { length } = step.params;
       const bytes = kernels[step.kernel].uniform
         ? roundUp(bytesOf('i32', Math.max(1, length)), 16)
@@ -114,6 +122,17 @@ export class Steps {
   /** Waits for the kernels to be compiled; needed before anything is encoded. */
   async compiled() {
     this.#pipelines = await Promise.all(this.#kernels.map(({ pipeline }) => pipeline));
+    await this.#loops?.compiled();
+  }
+
+  /** Whether a run takes its time to encode: it asks the device how often loops go on. */
+  get asks() {
+    return this.#loops !== undefined;
+  }
+
+  /** Ends the loops of the run in progress. */
+  stop() {
+    this.#loops?.stop();
   }
 
   /** Parameters, grids and costs for these dimensions. @param {Dims} dims */
@@ -130,12 +149,25 @@ export class Steps {
       return { grid: grid.map((size) => evaluate(size, dims)), flops: evaluate(flops, dims) };
     });
     this.#device.queue.writeBuffer(this.#uniforms, 0, data);
+    this.#loops?.configure(this.#plan);
   }
 
   /** The steps that prepare weights, once. @param {GPUCommandEncoder} encoder */
   prepare = (encoder) => this.#encode(encoder, 0, this.#first);
-  /** The steps of a run. @param {GPUCommandEncoder} encoder */
-  run = (encoder) => this.#encode(encoder, this.#first, this.#all.length);
+  /**
+   * The steps of a run: at once, or where it `asks`, when the last loop is over.
+   * @param {GPUCommandEncoder} encoder
+   */
+  run(encoder) {
+    this.#encoded = 0;
+    return this.#loops
+      ? this.#loops.run(this.#tree, encoder, {
+          encode: this.#encode,
+          bind: this.#bind,
+          flops: this.#flopsPerSubmit,
+        })
+      : this.#encode(encoder, this.#first, this.#all.length);
+  }
 
   /**
    * Encodes and submits steps first..last-1; the encoder of the rest is returned open.
@@ -143,7 +175,7 @@ export class Steps {
    * @param {number} first
    * @param {number} last
    */
-  #encode(encoder, first, last) {
+  #encode = (encoder, first, last) => {
     let flops = 0;
     /** @type {GPUComputePassEncoder | undefined} */
     let pass;
@@ -163,26 +195,31 @@ export class Steps {
     }
     pass?.end();
     return encoder;
-  }
+  };
+
+  /** @param {GPUComputePassEncoder} pass @param {number} i */
+  #bind = (pass, i) => {
+    pass.setPipeline(this.#pipelines[this.#all[i].kernel]);
+    pass.setBindGroup(0, this.#groups[i]);
+    this.#encoded += this.#plan[i].flops;
+  };
 
   /** @param {GPUComputePassEncoder} pass @param {number} i */
   #dispatch(pass, i) {
     const [x, y = 1, z = 1] = this.#plan[i].grid;
-    pass.setPipeline(this.#pipelines[this.#all[i].kernel]);
-    pass.setBindGroup(0, this.#groups[i]);
+    this.#bind(pass, i);
     pass.dispatchWorkgroups(x, y, z);
   }
 
   /** Learns from a run how much work a submit may hold. @param {number} ms  that it took */
   took(ms) {
-    const flops = this.#plan.slice(this.#first).reduce((sum, step) => sum + step.flops, 0);
-    const perSecond = flops / (ms / 1000);
-    if (flops) this.#flopsPerSubmit = Math.min(Math.max(perSecond, 1e9), 1e14) * SUBMIT_SECONDS;
+    const perSecond = this.#encoded / (ms / 1000);
+    if (this.#encoded) this.#flopsPerSubmit = Math.min(Math.max(perSecond, 1e9), 1e14) * SUBMIT_SECONDS;
   }
 
   /** Runs once, and times each step. @returns {Promise<import('../types.d.ts').StepTime[]>} */
   async profile() {
-    const timed = this.#device.features.has('timestamp-query');
+    const timed = this.#device.features.has('timestamp-query') && !this.#loops;
     const times = await (timed ? this.#timestamps() : this.#waits());
     return this.#all.slice(this.#first).map(({ kernel }, i) => {
       const { name, origin } = this.#kernels[kernel];
@@ -225,18 +262,25 @@ export class Steps {
     return times;
   }
 
-  /** By our clock, where the device shows none: each step is waited for. */
+  /** By our clock, where the device shows none or a run asks it: each step is waited for. */
   async #waits() {
     const { queue } = this.#device;
     /** @type {number[]} */
-    const times = [];
+    const times = this.#all.slice(this.#first).map(() => 0);
     await queue.onSubmittedWorkDone();
-    for (let i = this.#first; i < this.#all.length; i++) {
-      const start = performance.now();
-      queue.submit([this.#encode(this.#device.createCommandEncoder(), i, i + 1).finish()]);
-      await queue.onSubmittedWorkDone();
-      times.push(performance.now() - start);
-    }
+    /** @param {GPUCommandEncoder} encoder @param {number} first @param {number} last */
+    const each = async (encoder, first, last) => {
+      for (let i = first; i < last; i++) {
+        const start = performance.now();
+        queue.submit([this.#encode(this.#device.createCommandEncoder(), i, i + 1).finish()]);
+        await queue.onSubmittedWorkDone();
+        times[i - this.#first] += performance.now() - start;
+      }
+      return encoder;
+    };
+    const encoder = this.#device.createCommandEncoder();
+    if (this.#loops) await this.#loops.run(this.#tree, encoder, { encode: each });
+    else await each(encoder, this.#first, this.#all.length);
     return times;
   }
 }

@@ -15,5 +15,4 @@ TARGET = Target(
     slices=lambda kernel: 1,
     emit=emit,
     templates=frozenset(TEMPLATES),
-    repeats=True,
 )

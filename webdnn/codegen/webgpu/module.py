@@ -18,7 +18,7 @@ Limits: those of `limits`; subnormals may be flushed to zero, as WGSL allows.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ...errors import WebDNNError
@@ -130,7 +130,20 @@ def build(program: Program, bindings: Mapping[int, Mapping[str, Any]]) -> dict[s
         }
 
     first = [step(s) for s in program.prepare]
-    return {"kernels": kernels, "prepare": first, "steps": [step(s) for s in program.steps]}
+    steps = [step(s) for s in program.steps]
+    return {"kernels": kernels, "prepare": first, "steps": tree(program, steps, bindings)}
+
+
+def tree(
+    program: Program, steps: Sequence[dict[str, Any]], bindings: Mapping[int, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """The steps of a program with its loops as steps around theirs."""
+    out: list[dict[str, Any] | None] = list(steps)
+    for loop in program.repeats:  # inner ones first, in place of their first step
+        body = [s for s in out[loop.first : loop.last] if s is not None]
+        whole = {"while": bindings[loop.flag]["b"], "body": body}
+        out[loop.first : loop.last] = [whole, *[None] * (loop.last - loop.first - 1)]
+    return [s for s in out if s is not None]
 
 
 def memory(program: Program) -> int:
@@ -190,4 +203,5 @@ def emit(
         ),
     }
     progress(1, 1)
-    return {"file": name, "features": [], "limits": limits}
+    entry = {"file": name, "features": [], "limits": limits}
+    return entry | ({"loops": True} if program.repeats else {})
