@@ -210,6 +210,57 @@ def test_a_damaged_copy_that_a_browser_keeps(model: Path, tmp_path: Path) -> Non
             assert asked.count(f"/name/{weights.name}") == times
 
 
+def test_answers_that_a_browser_keeps(model: Path) -> None:
+    """Whatever it keeps of a file, the server is asked for it once more; the model is right."""
+    files = [p for p in model.rglob("*") if p.suffix in (".bin", ".wasm")]
+    names = [p.relative_to(model).as_posix() for p in files]
+    (worker,) = (p.relative_to(model).as_posix() for p in model.rglob("worker.js"))
+    names += ["model.json", worker]
+    kept = {"Cache-Control": "public, max-age=31536000, immutable"}
+    script = kept | {"Content-Type": "text/javascript"}
+    answers = (
+        (200, b"", script),
+        (404, b"Not found", kept),
+        (200, b"const x = {", script),
+        (503, b"Busy", kept),
+        (200, b"<!doctype html>", kept | {"Content-Type": "text/html"}),
+    )
+    asked: list[str] = []
+    bad: dict[str, tuple[int, bytes, dict[str, str]]] = {}
+
+    def hook(request: Request) -> bool:
+        name = request.path_only.removeprefix("/name/")
+        asked.append(name)
+        if name in bad:
+            request.reply(*bad[name])
+        return name in bad
+
+    load = """async (module) => {
+      const timeout = 8000; // a quarter of it for a worker that is silent
+      const { load } = await import(module);
+      const bound = module.endsWith('model.js');
+      const model = await (bound ? load({ timeout }) : load('/name/', { timeout }));
+      const { y } = await model.run({ x: new Float32Array(4).fill(1) });
+      return [...y.data, model.viewKind];
+    }"""
+    with driven() as first, running({"/name/": model}, hook=hook) as server:
+        for turn in range(3):
+            context = first.context.browser.new_context()
+            page = context.new_page()
+            page.goto(server.url + "name/report.html")
+            for k, name in enumerate(reversed(names)):  # the worker first
+                bad[name] = answers[(k + turn) % len(answers)]
+                page.evaluate("async (n) => { await (await fetch(n)).text() }", f"/name/{name}")
+            bad.clear()
+            asked.clear()
+            runner = f"/name/{Path(worker).parent}/index.js"
+            for module in ("/name/model.js", runner):
+                assert page.evaluate(load, module) == [19, 23, 27, "direct-shared"]
+            assert all(asked.count(name) <= 1 for name in names), asked
+            assert {worker, "model.json"} < set(asked), asked
+            context.close()
+
+
 def test_a_service_worker(model: Path, tmp_path: Path) -> None:
     """The page comes back when the server is gone."""
     write_blocks((ROOT / "docs" / "offline.md").read_text(), tmp_path)

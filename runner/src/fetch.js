@@ -7,8 +7,8 @@
  *
  * Lengths and hashes are the descriptor's: a server's Content-Length lies under compression.
  * Nothing is retried here: the page's `fetch` hook, a service worker or a reload can do that
- * better. But a file that comes damaged is asked for once more, past the cache of the browser, which
- * may keep such a copy for a year.
+ * better. But a file that comes damaged, or not at all, is asked for once more, past the cache of the
+ * browser, which may keep such an answer for a year.
  *
  * @typedef {import('./types.d.ts').LoadOptions} LoadOptions
  * @typedef {import('./types.d.ts').Where} Where
@@ -20,8 +20,21 @@ import { WebDNNError, say } from './errors.js';
 import { patience } from './patience.js';
 
 const LANES = 4;
-/** What a copy in the browser's cache may be, and the server's not. */
-const DAMAGED = ['truncated', 'corrupted'];
+/** What an answer in the browser's cache may be, and the server's not. */
+const STALE = ['truncated', 'corrupted', 'descriptor', 'html', 'missing-file', 'server'];
+/** What becomes of the files of a model whose newer version has taken its place. */
+const REPLACED = ['truncated', 'html', 'missing-file'];
+
+/**
+ * Asks once, and once more past the browser's cache.
+ * @template T
+ * @param {(how?: RequestInit) => Promise<T>} ask
+ */
+const twice = (ask) =>
+  ask().catch((error) => {
+    if (!STALE.includes(error.code)) throw error;
+    return ask({ cache: 'reload' });
+  });
 
 /** @param {string} expected @param {unknown} found */
 const unusable = (expected, found) =>
@@ -177,14 +190,13 @@ export function open(where, options = {}, init = {}) {
         'not-modified',
         `${name}: ${answer}; a service worker or \`fetch\` must answer with the file itself.`,
       );
-    if (!ok)
-      throw await absent('missing-file', `${answer}. ${COPY}`);
+    if (!ok) throw new WebDNNError('missing-file', `${name}: ${answer}. ${COPY}`);
     const reader =
       expected === undefined ? undefined : await arriving(() => response.body?.getReader());
     if (!reader) {
       const bytes = new Uint8Array(await arriving(() => response.arrayBuffer()));
       count(bytes.length);
-      await sized();
+      sized();
       return bytes;
     }
     // Nothing is allocated because the descriptor says so: it may be damaged.
@@ -196,7 +208,7 @@ export function open(where, options = {}, init = {}) {
       count(value.length);
       if (found <= Number(expected)) parts.push(value);
     }
-    await sized();
+    sized();
     const bytes = new Uint8Array(found);
     let at = 0;
     for (const part of parts) {
@@ -204,31 +216,16 @@ export function open(where, options = {}, init = {}) {
       at += part.length;
     }
     return bytes;
-    async function sized() {
+    function sized() {
       if (expected === undefined || found === expected) return;
       loaded -= Math.min(found, expected);
       if (headers?.get?.('content-type')?.startsWith('text/html'))
-        throw await absent('html', webPage(shown(url)));
-      throw await absent(
+        throw new WebDNNError('html', `${name}: ${webPage(shown(url))}`);
+      throw new WebDNNError(
         'truncated',
-        `expected ${expected} bytes, found ${found}. The copy on the server is ` +
+        `${name}: expected ${expected} bytes, found ${found}. The copy on the server is ` +
           `${found < expected ? 'cut short' : 'another file'}: ${shown(url)}`,
       );
-    }
-    /**
-     * The error of a file that is not there as it was written: perhaps the server has a newer
-     * version of the model, whose files have other names.
-     * @param {import('./types.d.ts').ErrorCode} code @param {string} message
-     */
-    async function absent(code, message) {
-      const newer = expected !== undefined && (await replaced(name, url));
-      return newer
-        ? new WebDNNError(
-            'newer-version',
-            `${name}: the server holds a newer version of this model by now, without this file. ` +
-              'Reload the page.',
-          )
-        : new WebDNNError(code, `${name}: ${message}`);
     }
   }
 
@@ -280,10 +277,17 @@ export function open(where, options = {}, init = {}) {
           'on its way; if it was transpiled again, a cache still holds the old model.json.',
       );
     };
-    return whole().catch((error) => {
-      if (!DAMAGED.includes(error.code)) throw error;
-      return whole({ cache: 'reload' });
-    });
+    try {
+      return await twice(whole);
+    } catch (error) {
+      const { code } = /** @type {WebDNNError} */ (error);
+      if (!REPLACED.includes(code) || !(await replaced(name, url))) throw error;
+      throw new WebDNNError(
+        'newer-version',
+        `${name}: the server holds a newer version of this model by now, without this file. ` +
+          'Reload the page.',
+      );
+    }
   }
 
   return {
@@ -298,6 +302,7 @@ export function open(where, options = {}, init = {}) {
     },
     moved: waiting.moved,
     during: waiting.during,
+    soon: waiting.soon,
     /**
      * Rejects as soon as loading is aborted or takes too long; what comes too late is released.
      * @template T
@@ -323,23 +328,26 @@ export function open(where, options = {}, init = {}) {
       });
     },
     /** @returns {Promise<Descriptor>} */
-    async descriptor() {
-      const from = written ? 'model.js' : shown(root);
-      const bytes = written ? new TextEncoder().encode(root) : await get('model.json', root);
-      const model = check(parse(bytes, from), from);
-      const { sha256 } = model;
-      if (sha256) {
-        // It is that of the text around it. Line ends may have been changed: they do not count.
-        const rest = new TextDecoder().decode(bytes).replace(sha256, '').replace(/\r/g, '');
-        if ((await digest(new TextEncoder().encode(rest), sha256)) !== sha256)
-          throw new WebDNNError(
-            'descriptor',
-            `${from}: its text was changed after it was written. Transpile the model again; or, ` +
-              'if you meant the change, remove its "sha256".',
-          );
-      }
-      return model;
-    },
+    descriptor: () =>
+      twice(async (how) => {
+        const from = written ? 'model.js' : shown(root);
+        const bytes = written
+          ? new TextEncoder().encode(root)
+          : await get('model.json', root, undefined, how);
+        const model = check(parse(bytes, from), from);
+        const { sha256 } = model;
+        if (sha256) {
+          // It is that of the text around it. Line ends may have been changed: they do not count.
+          const rest = new TextDecoder().decode(bytes).replace(sha256, '').replace(/\r/g, '');
+          if ((await digest(new TextEncoder().encode(rest), sha256)) !== sha256)
+            throw new WebDNNError(
+              'descriptor',
+              `${from}: its text was changed after it was written. Transpile the model again; or, ` +
+                'if you meant the change, remove its "sha256".',
+            );
+        }
+        return model;
+      }),
     file,
     /** The WebGPU program. @param {Descriptor} model @param {string} name */
     program: async (model, name) =>

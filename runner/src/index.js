@@ -166,13 +166,27 @@ export const load = async (where, options = {}) => {
 
     /** @param {modules.Choice} choice */
     async function onWasm(choice) {
-      const { variant, threads, reason } = choice;
-      files.expect(model, [variant.file, ...weights.shards]);
-      const building = wasm.build(model, choice, files, options);
+      const expect = () => files.expect(model, [choice.variant.file, ...weights.shards]);
+      /**
+       * The calling thread, where workers do not start and the page does not insist.
+       * @param {WebDNNError} error
+       */
+      const instead = (error) => {
+        const { code, message } = error;
+        const local = options.worker === undefined && modules.settle(model, options, [], message);
+        if (!local || 'code' in local) throw error;
+        passed.push({ name: choice.variant.name, code, reason: message });
+        choice = local;
+        expect();
+        return local;
+      };
+      expect();
+      const building = wasm.build(model, choice, files, options, instead);
       const what = choice.place === 'worker' ? WORKER : 'WebAssembly';
       const engine = await files.until(files.during('worker', what, building), (late) =>
         late.dispose(),
       );
+      const { variant, threads, reason } = choice;
       return { engine, name: /** @type {const} */ ('wasm'), variant: variant.name, threads, reason };
     }
 

@@ -425,9 +425,9 @@ export interface LoadOptions {
    */
   threads?: number;
   /**
-   * false: in the calling thread; so too, unless true is given, where browsers allow no worker: in
-   * sandboxed frames, and with a runner from another origin, which 'blob' (`worker-src blob:`)
-   * imports into a worker, if it is not bundled. A function makes one worker from the address that
+   * false: in the calling thread; so too, unless true is given, where a worker does not start, and
+   * where browsers allow none: in sandboxed frames, and with a runner from another origin, which
+   * 'blob' (`worker-src blob:`) imports into a worker, if it is not bundled. A function makes one worker from the address that
    * it is given: that of the runner's worker.js, or pictures.js.
    */
   worker?: boolean | 'blob' | ((script: string) => Worker);
@@ -435,7 +435,8 @@ export interface LoadOptions {
   signal?: AbortSignal;
   /**
    * Replaces fetch for every file: authorisation, caches, other protocols. `data:` URLs are read
-   * without. `init` asks past the browser's cache (`cache: 'reload'`) where a file came damaged.
+   * without. `init` asks past the browser's cache (`cache: 'reload'`) where a file came damaged, or not
+   * at all.
    */
   fetch?: (
     url: string,

@@ -480,7 +480,10 @@ const scenarios = {
     );
   },
 
-  /** A worker that does not start: one error with its address and the causes. */
+  /**
+   * A worker that does not start: one error with its address and the causes, where the page insists
+   * on it; else the calling thread, with that as the reason.
+   */
   async noWorker({ where, make, parts, policy }) {
     if (policy) {
       const meta = document.createElement('meta');
@@ -488,20 +491,37 @@ const scenarios = {
       meta.content = policy;
       document.head.append(meta);
     }
-    const worker = make && (() => new Worker(make, { type: 'module' }));
+    const worker = !make || (() => new Worker(make, { type: 'module' }));
     const error = await refused(loaded({ backend: 'wasm', worker }, where), 'worker', ...parts);
+    if (!make) {
+      const model = await loaded({ backend: 'wasm' }, where);
+      ok(model.backend.reason.endsWith('1 thread, the calling one'), model.backend.reason);
+      const { name, code, reason } = model.backend.rejected.at(-1);
+      equal([name.replace('-threads', ''), code], ['relaxed', 'worker']);
+      for (const part of parts) ok(reason.includes(part), reason);
+      await right(model);
+    }
     await right(await loaded({ backend: 'wasm', worker: false }, where));
     return error.message;
   },
 
-  /** Workers that start and say nothing, or are damaged: an error within the time. */
+  /** Workers that start and say nothing, or are damaged: an error within the time, or none. */
   async deadWorkers() {
-    const options = { backend: 'wasm', timeout: 300 };
-    const silent = ['the worker', 'its script whole', '0.3 s', '`timeout`'];
-    for (const threads of [1, 2]) {
-      await refused(loaded({ ...options, threads }, '/empty-worker/'), 'worker', ...silent);
-      await refused(loaded({ ...options, threads }, '/cut-worker/'), 'worker', 'did not start');
-    }
+    const options = { backend: 'wasm', timeout: 1000 };
+    const silent = ['the worker', 'its script whole', '0.25 s', 'quarter of `timeout`'];
+    for (const threads of [1, 2])
+      for (const [where, ...parts] of [
+        ['/empty-worker/', ...silent],
+        ['/cut-worker/', 'did not start'],
+      ]) {
+        await refused(loaded({ ...options, threads, worker: true }, where), 'worker', ...parts);
+        const model = await loaded({ ...options, threads }, where);
+        equal([model.viewKind, model.backend.rejected.at(-1).code], ['direct', 'worker']);
+        await right(model);
+      }
+    const hired = () => new Worker('/empty-worker/runner/worker.js', { type: 'module' });
+    const all = ['the worker', 'its script whole', '0.3 s', '`timeout`'];
+    await refused(loaded({ ...options, timeout: 300, worker: hired }), 'worker', ...all);
     await right(await loaded({ ...options, worker: false }, '/empty-worker/'));
     for (const [worker, found] of [
       [() => 5, 'found 5'],

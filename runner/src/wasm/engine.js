@@ -38,6 +38,7 @@ import {
 import { OWNER, PART, START } from './messages.js';
 import { compile } from './module.js';
 import { hire } from './workers.js';
+import { worker as door } from '../start.js';
 
 /**
  * The engine, its weights in place.
@@ -45,8 +46,11 @@ import { hire } from './workers.js';
  * @param {Choice} choice
  * @param {Files} files
  * @param {LoadOptions} options
+ * @param {(error: WebDNNError) => Choice} instead  what is built where the workers do not start
  */
-export async function build(model, choice, files, options) {
+export async function build(model, choice, files, options, instead) {
+  /** @type {Record<string, Promise<WebAssembly.Module>>} */
+  const modules = {};
   const started = start();
   try {
     const [engine] = await Promise.all([
@@ -64,22 +68,52 @@ export async function build(model, choice, files, options) {
   }
 
   async function start() {
+    for (let turn = 0; choice.place === 'worker'; turn++)
+      try {
+        return await hired(choice);
+      } catch (error) {
+        if (/** @type {WebDNNError} */ (error).code !== 'worker') throw error;
+        // The browser may keep a damaged copy for a year; but who makes the workers may do more.
+        if (turn || typeof options.worker === 'function' || !(await fetchedAnew(files)))
+          choice = instead(/** @type {WebDNNError} */ (error));
+      }
+    return inPlace(local(model, await compiled(choice)));
+  }
+
+  /** @param {Choice} choice */
+  function compiled({ variant }) {
+    return (modules[variant.file] ??= compile(model, variant, files));
+  }
+
+  /** @param {Choice} choice */
+  async function hired(choice) {
+    const { variant, threads } = choice;
     // Workers load their script while the module is fetched and compiled.
-    const crew = choice.place === 'worker' ? hire(choice.threads, options.worker) : undefined;
-    const dismiss = () => crew?.dismiss();
-    files.stopped.addEventListener('abort', dismiss); // also while a script never answers
+    const crew = hire(threads, options.worker);
+    files.stopped.addEventListener('abort', crew.dismiss); // also while a script never answers
     try {
-      const module = await compile(model, choice.variant, files);
-      if (!crew) return inPlace(local(model, module));
-      return await (choice.variant.threads
-        ? pool(model, module, crew)
-        : worker(model, module, crew));
+      const module = await compiled(choice);
+      const join = async () => (variant.threads ? pool : worker)(model, module, crew);
+      return await (typeof options.worker === 'function' ? join() : files.soon(join()));
     } catch (error) {
-      dismiss();
+      crew.dismiss();
       throw error;
     } finally {
-      files.stopped.removeEventListener('abort', dismiss);
+      files.stopped.removeEventListener('abort', crew.dismiss);
     }
+  }
+}
+
+/** Whether the server has a script for workers, which the browser keeps now. @param {Files} files */
+async function fetchedAnew(files) {
+  const { script } = door;
+  if (!/^https?:/.test(script)) return false;
+  const asking = fetch(script, { cache: 'reload', signal: files.stopped });
+  try {
+    const response = await files.during('network', script, asking);
+    return response.ok && /\bonmessage\b/.test(await response.text());
+  } catch {
+    return false;
   }
 }
 

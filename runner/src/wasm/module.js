@@ -51,9 +51,10 @@ export function whyNoWorker({ worker }) {
  * @param {Descriptor} model
  * @param {LoadOptions} options
  * @param {Rejection[]} rejected
+ * @param {string} [noWorker]  why there is no worker, if so
  * @returns {Choice | Refusal}
  */
-export function settle(model, options, rejected) {
+export function settle(model, options, rejected, noWorker = whyNoWorker(options)) {
   const target = model.targets.wasm;
   if (!target)
     return {
@@ -67,7 +68,6 @@ export function settle(model, options, rejected) {
     };
   if (!hasSimd())
     return { code: 'no-simd', reason: "this browser's WebAssembly has no 128-bit SIMD" };
-  const noWorker = whyNoWorker(options);
   const inThread = options.worker === false || !!noWorker;
   const cores = globalThis.navigator?.hardwareConcurrency ?? 1;
   // Half of many cores: the other half are often hyperthreads, or the page's own.
