@@ -176,6 +176,7 @@ const SCENARIOS = {
       nothing: await told(model.loop(undefined, () => {}, { inputs: { k } })),
       image: await told(model.loop(new Image(), () => {}, { inputs: { k } })),
       callback: await told(model.loop(canvas, undefined, { inputs: { k } })),
+      twice: await told(model.loop(canvas, () => {}, { inputs: { k, image: canvas } })),
     };
     const stop = new AbortController();
     let results = 0;

@@ -134,6 +134,14 @@ def test_a_bare_word_that_is_no_size() -> None:
         (["check", "a.onnx", "--variant", "fast"], "'fast' is not one of plain, relaxed"),
         (["check", "a.onnx", "--browser", "lynx"], "chromium"),
         (["serve", "--port", "99999", "."], "99999"),
+        (["check", "a.onnx", "--seed", "-1"], "-1 is not in the range"),
+        (["check", "a.onnx", "--timeout", "0"], "0.0 is not in the range"),
+        (["check", "a.onnx", "--target", ","], "expected webgpu, wasm, or several with commas"),
+        (
+            ["check", "a.onnx", "--target", "wasm", "--target=webgpu"],
+            "--target is given 2 times: expected one (several are one list with commas)",
+        ),
+        (["transpile", "a", "-o", "x", "--name", "a", "--name", "b"], "--name is given 2 times"),
         (["nonsense"], "nonsense"),
     ],
 )
@@ -173,6 +181,18 @@ def test_usage_errors(
             ["check", "/no/such.onnx", "--size", "h=1..2"],
             "--size h=1..2: expected sizes, not ranges",
         ),
+        (["check", "x", "--size", "h=1,h=2"], "--size h=2: h is given twice"),
+        (["check", "x", "--target", "webgpu", "--variant", "plain"], "--variant is of wasm"),
+        (["check", "x", "--descriptor", ".", "--weights", "int8"], "--weights: . has its weights"),
+        (["check", "x", "--input", "a:rbg,resize=4"], "--input a:rbg,resize=4: expected NAME:rgb|"),
+        (["transpile", "x", "-o", "a/b:0:rbg"], "for a folder of that name ./a/b:0:rbg"),
+        (["transpile", "x", "-o", "rbg,scale=1"], "expected NAME:rgb|bgr|gray|rgba|mask[,OPTION"),
+        (["transpile", "x", "-o", "y", "--output", "a=rgb"], "--output a=rgb: expected NAME:rgb|"),
+        (["transpile", "x", "-o", "mask"], "a picture; a folder called so is ./mask"),
+        (["transpile", "x", "-o", "y", "--name", ""], "--name: expected a name, found none"),
+        (["transpile", "x", "-o", "y", "--dump", "y/d"], "expected a folder outside of y"),
+        (["bench", "x", "--threads", "1,65"], "--threads 1,65: expected numbers from 1 to 64"),
+        (["serve", ".", "--host", "300.1.1.1"], "--host 300.1.1.1: expected an address of this"),
     ],
 )
 def test_mistakes_get_one_message(

@@ -321,6 +321,24 @@ def test_check_refuses_a_size_out_of_range(
     arguments = ["--descriptor", str(descriptor), "--size", "h=8,w=41"]
     assert run("check", str(net), *arguments) == 2
     assert "dimension w: expected 8..40, found 41" in capsys.readouterr().err
+    arguments[-1] = "h=8,w=8,n=1"
+    assert run("check", str(net), *arguments) == 2
+    message = "--size n=1: n is no open dimension. Open are: h = 8..40, w = 8..40"
+    assert message in capsys.readouterr().err
+    assert run("bench", str(descriptor), "--size", "h=8,w=8,n=1") == 2
+    assert message in capsys.readouterr().err
+
+
+def test_bench_refuses_what_it_would_ignore(
+    descriptor: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words, message in (
+        ("--target webgpu --threads 2", "--threads is of wasm, which is not timed here"),
+        ("--target webgpu --variant plain", "--variant is of wasm, which is not timed here"),
+        ("--variant plain --threads 1,2", "--variant plain has one thread"),
+    ):
+        assert run("bench", str(descriptor), *words.split()) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_check_layers(net: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -92,6 +92,7 @@ def test_loop(engine: Engine, backend: str, mounts: dict[str, Path]) -> None:
         ("nothing", "found undefined"),
         ("image", "found an HTMLImageElement"),
         ("callback", "expected a function for the outputs, found undefined"),
+        ("twice", '"image" is the frame\'s: leave it out of inputs'),
         ("silent", "has no video track"),
         ("audio", "found one of audio"),
     ):

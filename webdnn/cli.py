@@ -41,6 +41,7 @@ from webdnn.options import (
     ENGINES,
     TARGETS,
     VARIANTS,
+    Commands,
     Words,
     each_input,
     images_option,
@@ -82,7 +83,7 @@ def emit(document: object) -> None:
     print(json.dumps(plain(document), indent=2, allow_nan=False))
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(webdnn.__version__, prog_name="webdnn")
 def cli() -> None:
     """Compiles trained neural networks into static files that run in a web page."""
@@ -173,7 +174,9 @@ def transpile_command(
     """
     drawn, folders = pictures_of("--output", outputs)
     if len(folders) != 1:
-        found = ", ".join(folders) or f"none, but {', '.join(outputs)}, which is a picture"
+        found = ", ".join(folders) or (
+            f"none, but {', '.join(outputs)}, a picture; a folder called so is ./{outputs[0]}"
+        )
         raise WebDNNError(f"-o: expected one folder to write to, found {found}")
     output = Path(folders[0])
     source = source_of(words, dims)
@@ -258,7 +261,8 @@ def transpile_command(
     metavar="NAME=FILE.npy",
     help="An output as recorded for these inputs, where the model's framework cannot be had.",
 )
-@click.option("--seed", default=0, show_default=True, help="Of the random inputs.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0),
+              help="Of the random inputs.")  # fmt: skip
 @click.option("--layers", is_flag=True, help="Also compare every inner value that is still stored.")
 @click.option(
     "--descriptor",
@@ -272,7 +276,8 @@ def transpile_command(
     metavar="DIR",
     help="Write inputs, expected and actual outputs as .npy files.",
 )
-@click.option("--timeout", default=600.0, show_default=True, help="Seconds for each run.")
+@click.option("--timeout", default=600.0, show_default=True,
+              type=click.FloatRange(0, min_open=True), help="Seconds for each run.")  # fmt: skip
 @json_option
 def check_command(
     words: tuple[str, ...],
@@ -372,7 +377,7 @@ def serve_command(folder: Path, port: int, host: str, no_isolation: bool) -> Non
 @click.option("--target", type=Words(TARGETS), metavar="wasm,webgpu",
               help="Targets [default: all in the descriptor].")  # fmt: skip
 @click.option("--variant", type=click.Choice(VARIANTS), help="wasm variant [default: the best].")
-@click.option("--threads", default="1,2", show_default=True, metavar="N,…", help="On wasm.")
+@click.option("--threads", metavar="N,…", help="On wasm [default: 1,2, as the variant allows].")
 @click.option("--browser", default="chromium", type=click.Choice(ENGINES), show_default=True)
 @click.option("--size", metavar="h=128,w=96", help="Symbolic dimensions [default: the smallest].")
 @click.option("--reps", default=20, show_default=True, type=click.IntRange(1))
@@ -382,7 +387,7 @@ def bench_command(
     folder: Path,
     target: tuple[str, ...] | None,
     variant: str | None,
-    threads: str,
+    threads: str | None,
     browser: str,
     size: str | None,
     reps: int,
@@ -392,15 +397,15 @@ def bench_command(
     """Time the descriptor in DIR in a browser: load, first run, warm runs."""
     from webdnn.browser.bench import bench
 
-    counts = [int(count) for count in threads.split(",") if count.isdigit() and int(count) > 0]
-    if len(counts) != len(threads.split(",")):
-        raise WebDNNError(f"--threads {threads}: expected numbers from 1 up, as in 1,2")
+    counts = [int(c) for c in (threads or "").split(",") if c.isdecimal() and 0 < int(c) <= 64]
+    if threads is not None and len(counts) != len(threads.split(",")):
+        raise WebDNNError(f"--threads {threads}: expected numbers from 1 to 64, as in 1,2")
     with progress(err, f"Timing {folder.name}", as_json) as tell:
         timings = bench(
             folder,
             targets=cast(Any, target),
             variant=variant,
-            threads=counts,
+            threads=counts or None,
             browser=cast(Any, browser),
             sizes=parse_size(size) if size else None,
             reps=reps,

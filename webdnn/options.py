@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ Dims = dict[str, "int | tuple[int, ...] | str"]
 _DIM = re.compile(r"([^=]+)=(?:(\d+)(?:\.\.(\d+)(?::(\d+))?)?|(.*[A-Za-z_].*))")
 
 
-def parse_dims(texts: Sequence[str]) -> Dims:
+def parse_dims(texts: Sequence[str], option: str = "--dim") -> Dims:
     """Sizes of dimensions by name, as `frontend.dims` takes them; several with commas.
 
     `h=256` → {"h": 256}, `h=64..512` → {"h": (64, 512)}, `h=64..512:8` → {"h": (64, 512, 8)},
@@ -45,12 +46,12 @@ def parse_dims(texts: Sequence[str]) -> Dims:
         match = _DIM.fullmatch(text)
         if match is None:
             raise DimensionError(
-                f"--dim {text}: expected NAME=SIZE, NAME=LOW..HIGH, NAME=LOW..HIGH:STEP or a "
+                f"{option} {text}: expected NAME=SIZE, NAME=LOW..HIGH, NAME=LOW..HIGH:STEP or a "
                 "formula over other names, as in h=256, h=64..512, h=64..512:8 or total=past+s"
             )
         name, *sizes, formula = match.groups()
         if name in dims:
-            raise DimensionError(f"--dim {text}: {name} is given twice")
+            raise DimensionError(f"{option} {text}: {name} is given twice")
         numbers = tuple(int(size) for size in sizes if size is not None)
         dims[name] = formula or (numbers if len(numbers) > 1 else numbers[0])
         try:
@@ -60,6 +61,31 @@ def parse_dims(texts: Sequence[str]) -> Dims:
                 error.say(f"--dim {text}: expected a formula with +, -, *, // and % of other names")
             raise
     return dims
+
+
+class Once(click.Command):
+    """A command that refuses an option given twice, where click would forget the first."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Raises a usage error for one that has a single value; what follows is click's."""
+        words = list(args)
+        rest = super().parse_args(ctx, args)
+        for option, times in Counter(self.make_parser(ctx).parse_args(words)[2]).items():
+            alone = isinstance(option, click.Option) and not option.multiple and not option.is_flag
+            if times > 1 and alone:
+                several = (
+                    " (several are one list with commas)" if "," in (option.metavar or "") else ""
+                )
+                raise click.UsageError(
+                    f"{option.opts[0]} is given {times} times: expected one{several}", ctx
+                )
+        return rest
+
+
+class Commands(click.Group):
+    """A group of such commands."""
+
+    command_class = Once
 
 
 class Words(click.ParamType):  # type: ignore[type-arg] # click before 8.4 has no generic one
@@ -76,6 +102,8 @@ class Words(click.ParamType):  # type: ignore[type-arg] # click before 8.4 has n
         if isinstance(value, tuple):
             return value
         words = tuple(word for word in str(value).split(",") if word)
+        if not words:
+            self.fail(f"expected {', '.join(self.known)}, or several with commas.", param, ctx)
         for word in words:
             if word not in self.known:
                 self.fail(f"{word!r} is not one of {', '.join(self.known)}.", param, ctx)
@@ -118,6 +146,22 @@ def _is_text(file: Path) -> bool:
     return b"\0" not in head and head.decode("utf-8", "ignore").isprintable() | (b"\n" in head)
 
 
+# `image:rbg`, `rbg,scale=1`, `image=rgb`; with a slash behind the colon or in front it is a path.
+_READING = re.compile(
+    rf"(?!\.*[/\\])(?:.*:[^/\\:=,]*(?:,.*)?|\w+(?:,\s*\w+=.*)+|.*=(?:{'|'.join(KINDS)})(?:,.*)?)",
+    re.DOTALL,
+)
+
+
+def _no_reading(option: str, text: str) -> WebDNNError:
+    kinds, size = (CHANNELS, "resize=224,") if option == "--input" else (KINDS, "")
+    folder = f", or for a folder of that name ./{text}" if option == "--output" else ""
+    return WebDNNError(
+        f"{option} {text}: expected NAME:{'|'.join(kinds)}[,OPTION=VALUE…], as in "
+        f"image:rgb,{size}mean=0.5,std=0.5{folder}"
+    )
+
+
 def pictures_of(option: str, texts: Sequence[str]) -> tuple[dict[str | None, str], list[str]]:
     """`--input NAME:rgb,…`, or `--output`, by name; and its others, which are files."""
     pictures: dict[str | None, str] = {}
@@ -125,6 +169,8 @@ def pictures_of(option: str, texts: Sequence[str]) -> tuple[dict[str | None, str
     for text in texts:
         found = named(text) if option == "--input" else named_output(text)
         if found is None:
+            if _READING.fullmatch(text) and not Path(text.rpartition("=")[2]).exists():
+                raise _no_reading(option, text)
             files.append(text)
         elif found[0] in pictures:
             raise WebDNNError(f"{option} {text}: this {option[2:]} is given twice")
@@ -153,11 +199,7 @@ def only_pictures(option: str, texts: Sequence[str]) -> dict[str | None, str]:
     """`--input`, or `--output`, where it has the one meaning of pictures."""
     pictures, others = pictures_of(option, texts)
     if others:
-        kinds, size = (CHANNELS, "resize=224,") if option == "--input" else (KINDS, "")
-        raise WebDNNError(
-            f"{option} {others[0]}: expected NAME:{'|'.join(kinds)}[,OPTION=VALUE…], as in "
-            f"image:rgb,{size}mean=0.5,std=0.5"
-        )
+        raise _no_reading(option, others[0])
     return pictures
 
 
@@ -196,9 +238,9 @@ def run_plugins(files: Sequence[Path]) -> None:
 
 def parse_size(text: str) -> dict[str, int]:
     """`--size h=128,w=96` by name. Raises DimensionError for ranges and formulas."""
-    sizes = parse_dims([text])
-    if not all(isinstance(size, int) for size in sizes.values()):
-        raise DimensionError(f"--size {text}: expected sizes, not ranges")
+    sizes = parse_dims([text], "--size")
+    if not sizes or not all(isinstance(size, int) for size in sizes.values()):
+        raise DimensionError(f"--size {text}: expected sizes, not ranges: NAME=SIZE, as h=128,w=96")
     return cast("dict[str, int]", sizes)
 
 

@@ -174,6 +174,12 @@ def transpile(
         raise WebDNNError(
             f"unknown target {', '.join(unknown) or '(none)'}; the targets are {', '.join(TARGETS)}"
         )
+    if name == "":
+        raise WebDNNError("--name: expected a name, found none")
+    if dump is not None and Path(dump).resolve().is_relative_to(Path(output).resolve()):
+        raise WebDNNError(
+            f"--dump {dump}: expected a folder outside of {output}, where a descriptor is alone"
+        )
     form, kept = weight_form(weights), kept_forms(keep)
     check_output(Path(output))  # before the work; and again when it is written
     pages = [preload] if isinstance(preload, (str, Path)) else preload
@@ -196,7 +202,7 @@ def transpile(
     if name is None:
         name = _name(model, graph.name, Path(output))
     level = int(os.environ.get("WEBDNN_DEBUG") or 0)
-    folder = Path(dump) if dump else None
+    folder = Path(dump) if dump is not None else None
     written: list[str] = []
     if folder is not None:
         try:

@@ -244,8 +244,8 @@ export interface LoopOptions<I extends Specs = Specs> {
   /** Ends the loop, also amid a run: its promise resolves. */
   signal?: AbortSignal;
   /**
-   * The inputs beside the frame, which goes to the one that takes pictures, or the only one; or all
-   * of them, as a function of the frame.
+   * The inputs beside the frame, which goes to the one that takes pictures, or the only one, and is
+   * not named here; or all of them, as a function of the frame.
    */
   inputs?: Partial<Inputs<I>> | ((frame: any) => Inputs<I>);
   /** As in `run`. */

@@ -171,6 +171,8 @@ export class PageModel extends Model {
     const { signal, outputs, inputs = {} } = checked('loop', LOOP, given);
     if (typeof onresult !== 'function') throw wrong(`expected a function for the outputs, found ${onresult}`);
     const name = typeof inputs === 'function' ? '' : only(this);
+    if (name && inputs[name] !== undefined)
+      throw wrong(`"${name}" is the frame's: leave it out of inputs, or give {inputs: (frame) => ({…})}`);
     const feed = name ? (/** @type {any} */ frame) => ({ ...inputs, [name]: frame }) : inputs;
     if (signal?.aborted) return;
     const listening = new AbortController();

@@ -72,10 +72,10 @@ def bench(
 ) -> list[Timing]:
     """Times `descriptor` on each of its targets (or those in `targets`), on random inputs.
 
-    wasm runs once for each number in `threads` (default: 1, and 2); `variant` fixes its SIMD
-    variant. `sizes` are the symbolic dimensions' (default: their smallest). At most `reps` warm
-    runs, and no more than `seconds`. Raises WebDNNError when the descriptor or a target cannot be
-    run.
+    wasm runs once for each number in `threads` (default: 1, and 2 where `variant`, which fixes its
+    SIMD variant, has threads). `sizes` are the symbolic dimensions' (default: their smallest). At
+    most `reps` warm runs, and no more than `seconds`. Raises WebDNNError when the descriptor or a
+    target cannot be run.
     """
     tell = progress or (lambda stage, done, total: None)
     signature = signature_of(descriptor)
@@ -84,12 +84,19 @@ def bench(
         if target not in signature["targets"]:
             had = ", ".join(signature["targets"])
             raise WebDNNError(f"{descriptor}: expected a descriptor for {target}, found {had}")
+    if "wasm" not in wanted and (variant or threads):
+        option = "--variant" if variant else "--threads"
+        raise WebDNNError(f"{option} is of wasm, which is not timed here, but {', '.join(wanted)}")
+    single = variant is not None and not variant.endswith("-threads")
+    if single and any(count > 1 for count in threads or ()):
+        raise WebDNNError(f"--variant {variant} has one thread: with --threads {variant}-threads")
+    threads = threads or ((1,) if single else (1, 2))
     chosen = dict(sizes) if sizes else default_sizes(signature)[0]
     arrays: dict[str, bytes] = {}
     inputs = wire(random_inputs(signature, chosen, {}, 0), "in/", arrays)
     plan: list[tuple[Target, int | None]] = []
     for target in wanted:
-        plan += [(target, n) for n in (threads or (1, 2))] if target == "wasm" else [(target, None)]
+        plan += [(target, n) for n in threads] if target == "wasm" else [(target, None)]
     timings = []
     for index, (target, count) in enumerate(plan):
         tell(target if count is None else f"{target}, {count} threads", index, len(plan))

@@ -218,6 +218,13 @@ def check(
                 f"{browser} cannot run the wasm variant {variant}: "
                 f"it runs {', '.join(able_variants)}"
             )
+    if variants and "wasm" not in (targets or able_targets):
+        raise WebDNNError("--variant is of wasm, which --target leaves out")
+    if descriptor and (weights != "f32" or keep):
+        raise WebDNNError(
+            f"{'--keep' if keep else '--weights'}: {descriptor} has its weights as it was "
+            "transpiled; leave this out, or leave out --descriptor"
+        )
     if not expected:
         check_installed(model)
     targets = tuple(targets or able_targets)

@@ -160,10 +160,16 @@ def random_inputs(
     """Inputs for a descriptor's signature at given sizes of its symbolic dimensions.
 
     `bounds` limits integer inputs, by name. `other` draws floats from another distribution, so that
-    even an average over all of them differs. Raises DimensionError for a size that is missing or
-    out of range.
+    even an average over all of them differs. Raises DimensionError for a size that is missing,
+    out of range, or of no dimension.
     """
     ranges = _ranges(signature)
+    for name in sizes:
+        if name not in ranges:
+            opened = ", ".join(f"{n} = {r}" for n, r in ranges.items()) or "none"
+            raise DimensionError(
+                f"--size {name}={sizes[name]}: {name} is no open dimension. Open are: {opened}"
+            )
     for name, allowed in ranges.items():
         size = sizes.get(name)
         if size is None or size not in allowed:

@@ -195,7 +195,9 @@ class _Server(ThreadingHTTPServer):
         except (OSError, UnicodeError) as error:
             number = error.errno if isinstance(error, OSError) else None
             unknown = isinstance(error, socket.gaierror | UnicodeError)
-            if _address(site.host) or not (unknown or number == errno.EADDRNOTAVAIL):
+            other = unknown or number == errno.EADDRNOTAVAIL
+            # 192.168.1.500 is an address, if none that exists: no name ends in a number.
+            if not other or _address(site.host) or site.host.rpartition(".")[2].isdecimal():
                 raise
             self._listen(HOST, port)  # the name of a tunnel, which ends here
 
