@@ -31,7 +31,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,7 +42,7 @@ import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
-from tests.interpret import interpret
+from tests.interpret import interpret, shown
 from tests.wasm_harness import run as run_program
 from webdnn import passes
 from webdnn.codegen import TARGETS
@@ -92,7 +92,15 @@ WEIGHTS = {
     "op_split": 2,
     "op_pad": 2,
     "op_diamond": 2,
+    "op_loop": 6,
+    "op_if": 4,
 }
+# What nodes of bodies are drawn from.
+INSIDE = (
+    "op_unary", "op_binary", "op_where", "op_cast", "op_matmul", "op_reduce", "op_softmax",
+    "op_transpose", "op_slice", "op_concat", "op_pad", "op_gather", "op_clip", "op_compare",
+    "op_reshape", "op_cumsum", "op_if", "op_loop",
+)  # fmt: skip
 
 
 # ---- models --------------------------------------------------------------------------------------
@@ -155,13 +163,22 @@ class Model:
         for node in reversed(self.nodes):
             if wanted & set(node.output):
                 nodes.append(node)
-                wanted |= set(node.input)
+                wanted |= set(read_by(node))
         return Model(
             self.name, self.opset, self.sizes,
             [t for t in self.inputs if t.name in wanted],
             [t for t in self.constants if t.name in wanted],
             nodes[::-1], self.made, self.outputs,
         )  # fmt: skip
+
+
+def read_by(node: onnx.NodeProto) -> Iterator[str]:
+    """What a node reads; also what its bodies have from around it, beside names of their own."""
+    yield from node.input
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            yield from read_by(inner)
+        yield from (o.name for o in attribute.g.output)
 
 
 def whole(models: Sequence[Model]) -> onnx.ModelProto:
@@ -212,6 +229,7 @@ class Maker:
         self.model = Model(f"m{index}", opset, sizes)
         self.tensors: list[Tensor] = []
         self.symbolic = len(sizes) > 1
+        self.bodies = self.depth = 0  # how many there are, and within how many we are
 
     # -- parts
 
@@ -276,14 +294,22 @@ class Maker:
         return self.rng.choice(fit[-5:] if self.chance(0.6) else fit)
 
     def node(
-        self, op: str, inputs: Sequence[Tensor | None], outputs: int = 1, **attrs: Any
+        self,
+        op: str,
+        inputs: Sequence[Tensor | None],
+        outputs: int = 1,
+        captured: Iterable[Tensor] = (),
+        **attrs: Any,
     ) -> list[Tensor] | None:
-        """Adds a node if onnxruntime computes it, well-conditioned, at all sizes."""
+        """Adds a node if onnxruntime computes it, well-conditioned, at all sizes.
+
+        captured: what its bodies read from around it.
+        """
         inputs = list(inputs)
         serial = len(self.model.nodes)
         names = [f"{self.model.name}.{op}{serial}" + (f"_{k}" if k else "") for k in range(outputs)]
         node = helper.make_node(op, [t.name if t else "" for t in inputs], names, names[0], **attrs)
-        given = {t.name: t for t in inputs if t}
+        given = {t.name: t for t in (*inputs, *captured) if t}
         alone = Model(
             self.model.name,
             self.model.opset,
@@ -369,7 +395,7 @@ class Maker:
 
     def outputs(self) -> None:
         m = self.model
-        read = {i for n in m.nodes for i in n.input}
+        read = {i for n in m.nodes for i in read_by(n)}
         ends = [t.name for t in self.tensors if t.kind == "node" and t.name not in read]
         inner = [t.name for t in self.tensors if t.kind == "node" and t.name in read]
         chosen = self.rng.sample(ends, min(len(ends), 6))
@@ -1058,6 +1084,172 @@ class Maker:
         return a and b and self.node(self.rng.choice(["Add", "Mul", "Sub"]), [a[0], b[0]])
 
 
+    # -- bodies
+
+    def body(
+        self, inputs: Sequence[Tensor], wanted: int, end: Callable[[], Sequence[Tensor] | None]
+    ) -> tuple[onnx.GraphProto, list[Tensor]] | None:
+        """A body with these inputs and about so many nodes, and what it reads from around it.
+
+        end: adds the last nodes and gives the outputs.
+        """
+        around, seen, depth = self.model, self.tensors, self.depth
+        name = f"{around.name}.b{self.bodies}"
+        self.bodies, self.depth = self.bodies + 1, depth + 1
+        self.model = Model(name, around.opset, around.sizes)
+        self.tensors = [*self.rng.sample(seen, min(len(seen), 3)), *inputs]
+        try:
+            for _ in range(4 * wanted):
+                if len(self.model.nodes) < wanted:
+                    getattr(self, self.rng.choice(INSIDE))()
+            outputs = end()
+            inner, available = self.model, self.tensors
+        finally:
+            self.model, self.tensors, self.depth = around, seen, depth
+        if not outputs:
+            return None
+
+        def info(t: Tensor) -> onnx.ValueInfoProto:
+            kind = helper.np_dtype_to_tensor_dtype(t.values[0].dtype)
+            # onnxruntime wants to know at least that k and the condition are scalars.
+            return helper.make_tensor_value_info(t.name, kind, None if t.rank else ())
+
+        graph = helper.make_graph(
+            inner.nodes,
+            name,
+            [info(t) for t in inputs],
+            [info(t) for t in outputs],
+            [numpy_helper.from_array(t.values[0], t.name) for t in inner.constants],
+        )
+        read = {i for n in inner.nodes for i in read_by(n)}
+        own = {t.name for t in inputs}
+        return graph, [t for t in available if t in seen and t.name in read - own]
+
+    def like(self, wanted: Tensor) -> Tensor | None:
+        """A new tensor of a type, bounded, made of one that there is."""
+        shapes = [v.shape for v in wanted.values]
+        found = self.pick(
+            "fiub",
+            want=lambda t: t.dtype == wanted.dtype and [v.shape for v in t.values] == shapes,
+        )
+        if found is None:
+            return None
+        op = self.rng.choice(["Tanh", "Sigmoid", "Softsign"])
+        made = self.node(op if wanted.dtype == "float32" else "Identity", [found])
+        return made and made[0]  # type: ignore[return-value]
+
+    def op_if(self) -> Any:
+        """Two branches for what is known, or for what a run finds."""
+        if self.depth > 1:
+            return None
+        like = self.pick("f", range(4))
+        x = self.pick("f", range(1, 4))
+        if like is None or x is None:
+            return None
+        if self.chance(0.3):
+            condition = self.const(np.array(self.chance(0.5)))
+        else:
+            most = self.node("ReduceMax", [x], keepdims=0)
+            found = most and self.node("Less", [most[0], self.const(np.float32(0.4))])
+            if not found:
+                return None
+            condition = found[0]
+        branches = []
+        for _ in range(2):
+
+            def end() -> list[Tensor] | None:
+                made = self.like(like)
+                return made and [made]  # type: ignore[return-value]
+
+            # A branch has its values by capture alone.
+            self.tensors.append(like)
+            branches.append(self.body([], self.rng.randint(1, 3), end))
+            self.tensors.pop()
+        if not all(branches):
+            return None
+        (one, a), (other, b) = branches  # type: ignore[misc]
+        return self.node(
+            "If", [condition], captured=[*a, *b], then_branch=one, else_branch=other
+        )
+
+    def op_loop(self) -> Any:
+        """As often as is known, as an input says, or until what it computes ends it; or a Scan."""
+        if self.depth > 1:
+            return None
+        picked = [self.pick("f", range(4)), self.pick("fi", range(4))]
+        states = [t for t in picked[: self.rng.choice([1, 1, 2])] if t]
+        if not states:
+            return None
+        prefix = f"{self.model.name}.s{self.bodies}"
+        sizes = len(self.model.sizes)
+        inside = [Tensor(f"{prefix}_{k}", t.values) for k, t in enumerate(states)]
+        scanned = self.pick("f", (2, 3), lambda t: t.shape[0] is not None)
+        if scanned is not None and self.chance(0.3):
+            row = Tensor(f"{prefix}_row", [v[0] for v in scanned.values])
+
+            def rows() -> list[Tensor] | None:
+                after = [self.like(t) for t in inside]
+                row = self.pick("fi", range(4))
+                return None if None in (*after, row) else self.own([*after, row])  # type: ignore
+
+            made = self.body([*inside, row], self.rng.randint(1, 5), rows)
+            return made and self.node(
+                "Scan", [*states, scanned], len(states) + 1, made[1], body=made[0],
+                num_scan_inputs=1, scan_input_directions=[int(self.chance(0.4))],
+                scan_output_directions=[int(self.chance(0.4))],
+            )  # fmt: skip
+        k = Tensor(f"{prefix}_k", [np.array(0)] * sizes)
+        go = Tensor(f"{prefix}_go", [np.array(True)] * sizes)
+        way = self.rng.choice(["known", "given", "found"])
+        collects = self.chance(0.6)
+
+        def end() -> list[Tensor] | None:
+            after: list[Tensor | None] = [self.like(t) for t in inside]
+            if len({(*map(str, t.shape), t.dtype) for t in inside}) < len(inside):
+                after = after[::-1] if self.chance(0.5) else [*inside[::-1]]
+            again = self.node("Identity", [go])
+            if way == "found" and after[0] is not None and after[0].dtype == "float32":
+                most = self.node("ReduceMax", [after[0]], keepdims=0)
+                limit = self.const(np.float32(self.rng.choice([0.5, 0.7, 0.9])))
+                ended = most and self.node("Less", [most[0], limit])
+                near = self.node("Less", [k, self.const(np.array(self.rng.randint(1, 7)))])
+                again = ended and near and self.node("And", [ended[0], near[0]])
+            row = self.pick("fib", range(4)) if collects else None
+            outputs = [again and again[0], *after, *([row] if collects else [])]
+            return None if None in outputs else self.own(outputs)  # type: ignore[arg-type]
+
+        made = self.body([k, go, *inside], self.rng.randint(1, 6), end)
+        if not made:
+            return None
+        times = self.const(np.array(self.rng.choice([0, 1, 2, 5])))
+        if way == "found":
+            times = self.const(np.array(self.rng.choice([4, 600])))
+        if way == "given" and self.depth:
+            return None
+        if way == "given":
+            most = self.const(np.array(9))
+            found = self.node("Min", [self.input([], "int64"), most])
+            if not found:
+                return None
+            times = found[0]
+        return self.node(
+            "Loop", [times, None, *states], len(states) + int(collects), made[1], body=made[0]
+        )
+
+    def own(self, outputs: Sequence[Tensor]) -> list[Tensor] | None:
+        """The same, each of them of a node and none of them twice, as bodies give them."""
+        out: list[Tensor] = []
+        for t in outputs:
+            if t.name in {n for node in self.model.nodes for n in node.output} and t not in out:
+                out.append(t)
+            else:
+                made = self.node("Identity", [t])
+                if not made:
+                    return None
+                out.append(made[0])
+        return out
+
+
 def make(seed: int, index: int) -> Model:
     """Model `index` of a seed. Those of one batch have one opset."""
     opset = random.Random(f"{seed}/{index // BATCH}/opset").choice([13, 17, 18, 21])
@@ -1130,7 +1322,7 @@ def on_wasm(models: Sequence[Model], work: Path | None = None) -> Results:
             found[t.name] = (
                 after[t.buffer][: math.prod(shape)].reshape(shape).astype(DTYPES[t.dtype])
             )
-        results.append(found)
+        results.append(shown(program.counts, found, dims))
     return results
 
 
@@ -1306,7 +1498,7 @@ def shrunk(model: Model, fails: Callable[[Model], str], seconds: float) -> tuple
             if not all(_plain(t, best.sizes) for t in made):
                 continue
             new = [Tensor(t.name, t.values, "input") for t in made]
-            if not any(t.name in n.input for n in nodes for t in new):
+            if not any(t.name in read_by(n) for n in nodes for t in new):
                 continue
             progress |= attempt(changed(nodes=nodes, inputs=[*best.inputs, *new]))
         # End earlier: what a node reads is an output in place of the node's.
