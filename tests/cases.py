@@ -2114,6 +2114,24 @@ def scan(n):
         scan_output_axes=[1, 0], scan_output_directions=[0, 1])
 
 
+@case(dims={"n": (1, 7)}, sizes=({"n": 2}, {"n": 7}))
+def scan_of_any_length(n):
+    """The same where the length is a size of the run."""
+    return n.Scan(X(3), X("n", 3), X(2, "n"), outputs=3, body=graph_of(_SUMS, captured=n.x(3)),
+        num_scan_inputs=2, scan_input_axes=[0, -1], scan_input_directions=[1, 0],
+        scan_output_axes=[1, 0], scan_output_directions=[0, 1])
+
+
+@case(dims={"n": (1, 7)}, sizes=({"n": 1}, {"n": 6}))
+def loop_over_a_dimension(n):
+    x = n.x("n", 3)
+    times = n.Gather(n.Shape(x), np.int64(0))
+    body = graph_of("""b (int64 k, bool going, float[3] s) => (bool again, float[3] t, float[3] row)
+        { again = Identity(going)  e = Gather<axis = 0>(captured, k)  t = Add(s, e)
+        row = Mul(t, e) }""", captured=x)
+    return n.Loop(times, None, X(3), outputs=2, body=body)
+
+
 row("scan_of_batches", "Scan", None, X(2, 3), X(2, 5, 3), X(2, 5, 2), outputs=3, opset=8,
     body=graph_of(_SUMS.replace("captured", "x")), num_scan_inputs=2, directions=[1, 0])
 

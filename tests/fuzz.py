@@ -1183,7 +1183,7 @@ class Maker:
         prefix = f"{self.model.name}.s{self.bodies}"
         sizes = len(self.model.sizes)
         inside = [Tensor(f"{prefix}_{k}", t.values) for k, t in enumerate(states)]
-        scanned = self.pick("f", (2, 3), lambda t: t.shape[0] is not None)
+        scanned = self.pick("f", (2, 3))
         if scanned is not None and self.chance(0.3):
             row = Tensor(f"{prefix}_row", [v[0] for v in scanned.values])
 

@@ -25,7 +25,7 @@ from itertools import count
 from typing import Any
 
 from ..errors import ModelError, UnsupportedError
-from ..expr import same
+from ..expr import Dim, same
 from ..graph import INPUT, Graph, Op, Shape, Value, is_counted, placeholder, type_text
 
 _SERIAL = count()
@@ -52,7 +52,7 @@ def parameter(shape: Sequence[Any], dtype: str) -> Value:
     return placeholder(f"parameter {next(_SERIAL)}", shape, dtype)
 
 
-def _infer(*inputs: Value, region: Region, states: int, most: int) -> list[tuple[Shape, str]]:
+def _infer(*inputs: Value, region: Region, states: int, most: Dim) -> list[tuple[Shape, str]]:
     for v in (*inputs, *region.outputs):
         if is_counted(v.shape):
             raise UnsupportedError(f"{type_text(v)}: a loop has no values whose length a run finds")
@@ -79,7 +79,7 @@ def iterate(
     parameters: Sequence[Value],
     after: Sequence[Value],
     rows: Sequence[Value] = (),
-    most: int = 0,
+    most: Dim = 0,
 ) -> list[Value]:
     """The states after the last iteration, and for each of `rows` an array [most, ...] of them.
 

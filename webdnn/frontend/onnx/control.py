@@ -8,12 +8,11 @@ whose condition is known one branch is computed; of another both are, neither ha
 the condition chooses between their results. Where a Loop may end early, each iteration chooses
 between what it computes and what was there before; of what it collects the run finds the length.
 
-Where only a run finds the number of iterations, and for far too many, a Loop remains one
-(`ops.iterate`).
+Where only a run finds the number of iterations or what is scanned, and for far too many, a Loop or
+Scan remains one (`ops.iterate`).
 
 Limits: a Loop that remains one keeps the types of what it carries, and has a known limit of
-iterations if it collects anything; a Scan's length is a number. What an If chooses between has one
-shape.
+iterations if it collects anything. What an If chooses between has one shape.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ import numpy as np
 
 from ... import limits, ops
 from ...errors import ModelError, SizesDifferError, UnsupportedError, WebDNNError
-from ...expr import Expr, lift
+from ...expr import Dim, Expr, as_dim, lift, maximum
 from ...graph import INPUT, Graph, Value, constant, dims_of, evaluate, scalar_dtype, type_text
 from ...ops.known import INTS
 from ..arrays import axis_of, known_int, known_ints
@@ -273,8 +272,11 @@ def Loop(
     if count is not None:
         if not isinstance(count, Value) or count.size != 1:
             raise ModelError(f"its number of iterations is {kind_text(count)}; expected one int64")
-        if ops.known(count) is None:
+        known = ops.known(count)
+        if known is None:
             return _iterated(body, count, _upper(count), condition, state)
+        if isinstance(known.item(), Expr):
+            return _iterated(body, count, as_dim(maximum(known.item(), 0)), condition, state)
         most = known_int(count, "its number of iterations")
     carried, collected = len(state), body.outputs - 1 - len(state)
     if collected < 0:
@@ -331,12 +333,12 @@ def _upper(count: Value) -> int | None:
 
 
 def _iterated(
-    body: Body, count: Value | None, most: int | None, condition: Held, state: Sequence[Held]
+    body: Body, count: Value | None, most: Dim | None, condition: Held, state: Sequence[Held]
 ) -> list[Held]:
     """A Loop whose number of iterations only a run finds.
 
     count: how many there are at most, if the model says so; most: what that is at most, if that is
-    known.
+    known: where it is a size, it is the very number of them.
     """
     before = [v for v in state if isinstance(v, Value)]
     if len(before) < len(state):
@@ -349,30 +351,38 @@ def _iterated(
             "it collects something in each iteration, and their number is computed from what only "
             "a run knows: give it a limit, as by Min(number, 512)"
         )
-    types = [("bool", ()), ("i64", ()), *((v.dtype, v.shape) for v in before)]
-    parameters = [ops.parameter(shape, dtype) for dtype, shape in types]
-    _, k, *states = parameters
-    again, *after = body([k, constant(True, "bool"), *states], "its body")
-    values = [v for v in after if isinstance(v, Value)]
-    if len(values) < len(after):
-        raise UnsupportedError("its body gives a sequence, or nothing")
     limit = None if count is None else ops.reshape(saturated(ops.cast(count, "i64")), ())
 
     def flag(held: Held, k: Value) -> Value:
         found = ops.reshape(_flag(held), ())
         return found if limit is None else ops.logical_and(found, ops.less(k, limit))
 
+    types = [("bool", ()), ("i64", ()), *((v.dtype, v.shape) for v in before)]
+    parameters = [ops.parameter(shape, dtype) for dtype, shape in types]
+    _, k, *states = parameters
     first = constant(True, "bool") if condition is None else condition
     zero, following = constant(0, "i64"), ops.add(k, 1)
-    out = ops.iterate(
-        [flag(first, zero), zero, *before],
-        parameters,
-        [flag(again, following), following, *values[: len(before)]],
-        values[len(before) :],
-        most or 0,
-    )
+    try:
+        again, *after = body([k, constant(True, "bool"), *states], "its body")
+        values = [v for v in after if isinstance(v, Value)]
+        if len(values) < len(after):
+            raise UnsupportedError("its body gives a sequence, or nothing")
+        out = ops.iterate(
+            [flag(first, zero), zero, *before],
+            parameters,
+            [flag(again, following), following, *values[: len(before)]],
+            values[len(before) :],
+            0 if most is None else most,
+        )
+    except WebDNNError as error:
+        if isinstance(most, Expr):
+            sizes = " ".join(f"--dim {d}=SIZE" for d in dims_of([(most,)]))
+            error.say(f"{error}. With a number of iterations that is fixed it may do: {sizes}")
+        raise
     collected = out[len(before) + 2 :]
-    return [*out[2 : len(before) + 2], *(ops.counted(v, 0, out[1]) for v in collected)]
+    exact = isinstance(most, Expr) and body.steady and settled(_flag(first)) is True
+    rows = collected if exact else [ops.counted(v, 0, out[1]) for v in collected]
+    return [*out[2 : len(before) + 2], *rows]
 
 
 def _flag(held: Held) -> Value:
@@ -488,13 +498,14 @@ def _scan(
 ) -> list[Held]:
     """A body for each element of what is scanned; or for the first `end`, then zeros."""
     axes = [axis_of(a, x, what="scan_input_axes") for a, x in zip(ways.input_axes, scanned)]
-    sizes = [
-        ops.static(x.shape[a], f"{place}axis {a} of {type_text(x)}, which is scanned,")
-        for a, x in zip(axes, scanned)
-    ]
+    sizes = [x.shape[a] for a, x in zip(axes, scanned)]
     length = sizes[0]
-    if len(set(sizes)) > 1:
+    if any(not ops.same(d, length) for d in sizes):
         raise ModelError(f"what is scanned has {' and '.join(map(str, sizes))} elements")
+    if end is None and (isinstance(length, Expr) or not body.affords(length)):
+        return _scanned(body, states, scanned, axes, length, ways)
+    what = f"{place}axis {axes[0]} of {type_text(scanned[0])}, which is scanned,"
+    length = ops.static(length, what)
     ran = length if end is None else end
     if not 0 <= ran <= length:
         raise ModelError(f"sequence_lens has {ran}, beyond what is scanned, {length} elements")
@@ -522,6 +533,40 @@ def _scan(
             after = [length - ran if k == axis else 0 for k in range(whole.rank)]
             whole = ops.pad(whole, [0] * whole.rank, after)
         out.append(whole)
+    return out
+
+
+def _scanned(
+    body: Body,
+    states: Sequence[Held],
+    scanned: Sequence[Value],
+    axes: Sequence[int],
+    length: Dim,
+    ways: _Ways,
+) -> list[Held]:
+    """A Scan whose length is a size of the run, or large: a Loop that takes row after row."""
+
+    def compute(given: Sequence[Held]) -> list[Held]:
+        k, going, *state = given
+        assert isinstance(k, Value)
+        last = ops.sub(ops.ints(length), 1)
+        elements = [
+            ops.gather(x, ops.sub(last, k) if backwards else k, a)
+            for x, a, backwards in zip(scanned, axes, ways.input_directions)
+        ]
+        return [going, *body.compute([*state, *elements])]
+
+    carried = len(states)
+    loop = Body(carried + 2, body.outputs + 1, body.nodes, True, compute)
+    count = ops.ints(length)
+    found = _iterated(loop, count, length, None, states)
+    out = found[:carried]
+    for j, column in enumerate(found[carried:]):
+        assert isinstance(column, Value)
+        whole = ops.flip(column, [0]) if ways.output_directions[j] else column
+        axis = axis_of(ways.output_axes[j], whole, what="scan_output_axes")
+        order = [*range(1, axis + 1), 0, *range(axis + 1, whole.rank)]
+        out.append(ops.transpose(whole, order))
     return out
 
 
