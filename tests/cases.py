@@ -1759,6 +1759,91 @@ def nonzero_of_nothing_then_more(n: Net) -> Any:
     return n.Slice(at, i64(1), i64(1000), i64(0)), n.ReduceSum(at, i64(0)), n.Shape(at)
 
 
+def _some_rows(n: Net, *shape: int) -> tuple[Any, Any]:
+    """Rows of which only a run finds how many there are, and that number."""
+    x = n.x(*shape)
+    first = n.Squeeze(n.Slice(x, i64(0), i64(1), i64(1)), i64(1))
+    rows = n.Compress(x, n.Greater(first, f32(-0.5)), axis=0)
+    return rows, n.Slice(n.Shape(rows), i64(0), i64(1))
+
+
+_WHOLE_AXIS = i64(-1), i64(-(2**62)), i64(0), i64(-1)
+
+
+@case
+def length_that_a_run_finds_moved(n: Net) -> Any:
+    """Joined, turned round, laid flat, repeated, cut from the end, padded with what is there."""
+    rows, _ = _some_rows(n, 9, 3)
+    both = n.Concat(rows, W(2, 3), n.Neg(rows), axis=0)
+    return (both, n.Slice(both, *_WHOLE_AXIS), n.Slice(rows, i64(-2), i64(2**62), i64(0)),
+        n.Reshape(n.Transpose(rows, perm=[1, 0]), i64(-1)), n.Tile(rows, i64(2, 1)),
+        n.Pad(rows, i64(1, 0, 2, 0), mode="edge"), n.Pad(rows, i64(1, 0, 1, 0), mode="reflect"),
+        n.Gather(rows, i64(-1, 0), axis=0))
+
+
+@case
+def length_that_a_run_finds_joined_and_combined(n: Net) -> Any:
+    """Reductions, sorting and positions of two lengths side by side."""
+    rows, _ = _some_rows(n, 9, 3)
+    more, _ = _some_rows(n, 7, 3)
+    both = n.Concat(more, rows, W(1, 3), axis=0)
+    best, at = n.TopK(both, i64(2), axis=0, outputs=2)
+    return (n.ReduceMax(both, axes=[0]), n.CumSum(both, np.int64(0), reverse=1), best, at,
+        n.Softmax(both, axis=0), n.NonZero(n.Greater(both, f32(0.5))), n.Shape(both))
+
+
+@case
+def length_that_a_run_finds_multiplied(n: Net) -> Any:
+    """Products along the length and of the length with itself, attention, convolution."""
+    rows, _ = _some_rows(n, 9, 3)
+    turned = n.Transpose(rows, perm=[1, 0])
+    seen = n.Softmax(n.MatMul(rows, turned), axis=-1)
+    time = n.Unsqueeze(turned, i64(0))
+    return (n.MatMul(turned, rows), n.MatMul(seen, rows), n.Conv(time, W(5, 3, 3), pads=[1, 1]),
+        n.Conv(time, W(5, 3, 2), strides=[2]), n.ConvTranspose(time, W(3, 4, 4), strides=[2]),
+        n.MaxPool(time, kernel_shape=[2]), n.AveragePool(time, kernel_shape=[3], pads=[1, 1]))
+
+
+@case
+def length_that_a_run_finds_as_a_size(n: Net) -> Any:
+    """Shape and what is made of it, where nothing else of the value may be needed."""
+    rows, count = _some_rows(n, 9, 3)
+    line = n.Range(np.int64(0), n.Squeeze(count), np.int64(1))
+    zeros = np.zeros((12, 3), np.float32)
+    return (n.ConstantOfShape(n.Concat(count, i64(2), axis=0)), n.Mul(line, line),
+        n.Expand(f32([[2.5]]), n.Shape(rows)),
+        n.Div(n.ReduceSum(rows, i64(0)), n.Cast(count, to=1)),
+        n.ScatterND(zeros, n.Unsqueeze(line, i64(1)), rows),
+        n.Slice(rows, i64(0), n.Div(count, i64(2)), i64(0)))
+
+
+@case
+def length_that_a_run_finds_alone(n: Net) -> Any:
+    """The length is all that a result has of it."""
+    _, count = _some_rows(n, 9, 3)
+    return n.Mul(count, i64(3))
+
+
+@case
+def length_that_a_run_finds_in_time(n: Net) -> Any:
+    """A recurrence goes over the steps that there are, from the last one back too."""
+    rows, _ = _some_rows(n, 9, 3)
+    y, last = n.GRU(n.Unsqueeze(rows, i64(1)), W(2, 6, 3), W(2, 6, 2), hidden_size=2,
+        direction="bidirectional", outputs=2)  # fmt: skip
+    return y, last
+
+
+@case
+def length_that_a_run_finds_is_0(n: Net) -> Any:
+    """Of nothing: joined with something, turned round, padded, distinct."""
+    x = n.x(4, 3)
+    rows = n.Compress(x, n.add_input(given(np.zeros(4, bool))), axis=0)
+    both = n.Concat(rows, W(2, 3), axis=0)
+    flat = n.Reshape(rows, i64(-1))
+    return (both, n.Slice(both, *_WHOLE_AXIS), n.Slice(rows, *_WHOLE_AXIS), n.Unique(flat),
+        n.Pad(rows, i64(1, 0, 2, 0)), n.MatMul(n.Transpose(rows, perm=[1, 0]), rows))
+
+
 row("topk_of_as_many_as_an_input_says", "TopK", X(4, 30), given([7], "int64"), outputs=2)
 row("nms_of_as_many_as_an_input_says", "NonMaxSuppression", _B, X(1, 3, 60, lo=0, hi=1),
     given([3], "int64"), _T, _LEAST)  # fmt: skip

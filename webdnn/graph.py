@@ -193,14 +193,12 @@ class Op:
     prefixes: bool = False  # reduce: the result holds what each prefix along the axis combines to
     flops: float = 0.0  # map that is not pointwise: what one element costs besides its operands
     # What becomes of an axis of which only a run finds how much exists (`passes.counted`):
-    # (node) -> the input that is combined or chosen from, along which axes, and an element that
-    # changes nothing there
-    combines: Callable[[Node], tuple[int, Sequence[int], Any]] | None = None
-    # map: (node) -> the axes of input 0 along which the elements of input 1 are positions; negative
-    # ones count from the end
-    positions: Callable[[Node], Sequence[int]] | None = None
-    # template, opaque: input -> n: along the axes shape[:n] it computes one by one
-    rows: Mapping[int, int] = field(default_factory=dict)
+    # (node) -> the inputs that are combined or chosen from: each with the axes along which, and an
+    # element that changes nothing there
+    combines: Callable[[Node], Sequence[tuple[int, Sequence[int], Any]]] | None = None
+    # template, opaque: input -> n: along the axes shape[:n] it computes one by one (None: along all
+    # that it does not combine)
+    rows: Mapping[int, int | None] = field(default_factory=dict)
     template: Template | None = None  # "template", and "opaque" where a template computes it
     # template: (*inputs, **attrs) -> the same of other operators, for targets without the template
     composed: Callable[..., Value] | None = None
@@ -277,6 +275,9 @@ class Node:
         self.op, self.inputs, self.attrs = op, inputs, attrs
         self._types: tuple[tuple[Shape, str], ...] = ()
         self._values: list[weakref.ref[Value] | None] = []
+
+    def __repr__(self) -> str:
+        return f"{self.op}({', '.join(map(type_text, self.inputs))})"
 
     @property
     def outputs(self) -> tuple[Value, ...]:

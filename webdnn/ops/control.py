@@ -29,6 +29,7 @@ from ..expr import Dim, same
 from ..graph import INPUT, Graph, Op, Shape, Value, is_counted, placeholder, type_text
 
 _SERIAL = count()
+_COUNTED = "{}: a loop has no values whose length a run finds"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def parameter(shape: Sequence[Any], dtype: str) -> Value:
 def _infer(*inputs: Value, region: Region, states: int, most: Dim) -> list[tuple[Shape, str]]:
     for v in (*inputs, *region.outputs):
         if is_counted(v.shape):
-            raise UnsupportedError(f"{type_text(v)}: a loop has no values whose length a run finds")
+            raise UnsupportedError(_COUNTED.format(type_text(v)))
     for k, (before, after) in enumerate(zip(inputs[:states], region.outputs)):
         fits = before.dtype == after.dtype and before.rank == after.rank
         if not (fits and all(map(same, before.shape, after.shape))):
@@ -117,7 +118,7 @@ def _closed(parameters: Sequence[Value], outputs: Sequence[Value]) -> tuple[Regi
         if v in new:
             return new[v]
         own = v.weight or not (v.inputs or v.op is INPUT)
-        if own:
+        if own and not is_counted([*v.attrs.values()]):
             return v
         if v not in captured:
             captured[v] = parameter(v.shape, v.dtype)
@@ -125,6 +126,8 @@ def _closed(parameters: Sequence[Value], outputs: Sequence[Value]) -> tuple[Regi
 
     for v in order:
         if inside[v]:
+            if is_counted([v.shape, *v.attrs.values()]):
+                raise UnsupportedError(_COUNTED.format(type_text(v)))
             inputs = [within(i) for i in v.inputs]
             new[v] = v.op.node(inputs, v.attrs).outputs[v.index]
     results = tuple(map(within, outputs))

@@ -102,7 +102,8 @@ SUPPRESS = Op(
         "offset": literal(node.attrs["offset"]),
         "factor": literal(node.attrs["eta"]),
     },
-    combines=lambda node: (1, (1,), -1),
+    combines=lambda node: [(1, (1,), -1)],
+    rows={0: None, 1: None},
 )
 
 

@@ -54,7 +54,6 @@ GATHER = Op(
     ],
     _gather_element,
     lambda x, indices, *, axis: np.take(x, indices, axis, mode="wrap"),
-    positions=lambda node: (node.attrs["axis"],),
 )
 
 
@@ -98,7 +97,6 @@ GATHER_ELEMENTS = Op(
         axis,
     ),
     flops=2,
-    positions=lambda node: (node.attrs["axis"],),
 )
 
 
@@ -148,9 +146,6 @@ GATHER_ND = Op(
     ],
     _gather_nd_element,
     flops=2,
-    positions=lambda node: range(
-        node.attrs["batch_dims"], node.attrs["batch_dims"] + node.inputs[1].shape[-1]
-    ),
 )
 
 

@@ -53,7 +53,15 @@ def _matmul_infer(a: Value, b: Value) -> list[tuple[Shape, str]]:
     return [((*batch, a.shape[-2], b.shape[-1]), a.dtype)]
 
 
-MATMUL = Op("matmul", "template", _matmul_infer, None, lambda a, b: np.matmul(a, b), rows={0: -1})
+MATMUL = Op(
+    "matmul",
+    "template",
+    _matmul_infer,
+    None,
+    lambda a, b: np.matmul(a, b),
+    combines=lambda node: [(k, (node.inputs[k].rank - 1 - k,), 0) for k in range(2)],
+    rows={0: None, 1: None},
+)
 
 
 def matmul(a: Value, b: Value) -> Value:
@@ -110,7 +118,14 @@ def _conv_infer(
     return [((n, oh, ow, m), x.dtype)]
 
 
-CONV = Op("conv", "template", _conv_infer, rows={0: 1})
+# What lies beyond an image is 0, like the padding around it.
+CONV = Op(
+    "conv",
+    "template",
+    _conv_infer,
+    combines=lambda node: [(0, (1, 2, 3), 0)],
+    rows={0: None},
+)
 
 
 def conv(

@@ -31,7 +31,19 @@ import numpy as np
 
 from ..errors import UnsupportedError
 from ..expr import Expr, acc, const, lift, maximum, minimum, same, select, var
-from ..graph import FLOATS, Node, Op, Shape, Template, Value, any_view, no_view, type_text
+from ..graph import (
+    FLOATS,
+    Node,
+    Op,
+    Shape,
+    Template,
+    Value,
+    any_view,
+    constant,
+    is_counted,
+    no_view,
+    type_text,
+)
 from . import elementwise
 from .movement import concat, expand, pad, reshape, slice_axis, transpose
 
@@ -217,6 +229,11 @@ RECURRENT = Op(
     _infer,
     None,
     _numpy,
+    # steps that do not exist are masked: the state is carried over
+    combines=lambda node: [
+        (k, (1,), False) for k, name in enumerate(node.attrs["operands"]) if name == "mask"
+    ],
+    rows=dict.fromkeys(range(8), None),  # as many operands as there may be
     template=Template("recurrent", _define, (any_view, no_view)),
 )
 
@@ -296,6 +313,8 @@ def _recurrent(
         if (v.dtype == "bool") != (name in ("mask", "restart")):
             raise UnsupportedError(f"{cell}: {name} has dtype {v.dtype}")
         values[name] = v
+    if is_counted(t) and "mask" not in values:
+        values["mask"] = expand(constant(True, "bool"), (n, t))
     floats = {name: v.dtype for name, v in values.items() if v.dtype != "bool"}
     if x.dtype not in FLOATS or len(set(floats.values())) != 1:
         raise UnsupportedError(

@@ -102,11 +102,9 @@ REDUCE = Op(
     _reduce_infer,
     None,
     _reduce_numpy,
-    combines=lambda node: (
-        0,
-        node.attrs["axes"],
-        neutral(node.attrs["monoid"], node.inputs[0].dtype),
-    ),
+    combines=lambda node: [
+        (0, node.attrs["axes"], neutral(node.attrs["monoid"], node.inputs[0].dtype))
+    ],
 )
 SCAN = Op(
     "scan",

@@ -1,4 +1,4 @@
-"""Choosing elements: sorting, the greatest k, what is true, and lengths that only a run finds.
+"""Choosing elements: sorting, the greatest k, and what is true.
 
     >>> from webdnn.graph import placeholder
     >>> top_k(placeholder("x", (4, 1000), "f32"), 5, axis=1)
@@ -8,8 +8,8 @@ Order is total: of equal elements the one with the lower index goes first, -0 eq
 greater than every number (as numpy and PyTorch sort). Two kernels do it all: `arg_top_k`, of which
 sorting is k = n, and `first_true`, which finds positions.
 
-A result whose length only a run finds has the length of its upper bound; `counted` ties the number
-of its valid elements to it.
+A result whose length only a run finds has the length of its upper bound; `lengths.counted` ties the
+number of its valid elements to it.
 """
 
 from __future__ import annotations
@@ -21,18 +21,14 @@ import numpy as np
 from ..errors import UnsupportedError
 from ..expr import (
     Dim,
-    Expr,
     as_dim,
-    dim,
     lift,
     product,
     upper,
 )
 from ..graph import (
-    COUNTED_DIM,
     Node,
     Op,
-    Shape,
     Value,
     computed,
     constant,
@@ -94,11 +90,9 @@ ARG_TOP_K = Op(
     None,
     _arg_top_k_numpy,
     kernel=_arg_top_k_kernel,
-    combines=lambda node: (
-        0,
-        (1,),
-        neutral("max" if node.attrs["largest"] else "min", node.inputs[0].dtype),
-    ),
+    combines=lambda node: [
+        (0, (1,), neutral("max" if node.attrs["largest"] else "min", node.inputs[0].dtype))
+    ],
     rows={0: 1},
 )
 
@@ -164,7 +158,7 @@ FIRST_TRUE = Op(
     None,
     _first_true_numpy,
     kernel=lambda node: {"items": node.inputs[0].shape[0], "cost": node.inputs[0].shape[1]},
-    combines=lambda node: (0, (1,), False),
+    combines=lambda node: [(0, (1,), False)],
 )
 
 
@@ -196,36 +190,10 @@ def non_zero(x: Value, limit: Dim | None = None) -> tuple[Value, Value]:
     return found, reshape(reduce_sum(cast(mask, "i64"), [1]), ())
 
 
-# ---- lengths that are known after a run ----------------------------------------------------------
-
-
-def _counted_infer(x: Value, count: Value, *, axis: int, size: Expr) -> list[tuple[Shape, str]]:
-    return [((*x.shape[:axis], size, *x.shape[axis + 1 :]), x.dtype)]
-
-
-COUNTED = Op("counted", "map", _counted_infer, lambda node, read, idx: read(0, idx))
-
-
-def counted(x: Value, axis: int, count: Value) -> Value:
-    """x, of which only the first `count` (a scalar) elements along an axis exist.
-
-    The axis becomes a dimension of its own, up to what it was, that a run finds; what is computed
-    of it may not mix these elements with those beyond. The first pass (`passes.counted`) sees to
-    that, and to the length of outputs.
-    """
-    axis = axis_in(axis, x)
-    count = cast(reshape(count, ()), "i64")
-    # From 1, so that divisions by it are resolved: where there is none, no element is read either.
-    size = dim(f"{COUNTED_DIM}{id(count)}.{id(x)}.{axis}", 1, max(1, upper(x.shape[axis])))
-    return COUNTED(x, count, axis=axis, size=size)
-
-
 __all__ = [
     "ARG_TOP_K",
-    "COUNTED",
     "FIRST_TRUE",
     "arg_top_k",
-    "counted",
     "first_true",
     "non_zero",
     "sort",

@@ -91,8 +91,8 @@ def _positions(v: Value) -> Iterator[tuple[Value, Dim]]:
         yield at, x.shape[v.attrs["axis"]]
     elif v.op is ops.GATHER_ND:
         x, at = v.inputs
-        for k, axis in enumerate(v.op.positions(v.node) if v.op.positions else ()):
-            yield ops.slice_axis(at, at.rank - 1, k, 1), x.shape[axis]
+        for k in range(ops.static(at.shape[-1], "coordinates")):
+            yield ops.slice_axis(at, at.rank - 1, k, 1), x.shape[v.attrs["batch_dims"] + k]
     elif v.op is ops.from_end and ops.known(v.inputs[1]) is not None:
         yield v.inputs[0], ops.known(v.inputs[1]).item()  # type: ignore[union-attr]
 

@@ -6,10 +6,10 @@
 pass, the first one, puts the upper bound in its place and proves, operator by operator, that no
 element which exists is computed of one that does not:
 
-* an operator that `combines` elements along the axis (a reduction, sorting) sees there an element
-  that changes nothing;
-* positions that count from the end of the axis (`positions`) count from where it really ends;
-* any other map may read what it likes, as long as its indices do not mention the length;
+* an operator that `combines` elements along the axis (a reduction, sorting, a product) sees there
+  an element that changes nothing;
+* a map may read what it likes: where its indices mention the length, it reads that too
+  (`ops.measured`), from memory;
 * of any other operator only `rows` may be counted, which it computes one by one.
 
 What does else is refused by name. The counts become outputs, and `Graph.counts` says of which
@@ -37,55 +37,41 @@ from ..expr import (
     substitute,
     upper,
     var,
-    walk,
 )
 from ..graph import (
     INPUT,
     Graph,
-    Op,
     Shape,
     Value,
     constant,
-    dim_text,
+    dims_of,
     is_counted,
     scalar_dtype,
     type_text,
 )
 
-Largest = Mapping[Expr, Dim]  # of each counted dimension, the upper bound
-Counts = Mapping[Expr, Value]  # and the scalar that a run finds
-
-# Arithmetic of sizes as operators on values.
-_SIZES: Mapping[str, Op] = {
-    "add": ops.add, "sub": ops.sub, "mul": ops.mul, "min": ops.min_, "max": ops.max_,
-    "floordiv": ops.div, "mod": ops.mod,
-}  # fmt: skip
+Counts = Mapping[Expr, Value]  # of each counted dimension, the scalar that a run finds
 
 
 def settle(graph: Graph, hits: dict[str, int]) -> Graph:
     """The graph without counted dimensions; the graph itself where there are none.
 
-    Raises UnsupportedError where an operator mixes what exists with what lies beyond it, or has the
-    less the more a run finds.
+    Raises UnsupportedError where an operator mixes what exists with what lies beyond it.
     """
-    marks = sum(v.op is ops.COUNTED for v in graph.values())
+    order, marks = _order(graph)
     if not marks:
         return graph
-    hits["counted"] = marks
+    hits["counted"] = len(marks)
     new: dict[Value, Value] = {}
-    largest: dict[Expr, Dim] = {}
     counts: dict[Expr, Value] = {}
-    for v in graph.values():
+    for v in order:
         if v.op is INPUT or v.constant:
             new[v] = v
         elif v.op is ops.COUNTED:
-            x, count = (new[i] for i in v.inputs)
-            largest[v.attrs["size"]] = x.shape[v.attrs["axis"]]
-            counts[v.attrs["size"]] = count
-            new[v] = x
+            new[v], counts[v.attrs["size"]] = (new[i] for i in v.inputs)
         else:
             try:
-                new[v] = _bounded(v, [new[i] for i in v.inputs], largest, counts)
+                new[v] = _bounded(v, [new[i] for i in v.inputs], counts)
             except UnsupportedError as error:
                 raise UnsupportedError(f"{_place(graph, v)}{error}") from None
     outputs = {name: new[v] for name, v in graph.outputs.items()}
@@ -94,12 +80,12 @@ def settle(graph: Graph, hits: dict[str, int]) -> Graph:
     for name, v in graph.outputs.items():
         if not is_counted(v.shape):
             continue
-        for size in largest:
+        for size in marks:
             if size not in lengths and any(size in free(d, "dim") for d in v.shape):
                 number = f"{name}.count"
                 while number in outputs:
                     number += "_"
-                lengths[size] = dim(number, 0, upper(largest[size]))
+                lengths[size] = dim(number, 0, upper(size))
                 outputs[number] = counts[size]
         true = [substitute(lift(d), lengths) for d in v.shape]
         shapes[name] = tuple(as_dim(d if bounds(d)[0] >= 0 else maximum(d, 0)) for d in true)
@@ -108,43 +94,72 @@ def settle(graph: Graph, hits: dict[str, int]) -> Graph:
     return dataclasses.replace(graph, outputs=outputs, names=names, counts=shapes, states=states)
 
 
-def _bounded(v: Value, inputs: list[Value], largest: Largest, counts: Counts) -> Value:
+def _order(graph: Graph) -> tuple[list[Value], dict[Expr, Value]]:
+    """What the results need, what a value is computed of before it; and the marks, by dimension.
+
+    A length may be all that is needed of a value (its Shape): then its mark is among those of the
+    values that the model has a name for.
+    """
+    named = {f"\0{name}": v for name, v in graph.names.items()}
+    all_ = dataclasses.replace(graph, outputs=graph.outputs | named).values()
+    marks = {v.attrs["size"]: v for v in all_ if v.op is ops.COUNTED}
+    if not marks:
+        return [], marks
+    order: list[Value] = []
+    seen: set[Value] = set()
+    stack = [(v, False) for v in reversed((*graph.sources, *graph.results))]
+    while stack:
+        v, done = stack.pop()
+        if done:
+            order.append(v)
+        elif v not in seen:
+            seen.add(v)
+            stack.append((v, True))
+            said = [marks[d] for d in _lengths((v.shape, *v.attrs.values())) if d in marks]
+            stack.extend((i, False) for i in reversed((*said, *v.inputs)) if i not in seen)
+    return order, {d: v for d, v in marks.items() if v in seen}
+
+
+def _lengths(a: Any) -> list[Expr]:
+    """The counted dimensions of a shape or an attribute."""
+    return [d for d in dims_of([_flat(a)]) if is_counted(d)]
+
+
+def _flat(a: Any) -> tuple[Any, ...]:
+    """What a nest of tuples holds of sizes."""
+    if isinstance(a, tuple):
+        return tuple(e for x in a for e in _flat(x))
+    return (a,) if isinstance(a, Expr) else ()
+
+
+def _bounded(v: Value, inputs: list[Value], counts: Counts) -> Value:
     """A value at its upper bound, of inputs that are."""
-    if not all(map(_grows, v.shape)):
-        raise UnsupportedError(f"{v.op} {type_text(v)}: the more a run finds, the less there is")
-    old = [i.shape for i in v.inputs]
-    which, axes, neutral = v.op.combines(v.node) if v.op.combines else (0, (), None)
-    along = [k for k in axes if is_counted(old[which][k])]
-    read = [old[0][k] for k in v.op.positions(v.node)] if v.op.positions else []
-    if v.op is ops.INTS and any(map(is_counted, v.attrs["values"])):
-        parts = [ops.reshape(_value_of(e, counts), (1,)) for e in v.attrs["values"]]
-        return ops.reshape(ops.cast(ops.concat(parts, 0), v.dtype), v.shape)
-    if v.op is ops.PAD and is_counted(old[0]) and not is_counted(v.attrs["before"]):
-        return _padded(v, inputs[0], largest, counts)
-    if along:
-        for axis in along:
-            count = _value_of(old[which][axis], counts)
-            inputs[which] = _masked(inputs[which], axis, count, neutral)
-    elif is_counted(read):
-        at = inputs[1]
-        ends = [ops.cast(_value_of(d, counts), at.dtype) for d in read]
-        if len(ends) > 1:
-            ends = [ops.concat([ops.reshape(e, (1,)) for e in ends], 0)]
-        inputs[1] = ops.where(ops.less(at, 0), ops.add(at, ends[0]), at)
-    elif is_counted(old):
+    shape = _largest(v.shape)
+    if v.op is ops.PAD and is_counted(v.inputs[0].shape) and not is_counted(v.attrs["before"]):
+        return _padded(v, inputs[0], counts)
+    if v.op.kind == "map":
+        said = _lengths(tuple(_indices(v)))
+        if said:
+            return ops.measured(v, inputs, _found(said, counts), shape)
+    else:
         _check(v)
-    attrs = {k: _largest(a, largest) for k, a in v.attrs.items()}
-    return v.op.node(inputs, attrs).outputs[v.index]
+    for which, axes, neutral in v.op.combines(v.node) if v.op.combines else ():
+        for axis in axes:
+            size = v.inputs[which].shape[axis]
+            if is_counted(size):
+                inputs[which] = _masked(inputs[which], axis, _value_of(size, counts), neutral)
+    new = v.op.node(inputs, {k: _largest(a) for k, a in v.attrs.items()}).outputs[v.index]
+    if new.shape != shape:
+        raise UnsupportedError(f"{v.op} {type_text(v)}: how large it can become is not known")
+    return new
 
 
-def _padded(v: Value, x: Value, largest: Largest, counts: Counts) -> Value:
+def _padded(v: Value, x: Value, counts: Counts) -> Value:
     """A constant pad around what exists of x, which is not where x ends."""
-    old = v.inputs[0].shape
+    old, before = v.inputs[0].shape, v.attrs["before"]
     for axis in (k for k, d in enumerate(old) if is_counted(d)):
         x = _masked(x, axis, _value_of(old[axis], counts), v.attrs["value"])
-    before = _largest(v.attrs["before"], largest)
-    sizes = zip(_largest(v.shape, largest), x.shape, before)
-    after = [as_dim(lift(o) - d - b) for o, d, b in sizes]
+    after = [as_dim(lift(o) - d - b) for o, d, b in zip(_largest(v.shape), x.shape, before)]
     return ops.pad(x, before, after, value=v.attrs["value"])
 
 
@@ -155,30 +170,30 @@ def _masked(x: Value, axis: int, count: Value, neutral: Any) -> Value:
     return ops.where(exists, x, constant(neutral, x.dtype))
 
 
-def _largest(a: Any, largest: Largest) -> Any:
-    """An attribute with upper bounds in the place of what was counted."""
-    if isinstance(a, Expr):
-        return as_dim(substitute(a, largest))
-    return tuple(_largest(x, largest) for x in a) if isinstance(a, tuple) else a
+def _largest(a: Any) -> Any:
+    """A shape or an attribute with upper bounds in the place of what is counted."""
+    if isinstance(a, tuple):
+        return tuple(map(_largest, a))
+    if not is_counted(a):
+        return a
+    if not _grows(a):
+        return upper(a)
+    return as_dim(substitute(a, {d: upper(d) for d in _lengths(a)}))
+
+
+def _found(lengths: list[Expr], counts: Counts) -> Counts:
+    """The values of some lengths."""
+    missing = [d for d in lengths if d not in counts]
+    if missing:
+        raise UnsupportedError("a length that only a run finds is needed, but not what finds it")
+    return {d: counts[d] for d in counts if d in lengths}
 
 
 def _value_of(e: Any, counts: Counts) -> Value:
     """An integer expression over counted dimensions as a value (i64)."""
-    if not is_counted(e):
-        return ops.ints(e, "i64")
-    done: dict[Expr, Value] = {}
-    for x in walk(e):
-        if x in counts:
-            done[x] = counts[x]
-        elif x.op in ("const", "dim"):
-            done[x] = ops.ints(as_dim(x), "i64")
-        elif x.op in _SIZES:
-            done[x] = _SIZES[x.op](*(done[a] for a in x.args))
-        else:
-            raise UnsupportedError(
-                f"the size {dim_text(e)} of what a run finds (?): {x.op} is not covered"
-            )
-    return done[e]
+    v = ops.ints(e, "i64")
+    lengths = _lengths((e,))
+    return ops.measured(v, [], _found(lengths, counts), ()) if lengths else v
 
 
 # ---- what is refused -----------------------------------------------------------------------------
@@ -214,26 +229,23 @@ def _grows(d: Dim) -> bool:
 
 def _check(v: Value) -> None:
     """Raises UnsupportedError where an operator mixes what exists with what lies beyond it."""
-    problem = ""
-    if v.op.kind == "map":
-        if any(is_counted(d) for e in _indices(v) for d in free(e, "dim")):
-            problem = "reads positions that depend on the length"
-    elif v.op.kind != "reduce":  # along other axes, or of what came before: that all exists
-        rest = [
-            i.shape[v.op.rows[k] :] if k in v.op.rows else i.shape for k, i in enumerate(v.inputs)
-        ]
-        if is_counted(rest):
-            problem = (
-                "combines elements along the counted axis"
-                if v.op.kind == "template"
-                else "needs to know how many there are"
-            )
-    if problem:
+    combined = v.op.combines(v.node) if v.op.combines else ()
+    settled = {(which, axis % v.inputs[which].rank) for which, axes, _ in combined for axis in axes}
+    rest = [
+        d
+        for k, i in enumerate(v.inputs)
+        for axis, d in enumerate(i.shape)
+        if (k, axis) not in settled
+        and not (k in v.op.rows and axis in range(i.rank)[: v.op.rows[k]])
+    ]
+    moved = [a for k, a in v.attrs.items() if k == "pads"]  # where windows begin
+    if v.op.kind != "reduce" and is_counted([*rest, *moved]):
         raise UnsupportedError(
-            f"{v.op} of ({', '.join(map(type_text, v.inputs))}) {problem}, which only a run "
-            "finds out. Supported after NonMaxSuppression, NonZero and the like is what goes "
-            "element by element, along other axes, or is a reduction or a choice; cut the model "
-            "before this operator and do the rest in the page"
+            f"{v.op} of ({', '.join(map(type_text, v.inputs))}) needs to know how many there are, "
+            "which only a run finds out. Supported after NonMaxSuppression, NonZero and the like "
+            "is what goes element by element, moves elements, or is a reduction, a choice, a "
+            "product or a convolution; cut the model before this operator and do the rest in the "
+            "page"
         )
 
 

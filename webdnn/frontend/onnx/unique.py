@@ -30,6 +30,7 @@ def Unique(x: Value, *, axis: int | None = None, sorted: int = 1, outputs: int) 
     ordered = ops.gather(rank, order, 0)
     starts = _differs(ordered)
     count = ops.add(ops.gather(ordered, ops.sub(ops.ints(n, "i64"), 1), 0), 1)
+    count = ops.min_(count, ops.ints(n, "i64"))  # of nothing there is none
     groups = ops.first_true(ops.reshape(starts, (1, n)), n)  # where each value begins in the order
     places = ops.min_(ops.reshape(groups, (n,)), ops.sub(ops.ints(n, "i64"), 1))
     first = ops.gather(order, places, 0)
