@@ -413,6 +413,7 @@ def test_hostile_pages(mounts: Mounts) -> None:
     ):
         for policy, argument in (
             ("", {"case": "foreign", "where": f"{other.url}tiny/"}),
+            ("", {"case": "adrift"}),
             ("", {"case": "no-content"}),
             ("sandbox allow-scripts", {"case": "sandboxed"}),
             (wasm.replace("'wasm-unsafe-eval'", ""), {"case": "no-wasm-eval"}),

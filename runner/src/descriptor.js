@@ -57,7 +57,7 @@
  *   inputs: Signature[], outputs: Signature[], states?: Signature[],
  *   files: Record<string, { bytes: number, sha256: string }>,
  *   weights: { bytes: number, shards: string[] }, checks?: Check[],
- *   targets: { webgpu?: GpuTarget, wasm?: WasmTarget }, sha256?: string,
+ *   targets: { webgpu?: GpuTarget, wasm?: WasmTarget }, sha256?: string, runner?: string,
  * }} Descriptor  sha256: of its own text, without these digits
  */
 /** @template T @typedef {import('./rules.js').Rule<T>} Rule */
@@ -270,6 +270,7 @@ const descriptor = (value, at) => {
     ),
     files: record(object({ bytes: whole, sha256: text })),
     'sha256?': text,
+    'runner?': is('the name of a folder', (name) => /^[\w.-]+$/.test(name)),
     inputs: list(object({ name: text })),
     outputs: list(object({ name: text, 'hidden?': flag })),
   })(value, at);

@@ -18,6 +18,7 @@
 import { check, checkProgram } from './descriptor.js';
 import { WebDNNError, say } from './errors.js';
 import { patience } from './patience.js';
+import { doors, placed } from './start.js';
 
 const LANES = 4;
 /** What an answer in the browser's cache may be, and the server's not. */
@@ -53,12 +54,11 @@ function inline(url) {
   return new Response(Uint8Array.from(raw, (byte) => byte.charCodeAt(0)));
 }
 
-/** The address of model.json. @param {unknown} where */
-function address(where) {
+/** The address of model.json. @param {unknown} where @param {string} [base] */
+function address(where, base) {
   if (typeof where !== 'string' && !(where instanceof URL))
     throw unusable('a text, a URL or an object with the address of each file', where);
-  const base =
-    globalThis.document?.baseURI ?? globalThis.location?.href ?? `file://${node()?.cwd()}/`;
+  base ??= globalThis.document?.baseURI ?? globalThis.location?.href ?? `file://${node()?.cwd()}/`;
   let url;
   try {
     url = new URL(where, base);
@@ -130,7 +130,8 @@ const aborted = (reason) => new WebDNNError('aborted', 'loading was aborted', re
 export function open(where, options = {}, init = {}) {
   const { progress, signal, fetch: hook = platformFetch, timeout = 20_000 } = options;
   const map = typeof Object(where)['model.json'] === 'string' ? Object(where) : undefined;
-  const root = map ? map['model.json'] : address(where);
+  const base = options.base === undefined ? undefined : address(options.base);
+  const root = map ? map['model.json'] : address(where, base);
   const written = root.startsWith('{'); // model.js holds the text itself
   const stop = new AbortController();
   const waiting = patience(timeout);
@@ -261,9 +262,14 @@ export function open(where, options = {}, init = {}) {
   /** @param {Descriptor} model @param {string} name */
   async function fresh(model, name) {
     const { bytes: expected, sha256 } = model.files[name];
-    const url = map ? map[name] : new URL(name, root).href;
+    const url = map && !base ? map[name] : new URL(name, base ?? root).href;
     if (typeof url !== 'string')
-      throw new WebDNNError('missing-file', `${name}: no address was given for it`);
+      throw new WebDNNError(
+        'option',
+        `${name}: no address was given for it. Of a script that has none of its own, a bundle that ` +
+          'is no module or a blob, load needs that of the model\'s folder: ' +
+          "load({ base: '/models/name/' }), see docs/bundlers.md",
+      );
     /** @param {RequestInit} [how] */
     const whole = async (how) => {
       const bytes = await get(name, url, expected, how);
@@ -349,6 +355,11 @@ export function open(where, options = {}, init = {}) {
         return model;
       }),
     file,
+    /** What is beside the runner. @param {Descriptor} model */
+    doors({ runner = '.' }) {
+      const folder = base ?? (placed() || map ? undefined : root);
+      return doors(folder && new URL(`${runner}/`, folder).href);
+    },
     /** The WebGPU program. @param {Descriptor} model @param {string} name */
     program: async (model, name) =>
       checkProgram(parse(await file(model, name), name), name, model),

@@ -30,7 +30,6 @@ import { PageModel } from './loop.js';
 import { ASK, LOAD, PREPARE, options as checked } from './options.js';
 import { Aside } from './picture/aside.js';
 import { Pictures } from './picture/image.js';
-import * as doors from './start.js';
 import * as wasm from './wasm/engine.js';
 import * as modules from './wasm/module.js';
 import { hire } from './wasm/workers.js';
@@ -79,9 +78,8 @@ async function opened(where, options, work) {
   }
 }
 
-/** Whether pictures should not be read in this thread, and need not be. @param {LoadOptions} options */
-const onPage = (options) =>
-  typeof document === 'object' && options.worker !== false && !modules.whyNoWorker(options);
+/** Whether pictures should not be read in this thread. @param {LoadOptions} options */
+const onPage = (options) => typeof document === 'object' && options.worker !== false;
 
 const WORKER = 'the worker (is its script whole? `worker: false` does without)';
 /** @param {number} ms @returns {Promise<undefined>} */
@@ -103,7 +101,9 @@ export const load = async (where, options = {}) => {
     const rejected = [];
     /** Variants of wasm that were passed over. @type {Rejection[]} */
     const passed = [];
-    const choice = wanted !== 'webgpu' && modules.settle(model, options, passed);
+    const doors = files.doors(model);
+    const noWorker = modules.whyNoWorker(options, doors.worker.script);
+    const choice = wanted !== 'webgpu' && modules.settle(model, options, passed, noWorker);
     /** @type {ReturnType<typeof onWasm> | undefined} */
     let early;
 
@@ -267,7 +267,8 @@ export const load = async (where, options = {}) => {
       const mend = options.recover && backend.name === 'webgpu' ? again : undefined;
       const held = options.debug ? checks : [];
       const pictures = new Pictures();
-      const aside = onPage(options)
+      const aside =
+        onPage(options) && !noWorker
         ? new Aside(() => hire(1, options.worker, doors.pictures), pictures)
         : undefined;
       return new PageModel(model, engine, { ...backend, rejected }, mend, held, pictures, aside);
@@ -306,7 +307,7 @@ export const prepare = async (where, options = {}) =>
   opened(where, checked('prepare', PREPARE, options), async (files, model) => {
     /** @type {Rejection[]} */
     const rejected = [];
-    const settled = modules.settle(model, { ...options, worker: false }, rejected);
+    const settled = modules.settle(model, { ...options, worker: false }, rejected, '');
     if ('code' in settled) throw refusal([{ name: 'wasm', ...settled }]);
     files.expect(model, [settled.variant.file, ...model.weights.shards]);
     const weights = new Uint8Array(model.weights.bytes);

@@ -15,6 +15,7 @@ const signal = is(
 );
 /** Of `requirements`. */
 export const ASK = {
+  base: is('an address', (value) => typeof value === 'string' || value instanceof URL),
   fetch: func,
   signal,
   timeout: is('milliseconds', (value) => typeof value === 'number' && value > 0),

@@ -431,6 +431,11 @@ export interface LoadOptions {
    * it is given: that of the runner's worker.js, or pictures.js.
    */
   worker?: boolean | 'blob' | ((script: string) => Worker);
+  /**
+   * The address of the model's folder. Needed where `model.js` has no address of its own, as a part
+   * of a script that is no module, or from a `blob:`. Relative addresses are those of the page.
+   */
+  base?: string | URL;
   progress?: (progress: Progress) => void;
   signal?: AbortSignal;
   /**
@@ -573,13 +578,13 @@ export function load<I extends Specs = Specs, O extends Specs = Specs>(
  */
 export function requirements(
   where: Where,
-  options?: Pick<LoadOptions, 'fetch' | 'signal' | 'timeout'>,
+  options?: Pick<LoadOptions, 'base' | 'fetch' | 'signal' | 'timeout'>,
 ): Promise<Requirements>;
 
 /** Fetches all that `instantiate` needs (single-threaded wasm). */
 export function prepare(
   where: Where,
-  options?: Pick<LoadOptions, 'fetch' | 'signal' | 'timeout' | 'progress' | 'variant'>,
+  options?: Pick<LoadOptions, 'base' | 'fetch' | 'signal' | 'timeout' | 'progress' | 'variant'>,
 ): Promise<Kit>;
 
 /** A model from a kit, at once and in this thread; works in worklets. */

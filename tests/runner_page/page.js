@@ -373,7 +373,7 @@ const scenarios = {
     for (const [changed, code, part] of [
       [{ [name]: files[name].slice(0, -200) }, 'truncated', 'data:application/octet-stream;base64,…'],
       [{ [name]: `${files[name]}*` }, 'network', 'could not be fetched from data:application/oct'],
-      [{ [name]: undefined }, 'missing-file', name],
+      [{ [name]: undefined }, 'option', name],
       [{ 'model.json': files['model.json'].slice(0, -9) }, 'descriptor', 'data:application/json,…'],
     ]) {
       const error = await refused(load({ ...files, ...changed }), code, part);
@@ -621,6 +621,40 @@ const scenarios = {
       const policy = trustedTypes.createPolicy('webdnn', { createScriptURL: (url) => url });
       const worker = (script) => new Worker(policy.createScriptURL(script), { type: 'module' });
       await right(await load(where, { backend: 'wasm', worker }));
+    } else if (name === 'adrift') {
+      // Modules that do not know where they are: they import, and say what load needs.
+      const [text, runner] = await Promise.all(
+        ['model.js', 'runner/index.js'].map(async (file) => (await fetch(`/tiny/${file}`)).text()),
+      );
+      const type = 'text/javascript';
+      for (const address of [
+        (code) => URL.createObjectURL(new Blob([code], { type })),
+        (code) => `data:${type},${encodeURIComponent(code)}`,
+      ]) {
+        const { load, prepare, requirements, files } = await import(address(text));
+        equal(files, []);
+        const parts = ['no address', "load({ base: '/models/name/' })", 'docs/bundlers.md'];
+        await refused(load(), 'option', ...parts);
+        await refused(load({ backend: 'wasm' }), 'option', ...parts);
+        await refused(prepare(), 'option', ...parts);
+        equal((await requirements()).requiredFeatures, []);
+        for (const wrong of [5, {}, null, 'http://['])
+          await refused(load({ base: wrong }), 'option', 'address', 'found');
+        for (const base of ['/tiny/', '/tiny', new URL('/tiny/model.json', location.href)]) {
+          const model = await load({ base, threads: 2 });
+          equal([model.viewKind, model.backend.rejected.length], ['direct-shared', 1]);
+          await right(model);
+          model.dispose();
+        }
+        await right(await load({ base: '/tiny/', worker: 'blob' }));
+        const alone = await import(address(runner));
+        for (const [from, options] of [['/tiny/'], ['model.json', { base: '/tiny/' }]]) {
+          const model = await alone.load(from, { ...options, threads: 2 });
+          equal(model.viewKind, 'direct-shared');
+          await right(model);
+          model.dispose();
+        }
+      }
     } else throw new Error(`no case ${name}`);
   },
 

@@ -1,6 +1,6 @@
 """The modules of a descriptor that are its own: `model.js` and `model.d.ts`.
 
-    model_js(model, text, bound)    # "const FILES = { 'model.json': '…', … }; …"
+    model_js(model, text, bound)    # "const MODEL = '…'; const FILES = () => ({ … }); …"
     model_dts(model)    # "export type Inputs = { 'image': { dtype: 'float32'; shape: … } }; …"
 
 `model.js` is the runner around the data: it imports nothing and holds model.json's text, so that a
@@ -30,7 +30,7 @@ def _quoted(text: str) -> str:
 
 def model_js(model: Mapping[str, Any], text: str, bound: str) -> str:
     """`model.js` of a model.json, given its text and the runner's code for it, `bound.js`."""
-    files = f"  'model.json':\n    {_quoted(text)},\n" + "".join(
+    files = "".join(
         f"  {_quoted(n)}: new URL({_quoted('./' + n)}, import.meta.url).href,\n"
         for n in model["files"]
     )
@@ -41,7 +41,8 @@ def model_js(model: Mapping[str, Any], text: str, bound: str) -> str:
     placed = named.sub(rf'"\g<1>{runner}/\g<2>"', bound)
     return (
         f"// The model {_comment(model['name'])}, written by {_comment(model['generator'])}.\n"
-        f"const FILES = {{\n{files}}};\n"
+        f"const MODEL =\n  {_quoted(text)};\n"
+        f"const FILES = () => ({{\n{files}}});\n"
         f"const MODULES = [{modules}];\n\n"
         f"// The descriptor runner.\n{placed}"
     )
@@ -73,13 +74,16 @@ def model_dts(model: Mapping[str, Any]) -> str:
         "export declare function load(options?: LoadOptions): Promise<Model>;\n\n"
         "/** What `instantiate` needs in a worklet. */\n"
         "export declare function prepare(\n"
-        "  options?: Pick<LoadOptions, 'fetch' | 'signal' | 'timeout' | 'progress' | 'variant'>,\n"
+        "  options?: Pick<\n"
+        "    LoadOptions,\n"
+        "    'base' | 'fetch' | 'signal' | 'timeout' | 'progress' | 'variant'\n"
+        "  >,\n"
         "): Promise<Kit>;\n\n"
         "/** The model from a kit, at once and in the calling thread. */\n"
         "export declare function instantiate(kit: Kit): Omit<Model, 'loop'>;\n\n"
         "/** What a GPUDevice must have to run the model: pass it to `adapter.requestDevice`. */\n"
         "export declare function requirements(\n"
-        "  options?: Pick<LoadOptions, 'fetch' | 'signal' | 'timeout'>,\n"
+        "  options?: Pick<LoadOptions, 'base' | 'fetch' | 'signal' | 'timeout'>,\n"
         "): Promise<Requirements>;\n\n"
         "/** Every file that a page may fetch, for a service worker. */\n"
         "export declare const files: readonly string[];\n"

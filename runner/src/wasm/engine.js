@@ -38,7 +38,6 @@ import {
 import { OWNER, PART, START } from './messages.js';
 import { compile } from './module.js';
 import { hire } from './workers.js';
-import { worker as door } from '../start.js';
 
 /**
  * The engine, its weights in place.
@@ -49,6 +48,7 @@ import { worker as door } from '../start.js';
  * @param {(error: WebDNNError) => Choice} instead  what is built where the workers do not start
  */
 export async function build(model, choice, files, options, instead) {
+  const { worker: door } = files.doors(model);
   /** @type {Record<string, Promise<WebAssembly.Module>>} */
   const modules = {};
   const started = start();
@@ -74,7 +74,7 @@ export async function build(model, choice, files, options, instead) {
       } catch (error) {
         if (/** @type {WebDNNError} */ (error).code !== 'worker') throw error;
         // The browser may keep a damaged copy for a year; but who makes the workers may do more.
-        if (turn || typeof options.worker === 'function' || !(await fetchedAnew(files)))
+        if (turn || typeof options.worker === 'function' || !(await fetchedAnew(door.script, files)))
           choice = instead(/** @type {WebDNNError} */ (error));
       }
     return inPlace(local(model, await compiled(choice)));
@@ -89,7 +89,7 @@ export async function build(model, choice, files, options, instead) {
   async function hired(choice) {
     const { variant, threads } = choice;
     // Workers load their script while the module is fetched and compiled.
-    const crew = hire(threads, options.worker);
+    const crew = hire(threads, options.worker, door);
     files.stopped.addEventListener('abort', crew.dismiss); // also while a script never answers
     try {
       const module = await compiled(choice);
@@ -104,9 +104,8 @@ export async function build(model, choice, files, options, instead) {
   }
 }
 
-/** Whether the server has a script for workers, which the browser keeps now. @param {Files} files */
-async function fetchedAnew(files) {
-  const { script } = door;
+/** Whether the server has a script for workers, which the browser keeps now. @param {string} script @param {Files} files */
+async function fetchedAnew(script, files) {
   if (!/^https?:/.test(script)) return false;
   const asking = fetch(script, { cache: 'reload', signal: files.stopped });
   try {

@@ -12,7 +12,6 @@
  * }} Choice
  */
 import { WebDNNError, say } from '../errors.js';
-import { worker as door } from '../start.js';
 import { kernelError } from './instance.js';
 
 /**
@@ -32,12 +31,12 @@ const knows = (...code) =>
 const hasSimd = () => knows(65, 0, 253, 15, 253, 98); // i8x16.popcnt(splat)
 const hasRelaxed = () => knows(65, 1, 253, 15, 65, 2, 253, 15, 253, 128, 2); // relaxed_swizzle
 
-/** Why a worker cannot be had here, if so. @param {LoadOptions} options */
-export function whyNoWorker({ worker }) {
+/** Why a worker cannot be had here, if so. @param {LoadOptions} options @param {string} script */
+export function whyNoWorker({ worker }, script) {
   if (typeof worker === 'function') return '';
   if (typeof Worker === 'undefined') return 'there is no Worker in this place';
   const { origin } = globalThis;
-  const own = /^https?:/.test(door.script) ? new URL(door.script).origin : origin;
+  const own = /^https?:/.test(script) ? new URL(script).origin : origin;
   if (worker !== undefined || !origin || own === origin) return ''; // Deno has no origin
   return origin === 'null'
     ? 'a sandboxed frame has no workers; sandbox="allow-scripts allow-same-origin" gives it some'
@@ -51,10 +50,10 @@ export function whyNoWorker({ worker }) {
  * @param {Descriptor} model
  * @param {LoadOptions} options
  * @param {Rejection[]} rejected
- * @param {string} [noWorker]  why there is no worker, if so
+ * @param {string} noWorker  why there is no worker, if so
  * @returns {Choice | Refusal}
  */
-export function settle(model, options, rejected, noWorker = whyNoWorker(options)) {
+export function settle(model, options, rejected, noWorker) {
   const target = model.targets.wasm;
   if (!target)
     return {

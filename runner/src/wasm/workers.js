@@ -9,7 +9,6 @@
 import { WebDNNError, ours, say } from '../errors.js';
 import { checked, is, object, text } from '../rules.js';
 import { SAME } from '../serve.js';
-import * as doors from '../start.js';
 
 /**
  * @template {readonly [Rule<any>, ...Rule<any>[]]} C
@@ -34,9 +33,10 @@ const imported = (url) =>
 
 /**
  * Starts workers; each becomes a function that calls one of its operations.
- * @param {number} count @param {LoadOptions['worker']} make @param {doors.Door} [door]
+ * @param {number} count @param {LoadOptions['worker']} make
+ * @param {import('../start.js').Door} door
  */
-export function hire(count, make, { start, script } = doors.worker) {
+export function hire(count, make, { start, script }) {
   /** @type {Worker[]} */
   const workers = [];
   /** @type {(error: WebDNNError) => void} */
