@@ -189,7 +189,7 @@ def test_usage_errors(
         (["transpile", "x", "-o", "rbg,scale=1"], "expected NAME:rgb|bgr|gray|rgba|mask[,OPTION"),
         (["transpile", "x", "-o", "y", "--output", "a=rgb"], "--output a=rgb: expected NAME:rgb|"),
         (["transpile", "x", "-o", "mask"], "a picture; a folder called so is ./mask"),
-        (["transpile", "x", "-o", "y", "--name", ""], "--name: expected a name, found none"),
+        (["transpile", "x", "-o", "y", "--name", ""], "--name: expected a text that is not empty"),
         (["transpile", "x", "-o", "y", "--dump", "y/d"], "expected a folder outside of y"),
         (["bench", "x", "--threads", "1,65"], "--threads 1,65: expected numbers from 1 to 64"),
         (["serve", ".", "--host", "300.1.1.1"], "--host 300.1.1.1: expected an address of this"),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -391,3 +392,32 @@ def test_tables_for_people(net: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert run("inspect", str(net), "--dim", "h=8", "w=16", "--target", "wasm") == 0
     text = capsys.readouterr().out
     assert "Conv 1" in text and "fused away" in text and "code (gzip)" in text
+
+
+def test_mistakes_in_python(net: Path, tmp_path: Path) -> None:
+    """What the command line could not be given is one error with words, too."""
+    for options, message in (
+        ({"dims": "h=8"}, 'dims: expected values by name, as {"h": (64, 512)}'),
+        ({"fixed": ["x=1"]}, 'fixed: expected values by name, as {"sr": 16000}'),
+        ({"keep_versions": -1}, "keep_versions: expected a number from 0 on, found -1"),
+        ({"name": 3}, "--name: expected a text that is not empty, found 3"),
+        ({"limits": "4"}, "limits are raised by a number from 1 on, found '4'"),
+    ):
+        with pytest.raises(WebDNNError, match=re.escape(message)):
+            webdnn.transpile(net, tmp_path / "m", **cast(Any, options))
+    for model, message in (
+        (type("Net", (), {}), "found the class Net, not what Net(…) makes"),
+        ("https://x.example/m.onnx", "no such file: that is an address; download the file first"),
+    ):
+        with pytest.raises(WebDNNError, match=re.escape(message)):
+            webdnn.transpile(model, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_file_whose_name_says_nothing(net: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").write_bytes(net.read_bytes())
+    for file, name in ((tmp_path / "model.onnx", "faces"), (net, net.stem)):
+        report = webdnn.transpile(
+            file, tmp_path / "faces", dims={"h": 8, "w": 8}, targets=["webgpu"]
+        )
+        assert report.descriptor["name"] == name

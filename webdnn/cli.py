@@ -115,7 +115,7 @@ def cli() -> None:
     metavar="[OUTPUT=]FILE",
     help="Names of the classes of an output, one a line.",
 )
-@click.option("--name", help="The descriptor's name [default: the model file's].")
+@click.option("--name", help="The descriptor's name [default: the model file's, or DIR's].")
 @click.option(
     "--keep-versions",
     default=1,

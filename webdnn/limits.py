@@ -66,8 +66,8 @@ def budget(factor: float = 1.0) -> Iterator[None]:
 
     factor: how many times the limits are allowed. Raises WebDNNError for one below 1.
     """
-    if not factor >= 1:
-        raise WebDNNError(f"limits are raised by a number from 1 on, found {factor}")
+    if not (isinstance(factor, int | float) and factor >= 1):
+        raise WebDNNError(f"limits are raised by a number from 1 on, found {factor!r}")
     if _BUDGET.get() is not None:
         yield
         return

@@ -14,7 +14,7 @@ from .picture.image import ImageInput
 from .picture.output import ImageOutput
 
 TARGETS = ("webgpu", "wasm")
-# What exporters call a graph that has no name.
+# What exporters call a graph, or a file, that has no name.
 UNNAMED = ("", "graph", "main", "main_graph", "model", "torch_jit", "torch-jit-export")
 # Where classes are not the user's own: a model of these is named by its graph or its folder.
 FRAMEWORKS = ("builtins", "chainer", "keras", "onnx", "tensorflow", "torch")
@@ -89,8 +89,8 @@ def imported(
 def _name(model: Any, graph: str, output: Path) -> str:
     """A name for a model that was given none: of its file, class or graph, or of its folder."""
     if isinstance(model, (str, Path)):
-        return Path(model).stem
-    if type(model).__module__.partition(".")[0] not in FRAMEWORKS:
+        graph = Path(model).stem
+    elif type(model).__module__.partition(".")[0] not in FRAMEWORKS:
         return type(model).__name__
     return output.resolve().name if graph in UNNAMED else graph
 
@@ -139,8 +139,8 @@ def transpile(
     "int4", "int4:64" (64 to a scale) or "int4:64,asymmetric"; docs/weights.md has what that costs.
     keep: patterns of layers whose weights stay as they are then, as "head*", or become something
     else, as "head*=f16".
-    name: the model's name in the descriptor; default: that of the file, of the object's class, or
-    of the folder.
+    name: the model's name in the descriptor; default: that of the file, of the object's class, or,
+    where that says nothing ("model.onnx"), of the folder.
     dump: a folder for the graph after each pass, kernels and memory plan.
     keep_versions: how many of the versions that `output` holds keep their files there, for pages
     that are open while a new version is deployed (docs/deploying.md).
@@ -174,8 +174,10 @@ def transpile(
         raise WebDNNError(
             f"unknown target {', '.join(unknown) or '(none)'}; the targets are {', '.join(TARGETS)}"
         )
-    if name == "":
-        raise WebDNNError("--name: expected a name, found none")
+    if not (name is None or (isinstance(name, str) and name)):
+        raise WebDNNError(f"--name: expected a text that is not empty, found {name!r}")
+    if not (isinstance(keep_versions, int) and keep_versions >= 0):
+        raise WebDNNError(f"keep_versions: expected a number from 0 on, found {keep_versions!r}")
     if dump is not None and Path(dump).resolve().is_relative_to(Path(output).resolve()):
         raise WebDNNError(
             f"--dump {dump}: expected a folder outside of {output}, where a descriptor is alone"

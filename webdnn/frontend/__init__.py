@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
@@ -97,9 +98,12 @@ def format_of(model: Any) -> str:
         for name in FORMATS:
             if name != "onnx" and import_module(f".{name}", __name__).recognises(model, head):
                 return name
+        found = type(model).__qualname__
+        if isinstance(model, type):
+            found = f"the class {model.__qualname__}, not what {model.__qualname__}(…) makes"
         raise ModelError(
             "expected the path of a model file, its bytes, or a model of "
-            f"{', '.join(FORMATS.values())}; found {type(model).__qualname__}"
+            f"{', '.join(FORMATS.values())}; found {found}"
         )
     return next(n for n in FORMATS if import_module(f".{n}", __name__).recognises(model, head))
 
@@ -114,7 +118,9 @@ def _head(model: bytes | str | os.PathLike[str]) -> bytes:
             with path.open("rb") as file:
                 return file.read(HEAD)
         if not path.exists():
-            raise ModelError(f"{path}: no such file")
+            address = re.match(r"https?:/", str(path))
+            advice = ": that is an address; download the file first" if address else ""
+            raise ModelError(f"{path}: no such file{advice}")
         if not path.is_dir():
             raise ModelError(f"{path}: is a device or a pipe; expected a model's file")
     except OSError as error:

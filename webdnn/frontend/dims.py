@@ -125,6 +125,12 @@ class Sizes(dict[str, Size]):
         assumed: Iterable[str] = (),
         fixed: Mapping[str, Any] | None = None,
     ):
+        maps = (("dims", given, '"h": (64, 512)'), ("fixed", fixed, '"sr": 16000'))
+        for name, values, example in maps:
+            if not isinstance(values, Mapping | None):
+                raise DimensionError(
+                    f"{name}: expected values by name, as {{{example}}}, found {values!r}"
+                )
         super().__init__({key: _size(key, value) for key, value in (given or {}).items()})
         self.sides = dict(sides or {})
         self.fixed = dict(fixed or {})
