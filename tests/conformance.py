@@ -24,7 +24,7 @@ import re
 import tempfile
 import warnings
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -52,17 +52,18 @@ READINGS = ("element", "numpy")
 BATCH = 60
 HERE = Path(__file__).parent
 RECORD = HERE / "conformance.json"
-VERSION = 1  # of what is cached
+VERSION = 2  # of what is cached
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model of the suite; `sets` are its (inputs, outputs), each a serialised proto."""
+    """A model of the suite; `sets` are its (inputs, outputs), each a serialised proto, those of a
+    sequence, or None for an optional that is absent."""
 
     name: str
     kind: str  # "node", "expanded" (the same by ONNX's definition), or one of FOLDERS
     model: bytes
-    sets: tuple[tuple[tuple[bytes, ...], tuple[bytes, ...]], ...]
+    sets: tuple[tuple[tuple[Any, ...], tuple[Any, ...]], ...]
     rtol: float
     atol: float
 
@@ -76,19 +77,37 @@ class Case:
         """The operators that it is about, by name."""
         return sorted({n.op_type for n in self.proto.graph.node})
 
-    def arrays(self, which: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Inputs and expected outputs of a data set."""
-        return tuple(  # type: ignore[return-value]
-            [numpy_helper.to_array(onnx.TensorProto.FromString(t)) for t in ts]
-            for ts in self.sets[which]
+    @property
+    def given(self) -> list[str]:
+        """The inputs that are no initialisers."""
+        constants = {t.name for t in self.proto.graph.initializer}
+        return [i.name for i in self.proto.graph.input if i.name not in constants]
+
+    def arrays(self, which: int) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Inputs and expected outputs of a data set, as a page has them: by name."""
+        given, wanted = self.sets[which]
+        return (
+            dict(_named(zip(self.given, given))),
+            dict(_named(zip([o.name for o in self.proto.graph.output], wanted, strict=True))),
         )
 
 
-def _proto(x: Any) -> bytes:
-    if isinstance(x, bytes):
+def _named(values: Iterable[tuple[str, Any]]) -> Iterator[tuple[str, np.ndarray]]:
+    """Tensors by name; the k-th of a sequence is NAME.k."""
+    for name, value in values:
+        if isinstance(value, bytes):
+            yield name, numpy_helper.to_array(onnx.TensorProto.FromString(value))
+        elif value is not None:
+            yield from _named((f"{name}.{k}", v) for k, v in enumerate(value))
+
+
+def _proto(x: Any) -> Any:
+    if isinstance(x, dict):
+        raise TypeError("a map")
+    if x is None or isinstance(x, bytes):
         return x
-    if x is None or isinstance(x, (list, tuple, dict)):
-        raise TypeError("a sequence")
+    if isinstance(x, (list, tuple)):
+        return tuple(map(_proto, x))
     proto = x if isinstance(x, onnx.TensorProto) else numpy_helper.from_array(np.asarray(x))
     return proto.SerializeToString()
 
@@ -103,7 +122,7 @@ def node_cases() -> Iterator[Case]:
             sets = tuple(
                 (tuple(map(_proto, ins)), tuple(map(_proto, outs))) for ins, outs in case.data_sets
             )
-        except TypeError:  # inputs or outputs that are no tensors
+        except TypeError:  # inputs or outputs that are maps
             sets = ()
         yield Case(case.name, kind, case.model.SerializeToString(), sets, case.rtol, case.atol)
 
@@ -145,42 +164,60 @@ def cases() -> list[Case]:
 # ---- one case ------------------------------------------------------------------------------------
 
 
+def tensors_of(kind: Any) -> Any:
+    """A type without the sequence or optional around it."""
+    while (of := kind.WhichOneof("value")) in ("sequence_type", "optional_type"):
+        kind = getattr(kind, of).elem_type
+    return kind.tensor_type
+
+
 def sizes(case: Case) -> dict[str, Any]:
     """The sizes that the model leaves open, as its data have them."""
     out: dict[str, Any] = {}
-    inputs, _ = case.arrays(0)
-    names = {t.name for t in case.proto.graph.initializer}
-    for given, array in zip([i for i in case.proto.graph.input if i.name not in names], inputs):
-        for k, d in enumerate(given.type.tensor_type.shape.dim):
-            if not d.HasField("dim_value") and k < array.ndim:
-                key = d.dim_param if re.search(r"\w", d.dim_param) else f"{given.name}.{k}"
-                out[key] = array.shape[k]
+    arrays, _ = case.arrays(0)
+    inputs = {i.name: i for i in case.proto.graph.input}
+    for name, value in zip(case.given, case.sets[0][0]):
+        tensors = {name: arrays[name]} if isinstance(value, bytes) else {}
+        if not tensors:
+            out[name] = len(value or ())
+            tensors = {f"{name}.{k}": arrays[f"{name}.{k}"] for k in range(out[name])}
+        declared = tensors_of(inputs[name].type)
+        for part, array in tensors.items():
+            if not declared.HasField("shape"):
+                out |= {f"{part}.{k}": d for k, d in enumerate(array.shape)}
+            for k, d in enumerate(declared.shape.dim):
+                if not d.HasField("dim_value") and k < array.ndim:
+                    named = part == name and re.search(r"\w", d.dim_param)
+                    out[d.dim_param if named else f"{part}.{k}"] = array.shape[k]
     return out
 
 
 def graph_of(case: Case) -> Graph:
     """The imported graph. Raises WebDNNError for what is refused."""
     if not case.sets:
-        raise WebDNNError("its inputs or outputs are sequences, optionals or maps")
+        raise WebDNNError("its inputs or outputs are maps")
     return load(case.proto, sizes(case)).graph
 
 
 def different(case: Case, which: int, found: Mapping[str, np.ndarray]) -> str:
     """ "", or how the outputs differ from those of a data set."""
-    for o, wanted in zip(case.proto.graph.output, case.arrays(which)[1], strict=True):
-        got = found[o.name]
+    expected = case.arrays(which)[1]
+    if found.keys() != expected.keys():
+        return f"{', '.join(found)} found, {', '.join(expected)} expected"
+    for name, wanted in expected.items():
+        got = found[name]
         if got.dtype != wanted.dtype or got.shape != wanted.shape:
             return (
-                f"{o.name}: {got.dtype}{list(got.shape)}, expected "
+                f"{name}: {got.dtype}{list(got.shape)}, expected "
                 f"{wanted.dtype}{list(wanted.shape)}"
             )
         if wanted.dtype.kind in "fV":
             a, b = got.astype(np.float64), wanted.astype(np.float64)
             if not np.allclose(a, b, rtol=case.rtol, atol=case.atol, equal_nan=True):
                 worst = np.nanmax(np.abs(a - b))
-                return f"{o.name}: largest difference {worst:g} of {np.nanmax(np.abs(b)):g}"
+                return f"{name}: largest difference {worst:g} of {np.nanmax(np.abs(b)):g}"
         elif not np.array_equal(got, wanted):
-            return f"{o.name}: {np.sum(got != wanted)} of {wanted.size} elements differ"
+            return f"{name}: {np.sum(got != wanted)} of {wanted.size} elements differ"
     return ""
 
 
@@ -249,11 +286,8 @@ def merged(entries: Sequence[Entry]) -> Graph:
 
 def feeds(entry: Entry, which: int) -> dict[str, np.ndarray]:
     """The inputs of a case by their names in the batch."""
-    names = [i.name for i in entry.case.proto.graph.input]
-    constants = {t.name for t in entry.case.proto.graph.initializer}
-    given = [n for n in names if n not in constants]
     arrays, _ = entry.case.arrays(which % len(entry.case.sets))
-    return {entry.prefix + name: a for name, a in zip(given, arrays)}
+    return {entry.prefix + name: a for name, a in arrays.items()}
 
 
 class Runner:

@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
-from onnx import numpy_helper, parser
+from onnx import helper, numpy_helper, parser
 
 from tests.interpret import interpret
 from tests.packages import Package, Pinned, fetch_file
 from webdnn import ops
 from webdnn.browser.inputs import signature_of
+from webdnn.browser.reference import reference
 from webdnn.codegen import TARGETS
-from webdnn.errors import ModelError, UnsupportedError
+from webdnn.errors import DimensionError, ModelError, UnsupportedError
 from webdnn.frontend import load
 from webdnn.graph import Graph, constant, placeholder
 from webdnn.passes import run
@@ -106,6 +108,58 @@ def test_a_branch_that_is_damaged_is_not_dropped(branch: str, said: str) -> None
                        else_branch = e () => (float[m, n] b) {{ {branch} }}> }}""")
     with pytest.raises(ModelError, match=rf"(?s){said}.*both branches are needed.*--set c=VALUE"):
         load(proto)
+
+
+def _of_sequences() -> onnx.ModelProto:
+    """y.k = xs.k · w, and all of them joined, with what is optional added, if it is there."""
+    proto = parser.parse_model("""<ir_version: 9, opset_import: ["": 18]> m (float[3] w) => (z) {
+        ys = SequenceMap(xs, w) <body = b (float[a, 3] x, float[3] y) => (float[a, 3] p)
+            { p = Mul(x, y) }>
+        all = ConcatFromSequence<axis = 0>(ys)  c = OptionalHasElement(more)
+        z = If(c) <then_branch = t () => (float[n, 3] p)
+                { m = OptionalGetElement(more)  p = Add(all, m) },
+            else_branch = e () => (float[n, 3] q) { q = Neg(all) }> }""")
+    del proto.graph.output[:]
+    proto.graph.input.append(helper.make_tensor_sequence_value_info("xs", 1, [None, 3]))
+    row = helper.make_optional_type_proto(helper.make_tensor_type_proto(1, [3]))
+    proto.graph.input.append(helper.make_value_info("more", row))
+    proto.graph.output.append(helper.make_tensor_value_info("z", 1, [None, 3]))
+    proto.graph.output.append(helper.make_tensor_sequence_value_info("ys", 1, None))
+    return proto
+
+
+@pytest.mark.parametrize("more", [True, False])
+def test_sequences_and_optionals_as_inputs(more: bool) -> None:
+    proto = _of_sequences()
+    dims = {"xs": 2, "xs.0.0": 2, "xs.1.0": (1, 4)} | ({} if more else {"more": 0})
+    graph = load(proto, dims).graph
+    assert [v.attrs["name"] for v in graph.inputs] == ["w", "xs.0", "xs.1", "more"][: 3 + more]
+    assert list(graph.outputs) == ["z", "ys.0", "ys.1"]
+    rng = np.random.default_rng(0)
+    feeds = {
+        v.attrs["name"]: rng.standard_normal(
+            [d if isinstance(d, int) else 3 for d in v.shape], np.float32
+        )
+        for v in graph.inputs
+    }
+    wanted = reference(proto, tuple(feeds), tuple(graph.outputs)).run(feeds)
+    found = interpret(run(graph, 0), feeds, {"xs_1_0": 3})
+    assert found.keys() == wanted.keys()
+    for name, a in wanted.items():
+        np.testing.assert_allclose(found[name], a, rtol=1e-6, err_msg=name)
+
+
+def test_sequences_whose_length_is_not_said() -> None:
+    proto = _of_sequences()
+    with pytest.raises(DimensionError, match=r"'xs' is a sequence of float32 .* --dim xs=2"):
+        load(proto)
+    with pytest.raises(DimensionError, match=r"--dim xs=2"):
+        load(proto, {"xs": (1, 3)})
+    proto.graph.input[1].type.sequence_type.elem_type.tensor_type.ClearField("shape")
+    with pytest.raises(ModelError, match=r"'xs\.0' has no shape.*--dim xs\.0\.0=SIZE"):
+        load(proto, {"xs": 1})
+    sizes = {"xs": 1, "xs.0.0": 2, "xs.0.1": 3}
+    assert load(proto, sizes).graph.outputs["ys.0"].shape == (2, 3)
 
 
 def test_loops_that_stay_loops() -> None:

@@ -26,9 +26,9 @@ REASONS = {
     r"Adagrad|Adam|Momentum|Gradient|training mode|bernoulli|RandomUniformLike": (
         "training: models run, they do not learn, and draw no random numbers"
     ),
-    r"sequences, optionals or maps|type optional|SplitToSequence": (
-        "inputs or outputs that are sequences or optionals: a page gives and gets tensors; inside "
-        "a model sequences of known lengths are taken"
+    r"neither sequences|nothing or a sequence|SplitToSequence": (
+        "sequences of which only a run finds how many tensors they have, where one goes, or "
+        "whether they are there: an input that `--set` makes a constant would say so"
     ),
     r"TreeEnsemble|ArrayFeatureExtractor|Binarizer|ai\.onnx\.ml": (
         "ai.onnx.ml: trees and tables, for which a function of your own can be registered"
@@ -62,7 +62,7 @@ def kinds(case: Case) -> str:
     """The type of a case's first input, or else output."""
     if not case.sets:
         return "other"
-    arrays = [a for side in case.arrays(0) for a in side]
+    arrays = [a for side in case.arrays(0) for a in side.values()]
     return str(arrays[0].dtype) if arrays else "other"
 
 

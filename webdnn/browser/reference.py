@@ -18,6 +18,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -178,6 +179,13 @@ def _needed(kind: str) -> Any:
 # ---- ONNX ---------------------------------------------------------------------------------------
 
 
+def _tensors(name: str, held: Any) -> list[tuple[str, Array]]:
+    """An output as a page has it: the tensors of a sequence are NAME.0, NAME.1 ..."""
+    if isinstance(held, list):
+        return [(f"{name}.{k}", a) for k, a in enumerate(held)]
+    return [(name, held)]
+
+
 def _onnx(model: _Model) -> Reference:
     runtime = _needed("onnx")
     options = runtime.SessionOptions()
@@ -192,13 +200,21 @@ def _onnx(model: _Model) -> Reference:
         )
 
     def computed(of: Any) -> Computed:
-        # Initialisers may be listed as inputs too; only true inputs are fed.
-        taken = {entry.name for entry in of.get_inputs()}
         names = [entry.name for entry in of.get_outputs()]
 
         def run(arrays: Arrays) -> dict[str, Array]:
-            fed = {k: v for k, v in arrays.items() if k in taken}
-            return dict(zip(names, of.run(None, fed), strict=True))
+            # Initialisers may be listed as inputs too; only true inputs are fed.
+            fed: dict[str, Any] = {}
+            for entry in of.get_inputs():
+                name, optional = entry.name, entry.type.startswith("optional(")
+                if "seq(" in entry.type:
+                    count = sum(bool(re.fullmatch(rf"{re.escape(name)}\.\d+", k)) for k in arrays)
+                    parts = [arrays[f"{name}.{k}"] for k in range(count)]
+                    fed[name] = parts if parts or not optional else None
+                elif name in arrays or optional:
+                    fed[name] = arrays.get(name)
+            found = zip(names, of.run(None, fed), strict=True)
+            return {k: a for name, held in found for k, a in _tensors(name, held)}
 
         return run
 

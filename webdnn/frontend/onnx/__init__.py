@@ -35,14 +35,15 @@ from ...errors import (
 )
 from ...graph import Graph, Shape, Value, type_text
 from ..damaged import NO_DAMAGE, damaged
-from ..dims import Declared, Given, settle_inputs
+from ..dims import Given, Sizes, settle_inputs
 from ..finish import Imported, finished
 from ..relations import numbers_needed, solved
 from . import control, old
 from .attributes import check_word
-from .declared import Results, declared_shapes, dim_name, dims_text, kept_shapes, open_sizes
+from .declared import Results, declared_shapes, dims_text, kept_shapes, open_sizes
 from .elements import ELEMENT_TYPES, ONNX_NAMES, element_type
 from .files import External, read, tensor_value
+from .inputs import declared_inputs
 from .nodes import bound, check_calls, check_names, label, ordered, reads
 from .registry import (
     Handler,
@@ -98,9 +99,11 @@ def load(
     given = set(constants) | {i.name for i in declared}
     order = ordered(proto.graph.node, given, wanted)
     reader.check_operators(order, opsets)
-    settled = settle_inputs(_declared(declared), dims, notes)
-    reader.shapes = kept_shapes(order, declared_shapes(proto.graph, declared, settled.inputs))
-    scope: Scope = dict(settled.inputs)
+    taken = declared_inputs(declared, dims if isinstance(dims, Sizes) else Sizes(dims))
+    settled = settle_inputs(taken.declared, taken.sizes, notes)
+    tensors = [i for i in declared if i.name in settled.inputs]
+    reader.shapes = kept_shapes(order, declared_shapes(proto.graph, tensors, settled.inputs))
+    scope: Scope = taken.held(settled.inputs)
     reader.constants(
         constants.values(), scope, {n for node in order for n in reads(node)} | set(wanted)
     )
@@ -140,35 +143,6 @@ def _contents(model: onnx.ModelProto) -> tuple[list[str], list[tuple[int, int]]]
 
 
 # ---- inputs and outputs -------------------------------------------------------------------------
-
-
-def _declared(inputs: Iterable[Any]) -> list[Declared]:
-    """The inputs that a model declares."""
-    out: list[Declared] = []
-    for i in inputs:
-        kind = i.type.WhichOneof("value")
-        if kind != "tensor_type":
-            raise UnsupportedError(
-                f"input {i.name!r} has type {(kind or 'none').removesuffix('_type')}; "
-                "only tensors are supported"
-            )
-        try:
-            dtype = element_type(i.type.tensor_type.elem_type)
-        except UnsupportedError as error:
-            raise UnsupportedError(f"input {i.name!r}: {error}") from None
-        if not i.type.tensor_type.HasField("shape"):
-            raise ModelError(
-                f"input {i.name!r} has no shape, not even its number of axes; "
-                "declare it in the model"
-            )
-        shape = tuple(
-            int(d.dim_value)
-            if d.HasField("dim_value") and d.dim_value >= 0
-            else dim_name(d) or None
-            for d in i.type.tensor_type.shape.dim
-        )
-        out.append(Declared(i.name, dtype, shape))
-    return out
 
 
 def _outputs(declared: Any, held: Held, node: Any) -> dict[str, Value]:

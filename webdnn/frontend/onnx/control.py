@@ -344,12 +344,12 @@ def _iterated(
     if len(before) < len(state):
         raise UnsupportedError(
             "only a run finds how many iterations there are, so that it can carry neither "
-            "sequences nor what may be absent"
+            f"sequences nor what may be absent{_settling(count, condition)}"
         )
     if body.outputs > len(before) + 1 and most is None:
         raise UnsupportedError(
             "it collects something in each iteration, and their number is computed from what only "
-            "a run knows: give it a limit, as by Min(number, 512)"
+            f"a run knows: give it a limit, as by Min(number, 512){_settling(count, condition)}"
         )
     limit = None if count is None else ops.reshape(saturated(ops.cast(count, "i64")), ())
 
@@ -383,6 +383,14 @@ def _iterated(
     exact = isinstance(most, Expr) and body.steady and settled(_flag(first)) is True
     rows = collected if exact else [ops.counted(v, 0, out[1]) for v in collected]
     return [*out[2 : len(before) + 2], *rows]
+
+
+def _settling(count: Value | None, condition: Held) -> str:
+    """How to have a number of iterations known, if inputs alone decide it."""
+    given: dict[str, Value] = {}
+    for v in (count, condition):
+        given |= _dependence(v)[0] if isinstance(v, Value) else {}
+    return "".join(f". {remedy}" for remedy in _remedies(given, ()))
 
 
 def _flag(held: Held) -> Value:
