@@ -72,6 +72,7 @@ export default async function ({ backend, sizes }, io) {
     outputs: await told(model.draw(new OffscreenCanvas(1, 1), {}, 'rgb')),
     taken: await told(model.draw(taken, some, 'rgb')),
     fine: await told(model.draw(new OffscreenCanvas(1, 1), some, 'rgb')),
+    odd: await told(model.draw(new OffscreenCanvas(1, 1), { rgb: { data: some.rgb.data, shape: [-1, -1] } }, 'rgb')),
     transferred: await told(model.draw(transferred, some, 'rgb')),
   };
   if (backend === 'webgpu') {

@@ -186,6 +186,9 @@ const SCENARIOS = {
     };
     const amid = model.loop(canvas, () => void (results += 1), { inputs, signal: stop.signal });
     found.amid = [await told(amid), results];
+    const locked = new ReadableStream();
+    locked.getReader();
+    found.locked = await told(model.loop(locked, () => {}, { inputs: { k } }));
     const sound = new AudioContext().createMediaStreamDestination().stream;
     found.silent = await told(model.loop(sound, () => {}, { inputs: { k } }));
     found.audio = await told(model.loop(sound.getTracks()[0], () => {}, { inputs: { k } }));

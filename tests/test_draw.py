@@ -135,6 +135,7 @@ def test_draw(engine: Engine, backend: str, folder: Path) -> None:
         "canvas": ("expected an HTMLCanvasElement or OffscreenCanvas, found an HTMLBodyElement",),
         "outputs": ('expected what run() returned, with "rgb" in it',),
         "taken": ("context of another kind",),
+        "odd": (),
         "transferred": ("no context (", "draw on that"),
     }.items():
         assert wrong[name].startswith("option: draw: "), wrong[name]

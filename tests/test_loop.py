@@ -91,6 +91,7 @@ def test_loop(engine: Engine, backend: str, mounts: dict[str, Path]) -> None:
     for name, part in (
         ("nothing", "found undefined"),
         ("image", "found an HTMLImageElement"),
+        ("locked", "the stream is locked"),
         ("callback", "expected a function for the outputs, found undefined"),
         ("twice", '"image" is the frame\'s: leave it out of inputs'),
         ("silent", "has no video track"),

@@ -66,7 +66,7 @@ function address(where, base) {
     throw unusable('an address', where);
   }
   if (!url.pathname.endsWith('.json'))
-    url.pathname = `${url.pathname.replace(/\/$/, '')}/model.json`;
+    url.pathname = `${url.pathname.replace(/\/(model\.js)?$/, '')}/model.json`;
   return url.href;
 }
 
@@ -129,9 +129,10 @@ const aborted = (reason) => new WebDNNError('aborted', 'loading was aborted', re
  */
 export function open(where, options = {}, init = {}) {
   const { progress, signal, fetch: hook = platformFetch, timeout = 20_000 } = options;
-  const map = typeof Object(where)['model.json'] === 'string' ? Object(where) : undefined;
+  const listed = Object(where)['model.json'];
+  const map = typeof listed === 'string' || listed instanceof URL ? Object(where) : undefined;
   const base = options.base === undefined ? undefined : address(options.base);
-  const root = map ? map['model.json'] : address(where, base);
+  const root = map ? `${listed}` : address(where, base);
   const written = root.startsWith('{'); // model.js holds the text itself
   const stop = new AbortController();
   const waiting = patience(timeout);
@@ -262,8 +263,8 @@ export function open(where, options = {}, init = {}) {
   /** @param {Descriptor} model @param {string} name */
   async function fresh(model, name) {
     const { bytes: expected, sha256 } = model.files[name];
-    const url = map && !base ? map[name] : new URL(name, base ?? root).href;
-    if (typeof url !== 'string')
+    const url = `${(map && !base ? map[name] : new URL(name, base ?? root)) ?? ''}`;
+    if (!url)
       throw new WebDNNError(
         'option',
         `${name}: no address was given for it. Of a script that has none of its own, a bundle that ` +

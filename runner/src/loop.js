@@ -110,6 +110,7 @@ function tracked(track, signal) {
 
 /** @param {any} stream  or another async iterable @returns {Frames} */
 function pulled(stream) {
+  if (stream.locked) throw wrong('the stream is locked: something else reads it');
   const reader = stream.getReader?.();
   const from = reader ?? stream[Symbol.asyncIterator]();
   /** @type {Promise<any> | undefined} */

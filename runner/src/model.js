@@ -47,7 +47,7 @@
  * }} Pending
  */
 import { STORAGE, bytesOf } from './descriptor.js';
-import { WebDNNError, say } from './errors.js';
+import { WebDNNError, ours, say } from './errors.js';
 import { evaluate, product, reach, show, sizes } from './int.js';
 import { RUN, options as checked } from './options.js';
 import { Pictures } from './picture/image.js';
@@ -261,9 +261,13 @@ export class Model {
    * @returns {Promise<void>}
    */
   async draw(canvas, outputs, name) {
-    await this.#held(() =>
-      draw(this.#descriptor.outputs, canvas, outputs, name, this.#engine.show),
-    );
+    await this.#held(async () => {
+      try {
+        await draw(this.#descriptor.outputs, canvas, outputs, name, this.#engine.show);
+      } catch (error) {
+        throw ours(error, 'option', `draw: ${say(error)}`); // a browser's, of outputs that are not
+      }
+    });
   }
 
   /**

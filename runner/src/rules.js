@@ -25,7 +25,7 @@ import { WebDNNError, say } from './errors.js';
 export function wrong(at, expected, found) {
   let text = Object.prototype.toString.call(found); // of what JSON has no text for
   try {
-    text = found === undefined ? 'nothing' : (JSON.stringify(found) ?? text);
+    text = found === undefined ? 'nothing' : typeof found === 'number' ? `${found}` : (JSON.stringify(found) ?? text);
   } catch {} // a circle
   const short = text.length > 60 ? `${text.slice(0, 60)}…` : text;
   throw new Error(`${at && `${at.slice(1)}: `}expected ${expected}, found ${short}`);

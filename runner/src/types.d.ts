@@ -565,7 +565,7 @@ export const FORMAT: number;
  * Where a descriptor is: the URL of its folder or model.json, or of each of its files by name. For
  * `model.json` that may be its text instead.
  */
-export type Where = string | URL | Readonly<Record<string, string>>;
+export type Where = string | URL | Readonly<Record<string, string | URL>>;
 
 export function load<I extends Specs = Specs, O extends Specs = Specs>(
   where: Where,

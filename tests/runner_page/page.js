@@ -332,6 +332,8 @@ const scenarios = {
       [{ threads: 1e9 }, 'threads: expected a whole number from 1 to 64, found 1000000000'],
       [{ threads: 0 }, 'found 0'],
       [{ threads: '2' }, 'found "2"'],
+      [{ timeout: NaN }, 'timeout: expected milliseconds, found NaN'],
+      [{ base: 5 }, 'base: expected an address, found 5'],
       [{ variant: 3n }, 'variant: expected a text, found [object BigInt]'],
     ])
       await refused(load(url, options), 'option', ...parts);
@@ -353,6 +355,7 @@ const scenarios = {
       '/nowhere/model.json',
     );
     await right(await load('../tiny', { backend: 'wasm' })); // a folder, relative to the page
+    await right(await load('../tiny/model.js', { backend: 'wasm' }));
     await right(await load(new URL('/tiny/model.json', location.href), { backend: 'wasm' }));
   },
 
@@ -369,6 +372,8 @@ const scenarios = {
     const never = () => Promise.reject(new Error('nothing is to be fetched'));
     for (const backend of navigator.gpu ? ['wasm', 'webgpu'] : ['wasm'])
       await right(await load(files, { backend, fetch: never }));
+    const urls = Object.entries(files).map(([name, url]) => [name, new URL(url)]);
+    await right(await load(Object.fromEntries(urls), { fetch: never }));
     const name = Object.keys(files).find((file) => file.startsWith('weights-0'));
     for (const [changed, code, part] of [
       [{ [name]: files[name].slice(0, -200) }, 'truncated', 'data:application/octet-stream;base64,…'],
@@ -523,12 +528,14 @@ const scenarios = {
     const all = ['the worker', 'its script whole', '0.3 s', '`timeout`'];
     await refused(loaded({ ...options, timeout: 300, worker: hired }), 'worker', ...all);
     await right(await loaded({ ...options, worker: false }, '/empty-worker/'));
+    const same = new Worker('/tiny/runner/worker.js', { type: 'module' });
     for (const [worker, found] of [
       [() => 5, 'found 5'],
       [() => {}, 'found undefined'],
       [async () => 5, 'found [object Promise]'],
+      [() => same, 'a new Worker each time'],
     ])
-      await refused(loaded({ ...options, worker }), 'option', 'is to return a Worker', found);
+      await refused(loaded({ ...options, threads: 2, worker }), 'option', 'the function is to', found);
   },
 
   /** What servers, hooks and browsers do wrong, each with a code of its own. */
@@ -1132,8 +1139,9 @@ const scenarios = {
     const lost = await load({ device });
     const pending = lost.run(feed([1]));
     device.destroy();
-    await refused(pending, 'device-lost', 'Load the model again');
+    await refused(pending, 'device-lost', 'Load the model again, on another device');
     await refused(lost.run(feed([1])), 'device-lost');
+    await refused(load({ device }), 'device-lost', 'on another device');
   },
 };
 

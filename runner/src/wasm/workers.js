@@ -19,8 +19,10 @@ import { SAME } from '../serve.js';
  * @typedef {import('../rules.js').Rule<T>} Rule
  */
 
-/** What the page's function made. @param {any} worker @returns {Worker} */
-function made(worker) {
+/** What the page's function made. @param {any} worker @param {Worker[]} others @returns {Worker} */
+function made(worker, others) {
+  if (others.includes(worker))
+    throw new WebDNNError('option', 'worker: the function is to make a new Worker each time');
   if (typeof worker?.postMessage === 'function' && typeof worker.terminate === 'function')
     return worker;
   const found = String(worker);
@@ -65,8 +67,9 @@ export function hire(count, make, { start, script }) {
       'worker',
       `the worker ${which} did not start${message ? ` (${message})` : ''}. Browsers do not say ` +
         'which: the file is missing or on another origin; the Content-Security-Policy lacks ' +
-        '"worker-src \'self\'"; or, on a page with Cross-Origin-Embedder-Policy, the script is ' +
-        'served without that header. `worker: false` runs without one.',
+        `"worker-src ${make === 'blob' ? 'blob:' : "'self'"}"; or, on a page with ` +
+        'Cross-Origin-Embedder-Policy, the script is served without that header. `worker: false` ' +
+        'runs without one.',
       event,
     );
   };
@@ -92,7 +95,7 @@ export function hire(count, make, { start, script }) {
     try {
       thread =
         typeof make === 'function'
-          ? made(make(script))
+          ? made(make(script), workers)
           : make === 'blob'
             ? new Worker(imported(script), { type: 'module' })
             : start();

@@ -185,7 +185,9 @@ export function hold({ device, own }) {
   let loss;
   const failed = device.lost.then(({ reason, message }) => {
     const why = disposed ? 'disposed' : reason || 'unknown reason';
-    const text = `the GPU device was lost (${why}): ${message} Load the model again.`;
+    const text =
+      `the GPU device was lost (${why}): ${message} Load the model again` +
+      (own ? '.' : ', on another device.');
     return (loss = new WebDNNError('device-lost', text));
   });
   /**
