@@ -1833,6 +1833,16 @@ def length_that_a_run_finds_in_time(n: Net) -> Any:
     return y, last
 
 
+@case(dims={"w": (1, 9)}, sizes=({"w": 1}, {"w": 9}, {"w": 6}))
+def length_that_a_run_finds_at_most_as_large_as_a_size(n: Net) -> Any:
+    """The upper bound is a symbolic dimension."""
+    x = n.x(3, "w")
+    some = n.Slice(x, i64(0), n.add_input(given([5], "int64")), i64(1))
+    both = n.Concat(some, x, axis=1)
+    return (n.Add(some, W(3, 1)), both, n.MatMul(some, n.Transpose(some, perm=[1, 0])),
+        n.Slice(both, i64(-1), i64(-(2**62)), i64(1), i64(-1)), n.Softmax(both, axis=1))
+
+
 @case
 def length_that_a_run_finds_is_0(n: Net) -> Any:
     """Of nothing: joined with something, turned round, padded, distinct."""

@@ -23,9 +23,8 @@ REASONS = {
         "text: strings are no tensors here; tokenise and look up in the page"
     ),
     r"ImageDecoder": "pictures: the page has decoders; `--input` takes what they give",
-    r"Adagrad|Adam|Momentum|Gradient|training mode|bernoulli|RandomUniformLike": (
-        "training: models run, they do not learn, and draw no random numbers"
-    ),
+    r"Adagrad|Adam|Momentum|Gradient|training mode": "training: models run, they do not learn",
+    r"bernoulli": "random numbers: every engine has a generator of its own",
     r"neither sequences|nothing or a sequence|SplitToSequence": (
         "sequences of which only a run finds how many tensors they have, where one goes, or "
         "whether they are there: an input that `--set` makes a constant would say so"

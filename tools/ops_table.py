@@ -83,7 +83,7 @@ def attributes() -> dict[str, list[str]]:
             p.name
             for p in inspect.signature(function).parameters.values()
             if p.kind == p.KEYWORD_ONLY
-            and p.name not in ("opset", "outputs", "declared")
+            and p.name not in ("opset", "outputs", "declared", "draws")
             and fixed(name.rpartition("::")[2], p.name) is None
         ]
         for name, function in sorted(known.items())

@@ -50,7 +50,8 @@ from ..graph import (
     type_text,
 )
 
-Counts = Mapping[Expr, Value]  # of each counted dimension, the scalar that a run finds
+Largest = Mapping[Expr, Dim]  # of each counted dimension, the upper bound
+Counts = Mapping[Expr, Value]  # and the scalar that a run finds
 
 
 def settle(graph: Graph, hits: dict[str, int]) -> Graph:
@@ -63,15 +64,18 @@ def settle(graph: Graph, hits: dict[str, int]) -> Graph:
         return graph
     hits["counted"] = len(marks)
     new: dict[Value, Value] = {}
+    largest: dict[Expr, Dim] = {}
     counts: dict[Expr, Value] = {}
     for v in order:
         if v.op is INPUT or v.constant:
             new[v] = v
         elif v.op is ops.COUNTED:
-            new[v], counts[v.attrs["size"]] = (new[i] for i in v.inputs)
+            size = v.attrs["size"]
+            new[v], counts[size] = (new[i] for i in v.inputs)
+            largest[size] = new[v].shape[v.attrs["axis"]]
         else:
             try:
-                new[v] = _bounded(v, [new[i] for i in v.inputs], counts)
+                new[v] = _bounded(v, [new[i] for i in v.inputs], largest, counts)
             except UnsupportedError as error:
                 raise UnsupportedError(f"{_place(graph, v)}{error}") from None
     outputs = {name: new[v] for name, v in graph.outputs.items()}
@@ -85,7 +89,7 @@ def settle(graph: Graph, hits: dict[str, int]) -> Graph:
                 number = f"{name}.count"
                 while number in outputs:
                     number += "_"
-                lengths[size] = dim(number, 0, upper(size))
+                lengths[size] = dim(number, 0, upper(largest[size]))
                 outputs[number] = counts[size]
         true = [substitute(lift(d), lengths) for d in v.shape]
         shapes[name] = tuple(as_dim(d if bounds(d)[0] >= 0 else maximum(d, 0)) for d in true)
@@ -132,11 +136,11 @@ def _flat(a: Any) -> tuple[Any, ...]:
     return (a,) if isinstance(a, Expr) else ()
 
 
-def _bounded(v: Value, inputs: list[Value], counts: Counts) -> Value:
+def _bounded(v: Value, inputs: list[Value], largest: Largest, counts: Counts) -> Value:
     """A value at its upper bound, of inputs that are."""
-    shape = _largest(v.shape)
+    shape = _largest(v.shape, largest)
     if v.op is ops.PAD and is_counted(v.inputs[0].shape) and not is_counted(v.attrs["before"]):
-        return _padded(v, inputs[0], counts)
+        return _padded(v, inputs[0], largest, counts)
     if v.op.kind == "map":
         said = _lengths(tuple(_indices(v)))
         if said:
@@ -148,18 +152,20 @@ def _bounded(v: Value, inputs: list[Value], counts: Counts) -> Value:
             size = v.inputs[which].shape[axis]
             if is_counted(size):
                 inputs[which] = _masked(inputs[which], axis, _value_of(size, counts), neutral)
-    new = v.op.node(inputs, {k: _largest(a) for k, a in v.attrs.items()}).outputs[v.index]
+    new = v.op.node(inputs, {k: _largest(a, largest) for k, a in v.attrs.items()}).outputs[v.index]
     if new.shape != shape:
         raise UnsupportedError(f"{v.op} {type_text(v)}: how large it can become is not known")
     return new
 
 
-def _padded(v: Value, x: Value, counts: Counts) -> Value:
+def _padded(v: Value, x: Value, largest: Largest, counts: Counts) -> Value:
     """A constant pad around what exists of x, which is not where x ends."""
     old, before = v.inputs[0].shape, v.attrs["before"]
     for axis in (k for k, d in enumerate(old) if is_counted(d)):
         x = _masked(x, axis, _value_of(old[axis], counts), v.attrs["value"])
-    after = [as_dim(lift(o) - d - b) for o, d, b in zip(_largest(v.shape), x.shape, before)]
+    after = [
+        as_dim(lift(o) - d - b) for o, d, b in zip(_largest(v.shape, largest), x.shape, before)
+    ]
     return ops.pad(x, before, after, value=v.attrs["value"])
 
 
@@ -170,15 +176,13 @@ def _masked(x: Value, axis: int, count: Value, neutral: Any) -> Value:
     return ops.where(exists, x, constant(neutral, x.dtype))
 
 
-def _largest(a: Any) -> Any:
+def _largest(a: Any, largest: Largest) -> Any:
     """A shape or an attribute with upper bounds in the place of what is counted."""
     if isinstance(a, tuple):
-        return tuple(map(_largest, a))
+        return tuple(_largest(x, largest) for x in a)
     if not is_counted(a):
         return a
-    if not _grows(a):
-        return upper(a)
-    return as_dim(substitute(a, {d: upper(d) for d in _lengths(a)}))
+    return as_dim(substitute(a, largest)) if _grows(a) else upper(a)
 
 
 def _found(lengths: list[Expr], counts: Counts) -> Counts:

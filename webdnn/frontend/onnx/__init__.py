@@ -41,6 +41,7 @@ from ..relations import numbers_needed, solved
 from . import control, old
 from .attributes import check_word
 from .declared import Results, declared_shapes, dims_text, kept_shapes, open_sizes
+from .draws import Draws
 from .elements import ELEMENT_TYPES, ONNX_NAMES, element_type
 from .files import External, read, tensor_value
 from .inputs import declared_inputs
@@ -58,6 +59,7 @@ from .registry import (
 from .sequences import Held, TensorSequence
 
 Scope = MutableMapping[str, Held]
+_OURS = ("opset", "outputs", "declared", "draws")  # keywords of functions that are no attributes
 
 
 def recognises(model: Any, head: bytes) -> bool:
@@ -92,6 +94,7 @@ def load(
     constants = {t.name: t for t in proto.graph.initializer}
     constants |= {s.values.name: s for s in proto.graph.sparse_initializer}
     check_names(proto.graph)
+    reader.draws = Draws({i.name for i in proto.graph.input})
     declared = [i for i in proto.graph.input if i.name not in constants]
     wanted = [o.name for o in proto.graph.output]
     if not wanted:
@@ -119,7 +122,14 @@ def load(
         reader.names | settled.inputs,
         settled.symbols,
         proto.graph.name or "model",
+        states=reader.draws.states,
     )
+    reader.draws.check(graph)
+    if graph.states:
+        notes.append(
+            "random numbers are drawn anew in each run, and are the same again after the model is "
+            "loaded or reset; another engine draws others"
+        )
     return finished(graph, notes, *_contents(proto), settled.batch, reader.labels)
 
 
@@ -256,6 +266,7 @@ class _Importer:
         self.labels: dict[str, str] = {}
         self.shapes: Mapping[str, Shape] = {}  # that the model declares, of known sizes
         self.depth = 0
+        self.draws = Draws(())
         self.looked: set[tuple[str, str]] = set()  # functions whose operators have been checked
 
     def check_operators(self, nodes: Sequence[Any], opsets: Mapping[str, int]) -> None:
@@ -399,7 +410,7 @@ class _Importer:
                 f"at most {len(positional)} inputs are supported, {len(inputs)} found"
             )
         for name in list(attrs):
-            ours = name in ("opset", "outputs", "declared") and not node.domain
+            ours = name in _OURS and not node.domain
             if (name not in keywords and not found.anything) or ours:
                 if name in _IGNORED:
                     del attrs[name]
@@ -411,7 +422,7 @@ class _Importer:
                     f"{name}={attrs[name]} is not supported; export the model with {name}={only}"
                 )
         for name, p in keywords.items():
-            if p.default is p.empty and name not in attrs and name not in ("opset", "outputs"):
+            if p.default is p.empty and name not in attrs and name not in _OURS:
                 raise ModelError(f"attribute {name!r} is missing")
         for name, value in attrs.items():
             check_word(name, value, keywords[name].annotation if name in keywords else None)
@@ -421,6 +432,9 @@ class _Importer:
             attrs["outputs"] = len(node.output)
         if "declared" in keywords:
             attrs["declared"] = Results([self.shapes.get(o) for o in node.output])
+        if "draws" in keywords:
+            self.draws.node = label(node)
+            attrs["draws"] = self.draws
         out = found.function(*inputs, **attrs)
         if "declared" in keywords and attrs["declared"].believed:
             self.believe(node, attrs["declared"])
@@ -486,7 +500,8 @@ class _Importer:
             inner.update(zip(given, values))
             needed = {n for node in order() for n in reads(node)} | set(wanted)
             self.constants(tensors.values(), inner, needed)
-            self.run(order(), inner, opsets)
+            with self.draws.body(values):
+                self.run(order(), inner, opsets)
             return [inner[name] for name in wanted]
 
         producers = {o: node for node in graph.node for o in node.output}

@@ -42,7 +42,7 @@ from ..arrays import (
 )
 from ..ranges import RANGES
 from ..windows import Window
-from . import fourier, reductions, resizing, shapes
+from . import draws, fourier, reductions, resizing, shapes
 from .algebra import Det
 from .attributes import attributes_of
 from .bits import BitCast
@@ -855,6 +855,7 @@ OPERATORS: dict[str, Callable[..., Any]] = (
             Unique,
         )
     }
+    | draws.OPERATORS
     | fourier.OPERATORS
     | reductions.OPERATORS
     | resizing.OPERATORS
