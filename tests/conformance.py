@@ -281,6 +281,7 @@ def merged(entries: Sequence[Entry]) -> Graph:
         {k: v for g in graphs for k, v in g.outputs.items()},
         name="suite",
         counts={k: shape for g in graphs for k, shape in g.counts.items()},
+        states={k: state for g in graphs for k, state in g.states.items()},
     )
 
 
