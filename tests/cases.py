@@ -2319,6 +2319,10 @@ def _group_norm_first(n):
 
 
 row("ms_bias_split_gelu", "BiasSplitGelu", X(1, 3, 8), W(8), oracle=_split_gelu, **_MS)
+row("ms_pad", "Pad", X(3, 5), i64(1, 0, 2, 1), f32(0.5), **_MS)
+row("ms_gather_nd", "GatherND", X(4, 5, 3), given([[1, 4], [0, 2]], "int64"), **_MS)
+row("ms_grid_sample", "GridSample", X(2, 3, 5, 4), X(2, 3, 2, 2, lo=-1.2, hi=1.2), **_MS)
+row("ms_unique", "Unique", given([3, 1, 3, 2, 1], "float32"), outputs=3, **_MS)
 row("ms_bias_add", "BiasAdd", X(2, 3), W(3), X(2, 3), **_MS,
     oracle=lambda n: n.Sum(X(2, 3), W(3), X(2, 3)))
 row("ms_bias_softmax", "BiasSoftmax", X(2, 3, 5), X(2, 1, 5), axis=2, is_inner_broadcast=1, **_MS,

@@ -20,12 +20,11 @@ from ...errors import ModelError, UnsupportedError
 from ...expr import same
 from ...graph import Value, constant, type_text
 from ..arrays import axis_of, channels_first, channels_last, known_int, swapaxes
-from . import attention, operators, qlinear
+from . import attention, operators, qlinear, resizing, shapes, unique
 from .algebra import Inverse
 from .attributes import attributes_of
 from .elements import onto
 from .operators import Conv, Gemm, LayerNormalization
-from .shapes import Range, Trilu
 
 Attr = Any
 
@@ -328,8 +327,41 @@ def CDist(
     return ops.sqrt_(total) if metric == "euclidean" else total
 
 
-def range_(start: Value, limit: Value, delta: Value | None = None) -> Value:
-    return Range(start, limit, constant(1, start.dtype) if delta is None else delta)
+def Pad(
+    x: Value,
+    pads: Value,
+    fill: Value | None = None,
+    *,
+    mode: Literal["constant", "reflect", "edge"] = "constant",
+) -> Value:
+    return shapes.Pad(x, pads, fill, mode=mode)
+
+
+def GatherND(x: Value, indices: Value) -> Value:
+    return shapes.GatherND(x, indices)
+
+
+def GridSample(
+    x: Value,
+    grid: Value,
+    *,
+    mode: Literal["bilinear", "nearest", "bicubic"] = "bilinear",
+    padding_mode: Literal["zeros", "border", "reflection"] = "zeros",
+    align_corners: int = 0,
+) -> Value:
+    return resizing.GridSample(
+        x, grid, mode=mode, padding_mode=padding_mode, align_corners=align_corners
+    )
+
+
+def Unique(x: Value) -> list[Value]:
+    """The values in the order in which they appear, of each element which, and how often."""
+    y, _, which, many = unique.Unique(x, sorted=0, outputs=4)
+    return [y, which, many]
+
+
+def Range(start: Value, limit: Value, delta: Value | None = None) -> Value:
+    return shapes.Range(start, limit, constant(1, start.dtype) if delta is None else delta)
 
 
 OPERATORS: dict[str, Callable[..., Any]] = (
@@ -338,7 +370,7 @@ OPERATORS: dict[str, Callable[..., Any]] = (
         for name, fn in list(globals().items())
         if name[0].isupper() and callable(fn) and getattr(fn, "__module__", "") == __name__
     }
-    | {"Inverse": Inverse, "Range": range_, "Trilu": Trilu}
+    | {"Inverse": Inverse, "Trilu": shapes.Trilu}
     | attention.OPERATORS
     | qlinear.OPERATORS
 )
