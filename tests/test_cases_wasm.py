@@ -64,7 +64,8 @@ def run_cases(nets: list[Net]) -> dict[str, list[dict[str, np.ndarray]]]:
                         shape = [
                             d if isinstance(d, int) else evaluate(d, dims) for d in tensor.shape
                         ]
-                        flat = result[tensor.buffer][: int(np.prod(shape))]
+                        flat = result[tensor.buffer][: int(np.prod(shape)) * tensor.words]
+                        flat = flat.view(DTYPES[tensor.dtype]) if tensor.words > 1 else flat
                         found[tensor.name] = flat.reshape(shape).astype(DTYPES[tensor.dtype])
                 out[net.case.name].append(shown(net.graph().counts, found, dims))
     return out

@@ -182,7 +182,7 @@ COUNTS = """<ir_version: 8, opset_import: ["": 17]>
 
 
 def test_integers_of_loops_are_looked_at_too() -> None:
-    """As those outside are: a constant must fit into 32 bits, what may wrap has a notice."""
+    """They are computed in 32 bits: a constant must fit into these, what may wrap has a notice."""
     far = "far = Constant<value_int = 3000000000>()  t = Add(s, far)"
     with pytest.raises(UnsupportedError, match="int64 constant 'far' holds 3000000000, which"):
         load(parser.parse_model(COUNTS.replace("BODY", far)))

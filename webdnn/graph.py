@@ -523,6 +523,10 @@ class Graph:
     `states` outlive a run: by name an input that is not the caller's, and the value that it has in
     the next run. All are zero at first; a run reads what it began with throughout. Their shapes are
     numbers.
+
+    Of `wide` outputs, which are integers of 64 bits, the last axis is the two words of each (i32 or
+    u32, `passes.wide`). `near` is how large integers of inputs may be, up or down; `alarms` are
+    scalar outputs that no page sees, and what is wrong where one is not 0.
     """
 
     inputs: tuple[Value, ...]
@@ -532,6 +536,9 @@ class Graph:
     name: str = "model"
     counts: dict[str, Shape] = field(default_factory=dict)
     states: dict[str, tuple[Value, Value]] = field(default_factory=dict)
+    wide: frozenset[str] = frozenset()
+    near: Mapping[str, int] = field(default_factory=dict)
+    alarms: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sources(self) -> tuple[Value, ...]:

@@ -58,7 +58,10 @@ export interface DataOf {
   bool: Uint8Array<ArrayBuffer>;
 }
 
-/** The arrays that each dtype accepts. 64-bit integers must fit into 32 bits: that is checked. */
+/**
+ * The arrays that each dtype accepts. 64-bit integers must fit into 32 bits, and some inputs' into
+ * 31: that is checked.
+ */
 export interface AcceptedOf {
   float32: Float32Array;
   float16: Float32Array;
@@ -147,7 +150,7 @@ export interface Tensor<
  * An input: its numbers alone where the shape follows from their count, or with a shape. A
  * GPUBuffer (WebGPU only; usage COPY_SRC; of the model's device, which is another for each model but
  * those that are loaded with the same `device`) holds the elements as 32-bit numbers, as `view`
- * describes.
+ * describes; whether they are too large, nobody looks at.
  */
 export type Input<T extends Spec = Spec> =
   | AcceptedOf[T['dtype']]
@@ -348,7 +351,7 @@ export interface Model<I extends Specs = Specs, O extends Specs = Specs> {
   /**
    * The memory of an input or output, at its largest size, valid until `dispose`. Fill an input's
    * view and pass it (or `{data: view.subarray(0, n), shape}`) to `run`; read an output's after a
-   * run.
+   * run. An int64 output that may need 64 bits lies there as two numbers each, the low one first.
    */
   view<K extends (keyof I | keyof O) & string>(
     name: K,
@@ -501,7 +504,7 @@ export interface Kit {
  * input              a wrong or missing input name; a GPUBuffer that the model's device cannot copy
  * dtype, shape       an input of another type or shape
  * dimension          a symbolic dimension out of range, unknown or contradicted
- * range              an integer that does not fit into 32 bits
+ * range              an integer that does not fit into 32 bits, or is too large for the model
  * image              a picture that cannot be read: not loaded, another origin's, no picture
  * memory             memory for weights and activations could not be had
  * kernel             a kernel did not compile or trapped: a bug of ours, or of a plugin that is named

@@ -13,9 +13,11 @@
  * @typedef {{
  *   name: string, dtype: DType, shape: Int[], image?: ImageSpec,
  *   drawn?: import('./types.d.ts').DrawnSpec, labels?: string[],
- *   largest?: Int[], hidden?: boolean,
- * }} Signature  image: of inputs, the others of outputs. largest: its shape in memory, where
- *   `shape` has dimensions that are named as the hidden outputs which say them
+ *   largest?: Int[], hidden?: boolean, words?: number, near?: number, alarm?: string,
+ * }} Signature  image and near: of inputs, the others of outputs. largest: its shape in memory,
+ *   where `shape` has dimensions that are named as the hidden outputs which say them. words: 2 where
+ *   an integer lies in memory as 64 bits. near: how large integers may be, up or down. alarm: what
+ *   is wrong where this hidden output is not 0
  * @typedef {{ dtype: Storage, shape: Int[], strides: Int[], start: Int }} Layout
  *
  * @typedef {{ offset: number, dtype: Storage, elements: Int }} WasmTensor  offset in the arena
@@ -215,6 +217,9 @@ const signature = (dim, largest) =>
       'labels?': list(text),
       'largest?': list(largest),
       'hidden?': flag,
+      'words?': between(2, 2),
+      'near?': small,
+      'alarm?': text,
     }),
   );
 
@@ -223,9 +228,9 @@ const picture = list(is('a size or a dimension', (value) => !Array.isArray(value
 
 /** The elements of a tensor in memory. @param {Signature} spec @returns {(dims: Dims) => number} */
 const count =
-  ({ shape, largest = shape }) =>
+  ({ shape, largest = shape, words = 1 }) =>
   (dims) =>
-    product(sizes(largest, dims));
+    product(sizes(largest, dims)) * words;
 
 /** The bytes of a tensor in memory. @param {Signature} spec @returns {(dims: Dims) => number} */
 const bytesIn = (spec) => (dims) => bytesOf(DTYPES[spec.dtype][0], count(spec)(dims));

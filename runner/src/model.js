@@ -476,7 +476,7 @@ export class Model {
     return {
       dims,
       inputs: bound.map(({ data, length }, i) => {
-        const { name, dtype } = signature[i];
+        const { name } = signature[i];
         if (isGpuBuffer(data)) {
           if (this.#checks.some(({ input }) => input === name))
             throw new WebDNNError(
@@ -493,7 +493,7 @@ export class Model {
           return data;
         }
         const target = this.#engine.take(i, length, idle);
-        fill(target, data, dtype, name);
+        fill(target, data, signature[i]);
         for (const check of this.#checks) {
           if (check.input !== name) continue;
           const [least, greatest] = /** @type {Int32Array} */ (target).subarray(0, length).reduce(
@@ -504,7 +504,9 @@ export class Model {
         }
         return target;
       }),
-      counts: outputs.map(({ shape, largest }) => product(sizes(largest ?? shape, dims))),
+      counts: outputs.map(
+        ({ shape, largest, words = 1 }) => product(sizes(largest ?? shape, dims)) * words,
+      ),
       hidden: outputs.map(({ hidden }) => !!hidden),
       gpu: options.outputs === 'gpu',
     };
@@ -602,19 +604,24 @@ export class Model {
   #publish(job, raw) {
     const { outputs } = this.#descriptor;
     const dims = { ...job.dims }; // and what the run found: the hidden outputs are such sizes
-    outputs.forEach(({ name, hidden }, i) => {
+    outputs.forEach(({ name, hidden, alarm }, i) => {
       if (hidden) dims[name] = Number(/** @type {Elements} */ (raw[i])[0]);
+      if (alarm && dims[name])
+        throw new WebDNNError('range', `numbers beyond 32 bits in ${alarm}: try smaller inputs`);
     });
     for (const { low, high, ...check } of this.#checks)
       if (low) within(check, dims[low], dims[high], dims);
-    const shown = outputs.flatMap(({ name, dtype, shape, largest, hidden }, i) => {
+    const shown = outputs.flatMap(({ name, dtype, shape, largest, hidden, words }, i) => {
       const data = raw[i];
       if (hidden) return [];
       const found = sizes(shape, dims);
       if (isGpuBuffer(data)) return [[name, { dtype, shape: found, data }]];
       if (this.viewKind === 'staging') this.#views.get(name)?.set(data);
-      const part = largest ? corner(data, sizes(largest, job.dims), found) : data;
-      return [[name, { dtype, shape: found, data: publish(part, dtype) }]];
+      const each = words ? [words] : [];
+      const part = largest
+        ? corner(data, [...sizes(largest, job.dims), ...each], [...found, ...each])
+        : data;
+      return [[name, { dtype, shape: found, data: publish(part, dtype, words) }]];
     });
     return Object.fromEntries(shown);
   }

@@ -43,9 +43,20 @@ export const isGpuBuffer = (value) => typeName(value) === 'GPUBuffer';
 
 /**
  * Writes public numbers as stored elements.
- * @param {Elements} target @param {Numbers} source @param {DType} dtype @param {string} name
+ * @param {Elements} target @param {Numbers} source @param {Signature} spec
  */
-export function fill(target, source, dtype, name) {
+export function fill(target, source, { dtype, name, near }) {
+  if (near) {
+    const i = /** @type {any} */ (source).findIndex(
+      (/** @type {number | bigint} */ value) => value > near || value < -near,
+    );
+    if (i >= 0)
+      throw new WebDNNError(
+        'range',
+        `input "${name}": expected numbers from ${dtype === 'int64' ? -near : 0} to ${near}, so that ` +
+          `what the model adds to them needs no more than 32 bits, found ${source[i]} at element ${i}`,
+      );
+  }
   // The model's own view: the elements are in place.
   if (source.buffer === target.buffer && source.byteOffset === target.byteOffset) return;
   const unsigned = target instanceof Uint32Array;
@@ -87,10 +98,12 @@ const outOfRange = (name, dtype, i, value, unsigned) =>
  * Stored elements as the public array; `raw` itself where that is the same.
  * @param {Elements} raw
  * @param {DType} dtype
+ * @param {number} [words]  elements of `raw` to one of the array
  */
-export function publish(raw, dtype) {
+export function publish(raw, dtype, words) {
   /** @type {any} */
   const Public = DTYPES[dtype][1];
+  if (words) return new Public(raw.slice().buffer);
   if (raw instanceof Public) return raw;
   const out = new Public(raw.length);
   if (typeName(out).startsWith('Big')) for (let i = 0; i < raw.length; i++) out[i] = BigInt(raw[i]);

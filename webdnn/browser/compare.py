@@ -94,7 +94,7 @@ def compare(
     if (exact and max_abs) or relative > tolerance:
         why = "integers must be equal" if exact else f"more than {tolerance:.2g} of {largest:.4g}"
         if expected.dtype.name in WIDE and largest >= WIDE[expected.dtype.name]:
-            why = f"{largest:.0f} needs 64 bits, and integers are computed in 32"
+            why = f"{largest:.0f} needs 64 bits, and loops compute integers in 32"
         return verdict("wrong", why, max_abs, relative)
     if other is not None and np.array_equal(expected, other, equal_nan=expected.dtype.kind == "f"):
         return verdict("constant", "the same for other inputs", max_abs, relative)

@@ -108,6 +108,7 @@ def _signature(
             "name": t.name,
             "dtype": DTYPES[t.dtype],
             "shape": [to_json(d) for d in t.shape],
+            **({"words": t.words} if t.words > 1 else {}),
             **extras.get(t.name, {}),
         }
         for t in tensors
@@ -180,7 +181,9 @@ def write(
             "name": name,
             "dims": [_dimension(d) for d in first.dims],
             "inputs": _signature(
-                first.inputs, {name: {"image": image} for name, image in (images or {}).items()}
+                first.inputs,
+                {name: {"image": image} for name, image in (images or {}).items()}
+                | {name: {"near": bound} for name, bound in first.near.items()},
             ),
             "outputs": _signature(
                 first.outputs,
@@ -190,6 +193,7 @@ def write(
                     for name in {**(drawings or {}), **(labels or {})}
                 }
                 | _counted(first)
+                | {name: {"hidden": True, "alarm": of} for name, of in first.alarms.items()}
                 | {c[k]: {"hidden": True} for c in checks or () for k in ("low", "high") if k in c},
             ),
             **({} if checks is None else {"checks": [_check(c) for c in checks]}),

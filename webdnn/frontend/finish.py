@@ -11,7 +11,7 @@ from ..errors import TooSmallError, UnsupportedError
 from ..expr import Expr
 from ..expr import evaluate as size_at
 from ..graph import DTYPES, INPUT, Graph, Value, computed, dims_of, is_counted
-from .ranges import RANGES, fits, integer_ranges
+from ..ops.ranges import NEAR, RANGES, fits, integer_ranges
 
 
 @dataclass
@@ -47,26 +47,29 @@ def finished(
     elements and the bytes of each. batch, labels: as `Imported` has them.
 
     Raises TooSmallError where a size would be negative at the smallest symbolic dimensions, and
-    UnsupportedError for 64-bit constants that do not fit into 32 bits.
+    UnsupportedError for 64-bit constants of loops' bodies that do not fit into 32 bits.
     """
     graph = replace(graph, outputs={name: _rounded(v) for name, v in graph.outputs.items()})
     _check_sizes(graph)
     wide: dict[str, str] = {}
     dtypes: set[str] = set()
     for inner, names in _with_bodies(graph, _names(graph)):
-        ranges = integer_ranges(inner)
+        dtypes |= {v.dtype for v in inner.values()}
+        if inner is graph:
+            continue  # `passes.wide`
+        near = {v: (-NEAR, NEAR) for v in inner.inputs if v.dtype in ("i64", "u64")}
+        ranges = integer_ranges(inner, near)
         _check_constants(graph, ranges)
         wide = _may_wrap(ranges, names) | wide
-        dtypes |= {v.dtype for v in inner.values()}
     for dtype in sorted(dtypes & {"f64"}):
         notes.append(f"{DTYPES[dtype]} is computed as {DTYPES[computed(dtype)]}")
     if wide:
         shown = ", ".join([*wide.values()][:3])
         shown += f" and {len(wide) - 3} more" if len(wide) > 3 else ""
         notes.append(
-            f"64-bit integers are computed in 32 bits, and {shown} may need more: numbers beyond "
-            "2147483647 wrap. `webdnn check --input NAME=FILE.npy` with the largest inputs that "
-            "you expect shows whether any do"
+            f"64-bit integers of loops are computed in 32 bits, and {shown} may need more: numbers "
+            "beyond 2147483647 wrap. `webdnn check --input NAME=FILE.npy` with the largest inputs "
+            "that you expect shows whether any do"
         )
     sizes = list(weights)
     return Imported(
@@ -138,7 +141,7 @@ def _with_bodies(
 
 
 def _check_constants(graph: Graph, ranges: Mapping[Value, tuple[float, float]]) -> None:
-    """64-bit integers are stored in 32 bits: constants that are used as data must fit."""
+    """64-bit integers of a loop's body are in 32 bits: constants that are used as data must fit."""
     names: dict[Value, str] = {}
     for name, value in graph.names.items():
         names.setdefault(value, name)
@@ -148,7 +151,7 @@ def _check_constants(graph: Graph, ranges: Mapping[Value, tuple[float, float]]) 
             raise UnsupportedError(
                 f"the {DTYPES[v.dtype]} constant {names.get(v, v)!r} holds "
                 f"{next(x for x in found if not lo <= x <= hi)}, which does "
-                "not fit into the 32 bits in which such integers are computed here"
+                "not fit into the 32 bits in which a loop computes such integers here"
             )
 
 

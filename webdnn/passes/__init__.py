@@ -37,6 +37,7 @@ from . import (
     rounded,
     simplify,
     split,
+    wide,
 )
 
 
@@ -49,7 +50,7 @@ def regions(graph: Graph, hits: dict[str, int]) -> Graph:
             return None
         old = v.attrs["region"]
         if old not in done:
-            inside = run(old.graph(graph.dims), 0)
+            inside = run(old.graph(graph.dims), 0, pipeline=PIPELINE[1:])  # in 32 bits
             done[old] = Region(
                 inside.inputs, tuple(inside.outputs[str(k)] for k in range(len(old.outputs)))
             )
@@ -61,6 +62,7 @@ def regions(graph: Graph, hits: dict[str, int]) -> Graph:
 Pass = Sequence[Rule] | Callable[[Graph, dict[str, int]], Graph]
 
 PIPELINE: tuple[tuple[str, Pass], ...] = (
+    ("wide", wide.settle),
     ("counted", counted.settle),
     ("narrow", narrow.RULES),
     ("simplify", simplify.RULES),

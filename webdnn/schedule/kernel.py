@@ -216,12 +216,16 @@ class Repeat:
 
 @dataclass
 class Tensor:
-    """A graph input or output: its dtype and shape, and the buffer that holds it compactly."""
+    """A graph input or output: its dtype and shape, and the buffer that holds it compactly.
+
+    words: how many elements of the buffer an element is, the lowest bits first.
+    """
 
     name: str
     dtype: str  # the model's dtype, e.g. "i64"
     shape: tuple[Dim, ...]
     buffer: int
+    words: int = 1
 
 
 @dataclass
@@ -245,6 +249,8 @@ class Program:
     states: list[Tensor] = field(default_factory=list)  # zero at first; the last steps update them
     # outputs of which a run finds the true shape, over dims named as the scalar outputs that say it
     counts: Mapping[str, tuple[Dim, ...]] = field(default_factory=dict)
+    near: Mapping[str, int] = field(default_factory=dict)  # of inputs: `Graph.near`
+    alarms: Mapping[str, str] = field(default_factory=dict)  # of outputs: `Graph.alarms`
     repeats: list[Repeat] = field(default_factory=list)  # inner ones first
 
     def __str__(self) -> str:

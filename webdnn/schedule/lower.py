@@ -383,7 +383,12 @@ class Lowering:
             self.copy(name, self.placed[before], after, after)
 
         def signature(name: str, v: Value) -> Tensor:
-            return Tensor(name, v.dtype, v.shape, self.placed[v].buffer)
+            buffer = self.placed[v].buffer
+            if name in f.graph.wide:
+                return Tensor(name, {"i32": "i64", "u32": "u64"}[v.dtype], v.shape[:-1], buffer, 2)
+            return Tensor(name, v.dtype, v.shape, buffer)
+
+        counts = {k: s[:-1] if k in f.graph.wide else s for k, s in f.graph.counts.items()}
 
         used = {b for s in self.steps for b in s.buffers}
         prepare: list[Step] = []
@@ -400,7 +405,9 @@ class Lowering:
             {b: v for b, v in self.downloaded.items() if b in used},
             prepare=prepare,
             states=[signature(name, v) for name, (v, _) in f.graph.states.items()],
-            counts=f.graph.counts,
+            counts=counts,
+            near=f.graph.near,
+            alarms=f.graph.alarms,
             repeats=self.repeats,
         )
         if keep:

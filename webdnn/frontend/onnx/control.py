@@ -30,8 +30,8 @@ from ...errors import ModelError, SizesDifferError, UnsupportedError, WebDNNErro
 from ...expr import Dim, Expr, as_dim, lift, maximum
 from ...graph import INPUT, Graph, Value, constant, dims_of, evaluate, scalar_dtype, type_text
 from ...ops.known import INTS
+from ...ops.ranges import integer_ranges
 from ..arrays import axis_of, known_int, known_ints
-from ..ranges import integer_ranges
 from .elements import saturated
 from .nodes import label
 from .sequences import Held, TensorSequence, joined, kind_text

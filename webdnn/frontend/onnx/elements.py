@@ -10,7 +10,7 @@ from onnx import TensorProto
 from ... import ops
 from ...errors import ModelError, UnsupportedError
 from ...graph import DTYPES, FLOATS, SHORT_FLOATS, Value, constant, evaluate, type_text
-from ..ranges import RANGES
+from ...ops.ranges import RANGES
 
 # ONNX's TensorProto.DataType -> our dtype.
 ELEMENT_TYPES = {

@@ -145,7 +145,8 @@ def _frames(
         frames = ops.transpose(ops.windows(x, [1], [length], [step], [1]), (0, 1, 3, 2))
     else:
         count = declared.shape(frame_step, "the frame step", 4)[1]
-        begin = ops.mul(ops.iota((count, 1), 0, "i64"), scalar(frame_step))
+        by = ops.min_(ops.cast(scalar(frame_step), "i64"), ops.ints(x.shape[1], "i64"))
+        begin = ops.mul(ops.iota((count, 1), 0, "i64"), ops.max_(by, 0))
         frames = ops.gather(x, ops.add(begin, ops.iota((1, length), 1, "i64")), 1)
     if window is not None:
         frames = ops.mul(frames, ops.along(window, 2, 4))

@@ -31,6 +31,7 @@ from ... import limits, ops
 from ...errors import ModelError, UnsupportedError, WebDNNError
 from ...expr import Dim, as_dim, lift
 from ...graph import FLOATS, Value, constant, evaluate, type_text
+from ...ops.ranges import RANGES
 from .. import windows
 from ..arrays import (
     axes_of,
@@ -40,7 +41,6 @@ from ..arrays import (
     known_dims,
     known_ints,
 )
-from ..ranges import RANGES
 from ..windows import Window
 from . import draws, fourier, reductions, resizing, shapes
 from .algebra import Det
@@ -48,7 +48,7 @@ from .attributes import attributes_of
 from .bits import BitCast
 from .declared import NOTHING, Results, chosen, is_known, settled
 from .detection import Compress, MaxRoiPool, NonMaxSuppression, NonZero, RoiAlign, TopK
-from .elements import cast, element_type, in_floats, onto, saturated
+from .elements import cast, element_type, in_floats, onto
 from .grams import TfIdfVectorizer
 from .recurrent import GRU, LSTM, RNN
 from .sampled import DeformConv
@@ -132,7 +132,7 @@ def Clip(
     bounds_given = [lo if lo is not None else min, hi if hi is not None else max]
     for k, (bound, op) in enumerate(zip(bounds_given, (ops.max_, ops.min_))):
         if isinstance(bound, Value):
-            bounds_given[k] = bound = saturated(ops.reshape(bound, ()))
+            bounds_given[k] = bound = ops.reshape(bound, ())
         if bound is not None and not (
             isinstance(bound, float) and math.isinf(bound) and (bound > 0) == (k == 1)
         ):

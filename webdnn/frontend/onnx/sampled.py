@@ -89,14 +89,14 @@ def _between(image: Value, rows: Value, columns: Value) -> Value:
         weight = ops.mul(
             ops.sub(1.0, ops.abs_(ops.sub(rows, y))), ops.sub(1.0, ops.abs_(ops.sub(columns, x)))
         )
-        iy, ix = ops.cast(y, "i64"), ops.cast(x, "i64")
+        iy, ix = ops.cast(y, "i32"), ops.cast(x, "i32")
         inside = [
-            ops.logical_and(ops.greater_equal(i, 0), ops.less(i, ops.ints(d, "i64")))
+            ops.logical_and(ops.greater_equal(i, 0), ops.less(i, ops.ints(d, "i32")))
             for i, d in ((iy, height), (ix, width))
         ]
         here = ops.logical_and(*inside)
-        at = ops.add(ops.mul(iy, ops.ints(width, "i64")), ix)
-        at = ops.where(here, at, constant(0, "i64"))
+        at = ops.add(ops.mul(iy, ops.ints(width, "i32")), ix)
+        at = ops.where(here, at, constant(0, "i32"))
         pixel = ops.gather_nd(flat, ops.unsqueeze(at, [at.rank]), 1)
         part = ops.mul(pixel, ops.unsqueeze(ops.where(here, weight, 0.0), [at.rank]))
         out = part if out is None else ops.add(out, part)

@@ -17,7 +17,7 @@ from typing import Any
 
 from ... import ops
 from ...errors import ModelError
-from ...expr import Dim
+from ...expr import Dim, as_dim, lift, maximum
 from ...graph import Value, constant
 from ..arrays import axes_of
 from .declared import Results, is_known, scalar
@@ -71,6 +71,8 @@ def slice_of(
         by, end = step[a], last[a]
         if spoken is not None:
             by, end = ops.where(spoken, by, one), ops.where(spoken, end, size)
+        most = ops.ints(as_dim(maximum(lift(x.shape[a]), 1)), "i64")  # a longer step is as good
+        by = ops.max_(ops.min_(by, most), ops.neg(most))
         down = ops.less(by, 0)
         low = ops.where(down, constant(-1, "i64"), zero)
         high = ops.where(down, ops.sub(size, 1), size)

@@ -1,0 +1,120 @@
+"""Integers that need 64 bits, in Chromium on both targets: right, or an error; never another one.
+
+What is right is onnx.reference's word, which computes them with numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import parser
+from onnx.reference import ReferenceEvaluator
+
+import webdnn
+from webdnn.browser.engine import Page, open_page
+
+MODEL = """<ir_version: 9, opset_import: ["": 18]>
+wide (int64[n] x, int64[n] y, float[n] f, uint64[n] u)
+    => (int64[n] product, int64[n] sums, int64[1] total, int64[n] hash, int64[n] far, int64[n] cube,
+        int64[n] quotient, int64[n] left, int64[n] right, int64[n] whole, uint64[n] square,
+        uint64[n] rest, int64[1] most, int64[1] least, int64[1] at, int64[1] picked, float[n] real,
+        bool[n] larger, int64[n] ends, int64[1] all, uint64[n] turned, int64[n] back, int64[] dot,
+        float[n] looked, int64[2, n] both, int64[n] small)
+    <int64 zero = {0}, int64[1] axis = {0}, int64 prime = {1000003}, int64 big = {1000000000000},
+     int64 three = {3}, uint64 odd = {4000000007}, uint64 nought = {0},
+     float[3] table = {5, 6, 7}, int64[2] rows = {2, -1}>
+{
+    product = Mul (x, y)
+    sums = CumSum (product, zero)
+    total = ReduceSum (product, axis)
+    hash = Mod (product, prime)
+    far = Add (product, big)
+    cube = Pow (y, three)
+    quotient = Div (far, y)
+    three_u = Cast <to = 13> (three)
+    square = Mul (u, u)
+    rest = Mod (square, odd)
+    left_u = BitShift <direction = "LEFT"> (square, three_u)
+    right_u = BitShift <direction = "RIGHT"> (square, three_u)
+    left = Cast <to = 7> (left_u)
+    right = Cast <to = 7> (right_u)
+    whole = Cast <to = 7> (f)
+    most = ReduceMax (product, axis)
+    least = ReduceMin (product, axis)
+    at = ArgMin <axis = 0> (product)
+    picked = Gather <axis = 0> (product, at)
+    real = Cast <to = 1> (product)
+    below = Neg (far)
+    larger = Greater (product, below)
+    ends = Clip (product, three, big)
+    all = ReduceProd (y, axis)
+    turned = Sub (nought, u)
+    back = Cast <to = 7> (turned)
+    dot = MatMul (x, y)
+    position = Div (whole, big)
+    looked = Gather <axis = 0> (table, position)
+    pair = Concat <axis = 0> (product, whole)
+    both = Reshape (pair, rows)
+    small = Mod (hash, three)
+}"""
+PAGE = """export default async ({ url, options, jobs }) => {
+  const { load } = await import(url);
+  const model = await load(options);
+  const found = [];
+  for (const { x, y, f, u } of jobs) {
+    const inputs = {
+      x: BigInt64Array.from(x, BigInt), y: BigInt64Array.from(y, BigInt),
+      f: Float32Array.from(f), u: BigUint64Array.from(u, BigInt),
+    };
+    found.push(await model.run(inputs).then(
+      (out) => Object.fromEntries(
+        Object.entries(out).map(([k, { data, shape }]) => [k, [shape, Array.from(data, String)]])),
+      ({ code, message }) => `${code}: ${message}`,
+    ));
+  }
+  model.dispose();
+  return found;
+};
+"""
+FEEDS = [
+    {
+        "x": [100000, -7, 2**31 - 1, 3],
+        "y": [100000, 5, -(2**31) + 1, -1],
+        "f": [2.5e12, -1.2e12, 3e9, -7.7],
+        "u": [0, 1, 2**32 - 1, 100000],
+    },
+    {"x": [-65536], "y": [65536], "f": [-2147483648.0], "u": [70000]},
+]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    folder: Path = tmp_path_factory.mktemp("wide")
+    webdnn.transpile(parser.parse_model(MODEL), folder / "wide", dims={"n": (1, 9)})
+    (folder / "page.js").write_text(PAGE)
+    with open_page("chromium", mounts={"/m/": folder}, webgpu=True) as page:
+        yield page
+
+
+@pytest.mark.parametrize("backend", ["wasm", "webgpu"])
+def test_numbers_of_64_bits_are_right(page: Page, backend: str) -> None:
+    job = {"url": "/m/wide/model.js", "options": {"backend": backend}, "jobs": FEEDS}
+    found = page.call("/m/page.js", job, timeout=120).value
+    types: dict[str, Any] = {"x": np.int64, "y": np.int64, "f": np.float32, "u": np.uint64}
+    model = ReferenceEvaluator(parser.parse_model(MODEL))
+    for given, outputs in zip(FEEDS, found, strict=True):
+        feeds = {k: np.array(v, types[k]) for k, v in given.items()}
+        with np.errstate(all="ignore"):
+            expected = dict(zip(model.output_names, model.run(None, feeds), strict=True))
+        assert outputs.keys() == expected.keys(), outputs
+        for name, (shape, numbers) in outputs.items():
+            wanted = np.asarray(expected[name])
+            assert tuple(shape) == wanted.shape, name
+            if name == "real":
+                np.testing.assert_allclose(np.array(numbers, np.float32), wanted, 2e-7)
+            else:
+                assert numbers == [str(int(x)) for x in wanted.ravel()], name
