@@ -225,7 +225,7 @@ class _Settling:
             and v.dtype not in WIDE
         ):
             return None
-        if v.op.positions is not None:  # of data that is not wide
+        if MOVES.get(op):  # data that is not wide
             return self.again(v, [self.new[v.inputs[0]], *map(self.position, v.inputs[1:])])
         return None
 
