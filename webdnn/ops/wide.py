@@ -512,3 +512,6 @@ def _grown(a: Words, axis: int, size: int) -> Words:
     low, high = (expand(w, shape) for w in (a.low, a.high))
     before = [0] * len(shape)
     return Words(pad(low, before, after, value=1), pad(high, before, after), a.signed)
+
+
+__all__ = ["Words"]  # the functions are called by the module's name: they are no operators
