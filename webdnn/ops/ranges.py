@@ -218,4 +218,4 @@ def _apply(e: Expr, at: Mapping[Expr, Range], loads: Mapping[Value, Range]) -> R
     return unknown
 
 
-__all__ = ["NEAR", "RANGES", "WIDE", "Range", "fits", "integer_ranges"]
+__all__ = ["NEAR", "RANGES", "WIDE", "Range", "fits"]
