@@ -4,9 +4,9 @@ import test from 'node:test';
 import { bind, elements, fill, gather, publish } from '../src/tensors.js';
 
 /** A dtype's public array through memory and back. */
-function through(dtype, storage, data) {
+function through(dtype, storage, data, near) {
   const memory = elements(storage, data.length);
-  fill(memory, data, dtype, 'x');
+  fill(memory, data, { dtype, name: 'x', near });
   return { memory, out: publish(memory, dtype) };
 }
 
@@ -48,6 +48,21 @@ test('64-bit integers that do not fit are refused, and named', () => {
       (error) => error.code === 'range' && error.message.includes(found),
       dtype,
     );
+});
+
+test('numbers that the model could add up beyond 32 bits are refused, and named', () => {
+  for (const data of [BigInt64Array.of(7n, -100n), Int32Array.of(7, -100)]) {
+    assert.equal(through('int64', 'i32', data, 100).memory[1], -100);
+    assert.throws(
+      () => through('int64', 'i32', data, 99),
+      (error) => error.code === 'range' && /from -99 to 99.* -100 at element 1/.test(error.message),
+    );
+  }
+});
+
+test('integers of two words are read as 64 bits', () => {
+  const words = Int32Array.of(1410065408, 2, -7, -1, 5, 0).subarray(0, 4);
+  assert.deepEqual(publish(words, 'int64', 2), BigInt64Array.of(10_000_000_000n, -7n));
 });
 
 const dims = [
