@@ -1036,6 +1036,42 @@ row("qlinearconv", "QLinearConv", X(1, 3, 6, 7, lo=0, hi=255, dtype="uint8"), f3
     W(4, lo=0.001, hi=0.002), np.zeros(4, np.int8), f32(0.05), np.uint8(118),
     W(4, lo=-999, hi=999, dtype="int32"), pads=[1, 1, 1, 1], oracle="reference")
 
+# Sums of integers: odd depths, last panels that are not full, windows over the border; weights that
+# are bytes, have a zero point for each column, are halves of bytes or computed. All of 7 bits, for
+# the reason above.
+_B = {"lo": 0, "hi": 255, "dtype": "uint8"}
+_W = {"lo": -64, "hi": 63, "dtype": "int8"}
+row("integers_row", "MatMulInteger", X(1, 133, **_B), W(133, 45, **_W), np.uint8(12))
+row("integers_rows", "MatMulInteger", X(2, 35, 21, **_B), W(21, 19, **_W), np.uint8(7),
+    W(19, lo=-9, hi=9, dtype="int8"), oracle="reference")
+row("integers_bytes", "MatMulInteger", X(69, 30, **_B), W(30, 24, **_W))
+row("integers_batched", "MatMulInteger", X(3, 5, 17, **_B), W(3, 17, 11, **_W), np.uint8(255))
+row("integers_of_both", "MatMulInteger", X(2, 6, 9, **_B), X(2, 9, 13, **_W), np.uint8(3))
+row("integers_conv", "ConvInteger", X(1, 5, 9, 11, **_B), W(13, 5, 3, 3, **_W), np.uint8(128),
+    pads=[1, 2, 1, 1])
+row("integers_conv_apart", "ConvInteger", X(2, 6, 9, 8, **_B), W(10, 3, 3, 2, **_W), np.uint8(9),
+    group=2, strides=[2, 1], dilations=[1, 2], pads=[2, 1, 0, 3])
+
+
+@case(opset=21, oracle="reference")
+def integers_between_roundings(n: Net) -> Any:
+    """Two convolutions and a product whose numbers and weights are all quantised, with a sum of
+    two branches."""
+
+    def q(x: Any, scale: float, zero: int) -> Any:
+        args = f32(scale), np.uint8(zero)
+        return n.DequantizeLinear(n.QuantizeLinear(x, *args), *args)
+
+    def w(dtype: str, *shape: int, axis: int) -> Any:
+        hi = {"int8": 64, "int4": 7}[dtype]
+        scale = n.w(shape[axis], lo=0.5 / hi, hi=1 / hi)
+        return n.DequantizeLinear(n.w(*shape, lo=-hi, hi=hi, dtype=dtype), scale, axis=axis)
+
+    x = q(n.x(1, 12, 7, 9, lo=-1, hi=1), 1 / 64, 120)
+    y = q(n.Relu(n.Conv(x, w("int8", 12, 12, 3, 3, axis=0), n.w(12), pads=[1, 1, 1, 1])), 1 / 8, 3)
+    y = q(n.Add(x, n.Conv(y, w("int8", 12, 12, 1, 1, axis=0))), 1 / 4, 90)
+    return n.MatMul(n.Reshape(y, np.array([12, 63])), w("int4", 63, 21, axis=1)), y
+
 # ---- chains: what fuses, cancels or shares ------------------------------------------------------
 
 

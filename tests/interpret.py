@@ -239,7 +239,14 @@ def _unpacked(w: np.ndarray, n: int) -> np.ndarray:
 
 
 def _packed_conv(
-    x: np.ndarray, w: np.ndarray, *, kernel: Any, m: int, groups: int, **rest: Any
+    x: np.ndarray,
+    w: np.ndarray,
+    *,
+    kernel: Any,
+    m: int,
+    groups: int,
+    whole: bool = False,
+    **rest: Any,
 ) -> np.ndarray:
     filters = np.moveaxis(_unpacked(w, m // groups), 0, 1).reshape(*kernel, -1, m)
     return _conv(x, filters, groups=groups, **rest)
@@ -247,7 +254,7 @@ def _packed_conv(
 
 _TEMPLATES: dict[Op, Callable[..., np.ndarray]] = {
     ops.CONV: _conv,
-    ops.PACKED_MATMUL: lambda a, b, n: np.matmul(a, _unpacked(b, n)),
+    ops.PACKED_MATMUL: lambda a, b, n, whole=False: np.matmul(a, _unpacked(b, n)),
     ops.PACKED_CONV: _packed_conv,
     ops.DEPTHWISE: lambda x, w, **rest: _conv(x, w[:, :, None], groups=w.shape[2], **rest),
 }

@@ -38,8 +38,8 @@ ENTRIES = {"transpiler", "cli", "options", "inspect", "browser", "keras", "onnx"
 # that a target lacks, the frame of a module, and what never fuses. Everything else is printed from
 # expressions. A new kernel is seldom worth a new row.
 TEMPLATES = {
-    "columns.c", "conv.c", "depthwise.c", "matmul.c", "recurrent.c", "tile.c", "module.c",
-    "prelude.h",
+    "columns.c", "conv.c", "depthwise.c", "integers.c", "matmul.c", "recurrent.c", "tile.c",
+    "module.c", "prelude.h",
     "attention_row.wgsl", "attention_tile.wgsl", "gemm_register.wgsl", "gemm_tile.wgsl",
     "maths.wgsl", "recurrent.wgsl",
     "arg_top_k.c", "arg_top_k.wgsl", "suppress.c", "suppress.wgsl",

@@ -16,6 +16,7 @@ import pytest
 
 from tests.cases import CASES, Net, merged
 from tests.interpret import shown
+from tests.wasm_harness import NUMPY
 from tests.wasm_harness import run as run_program
 from webdnn import passes
 from webdnn.codegen import TARGETS
@@ -33,7 +34,11 @@ pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="needs node
 
 def values(program: Program, feeds: dict[str, np.ndarray]) -> dict[int, np.ndarray]:
     """The contents of input, state and weight buffers."""
-    out = {b: weight_array(v) for b, v in program.weights.items()}
+    out = {}
+    for b, v in program.weights.items():
+        kept = weight_array(v)
+        row = program.buffers[b].dtype
+        out[b] = kept.view(NUMPY[row])[: v.size] if row in ("i8", "u8") else kept
     out |= {t.buffer: np.zeros(t.shape) for t in program.states}
     return out | {
         t.buffer: stored(feeds[t.name], program.buffers[t.buffer].dtype) for t in program.inputs

@@ -16,7 +16,10 @@ from webdnn.expr import OPS, Expr, cast_numpy, evaluate, walk
 from webdnn.schedule.kernel import Buffer, Kernel, Loop, Program, Step, is_row
 
 GUARD = 64
-NUMPY = {"f32": np.float32, "i32": np.int32, "u32": np.uint32, "f16": np.float16}
+NUMPY = {
+    "f32": np.float32, "i32": np.int32, "u32": np.uint32, "f16": np.float16,
+    "i8": np.int8, "u8": np.uint8,
+}  # fmt: skip
 SCALARS = {**NUMPY, "bool": np.bool_}
 RUNNER = Path(__file__).parent / "wasm_run.mjs"
 
@@ -62,9 +65,7 @@ def run(
         addresses[b.id] = at
         size = evaluate(b.size, {d.args[0]: d.args[2] for d in p.dims})
         given = values.get(b.id)
-        data = (
-            np.full(size, -77, NUMPY[b.dtype]) if b.dtype != "u32" else np.full(size, 77, np.uint32)
-        )
+        data = np.full(size, 77 if b.dtype[0] == "u" else -77, NUMPY[b.dtype])
         if given is not None:
             flat = np.ascontiguousarray(given, NUMPY[b.dtype]).ravel()
             data[: flat.size] = flat

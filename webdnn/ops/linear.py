@@ -208,7 +208,9 @@ def pack(b: Value) -> Value:
     return transpose(b, (*range(r), r + 1, r, r + 2))
 
 
-def _packed_matmul_infer(a: Value, b: Value, *, n: Any) -> list[tuple[Shape, str]]:
+def _packed_matmul_infer(
+    a: Value, b: Value, *, n: Any, whole: bool = False
+) -> list[tuple[Shape, str]]:
     batch = broadcast_shapes(a.shape[:-2], b.shape[:-3]) if a.rank > 2 or b.rank > 3 else ()
     return [((*batch, a.shape[-2], n), a.dtype)]
 
@@ -241,7 +243,7 @@ def _matmul_define(node: Node, read: Any) -> Mapping[str, Any]:
             "b": read(1, (*lead, n // PANEL, k, n % PANEL)),
         },
         "sums": ("k",),
-        "attrs": {},
+        "attrs": {"whole": node.attrs.get("whole", False)},
     }
 
 
@@ -253,17 +255,22 @@ PACKED_MATMUL = Op(
 )
 
 
-def pack_matmul(a: Value, b: Value) -> Value:
+def _marked(whole: bool) -> dict[str, Any]:
+    return {"whole": True} if whole else {}
+
+
+def pack_matmul(a: Value, b: Value, whole: bool = False) -> Value:
     """matmul with b in panels: a [..., M, K], b [..., K, N] -> [..., M, N].
 
-    Where b has no batch axes, those of a become rows.
+    Where b has no batch axes, those of a become rows. whole: both hold whole numbers that fit into
+    16 bits, and all sums fit into 32.
     """
     if all(d == 1 for d in b.shape[:-2]) and a.rank > 2:
         out_shape = MATMUL.infer(a, b)[0][0]
         rows = reshape(a, (product(a.shape[:-1]), a.shape[-1]))
-        out = PACKED_MATMUL(rows, pack(reshape(b, b.shape[-2:])), n=b.shape[-1])
+        out = PACKED_MATMUL(rows, pack(reshape(b, b.shape[-2:])), n=b.shape[-1], **_marked(whole))
         return reshape(out, out_shape)
-    return PACKED_MATMUL(a, pack(b), n=b.shape[-1])
+    return PACKED_MATMUL(a, pack(b), n=b.shape[-1], **_marked(whole))
 
 
 def pack_filters(w: Value, groups: int) -> Value:
@@ -284,6 +291,7 @@ def _packed_conv_infer(
     pads: Any,
     dilation: Any,
     groups: int,
+    whole: bool = False,
 ) -> list[tuple[Shape, str]]:
     n, h, wd, _ = x.shape
     oh = conv_size(h, kernel[0], stride[0], dilation[0], pads[0], pads[2])
@@ -332,7 +340,7 @@ def _conv_define(node: Node, read: Any) -> Mapping[str, Any]:
             "a": read(0, (v["b"], v["iy"], v["ix"], g * each + c)),
         },
         "sums": ("ky", "kx", "c"),
-        "attrs": {**attrs, "groups": groups},
+        "attrs": {**attrs, "groups": groups, "whole": node.attrs.get("whole", False)},
     }
 
 
@@ -379,12 +387,16 @@ DEPTHWISE = Op(
 )
 
 
-def pack_conv(x: Value, w: Value, stride: Any, pads: Any, dilation: Any, groups: int) -> Value:
-    """conv in the form of a template: a matmul if 1x1, depthwise, or with filters in panels."""
+def pack_conv(
+    x: Value, w: Value, stride: Any, pads: Any, dilation: Any, groups: int, whole: bool = False
+) -> Value:
+    """conv in the form of a template: a matmul if 1x1, depthwise, or with filters in panels; whole
+    as in `pack_matmul`."""
     n, h, wd, c = x.shape
     kh, kw, cg, m = w.shape
     if (kh, kw) == (1, 1) and groups == 1 and not any(pads) and tuple(stride) == (1, 1):
-        out = PACKED_MATMUL(reshape(x, (product([n, h, wd]), c)), pack(reshape(w, (c, m))), n=m)
+        rows, panels = reshape(x, (product([n, h, wd]), c)), pack(reshape(w, (c, m)))
+        out = PACKED_MATMUL(rows, panels, n=m, **_marked(whole))
         return reshape(out, (n, h, wd, m))
     if groups == c and cg == 1 and m == c and c > 1:
         return DEPTHWISE(x, reshape(w, (kh, kw, c)), stride=stride, pads=pads, dilation=dilation)
@@ -397,6 +409,7 @@ def pack_conv(x: Value, w: Value, stride: Any, pads: Any, dilation: Any, groups:
         pads=pads,
         dilation=dilation,
         groups=groups,
+        **_marked(whole),
     )
 
 

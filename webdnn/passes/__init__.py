@@ -30,6 +30,7 @@ from . import (
     attention,
     conv,
     counted,
+    integers,
     layout,
     matmul,
     narrow,
@@ -76,6 +77,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("tidy", (*simplify.RULES, *activation.RULES, *rounded.RULES)),
     ("split", split.rules()),
     ("attention", attention.RULES),
+    ("integers", integers.RULES),
     ("pack", pack.RULES),
     ("regions", regions),
 )

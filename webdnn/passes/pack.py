@@ -9,13 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .. import ops
+from ..expr import product
 from ..graph import Rule, Value
+from .integers import sums_fit
 from .simplify import dequantised_view
 
 
 def packed_matmul(v: Value, uses: Mapping[Value, int]) -> Value | None:
     """matmul(a, b) -> packed_matmul(a, pack(b))"""
-    return ops.pack_matmul(*v.inputs) if v.op is ops.MATMUL else None
+    if v.op is not ops.MATMUL:
+        return None
+    a, b = v.inputs
+    return ops.pack_matmul(a, b, sums_fit(a, b, a.shape[-1]))
 
 
 def packed_conv(v: Value, uses: Mapping[Value, int]) -> Value | None:
@@ -23,7 +28,7 @@ def packed_conv(v: Value, uses: Mapping[Value, int]) -> Value | None:
     if v.op is not ops.CONV:
         return None
     x, w = v.inputs
-    return ops.pack_conv(x, w, **v.attrs)
+    return ops.pack_conv(x, w, **v.attrs, whole=sums_fit(x, w, product(w.shape[:3])))
 
 
 RULES: tuple[Rule, ...] = (packed_matmul, packed_conv, dequantised_view)

@@ -17,12 +17,14 @@ import numpy as np
 
 from .. import ops
 from ..graph import FLOATS, Rule, Value, constant, evaluate
+from ..ops.quantised import DEQUANTIZE
 from .simplify import SMALL, as_shape, uniform
 
 Uses = Mapping[Value, int]
 Range = tuple[float, float]
 
 EXACT = 2.0**24  # magnitudes up to which float32 holds every integer
+WIDE = 2**16  # scales of columns that are looked at
 _HOLDS: Mapping[str, Range] = {
     "u8": (0, 255), "i8": (-128, 127), "u16": (0, 65535), "i16": (-32768, 32767),
     "i32": (-EXACT, EXACT), "i64": (-EXACT, EXACT), "u32": (0, EXACT), "u64": (0, EXACT),
@@ -50,6 +52,11 @@ def whole(v: Value) -> Range | None:
         return found if found is not None and EXACT not in found else None
     if v.op in _VIEWS:
         return whole(v.inputs[0])
+    if v.op is ops.PAD and float(v.attrs["value"]).is_integer():
+        found, by = whole(v.inputs[0]), v.attrs["value"]
+        return None if found is None else (min(found[0], by), max(found[1], by))
+    if v.op is DEQUANTIZE:
+        return _as_stored(v)
     if v.op not in (ops.add, ops.sub, ops.min_, ops.max_):
         return None
     a, b = (whole(x) for x in v.inputs)
@@ -61,6 +68,22 @@ def whole(v: Value) -> Range | None:
         return a[0] - b[1], a[1] - b[0]
     pick = min if v.op is ops.min_ else max
     return pick(a[0], b[0]), pick(a[1], b[1])
+
+
+def _as_stored(v: Value) -> Range | None:
+    """What integers may be that are read without a scale."""
+    q, *others = v.inputs
+    ends = _HOLDS.get(q.dtype)
+    if ends is None or (
+        others and not (others[0].size <= WIDE and (evaluate(others[0]) == 1).all())
+    ):
+        return None
+    if len(others) < 2:
+        return ends
+    zero = evaluate(others[1]).astype(np.float64)
+    if not zero.size or (zero != np.floor(zero)).any():
+        return None
+    return ends[0] - float(zero.max()), ends[1] - float(zero.min())
 
 
 def _inside(r: Range | None, of: Range | None) -> bool:

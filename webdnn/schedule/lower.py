@@ -235,7 +235,7 @@ class Lowering:
         """A new buffer that holds a value compactly."""
         size = product(shape)
         kept = stored(dtype) if kind == "weight" else computed(dtype)
-        if kept in PACKED:
+        if kept in PACKED - self.fusion.target.reads:
             kept, size = "u32", bytes_of(kept, upper(size)) // 4
         self.buffers.append(Buffer(len(self.buffers), kind, kept, size, name))
         return Placement(len(self.buffers) - 1, 0, compact(shape))
@@ -256,7 +256,7 @@ class Lowering:
         """Where a constant is read by text that knows whole elements alone."""
         place, target = self.weight(v), self.fusion.target
         narrow = self.buffers[place.buffer].kind == "weight"
-        if narrow and stored(v.dtype) not in target.reads:
+        if narrow and stored(v.dtype) not in target.reads - PACKED:
             place = self.weights[v] = self._widened(place, v)
         return place
 
@@ -276,7 +276,8 @@ class Lowering:
         """Element `idx` of a value in memory; of what is packed into words a part of one."""
         row = STORAGE[stored(v.dtype)]
         at = place.flat(idx)
-        if row.name not in PACKED or self.buffers[place.buffer].kind != "weight":
+        words = PACKED - self.fusion.target.reads
+        if row.name not in words or self.buffers[place.buffer].kind != "weight":
             return load(slot, at, computed(v.dtype))
         each = 32 // row.bits
         word = load(slot, at // each, "u32")

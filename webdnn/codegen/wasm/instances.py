@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from ...expr import Dim, Expr, coefficient, cost, product, substitute, var, walk
+from ...expr import Dim, Expr, cast, coefficient, cost, product, substitute, var, walk
 from ...schedule.kernel import Instance
 from ..dialect import invariant
 from ..loops import along_depth, panel_base, points
@@ -186,11 +186,18 @@ class _InstancePrinter(Lanes):
         env["tile"] = tile
 
     def printed(
-        self, env: Mapping[str, Any], items: Dim, each: float, row: Dim, scratch: Dim = 0
+        self,
+        env: Mapping[str, Any],
+        items: Dim,
+        each: float,
+        row: Dim,
+        scratch: Dim = 0,
+        text: str = "",
     ) -> Printed:
-        """The template rendered; `each` ns for each of the `row` units of a work item."""
+        """The template rendered, or another `text` for it; `each` ns for each of the `row` units of
+        a work item."""
         k = self.kernel
-        name = f"{k.template}.c"
+        name = f"{text or k.template}.c"
         body = render_own(k.folder / name, env) if k.folder else render(template(name), env)
         return Printed(
             k.name,
@@ -204,11 +211,60 @@ class _InstancePrinter(Lanes):
         )
 
 
+def _whole(kernel: Instance) -> bool:
+    """Whether a product is one of integers, and of more columns than the lanes hold."""
+    n = kernel.vars["n"].args[1]
+    return kernel.attrs.get("whole", False) and not (isinstance(n, int) and n <= 4)
+
+
 def _blocks(m: Dim, panels: Dim, k: Dim) -> tuple[Dim, Dim]:
     """Rows and panels of one work item: about 1.2 million flops, rows before panels."""
     rows = smaller(64, (m + 3) // 4 * 4)
     count = 1_200_000 // larger(1, 16 * rows * k)
     return rows, smaller(larger(4, (count + 3) // 4 * 4) if m == 1 else larger(1, count), panels)
+
+
+PACKED_BYTES = 1 << 17  # of the rows that a block packs: half of a small second cache
+
+
+def _integers(
+    kernel: Instance, p: _InstancePrinter, m: Dim, k: int, more: Any, batch: Dim
+) -> Printed:
+    """A product of whole numbers, m rows of a depth k for each `batch`."""
+    n, pairs = p.extent("n"), (k + 1) // 2
+    panels = (n + 7) // 8
+    rows, block = _blocks(m, panels, k)
+    rows = smaller(rows, max(16, PACKED_BYTES // (4 * pairs) // 4 * 4))
+    base, b = panel_base(kernel, wide=True), kernel.holes["b"]
+    integer = b.args[0] if b.op == "cast" and b.args[0].dtype == "i32" else cast(b, "i32")
+    slot = integer.args[0] if integer.op == "load" else None
+    quick = base is not None and slot is not None and kernel.slots[slot].dtype == "i8"
+    panel, j, at = var("panel", 2**27), var("j", 4), var("k_", 2**31 - 1)
+
+    def columns(v: int, name: str) -> str:
+        """Four columns of row k of B as integers, beginning at vector v of the panel."""
+        where = {p.vars["n"]: panel * 8 + v % 2 * 4 + j, **along_depth(kernel, at)}
+        e = substitute(integer, where)
+        p.names |= {panel: "panel", at: "k", j: "0"}
+        return p.vector(j, lambda: p.line(f"const i4 {name} = {p.splat(e)};"))
+
+    env: dict[str, Any] = {
+        **p.weights(),
+        "kind": kernel.template,
+        "M": p.number(m),
+        "N": p.number(n),
+        "K": p.number(k),
+        "MB": p.number(rows),
+        "NB": p.number(block),
+        "bytes": quick,
+        "weights": f"b{slot} + {p.plain(base)}" if quick and base is not None else "0",
+        "columns_of": columns,
+        **more,
+    }
+    p.tiles(env)
+    items = batch * ((m + (rows - 1)) // rows) * ((panels + (block - 1)) // block)
+    scratch = (rows * (pairs + 2) + pairs * 8) * 4
+    return p.printed(env, items, 16 / 60, rows * block * k, scratch, "integers")
 
 
 def _matmul(kernel: Instance) -> Printed:
@@ -219,6 +275,14 @@ def _matmul(kernel: Instance) -> Printed:
     a = kernel.holes["a"]
     reads = [x for x in walk(a) if x.op == "load"]
     contiguous = all(coefficient(x.args[1], p.vars["k"]) in (0, 1) for x in reads)
+    if _whole(kernel):
+        more = {
+            "contiguous": contiguous,
+            "coordinates": "",
+            "pack": lambda lane: p.assign("row", "k", a, lane),
+            "B1": p.number(p.extent("b1")),
+        }
+        return _integers(kernel, p, m, k, more, p.extent("b0") * p.extent("b1"))
     packed = a.op != "load" or coefficient(a.args[1], p.vars["k"]) != 1
     env: dict[str, Any] = {
         "M": p.number(m),
@@ -290,15 +354,19 @@ def _conv(kernel: Instance) -> Printed:
     panels = (n + 7) // 8
     rows, block = _blocks(m, panels, k)
     env = _window(p, a)
+    merged = kernel.attrs["dilation"][1] == 1 and p.step(a.args[1], "ix") == p.extent("c")
+    env["merged"] = int(merged)
+    if _whole(kernel):
+        env["G"] = p.number(p.extent("g"))
+        places = "places[(m - m_begin) * 2], x = places[(m - m_begin) * 2 + 1];"
+        env["coordinates"] = f"const int y = {places}"
+        return _integers(kernel, p, m, k, env, p.extent("b") * p.extent("g"))
     env |= {
         "N": p.number(n),
         "MB": p.number(rows),
         "NB": p.number(block),
         "G": p.number(p.extent("g")),
         **p.weights(),
-        "merged": int(
-            kernel.attrs["dilation"][1] == 1 and p.step(a.args[1], "ix") == p.extent("c")
-        ),
         "coordinates": "const Position* const at = positions + (m - m_begin);\n"
         "const int y = at->y_out, x = at->x_out;",
     }

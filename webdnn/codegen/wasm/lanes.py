@@ -46,7 +46,10 @@ from ..dialect import LITERAL, Dialect, Params, invariant
 SCALAR = {"f32": "float", "i32": "int", "u32": "unsigned", "bool": "int"}
 VECTOR = {"f32": "f4", "i32": "i4", "u32": "u4", "bool": "i4"}
 # How a row of scalar.STORAGE is declared, and how an element of it is read, if by a function.
-DECLARED = {"f32": "float", "i32": "int", "u32": "unsigned", "f16": "unsigned short"}
+DECLARED = {
+    "f32": "float", "i32": "int", "u32": "unsigned", "f16": "unsigned short",
+    "i8": "signed char", "u8": "unsigned char",
+}  # fmt: skip
 READ = {"f16": "HALF({0})"}
 
 

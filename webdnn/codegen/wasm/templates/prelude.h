@@ -86,6 +86,53 @@ OV f4 LDSM(const unsigned short* p, int s, i4 m) { return LDGM(p, IOTA * S(s), m
 OV f4 LDM(const unsigned short* p, i4 m) { return ALL(m) ? LD(p) : LDGM(p, IOTA, m); }
 OV unsigned short LD1M(const unsigned short* p, i4 m) { return ANY(m) ? *p : 0; }
 
+// Bytes in memory (weights) are i32 lanes.
+typedef signed char c16 __attribute__((vector_size(16)));
+typedef unsigned char b16 __attribute__((vector_size(16)));
+typedef short s8 __attribute__((vector_size(16)));
+typedef signed char c8 __attribute__((vector_size(8)));
+#define BYTES(T, V) \
+  OV i4 LD(const T* p) { \
+    int word; \
+    __builtin_memcpy(&word, p, 4); \
+    const V v = (V)(i4){word, 0, 0, 0}; \
+    return __builtin_convertvector(__builtin_shufflevector(v, v, 0, 1, 2, 3), i4); \
+  } \
+  OV i4 LDG(const T* p, i4 i) { return (i4){p[i[0]], p[i[1]], p[i[2]], p[i[3]]}; } \
+  OV i4 LDS(const T* p, int s) { return (i4){p[0], p[s], p[2 * s], p[3 * s]}; } \
+  OV i4 LDGM(const T* p, i4 i, i4 m) { \
+    return (i4){m[0] ? p[i[0]] : 0, m[1] ? p[i[1]] : 0, m[2] ? p[i[2]] : 0, m[3] ? p[i[3]] : 0}; \
+  } \
+  OV i4 LDSM(const T* p, int s, i4 m) { return LDGM(p, IOTA * S(s), m); } \
+  OV i4 LDM(const T* p, i4 m) { return ALL(m) ? LD(p) : LDGM(p, IOTA, m); } \
+  OV int LD1M(const T* p, i4 m) { return ANY(m) ? *p : 0; }
+BYTES(signed char, c16)
+BYTES(unsigned char, b16)
+
+// Whole numbers as i16, two to a word. DOT: of each lane the two products, added. PAIRS: two rows of eight bytes (`two`: or
+// one, and zeros) with neighbours side by side; LOW and HIGH: the words of four columns.
+OV i4 DOT(i4 a, i4 b) { return __builtin_wasm_dot_s_i32x4_i16x8((s8)a, (s8)b); }
+OV c16 PAIRS(const signed char* p, int two) {
+  long long rows[2] = {0, 0};
+  __builtin_memcpy(rows, p, 8);
+  if (two) __builtin_memcpy(rows + 1, p + 8, 8);
+  const c16 v = (c16)(l2){rows[0], rows[1]};
+  return __builtin_shufflevector(v, v, 0, 8, 1, 9, 2, 10, 3, 11, 4, 12, 5, 13, 6, 14, 7, 15);
+}
+OV i4 LOW(c16 v) {
+  return (i4)__builtin_convertvector(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7), s8);
+}
+OV i4 HIGH(c16 v) {
+  return (i4)__builtin_convertvector(__builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15), s8);
+}
+// 1.5 * 2^23 more, the last bits of a float are the number.
+OV void ST(short* p, f4 v) {
+  const i4 whole = (i4)(v + S(12582912.0f)) - (i4)S(12582912.0f);
+  const l2 four = (l2)__builtin_wasm_narrow_s_i16x8_i32x4(whole, whole);
+  const long long low = four[0];
+  __builtin_memcpy(p, &low, 8);
+}
+
 OV f4 SEL(i4 m, f4 a, f4 b) { return (f4)__builtin_wasm_bitselect((i4)a, (i4)b, m); }
 OV i4 SEL(i4 m, i4 a, i4 b) { return __builtin_wasm_bitselect(a, b, m); }
 OV u4 SEL(i4 m, u4 a, u4 b) { return (u4)__builtin_wasm_bitselect((i4)a, (i4)b, m); }
