@@ -141,6 +141,8 @@ def test_failed_transpile_leaves_the_older_descriptor(
     before = {p.relative_to(tmp_path): p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
     broken = tmp_path / "small.onnx"
     broken.write_bytes(content)
+    assert run("transpile", str(net), "-o", str(output / "inner"), "--dim", "h=8", "w=8") == 2
+    assert f"lies in {output}, which is another descriptor's" in capsys.readouterr().err
     assert run("transpile", str(broken), "-o", str(output)) == 2
     captured = capsys.readouterr()
     assert message in captured.err and "Traceback" not in captured.err

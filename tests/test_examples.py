@@ -225,6 +225,9 @@ def test_each_example_is_complete() -> None:
                 page
             )
         assert f"({folder}/)" in (showcase.HERE / "README.md").read_text()
+    onnx = script("onnx")
+    place = f"{onnx.STYLES.name}-{onnx.STYLES.version}/{onnx.MODEL}"
+    assert f" ~/.cache/webdnn/examples/{place} " in (ROOT / "README.md").read_text()
 
 
 def test_files_are_the_pinned_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -626,7 +626,8 @@ def _load(file: Path | Array) -> Array:
     except ValueError as error:  # numpy's own words are of pickles, whatever the file is
         raise WebDNNError(f"{file}: expected an .npy file, as numpy.save writes it") from error
     except (OSError, EOFError) as error:
-        raise WebDNNError(f"{file}: expected an .npy file: {error}") from error
+        why = getattr(error, "strerror", None) or error  # without the name again
+        raise WebDNNError(f"{file}: expected an .npy file: {why}") from error
 
 
 def _save(

@@ -306,6 +306,11 @@ def check_output(output: Path) -> None:
     """Raises WebDNNError where a descriptor must not take the place of what is at `output`."""
     output = output.resolve()
     try:
+        if outer := next((p for p in output.parents if _versions(p)), None):
+            raise WebDNNError(
+                f"{output} lies in {outer}, which is another descriptor's alone; "
+                "choose a folder outside of it with -o"
+            )
         _refuse_foreign(output)
     except OSError as error:
         raise WebDNNError(

@@ -176,7 +176,7 @@ def _size(key: str, value: Any) -> Size:
         if not isinstance(value, tuple | list):
             size = index(value)
             if not 0 <= size < 2**31:
-                raise DimensionError(f"--dim {key}={size}: expected a size from 0 up")
+                raise DimensionError(f"--dim {key}={size}: expected a size from 0 up, below 2^31")
             return size
         low, high, step = map(index, value if len(value) == 3 else (*value, 1))
     except (TypeError, ValueError, SyntaxError):
@@ -186,7 +186,9 @@ def _size(key: str, value: Any) -> Size:
         ) from None
     said = f"--dim {key}={Range(low, high, step)}"
     if not 0 <= low <= high < 2**31:
-        raise DimensionError(f"{said}: expected LOW..HIGH, sizes from 0 up, the low one first")
+        raise DimensionError(
+            f"{said}: expected LOW..HIGH, sizes from 0 up, below 2^31, the low one first"
+        )
     if step < 1:
         raise DimensionError(f"{said}:{step}: expected LOW..HIGH:STEP, a step from 1 up")
     if (high - low) % step:

@@ -117,7 +117,8 @@ def _array(name: str, given: Any) -> np.ndarray:
             return np.asarray(np.load(given, allow_pickle=False))
         array = np.asarray(given.detach().cpu() if hasattr(given, "detach") else given)
     except (OSError, EOFError) as error:
-        raise WebDNNError(f"--set {name}={given}: expected an .npy file: {error}") from error
+        why = getattr(error, "strerror", None) or error  # without the name again
+        raise WebDNNError(f"--set {name}={given}: expected an .npy file: {why}") from error
     except ValueError as error:
         raise WebDNNError(
             f"--set {name}: expected a number, or lists of numbers that are equally long, or an "

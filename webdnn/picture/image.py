@@ -443,7 +443,8 @@ def load_raster(file: Path) -> Pixels:
     except ImportError:
         raise WebDNNError(f"{file}: reading pictures needs Pillow: pip install pillow") from None
     except (OSError, ValueError, EOFError) as error:
-        raise WebDNNError(f"{file}: expected a picture or an .npy file: {error}") from None
+        why = getattr(error, "strerror", None) or error
+        raise WebDNNError(f"{file}: expected a picture or an .npy file: {why}") from None
     if found.dtype != np.uint8 or found.ndim != 3 or found.shape[2] not in (3, 4):
         raise WebDNNError(
             f"{file}: expected uint8 of shape [h, w, 3] or [h, w, 4], "
