@@ -145,6 +145,10 @@ def test_style_transfer_controls(tmp_path: Path) -> None:
         # What a style is called can be read, and so said.
         assert page.locator("#mix .mixed span").all_inner_texts() == ["Style 4", "Style 8"]
         assert page.inner_text(".style:nth-child(8) button:first-child") == "8"
+        small = """() => [...document.querySelectorAll('button, select, input')]
+          .map((target) => [target.outerHTML, target.getBoundingClientRect()])
+          .filter(([, { width, height }]) => width > 1 && (width < 24 || height < 24))"""
+        assert page.evaluate(small) == []
         page.get_by_label("Share of Style 8").focus()
         page.locator("#mix input").first.fill("25")
         wait("Math.abs(s[3] - .25) < 1e-6 && Math.abs(s[7] - .75) < 1e-6")
