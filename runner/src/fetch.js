@@ -192,7 +192,15 @@ export function open(where, options = {}, init = {}) {
         'not-modified',
         `${name}: ${answer}; a service worker or \`fetch\` must answer with the file itself.`,
       );
-    if (!ok) throw new WebDNNError('missing-file', `${name}: ${answer}. ${COPY}`);
+    if (!status)
+      throw new WebDNNError(
+        'option',
+        `fetch: the Response for ${name} is opaque, or an error: {mode: 'no-cors'} gives no bytes. ` +
+          'Another origin is to send Access-Control-Allow-Origin.',
+      );
+    const secret = status === 401 || status === 403;
+    const ask = secret ? ' If it wants to know who asks, send that by the `fetch` option.' : '';
+    if (!ok) throw new WebDNNError('missing-file', `${name}: ${answer}. ${COPY}${ask}`);
     const reader =
       expected === undefined ? undefined : await arriving(() => response.body?.getReader());
     if (!reader) {

@@ -553,7 +553,8 @@ const scenarios = {
         ['server', () => new Response('', { status: 500 }), name, '500', 'log'],
         ['server', () => new Response('', { status: 503, statusText: 'Busy' }), '503 Busy'],
         ['not-modified', () => new Response(null, { status: 304 }), name, '304'],
-        ['missing-file', () => new Response('', { status: 403 }), '403'],
+        ['missing-file', () => new Response('', { status: 403 }), '403', '`fetch` option'],
+        ['option', () => Response.error(), name, 'opaque', 'no-cors'],
         ['html', () => new Response('<!doctype html>', page), name, 'a web page', '/tiny/'],
         ['option', () => 5, 'expected a Response', 'found 5'],
         ['option', () => undefined, 'found undefined'],
@@ -1083,17 +1084,18 @@ const scenarios = {
       '"x"',
       'COPY_SRC',
     );
-    // Buffers that the GPU does not take: of another model's device, destroyed, mapped.
+    // Buffers that the GPU does not take: of another model's device, destroyed, mapped, none.
     const usage = GPUBufferUsage.COPY_SRC;
     const destroyed = device.createBuffer({ size: 12, usage });
     destroyed.destroy();
+    const none = { [Symbol.toStringTag]: 'GPUBuffer', size: 12, usage };
     const mapped = device.createBuffer({ size: 12, usage, mappedAtCreation: true });
     for (const where of ['/tiny/', '/stateful/'])
       for (const options of [{ device }, { backend: 'webgpu', recover: true }]) {
         const one = await loaded(options, where);
         const two = await loaded({ backend: 'webgpu' }, where);
         const { y } = await two.run(feed([1, 2, 3]), { outputs: 'gpu' });
-        const wrong = [y.data, ...(options.device ? [destroyed, mapped] : [x])];
+        const wrong = [y.data, ...(options.device ? [destroyed, mapped, none] : [x])];
         for (const data of wrong)
           for (const outputs of ['cpu', 'gpu']) {
             const given = { ...feed([]), x: { data, shape: [1, 3] } };

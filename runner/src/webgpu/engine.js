@@ -127,10 +127,16 @@ async function start(model, held, files, { variant }) {
     for (const [i, data] of job.inputs.entries()) {
       if (!('usage' in data)) continue;
       device.pushErrorScope('validation');
-      const encoder = device.createCommandEncoder();
-      copy(data, i, job, encoder);
-      device.queue.submit([encoder.finish()]);
-      const error = await device.popErrorScope().catch(() => null);
+      /** @type {unknown} */
+      let error;
+      try {
+        const encoder = device.createCommandEncoder();
+        copy(data, i, job, encoder);
+        device.queue.submit([encoder.finish()]);
+      } catch (thrown) {
+        error = thrown; // by a browser that does not know it as a buffer
+      }
+      error = (await device.popErrorScope().catch(() => null)) ?? error;
       if (!error) continue;
       throw new WebDNNError(
         'input',
