@@ -71,6 +71,16 @@ def quantised(m: int, n: int, k: int, dtype: str, block: int = 32) -> Instance:
     return step.kernel
 
 
+def winograd(size: int, c: int, n: int) -> Instance:
+    """The kernel of a 3x3 convolution of size² by Winograd's way; its filters are transformed."""
+    x = placeholder("x", (1, size, size, c), "f32")
+    w = constant(np.zeros((3, 3, c, n), np.float32))
+    y = ops.winograd(ops.pack_conv(x, w, (1, 1), SAME3, (1, 1), 1))
+    (step,) = lower(Graph((x,), {"y": y}), TARGETS["wasm"]).steps
+    assert isinstance(step.kernel, Instance)
+    return step.kernel
+
+
 SAME3, SAME5 = (1, 1, 1, 1), (2, 2, 2, 2)
 SHAPES: dict[str, Instance] = {
     "matmul 512³": matmul(512, 512, 512),
@@ -99,6 +109,10 @@ SHAPES: dict[str, Instance] = {
     "3×3 28² 128→128": conv(28, 28, 128, 128, pads=SAME3),
     "3×3 14² 256→256": conv(14, 14, 256, 256, pads=SAME3),
     "3×3 7² 512→512": conv(7, 7, 512, 512, pads=SAME3),
+    "3×3 56² 64→64 winograd": winograd(56, 64, 64),
+    "3×3 28² 128→128 winograd": winograd(28, 128, 128),
+    "3×3 14² 256→256 winograd": winograd(14, 256, 256),
+    "3×3 80² 32→32 winograd": winograd(80, 32, 32),
     "1×1 56² 256→512 /2": conv(56, 56, 256, 512, (1, 1), stride=(2, 2)),
     "9×9 128² 16→3": conv(128, 128, 16, 3, (9, 9), pads=(4, 4, 4, 4)),
     "3×3 64² 32→1": conv(64, 64, 32, 1, pads=SAME3),

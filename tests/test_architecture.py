@@ -39,6 +39,7 @@ ENTRIES = {"transpiler", "cli", "options", "inspect", "browser", "keras", "onnx"
 # expressions. A new kernel is seldom worth a new row.
 TEMPLATES = {
     "columns.c", "conv.c", "depthwise.c", "integers.c", "matmul.c", "recurrent.c", "tile.c",
+    "winograd.c",
     "module.c", "prelude.h",
     "attention_row.wgsl", "attention_tile.wgsl", "gemm_register.wgsl", "gemm_tile.wgsl",
     "maths.wgsl", "recurrent.wgsl",
@@ -133,7 +134,7 @@ def test_target_text_is_in_listed_templates_only() -> None:
 
 def test_templates_are_named_by_their_operators_and_printers_alone() -> None:
     """What fuses around a template is said by `Op.template`, beside the operator."""
-    names = {"matmul", "conv", "depthwise", "packed_matmul", "packed_conv"}
+    names = {"matmul", "conv", "depthwise", "winograd", "packed_matmul", "packed_conv"}
     tables = {"codegen/wasm/instances.py", "codegen/webgpu/module.py"}
     for path in FILES:
         if part(path) in ("schedule", "codegen", "descriptor", "inspect"):

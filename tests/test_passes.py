@@ -13,9 +13,22 @@ from hypothesis import strategies as st
 
 from tests.interpret import interpret
 from webdnn import ops
+from webdnn.codegen import TARGETS
 from webdnn.expr import dim
 from webdnn.graph import INPUT, Graph, Value, constant, evaluate, placeholder, rewrite, verify
-from webdnn.passes import PIPELINE, activation, affine, conv, layout, rounded, run, simplify, split
+from webdnn.passes import (
+    PIPELINE,
+    activation,
+    affine,
+    conv,
+    layout,
+    rounded,
+    run,
+    simplify,
+    split,
+    winograd,
+)
+from webdnn.schedule.lower import lower
 
 RNG = np.random.default_rng(7)
 H, W = dim("h", 4, 32), dim("w", 4, 32)
@@ -520,6 +533,53 @@ def test_transposes_stay_where_two_orders_are_needed() -> None:
 # ---- conv, affine, matmul ------------------------------------------------------------------------
 
 Z = placeholder("z", (1, H, W, 4), "f32")
+
+
+def picture(size: int, channels: int) -> Value:
+    return placeholder(f"x{size}", (1, size, size, channels), "f32")
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "m", "attrs", "chosen"),
+    [
+        (14, 256, 256, {}, True),
+        (80, 24, 24, {}, True),
+        (7, 512, 512, {}, False),  # its filters would take longer to read than it took
+        (80, 8, 8, {}, False),  # and here the transforms would
+        (28, 126, 128, {}, False),  # no multiple of 4
+        (28, 128, 128, {"stride": (2, 2)}, False),
+        (28, 128, 128, {"dilation": (2, 1)}, False),
+    ],
+)
+def test_winograd_where_it_is_faster(
+    size: int, channels: int, m: int, attrs: dict[str, tuple[int, int]], chosen: bool
+) -> None:
+    x, w = picture(size, channels), constant(np.zeros((3, 3, channels, m), np.float32))
+    now = run(graph(ops.conv(x, w, pads=(1, 1, 1, 1), **attrs)), 0)
+    assert ("winograd" in ops_in(now)) is chosen
+    wasm, webgpu = (lower(now, TARGETS[name]) for name in ("wasm", "webgpu"))
+    # What is downloaded are the filters as they were, on WebGPU all there is of them.
+    assert [v.shape[-2:] for v in wasm.weights.values()] == [(9 * channels, 8)]
+    assert len(wasm.prepare) == chosen and not webgpu.prepare
+    assert "winograd" not in {getattr(s.kernel, "template", "") for s in webgpu.steps}
+
+
+def test_winograd_keeps_to_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What saves most for its bytes comes first: here the larger picture."""
+    monkeypatch.setattr(winograd, "MEMORY", 36 * 64 * 64 * 4 + 1)
+    shapes = [(28, 64, 64), (56, 64, 64), (40, 64, 64)]
+    convs = [ops.conv(picture(s, c), weights(3, 3, c, m), pads=(1, 1, 1, 1)) for s, c, m in shapes]
+    now = run(graph(*convs), 0)
+    taken = [v.shape[1] for v in now.outputs.values() if v.op is ops.WINOGRAD]
+    assert taken == [56]
+
+
+def test_winograd_leaves_narrow_weights() -> None:
+    """Of these, the transformed filters would be eight times as large, or more."""
+    q = constant(np.zeros((3, 3, 64, 64), np.int8), "i8")
+    for w in (constant(np.zeros((3, 3, 64, 64), np.float16)), ops.dequantize(q)):
+        w = ops.cast(w, "f32") if w.dtype == "f16" else w
+        assert "winograd" not in ops_in(run(graph(ops.conv(picture(56, 64), w)), 0))
 
 
 def test_pad_goes_into_conv() -> None:

@@ -11,8 +11,12 @@ import pytest
 from onnx import TensorProto, helper
 
 from tests.wasm_harness import program, run
+from webdnn import ops
+from webdnn.codegen import TARGETS
 from webdnn.expr import acc, cast, const, dim, erf, load, maximum, minimum, var
+from webdnn.graph import Graph, constant, evaluate, placeholder
 from webdnn.schedule.kernel import Instance, Loop, Slot, Store
+from webdnn.schedule.lower import lower
 
 
 def _reads(*sizes: int) -> tuple[Slot, ...]:
@@ -150,7 +154,16 @@ def _out(size: int, kernel: int, stride: int, dilation: int, pads: int) -> int:
 
 
 def conv(
-    h, w, c, n, kernel=(3, 3), batch=1, groups=1, stride=(1, 1), dilation=(1, 1), pads=(0, 0, 0, 0),
+    h,
+    w,
+    c,
+    n,
+    kernel=(3, 3),
+    batch=1,
+    groups=1,
+    stride=(1, 1),
+    dilation=(1, 1),
+    pads=(0, 0, 0, 0),
     scaled=False,
 ) -> Instance:
     """Slots: X in NHWC, W in panels, bias, Y in NHWC; c and n are channels of one group."""
@@ -391,3 +404,51 @@ def test_threads_agree_at_every_barrier():
         for step in p.steps:
             source, target = step.buffers
             np.testing.assert_array_equal(out[target], values[source] + np.float32(1))
+
+
+WINOGRAD = [
+    {"h": 14, "w": 14, "c": 64, "n": 64, "pads": ONE},
+    {"h": 9, "w": 13, "c": 20, "n": 27, "batch": 2, "pads": (0, 1, 2, 0)},
+    {"h": 3, "w": 3, "c": 4, "n": 1, "pads": ONE},
+    {"h": 8, "w": 40, "c": 320, "n": 12},
+    {"h": 36, "w": 34, "c": 8, "n": 300, "pads": (3, 2, 1, 0)},
+    {"h": 16, "w": 16, "c": 256, "n": 8, "pads": ONE, "mean": 100.0},
+    {"h": 1, "w": 2, "c": 4, "n": 9, "batch": 5, "pads": (2, 2, 2, 2)},
+]
+
+
+def rounding(found: np.ndarray, y: np.ndarray, x: np.ndarray, w: np.ndarray) -> float:
+    """The error as a part of the largest sum that could be: of magnitudes."""
+    return float(np.abs(found - y).max() / (np.abs(x).max() * np.abs(w).sum((1, 2, 3)).max()))
+
+
+@VARIANTS
+def test_winograd(variant, threads):
+    """Convolutions by Winograd's way, filters transformed by `prepare`, one graph of them all."""
+    rng = np.random.default_rng(0)
+    given, outputs, feeds, wanted, parts = [], {}, [], [], []
+    for k, case in enumerate(WINOGRAD):
+        h, width, c, n = (case[d] for d in "hwcn")
+        pads = case.get("pads", (0, 0, 0, 0))
+        shape = case.get("batch", 1), c, h, width
+        x = rng.standard_normal(shape, np.float32) + np.float32(case.get("mean", 0))
+        w, b = rng.standard_normal((n, c, 3, 3), np.float32), rng.standard_normal(n, np.float32)
+        given.append(placeholder(f"x{k}", (shape[0], h, width, c), "f32"))
+        filters = constant(np.ascontiguousarray(w.transpose(2, 3, 1, 0)))
+        y = ops.winograd(ops.pack_conv(given[k], filters, (1, 1), pads, (1, 1), 1))
+        outputs[f"y{k}"] = ops.relu(ops.add(y, constant(b)))
+        wanted.append(np.maximum(reference(x, w, b, {**case, "pads": pads, "group": 1}), 0))
+        feeds.append(x.transpose(0, 2, 3, 1))
+        parts.append((x, w))
+    p = lower(Graph(tuple(given), outputs), TARGETS["wasm"])
+    assert [s.kernel.template for s in p.steps] == ["winograd"] * len(WINOGRAD)
+    assert len(p.prepare) == len(WINOGRAD)
+    values = {t.buffer: x for t, x in zip(p.inputs, feeds, strict=True)}
+    values |= {b: evaluate(v) for b, v in p.weights.items()}
+    out = run(p, values, variant=variant, threads=threads)
+    for t, y, (x, w), case in zip(p.outputs, wanted, parts, WINOGRAD, strict=True):
+        found = out[t.buffer].reshape(y.shape)
+        # onnxruntime's own error is a third of this
+        assert rounding(found, y, x, w) < 3e-7, case
+        if "mean" not in case:
+            assert np.abs(found - y).max() < 4e-6 * np.abs(y).max(), case

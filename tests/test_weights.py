@@ -313,7 +313,7 @@ def test_inspect_says_how_weights_are_stored(
     assert {("i4", 9 * 32 * 64 // 2), ("u4", 64 * 96 // 2), ("f16", 32 * 64 * 2)} <= large
     # A depthwise kernel reads memory: its filters are widened, and no other integers are.
     assert [w.shape for w in compiled.weights if w.widened and w.storage[1] in "48"] == [(5, 5, 64)]
-    assert compiled.memory["widened weights"] >= 25 * 64 * 4
+    assert compiled.memory["prepared weights"] >= 25 * 64 * 4
     assert compiled.memory["total"] == sum(compiled.memory.values()) / 2
     show_inspection(seen)
     assert "widened to 32 bits when they have arrived: " in capsys.readouterr().out

@@ -23,7 +23,7 @@ from webdnn.frontend.dims import OpenSizesError
 from webdnn.graph import stored
 from webdnn.inspect.describe import describe
 from webdnn.inspect.work import flops
-from webdnn.scalar import bytes_of
+from webdnn.scalar import STORAGE, bytes_of
 from webdnn.schedule.kernel import Instance, Kernel, Loop, Opaque, Program
 from webdnn.schedule.lower import lower
 from webdnn.schedule.plan import nbytes
@@ -188,7 +188,7 @@ def _memory(program: Program, target: Target, weights: int) -> dict[str, int]:
 
     parts = {
         "weights": weights,
-        "widened weights": held(b.id for b in program.buffers if b.kind == "prepared"),
+        "prepared weights": held(b.id for b in program.buffers if b.kind == "prepared"),
         "inputs and outputs": held(t.buffer for t in (*program.inputs, *program.outputs)),
         "states": held(t.buffer for t in program.states),
     }
@@ -214,7 +214,7 @@ def _weights(program: Program) -> tuple[Weight, ...]:
             stored(value.dtype),
             value.shape,
             bytes_of(stored(value.dtype), value.size),
-            buffer in widened,
+            buffer in widened and STORAGE[stored(value.dtype)].bits < 32,
         )
         for buffer, value in program.weights.items()
     )

@@ -281,7 +281,7 @@ def pack_filters(w: Value, groups: int) -> Value:
     return pack(transpose(flat, (1, 0, 2)))
 
 
-def _packed_conv_infer(
+def packed_conv_infer(
     x: Value,
     w: Value,
     *,
@@ -299,7 +299,7 @@ def _packed_conv_infer(
     return [((n, oh, ow, m), x.dtype)]
 
 
-def _conv_space(node: Node) -> tuple[Any, ...]:
+def conv_space(node: Node) -> tuple[Any, ...]:
     """b, y, x and the channel, g * (channels of a group) + n."""
     b, y, x, c = node.outputs[0].shape
     groups = node.attrs["groups"]
@@ -308,13 +308,13 @@ def _conv_space(node: Node) -> tuple[Any, ...]:
     return var("b", b), var("y", y), var("x", x), channel
 
 
-def _conv_view(node: Node, view: Value) -> bool:
+def conv_view(node: Node, view: Value) -> bool:
     """Neighbouring channels must lie side by side; of groups, all channels of a pixel too."""
     whole = view.shape[-1:] == view.inputs[0].shape[-1:]
     return view.op.view == "order" and (node.attrs.get("groups", 1) == 1 or whole)
 
 
-def _window(node: Node, kernel: Sequence[Dim]) -> tuple[dict[str, Expr], dict[str, Any]]:
+def conv_window(node: Node, kernel: Sequence[Dim]) -> tuple[dict[str, Expr], dict[str, Any]]:
     """The variables and attributes of what slides a window over a picture."""
     _, h, w, _ = node.inputs[0].shape
     b, y, x, _ = node.outputs[0].shape
@@ -326,7 +326,7 @@ def _window(node: Node, kernel: Sequence[Dim]) -> tuple[dict[str, Expr], dict[st
 
 def _conv_define(node: Node, read: Any) -> Mapping[str, Any]:
     groups = node.attrs["groups"]
-    v, attrs = _window(node, node.attrs["kernel"])
+    v, attrs = conv_window(node, node.attrs["kernel"])
     each = as_dim(lift(node.inputs[0].shape[-1]) // groups)
     v |= {"n": var("n", as_dim(lift(node.attrs["m"]) // groups)), "c": var("c", each)}
     if groups > 1:
@@ -347,8 +347,8 @@ def _conv_define(node: Node, read: Any) -> Mapping[str, Any]:
 PACKED_CONV = Op(
     "packed_conv",
     "template",
-    _packed_conv_infer,
-    template=Template("conv", _conv_define, (_conv_view, any_weight), _conv_space),
+    packed_conv_infer,
+    template=Template("conv", _conv_define, (conv_view, any_weight), conv_space),
 )
 
 
@@ -357,7 +357,7 @@ def _depthwise_space(node: Node) -> tuple[Any, ...]:
 
 
 def _depthwise_define(node: Node, read: Any) -> Mapping[str, Any]:
-    v, attrs = _window(node, node.inputs[1].shape[:2])
+    v, attrs = conv_window(node, node.inputs[1].shape[:2])
     v["c"] = var("c", node.outputs[0].shape[-1])
     return {
         "vars": v,
@@ -373,7 +373,7 @@ def _depthwise_define(node: Node, read: Any) -> Mapping[str, Any]:
 DEPTHWISE = Op(
     "depthwise",
     "template",
-    lambda x, w, *, stride, pads, dilation: _packed_conv_infer(
+    lambda x, w, *, stride, pads, dilation: packed_conv_infer(
         x,
         w,
         kernel=w.shape[:2],
@@ -383,7 +383,7 @@ DEPTHWISE = Op(
         dilation=dilation,
         groups=1,
     ),
-    template=Template("depthwise", _depthwise_define, (_conv_view, no_view), _depthwise_space),
+    template=Template("depthwise", _depthwise_define, (conv_view, no_view), _depthwise_space),
 )
 
 

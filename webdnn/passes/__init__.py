@@ -9,9 +9,9 @@
 PIPELINE is read top to bottom. A pass is a name and rules. A rule is `(value, uses) -> Value |
 None`, applied everywhere, bottom-up, until none fires (`graph.rewrite`). Where rules must first
 look at the whole graph (which values share an input, say), the pass is a function `(graph, hits) ->
-graph`. Every pass keeps what the graph computes: exactly, or (affine, matmul, narrow, attention) up
-to the rounding of reassociated products and sums. No pass writes a constant: constants are built as
-graphs of constants, and evaluated when the descriptor is written.
+graph`. Every pass keeps what the graph computes: exactly, or (affine, matmul, narrow, attention,
+winograd) up to the rounding of reassociated products and sums. No pass writes a constant: constants
+are built as graphs of constants, and evaluated when the descriptor is written.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from . import (
     simplify,
     split,
     wide,
+    winograd,
 )
 
 
@@ -79,6 +80,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("attention", attention.RULES),
     ("integers", integers.RULES),
     ("pack", pack.RULES),
+    ("winograd", winograd.settle),
     ("regions", regions),
 )
 

@@ -93,6 +93,9 @@ class Instance:
                "b" in g, n, ky, kx, c: as matmul's, panels being [G][ceil(NG/8)][ky][kx][c][8]
         attrs: "stride": (sy, sx), "dilation": (dy, dx), "pad": (top, left) (ints), "groups" (int)
         stores: in terms of b, y, x, g, n and acc(0, 0)
+    `winograd`:  as conv, 3x3, without groups, stride or dilation
+        holes: "a" as conv's, in terms of b, iy, ix, c; "u" = load of element 0, 0, n // 8, c, n % 8
+               of the transformed filters [6][6][ceil(N/8)][c][8]
     `depthwise`:  Y[b, y, x, c] =
                   sum_{ky,kx} X[b, y*sy - py + ky*dy, x*sx - px + kx*dx, c] * W[ky, kx, c]
         vars: b, y, x, c, ky, kx, iy, ix

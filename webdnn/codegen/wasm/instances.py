@@ -211,6 +211,11 @@ class _InstancePrinter(Lanes):
         )
 
 
+# Of convolutions by Winograd's way: tiles by channels whose inputs are transformed at a time, and
+# tiles by channels by panels that a work item multiplies.
+WINOGRAD_BLOCK, WINOGRAD_ITEM = 8192, 8192
+
+
 def _whole(kernel: Instance) -> bool:
     """Whether a product is one of integers, and of more columns than the lanes hold."""
     n = kernel.vars["n"].args[1]
@@ -381,6 +386,60 @@ def _conv(kernel: Instance) -> Printed:
     return p.printed(env, items, 16 / 35, rows * block * k, scratch)
 
 
+def _winograd_input(to: str, apart: Any) -> str:
+    """Six vectors d0 ... d5 -> their values at the points, stored `apart` elements apart."""
+    return f"""
+    {{ float* const to = {to}; const int apart = {apart};
+      const f4 even = d4 - S(2.0f) * d2, odd = r * (d3 - S(2.0f) * d1);
+      const f4 even2 = d4 - S(0.5f) * d2, odd2 = r2 * (d3 - S(0.5f) * d1);
+      ST(to, d0 - S(2.5f) * d2 + d4);
+      ST(to + apart, even + odd), ST(to + 2 * apart, even - odd);
+      ST(to + 3 * apart, even2 + odd2), ST(to + 4 * apart, even2 - odd2);
+      ST(to + 5 * apart, d1 - S(2.5f) * d3 + d5); }}"""
+
+
+def _winograd_output(to: str, apart: Any) -> str:
+    """Six vectors d0 ... d5, one for each point, -> 4 sums, stored `apart` elements apart."""
+    return f"""
+    {{ float* const to = {to}; const int apart = {apart};
+      const f4 even = d1 + d2, odd = d1 - d2, even2 = d3 + d4, odd2 = d3 - d4;
+      ST(to, d0 + even + even2), ST(to + apart, MADD(r2, odd2, r * odd));
+      ST(to + 2 * apart, MADD(S(2.0f), even2, S(0.5f) * even));
+      ST(to + 3 * apart, MADD(r8, odd2, r32 * odd) + d5); }}"""
+
+
+def _winograd(kernel: Instance) -> Printed:
+    p = _InstancePrinter(kernel)
+    a, u = p.read("a"), p.read("u")
+    b, n, c, y, x = (p.extent(v) for v in "bncyx")
+    if p.step(a.args[1], "c") != 1:
+        raise ValueError(f"{kernel.name}: winograd reads channels that are not neighbours: {a}")
+    tiles, panels = b * ((y + 3) // 4) * ((x + 3) // 4), (n + 7) // 8
+    most = smaller(64, larger(4, WINOGRAD_BLOCK // c // 4 * 4))
+    blocks = (tiles + (most - 1)) // most
+    rows = ((tiles + (blocks - 1)) // blocks + 3) // 4 * 4
+    count = smaller(larger(1, WINOGRAD_ITEM // (rows * c)), panels)
+    env = _window(p, a)
+    env |= {
+        "B": p.number(b),
+        "N": p.number(n),
+        "TB": p.number(rows),
+        "NB": p.number(count),
+        "U": f"b{u.args[0]} + {p.plain(u.args[1], n=0, c=0)}",
+        "input": _winograd_input,
+        "output": _winograd_output,
+        "vector_stores": p.stores("n"),
+        "scalar_stores": p.stores(None),
+        "pointed": lambda v: f"const f4 w{v} = LD(w + {4 * v});",
+        "dot": False,
+    }
+    parts = {"rows": 4, "vectors": 2, "computed": False, "heavy": False}
+    env["tile"] = lambda part: render(template("tile.c"), {**env, **parts, "part": part})
+    items = ((tiles + (rows - 1)) // rows) * ((panels + (count - 1)) // count)
+    scratch = 36 * rows * (c + 8 * count) + 16 * 8 * count + 36 * 5 + c
+    return p.printed(env, items, 16 * 36 / 35, rows * count * c, scratch * 4)
+
+
 def _depthwise(kernel: Instance) -> Printed:
     p = _InstancePrinter(kernel)
     a, w = p.read("a"), p.read("w")
@@ -447,6 +506,7 @@ def _recurrent(kernel: Instance) -> Printed:
 TEMPLATES: Mapping[str, Callable[[Instance], Printed]] = {
     "matmul": _matmul,
     "conv": _conv,
+    "winograd": _winograd,
     "depthwise": _depthwise,
     "recurrent": _recurrent,
 }

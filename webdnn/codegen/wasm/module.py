@@ -5,7 +5,7 @@ A kernel becomes one C function over work items::
     void NAME(void* const* buffers, const int* p, int begin, int end, char* scratch)
 
 `lanes` is the C dialect, `loops` prints loops, `instances` templates; `zig` compiles and links the
-texts. All buffers lie in one arena: weights | inputs | outputs | states | widened weights |
+texts. All buffers lie in one arena: weights | inputs | outputs | states | prepared weights |
 temporaries packed by lifetime.
 
 Results do not depend on the number of threads: how work is cut into vectors and tails is a matter

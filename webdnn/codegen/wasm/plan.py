@@ -1,6 +1,6 @@
 """Where buffers lie in the one arena of the wasm target, by their lifetimes.
 
-    weights | inputs | outputs | states | widened weights | temporaries packed by lifetime
+    weights | inputs | outputs | states | prepared weights | temporaries packed by lifetime
 
 Inputs and outputs are never reused, so a second run without refilling gives the same result; states
 keep their memory from run to run. Sizes are upper bounds where they are symbolic: the plan is
