@@ -73,7 +73,7 @@ def _filters_element(node: Node, read: Any, idx: tuple[Any, ...]) -> Expr:
 def _filters_numpy(w: np.ndarray) -> np.ndarray:
     _, panels, depth, lanes = w.shape
     taps = w.reshape(panels, 3, 3, depth // 9, lanes)
-    g = np.float32(G)
+    g = np.array(G, np.float32)
     return np.einsum("iy,jx,pyxcl->ijpcl", g, g, taps, optimize=True)
 
 
