@@ -76,6 +76,7 @@ class Schedule:
 
 KEPT = 4  # most elements (or fours) of a row that stay in registers
 ROW = 256 * KEPT  # so long a row always does
+AT_ONCE = 4  # elements that an invocation reads before it combines them
 FEW_ROWS = 512  # so few do not fill a large device: each is shared by as many invocations as can be
 
 
@@ -251,8 +252,9 @@ class LoopPrinter:
             names[leaf] = f"{letter}{k}"
             self.put(f"let {names[leaf]} = {scope[e]};")
 
-    def open_loops(self, names: dict[Expr, str]) -> int:
-        """Opens the loops over the reduce axes; returns how many braces to close."""
+    def open_loops(self, names: dict[Expr, str], begin: str = "thread") -> int:
+        """Opens the loops over the reduce axes, from `begin` on where invocations share them;
+        returns how many braces to close."""
         reduce = self.loop.reduce
         if self.plan.threads == 1:
             for k, v in enumerate(reduce):
@@ -261,9 +263,52 @@ class LoopPrinter:
                 names[v] = name
             return len(reduce)
         total = product([v.args[1] for v in reduce])
-        self.put(f"for (var r = thread; r < {self.text(total)}; r += {self.plan.threads}) {{")
+        self.put(f"for (var r = {begin}; r < {self.text(total)}; r += {self.plan.threads}) {{")
         self.split("r", reduce, names, "r")
         return 1
+
+    def share(
+        self,
+        monoid: str,
+        dtypes: Sequence[str],
+        parts: Sequence[str],
+        exprs: Sequence[Expr],
+        wide: bool,
+    ) -> None:
+        """Combines an invocation's share of a reduction. AT_ONCE elements are read before they are
+        combined, in their order, as memory takes its time to answer."""
+        reduce, step = self.loop.reduce, self.plan.threads
+        total = product([v.args[1] for v in reduce])
+
+        def read(names: dict[Expr, str], j: int) -> list[str]:
+            """Names for the values of one element."""
+            self.put(*self.d.block(list(exprs), names, f"t{j}_"))
+            texts = [self.d.splat(names[e], e, wide) for e in exprs]
+            self.put(*(f"let x{j}_{k} = {text};" for k, text in enumerate(texts)))
+            return [f"x{j}_{k}" for k in range(len(texts))]
+
+        begin = "thread"
+        if step > 1 and upper(total) >= AT_ONCE * step:
+            begin = f"first_{parts[0]}"
+            last = f"{self.text(total)} - {(AT_ONCE - 1) * step}"
+            self.put(f"var {begin} = thread;")
+            self.put(f"for (; {begin} < {last}; {begin} += {AT_ONCE * step}) {{")
+            found = []
+            for j in range(AT_ONCE):
+                names = dict(self.names)
+                self.put(f"let e{j} = {begin} + {j * step};")
+                self.split(f"e{j}", reduce, names, f"e{j}_")
+                found.append(read(names, j))
+            for values in found:
+                self.put(*self.combine(monoid, dtypes, parts, values, wide))
+            self.put("}")
+        names = dict(self.names)
+        braces = self.open_loops(names, begin)
+        self.put(*self.d.block(exprs, names))
+        values = [self.d.splat(names[e], e, wide) for e in exprs]
+        self.put(*self.combine(monoid, dtypes, parts, values, wide))
+        for _ in range(braces):
+            self.put("}")
 
     def open_kept(self) -> None:
         """Where in its row each element lies that an invocation keeps."""
@@ -320,13 +365,7 @@ class LoopPrinter:
                 ]
             self.put(*self.combine(stage.monoid, dtypes, parts, values, wide))
         if not plan.kept:
-            names = dict(self.names)
-            braces = self.open_loops(names)
-            self.put(*self.d.block(exprs, names))
-            values = [self.d.splat(names[e], e, wide) for e in exprs]
-            self.put(*self.combine(stage.monoid, dtypes, parts, values, wide))
-            for _ in range(braces):
-                self.put("}")
+            self.share(stage.monoid, dtypes, parts, exprs, wide)
         if plan.fours:
             self.put(f"var {accs[0]} = w{k}.x;")
             for c in "yzw":
