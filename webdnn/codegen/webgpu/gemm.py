@@ -76,6 +76,7 @@ class Tile:
     rate: float = 0
     step: float = 0
     held: tuple[int, int] = (16, 16)
+    last: float = 0.17  # of the part of the last round that idles, what it costs
 
     @property
     def threads(self) -> int:
@@ -88,7 +89,7 @@ class Tile:
 
 TILES = (
     Tile("gemm_tile", 128, 64, 8, BK=16, rate=28.3, step=94, held=(3, 1)),
-    Tile("gemm_tile", 64, 64, 8, BK=16, ahead=True, rate=32.8, step=83, held=(4, 4)),
+    Tile("gemm_tile", 64, 64, 8, BK=16, ahead=True, rate=32.8, step=83, held=(4, 4), last=1),
     Tile("gemm_tile", 64, 64, 4, TN=4, BK=16, ahead=True, rate=29.8, step=59, held=(4, 2)),
     Tile("gemm_tile", 64, 32, 4, TN=4, BK=16, ahead=True, rate=25.1, step=36, held=(5, 6)),
     Tile("gemm_tile", 32, 64, 4, TN=4, BK=16, ahead=True, rate=26.2, step=44, held=(9, 6)),
@@ -133,7 +134,7 @@ def tile_time(
     if tile.template == "gemm_tile":
         round_ = UNITS * tile.held[slides]
         if groups > round_:
-            full *= 1 + 0.17 * (-(-groups // round_) * round_ / groups - 1)
+            full *= 1 + tile.last * (-(-groups // round_) * round_ / groups - 1)
         else:
             full *= 1 + 0.41 * (-(-groups // UNITS) * UNITS / groups - 1)
     sums = 2.7 + 8 * slices * m * n * batch / 13.6e6 if slices > 1 else 0  # a launch; from caches
@@ -147,18 +148,30 @@ def legal_tiles(m: int, slices: int) -> list[Tile]:
     return [t for t in tiles if m > t.BM // 2 and -(-m // t.BM) <= LIMITS.groups] or tiles
 
 
+def legal_slices(m: int, n: int, k: int, batch: int) -> list[int]:
+    """Into how many slices the depth of a product may be cut."""
+    if n % 4 or m < 16:
+        return [1]
+    return [s for s in SLICES if s == 1 or (k >= s * SHALLOWEST and 4 * s * m * n * batch <= SUMS)]
+
+
+def sliced_time(m: int, n: int, k: int, batch: int, slices: int, slides: bool) -> float:
+    """Microseconds that a product takes by its best tile."""
+    return min(tile_time(t, m, n, k, batch, slices, slides) for t in legal_tiles(m, slices))
+
+
+def product_time(m: int, n: int, k: int, batch: int, slides: bool) -> float:
+    """Microseconds that a product takes, cut as is best; `slides`: one that is a convolution."""
+    return min(sliced_time(m, n, k, batch, s, slides) for s in legal_slices(m, n, k, batch))
+
+
 def best_slices(kernel: Instance) -> int:
     """Into how many slices the depth of a product is best cut, at its largest sizes."""
     kernel = pointwise_as_matmul(kernel)
     m, n, k, batch = (upper(size) for size in sizes(kernel))
     slid = slides(kernel)
-    if n % 4 or m < 16:
-        return 1
-    legal = [s for s in SLICES if s == 1 or (k >= s * SHALLOWEST and 4 * s * m * n * batch <= SUMS)]
-    return min(
-        legal,
-        key=lambda s: min(tile_time(t, m, n, k, batch, s, slid) for t in legal_tiles(m, s)),
-    )
+    legal = legal_slices(m, n, k, batch)
+    return min(legal, key=lambda s: sliced_time(m, n, k, batch, s, slid))
 
 
 def sizes(kernel: Instance) -> tuple[Dim, Dim, Dim, Dim]:

@@ -304,7 +304,7 @@ class LoopPrinter:
             self.put("}")
         names = dict(self.names)
         braces = self.open_loops(names, begin)
-        self.put(*self.d.block(exprs, names))
+        self.put(*self.d.block(list(exprs), names))
         values = [self.d.splat(names[e], e, wide) for e in exprs]
         self.put(*self.combine(monoid, dtypes, parts, values, wide))
         for _ in range(braces):
