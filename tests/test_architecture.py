@@ -42,7 +42,7 @@ TEMPLATES = {
     "winograd.c",
     "module.c", "prelude.h",
     "attention_row.wgsl", "attention_tile.wgsl", "gemm_register.wgsl", "gemm_tile.wgsl",
-    "maths.wgsl", "recurrent.wgsl",
+    "maths.wgsl", "recurrent.wgsl", "winograd_transform.wgsl",
     "arg_top_k.c", "arg_top_k.wgsl", "suppress.c", "suppress.wgsl",
     "first_true.c", "first_true.wgsl", "roi_align.c", "roi_align.wgsl",
     "roi_pool.c", "roi_pool.wgsl",

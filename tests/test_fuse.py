@@ -162,7 +162,8 @@ def test_memory_of_a_residual_tower_is_reused() -> None:
 
 
 # Launches, distinct kernels and materialised transposes of each network: wasm, WebGPU, where a
-# product whose depth is cut into slices has a further launch, which sums them.
+# product whose depth is cut into slices has a further launch, which sums them, and Winograd's way
+# has two.
 TABLE: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     "multistyle26": ((118, 32, 1), (118, 37, 1)),
     "opennsfw": ((57, 15, 0), (73, 28, 0)),
@@ -176,12 +177,12 @@ TABLE: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     "openwakeword": ((25, 7, 0), (25, 22, 0)),
     "light_bvlc_alexnet": ((19, 16, 1), (23, 19, 1)),
     "light_densenet121": ((189, 18, 1), (221, 39, 1)),
-    "light_inception_v1": ((87, 24, 1), (102, 55, 1)),
-    "light_inception_v2": ((93, 29, 1), (130, 56, 1)),
+    "light_inception_v1": ((87, 24, 1), (103, 58, 1)),
+    "light_inception_v2": ((93, 29, 1), (131, 58, 1)),
     "light_resnet50": ((58, 16, 1), (91, 39, 1)),
     "light_shufflenet": ((57, 15, 1), (57, 24, 1)),
     "light_squeezenet": ((37, 14, 1), (40, 24, 1)),
-    "light_vgg19": ((30, 16, 1), (43, 20, 1)),
+    "light_vgg19": ((30, 16, 1), (57, 26, 1)),
     "light_zfnet512": ((20, 15, 1), (24, 18, 1)),
 }
 

@@ -272,6 +272,54 @@ def test_sums_of_slices_are_added_in_a_norm(page: Page) -> None:
     assert close(found, expected.numpy(), 1e-5, scale=1.0)[1] == ""
 
 
+def test_winograd(page: Page) -> None:
+    """Filters that are transformed once; tiles that hang over the edge; one output, and a residual.
+    Only what adds multiples of four to its pixels stores without asking where it is."""
+    target = replace(TARGET, winograd=lambda *sizes: True)
+    rng = np.random.default_rng(8)
+    cases = (
+        (2, 9, 14, 20, 27, (0, 1, 2, 0)),
+        (1, 8, 12, 64, 64, (1, 1, 1, 1)),
+        (1, 3, 3, 4, 1, (2, 2, 2, 2)),
+        (1, 17, 30, 132, 8, (1, 1, 1, 1)),
+    )
+    for batch, height, width, channels, n, pads in cases:
+        a = rng.normal(size=(batch, height, width, channels)).astype(np.float32)
+        w = rng.normal(size=(3, 3, channels, n)).astype(np.float32)
+        x = placeholder("a", a.shape, "f32")
+        y = ops.winograd(ops.pack_conv(x, constant(w), (1, 1), pads, (1, 1), 1))
+        rest = rng.normal(size=y.shape).astype(np.float32)
+        inputs = (x, placeholder("rest", y.shape, "f32"))
+        program = lower(Graph(inputs, {"y": ops.relu(ops.add(y, inputs[1]))}), target)
+        kernels = [s.kernel.template for s in program.steps if isinstance(s.kernel, Instance)]
+        assert kernels == ["winograd_input", "matmul", "winograd_output"]
+        assert len(program.prepare) == 1
+        found = run_program(page, program, {"a": a, "rest": rest})
+        top, left, bottom, right = pads
+        padded = np.pad(a, ((0, 0), (top, bottom), (left, right), (0, 0)))
+        expected = torch.nn.functional.conv2d(
+            torch.tensor(padded, dtype=torch.float64).permute(0, 3, 1, 2),
+            torch.tensor(w, dtype=torch.float64).permute(3, 2, 0, 1),
+        ).permute(0, 2, 3, 1)
+        scale = float(np.sqrt(9 * channels))
+        assert close(found, np.maximum(expected.numpy() + rest, 0), 1e-5, scale=scale)[1] == ""
+
+
+def test_winograd_is_chosen_where_it_is_faster() -> None:
+    """Wide pictures of many channels; not small ones, nor few channels, nor what is too much to
+    bind: 36 values of each tile."""
+
+    def launches(side: int, channels: int, n: int) -> int:
+        x = placeholder("x", (1, side, side, channels), "f32")
+        w = constant(np.zeros((3, 3, channels, n), np.float32))
+        y = ops.winograd(ops.pack_conv(x, w, (1, 1), (1, 1, 1, 1), (1, 1), 1))
+        steps = lower(Graph((x,), {"y": y}), TARGET).steps
+        return sum(s.kernel.name.startswith("winograd") for s in steps)
+
+    assert launches(128, 128, 128) == launches(32, 256, 512) == 2
+    assert launches(14, 256, 256) == launches(256, 32, 32) == launches(1024, 128, 128) == 0
+
+
 @pytest.mark.parametrize("axis, sizes", [(2, (7, 1, 4)), (3, (5, 6)), (3, (8, 12)), (0, (40, 33))])
 def test_parts_are_joined_by_one_launch(page: Page, axis: int, sizes: tuple[int, ...]) -> None:
     """Inputs that lie side by side in the result; a view of one, with its axes in another order."""
@@ -303,7 +351,8 @@ def run_program(page: Page, program: Program, given: dict[str, np.ndarray]) -> n
         else:
             arrays[buffer.id] = np.zeros(size(buffer.size, {}), np.float32)
     output = program.outputs[0]
-    found = run(page, program.steps, arrays, [output.buffer])[output.buffer]
+    steps = [*program.prepare, *program.steps]
+    found = run(page, steps, arrays, [output.buffer])[output.buffer]
     return found.reshape([size(d, {}) for d in output.shape])
 
 

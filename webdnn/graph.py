@@ -144,6 +144,9 @@ class Template:
     folder: Path | None = None
 
 
+CHEAP = 4  # flops of an element that is computed again wherever it is used
+
+
 def any_view(node: Node, view: Value) -> bool:
     """`Template.takes` of an operand that may lie in memory in any order, with any gaps."""
     return True
@@ -151,8 +154,8 @@ def any_view(node: Node, view: Value) -> bool:
 
 def any_weight(node: Node, view: Value) -> bool:
     """`Template.takes` of an operand that lies compactly, or is computed of weights where it is
-    used."""
-    return view.weight
+    used, if that costs little."""
+    return view.weight and view.op.flops <= CHEAP
 
 
 def no_view(node: Node, view: Value) -> bool:

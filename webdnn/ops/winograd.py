@@ -14,7 +14,8 @@ smallest rounding errors: a few times those of the plain sum.
 
 The transformed filters are four times as large as the filters. They are no constant: what is
 downloaded are the filters, and `Program.prepare` transforms them. A target without the template
-computes `composed`, the convolution that it was.
+computes `composed`, the convolution that it was, or by `winograd_products` where that is faster: a
+transform, a product of all tiles with the filters for each of the 36 values, and a transform.
 """
 
 from __future__ import annotations
@@ -25,9 +26,18 @@ from typing import Any
 
 import numpy as np
 
-from ..expr import Expr, binary, const, lift, select, var
-from ..graph import Node, Op, Shape, Template, Value, no_view
-from .linear import PACKED_CONV, PANEL, conv_space, conv_view, conv_window, packed_conv_infer
+from ..expr import Dim, Expr, as_dim, binary, const, lift, product, select, var
+from ..graph import Node, Op, Shape, Template, Value, any_view, no_view
+from .linear import (
+    PACKED_CONV,
+    PACKED_MATMUL,
+    PANEL,
+    conv_space,
+    conv_view,
+    conv_window,
+    packed_conv_infer,
+)
+from .movement import reshape
 
 TILE = 4  # of the result, along an axis
 POINTS = TILE + 2
@@ -40,6 +50,24 @@ G = (
     (1 / 6, _S / 3, 1 / 3),
     (1 / 6, -_S / 3, 1 / 3),
     (0.0, 0.0, 1.0),
+)
+
+
+# What six values along an axis of the picture become at the points, and the points' sums the four
+# of the result.
+B = (
+    (1.0, 0.0, -2.5, 0.0, 1.0, 0.0),
+    (0.0, -2 * _S, -2.0, _S, 1.0, 0.0),
+    (0.0, 2 * _S, -2.0, -_S, 1.0, 0.0),
+    (0.0, -_S, -0.5, 2 * _S, 1.0, 0.0),
+    (0.0, _S, -0.5, -2 * _S, 1.0, 0.0),
+    (0.0, 1.0, 0.0, -2.5, 0.0, 1.0),
+)
+A = (
+    (1.0, 1.0, 1.0, 1.0, 1.0, 0.0),
+    (0.0, _S, -_S, 2 * _S, -2 * _S, 0.0),
+    (0.0, 0.5, 0.5, 2.0, 2.0, 0.0),
+    (0.0, _S / 2, -_S / 2, 4 * _S, -4 * _S, 1.0),
 )
 
 
@@ -108,6 +136,97 @@ WINOGRAD = Op(
     template=Template("winograd", _define, (conv_view, no_view), conv_space),
     composed=_composed,
 )
+
+
+# ---- by products: where the memory of one workgroup holds no tile of all channels ----------------
+
+
+def _tiles(size: Dim) -> Dim:
+    """How many tiles lie along an axis of the result."""
+    return as_dim((lift(size) + (TILE - 1)) // TILE)
+
+
+def _tile_vars(b: Dim, y: Dim, x: Dim) -> tuple[dict[str, Expr], Expr]:
+    """The variables of a tile, and its number."""
+    sizes = {"b": b, "ty": _tiles(y), "tx": _tiles(x), "at": POINTS**2}
+    v = {name: var(name, size) for name, size in sizes.items()}
+    return v, (v["b"] * sizes["ty"] + v["ty"]) * sizes["tx"] + v["tx"]
+
+
+def _input_infer(
+    x: Value, *, height: Dim, width: Dim, pad: tuple[int, int]
+) -> list[tuple[Shape, str]]:
+    n, _, _, c = x.shape
+    return [((POINTS**2, product([n, _tiles(height), _tiles(width)]), c), x.dtype)]
+
+
+def _input_vars(node: Node) -> tuple[dict[str, Expr], Expr]:
+    n, h, w, c = node.inputs[0].shape
+    v, tile = _tile_vars(n, node.attrs["height"], node.attrs["width"])
+    return {**v, "c": var("c", c), "iy": var("iy", h), "ix": var("ix", w)}, tile
+
+
+def _input_define(node: Node, read: Any) -> Mapping[str, Any]:
+    v, _ = _input_vars(node)
+    return {
+        "vars": v,
+        "holes": {"a": read(0, (v["b"], v["iy"], v["ix"], v["c"]))},
+        "sums": (),
+        "attrs": {"pad": node.attrs["pad"], "matrix": B, "tile": TILE},
+    }
+
+
+def _input_space(node: Node) -> tuple[Any, ...]:
+    v, tile = _input_vars(node)
+    return v["at"], tile, v["c"]
+
+
+# [N,H,W,C] -> [36, tiles, C]: what each tile of a result of `height` by `width` reads, transformed.
+WINOGRAD_INPUT = Op(
+    "winograd_input",
+    "template",
+    _input_infer,
+    template=Template("winograd_input", _input_define, (conv_view,), _input_space),
+)
+
+
+def _output_infer(s: Value, *, shape: tuple[Dim, ...]) -> list[tuple[Shape, str]]:
+    return [(shape, s.dtype)]
+
+
+def _output_define(node: Node, read: Any) -> Mapping[str, Any]:
+    b, y, x, m = node.attrs["shape"]
+    v, tile = _tile_vars(b, y, x)
+    v |= {"y": var("y", y), "x": var("x", x), "c": var("c", m)}
+    return {
+        "vars": v,
+        "holes": {"a": read(0, (v["at"], tile, v["c"]))},
+        "sums": (),
+        "attrs": {"pad": (0, 0), "matrix": A, "tile": TILE},
+    }
+
+
+# [36, tiles, M] -> `shape`, [N,Y,X,M]: the tiles of the result, of the sums at the points.
+WINOGRAD_OUTPUT = Op(
+    "winograd_output",
+    "template",
+    _output_infer,
+    template=Template(
+        "winograd_output",
+        _output_define,
+        (any_view,),
+        lambda node: tuple(var(k, d) for k, d in zip("byxc", node.attrs["shape"], strict=True)),
+    ),
+)
+
+
+def winograd_products(v: Value) -> Value:
+    """The same as a product for each point, between two transforms."""
+    x, _, u = v.inputs
+    _, y, across, m = v.shape
+    tiles = WINOGRAD_INPUT(x, height=y, width=across, pad=tuple(v.attrs["pads"][:2]))
+    filters = reshape(u, (POINTS**2, *u.shape[2:]))
+    return WINOGRAD_OUTPUT(PACKED_MATMUL(tiles, filters, n=m), shape=v.shape)
 
 
 def winograd(v: Value) -> Value:

@@ -96,6 +96,16 @@ class Instance:
     `winograd`:  as conv, 3x3, without groups, stride or dilation
         holes: "a" as conv's, in terms of b, iy, ix, c; "u" = load of element 0, 0, n // 8, c, n % 8
                of the transformed filters [6][6][ceil(N/8)][c][8]
+    `winograd_input`:  V[at, tile, c] = L x L^T, x the 6x6 pixels of X that a tile reads
+        vars: b, ty, tx (the tile), at (row * 6 + column of V), c, iy, ix
+        holes: "a" = X in terms of b, iy, ix, c
+        attrs: "matrix": L; "tile": pixels of a tile along an axis; "pad": (top, left)
+        stores: in terms of b, ty, tx, at, c and acc(0, 0)
+    `winograd_output`:  Y[b, y, x, c] = L x L^T, x the 6x6 sums of a tile
+        vars: b, ty, tx, at, c, y, x; pixels beyond y and x are not stored
+        holes: "a" = the sums in terms of b, ty, tx, at, c
+        attrs: as of winograd_input
+        stores: in terms of b, y, x, c and acc(0, 0)
     `depthwise`:  Y[b, y, x, c] =
                   sum_{ky,kx} X[b, y*sy - py + ky*dy, x*sx - px + kx*dx, c] * W[ky, kx, c]
         vars: b, y, x, c, ky, kx, iy, ix

@@ -61,6 +61,7 @@ from ..graph import (
 )
 from ..ops.control import ITERATE
 from ..ops.elementwise import broadcast_index
+from ..ops.winograd import TILE, WINOGRAD, winograd_products
 from ..scalar import MONOIDS, PACKED, STORAGE, bytes_of
 from .fuse import Cluster, Fusion, label
 from .kernel import (
@@ -761,6 +762,12 @@ def _composed(target: Target) -> Rule:
         op = v.op
         if op.composed is None or op.template is None or op.template.name in target.templates:
             return None
+        if op is WINOGRAD:
+            n, height, width, filters = map(upper, v.shape)
+            tiles = n * -(-height // TILE) * -(-width // TILE)
+            channels = upper(v.inputs[0].shape[-1])
+            if target.winograd(n * height * width, tiles, channels, filters):
+                return winograd_products(v)
         return op.composed(*v.inputs, **v.attrs)
 
     return composed

@@ -74,8 +74,10 @@ class Target:
     slowly: for tables of which a run reads a part. suffix: of a kernel's text as a file. memory:
     the bytes that a run needs beside the weights, at the largest sizes. slices: into how many parts
     the depth of a product is cut (`Instance.slices`), which a kernel after it adds up. templates:
-    those of `codegen` that it has; `Op.composed` stands in for others. row: elements of a row that
-    a kernel reads once, however many reductions it takes over it; 0: none.
+    those of `codegen` that it has; `Op.composed` stands in for others. winograd: whether, without
+    that template, Winograd's way is faster by products (`ops.winograd_products`), of a convolution
+    of so many pixels, tiles, channels and filters. row: elements of a row that a kernel reads once,
+    however many reductions it takes over it; 0: none.
     launches: whether each step is a launch of its own, which takes as long as a small copy.
     """
 
@@ -89,6 +91,7 @@ class Target:
     slices: Callable[[Instance], int]
     emit: Emit
     templates: frozenset[str]
+    winograd: Callable[[int, int, int, int], bool] = lambda *sizes: False
     row: int = 0
     launches: bool = False
 

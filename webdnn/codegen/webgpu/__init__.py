@@ -4,6 +4,7 @@ from ...schedule.target import Target
 from .limits import LIMITS
 from .loops import ROW
 from .module import TEMPLATES, emit, memory, print_kernel, slices
+from .winograd import winograd_pays
 
 TARGET = Target(
     name="webgpu",
@@ -16,6 +17,7 @@ TARGET = Target(
     slices=slices,
     emit=emit,
     templates=frozenset(TEMPLATES),
+    winograd=winograd_pays,
     row=ROW,
     launches=True,
 )

@@ -46,6 +46,7 @@ from .limits import LIMITS
 from .loops import print_loop
 from .plan import chunks, plan_slots
 from .recurrent import print_recurrent
+from .winograd import print_winograd
 
 TEMPLATES: Mapping[str, Callable[[Instance], Printed]] = {
     "matmul": print_gemm,
@@ -53,6 +54,8 @@ TEMPLATES: Mapping[str, Callable[[Instance], Printed]] = {
     "attention": print_attention,
     "depthwise": lambda kernel: print_loop(depthwise_loop(kernel)),
     "recurrent": print_recurrent,
+    "winograd_input": print_winograd,
+    "winograd_output": print_winograd,
 }
 
 
