@@ -2198,6 +2198,17 @@ def loop_whose_limit_is_beyond_32_bits(n):
 
 
 @case
+def loop_that_finds_lengths(n):
+    """Each iteration sums what is positive in it, of which only it finds how much there is."""
+    body = graph_of("""b (int64 k, bool going, float[6] s) => (bool again, float[6] t, float sum) {
+        again = Identity(going)  zero = Constant<value_float = 0.0>()  p = Greater(s, zero)
+        found = Compress<axis = 0>(s, p)  sum = ReduceSum<keepdims = 0>(found)
+        u = Sub(s, by)  t = Sin(u) }""", by=n.x(6))
+    times = n.Min(n.x(dtype="int64", lo=3, hi=7), n.operand(np.int64(9)))
+    return n.Loop(times, None, X(6), outputs=2, body=body)
+
+
+@case
 def loop_that_does_not_begin(n):
     body = graph_of("b (int64 k, bool going, float[3] s) => (bool going, float[3] t, float[3] u) {"
         " t = Add(s, s)  u = Relu(t) }")

@@ -69,6 +69,21 @@ def test_silero_frame_by_frame(name: str) -> None:
         feeds |= dict(zip([k for k in taken if k in before], wanted[1:], strict=True))
 
 
+def test_errors_name_nodes_of_functions_and_bodies() -> None:
+    proto = parser.parse_model("""<ir_version: 8, opset_import: ["": 17, "f": 1]>
+        m (float[2, 3] x, int64 n) => (float[2, 3] y) { y = f.outer(x, n) }
+        <domain: "f", opset_import: ["": 17, "f": 1]> outer (a, n) => (b) { b = f.inner(a, n) }
+        <domain: "f", opset_import: ["": 17]> inner (a, n) => (b) { b = Loop(n, , a) <body = b
+            (int64 i, bool g, float[2, 3] s) => (bool h, float[2, 3] t) { h = Identity(g)
+                c = Relu(s)  t = Flatten<axis = 7>(c) }> }""")
+    with pytest.raises(ModelError) as caught:
+        load(proto)
+    assert str(caught.value) == (
+        "f::outer node of 'y': f::inner node of 'b': Loop node of 'b': its body: Flatten node of "
+        "'t': axis 7 is out of range for f32[2,3]"
+    )
+
+
 def test_a_loop_whose_condition_is_computed_of_sizes() -> None:
     """As PyTorch writes while loops: of no limit, but for the largest number."""
     proto = parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
@@ -172,8 +187,11 @@ def test_loops_that_stay_loops() -> None:
         graph = load(parser.parse_model(text.replace("TIMES", times))).graph
         assert graph.outputs["y"].op is ops.ITERATE
         for target in TARGETS.values():
-            (repeat,) = lower(run(graph, 0), target).repeats
+            program = lower(run(graph, 0), target)
+            (repeat,) = program.repeats
             assert repeat.last - repeat.first >= 4, most
+            origins = {s.kernel.origin for s in program.steps[repeat.first : repeat.last]}
+            assert any("t" in origin.split(", ") for origin in origins), origins
 
 
 COUNTS = """<ir_version: 8, opset_import: ["": 17]>

@@ -502,9 +502,9 @@ def test_nodes_may_come_in_any_order() -> None:
             ["input 'x'", "complex64"],
         ),
         (
-            "m (seq(float[1, 3]) x) => (seq(float[1, 3]) y) { y = Identity(x) }",
+            "m (seq(map(int64, float[1])) x) => (seq(map(int64, float[1])) y) { y = Identity(x) }",
             UnsupportedError,
-            ["input 'x' has type sequence"],
+            ["input 'x' has type map"],
         ),
         (
             "m (float[2, 3] x, int64[2] s) => (float[a, b] y) { y = Reshape(x, s) }",

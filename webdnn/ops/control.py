@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
 from ..errors import ModelError, UnsupportedError
-from ..expr import Dim, same
+from ..expr import Dim, Expr, free, same
 from ..graph import INPUT, Graph, Op, Shape, Value, is_counted, placeholder, type_text
+from .lengths import COUNTED
 
 _SERIAL = count()
 _COUNTED = "{}: a loop has no values whose length a run finds"
@@ -34,15 +35,19 @@ _COUNTED = "{}: a loop has no values whose length a run finds"
 
 @dataclass(frozen=True)
 class Region:
-    """A graph within a node: its own inputs, and the values that it computes of them."""
+    """A graph within a node: its own inputs, and the values that it computes of them.
+
+    names: of values in it, as the source has them.
+    """
 
     inputs: tuple[Value, ...]
     outputs: tuple[Value, ...]
+    names: Mapping[str, Value] = field(default_factory=dict, compare=False, repr=False)
 
     def graph(self, dims: Sequence[Any] = ()) -> Graph:
         """The same as a graph, whose outputs are named by their numbers."""
         outputs = {str(k): v for k, v in enumerate(self.outputs)}
-        return Graph(self.inputs, outputs, dims=tuple(dims))
+        return Graph(self.inputs, outputs, dict(self.names), tuple(dims))
 
     def __str__(self) -> str:
         return f"{{\n{textwrap.indent(str(self.graph()), '  ')}\n}}"
@@ -50,7 +55,7 @@ class Region:
 
 def parameter(shape: Sequence[Any], dtype: str) -> Value:
     """An input of a region, of which there is no second."""
-    return placeholder(f"parameter {next(_SERIAL)}", shape, dtype)
+    return placeholder(f"loop value {next(_SERIAL)}", shape, dtype)
 
 
 def _infer(*inputs: Value, region: Region, states: int, most: Dim) -> list[tuple[Shape, str]]:
@@ -81,6 +86,7 @@ def iterate(
     after: Sequence[Value],
     rows: Sequence[Value] = (),
     most: Dim = 0,
+    names: Mapping[str, Value] | None = None,
 ) -> list[Value]:
     """The states after the last iteration, and for each of `rows` an array [most, ...] of them.
 
@@ -88,16 +94,19 @@ def iterate(
     iteration; the second, i64, counts them from 0. parameters: what stands for the states in
     `after`, their values after an iteration, and in `rows`, what an iteration collects. Only the
     rows of iterations that took place are defined. most: how many there are at most, where any are
-    collected. Raises UnsupportedError for states whose types change.
+    collected. names: of values that are computed of the parameters. Raises UnsupportedError for
+    states whose types change.
     """
     if len(states) != len(parameters) or len(states) != len(after):
         raise ModelError(f"{len(states)} states, of which {len(after)} are computed")
-    region, captured = _closed(parameters, [*after, *rows])
+    region, captured = _closed(parameters, [*after, *rows], names or {})
     attrs = {"region": region, "states": len(states), "most": most}
     return list(ITERATE.node([*states, *captured], attrs).outputs)
 
 
-def _closed(parameters: Sequence[Value], outputs: Sequence[Value]) -> tuple[Region, list[Value]]:
+def _closed(
+    parameters: Sequence[Value], outputs: Sequence[Value], names: Mapping[str, Value]
+) -> tuple[Region, list[Value]]:
     """A region of these outputs, and the values around it that it reads."""
     inside = dict.fromkeys(parameters, True)  # whether a value depends on the parameters
     order: list[Value] = []
@@ -111,6 +120,16 @@ def _closed(parameters: Sequence[Value], outputs: Sequence[Value]) -> tuple[Regi
             inside[v] = False
             stack.append((v, True))
             stack.extend((i, False) for i in v.inputs)
+    # Lengths that an iteration finds; what has one depends on the parameters, too.
+    found = {v.attrs["size"] for v in order if v.op is COUNTED and inside[v]}
+
+    def mentions(d: Any) -> bool:
+        if isinstance(d, tuple | list):
+            return any(map(mentions, d))
+        return isinstance(d, Expr) and not found.isdisjoint(free(d, "dim"))
+
+    for v in order:
+        inside[v] = mentions([v.shape, *v.attrs.values()]) or any(inside[i] for i in v.inputs)
     new: dict[Value, Value] = {p: p for p in parameters}
     captured: dict[Value, Value] = {}
 
@@ -118,7 +137,7 @@ def _closed(parameters: Sequence[Value], outputs: Sequence[Value]) -> tuple[Regi
         if v in new:
             return new[v]
         own = v.weight or not (v.inputs or v.op is INPUT)
-        if own and not is_counted([*v.attrs.values()]):
+        if own and (inside[v] or not is_counted([*v.attrs.values()])):
             return v
         if v not in captured:
             captured[v] = parameter(v.shape, v.dtype)
@@ -126,12 +145,11 @@ def _closed(parameters: Sequence[Value], outputs: Sequence[Value]) -> tuple[Regi
 
     for v in order:
         if inside[v]:
-            if is_counted([v.shape, *v.attrs.values()]):
-                raise UnsupportedError(_COUNTED.format(type_text(v)))
             inputs = [within(i) for i in v.inputs]
             new[v] = v.op.node(inputs, v.attrs).outputs[v.index]
     results = tuple(map(within, outputs))
-    return Region((*parameters, *captured.values()), results), list(captured)
+    named = {name: new[v] for name, v in names.items() if v in new and v not in parameters}
+    return Region((*parameters, *captured.values()), results, named), list(captured)
 
 
 def regions(values: Sequence[Value]) -> Mapping[Region, None]:

@@ -53,9 +53,8 @@ def regions(graph: Graph, hits: dict[str, int]) -> Graph:
         old = v.attrs["region"]
         if old not in done:
             inside = run(old.graph(graph.dims), 0, pipeline=PIPELINE[1:])  # in 32 bits
-            done[old] = Region(
-                inside.inputs, tuple(inside.outputs[str(k)] for k in range(len(old.outputs)))
-            )
+            outputs = tuple(inside.outputs[str(k)] for k in range(len(old.outputs)))
+            done[old] = Region(inside.inputs, outputs, inside.names)
         return v.op.node(v.inputs, {**v.attrs, "region": done[old]}).outputs[v.index]
 
     return rewrite(graph, [region], hits)

@@ -265,7 +265,7 @@ class _Importer:
         self.names: dict[str, Value] = {}
         self.labels: dict[str, str] = {}
         self.shapes: Mapping[str, Shape] = {}  # that the model declares, of known sizes
-        self.depth = 0
+        self.depth = 0  # within definitions of ONNX's own, whose nodes say nothing to anybody
         self.draws = Draws(())
         self.looked: set[tuple[str, str]] = set()  # functions whose operators have been checked
 
@@ -375,7 +375,11 @@ class _Importer:
             node.op_type, opsets.get(node.domain, opsets.get("", old.FIRST)), node.domain
         )
         defaults = [a.default_value for a in schema.attributes.values() if a.default_value.name]
-        return self.call(body, node, scope, _opsets(body.opset_import) or opsets, defaults)
+        self.depth += 1
+        try:
+            return self.call(body, node, scope, _opsets(body.opset_import) or opsets, defaults)
+        finally:
+            self.depth -= 1
 
     def apply(self, found: Handler, node: Any, inputs: list[Held], opset: int) -> Sequence[Held]:
         """One of our own operators, or a user's."""
@@ -488,6 +492,8 @@ class _Importer:
             s.values.name: s for s in graph.sparse_initializer
         }
 
+        names: dict[str, Value] = {}
+
         @cache
         def order() -> list[Any]:
             around = set(scope) - {o for node in graph.node for o in node.output}
@@ -502,6 +508,8 @@ class _Importer:
             self.constants(tensors.values(), inner, needed)
             with self.draws.body(values):
                 self.run(order(), inner, opsets)
+            made = [o for node in order() for o in node.output if o]
+            names.update((o, v) for o in made if isinstance(v := inner.get(o), Value))
             return [inner[name] for name in wanted]
 
         producers = {o: node for node in graph.node for o in node.output}
@@ -510,7 +518,7 @@ class _Importer:
             first = producers[first].input[0]
         made = producers[first].op_type if first in producers else ""
         steady = made == "Constant" or (not made and (first in tensors or first in given[1:2]))
-        return control.Body(len(given), len(wanted), len(graph.node), steady, compute)
+        return control.Body(len(given), len(wanted), len(graph.node), steady, compute, names)
 
     def call(
         self,
@@ -531,11 +539,9 @@ class _Importer:
         outside = self.shapes
         inside = zip(function.output, node.output)
         self.shapes = kept_shapes(order, {f: outside[o] for f, o in inside if o in outside})
-        self.depth += 1
         try:
             self.run(order, inner, opsets, record=False)
         finally:
-            self.depth -= 1
             self.shapes = outside
         return [inner.get(o) for o in function.output[: len(node.output)]]
 

@@ -46,7 +46,7 @@ class Body:
     """A graph that is an attribute: how many inputs, outputs and nodes it has, and its outputs.
 
     steady: whether its first output is its second input, or a constant: of a Loop, that it does not
-    end before its limit.
+    end before its limit. names: of the values that it had when it was last computed.
     """
 
     inputs: int
@@ -54,6 +54,7 @@ class Body:
     nodes: int
     steady: bool
     compute: Callable[[Sequence[Held]], list[Held]]
+    names: Mapping[str, Value]
 
     def write(self, times: int) -> None:
         """Counts what the body becomes when it is computed so many times (`limits.write`)."""
@@ -373,6 +374,7 @@ def _iterated(
             [flag(again, following), following, *values[: len(before)]],
             values[len(before) :],
             0 if most is None else most,
+            body.names,
         )
     except WebDNNError as error:
         if isinstance(most, Expr):
@@ -565,7 +567,7 @@ def _scanned(
         return [going, *body.compute([*state, *elements])]
 
     carried = len(states)
-    loop = Body(carried + 2, body.outputs + 1, body.nodes, True, compute)
+    loop = Body(carried + 2, body.outputs + 1, body.nodes, True, compute, body.names)
     count = ops.ints(length)
     found = _iterated(loop, count, length, None, states)
     out = found[:carried]
