@@ -23,6 +23,7 @@ from webdnn.frontend import load
 from webdnn.graph import Graph, constant, placeholder
 from webdnn.passes import run
 from webdnn.passes.checks import checked
+from webdnn.passes.quantise import quantise, weight_form
 from webdnn.schedule.lower import lower
 from webdnn.transpiler import transpile
 
@@ -257,21 +258,40 @@ def test_a_table_of_halves_that_a_body_hands_to_a_text_is_widened() -> None:
     assert {s.dtype for step in program.steps for s in step.kernel.slots} >= {"f16"}
 
 
-def test_what_does_not_reach_into_bodies_is_said(tmp_path: Path) -> None:
-    """Neither narrower weights nor checks of positions do; no form then excuses any error."""
-    proto = parser.parse_model("""<ir_version: 8, opset_import: ["": 17]>
-        m (float[1, 64] x, int64 n) => (float[1, 64] y) <int64 w = {60}> {
-            y = Loop(n, , x) <body = b (int64 i, bool g, float[1, 64] s) => (bool h, float[1, 64] t)
-                { h = Identity(g)  k = Add(i, w)  r = Gather<axis = 0>(weights, k)
-                  p = MatMul(s, weights)  t = Add(p, r) }> }""")
-    weights = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+_DECODER = """<ir_version: 8, opset_import: ["": 17]>
+    m (float[1, 64] x, int64 n) => (float[1, 64] y) <int64 w = {2}> {
+        y = Loop(n, , x) <body = b (int64 i, bool g, float[1, 64] s) => (bool h, float[1, 64] t)
+            { h = Identity(g)  k = Add(i, w)  r = Gather<axis = 0>(weights, k)
+              p = MatMul(s, weights)  q = Add(p, r)  t = Tanh(q) }> }"""
+
+
+def _decoder() -> onnx.ModelProto:
+    proto = parser.parse_model(_DECODER)
+    weights = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32) / 8
     proto.graph.initializer.append(numpy_helper.from_array(weights, "weights"))
-    report = transpile(
-        proto.SerializeToString(), tmp_path / "d", targets=["wasm"], weights="int8", debug=True
-    )
+    return proto
+
+
+def test_weights_in_bodies_are_narrower_where_that_is_asked_for() -> None:
+    proto = _decoder()
+    graph, (note,) = quantise(load(proto).graph, weight_form("int8"))
+    assert note.startswith("weights of 2 layers are stored: 2 as int8;")
+    for target in TARGETS.values():
+        program = lower(run(graph, 0), target)
+        assert "i8" in {v.dtype for v in program.weights.values()}
+    x = np.random.default_rng(1).standard_normal((1, 64)).astype(np.float32)
+    feeds = {"x": x, "n": np.array(4)}
+    (wanted,) = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, feeds)
+    difference = np.abs(interpret(run(graph, 0), feeds)["y"] - wanted).max()
+    assert 1e-5 < difference < 0.05
+
+
+def test_what_does_not_reach_into_bodies_is_said(tmp_path: Path) -> None:
+    """Checks of positions do not."""
+    model = _decoder().SerializeToString()
+    report = transpile(model, tmp_path / "d", targets=["wasm"], weights="int8", debug=True)
     said = "\n".join(report.imported.notes)
-    assert "those of 2 within loops whose end a run finds stay float32" in said
     assert "does not check the positions that a loop reads at" in said
-    assert "form" not in report.descriptor["weights"]
+    assert report.descriptor["weights"]["form"] == "int8:128"
     assert report.descriptor["checks"] == []
-    assert checked(load(proto).graph, compute=False)[1] is None
+    assert checked(load(model).graph, compute=False)[1] is None

@@ -19,14 +19,14 @@ enough.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
 from ..errors import ModelError, UnsupportedError
 from ..expr import Dim, Expr, free, same
-from ..graph import INPUT, Graph, Op, Shape, Value, is_counted, placeholder, type_text
+from ..graph import INPUT, Graph, Op, Shape, Value, is_counted, placeholder, rewrite, type_text
 from .lengths import COUNTED
 
 _SERIAL = count()
@@ -152,6 +152,25 @@ def _closed(
     return Region((*parameters, *captured.values()), results, named), list(captured)
 
 
+def inside(
+    graph: Graph, change: Callable[[Graph], Graph], hits: dict[str, int] | None = None
+) -> Graph:
+    """The graph with another one in the place of each of its loops' regions."""
+    done: dict[Region, Region] = {}
+
+    def region(v: Value, uses: Mapping[Value, int]) -> Value | None:
+        if v.op is not ITERATE or v.attrs["region"] in done.values():
+            return None
+        old = v.attrs["region"]
+        if old not in done:
+            new = change(old.graph(graph.dims))
+            outputs = tuple(new.outputs[str(k)] for k in range(len(old.outputs)))
+            done[old] = Region(new.inputs, outputs, new.names)
+        return v.op.node(v.inputs, {**v.attrs, "region": done[old]}).outputs[v.index]
+
+    return rewrite(graph, [region], {} if hits is None else hits)
+
+
 def regions(values: Sequence[Value]) -> Mapping[Region, None]:
     """The regions of nodes and those within these, each once."""
     out: dict[Region, None] = {}
@@ -160,4 +179,4 @@ def regions(values: Sequence[Value]) -> Mapping[Region, None]:
     return out
 
 
-__all__ = ["ITERATE", "Region", "iterate", "parameter"]
+__all__ = ["ITERATE", "Region", "inside", "iterate", "parameter", "regions"]

@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import printable
-from ..graph import Graph, Rule, Value, rewrite, verify
-from ..ops.control import ITERATE, Region
+from ..graph import Graph, Rule, rewrite, verify
+from ..ops.control import inside
 from . import (
     activation,
     affine,
@@ -45,19 +45,7 @@ from . import (
 
 def regions(graph: Graph, hits: dict[str, int]) -> Graph:
     """The graph with the regions of its loops after all passes."""
-    done: dict[Region, Region] = {}
-
-    def region(v: Value, uses: Mapping[Value, int]) -> Value | None:
-        if v.op is not ITERATE or v.attrs["region"] in done.values():
-            return None
-        old = v.attrs["region"]
-        if old not in done:
-            inside = run(old.graph(graph.dims), 0, pipeline=PIPELINE[1:])  # in 32 bits
-            outputs = tuple(inside.outputs[str(k)] for k in range(len(old.outputs)))
-            done[old] = Region(inside.inputs, outputs, inside.names)
-        return v.op.node(v.inputs, {**v.attrs, "region": done[old]}).outputs[v.index]
-
-    return rewrite(graph, [region], hits)
+    return inside(graph, lambda body: run(body, 0, pipeline=PIPELINE[1:]), hits)  # in 32 bits
 
 
 Pass = Sequence[Rule] | Callable[[Graph, dict[str, int]], Graph]

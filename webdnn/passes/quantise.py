@@ -17,8 +17,8 @@ too: scale = (max w - min w) / 255 or / 15 of a range that holds 0. Filters of o
 Biases, norms, weights of few elements stay floats; so do the first and the last products and
 convolutions, if they hold little, and what `keep` names. The smallest of all others, which together
 hold next to nothing, are of the next wider form; tables that are added and weights of recurrences
-are float16. Bodies of loops (`ops.iterate`) stay as they are, and a note counts their layers.
-Integers are constant expressions: they are computed when the descriptor is written.
+are float16. Bodies of loops (`ops.iterate`) have layers like any other. Integers are constant
+expressions: they are computed when the descriptor is written.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import numpy as np
 from .. import ops
 from ..errors import WebDNNError
 from ..graph import Graph, Value, constant, evaluate, rewrite
-from ..ops.control import regions
+from ..ops.control import inside, regions
 from ..ops.quantised import DEQUANTIZE, halved
 
 SMALL = 1024  # elements of a weight that is not worth a scale
@@ -113,8 +113,13 @@ def quantise(
             )
         if not keep:
             return graph, []
-    layers = {v: places for v in graph.values() if (places := _weights_of(v))}
-    named = _names(graph, layers)
+    bodies = [region.graph() for region in regions(graph.values())]
+    layers: dict[Value, list[tuple[int, bool]]] = {}
+    named: dict[Value, list[str]] = {}
+    for part in (graph, *bodies):
+        own = {v: places for v in part.values() if (places := _weights_of(v))}
+        layers |= own
+        named |= _names(part, own)
     large = {v for v, places in layers.items() if max(v.inputs[k].size for k, _ in places) >= SMALL}
     chosen = {v: form for v in layers if v in large}
     if form.block:
@@ -149,19 +154,11 @@ def quantise(
                 done[first] = _kind(inputs[k])
         return v.op(*inputs, **v.attrs) if first in done else None
 
-    out = rewrite(graph, (quantised,), {}, origin)
-    note = _note([v for v in layers if v in large or v in done], done, form, named)
-    if inside := _in_loops(graph):
-        note += f"; those of {inside} within loops whose end a run finds stay float32"
-    return out, [note]
+    def narrowed(part: Graph) -> Graph:
+        return inside(rewrite(part, (quantised,), {}, origin), narrowed)
 
-
-def _in_loops(graph: Graph) -> int:
-    """How many layers of many weights are in bodies of loops."""
-    bodies = [region.graph().values() for region in regions(graph.values())]
-    return sum(
-        any(v.inputs[k].size >= SMALL for k, _ in _weights_of(v)) for body in bodies for v in body
-    )
+    out = narrowed(graph)
+    return out, [_note([v for v in layers if v in large or v in done], done, form, named)]
 
 
 def _note(
@@ -226,7 +223,9 @@ def _is_weight(w: Value) -> bool:
 
 
 def _ends(graph: Graph, layers: Mapping[Value, Sequence[tuple[int, bool]]]) -> set[Value]:
-    """The first and last products and convolutions that hold little of all weights."""
+    """The first and last products and convolutions that hold little of all weights; in the body of
+    a loop none is the first or last.
+    """
     sizes = {v: sum(v.inputs[k].size for k, _ in places) for v, places in layers.items()}
     integral = {v for v, places in layers.items() if any(can for _, can in places)}
     before: dict[Value, bool] = {}
@@ -238,7 +237,7 @@ def _ends(graph: Graph, layers: Mapping[Value, Sequence[tuple[int, bool]]]) -> s
             after[i] |= after[v] or v in integral
     return {
         v
-        for v in integral
+        for v in integral & before.keys()
         if v.op is not ops.GATHER  # a first layer, but rows of it are read and nothing is summed
         and not (before[v] and after[v])
         and sizes[v] * LITTLE < sum(sizes.values())
