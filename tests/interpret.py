@@ -92,7 +92,17 @@ def interpret(
                     del done[i]
     if keep:
         return {str(k): done[v] for k, v in graph.names.items() if v in done}
-    return shown(graph.counts, {name: done[v] for name, v in graph.outputs.items()}, sizes)
+    raised = [of for name, of in graph.alarms.items() if done[graph.outputs[name]].any()]
+    assert not raised, f"numbers beyond 32 bits in {raised}"
+    given = {name: done[v] for name, v in graph.outputs.items() if name not in graph.alarms}
+    found = shown(graph.counts, given, sizes)
+    return {name: joined(a) if name in graph.wide else a for name, a in found.items()}
+
+
+def joined(words: np.ndarray) -> np.ndarray:
+    """Integers of 64 bits from the two words of each along the last axis, i32 or u32."""
+    wide = np.int64 if words.dtype.kind == "i" else np.uint64
+    return np.ascontiguousarray(words).view(wide)[..., 0]
 
 
 def shown(

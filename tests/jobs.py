@@ -18,6 +18,7 @@ import numpy as np
 
 from tests.interpret import interpret, shown
 from tests.test_cases_wasm import evaluate, values
+from tests.wasm_harness import published
 from tests.wasm_harness import run as run_program
 from webdnn import passes
 from webdnn.codegen import TARGETS
@@ -25,7 +26,6 @@ from webdnn.graph import (
     INPUT,
     Graph,
     Value,
-    array_type,
     placeholder,
 )
 from webdnn.passes import counted
@@ -122,8 +122,7 @@ def _run(jobs: Sequence[Job]) -> dict[str, str]:
     for tensor in program.outputs:
         index, _, name = tensor.name.partition(":")
         shape = [d if isinstance(d, int) else evaluate(d, sizes) for d in tensor.shape]
-        flat = result[tensor.buffer][: int(np.prod(shape))]
-        found.setdefault(index, {})[name] = flat.reshape(shape).astype(array_type(tensor.dtype))
+        found.setdefault(index, {})[name] = published(tensor, result[tensor.buffer], shape)
     return {
         job.name: job.problem(shown(graphs[k].counts, found.get(str(k), {}), job.sizes))
         for k, job in enumerate(jobs)

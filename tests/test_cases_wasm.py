@@ -16,12 +16,11 @@ import pytest
 
 from tests.cases import CASES, Net, merged
 from tests.interpret import shown
-from tests.wasm_harness import NUMPY
+from tests.wasm_harness import NUMPY, published
 from tests.wasm_harness import run as run_program
 from webdnn import passes
 from webdnn.codegen import TARGETS
 from webdnn.descriptor.weights import weight_array
-from webdnn.graph import DTYPES
 from webdnn.schedule.kernel import Program
 from webdnn.schedule.lower import lower
 
@@ -69,9 +68,7 @@ def run_cases(nets: list[Net]) -> dict[str, list[dict[str, np.ndarray]]]:
                         shape = [
                             d if isinstance(d, int) else evaluate(d, dims) for d in tensor.shape
                         ]
-                        flat = result[tensor.buffer][: int(np.prod(shape)) * tensor.words]
-                        flat = flat.view(DTYPES[tensor.dtype]) if tensor.words > 1 else flat
-                        found[tensor.name] = flat.reshape(shape).astype(DTYPES[tensor.dtype])
+                        found[tensor.name] = published(tensor, result[tensor.buffer], shape)
                 out[net.case.name].append(shown(net.graph().counts, found, dims))
     return out
 

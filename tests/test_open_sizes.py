@@ -26,6 +26,7 @@ from onnx import TensorProto
 from tests.cases import Case, Net, W, f32, i64
 from tests.test_cases_browser import write
 from tests.test_cases_wasm import values
+from tests.wasm_harness import published
 from tests.wasm_harness import run as run_program
 from webdnn import ops, passes, transpile
 from webdnn.browser.check import _ELEMENTS, check, wire
@@ -36,7 +37,7 @@ from webdnn.expr import Expr, dim, evaluate, lift, substitute
 from webdnn.frontend import load
 from webdnn.frontend.finish import Imported
 from webdnn.frontend.pytorch.module import function
-from webdnn.graph import CONST, DTYPES, INPUT, Graph, Value, placeholder
+from webdnn.graph import CONST, INPUT, Graph, Value, placeholder
 from webdnn.inspect.summary import inspect
 from webdnn.schedule.kernel import Program
 from webdnn.schedule.lower import lower
@@ -585,8 +586,7 @@ def on_wasm(k: int) -> dict[str, Array]:
     out = {}
     for tensor in merged.outputs:
         shape = [evaluate(d, sizes) for d in tensor.shape]
-        flat = result[tensor.buffer][: math.prod(shape)]
-        out[tensor.name] = flat.reshape(shape).astype(DTYPES[tensor.dtype])
+        out[tensor.name] = published(tensor, result[tensor.buffer], shape)
     return out
 
 

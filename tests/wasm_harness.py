@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from webdnn.codegen.wasm.module import compile_program
 from webdnn.expr import OPS, Expr, cast_numpy, evaluate, walk
-from webdnn.schedule.kernel import Buffer, Kernel, Loop, Program, Step, is_row
+from webdnn.graph import array_type
+from webdnn.schedule.kernel import Buffer, Kernel, Loop, Program, Step, Tensor, is_row
 
 GUARD = 64
 NUMPY = {
@@ -112,6 +114,13 @@ def run(
     assert (after[guard] == 0xA5).all(), "bytes outside the buffers changed"
     out["ms"], out["steps"], out["digests"] = reply["ms"], reply["steps"], reply["digests"]
     return out
+
+
+def published(tensor: Tensor, buffer: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """An output of the model's type from the buffer that holds it."""
+    flat = buffer[: math.prod(shape) * tensor.words]
+    dtype = array_type(tensor.dtype)
+    return (flat.view(dtype) if tensor.words > 1 else flat.astype(dtype)).reshape(shape)
 
 
 def calculate(
