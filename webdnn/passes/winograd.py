@@ -56,6 +56,7 @@ def settle(graph: Graph, hits: dict[str, int]) -> Graph:
     room = float(MEMORY)
     for v in sorted(saved, key=saved.__getitem__, reverse=True):
         taken = 4 * upper(product(v.inputs[1].shape)) * POINTS**2 / 9
+        taken *= v.inputs[1] not in chosen  # else its filters are there
         if taken <= room:
             room -= taken
             chosen.add(v.inputs[1])
