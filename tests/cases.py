@@ -1869,6 +1869,15 @@ def length_that_a_run_finds_in_time(n: Net) -> Any:
     return y, last
 
 
+@case
+def slice_from_an_input_to_the_end(n: Net) -> Any:
+    """As exporters write x[k:]: up to the largest number of 64 bits, or down to the least."""
+    k, least = n.add_input(given([2], "int64")), i64(-(2**63))
+    x = n.x(7, 3)
+    return (n.Slice(x, k, i64(2**63 - 1), i64(0)), n.Slice(x, least, k, i64(0)),
+        n.Slice(x, k, least, i64(0), i64(-1)))  # fmt: skip
+
+
 @case(dims={"w": (1, 9)}, sizes=({"w": 1}, {"w": 9}, {"w": 6}))
 def length_that_a_run_finds_at_most_as_large_as_a_size(n: Net) -> Any:
     """The upper bound is a symbolic dimension."""
@@ -2366,6 +2375,8 @@ def _group_norm_first(n):
 
 
 row("ms_bias_split_gelu", "BiasSplitGelu", X(1, 3, 8), W(8), oracle=_split_gelu, **_MS)
+row("dynamic_quantize_zeros", "DynamicQuantizeLinear", given(np.zeros((2, 3), np.float32)),
+    outputs=3)  # fmt: skip
 row("ms_pad", "Pad", X(3, 5), i64(1, 0, 2, 1), f32(0.5), **_MS)
 row("ms_gather_nd", "GatherND", X(4, 5, 3), given([[1, 4], [0, 2]], "int64"), **_MS)
 row("ms_grid_sample", "GridSample", X(2, 3, 5, 4), X(2, 3, 2, 2, lo=-1.2, hi=1.2), **_MS)

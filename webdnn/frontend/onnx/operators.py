@@ -712,6 +712,7 @@ def DynamicQuantizeLinear(x: Value) -> list[Value]:
     high = ops.max_(ops.reshape(ops.reduce_max(x, axes), ()), 0.0)
     low = ops.min_(ops.reshape(ops.reduce(x, "min", axes), ()), 0.0)
     scale = ops.div(ops.sub(high, low), 255.0)
+    scale = ops.where(ops.equal(high, low), 1.0, scale)  # of zeros alone
     zero = ops.cast(ops.clamp(ops.round_(ops.neg(ops.div(low, scale))), 0.0, 255.0), "u8")
     return [QuantizeLinear(x, scale, zero), scale, zero]
 

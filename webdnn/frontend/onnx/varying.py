@@ -21,6 +21,7 @@ from ...expr import Dim, as_dim, lift, maximum
 from ...graph import Value, constant
 from ..arrays import axes_of
 from .declared import Results, is_known, scalar
+from .elements import saturated
 
 
 def amounts(given: Value, axes: Value | Sequence[int] | None, x: Value) -> dict[int, Value]:
@@ -29,6 +30,7 @@ def amounts(given: Value, axes: Value | Sequence[int] | None, x: Value) -> dict[
     Of axes that a run names, each may be one; then an axis is spoken of by 0 where it is none.
     """
     count = ops.static(given.size, "the number of axes")
+    given = saturated(given)
     if axes is None or not isinstance(axes, Value) or is_known(axes):
         at = axes_of(axes, x)[:count] if axes is None else axes_of(axes, x)
         if len(at) != count:
