@@ -1869,6 +1869,12 @@ def length_that_a_run_finds_in_time(n: Net) -> Any:
     return y, last
 
 
+@case(dims={"w": (5, 9)}, sizes=({"w": 5}, {"w": 9}))
+def matmul_of_one_panel_at_every_size(n: Net) -> Any:
+    """How many panels the product's columns have is one number for all sizes, and a formula."""
+    return n.MatMul(n.x(1, 1, 1), n.Conv(n.x(2, 7, "w"), W(1, 7, 5)))
+
+
 @case
 def slice_from_an_input_to_the_end(n: Net) -> Any:
     """As exporters write x[k:]: up to the largest number of 64 bits, or down to the least."""

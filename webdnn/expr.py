@@ -510,7 +510,9 @@ def same(a: Dim, b: Dim) -> bool:
     """Whether two dimensions are proved equal."""
     if isinstance(a, int) and isinstance(b, int):
         return a == b
-    return poly(a) == poly(b) or (less(a, b, or_equal=True) and less(b, a, or_equal=True))
+    if poly(a) == poly(b) or bounds(a) == bounds(b) == (bounds(a)[0],) * 2:
+        return True
+    return less(a, b, or_equal=True) and less(b, a, or_equal=True)
 
 
 def _wrap(value: int) -> int:
