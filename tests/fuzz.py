@@ -7,11 +7,12 @@
 
 Model k of a seed is the same on every machine with the same libraries. It has 5 to 25 nodes; each
 is proposed at random and computed at once by onnxruntime, alone, on the values made so far. A
-proposal is dropped when onnxruntime refuses it, or when its result is empty, large, not finite, or
+proposal is dropped when onnxruntime refuses it, or when its result is large, not finite, or
 ill-conditioned: noise of 1e-4 on its inputs must not change an integer, or a float by more than
 1e-3. So every model has a right answer to compare with: 1e-4 of an output's largest magnitude (1e-3
 on WebGPU), or ten times what one unit in the last place of the inputs does to it. One model in
-three has a symbolic dimension and is run at three sizes.
+three has a symbolic dimension and is run at three sizes; one in eight has values of no elements.
+Operands that say which axes, how many, or from where to where are constants or inputs.
 
 Models are imported, and compared after import and after the passes by `tests.interpret`, one by
 one; then BATCH of them are one model, so that one call of the compiler serves them all. A model
@@ -93,6 +94,10 @@ WEIGHTS = {
     "op_split": 2,
     "op_pad": 2,
     "op_diamond": 2,
+    "op_microsoft": 3,
+    "op_pointwise": 2,
+    "op_quantised": 2,
+    "op_some": 2,
     "op_loop": 6,
     "op_if": 4,
 }
@@ -199,7 +204,12 @@ def whole(models: Sequence[Model]) -> onnx.ModelProto:
         [numpy_helper.from_array(t.values[0], t.name) for m in models for t in m.constants],
     )
     return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", models[0].opset)], ir_version=10
+        graph,
+        opset_imports=[
+            helper.make_opsetid("", models[0].opset),
+            helper.make_opsetid("com.microsoft", 1),
+        ],
+        ir_version=10,
     )
 
 
@@ -230,6 +240,7 @@ class Maker:
         self.model = Model(f"m{index}", opset, sizes)
         self.tensors: list[Tensor] = []
         self.symbolic = len(sizes) > 1
+        self.empties = self.rng.random() < 1 / 8
         self.bodies = self.depth = 0  # how many there are, and within how many we are
 
     # -- parts
@@ -262,6 +273,22 @@ class Maker:
 
     def ints(self, *values: int) -> Tensor:
         return self.const(np.array(values, np.int64))
+
+    def operand(self, values: Any) -> Tensor:
+        """A constant, or an input with the same elements at all sizes."""
+        t = self.const(np.asarray(values))
+        if self.chance(0.7):
+            return t
+        self.model.constants.remove(t)
+        t = Tensor(f"{self.model.name}.x{len(self.model.inputs)}", t.values, "input")
+        self.model.inputs.append(t)
+        return t
+
+    def position(self, values: Sequence[int]) -> Tensor:
+        """An operand; as an input of 32 bits, for the runner takes no more."""
+        lo, hi = -(2**31), 2**31 - 1
+        fits = all(lo <= v <= hi for v in values)
+        return self.operand(np.array(values)) if fits else self.ints(*values)
 
     def input(self, shape: Sequence[int | None], dtype: str = "float32") -> Tensor:
         lo, hi = (0, 5) if "uint" in dtype else (-5, 5) if "int" in dtype else (-2, 2)
@@ -335,7 +362,7 @@ class Maker:
                         if a.dtype.kind != "f":
                             if not np.array_equal(a, b):
                                 return None
-                        elif not np.abs(a - b).max() <= 1e-3 * np.abs(a).max() + 1e-30:
+                        elif a.size and not np.abs(a - b).max() <= 1e-3 * np.abs(a).max() + 1e-30:
                             return None
                 results.append(out)
         except Exception:  # onnxruntime's own types are many: it does not run this node
@@ -347,10 +374,11 @@ class Maker:
             self.tensors.append(t)
         return made
 
-    @staticmethod
-    def sound(a: Array) -> bool:
-        if not 0 < a.size <= LARGEST or a.ndim > 6:
+    def sound(self, a: Array) -> bool:
+        if not (0 if self.empties else 1) <= a.size <= LARGEST or a.ndim > 6:
             return False
+        if not a.size:
+            return True
         if a.dtype.kind == "f":
             return bool(np.isfinite(a).all()) and float(np.abs(a).max()) < 1e4
         # Powers of int64 go through float64 in onnxruntime: exact as long as they are no larger.
@@ -376,6 +404,8 @@ class Maker:
         ]
         for shape in self.rng.sample(starts, self.rng.choice([1, 2, 2, 3])):
             self.input(shape)
+        if self.empties:
+            self.input(self.rng.choice([[0, 3], [2, 0, 5], [1, 4, 0], [0]]))
         if self.symbolic and all(t.static for t in self.model.inputs):
             self.input([2, n, 5])
         if self.chance(0.3):
@@ -389,12 +419,22 @@ class Maker:
         for _ in range(12 * wanted):
             if len(self.model.nodes) >= wanted:
                 break
-            constants, nodes = len(self.model.constants), len(self.model.nodes)
-            added = self.rng.choices(proposals, weights)[0]()
+            constants, inputs = len(self.model.constants), len(self.model.inputs)
+            nodes = len(self.model.nodes)
+            added = self.proposed(self.rng.choices(proposals, weights)[0])
             if not added and len(self.model.nodes) == nodes:
-                del self.model.constants[constants:]
+                del self.model.constants[constants:], self.model.inputs[inputs:]
         self.outputs()
         return self.model.needed()
+
+    def proposed(self, proposal: Callable[[], Any]) -> Any:
+        """What a proposal adds; nothing where it cannot be drawn around an empty value."""
+        try:
+            return proposal()
+        except (ArithmeticError, IndexError, ValueError):
+            if not self.empties:
+                raise
+            return None
 
     def outputs(self) -> None:
         m = self.model
@@ -526,7 +566,8 @@ class Maker:
             return None
         to = self.rng.choice(["float32", "float32", "int32", "int64", "bool", "uint8", "int8"])
         if to in ("uint8", "int8") and (
-            float(np.max(x.values[0])) > 100 or float(np.min(x.values[0].astype(np.float32))) < 0
+            float(np.max(x.values[0], initial=0)) > 100
+            or float(np.min(x.values[0].astype(np.float32), initial=0)) < 0
         ):
             return None
         return self.node("Cast", [x], to=helper.np_dtype_to_tensor_dtype(np.dtype(to)))
@@ -568,6 +609,122 @@ class Maker:
         if self.chance(0.3):
             attrs["kernel_shape"] = kernel
         return self.node("ConvTranspose" if transposed else "Conv", [x, w, bias], **attrs)
+
+    def op_pointwise(self) -> Any:
+        """A convolution with one tap, padded at one end."""
+        x = self.pick("f", (3, 4), lambda t: isinstance(t.shape[1], int) and 0 < t.shape[1] <= 20)
+        if x is None:
+            return None
+        c, spatial = int(x.shape[1] or 1), x.rank - 2
+        w = self.weights(self.rng.choice([1, 2, 5, 8, 16]), c, *[1] * spatial)
+        pads = [0] * (2 * spatial)
+        for _ in range(self.rng.choice([0, 1, 1, 2])):
+            pads[self.rng.randrange(len(pads))] = self.rng.choice([1, 2])
+        attrs = {"strides": [2] * spatial} if self.chance(0.2) else {}
+        return self.node("Conv", [x, w], pads=pads, **attrs)
+
+    def op_microsoft(self) -> Any:
+        op = self.rng.choice(
+            ["Gelu", "FastGelu", "QuickGelu", "BiasGelu", "FusedMatMul", "FusedGemm", "FusedConv",
+                "SkipLayerNormalization", "Trilu", "BiasAdd", "QLinearAdd",
+                "QLinearMul", "QLinearSigmoid", "QLinearLeakyRelu", "QLinearConcat"]
+        )  # fmt: skip
+        ours = {"domain": "com.microsoft"}
+        if op.startswith("QLinear"):
+            return self.quantised_microsoft(op)
+        ranks = {
+            "FusedGemm": (2,),
+            "FusedConv": (4,),
+            "SkipLayerNormalization": (3,),
+            "Trilu": (2, 3),
+        }
+        x = self.pick("f", ranks.get(op, (1, 2, 3, 4)))
+        last = x and x.shape[-1]
+        if x is None:
+            return None
+        if op in ("Gelu", "QuickGelu", "Trilu"):
+            more = {"alpha": 1.5} if op == "QuickGelu" and self.chance(0.5) else {}
+            return self.node(op, [x], **more, **ours)
+        if op == "FusedConv":
+            c = x.shape[1]
+            w = self.weights(3, c or 1, 3, 3, lo=-0.3, hi=0.3)
+            return c and self.node(
+                op, [x, w, self.weights(3)], pads=[1, 1, 1, 1], **ours,
+                activation=self.rng.choice(["Relu", "Tanh", "Sigmoid"]),
+            )  # fmt: skip
+        if not last:
+            return None
+        if op == "FastGelu":
+            return self.node(op, [x, self.weights(last) if self.chance(0.6) else None], **ours)
+        if op == "BiasGelu":
+            return self.node(op, [x, self.weights(last)], **ours)
+        if op == "BiasAdd":
+            return self.node(op, [x, self.weights(last), x], **ours)
+        if op == "FusedMatMul":
+            if x.rank < 2:
+                return None
+            n, turned = self.size(), self.chance(0.5)
+            w = self.weights(*((n, last) if turned else (last, n)), lo=-0.4, hi=0.4)
+            return self.node(op, [x, w], alpha=0.7, transB=int(turned), **ours)
+        if op == "FusedGemm":
+            w = self.weights(last, self.size())
+            return self.node(op, [x, w], activation=self.rng.choice(["Relu", "Tanh"]), **ours)
+        skip = self.pick("f", (3,), lambda t: t.shape == x.shape) or x
+        return self.node(
+            op, [x, skip, self.weights(last), self.weights(last) if self.chance(0.5) else None],
+            epsilon=1e-3, **ours,
+        )  # fmt: skip
+
+    def quantised_microsoft(self, op: str) -> Any:
+        kind = self.rng.choice(["int8", "uint8"])
+        x = self.pick("iu", range(1, 5), lambda t: t.dtype == kind)
+        if x is None:
+            return None
+        ours = {"domain": "com.microsoft"}
+
+        def scale() -> list[Tensor]:
+            return [self.const(np.float32(self.rng.choice([0.11, 0.05]))),
+                self.const(np.array(self.rng.choice([0, 3]), kind))]  # fmt: skip
+
+        one = [x, *scale()]
+        if op == "QLinearConcat":
+            return self.node(op, [*scale(), *one, *one], axis=0, **ours)
+        if op in ("QLinearAdd", "QLinearMul"):
+            y = self.pick("iu", want=lambda t: t.dtype == kind and t.shape == x.shape) or x
+            return self.node(op, [*one, y, *scale(), *scale()], **ours)
+        return self.node(op, [*one, *scale()], **ours)
+
+    def op_some(self) -> Any:
+        """As many elements as a run finds."""
+        op = self.rng.choice(["NonZero", "Compress", "TopK", "Slice", "Unique", "Range"])
+        x = self.pick("f" if op != "NonZero" else "fb", range(1, 4))
+        if x is None:
+            return None
+        if op == "NonZero":
+            return self.node(op, [x])
+        if op == "Unique":
+            i = self.pick("i", (1,))
+            return i and self.node(op, [i])
+        axis = self.rng.randrange(x.rank)
+        n = min(v.shape[axis] for v in x.values)
+        if op == "TopK":
+            k = self.operand(np.array([self.rng.randint(1, max(n, 1))]))
+            return self.node(op, [x, k], 2, axis=axis, largest=int(self.chance(0.5)))
+        if op == "Compress":
+            some = self.pick("b", (1,))
+            if some is None:
+                some = self.operand(self.np.random(max(n, 1)) < 0.6)
+            return self.node(op, [x, some], axis=axis)
+        if op == "Range":
+            count = self.node("ReduceSum", [self.operand(self.np.integers(0, 2, 5))], keepdims=0)
+            most = count and self.node("Min", [count[0], self.const(np.int64(7))])
+            return most and self.node(
+                op, [self.const(np.int64(0)), most[0], self.const(np.int64(1))]
+            )
+        return self.node(
+            op, [x, self.ints(self.rng.choice([0, 1])), self.operand(np.array([max(n - 1, 1)])),
+                self.ints(axis)],
+        )  # fmt: skip
 
     def op_pool(self) -> Any:
         x = self.pick("f", (3, 4))
@@ -677,7 +834,7 @@ class Maker:
         inputs: list[Tensor | None] = [x]
         if self.chance(0.85):
             if op == "ReduceSum" or self.model.opset >= 18:
-                inputs.append(self.ints(*self.axes(x)))
+                inputs.append(self.operand(np.array(self.axes(x))))
             else:
                 attrs["axes"] = self.axes(x)
         return self.node(op, inputs, **attrs)
@@ -696,7 +853,7 @@ class Maker:
         x = self.pick("fi", range(1, 5))
         return x and self.node(
             "CumSum",
-            [x, self.const(np.int64(self.axes(x, 1)[0]))],
+            [x, self.operand(np.int64(self.axes(x, 1)[0]))],
             exclusive=int(self.chance(0.4)),
             reverse=int(self.chance(0.4)),
         )
@@ -855,8 +1012,10 @@ class Maker:
             ends.append(b)
             steps.append(step)
         return self.node(
-            "Slice", [x, self.ints(*starts), self.ints(*ends), self.ints(*axes), self.ints(*steps)]
-        )
+            "Slice",
+            [x, self.position(starts), self.position(ends), self.ints(*axes),
+                self.operand(np.array(steps))],
+        )  # fmt: skip
 
     def op_concat(self) -> Any:
         x = self.pick("fiub", range(1, 6))
@@ -908,7 +1067,7 @@ class Maker:
         if kind == "Gather":
             shape = self.rng.choice([[], [3], [2, 2], [5], [1]])
             return self.node(
-                "Gather", [x, self.const(self.draw(shape, "int64", -n, n - 1))], axis=axis
+                "Gather", [x, self.operand(self.draw(shape, "int64", -n, n - 1))], axis=axis
             )
         if kind == "GatherElements":
             if None in x.shape:
@@ -1045,13 +1204,39 @@ class Maker:
         if x.rank < 2 or x.shape[-1] is None:
             return None
         w = self.const(self.draw([x.shape[-1], self.size(9)], "int8", -5, 5))
+        if self.chance(0.5):
+            scale, end = self.const(np.float32(0.1)), self.const(np.array(2, x.dtype))
+            none = self.const(np.int8(0))
+            return self.node("QLinearMatMul", [x, scale, zero, w, scale, none, scale, end])
         return self.node("MatMulInteger", [x, w, zero if self.chance(0.5) else None])
 
     def op_quantise(self) -> Any:
         x = self.pick("f")
-        return x and self.node(
-            "QuantizeLinear", [x, self.const(np.float32(0.5)), self.const(np.uint8(128))]
-        )
+        if x is None:
+            return None
+        if self.chance(0.2):
+            return self.node("DynamicQuantizeLinear", [x], 3)
+        kinds = ["uint8", "int8", *(["int16", "uint16"] if self.model.opset >= 21 else [])]
+        kind = self.rng.choice(kinds)
+        zero = self.const(np.array(1 if kind[0] == "i" else 120, kind))
+        if self.chance(0.3) and x.rank > 1 and isinstance(x.shape[1], int):
+            c = x.shape[1]
+            scales = self.weights(c, lo=0.3, hi=0.6)
+            return self.node("QuantizeLinear", [x, scales, self.const(np.full(c, 1, kind))], axis=1)
+        return self.node("QuantizeLinear", [x, self.const(np.float32(0.5)), zero])
+
+    def op_few_bits(self) -> Any:
+        """Weights of 4 bits, with a scale for each column or for each block of a column."""
+        x = self.pick("f", (2, 3), lambda t: isinstance(t.shape[-1], int) and t.shape[-1] > 1)
+        if x is None or self.model.opset < 21:
+            return None
+        k, n = int(x.shape[-1] or 1), self.size(9)
+        few = self.rng.choice([onnx.TensorProto.INT4, onnx.TensorProto.UINT4])
+        scale = self.weights(n, lo=0.1, hi=0.3)
+        whole = self.const(self.draw([k, n], "int8", 0, 7).astype(np.float32))
+        q = self.node("Cast", [whole], to=few)
+        w = q and self.node("DequantizeLinear", [q[0], scale], axis=1)
+        return w and self.node("MatMul", [x, w[0]])
 
     def op_normalised(self) -> Any:
         op = self.rng.choice(["Hardmax", "MeanVarianceNormalization", "GroupNormalization"])
@@ -1086,7 +1271,6 @@ class Maker:
         b = x and self.node(self.rng.choice(["Abs", "Cos", "Erf", "Identity"]), [x])
         return a and b and self.node(self.rng.choice(["Add", "Mul", "Sub"]), [a[0], b[0]])
 
-
     # -- bodies
 
     def body(
@@ -1104,7 +1288,7 @@ class Maker:
         try:
             for _ in range(4 * wanted):
                 if len(self.model.nodes) < wanted:
-                    getattr(self, self.rng.choice(INSIDE))()
+                    self.proposed(getattr(self, self.rng.choice(INSIDE)))
             outputs = end()
             inner, available = self.model, self.tensors
         finally:
@@ -1171,9 +1355,7 @@ class Maker:
         if not all(branches):
             return None
         (one, a), (other, b) = branches  # type: ignore[misc]
-        return self.node(
-            "If", [condition], captured=[*a, *b], then_branch=one, else_branch=other
-        )
+        return self.node("If", [condition], captured=[*a, *b], then_branch=one, else_branch=other)
 
     def op_loop(self) -> Any:
         """As often as is known, as an input says, or until what it computes ends it; or a Scan."""
@@ -1186,7 +1368,7 @@ class Maker:
         prefix = f"{self.model.name}.s{self.bodies}"
         sizes = len(self.model.sizes)
         inside = [Tensor(f"{prefix}_{k}", t.values) for k, t in enumerate(states)]
-        scanned = self.pick("f", (2, 3))
+        scanned = self.pick("f", (2, 3), lambda t: all(v.shape[0] for v in t.values))
         if scanned is not None and self.chance(0.3):
             row = Tensor(f"{prefix}_row", [v[0] for v in scanned.values])
 
@@ -1405,7 +1587,7 @@ def tolerances(model: Model, k: int, base: float) -> dict[str, float]:
             run.run(None, {n: noisy(rng, a, 1.2e-7) for n, a in feeds.items()}),
             strict=True,
         ):
-            if a.dtype.kind == "f":
+            if a.dtype.kind == "f" and a.size:
                 moved = np.abs(a - b).max() / max(float(np.abs(a).max()), 1e-30)
                 out[name] = max(out[name], 10 * float(moved))
     return out
@@ -1429,8 +1611,10 @@ def problem(model: Model, found: Results, base: float) -> str:
                         f"{[int(j) for j in i]} {got[i]} found, {wanted[i]} expected"
                     )
                 continue
-            largest = max(float(np.abs(wanted).max()), 1e-3)
+            largest = max(float(np.abs(wanted).max(initial=0)), 1e-3)
             difference = np.abs(got.astype(np.float64) - wanted)
+            if not wanted.size:
+                continue
             if not difference.max() <= base * largest:
                 tolerance = tolerance or tolerances(model, k, base)
                 if not difference.max() <= tolerance[name] * largest:

@@ -12,6 +12,7 @@ _CONTROLS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 
+_FOUND = re.compile(r"\?\d+\.\d+\.\d+")  # a length that only a run finds: `ops.counted`
 _ENDLESS = re.compile(r"\S{400,}")  # a name or a number that nobody reads
 
 
@@ -28,7 +29,8 @@ class WebDNNError(Exception):
     """
 
     def __str__(self) -> str:
-        whole = _ENDLESS.sub(lambda m: f"{m[0][:120]}…{m[0][-40:]}", super().__str__())
+        whole = _FOUND.sub("?", super().__str__())
+        whole = _ENDLESS.sub(lambda m: f"{m[0][:120]}…{m[0][-40:]}", whole)
         return printable(whole)
 
     def say(self, message: str) -> None:

@@ -27,11 +27,12 @@ from ..errors import (
     NumbersNeededError,
     SizesDifferError,
     TooSmallError,
+    UnsupportedError,
     WebDNNError,
 )
 from ..expr import Dim, Expr, as_dim, bounds, dim, lift, same, solve, substitute
 from ..expr import evaluate as size_at
-from ..graph import dims_of
+from ..graph import dims_of, is_counted
 from .dims import (
     Formula,
     Given,
@@ -224,6 +225,8 @@ def _larger(sizes: Sizes, error: TooSmallError) -> Sizes | None:
 def _unequal(sizes: Sizes, error: SizesDifferError) -> WebDNNError:
     """What to say where neither relations nor steps make two sizes equal."""
     a, b = error.sizes
+    if is_counted([a, b]):
+        return UnsupportedError(f"{error}, and how large one of them is only a run finds")
     keys = {str(d.args[0]): sizes.key(d) or str(d.args[0]) for d in dims_of([(a, b)])}
     if not keys:
         return error
@@ -254,6 +257,7 @@ def numbers_needed(
     names = [  # which may hold any characters
         str(d)
         for d in dims_of(shapes)
+        if not is_counted(d)
         if re.search(rf"(?<!\w){re.escape(str(d))}(?!\w)", str(error))
     ]
     if not names:

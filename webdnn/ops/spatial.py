@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from ..errors import NumbersNeededError, UnsupportedError
 from ..expr import Dim, Expr, as_dim, lift, maximum, product
-from ..graph import Value, dim_text, dims_of
+from ..graph import Value, dim_text, dims_of, is_counted
 from .elementwise import add
 from .linear import conv, conv_size, conv_transpose
 from .movement import dilate, flip, pad, reshape, slice_axis, squeeze, transpose, unsqueeze
@@ -27,6 +27,8 @@ DEEPEST = 256  # layers of a filter: each is a convolution of its own
 def static(d: Dim, what: str) -> int:
     """Require a number; raises NumbersNeededError for a symbolic dimension, called `what`."""
     if not isinstance(d, int):
+        if is_counted(d):
+            raise UnsupportedError(f"{what} must be a number, but {dim_text(d)} only a run finds")
         names = [str(s.args[0]) for s in dims_of([(d,)])]
         raise NumbersNeededError(f"{what} must be a number, but is {dim_text(d)}", names)
     return d

@@ -28,7 +28,17 @@ import numpy as np
 from ... import limits, ops
 from ...errors import ModelError, SizesDifferError, UnsupportedError, WebDNNError
 from ...expr import Dim, Expr, as_dim, lift, maximum
-from ...graph import INPUT, Graph, Value, constant, dims_of, evaluate, scalar_dtype, type_text
+from ...graph import (
+    INPUT,
+    Graph,
+    Value,
+    constant,
+    dims_of,
+    evaluate,
+    is_counted,
+    scalar_dtype,
+    type_text,
+)
 from ...ops.known import INTS
 from ...ops.ranges import integer_ranges
 from ..arrays import axis_of, known_int, known_ints
@@ -377,7 +387,7 @@ def _iterated(
             body.names,
         )
     except WebDNNError as error:
-        if isinstance(most, Expr):
+        if isinstance(most, Expr) and not is_counted(most):
             sizes = " ".join(f"--dim {d}=SIZE" for d in dims_of([(most,)]))
             error.say(f"{error}. With a number of iterations that is fixed it may do: {sizes}")
         raise
