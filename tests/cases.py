@@ -1876,6 +1876,16 @@ def matmul_of_one_panel_at_every_size(n: Net) -> Any:
 
 
 @case
+def range_to_what_a_run_finds(n: Net) -> Any:
+    """Positions of as many as an input says, of those that a mask leaves, and backwards."""
+    count = n.Min(n.add_input(given(5, "int64")), np.int64(9))
+    left = n.ReduceSum(n.Cast(n.Greater(n.x(8), f32(0)), to=7), keepdims=0)
+    line = n.Range(np.int64(0), count, np.int64(1))
+    return (line, n.Range(count, np.int64(-1), np.int64(-2)), n.Gather(W(9, 2), line),
+        n.Range(np.int64(1), left, np.int64(1)))
+
+
+@case
 def slice_from_an_input_to_the_end(n: Net) -> Any:
     """As exporters write x[k:]: up to the largest number of 64 bits, or down to the least."""
     k, least = n.add_input(given([2], "int64")), i64(-(2**63))

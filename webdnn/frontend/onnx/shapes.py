@@ -19,12 +19,15 @@ import numpy as np
 from ... import limits, ops
 from ...errors import ModelError, SizesDifferError, UnsupportedError
 from ...expr import Dim, as_dim, lift, maximum
-from ...graph import DTYPES, FLOATS, Value, constant, evaluate, type_text
+from ...graph import DTYPES, FLOATS, Graph, Value, constant, evaluate, type_text
 from .. import arrays
 from ..arrays import axes_of, axis_of, known_dims, known_ints
+from ..ranges import integer_ranges
 from .declared import NOTHING, Results, fed, is_known, settled
 from .elements import element_type, saturated
 from .varying import pad_of, slice_of
+
+LONGEST = 2**24  # numbers of a Range whose length a run finds
 
 Reduction = Literal["none", "add", "mul", "max", "min"]
 
@@ -335,6 +338,8 @@ def Range(start: Value, limit: Value, delta: Value, *, declared: Results = NOTHI
         (size,) = known_dims(ops.cast(ends, "i64"), "the number of elements of a Range of floats")
         i = ops.iota((as_dim(maximum(size, 0)),), 0, start.dtype)
         return ops.add(ops.mul(i, delta), start)
+    if not all(map(is_known, (start, limit, delta))):
+        return _found_range(*(saturated(v) for v in (start, limit, delta)))
     (s,), (e,), (d,) = (
         known_dims(v, name) for v, name in ((start, "start"), (limit, "limit"), (delta, "delta"))
     )
@@ -347,6 +352,25 @@ def Range(start: Value, limit: Value, delta: Value, *, declared: Results = NOTHI
         if not (start.constant and evaluate(start) == 0)
         else (ops.mul(i, d) if d != 1 else i)
     )
+
+
+def _found_range(start: Value, limit: Value, delta: Value) -> Value:
+    """As many numbers as a run finds, at most those of a limit that is known."""
+    first, end = (ops.cast(ops.reshape(v, ()), "i64") for v in (start, limit))
+    (step,) = known_ints(delta, "the step of a Range")
+    if not step:
+        raise ModelError("a range in steps of 0")
+    far = ops.sub(end, first) if step > 0 else ops.sub(first, end)
+    count = ops.div(ops.add(far, abs(step) - 1), abs(step))
+    count = ops.max_(count, constant(0, "i64"))
+    most = integer_ranges(Graph((), {"count": count}))[count][1]
+    if not most <= LONGEST:
+        raise UnsupportedError(
+            "how many numbers it has is computed from what only a run knows: give it a limit, as "
+            "by Min(number, 512)"
+        )
+    line = ops.add(ops.mul(ops.iota((int(most),), 0, "i64"), step), first)
+    return ops.cast(ops.counted(line, 0, count), start.dtype)
 
 
 def EyeLike(x: Value, *, dtype: int | None = None, k: int = 0) -> Value:
