@@ -58,6 +58,8 @@ def groups(a: Shape, b: Shape) -> list[tuple[range, range]]:
     """
     if 0 in a and 0 in b:
         return [(range(len(a)), range(len(b)))]
+    said = f"cannot reshape {list(a)} to {list(b)}"
+    a, b = ([1 if same(d, 1) else d for d in sizes] for sizes in (a, b))  # whatever its formula
     out = []
     i = j = 0
     while i < len(a) or j < len(b):
@@ -72,7 +74,7 @@ def groups(a: Shape, b: Shape) -> list[tuple[range, range]]:
             elif j < len(b):
                 right, j = right * b[j], j + 1
             else:
-                raise ValueError(f"cannot reshape {list(a)} to {list(b)}")
+                raise ValueError(said)
         out.append((range(i0, i), range(j0, j)))
     return out
 

@@ -20,9 +20,9 @@ from ... import limits, ops
 from ...errors import ModelError, SizesDifferError, UnsupportedError
 from ...expr import Dim, as_dim, lift, maximum
 from ...graph import DTYPES, FLOATS, Graph, Value, constant, evaluate, type_text
+from ...ops.ranges import integer_ranges
 from .. import arrays
 from ..arrays import axes_of, axis_of, known_dims, known_ints
-from ..ranges import integer_ranges
 from .declared import NOTHING, Results, fed, is_known, settled
 from .elements import element_type, saturated
 from .varying import pad_of, slice_of
