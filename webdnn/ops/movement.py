@@ -59,7 +59,7 @@ def groups(a: Shape, b: Shape) -> list[tuple[range, range]]:
     if 0 in a and 0 in b:
         return [(range(len(a)), range(len(b)))]
     said = f"cannot reshape {list(a)} to {list(b)}"
-    a, b = ([1 if same(d, 1) else d for d in sizes] for sizes in (a, b))  # whatever its formula
+    a, b = (tuple(1 if same(d, 1) else d for d in sizes) for sizes in (a, b))  # by any formula
     out = []
     i = j = 0
     while i < len(a) or j < len(b):

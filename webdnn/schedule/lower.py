@@ -181,6 +181,11 @@ class Builder:
                 for v in self.sources
                 for u in low.fusion.users.get(v, ())
                 if u.node.op.kind == "map" and u not in low.placed and not u.node.op.joins
+            } or {  # it reads constants alone, whose users are not counted
+                u
+                for u, _ in self.memo
+                if u in low.fusion.rank and u.node.op.kind == "map" and u not in low.placed
+                if not u.node.op.joins and any(i.constant for i in u.inputs)
             }
             deep = sorted(cut, key=lambda v: low.fusion.rank[v])[: max(1, len(cut) // 2)]
             names = ", ".join(type_text(v) for v in self.sources)
