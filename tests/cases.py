@@ -1885,6 +1885,14 @@ def range_to_what_a_run_finds(n: Net) -> Any:
         n.Range(np.int64(1), left, np.int64(1)))
 
 
+@case(opset=21)
+def grid_sample_by_a_constant_of_what_is_computed(n: Net) -> Any:
+    """All positions and weights are constants: more buffers than one kernel may read on WebGPU."""
+    x = n.LayerNormalization(n.Hardmax(n.x(1, 5, 2, 1), axis=0), f32([0.6]), f32([0.7]), axis=3)
+    return n.GridSample(x, W(1, 2, 3, 2, lo=-1.3, hi=1.3), mode="linear",
+        padding_mode="reflection")  # fmt: skip
+
+
 @case
 def slice_from_an_input_to_the_end(n: Net) -> Any:
     """As exporters write x[k:]: up to the largest number of 64 bits, or down to the least."""
