@@ -561,6 +561,10 @@ def _bounds(e: Expr) -> tuple[float, float]:
         if c > 0 and (a >= 0 or e.op == "floordiv"):
             return min(a // c, a // d), max(b // c, b // d)
         return full
+    if e.op == "shr" and e.args[1].op == "const" and 0 <= e.args[1].args[0] < 32:
+        a, b = bounds(e.args[0])
+        by = 2 ** e.args[1].args[0]
+        return (a // by, b // by) if a >= 0 and b < math.inf else full
     if e.op in ("mod", "rem"):
         (a, b), (c, d) = bounds(e.args[0]), bounds(e.args[1])
         if c > 0 and (a >= 0 or e.op == "mod"):

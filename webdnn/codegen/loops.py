@@ -132,15 +132,13 @@ def depthwise_loop(kernel: Instance) -> Loop:
     )
 
 
-def panel_base(kernel: Instance, wide: bool = False) -> Expr | None:
+def panel_base(kernel: Instance, b: Expr | None = None) -> Expr | None:
     """Where the panels begin that hole "b" of a product loads, in terms of batch axes or groups.
 
     None if the hole is anything but a load of element base + (n // 8) * (K * 8) + k * 8 + n % 8,
-    where k counts through all that is summed over. `wide`: or that as a float.
+    where k counts through all that is summed over. `b`: a part of the hole instead.
     """
-    b, n = kernel.holes["b"], kernel.vars["n"]
-    if wide and b.op == "cast":
-        (b,) = b.args
+    b, n = kernel.holes["b"] if b is None else b, kernel.vars["n"]
     deep = [kernel.vars[name] for name in kernel.sums]
     if b.op != "load":
         return None

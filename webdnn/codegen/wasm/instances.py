@@ -10,7 +10,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from ...expr import Dim, Expr, cast, coefficient, cost, product, substitute, var, walk
+from ...expr import Dim, Expr, cast, coefficient, cost, free, product, substitute, var, walk
 from ...schedule.kernel import Instance
 from ..dialect import invariant
 from ..loops import along_depth, panel_base, points
@@ -157,10 +157,44 @@ class _InstancePrinter(Lanes):
         return {
             "plain": base is not None,
             "weights": "0" if base is None else f"b{b.args[0]} + {self.plain(base)}",
+            **self.scales(b, {self.vars["n"]: panel * 8 + j, **depth}, panel, k, j),
             "columns_of": columns,
             "pointed": pointed,
             "element_of": element,
         }
+
+    def scales(
+        self, b: Expr, where: dict[Expr, Any], panel: Expr, k: Expr, j: Expr
+    ) -> dict[str, Any]:
+        """`block`: how many rows of B share the scale of a column, as text; "" where B is no such
+        product. `factor`: B without the scale, or that; `narrow`: where B is bytes in memory."""
+        kb = var("kb", 2**27)
+
+        def factor(which: int, v: int, name: str) -> str:
+            """Four columns from vector v on; `which`: 0, without the scale; 1, the scale."""
+            e = substitute(
+                b.args[which], {**where, self.vars["n"]: (panel + v // 2) * 8 + v % 2 * 4 + j}
+            )
+            e = substitute(e, shared)
+            self.names |= {panel: "panel", k: "(k_begin + k)", j: "0", kb: "kb"}
+            return self.vector(j, lambda: self.line(f"const f4 {name} = {self.splat(e)};"))
+
+        if b.op != "mul":
+            return {"block": "", "narrow": "", "factor": factor}
+        scale = substitute(b.args[1], where)
+        inside = [e for e in walk(scale) if e.op == "shr" and e.args[0] is k]
+        shared = dict.fromkeys(inside, kb)
+        if len(shared) > 1 or k in free(substitute(scale, shared)):
+            return {"block": "", "narrow": "", "factor": factor}
+        narrow = self.bytes(b.args[0].args[0]) if b.args[0].op == "cast" else ""
+        block = f"{1 << inside[0].args[1].args[0]}" if inside else "K"
+        return {"block": block, "narrow": narrow and f"({narrow})", "factor": factor}
+
+    def bytes(self, b: Expr) -> str:
+        """Where a product's second operand begins, if it is panels of i8 in memory; else ""."""
+        base = panel_base(self.kernel, b)
+        plain = base is not None and self.slots[b.args[0]].dtype == "i8"
+        return f"b{b.args[0]} + {self.plain(base)}" if plain and base is not None else ""
 
     def tiles(self, env: dict[str, Any]) -> None:
         """Adds what `tile.c` and the places that use it need."""
@@ -240,10 +274,8 @@ def _integers(
     panels = (n + 7) // 8
     rows, block = _blocks(m, panels, k)
     rows = smaller(rows, max(16, PACKED_BYTES // (4 * pairs) // 4 * 4))
-    base, b = panel_base(kernel, wide=True), kernel.holes["b"]
+    b = kernel.holes["b"]
     integer = b.args[0] if b.op == "cast" and b.args[0].dtype == "i32" else cast(b, "i32")
-    slot = integer.args[0] if integer.op == "load" else None
-    quick = base is not None and slot is not None and kernel.slots[slot].dtype == "i8"
     panel, j, at = var("panel", 2**27), var("j", 4), var("k_", 2**31 - 1)
 
     def columns(v: int, name: str) -> str:
@@ -261,8 +293,7 @@ def _integers(
         "K": p.number(k),
         "MB": p.number(rows),
         "NB": p.number(block),
-        "bytes": quick,
-        "weights": f"b{slot} + {p.plain(base)}" if quick and base is not None else "0",
+        "weights": p.bytes(integer),
         "columns_of": columns,
         **more,
     }

@@ -26,7 +26,7 @@ for (int item = begin; item < end; item++) {
     const float* const input = ${A} + ${a_base};
   $else:
     const int batch0 = DIV(batch, ${B1}), batch1 = MOD(batch, ${B1});
-  $if bytes:
+  $if weights:
     const signed char* const weights = ${weights};
     const int single = (m_end - m_begin) % 4 == 1;
   $else:
@@ -74,9 +74,9 @@ for (int item = begin; item < end; item++) {
       }
   }
   for (int panel = panel_begin; panel < panel_end; panel++)
-    for (int m0 = m_begin; m0 < m_end${" - single" if bytes else ""}; m0 += 4) {
+    for (int m0 = m_begin; m0 < m_end${" - single" if weights else ""}; m0 += 4) {
       if (m0 == m_begin) {
-        $if bytes:
+        $if weights:
           const signed char* const from = weights + panel * panel_size;
           for (int k = 0; k < pairs; k++) {
             const c16 v = PAIRS(from + k * 16, k * 2 + 1 < K);
@@ -107,7 +107,7 @@ for (int item = begin; item < end; item++) {
         const f4 c${r}0 = TO_F(s${r}0), c${r}1 = TO_F(s${r}1);
       ${tile("close", 4, 2)}
     }
-  $if bytes:
+  $if weights:
     if (single) {
       const int m0 = m_end - 1;
       const int* const a = block + (m0 - m_begin) * pairs;

@@ -66,11 +66,30 @@ for (int item = begin; item < end; item++) {
       const int m0 = m_end - 1, m = m0;
       const float* const a_0 = ${a_row};
       int panel = panel_begin;
-      $for count in (4, 1) if plain else (2, 1):
+      $for count in (4, 1) if plain or narrow else (2, 1):
         for (; panel + ${count} <= panel_end; panel += ${count}) {
           const float* w = weights + panel * panel_size;
           ${tile("open", 1, 2 * count)}
-          ${tile("run", 1, 2 * count, not plain)}
+          $if block:
+            for (int kb = 0; kb * ${block} < K; kb++) {
+              f4 ${", ".join(f"d{v} = S(0.0f)" for v in range(2 * count))};
+              for (int k = kb * ${block}; k < vmin((kb + 1) * ${block}, K); k++) {
+                const f4 a = S(a_0[k]);
+                $if narrow:
+                  $for v in range(count):
+                    { const s8 x = WIDE(${narrow} + (panel + ${v}) * panel_size + k * 8);
+                      d${2 * v} = MADD(a, TO_F(LEFT(x)), d${2 * v}), d${2 * v + 1} = MADD(a, TO_F(RIGHT(x)), d${2 * v + 1}); }
+                $else:
+                  $for v in range(2 * count):
+                    { ${factor(0, v, "x")}
+                      d${v} = MADD(a, x, d${v}); }
+              }
+              $for v in range(2 * count):
+                { ${factor(1, v, "x")}
+                  c0${v} = MADD(d${v}, x, c0${v}); }
+            }
+          $else:
+            ${tile("run", 1, 2 * count, not plain)}
           ${tile("close", 1, 2 * count)}
         }
     }

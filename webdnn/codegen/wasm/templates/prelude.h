@@ -125,6 +125,14 @@ OV i4 LOW(c16 v) {
 OV i4 HIGH(c16 v) {
   return (i4)__builtin_convertvector(__builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15), s8);
 }
+// Eight bytes, and the first and last four of them.
+OV s8 WIDE(const signed char* p) {
+  c8 v;
+  __builtin_memcpy(&v, p, 8);
+  return __builtin_convertvector(v, s8);
+}
+OV i4 LEFT(s8 v) { return __builtin_convertvector(__builtin_shufflevector(v, v, 0, 1, 2, 3), i4); }
+OV i4 RIGHT(s8 v) { return __builtin_convertvector(__builtin_shufflevector(v, v, 4, 5, 6, 7), i4); }
 // 1.5 * 2^23 more, the last bits of a float are the number.
 OV void ST(short* p, f4 v) {
   const i4 whole = (i4)(v + S(12582912.0f)) - (i4)S(12582912.0f);
