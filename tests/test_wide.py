@@ -61,6 +61,10 @@ wide (int64[n] x, int64[n] y, float[n] f, uint64[n] u)
     both = Reshape (pair, rows)
     small = Mod (hash, three)
 }"""
+SORTED = """<ir_version: 9, opset_import: ["": 18]>
+sorted (int64[2] x, int64[2] y, float[2] f, uint64[2] u) => (int64[2] best, int64[2] next)
+    <int64[1] two = {2}, int64 one = {1}>
+    { square = Mul (x, x)  best, at = TopK (square, two)  next = Add (y, one) }"""
 PAGE = """export default async ({ url, options, jobs }) => {
   const { load } = await import(url);
   const model = await load(options);
@@ -95,6 +99,7 @@ FEEDS = [
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     folder: Path = tmp_path_factory.mktemp("wide")
     webdnn.transpile(parser.parse_model(MODEL), folder / "wide", dims={"n": (1, 9)})
+    webdnn.transpile(parser.parse_model(SORTED), folder / "sorted")
     (folder / "page.js").write_text(PAGE)
     with open_page("chromium", mounts={"/m/": folder}, webgpu=True) as page:
         yield page
@@ -118,3 +123,21 @@ def test_numbers_of_64_bits_are_right(page: Page, backend: str) -> None:
                 np.testing.assert_allclose(np.array(numbers, np.float32), wanted, 2e-7)
             else:
                 assert numbers == [str(int(x)) for x in wanted.ravel()], name
+
+
+@pytest.mark.parametrize("backend", ["wasm", "webgpu"])
+def test_what_cannot_be_right_is_an_error(page: Page, backend: str) -> None:
+    """Numbers that need 64 bits where an operator has 32, and inputs that are not near 0."""
+    rest = {"f": [0, 0], "u": [0, 0]}
+    jobs = [
+        {"x": [3, -40000], "y": [2**30 - 1, 0], **rest},
+        {"x": [3, -50000], "y": [5, 0], **rest},
+        {"x": [3, 4], "y": [5, 2**30], **rest},
+    ]
+    job = {"url": "/m/sorted/model.js", "options": {"backend": backend}, "jobs": jobs}
+    right, large, far = page.call("/m/page.js", job, timeout=120).value
+    assert right == {"best": [[2], ["1600000000", "9"]], "next": [[2], ["1073741824", "1"]]}
+    assert large.startswith(
+        "range: numbers beyond 32 bits in 'square', of which arg_top_k takes 32"
+    )
+    assert far.startswith('range: input "y": expected numbers from -1073741823 to 1073741823')
