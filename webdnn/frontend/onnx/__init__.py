@@ -124,7 +124,6 @@ def load(
         proto.graph.name or "model",
         states=reader.draws.states,
     )
-    reader.draws.check(graph)
     if graph.states:
         notes.append(
             "random numbers are drawn anew in each run, and are the same again after the model is "
@@ -501,12 +500,12 @@ class _Importer:
             self.check_operators(found, opsets)
             return found
 
-        def compute(values: Sequence[Held]) -> list[Held]:
+        def compute(values: Sequence[Held], iteration: Value | None) -> list[Held]:
             inner: Scope = ChainMap({}, scope)
             inner.update(zip(given, values))
             needed = {n for node in order() for n in reads(node)} | set(wanted)
             self.constants(tensors.values(), inner, needed)
-            with self.draws.body(values):
+            with self.draws.body(iteration):
                 self.run(order(), inner, opsets)
             made = [o for node in order() for o in node.output if o]
             names.update((o, v) for o in made if isinstance(v := inner.get(o), Value))

@@ -63,7 +63,7 @@ class Body:
     outputs: int
     nodes: int
     steady: bool
-    compute: Callable[[Sequence[Held]], list[Held]]
+    compute: Callable[[Sequence[Held], Value | None], list[Held]]
     names: Mapping[str, Value]
 
     def write(self, times: int) -> None:
@@ -78,12 +78,17 @@ class Body:
     def _cost(self) -> int:
         return self.nodes + self.inputs + self.outputs
 
-    def __call__(self, given: Sequence[Held], place: str) -> list[Held]:
-        """Its outputs for inputs; errors say at which place, beside its node's, they were met."""
+    def __call__(
+        self, given: Sequence[Held], place: str, iteration: Value | None = None
+    ) -> list[Held]:
+        """Its outputs for inputs; errors say at which place, beside its node's, they were met.
+
+        iteration: which one it is, of a loop that only a run ends.
+        """
         if len(given) != self.inputs:
             raise ModelError(f"its body has {self.inputs} inputs, {len(given)} expected")
         with at(place):
-            return self.compute(given)
+            return self.compute(given, iteration)
 
 
 @contextmanager
@@ -374,7 +379,7 @@ def _iterated(
     first = constant(True, "bool") if condition is None else condition
     zero, following = constant(0, "i64"), ops.add(k, 1)
     try:
-        again, *after = body([k, constant(True, "bool"), *states], "its body")
+        again, *after = body([k, constant(True, "bool"), *states], "its body", k)
         values = [v for v in after if isinstance(v, Value)]
         if len(values) < len(after):
             raise UnsupportedError("its body gives a sequence, or nothing")
@@ -566,7 +571,7 @@ def _scanned(
 ) -> list[Held]:
     """A Scan whose length is a size of the run, or large: a Loop that takes row after row."""
 
-    def compute(given: Sequence[Held]) -> list[Held]:
+    def compute(given: Sequence[Held], iteration: Value | None) -> list[Held]:
         k, going, *state = given
         assert isinstance(k, Value)
         last = ops.sub(ops.ints(length), 1)
@@ -574,7 +579,7 @@ def _scanned(
             ops.gather(x, ops.sub(last, k) if backwards else k, a)
             for x, a, backwards in zip(scanned, axes, ways.input_directions)
         ]
-        return [going, *body.compute([*state, *elements])]
+        return [going, *body.compute([*state, *elements], iteration)]
 
     carried = len(states)
     loop = Body(carried + 2, body.outputs + 1, body.nodes, True, compute, body.names)

@@ -7,9 +7,9 @@
 A state counts the runs (`Graph.states`), so that every run draws anew and the same numbers come
 again after the model is loaded or reset. A node's stream follows from its `seed`, from its name
 where it has none. Numbers are not those of another engine, for each has a generator of its own:
-they are alike in distribution. In a Loop that remains one the iteration counts as well.
+they are alike in distribution. In a loop that remains one the iteration counts as well.
 
-Limits: 24 bits of a uniform number, 2**32 elements; a Scan that remains a loop draws nothing.
+Limits: 24 bits of a uniform number, 2**32 elements.
 """
 
 from __future__ import annotations
@@ -19,20 +19,19 @@ import math
 import zlib
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
-from typing import Any
 
 from ... import ops
-from ...errors import ModelError, UnsupportedError
+from ...errors import ModelError
 from ...expr import Dim, as_dim, lift
-from ...graph import INPUT, Graph, Value, constant, placeholder, type_text
+from ...graph import Value, constant, placeholder, type_text
 from .elements import element_type
 
 
 class Draws:
     """What the random numbers of a model depend on.
 
-    node: the one that is imported now. bodies: how many of control flow it is in; iterations: the
-    numbers of those of them that remain loops. taken: names that the state may not have.
+    node: the one that is imported now; iterations: of the loops around it that only a run ends.
+    taken: names that the state may not have.
     """
 
     def __init__(self, taken: Container[str]) -> None:
@@ -41,10 +40,8 @@ class Draws:
             name += "_"
         self.runs = placeholder(name, (1,), "i32")
         self.node = ""
-        self.bodies = 0
         self.iterations: list[Value] = []
         self.times: Counter[str] = Counter()  # a body that is written out draws again
-        self.inside: dict[Value, str] = {}  # what bodies draw without an iteration, and their nodes
 
     @property
     def states(self) -> dict[str, tuple[Value, Value]]:
@@ -54,20 +51,13 @@ class Draws:
         return {str(self.runs.attrs["name"]): (self.runs, ops.add(self.runs, 1))}
 
     @contextlib.contextmanager
-    def body(self, given: Sequence[Any]) -> Iterator[None]:
-        """Within, a body of control flow is imported; a Loop's first value is its iteration."""
+    def body(self, iteration: Value | None) -> Iterator[None]:
+        """Within, a body is imported: of a loop, in that iteration (i64, scalar)."""
         before = self.iterations
-        self.iterations = before + [
-            v
-            for v in given[:1]
-            if isinstance(v, Value) and v.op is INPUT and (v.dtype, v.shape) == ("i64", ())
-            if v.attrs["name"].startswith("parameter ")
-        ]
-        self.bodies += 1
+        self.iterations = before if iteration is None else [*before, iteration]
         try:
             yield
         finally:
-            self.bodies -= 1
             self.iterations = before
 
     def bits(self, shape: Sequence[Dim], seed: float | None, count: int = 1) -> list[Value]:
@@ -82,24 +72,8 @@ class Draws:
         for k in range(count):
             name = zlib.crc32(f"{stream} {self.times[self.node]} {k}".encode())
             own = _mixed(ops.bit_xor(_mixed(key), constant(name, "u32")))
-            drawn = ops.reshape(_mixed(ops.bit_xor(line, own)), shape)
-            if self.bodies and not self.iterations:
-                self.inside[drawn] = self.node
-            out.append(drawn)
+            out.append(ops.reshape(_mixed(ops.bit_xor(line, own)), shape))
         return out
-
-    def check(self, graph: Graph) -> None:
-        """Raises UnsupportedError where each iteration of a loop would have the same numbers."""
-        for v in graph.values():
-            if v.op is ops.ITERATE and self.inside:
-                below = Graph((), {str(k): i for k, i in enumerate(v.inputs)}).values()
-                found = next((self.inside[i] for i in below if i in self.inside), None)
-                if found is not None:
-                    raise UnsupportedError(
-                        f"{found}: it draws random numbers in a Scan whose length is not known "
-                        "when the model is transpiled, or too large to be written out; fix the "
-                        "length with --dim, or draw before the Scan"
-                    )
 
 
 def _mixed(x: Value) -> Value:
