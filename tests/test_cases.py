@@ -9,7 +9,7 @@ from tests.interpret import interpret
 from webdnn.frontend.onnx import draws
 from webdnn.frontend.onnx.registry import DOMAINS
 from webdnn.graph import verify
-from webdnn.passes import run
+from webdnn.passes import run, wide
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -19,6 +19,7 @@ def test_import(name: str) -> None:
     net = case.build()
     graph = net.graph()
     verify(graph)
+    graph = wide.settle(graph, {})  # a reading has 32 bits for a number
     for k, sizes in enumerate(case.sizes):
         feeds = case.feeds(net, k)
         expected = case.expected(k)
