@@ -158,6 +158,7 @@ def test_the_console_says_once_that_there_is_no_adapter(tmp_path: Path) -> None:
         return request.path_only == "/favicon.ico"
 
     with opened(tmp_path / "m", hook, page_text) as page:
+        page.evaluate("first")  # what this load writes is written
         page.on("console", lambda message: said.append(message.text))
         page.reload()
         assert page.evaluate("first") == 9
