@@ -18,7 +18,7 @@ export class WebDNNError extends Error {
 }
 
 /** What a caught value says. @param {unknown} error */
-export const say = (error) => String(Object(error).message ?? error);
+export const say = (error) => String(Object(error).message ?? error).trim();
 
 /** Whether no memory was left. @param {any} error */
 const starved = (error) => error instanceof RangeError && /alloc|memory/i.test(error.message);

@@ -78,6 +78,11 @@ export const disposed = () =>
 const SECOND_LOSS = 10_000;
 /** Runs that a device is given before the first of them is known to have met no error. */
 const FLYING = 8;
+/**
+ * Where outputs on the GPU that are no inputs as they lie say how they lie, for every model's own copy of
+ * the runner: words of two, rows as long as the longest.
+ */
+const LIES = Symbol.for('webdnn: how the elements lie');
 /** In the place of an engine that has ended. */
 const GONE = /** @type {any} */ ({ dispose() {}, cancel() {} });
 
@@ -488,6 +493,13 @@ export class Model {
               'dtype',
               `input "${name}": a GPUBuffer needs the webgpu backend; this model runs on wasm`,
             );
+          const lies = /** @type {any} */ (data)[LIES];
+          if (lies)
+            throw new WebDNNError(
+              'input',
+              `input "${name}": the GPUBuffer is an output that has ${lies}, which no input has. Run ` +
+                "that model with {outputs: 'cpu'} and hand over its array",
+            );
           if (!(data.usage & 4))
             throw new WebDNNError('input', `input "${name}": the GPUBuffer's usage lacks COPY_SRC`);
           return data;
@@ -575,7 +587,9 @@ export class Model {
           job = this.#job(inputs, options, true);
           this.#aside?.again(inputs);
         }
-        if (profile) {
+        if (pending.aborted) {
+          // while its pictures were read: an engine that has begun could not be stopped any more
+        } else if (profile) {
           pending.resolve(await this.#engine.profile(job));
         } else {
           const { submits } = this.#engine;
@@ -615,7 +629,14 @@ export class Model {
       const data = raw[i];
       if (hidden) return [];
       const found = sizes(shape, dims);
-      if (isGpuBuffer(data)) return [[name, { dtype, shape: found, data }]];
+      if (isGpuBuffer(data)) {
+        const rows = largest && sizes(largest, job.dims).slice(1);
+        const lies = words
+          ? 'two words for each element'
+          : rows?.some((size, axis) => size !== found[axis + 1]) && `rows of ${rows.join(' × ')} elements`;
+        if (lies) Object.assign(data, { [LIES]: lies });
+        return [[name, { dtype, shape: found, data }]];
+      }
       if (this.viewKind === 'staging') this.#views.get(name)?.set(data);
       const each = words ? [words] : [];
       const part = largest

@@ -25,7 +25,8 @@ import { WebDNNError, say } from './errors.js';
 export function wrong(at, expected, found) {
   let text = Object.prototype.toString.call(found); // of what JSON has no text for
   try {
-    text = found === undefined ? 'nothing' : typeof found === 'number' ? `${found}` : (JSON.stringify(found) ?? text);
+    const json = found === undefined ? 'nothing' : typeof found === 'number' ? `${found}` : JSON.stringify(found);
+    if (json && (json !== '{}' || text === '[object Object]')) text = json; // a Promise has an empty one
   } catch {} // a circle
   const short = text.length > 60 ? `${text.slice(0, 60)}…` : text;
   throw new Error(`${at && `${at.slice(1)}: `}expected ${expected}, found ${short}`);

@@ -223,12 +223,17 @@ export interface Scored {
 }
 
 export interface RunOptions {
-  /** Removes a queued run, or rejects a running one at once. */
+  /**
+   * Removes a queued run, or rejects a running one at once. What follows waits until it has stopped:
+   * on wasm with one thread until it is done, so a loop without an end is ended by `dispose` alone.
+   */
   signal?: AbortSignal;
   /**
    * Where the results are wanted. 'gpu' gives buffers (STORAGE, COPY_SRC, COPY_DST) that you
    * destroy. Of an output whose length the run finds, `shape` is the true one, but the buffer holds
-   * the largest: its axes keep the strides of that.
+   * the largest: its axes keep the strides of that. An int64 output that may need 64 bits lies there
+   * as two words each, the low one first. Where either makes other numbers of it, it is refused as an
+   * input.
    */
   outputs?: 'cpu' | 'gpu';
 }
