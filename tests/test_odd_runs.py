@@ -1,4 +1,4 @@
-"""What a page may do to a model in a run: outputs handed on where they lie, aborts at odd moments."""
+"""What a page may do to a model: outputs handed on where they lie, aborts at odd moments."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ BRIGHTER = (
 )
 PAGE = """
 const said = (run) => run.then(
-  (out) => Object.fromEntries(Object.entries(out).map(([k, { data }]) => [k, Array.from(data, Number)])),
+  (out) => Object.fromEntries(
+    Object.entries(out).map(([k, { data }]) => [k, Array.from(data, Number)])),
   ({ code, message }) => `${code}: ${message}`,
 );
 const scenes = {

@@ -239,8 +239,11 @@ export function open(where, options = {}, init = {}) {
     }
   }
 
-  /** Whether the model.json beside a file is of another version. @param {string} name @param {string} url */
-  async function replaced(name, url) {
+  /**
+   * Whether the model.json beside a file is of another version.
+   * @param {Descriptor} model @param {string} name @param {string} url
+   */
+  async function replaced(model, name, url) {
     try {
       const beside = new URL('model.json', url).href;
       const response = await waiting.during(
@@ -248,7 +251,9 @@ export function open(where, options = {}, init = {}) {
         'model.json',
         hook(beside, { signal: stop.signal, cache: 'no-store' }),
       );
-      return response.ok && !(name in (await response.json()).files);
+      if (!response.ok) return false;
+      const there = await response.json();
+      return there.name === model.name && !(name in there.files); // else it is another model, by `base`
     } catch {
       return false; // no model.json there, as where a bundler has put the files elsewhere
     }
@@ -296,7 +301,7 @@ export function open(where, options = {}, init = {}) {
       return await twice(whole);
     } catch (error) {
       const { code } = /** @type {WebDNNError} */ (error);
-      if (!REPLACED.includes(code) || !(await replaced(name, url))) throw error;
+      if (!REPLACED.includes(code) || !(await replaced(model, name, url))) throw error;
       throw new WebDNNError(
         'newer-version',
         `${name}: the server holds a newer version of this model by now, without this file. ` +
