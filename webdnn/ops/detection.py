@@ -10,7 +10,7 @@ collecting what is left. Three kernels remain: `suppress`, which takes boxes one
 and the poolings of regions, whose windows depend on the data.
 
 The number of detections is only known in a run. Everything is laid out for the largest number, and
-the functions also return how many of the rows are valid; see `selection.counted`.
+the functions also return how many of the rows are valid; see `lengths.counted`.
 """
 
 from __future__ import annotations

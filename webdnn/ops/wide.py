@@ -382,7 +382,7 @@ def modulo(a: Words, b: Words) -> Words:
 
 
 def power(a: Words, n: Words) -> Words:
-    """a to the power of n; of negative n, only 1 and -1 leave something."""
+    """a to the power of n; of negative n, and of n beyond 63, only 1 and -1 leave something."""
     known = n.low.constant and n.low.size == 1
     most = int(evaluate(n.low).ravel()[0]) if known else 63
     result, square = number(1, a.signed), a
@@ -396,8 +396,7 @@ def power(a: Words, n: Words) -> Words:
     if a.signed:
         units = choose(equal(a, minus_one), choose(odd, minus_one, one), units)
     far = logical_or(not_equal(n.high, 0), greater_equal(n.low, 64))
-    small = logical_or(equal(a, one), equal(a, minus_one)) if a.signed else equal(a, one)
-    return choose(logical_or(below_zero(n), logical_and(far, small)), units, result)
+    return choose(logical_or(below_zero(n), far), units, result)
 
 
 def bits(op: Callable[..., Value], *x: Words) -> Words:

@@ -138,7 +138,8 @@ class _Settling:
         )
         if not given and not self.beyond(v):
             return v if parts == list(v.inputs) else self.again(v, parts)
-        if v.op in CUT and all(i.constant or isinstance(self.new[i], Value) for i in v.inputs):
+        short = all(i.constant or isinstance(self.new[i], Value) for i in v.inputs)
+        if v.op in CUT and short and not self.beyond(v):
             return self.again(v, [_cut(i) if i.constant else self.new[i] for i in v.inputs])
         found = self.wide(v)
         if found is None and self.beyond(v):
@@ -213,13 +214,6 @@ class _Settling:
             return self.again(v, [self.position(v.inputs[0]), self.narrow(v.inputs[1], "from_end")])
         if v.op.kind == "reduce" and v.inputs[0].dtype in WIDE:
             return self.reduced(v)
-        if op is ops.MATMUL and all(i.dtype in WIDE for i in v.inputs):
-            left, right = map(self.words, v.inputs)
-            rank = len(left.shape)
-            rows = left.each(lambda w: ops.unsqueeze(w, [rank]))
-            columns = right.each(lambda w: ops.unsqueeze(w, [rank - 2]))
-            summed = words.total(words.multiply(rows, columns), [rank - 1])
-            return summed.each(lambda w: ops.squeeze(w, [rank - 1]))
         if (
             isinstance(self.new.get(v.inputs[0]) if v.inputs else None, Words)
             and v.dtype not in WIDE
@@ -243,12 +237,10 @@ class _Settling:
         """A conversion from or to 64 bits."""
         (x,), to = v.inputs, v.dtype
         if x.dtype not in WIDE:
-            if x.dtype in ("bool", *(k for k in RANGES)):
-                part = self.new[x]
-                assert isinstance(part, Value)
-                return self.extended(part, to)
             part = self.new[x]
             assert isinstance(part, Value)
+            if x.dtype in RANGES:
+                return self.extended(part, to)
             return words.from_float(ops.cast(part, "f32"), to == "i64")
         w = self.words(x)
         if to in WIDE:
