@@ -53,7 +53,7 @@ export function fill(target, source, { dtype, name, near }) {
     if (i >= 0)
       throw new WebDNNError(
         'range',
-        `input "${name}": expected numbers from ${dtype === 'int64' ? -near : 0} to ${near}, so that ` +
+        `input "${name}": expected numbers from ${dtype.startsWith('u') ? 0 : -near} to ${near}, so that ` +
           `what the model adds to them needs no more than 32 bits, found ${source[i]} at element ${i}`,
       );
   }
