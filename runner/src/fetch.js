@@ -184,7 +184,8 @@ export function open(where, options = {}, init = {}) {
     const { status, statusText, ok, headers } = Object(response);
     if (typeof status !== 'number' || typeof response.arrayBuffer !== 'function')
       throw new WebDNNError('option', `fetch: expected a Response for ${name}, found ${response}`);
-    const answer = `the server answered ${status} ${statusText} for ${shown(url)}`;
+    const said = statusText ? `${status} ${statusText}` : status; // HTTP/2 has no text
+    const answer = `the server answered ${said} for ${shown(url)}`;
     if (status >= 500)
       throw new WebDNNError('server', `${name}: ${answer}. Its log says why.`);
     if (status === 304)

@@ -579,7 +579,7 @@ export class Model {
       if (pending.aborted) {
         // or was lost: nobody waits for it
       } else if (pending.job === 'reset') {
-        pending.resolve(await this.#engine.reset());
+        pending.resolve(await this.#tried(pending, async () => this.#engine.reset()));
       } else {
         let { job } = pending;
         if (job instanceof Promise) {

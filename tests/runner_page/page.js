@@ -999,6 +999,10 @@ const scenarios = {
       await pending[2];
       await right(stateful);
       past += 20_000;
+      devices.at(-1).destroy();
+      await stateful.reset(); // which met a device that nobody knew to be lost
+      await right(stateful);
+      past += 20_000;
       const before = devices.length;
       devices.at(-1).destroy();
       while (devices.length === before) await sleep(5);
