@@ -215,6 +215,17 @@ def test_integers_of_loops_are_looked_at_too() -> None:
     assert not load(parser.parse_model(COUNTS.replace("BODY", near))).notes
 
 
+def test_bounds_of_loops_may_be_beyond_32_bits() -> None:
+    """But not where they are the result."""
+    far = f"far = Constant<value_int = {2**63 - 1}>()  "
+    proto = parser.parse_model(COUNTS.replace("BODY", far + "t = Clip(s, i, far)"))
+    feeds = {"x": np.array([-7, 1, 2**31 - 1]), "n": np.array(4)}
+    (wanted,) = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, feeds)
+    np.testing.assert_array_equal(interpret(run(load(proto).graph, 0), feeds)["y"], wanted)
+    with pytest.raises(UnsupportedError, match="int64 constant 'far' holds 9223372036854775807"):
+        load(parser.parse_model(COUNTS.replace("BODY", far + "t = Max(s, far)")))
+
+
 @pytest.mark.parametrize(
     ("collects", "carries", "said"),
     [

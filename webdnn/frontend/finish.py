@@ -11,7 +11,7 @@ from ..errors import TooSmallError, UnsupportedError
 from ..expr import Expr
 from ..expr import evaluate as size_at
 from ..graph import DTYPES, INPUT, Graph, Value, computed, dims_of, is_counted
-from ..ops.ranges import NEAR, RANGES, fits, integer_ranges
+from ..ops.ranges import NEAR, RANGES, bounded, fits, integer_ranges
 
 
 @dataclass
@@ -59,7 +59,7 @@ def finished(
             continue  # `passes.wide`
         near = {v: (-NEAR, NEAR) for v in inner.inputs if v.dtype in ("i64", "u64")}
         ranges = integer_ranges(inner, near)
-        _check_constants(graph, ranges)
+        _check_constants(graph, inner, ranges)
         wide = _may_wrap(ranges, names) | wide
     for dtype in sorted(dtypes & {"f64"}):
         notes.append(f"{DTYPES[dtype]} is computed as {DTYPES[computed(dtype)]}")
@@ -140,13 +140,17 @@ def _with_bodies(
         yield from _with_bodies(body, {**inside, **names})
 
 
-def _check_constants(graph: Graph, ranges: Mapping[Value, tuple[float, float]]) -> None:
+def _check_constants(
+    graph: Graph, body: Graph, ranges: Mapping[Value, tuple[float, float]]
+) -> None:
     """64-bit integers of a loop's body are in 32 bits: constants that are used as data must fit."""
+    data = {i for v in body.values() if not bounded(v, ranges) for i in v.inputs}
+    data |= set(body.results)
     names: dict[Value, str] = {}
     for name, value in graph.names.items():
         names.setdefault(value, name)
     for v, found in ranges.items():
-        if v.constant and v.dtype in ("i64", "u64") and not fits(found, v.dtype):
+        if v in data and v.constant and v.dtype in ("i64", "u64") and not fits(found, v.dtype):
             lo, hi = RANGES[v.dtype]
             raise UnsupportedError(
                 f"the {DTYPES[v.dtype]} constant {names.get(v, v)!r} holds "

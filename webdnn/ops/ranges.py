@@ -41,6 +41,7 @@ UNKNOWN: Range = (-math.inf, math.inf)
 HUGE = 2**200  # beyond what any dtype holds
 ROUNDED = 1 + 2**-12  # more than what conversions from and to floats add to a number
 NEAR = 2**30 - 1  # numbers so near 0 add up to 32 bits
+CUT = (ops.min_, ops.max_, ops.clip)  # `bounded`
 SMALL = 4096  # elements; larger constants of few bits are not looked into
 
 
@@ -48,6 +49,12 @@ def fits(r: Range, dtype: str) -> bool:
     """Whether a range lies within 32 bits of a dtype."""
     lo, hi = RANGES[dtype]
     return lo <= r[0] and r[1] <= hi
+
+
+def bounded(v: Value, ranges: Mapping[Value, Range]) -> bool:
+    """Whether a constant operand of v bounds numbers that fit into 32 bits: beyond these, the
+    largest or smallest of them does as well."""
+    return v.op in CUT and v.dtype in WIDE and v in ranges and fits(ranges[v], v.dtype)
 
 
 def integer_ranges(graph: Graph, within: Mapping[Value, Range] | None = None) -> dict[Value, Range]:
@@ -218,4 +225,4 @@ def _apply(e: Expr, at: Mapping[Expr, Range], loads: Mapping[Value, Range]) -> R
     return unknown
 
 
-__all__ = ["NEAR", "RANGES", "WIDE", "Range", "fits"]
+__all__ = ["NEAR", "RANGES", "WIDE", "Range", "bounded", "fits"]

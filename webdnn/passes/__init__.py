@@ -45,7 +45,11 @@ from . import (
 
 def regions(graph: Graph, hits: dict[str, int]) -> Graph:
     """The graph with the regions of its loops after all passes."""
-    return inside(graph, lambda body: run(body, 0, pipeline=PIPELINE[1:]), hits)  # in 32 bits
+
+    def changed(body: Graph) -> Graph:  # in 32 bits
+        return run(rewrite(body, [wide.cut], {}), 0, pipeline=PIPELINE[1:])
+
+    return inside(graph, changed, hits)
 
 
 Pass = Sequence[Rule] | Callable[[Graph, dict[str, int]], Graph]

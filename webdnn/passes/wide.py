@@ -29,7 +29,7 @@ from .. import ops
 from ..errors import UnsupportedError
 from ..graph import DTYPES, INPUT, Graph, Op, Value, constant, evaluate
 from ..ops import wide as words
-from ..ops.ranges import NEAR, RANGES, Range, fits, integer_ranges
+from ..ops.ranges import CUT, NEAR, RANGES, Range, bounded, fits, integer_ranges
 from ..ops.wide import Words
 
 Part = Value | Words
@@ -48,6 +48,15 @@ def settle(graph: Graph, hits: dict[str, int]) -> Graph:
     if all(fits(r, v.dtype) for v, r in ranges.items() if v.dtype in WIDE):
         return replace(graph, near=near)
     return _Settling(graph, ranges, hits).graph(near)
+
+
+def cut(v: Value, uses: Mapping[Value, int]) -> Value | None:
+    """clip(x, 0, 2**63 - 1) -> clip(x, 0, 2**31 - 1), in 32 bits"""
+    if v.op not in CUT or v.dtype not in WIDE:
+        return None
+    inputs = [_cut(i) if i.constant else i for i in v.inputs]
+    same = all(a is b or (evaluate(a) == evaluate(b)).all() for a, b in zip(inputs, v.inputs))
+    return None if same else v.op(*inputs)
 
 
 def _near(graph: Graph) -> tuple[dict[str, int], dict[Value, Range]]:
@@ -139,7 +148,7 @@ class _Settling:
         if not given and not self.beyond(v):
             return v if parts == list(v.inputs) else self.again(v, parts)
         short = all(i.constant or isinstance(self.new[i], Value) for i in v.inputs)
-        if v.op in CUT and short and not self.beyond(v):
+        if short and bounded(v, self.ranges):
             return self.again(v, [_cut(i) if i.constant else self.new[i] for i in v.inputs])
         found = self.wide(v)
         if found is None and self.beyond(v):
@@ -279,7 +288,6 @@ def _filled(op: Op, attrs: Mapping[str, object], value: int) -> Mapping[str, obj
     return {**attrs, "value": value % 2**32} if op is ops.PAD else attrs
 
 
-CUT = (ops.min_, ops.max_, ops.clip)
 # What moves elements: how many of its inputs are moved (0: all); others are positions.
 MOVES: Mapping[Op, int] = {
     ops.RESHAPE: 0, ops.TRANSPOSE: 0, ops.SLICE: 0, ops.PAD: 0, ops.PAD_MODE: 0, ops.EXPAND: 0,
