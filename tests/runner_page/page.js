@@ -524,6 +524,13 @@ const scenarios = {
         equal([model.viewKind, model.backend.rejected.at(-1).code], ['direct', 'worker']);
         await right(model);
       }
+    // Asked for anew, the script does not come either: a server that is silent about this file alone.
+    const ask = globalThis.fetch;
+    const mute = (url, init) => (`${url}`.endsWith('worker.js') ? new Promise(() => {}) : ask(url, init));
+    await changed([[globalThis, 'fetch', mute]], async () => {
+      const model = await loaded(options, '/empty-worker/');
+      equal([model.viewKind, model.backend.rejected.at(-1).code], ['direct', 'worker']);
+    });
     const hired = () => new Worker('/empty-worker/runner/worker.js', { type: 'module' });
     const all = ['the worker', 'its script whole', '0.3 s', '`timeout`'];
     await refused(loaded({ ...options, timeout: 300, worker: hired }), 'worker', ...all);

@@ -108,9 +108,11 @@ export async function build(model, choice, files, options, instead) {
 async function fetchedAnew(script, files) {
   if (!/^https?:/.test(script)) return false;
   const asking = fetch(script, { cache: 'reload', signal: files.stopped });
+  const whole = asking.then(
+    async (response) => response.ok && /\bonmessage\b/.test(await response.text()),
+  );
   try {
-    const response = await files.during('network', script, asking);
-    return response.ok && /\bonmessage\b/.test(await response.text());
+    return await files.soon(files.during('worker', script, whole)); // the model can do without it
   } catch {
     return false;
   }
