@@ -93,8 +93,7 @@ def integer_matmul(
     """(a - a_zero) [..., M, K] @ (b - b_zero) [..., K, N] in i32, of u8 and i8.
 
     The zero points broadcast against their operands, along K too. Raises SizesDifferError where K
-    differs. None where K is unknown, or
-    other integers are given.
+    differs. None where K is unknown, or other integers are given.
     """
     if not same(a.shape[-1], b.shape[-2]):
         message = f"matmul: {type_text(a)} and {type_text(b)} do not fit"

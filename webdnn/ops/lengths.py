@@ -5,8 +5,8 @@
     >>> counted(x, 0, n)
     counted:f32[?,3]
 
-A value lies in memory as large as it can become; the first pass (`passes.counted`) takes the marks
-of `counted` out again.
+A value lies in memory as large as it can become; the pass `counted` takes the marks of
+`counted` out again.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def counted(x: Value, axis: int, count: Value) -> Value:
     """x, of which only the first `count` (a scalar) elements along an axis exist.
 
     The axis becomes a dimension of its own, up to what it was, that a run finds; what is computed
-    of it may not mix these elements with those beyond. The first pass (`passes.counted`) sees to
-    that, and to the length of outputs.
+    of it may not mix these elements with those beyond. The pass `counted` sees to that, and to
+    the length of outputs.
     """
     axis = axis_in(axis, x)
     count = cast(reshape(count, ()), "i64")

@@ -5,7 +5,7 @@
     matmul:f32[3,5]
 
 Convolutions are NHWC with filters [KH, KW, C/groups, M]; that is a definition, not a choice:
-frontends of NCHW formats wrap them in transposes. The last pass replaces `matmul` and `conv` by
+frontends of NCHW formats wrap them in transposes. The pass `pack` replaces `matmul` and `conv` by
 their packed forms, whose second operand lies in panels [..., ceil(N/8), K, 8].
 """
 

@@ -3,8 +3,8 @@
     x[non_zero(m)]  ->  x[at the positions found, then anything], and how many there are
 
 `ops.counted` gives an axis a dimension of its own, so that inference tells what depends on it. This
-pass, the first one, puts the upper bound in its place and proves, operator by operator, that no
-element which exists is computed of one that does not:
+pass puts the upper bound in its place and proves, operator by operator, that no element which
+exists is computed of one that does not:
 
 * an operator that `combines` elements along the axis (a reduction, sorting, a product) sees there
   an element that changes nothing;

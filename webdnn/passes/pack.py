@@ -1,4 +1,4 @@
-"""The last pass: matmul and conv -> the forms that templates compute, with weights in panels.
+"""matmul and conv -> the forms that templates compute, with weights in panels.
 
 Rearranged weights are constant expressions; they are evaluated when the descriptor is written. Of
 a quantised weight what is stored is rearranged.
