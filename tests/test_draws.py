@@ -34,14 +34,15 @@ def model() -> onnx.ModelProto:
         "p": np.full(SAMPLES, 0.3, np.float32),
         "logs": np.log(SHARES + 1e-30, dtype=np.float32),
     }
+    make = helper.make_node
     nodes = [
-        helper.make_node("RandomUniform", [], ["u"], shape=[SAMPLES], low=-1.0, high=3.0),
-        helper.make_node("RandomNormal", [], ["n"], shape=[SAMPLES], mean=1.0, scale=2.0, seed=3.0),
-        helper.make_node("RandomNormal", [], ["n2"], shape=[SAMPLES], mean=1.0, scale=2.0),
-        helper.make_node("RandomUniformLike", ["x"], ["ul"]),
-        helper.make_node("RandomNormalLike", ["wide"], ["nl"], dtype=1, seed=7.5),
-        helper.make_node("Bernoulli", ["p"], ["b"], dtype=6),
-        helper.make_node("Multinomial", ["logs"], ["m"], sample_size=SAMPLES, dtype=6),
+        make("RandomUniform", [], ["u"], shape=[SAMPLES], low=-1.0, high=3.0, dtype=1, seed=1.0),
+        make("RandomNormal", [], ["n"], shape=[SAMPLES], mean=1.0, scale=2.0, seed=3.0),
+        make("RandomNormal", [], ["n2"], shape=[SAMPLES], mean=1.0, scale=2.0, dtype=1),
+        make("RandomUniformLike", ["x"], ["ul"], low=-2.0, high=2.0, dtype=1, seed=2.0),
+        make("RandomNormalLike", ["wide"], ["nl"], mean=0.5, scale=2.0, dtype=1, seed=7.5),
+        make("Bernoulli", ["p"], ["b"], dtype=6, seed=4.0),
+        make("Multinomial", ["logs"], ["m"], sample_size=SAMPLES, dtype=6, seed=5.0),
     ]
     names = ["u", "n", "n2", "ul", "nl", "b", "m"]
     graph = helper.make_graph(
