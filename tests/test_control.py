@@ -207,6 +207,8 @@ def test_integers_of_loops_are_looked_at_too() -> None:
         load(parser.parse_model(COUNTS.replace("BODY", far)))
     (note,) = load(parser.parse_model(COUNTS.replace("BODY", "t = Mul(s, s)"))).notes
     assert "'t' (mul) may need more" in note
+    (note,) = load(parser.parse_model(COUNTS.replace("BODY", "t = Add(s, x)"))).notes
+    assert "'t' (add) may need more" in note
     within = "t = Loop(n, , s) <body = c (int64 j, bool p, int64[3] u) => (bool q, int64[3] v)"
     within += " { q = Identity(p)  v = Mul(u, x) }>"
     (note,) = load(parser.parse_model(COUNTS.replace("BODY", within))).notes

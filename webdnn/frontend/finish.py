@@ -11,7 +11,11 @@ from ..errors import TooSmallError, UnsupportedError
 from ..expr import Expr
 from ..expr import evaluate as size_at
 from ..graph import DTYPES, INPUT, Graph, Value, computed, dims_of, is_counted
-from ..ops.ranges import NEAR, RANGES, bounded, fits, integer_ranges
+from ..ops.ranges import RANGES, bounded, fits, integer_ranges
+
+# How large integers of a loop's body are taken to be: two add up to more than 32 bits, one and an
+# offset do not.
+LIKELY = 3 * 2**29 - 1
 
 
 @dataclass
@@ -57,8 +61,9 @@ def finished(
         dtypes |= {v.dtype for v in inner.values()}
         if inner is graph:
             continue  # `passes.wide`
-        near = {v: (-NEAR, NEAR) for v in inner.inputs if v.dtype in ("i64", "u64")}
-        ranges = integer_ranges(inner, near)
+        taken = {v: (max(-LIKELY, RANGES[v.dtype][0]), LIKELY)
+                 for v in inner.inputs if v.dtype in ("i64", "u64")}  # fmt: skip
+        ranges = integer_ranges(inner, taken)
         _check_constants(graph, inner, ranges)
         wide = _may_wrap(ranges, names) | wide
     for dtype in sorted(dtypes & {"f64"}):
@@ -137,7 +142,8 @@ def _with_bodies(
     for region, loop in loops.items():
         body = region.graph(graph.dims)
         inside = dict.fromkeys(body.values(), names[loop]) if loop in names else {}
-        yield from _with_bodies(body, {**inside, **names})
+        own = {v: name for v, name in _names(body).items() if name in region.names}
+        yield from _with_bodies(body, {**inside, **names, **own})
 
 
 def _check_constants(
