@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,16 @@ const scenes = {
     model.dispose();
     return [aborted, next.y.length];
   },
+  async loops() {
+    const { load } = await import('/m/bare/model.js');
+    const info = { vendor: 'a', architecture: 'card', isFallbackAdapter: false };
+    Object.defineProperty(GPUAdapter.prototype, 'info', { get: () => info, configurable: true });
+    const strict = await load({ backend: 'webgpu' }).catch(({ code, message }) => [code, message]);
+    const model = await load();
+    const { name, rejected } = model.backend;
+    model.dispose();
+    return [...strict, name, rejected.map(({ name, code }) => [name, code])];
+  },
 };
 export default ({ scene, ...rest }) => scenes[scene](rest);
 """
@@ -78,6 +89,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     webdnn.transpile(parser.parse_model(SQUARE), folder / "square", dims={"n": (1, 9)})
     webdnn.transpile(parser.parse_model(SOME), folder / "some", dims={"r": (1, 9), "n": (1, 9)})
     webdnn.transpile(parser.parse_model(BRIGHTER), folder / "brighter", inputs={"image": "rgb"})
+    bare = Path(shutil.copytree(folder / "brighter", folder / "bare"))
+    for script in bare.glob("runner.*/loops-gpu.js"):
+        script.unlink()
     (folder / "page.js").write_text(PAGE)
     with open_page("chromium", mounts={"/m/": folder}, webgpu=True) as page:
         yield page
@@ -100,3 +114,9 @@ def test_a_run_that_is_aborted_while_its_picture_is_read(page: Page, options: An
     job = {"scene": "aborted", "options": options}
     aborted, pixels = page.call("/m/page.js", job, timeout=20).value
     assert aborted == "aborted: the run was aborted" and pixels == 192
+
+
+def test_what_webgpu_alone_lacks_is_a_reason_for_wasm(page: Page) -> None:
+    code, message, name, rejected = page.call("/m/page.js", {"scene": "loops"}).value
+    assert code == "missing-file" and message.endswith("Serve it with the model.")
+    assert name == "wasm" and rejected[0] == ["webgpu", "missing-file"]

@@ -89,7 +89,7 @@ const sleep = (ms) =>
   });
 
 /** What another backend may do better. */
-const GPU_FAILS = ['kernel', 'driver', 'device-lost', 'memory'];
+const GPU_FAILS = ['kernel', 'driver', 'device-lost', 'memory', 'missing-file'];
 
 /** @type {typeof import('./types.d.ts').load} */
 export const load = async (where, options = {}) => {

@@ -53,7 +53,9 @@ export const loops = () =>
     throw new WebDNNError(
       'missing-file',
       `the model has loops, whose script ${beside('loops-gpu.js')} did not load: ${say(error)}. ` +
-        'Serve it with the model.',
+        (placed()
+          ? 'Serve it with the model.'
+          : "A script from a blob has nothing beside it; {backend: 'wasm'} does without."),
       error,
     );
   });
