@@ -19,6 +19,11 @@ export { WebDNNError };
 /** @param {Kit} kit @returns {Model} */
 export function instantiate(kit) {
   const { descriptor, module, weights, variant, rejected } = Object(kit);
+  if (!descriptor)
+    throw new WebDNNError(
+      'option',
+      `instantiate: expected what prepare() returned, once it was awaited, found ${typeName(kit)}`,
+    );
   const model = check(descriptor, 'kit.descriptor');
   const { bytes } = model.weights;
   if (typeName(module) !== 'WebAssembly.Module' || weights?.byteLength !== bytes)

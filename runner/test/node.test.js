@@ -70,6 +70,9 @@ test('a kit crosses threads and runs at once', async () => {
     model.runSync({ ...feed(), x: { data: view.subarray(0, 1), shape: [1, 1] } }).y.data,
     Float32Array.of(11),
   );
+  // Not awaited, or lost on its way.
+  for (const [wrong, found] of [[prepare(folder), 'Promise'], [undefined, 'Undefined']])
+    assert.throws(() => instantiate(wrong), { code: 'option', message: new RegExp(`awaited, found ${found}`) });
 });
 
 test('requirements are what requestDevice takes', async () => {
