@@ -160,9 +160,15 @@ def test_style_transfer_controls(tmp_path: Path) -> None:
         page.click("#photos button:nth-child(2)")
         page.wait_for_selector("[data-state=ready]")
         assert page.inner_text("#target").startswith("WebAssembly")
+        # It may be loaded again before one could look.
+        page.evaluate("""() => {
+          globalThis.states = [];
+          const node = document.querySelector('[data-state]');
+          const look = () => states.push(node.dataset.state);
+          new MutationObserver(look).observe(node, { attributeFilter: ['data-state'] });
+        }""")
         page.check("text=best", force=True)
-        page.wait_for_selector("[data-state=loading]")
-        page.wait_for_selector("[data-state=ready]")
+        page.wait_for_function("() => states.includes('loading') && states.at(-1) === 'ready'")
 
 
 @pytest.mark.models
