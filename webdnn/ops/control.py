@@ -55,7 +55,7 @@ class Region:
 
 def parameter(shape: Sequence[Any], dtype: str) -> Value:
     """An input of a region, of which there is no second."""
-    return placeholder(f"loop value {next(_SERIAL)}", shape, dtype)
+    return placeholder(f"loop value {next(_SERIAL):09}", shape, dtype)
 
 
 def _infer(*inputs: Value, region: Region, states: int, most: Dim) -> list[tuple[Shape, str]]:

@@ -12,12 +12,24 @@ A value lies in memory as large as it can become; the pass `counted` takes the m
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count as counter
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from ..expr import Dim, Expr, dim, free, lift, maximum, minimum, substitute, upper
 from ..graph import COUNTED_DIM, Node, Op, Shape, Value
 from .elementwise import cast
 from .movement import axis_in, reshape
+
+# Numbers of values in the order in which they were met, so that names sort alike in every process.
+_SERIAL = counter()
+_SERIALS: WeakKeyDictionary[Value, int] = WeakKeyDictionary()
+
+
+def _serial(v: Value) -> str:
+    if v not in _SERIALS:
+        _SERIALS[v] = next(_SERIAL)
+    return f"{_SERIALS[v]:09}"
 
 
 def _counted_infer(x: Value, count: Value, *, axis: int, size: Expr) -> list[tuple[Shape, str]]:
@@ -37,7 +49,8 @@ def counted(x: Value, axis: int, count: Value) -> Value:
     axis = axis_in(axis, x)
     count = cast(reshape(count, ()), "i64")
     # From 1, so that divisions by it are resolved: where there is none, no element is read either.
-    size = dim(f"{COUNTED_DIM}{id(count)}.{id(x)}.{axis}", 1, max(1, upper(x.shape[axis])))
+    name = f"{COUNTED_DIM}{_serial(count)}.{_serial(x)}.{axis}"
+    size = dim(name, 1, max(1, upper(x.shape[axis])))
     return COUNTED(x, count, axis=axis, size=size)
 
 
