@@ -169,7 +169,7 @@ TABLE: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     "opennsfw": ((57, 15, 0), (73, 28, 0)),
     "mobilenetv2": ((55, 10, 1), (56, 25, 1)),
     "minilm": ((73, 16, 0), (61, 15, 0)),
-    "ppocr_det": ((98, 42, 1), (106, 63, 1)),
+    "ppocr_det": ((98, 42, 1), (106, 65, 1)),
     "ppocr_rec": ((73, 45, 3), (76, 50, 3)),
     "ppocr_cls": ((82, 25, 1), (82, 47, 1)),
     "magika": ((13, 13, 0), (14, 14, 0)),
