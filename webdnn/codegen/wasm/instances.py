@@ -448,7 +448,8 @@ def _winograd(kernel: Instance) -> Printed:
     tiles, panels = b * ((y + 3) // 4) * ((x + 3) // 4), (n + 7) // 8
     most = smaller(64, larger(4, WINOGRAD_BLOCK // c // 4 * 4))
     blocks = (tiles + (most - 1)) // most
-    rows = ((tiles + (blocks - 1)) // blocks + 3) // 4 * 4
+    # From 4 to `most` anyway, which is said for the bounds of sizes that stay open.
+    rows = larger(4, smaller(most, ((tiles + (blocks - 1)) // blocks + 3) // 4 * 4))
     count = smaller(larger(1, WINOGRAD_ITEM // (rows * c)), panels)
     env = _window(p, a)
     env |= {
@@ -467,7 +468,8 @@ def _winograd(kernel: Instance) -> Printed:
     parts = {"rows": 4, "vectors": 2, "computed": False, "heavy": False}
     env["tile"] = lambda part: render(template("tile.c"), {**env, **parts, "part": part})
     items = ((tiles + (rows - 1)) // rows) * ((panels + (count - 1)) // count)
-    scratch = 36 * rows * (c + 8 * count) + 16 * 8 * count + 36 * 5 + c
+    columns = smaller(rows * count, larger(most, WINOGRAD_ITEM // c))
+    scratch = 36 * (rows * c + 8 * columns) + 16 * 8 * count + 36 * 5 + c
     return p.printed(env, items, 16 * 36 / 35, rows * count * c, scratch * 4)
 
 
