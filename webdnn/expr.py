@@ -40,7 +40,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from fractions import Fraction
 from functools import cache, reduce
-from typing import Any, Union
+from typing import Any, TypeVar, Union
 
 import numpy as np
 
@@ -862,20 +862,28 @@ def children(e: Expr) -> Iterator[Expr]:
                 yield a
 
 
+T = TypeVar("T")
+
+
+def post_order(roots: Iterable[T], below: Callable[[T], Iterable[T]]) -> list[T]:
+    """The roots and all that is `below` them, of each first what is below it, each once."""
+    order: list[T] = []
+    seen: set[T] = set()
+    stack = [(root, False) for root in reversed([*roots])]
+    while stack:
+        x, done = stack.pop()
+        if done:
+            order.append(x)
+        elif x not in seen:
+            seen.add(x)
+            stack.append((x, True))
+            stack.extend((y, False) for y in reversed([*below(x)]) if y not in seen)
+    return order
+
+
 def walk(*roots: Expr) -> list[Expr]:
     """Every expression below the roots, arguments before users, each once."""
-    order: list[Expr] = []
-    seen: set[Expr] = set()
-    stack: list[tuple[Expr, bool]] = [(r, False) for r in reversed(roots)]
-    while stack:
-        e, done = stack.pop()
-        if done:
-            order.append(e)
-        elif e not in seen:
-            seen.add(e)
-            stack.append((e, True))
-            stack.extend((c, False) for c in reversed(list(children(e))) if c not in seen)
-    return order
+    return post_order(roots, children)
 
 
 def is_size(e: Expr) -> bool:

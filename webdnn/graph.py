@@ -39,7 +39,7 @@ import numpy as np
 
 from . import limits
 from .errors import ModelError, UnsupportedError
-from .expr import Dim, Expr, as_dim, free, product, text
+from .expr import Dim, Expr, as_dim, free, post_order, product, text
 from .scalar import STORAGE, bytes_of
 
 DTYPES: Mapping[str, str] = {  # dtype -> its public name
@@ -555,18 +555,7 @@ class Graph:
 
     def values(self) -> list[Value]:
         """Every value that the results need, inputs before users; graph inputs first."""
-        order: list[Value] = []
-        seen: set[Value] = set()
-        stack = [(v, False) for v in reversed((*self.sources, *self.results))]
-        while stack:
-            v, done = stack.pop()
-            if done:
-                order.append(v)
-            elif v not in seen:
-                seen.add(v)
-                stack.append((v, True))
-                stack.extend((i, False) for i in reversed(v.inputs) if i not in seen)
-        return order
+        return post_order((*self.sources, *self.results), lambda v: v.inputs)
 
     def uses(self) -> dict[Value, list[Value]]:
         """The users of each value (a user that takes it twice is listed twice)."""

@@ -34,6 +34,7 @@ from ..expr import (
     lift,
     load,
     maximum,
+    post_order,
     substitute,
     upper,
     var,
@@ -109,19 +110,14 @@ def _order(graph: Graph) -> tuple[list[Value], dict[Expr, Value]]:
     marks = {v.attrs["size"]: v for v in all_ if v.op is ops.COUNTED}
     if not marks:
         return [], marks
-    order: list[Value] = []
-    seen: set[Value] = set()
-    stack = [(v, False) for v in reversed((*graph.sources, *graph.results))]
-    while stack:
-        v, done = stack.pop()
-        if done:
-            order.append(v)
-        elif v not in seen:
-            seen.add(v)
-            stack.append((v, True))
-            said = [marks[d] for d in _lengths((v.shape, *v.attrs.values())) if d in marks]
-            stack.extend((i, False) for i in reversed((*said, *v.inputs)) if i not in seen)
-    return order, {d: v for d, v in marks.items() if v in seen}
+
+    def below(v: Value) -> list[Value]:
+        said = _lengths((v.shape, *v.attrs.values()))
+        return [*(marks[d] for d in said if d in marks), *v.inputs]
+
+    order = post_order((*graph.sources, *graph.results), below)
+    needed = set(order)
+    return order, {d: v for d, v in marks.items() if v in needed}
 
 
 def _lengths(a: Any) -> list[Expr]:
