@@ -6,7 +6,9 @@ import hashlib
 import random
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -47,3 +49,11 @@ def pytest_runtest_setup() -> None:
     np.random.seed(0)
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def own_files() -> Iterator[None]:
+    """HDF5 files that a test has just written: not walked in a process of their own, half a second
+    for each of hundreds. tests/test_strangers.py and tests/test_fuzz_files.py prove the walk."""
+    with mock.patch("webdnn.frontend.hdf5._walked", return_value=""):
+        yield

@@ -528,7 +528,7 @@ def vision(name: str) -> Any:
         "ResNet50Layers",
         *(
             pytest.param(name, marks=pytest.mark.models)
-            for name in ("ResNet101Layers", "ResNet152Layers", "GoogLeNet", "VGG16Layers")
+            for name in ("ResNet152Layers", "GoogLeNet", "VGG16Layers")
         ),
     ],
 )

@@ -21,6 +21,8 @@ from webdnn.frontend.keras import layers as keras_layers
 from webdnn.frontend.keras import model as keras_model
 from webdnn.graph import Graph, Value, constant, evaluate
 
+pytestmark = pytest.mark.usefixtures("own_files")
+
 FIXTURES = Path(__file__).parent / "fixtures" / "keras"
 COMPILED = 2  # of the configurations of each layer: compiling takes longer than reading
 

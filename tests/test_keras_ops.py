@@ -20,6 +20,8 @@ from webdnn.frontend.keras import model as keras_model
 from webdnn.frontend.keras import operations as keras_ops
 from webdnn.graph import constant, evaluate
 
+pytestmark = pytest.mark.usefixtures("own_files")
+
 K = keras.ops
 Compute = Callable[..., Any]
 

@@ -133,7 +133,8 @@ def test_wasm(name: str, rooms: Rooms) -> None:
                 np.testing.assert_array_equal(a[key], b[key])
 
 
-@pytest.mark.parametrize("name", [*models.MODELS, *models.OTHER])
+# VGG-19 has 20 GFLOP for a processor to compute, and no kernel that ZFNet lacks.
+@pytest.mark.parametrize("name", [m for m in [*models.MODELS, *models.OTHER] if m != "light_vgg19"])
 def test_webgpu(name: str, rooms: Rooms) -> None:
     model = models.model(name)
     sizes = model.gpu_sizes or model.sizes
