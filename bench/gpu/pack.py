@@ -34,10 +34,12 @@ FILES = (
     "icudtl.dat",
     "libEGL.so",
     "libGLESv2.so",
+    "libvk_swiftshader.so",
     "libvulkan.so.1",
     "locales/en-US.pak",
     "snapshot_blob.bin",
     "v8_context_snapshot.bin",
+    "vk_swiftshader_icd.json",
 )
 # Opened by name, so that ldd does not show them: certificates, and what a card's driver wants.
 OPENED = (

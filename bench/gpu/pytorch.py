@@ -1,6 +1,6 @@
 """The networks of the race in PyTorch, on the same card without a browser.
 
-    python -m bench.gpu.pytorch torch.json                    # all seven
+    python -m bench.gpu.pytorch torch.json --seconds 240      # all seven, if there is time
     times(["bert128"], Path("torch.json"))["bert128"]         # {"graph_ms": 2.27, "compile_ms": …}
 
 float32 without TF32. Two ways, as they are what one would use: a CUDA graph of the network, and
@@ -10,6 +10,7 @@ and inputs are those of networks.py, and outputs are compared with onnxruntime's
 
 from __future__ import annotations
 
+import argparse
 import gc
 import json
 import statistics
@@ -296,4 +297,8 @@ def _median(run: Callable[[], Any], cuda: bool) -> float:
 
 
 if __name__ == "__main__":
-    print(json.dumps(times(list(NETWORKS), Path(sys.argv[1])), indent=1))
+    parser = argparse.ArgumentParser(prog="python -m bench.gpu.pytorch")
+    parser.add_argument("file", type=Path, help="JSON; what it lacks is measured and added")
+    parser.add_argument("--seconds", type=float, default=1e9, help="begin nothing after so long")
+    given = parser.parse_args()
+    times(list(NETWORKS), given.file, given.seconds)
