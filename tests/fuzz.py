@@ -1517,7 +1517,7 @@ def hurried(program: Program, addresses: Any) -> bytes:
     folder = zig.cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     kernels, module = print_program(program, addresses)
-    text = "\n".join((zig._prelude(), *(k.text for k in kernels)))
+    text = "\n".join((zig._prelude(any(k.doubles for k in kernels)), *(k.text for k in kernels)))
     parts = [zig._compile(t, ["-O1"], folder) for t in (text, module)]
     return zig._link(parts[::-1], False, folder)
 

@@ -40,7 +40,7 @@ ENTRIES = {"transpiler", "cli", "options", "inspect", "browser", "keras", "onnx"
 TEMPLATES = {
     "columns.c", "conv.c", "depthwise.c", "integers.c", "matmul.c", "recurrent.c", "tile.c",
     "winograd.c",
-    "module.c", "prelude.h",
+    "module.c", "prelude.h", "double.h",
     "attention_row.wgsl", "attention_tile.wgsl", "gemm_register.wgsl", "gemm_tile.wgsl",
     "maths.wgsl", "recurrent.wgsl", "winograd_transform.wgsl",
     "arg_top_k.c", "arg_top_k.wgsl", "suppress.c", "suppress.wgsl",

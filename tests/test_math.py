@@ -104,12 +104,12 @@ def inputs(count: int) -> np.ndarray:
 
 
 def compute(
-    names, arity: int, columns: list[np.ndarray], variant: str = "plain"
+    names, arity: int, columns: list[np.ndarray], variant: str = "plain", dtype: str = "f32"
 ) -> dict[str, np.ndarray]:
     n = columns[0].size
     i = var("i", n)
-    buffers = [Buffer(k, "temp", "f32", n) for k in range(arity + len(names))]
-    slots = (*(Slot("f32", n, "read") for _ in range(arity)), Slot("f32", n, "write"))
+    buffers = [Buffer(k, "temp", dtype, n) for k in range(arity + len(names))]
+    slots = (*(Slot(dtype, n, "read") for _ in range(arity)), Slot(dtype, n, "write"))
     steps = [
         Step(
             Loop(
@@ -117,7 +117,7 @@ def compute(
                 (i,),
                 (),
                 (),
-                (Store(arity, i, apply(name, *(load(k, i) for k in range(arity)))),),
+                (Store(arity, i, apply(name, *(load(k, i, dtype) for k in range(arity)))),),
                 slots,
             ),
             (*range(arity), arity + k),
@@ -203,3 +203,53 @@ def test_power_is_exact_where_the_result_is():
     )
     out = compute(["pow"], 2, [base, exponent])["pow"]
     np.testing.assert_array_equal(out, base.astype(np.float64) ** exponent)
+
+
+# ---- float64: the bounds that double.h states ----------------------------------------------------
+
+DOUBLE = dict.fromkeys(ULP, 4) | dict.fromkeys(("exp", "log", "sin", "cos"), 1)
+DOUBLE |= {name: bound for name, bound in ULP.items() if bound < 1} | {"rsqrt": 2}
+DOUBLE_PAIRS = {**PAIRS, "atan2": 4, "mod": 1}
+
+
+def double_ulps(got: np.ndarray, want: np.ndarray) -> np.ndarray:
+    """Error in units in the last place of float64 against numpy's long double."""
+    with np.errstate(all="ignore"):
+        rounded = want.astype(np.float64)
+        error = np.abs(got.astype(np.longdouble) - want) / np.spacing(np.abs(rounded))
+    error = np.where((got == rounded) | (np.isnan(got) & np.isnan(want)), 0, error)
+    return np.where(np.isnan(error), np.inf, error).astype(np.float64)
+
+
+def doubles(count: int) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    bits = rng.integers(0, 2**64, count, dtype=np.uint64).view(np.float64)
+    near, unit = rng.uniform(-30, 30, count), rng.uniform(-1, 1, count)
+    turns = np.arange(count) * (np.pi / 2)
+    edges = [5e-324, -1e-310, 1.7976931348623157e308, 709.7, 709.8, -745.1, -745.2, 2.0**53]
+    return np.concatenate([SPECIAL.astype(np.float64), edges, bits, near, unit, turns])
+
+
+def test_doubles() -> None:
+    x = doubles(4000)
+    results = compute([*DOUBLE], 1, [x], dtype="f64")
+    a, b = (g.ravel() for g in np.meshgrid(SPECIAL.astype(np.float64), SPECIAL.astype(np.float64)))
+    rng = np.random.default_rng(4)
+    base = np.exp(rng.uniform(-40, 40, 6000))
+    a = np.concatenate([a, base, -base, x[: x.size // 2], [5e-324, 3e-310, 7.0]])
+    power = np.concatenate([rng.uniform(-9, 9, 6000), rng.integers(-20, 20, 6000)])
+    b = np.concatenate([b, power, x[x.size // 2 :][: x.size // 2], [3.0, 5e-324, 4e-310]])
+    pairs = compute([*DOUBLE_PAIRS], 2, [a, b], dtype="f64")
+    wrong = []
+    for names, columns, out in ((DOUBLE, [x], results), (DOUBLE_PAIRS, [a, b], pairs)):
+        for name, bound in names.items():
+            with np.errstate(all="ignore"):
+                wide = [c.astype(np.longdouble) for c in columns]
+                want = np.asarray(REFERENCE[name](*(columns if name == "erf" else wide)))
+            error = double_ulps(out[name], want)
+            worst = int(np.argmax(error))
+            if error[worst] > bound:
+                at = [float(c[worst]) for c in columns]
+                wrong.append(f"{name}{at} = {out[name][worst]!r}, expected {want[worst]!r}")
+                wrong[-1] += f": {error[worst]:.3g} ulp"
+    assert not wrong, "\n".join(wrong)

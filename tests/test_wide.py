@@ -1,4 +1,5 @@
 """Integers that need 64 bits, in Chromium on both targets: right, or an error; never another one.
+And float64, which wasm computes as such and WebGPU in float32.
 
 What is right is onnx.reference's word, which computes them with numpy.
 """
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
-from onnx import parser
+from onnx import numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
 import webdnn
@@ -65,6 +67,37 @@ SORTED = """<ir_version: 9, opset_import: ["": 18]>
 sorted (int64[2] x, int64[2] y, float[2] f, uint64[2] u) => (int64[2] best, int64[2] next)
     <int64[1] two = {2}, int64 one = {1}>
     { square = Mul (x, x)  best, at = TopK (square, two)  next = Add (y, one) }"""
+DOUBLES = """<ir_version: 9, opset_import: ["": 18]>
+doubles (double[3, 5] x, double[1, 2, 4, 5] image, float[3, 16] f, int64[3] i, double[2] ends)
+    => (double[3, 7] product, double[3] total, double[3, 5] soft, double[3, 5] powers,
+        int64[3] best, int64[3, 5] whole, float[3, 5] less_wide, double[3] wide,
+        double[1, 2, 4, 5] image_out, bool[3, 5] above, double[3, 16] mixed, double[3, 2] top,
+        double[3] real, double[3] steps, int64[2] last)
+    <int64[1] axis = {1}, double third = {0.1}, double far = {1e300}, int64[1] two = {2},
+     bool yes = {1}>
+{
+    product = MatMul (x, w)
+    total = ReduceSum <keepdims = 0> (x, axis)
+    soft = Softmax (x)
+    positive = Abs (x)
+    powers = Pow (positive, third)
+    best = ArgMax <axis = 1, keepdims = 0> (x)
+    whole = Cast <to = 7> (x)
+    less_wide = Cast <to = 1> (x)
+    image_out = Conv <pads = [1, 1, 1, 1]> (image, filters)
+    above = Greater (x, third)
+    row = MatMul (f, square)
+    row_64 = Cast <to = 11> (row)
+    mixed = Add (row_64, third)
+    top, at = TopK (x, two)
+    wide = Cast <to = 11> (i)
+    sine = Sin (wide)
+    real = Mul (sine, far)
+    last = Cast <to = 7> (ends)
+    steps = Loop (two_steps, yes, total) <
+        body = steps (int64 k, bool go, double[3] s) => (bool on, double[3] t)
+        { on = Identity (go)  t = Mul (s, third) }>
+}"""
 PAGE = """export default async ({ url, options, jobs }) => {
   const { load } = await import(url);
   const model = await load(options);
@@ -95,12 +128,40 @@ FEEDS = [
 ]
 
 
+DOUBLE_PAGE = """export default async ({ url, options, inputs }) => {
+  const { load } = await import(url);
+  const model = await load(options);
+  const given = Object.entries(inputs).map(([k, v]) => [
+    k, k === 'i' ? BigInt64Array.from(v, BigInt)
+       : (k === 'f' ? Float32Array : Float64Array).from(v)]);
+  const out = await model.run(Object.fromEntries(given));
+  model.dispose();
+  return Object.entries(out).map(
+    ([k, { data }]) => [k, data.constructor.name, Array.from(data, String)]);
+};
+"""
+
+
+def _doubles() -> onnx.ModelProto:
+    proto, random = parser.parse_model(DOUBLES), np.random.default_rng(0)
+    given = {
+        "w": random.normal(size=(5, 7)),
+        "filters": random.normal(size=(2, 2, 3, 3)),
+        "square": random.normal(size=(16, 16)).astype(np.float32),
+        "two_steps": np.array(2),
+    }
+    proto.graph.initializer.extend(numpy_helper.from_array(a, name) for name, a in given.items())
+    return proto
+
+
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     folder: Path = tmp_path_factory.mktemp("wide")
     webdnn.transpile(parser.parse_model(MODEL), folder / "wide", dims={"n": (1, 9)})
     webdnn.transpile(parser.parse_model(SORTED), folder / "sorted")
+    webdnn.transpile(_doubles(), folder / "doubles")
     (folder / "page.js").write_text(PAGE)
+    (folder / "doubles.js").write_text(DOUBLE_PAGE)
     with open_page("chromium", mounts={"/m/": folder}, webgpu=True) as page:
         yield page
 
@@ -141,3 +202,32 @@ def test_what_cannot_be_right_is_an_error(page: Page, backend: str) -> None:
         "range: numbers beyond 32 bits in 'square', of which arg_top_k takes 32"
     )
     assert far.startswith('range: input "y": expected numbers from -1073741823 to 1073741823')
+
+
+@pytest.mark.parametrize(("backend", "within"), [("wasm", 1e-14), ("webgpu", 1e-5)])
+def test_float64_is_float64_on_wasm(page: Page, backend: str, within: float) -> None:
+    random = np.random.default_rng(1)
+    large = 1e200 if backend == "wasm" else 1  # beyond float32
+    feeds = {
+        "x": random.normal(size=(3, 5)) * 10,
+        "image": random.normal(size=(1, 2, 4, 5)) * large,
+        "f": random.normal(size=(3, 16)).astype(np.float32),
+        "i": np.array([2**31 - 1, -5, 0]),
+        "ends": np.array([-(2.0**63), 2.0**62 + 2.0**40]),
+    }
+    inputs = {k: a.ravel().tolist() for k, a in feeds.items()}
+    job = {"url": "/m/doubles/model.js", "options": {"backend": backend}, "inputs": inputs}
+    found = page.call("/m/doubles.js", job, timeout=120).value
+    model = ReferenceEvaluator(_doubles())
+    with np.errstate(all="ignore"):
+        expected = dict(zip(model.output_names, model.run(None, feeds), strict=True))
+    for name, array, numbers in found:
+        wanted = np.asarray(expected[name])
+        if wanted.dtype == np.float64:
+            assert array == "Float64Array"
+        if wanted.dtype.kind != "f":
+            assert numbers == [str(int(x)) for x in wanted.ravel()], name
+        elif backend == "wasm" or name != "real":
+            tolerance = 1e-5 if name in ("mixed", "less_wide") else within
+            got = np.array(numbers, np.float64)
+            np.testing.assert_allclose(got, wanted.ravel(), tolerance, tolerance, err_msg=name)

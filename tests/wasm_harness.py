@@ -19,7 +19,7 @@ from webdnn.schedule.kernel import Buffer, Kernel, Loop, Program, Step, Tensor, 
 
 GUARD = 64
 NUMPY = {
-    "f32": np.float32, "i32": np.int32, "u32": np.uint32, "f16": np.float16,
+    "f32": np.float32, "f64": np.float64, "i32": np.int32, "u32": np.uint32, "f16": np.float16,
     "i8": np.int8, "u8": np.uint8,
 }  # fmt: skip
 SCALARS = {**NUMPY, "bool": np.bool_}

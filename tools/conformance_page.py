@@ -33,7 +33,7 @@ REASONS = {
         "ai.onnx.ml: trees and tables, for which a function of your own can be registered"
     ),
     r"float64 to int64|int64 to float64": "64 bits: what is computed in 32 has none of these",
-    r"largest difference inf": "float64 beyond the range of float32, in which it is computed",
+    r"largest difference inf": "float64 beyond the range of float32, in which WebGPU computes it",
     r"bf16|bfloat16": (
         "bfloat16 is computed in float32 and rounded once, at the end; the expected numbers were "
         "rounded after each step, and differ in the last of 8 bits"

@@ -9,7 +9,7 @@
 
 Structurally equal expressions are the same object, so sharing is free and ``is`` is equality.
 
-Grammar (``dtype`` is one of ``f32 i32 u32 bool``)::
+Grammar (``dtype`` is one of ``f32 f64 i32 u32 bool``)::
 
     Expr = const(value)            a literal
          | var(name, size)         a loop variable, 0 <= var < size (size: int or Expr)
@@ -44,6 +44,7 @@ from typing import Any, TypeVar, Union
 
 import numpy as np
 
+from .scalar import FLOAT as FLOAT
 from .scalar import INT as INT
 from .scalar import NUMPY
 from .scalar import OPS as OPS
@@ -285,7 +286,7 @@ def binary(op: str, a: Any, b: Any) -> Expr:
         simple = _integer(op, a, b)
         if simple is not None:
             return simple
-    elif dtype == "f32":
+    elif dtype in FLOAT:
         # Exact for every float, NaN and -0.0 included: x*1, x/1, x-0 (x+0 turns -0 into +0).
         if (op in ("mul", "div") and is_const(b, 1)) or (op == "sub" and _is_plus_zero(b)):
             return a

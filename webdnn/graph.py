@@ -78,9 +78,9 @@ Shape = tuple[Dim, ...]
 
 
 def computed(dtype: str) -> str:
-    """The scalar dtype in which values of a dtype are computed: f32, i32 or u32."""
+    """The scalar dtype in which values of a dtype are computed: f32, f64, i32 or u32."""
     if dtype in FLOATS:
-        return "f32"
+        return "f64" if dtype == "f64" else "f32"
     return "u32" if dtype in ("u32", "u64") else "i32"
 
 
@@ -529,7 +529,8 @@ class Graph:
 
     Of `wide` outputs, which are integers of 64 bits, the last axis is the two words of each (i32 or
     u32, `passes.wide`). `near` is how large integers of inputs may be, up or down; `alarms` are
-    scalar outputs that no page sees, and what is wrong where one is not 0.
+    scalar outputs that no page sees, and what is wrong where one is not 0. `declared` are the
+    dtypes of inputs and outputs, by name, of which a target computes another one.
     """
 
     inputs: tuple[Value, ...]
@@ -542,6 +543,7 @@ class Graph:
     wide: frozenset[str] = frozenset()
     near: Mapping[str, int] = field(default_factory=dict)
     alarms: Mapping[str, str] = field(default_factory=dict)
+    declared: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def sources(self) -> tuple[Value, ...]:

@@ -19,8 +19,10 @@ from typing import Any
 import numpy as np
 
 INT = ("i32", "u32")
+FLOAT = ("f32", "f64")
 NUMPY = {
     "f32": np.float32,
+    "f64": np.float64,
     "i32": np.int32,
     "u32": np.uint32,
     "bool": np.bool_,
@@ -49,6 +51,7 @@ STORAGE: Mapping[str, Storage] = {
         Storage("f32", 32, "f32", np.float32),
         Storage("i32", 32, "i32", np.int32),
         Storage("u32", 32, "u32", np.uint32),
+        Storage("f64", 64, "f64", np.float64),
         Storage("f16", 16, "f32", np.float16),
         Storage("i16", 16, "i32", np.int16),
         Storage("u16", 16, "i32", np.uint16),

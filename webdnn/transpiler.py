@@ -163,6 +163,7 @@ def transpile(
     from .inspect.dump import dump as dump_program
     from .inspect.dump import kernel_table, sources
     from .inspect.report import report_html
+    from .ops.doubles import single
     from .passes import run
     from .passes.checks import checked, unchecked
     from .passes.quantise import described, kept_forms, quantise, weight_form
@@ -231,11 +232,13 @@ def transpile(
         ]
     read.imported = replace(read.imported, notes=[*read.imported.notes, *notes])
     graph, checks = checked(graph, debug, read.imported.labels)
-    graph = run(graph, dump=save)
+    narrow = single(graph)
+    graphs = {t: graph if "f64" in known[t].reads else narrow for t in targets}
+    done = {id(g): run(g, dump=save) for g in {id(g): g for g in graphs.values()}.values()}
     programs = {}
     for k, target in enumerate(targets):
         tell("fuse", k, len(targets))
-        programs[target] = lower(graph, known[target], keep_values)
+        programs[target] = lower(done[id(graphs[target])], known[target], keep_values)
         if folder is not None:
             dump_program(programs[target], known[target], folder)
         if level >= 2:

@@ -92,7 +92,8 @@ export interface AcceptedOf {
 export interface ViewOf {
   float32: Float32Array;
   float16: Float32Array;
-  float64: Float32Array;
+  /** as which it is computed: Float64Array on wasm, Float32Array on WebGPU */
+  float64: Float64Array | Float32Array;
   bfloat16: Float32Array;
   float8_e4m3fn: Float32Array;
   float8_e4m3fnuz: Float32Array;

@@ -7,7 +7,7 @@
  * @typedef {import('./int.js').Int} Int
  * @typedef {import('./int.js').Dims} Dims
  * @typedef {import('./types.d.ts').DType} DType
- * @typedef {'f32' | 'i32' | 'u32'} Storage  of values; weights may be stored as others
+ * @typedef {'f32' | 'f64' | 'i32' | 'u32'} Storage  of values; weights may be stored as others
  * @typedef {{ name: string, min: number, max: number, step?: number }} Dimension  min, min + step, ...
  * @typedef {import('./types.d.ts').ImageSpec} ImageSpec
  * @typedef {{
@@ -90,6 +90,7 @@ export const FORMAT = 1;
  */
 export const STORAGE = {
   f32: { bits: 32, array: Float32Array, dtype: /** @type {const} */ ('float32') },
+  f64: { bits: 64, array: Float64Array, dtype: /** @type {const} */ ('float64') },
   i32: { bits: 32, array: Int32Array, dtype: /** @type {const} */ ('int32') },
   u32: { bits: 32, array: Uint32Array, dtype: /** @type {const} */ ('uint32') },
   f16: { bits: 16 },
@@ -99,8 +100,8 @@ export const STORAGE = {
 export const bytesOf = (storage, elements) => Math.ceil((STORAGE[storage].bits * elements) / 8);
 
 /**
- * Of each public dtype: as what it is stored, the array in which it is returned, and the names of
- * others that are accepted.
+ * Of each public dtype: as what it is stored (float64: on WebGPU), the array in which it is returned,
+ * and the names of others that are accepted.
  */
 export const DTYPES = /** @satisfies {Record<DType, [Storage, any, ...string[]]>} */ ({
   float32: ['f32', Float32Array],
@@ -182,7 +183,7 @@ const size = (ends, high = () => Number.MAX_SAFE_INTEGER, low = () => 0) =>
   );
 
 /** @type {Rule<Storage>} */
-export const storage = oneOf('f32', 'i32', 'u32');
+export const storage = oneOf('f32', 'f64', 'i32', 'u32');
 const INT32 = 2 ** 31 - 1;
 const small = between(0, INT32);
 const positive = between(1, INT32);
@@ -232,8 +233,17 @@ const count =
   (dims) =>
     product(sizes(largest, dims)) * words;
 
-/** The bytes of a tensor in memory. @param {Signature} spec @returns {(dims: Dims) => number} */
-const bytesIn = (spec) => (dims) => bytesOf(DTYPES[spec.dtype][0], count(spec)(dims));
+/**
+ * The bytes of a tensor in memory.
+ * @param {Signature} spec @param {Storage} [storage] @returns {(dims: Dims) => number}
+ */
+const bytesIn =
+  (spec, storage = DTYPES[spec.dtype][0]) =>
+  (dims) =>
+    bytesOf(storage, count(spec)(dims));
+
+/** How a tensor is stored on wasm. @param {Signature} spec @returns {Storage} */
+const onWasm = ({ dtype }) => (dtype === 'float64' ? 'f64' : DTYPES[dtype][0]);
 
 /**
  * Values of the imported model in memory, and all that their strides reach.
@@ -319,18 +329,19 @@ const descriptor = (value, at) => {
   const wasm = (value, at) => {
     const arena = object({ memory: object({ weights: whole, bytes: whole }) })(value, at);
     const { bytes: end, weights } = arena.memory;
-    /** Where so many bytes may begin. @param {number} bytes */
-    const offset = (bytes) => between(0, end - bytes, 4);
+    /** Where so many bytes may begin. @param {number} bytes @param {number} [step] */
+    const offset = (bytes, step = 4) => between(0, end - bytes, step);
     offset(body.weights.bytes)(weights, `${at}.memory.weights`);
     /** @param {Signature[]} specs */
     const tensors = (specs) =>
-      each(specs.length, (i) =>
-        object({
-          offset: offset(bytesIn(specs[i])(most)),
-          dtype: oneOf(DTYPES[specs[i].dtype][0]),
+      each(specs.length, (i) => {
+        const storage = onWasm(specs[i]);
+        return object({
+          offset: offset(bytesIn(specs[i], storage)(most), STORAGE[storage].bits / 8),
+          dtype: oneOf(storage),
           elements: size(both, count(specs[i]), count(specs[i])),
-        }),
-      );
+        });
+      });
     const rest = object({
       variants: list(object({ name: text, file, relaxed: flag, threads: flag })),
       inputs: tensors(body.inputs),

@@ -9,8 +9,8 @@
  * @typedef {import('./descriptor.js').Storage} Storage
  * @typedef {import('./descriptor.js').Signature} Signature
  * @typedef {import('./descriptor.js').Dimension} Dimension
- * @typedef {Float32Array | Int32Array | Uint32Array} Elements  one element is 32 bits, as in memory
- * @typedef {Elements | Float64Array | Int8Array | Uint8Array | Uint8ClampedArray | Int16Array
+ * @typedef {Float32Array | Float64Array | Int32Array | Uint32Array} Elements  as in memory
+ * @typedef {Elements | Int8Array | Uint8Array | Uint8ClampedArray | Int16Array
  *   | Uint16Array | BigInt64Array | BigUint64Array} Numbers
  */
 import { DTYPES, STORAGE } from './descriptor.js';

@@ -10,7 +10,7 @@ from .. import ops
 from ..errors import TooSmallError, UnsupportedError
 from ..expr import Expr
 from ..expr import evaluate as size_at
-from ..graph import DTYPES, INPUT, Graph, Value, computed, dims_of, is_counted
+from ..graph import DTYPES, INPUT, Graph, Value, dims_of, is_counted
 from ..ops.ranges import RANGES, bounded, fits, integer_ranges
 
 # How large integers of a loop's body are taken to be: two add up to more than 32 bits, one and an
@@ -66,8 +66,8 @@ def finished(
         ranges = integer_ranges(inner, taken)
         _check_constants(graph, inner, ranges)
         wide = _may_wrap(ranges, names) | wide
-    for dtype in sorted(dtypes & {"f64"}):
-        notes.append(f"{DTYPES[dtype]} is computed as {DTYPES[computed(dtype)]}")
+    if "f64" in dtypes:
+        notes.append("float64 is computed as float32 on WebGPU, which has no wider numbers")
     if wide:
         shown = ", ".join([*wide.values()][:3])
         shown += f" and {len(wide) - 3} more" if len(wide) > 3 else ""

@@ -19,6 +19,7 @@ import numpy as np
 from .. import expr
 from ..errors import SizesDifferError, UnsupportedError
 from ..expr import (
+    FLOAT,
     Expr,
     absolute,
     acos,
@@ -161,7 +162,7 @@ def _define(body: Body, dtype: str | None, of: int) -> Op:
 
 def is_float(x: Any) -> bool:
     """Whether an expression or array holds floating-point numbers."""
-    return x.dtype == "f32" if isinstance(x, Expr) else np.asarray(x).dtype.kind == "f"
+    return x.dtype in FLOAT if isinstance(x, Expr) else np.asarray(x).dtype.kind == "f"
 
 
 # ---- arithmetic ----------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..expr import Expr, bounds, load, upper, var, walk
+from ..expr import FLOAT, Expr, bounds, load, upper, var, walk
 from ..graph import INPUT, Graph, Value, evaluate, scalar_dtype
 
 Range = tuple[float, float]  # whole numbers, or infinite where nothing is known
@@ -159,7 +159,7 @@ def _of(root: Expr, loads: Mapping[Value, Range]) -> Range:
 
 def _apply(e: Expr, at: Mapping[Expr, Range], loads: Mapping[Value, Range]) -> Range:
     args = [at[a] for a in e.args if isinstance(a, Expr) and a in at]
-    unknown = UNKNOWN if e.dtype == "f32" else RANGES[e.dtype]
+    unknown = UNKNOWN if e.dtype in FLOAT else RANGES[e.dtype]
     match e.op, args:
         case "load", _:
             return loads[e.args[0]]
@@ -175,9 +175,9 @@ def _apply(e: Expr, at: Mapping[Expr, Range], loads: Mapping[Value, Range]) -> R
         case "sign", _:
             return -1, 1
         case "cast", [a]:  # NaN becomes 0
-            if "f32" in (e.dtype, e.args[0].dtype) and e.dtype != e.args[0].dtype != "bool":
+            if e.dtype != e.args[0].dtype != "bool" and {e.dtype, e.args[0].dtype} & {*FLOAT}:
                 a = a[0] * ROUNDED, a[1] * ROUNDED
-            return a if e.dtype == "f32" else (min(a[0], 0), max(a[1], 0))
+            return a if e.dtype in FLOAT else (min(a[0], 0), max(a[1], 0))
         case (("tanh" | "sin" | "cos" | "erf"), _):
             return -1, 1
     if not all(math.isfinite(x) for r in args for x in r):
@@ -195,7 +195,7 @@ def _apply(e: Expr, at: Mapping[Expr, Range], loads: Mapping[Value, Range]) -> R
             return (0 if a[0] <= 0 <= a[1] else min(map(abs, a))), max(map(abs, a))
         case (("floor" | "ceil" | "round" | "trunc"), [a]):
             return math.floor(a[0]), math.ceil(a[1])
-    if e.dtype == "f32":
+    if e.dtype in FLOAT:
         return UNKNOWN
     match e.op, args:
         case "pow", [a, b]:

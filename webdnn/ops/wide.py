@@ -427,23 +427,24 @@ def shift_right(a: Words, n: Words) -> Words:
 # ---- conversions ---------------------------------------------------------------------------------
 
 
-def to_float(a: Words) -> Value:
-    """As f32."""
+def to_float(a: Words, dtype: str) -> Value:
+    """As f32 or f64."""
     size = absolute(a)
-    f = add(mul(cast(size.high, "f32"), 2.0**32), cast(size.low, "f32"))
+    f = add(mul(cast(size.high, dtype), 2.0**32), cast(size.low, dtype))
     return where(below_zero(a), mul(f, -1.0), f) if a.signed else f
 
 
 def from_float(x: Value, signed: bool) -> Words:
-    """A value of f32, truncated; it saturates, and NaN becomes 0."""
+    """A value of f32 or f64, truncated; it saturates, and NaN becomes 0."""
     whole = trunc_(x)
     negative_ = less_(whole, 0.0)
     size = where(negative_, mul(whole, -1.0), whole)
     top = trunc_(mul(size, 2.0**-32))
     words = Words(cast(sub(size, mul(top, 2.0**32)), "u32"), cast(top, "u32"), signed)
-    end = number(2**63 - 1 if signed else 2**64 - 1, signed)
-    words = choose(greater_equal(size, 2.0**63 if signed else 2.0**64), end, words)
-    return choose(negative_, negative(words) if signed else number(0, False), words)
+    least, most = (-(2**63), 2**63 - 1) if signed else (0, 2**64 - 1)
+    words = choose(negative_, negative(words) if signed else number(0, False), words)
+    ends = choose(negative_, number(least, signed), number(most, signed))
+    return choose(greater_equal(size, 2.0 ** (63 if signed else 64)), ends, words)
 
 
 # ---- along axes ----------------------------------------------------------------------------------

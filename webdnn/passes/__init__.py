@@ -30,6 +30,7 @@ from . import (
     attention,
     conv,
     counted,
+    doubles,
     integers,
     layout,
     matmul,
@@ -57,6 +58,7 @@ Pass = Sequence[Rule] | Callable[[Graph, dict[str, int]], Graph]
 PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("wide", wide.settle),
     ("counted", counted.settle),
+    ("doubles", doubles.RULES),
     ("narrow", narrow.RULES),
     ("simplify", simplify.RULES),
     ("activation", activation.RULES),

@@ -250,7 +250,8 @@ class _Settling:
             assert isinstance(part, Value)
             if x.dtype in RANGES:
                 return self.extended(part, to)
-            return words.from_float(ops.cast(part, "f32"), to == "i64")
+            part = part if part.dtype == "f64" else ops.cast(part, "f32")
+            return words.from_float(part, to == "i64")
         w = self.words(x)
         if to in WIDE:
             return replace(w, signed=to == "i64")
@@ -258,7 +259,7 @@ class _Settling:
             return ops.logical_not(words.is_zero(w))
         if to in RANGES:
             return ops.cast(ops.cast(w.low, "i32"), to)
-        return ops.cast(words.to_float(w), to)
+        return ops.cast(words.to_float(w, "f64" if to == "f64" else "f32"), to)
 
     def extended(self, x: Value, to: str) -> Words:
         """An integer of 32 bits or fewer in words."""

@@ -60,6 +60,7 @@ from ..graph import (
     type_text,
 )
 from ..ops.control import ITERATE
+from ..ops.doubles import single
 from ..ops.elementwise import broadcast_index
 from ..ops.winograd import TILE, WINOGRAD, winograd_products
 from ..scalar import MONOIDS, PACKED, STORAGE, bytes_of
@@ -393,7 +394,7 @@ class Lowering:
             buffer = self.placed[v].buffer
             if name in f.graph.wide:
                 return Tensor(name, {"i32": "i64", "u32": "u64"}[v.dtype], v.shape[:-1], buffer, 2)
-            return Tensor(name, v.dtype, v.shape, buffer)
+            return Tensor(name, f.graph.declared.get(name, v.dtype), v.shape, buffer)
 
         counts = {k: s[:-1] if k in f.graph.wide else s for k, s in f.graph.counts.items()}
 
@@ -747,6 +748,7 @@ def lower(graph: Graph, target: Target, keep: bool = False) -> Program:
     `keep`: record where the imported model's named values lie (`Program.stored`). Raises
     UnsupportedError where a kernel exceeds what the target allows.
     """
+    graph = graph if "f64" in target.reads else single(graph)
     graph = rewrite(graph, (_composed(target),))
     forced: set[Value] = set()
     while True:

@@ -7,7 +7,7 @@ from .module import LIMITS, emit, memory, print_kernel
 TARGET = Target(
     name="wasm",
     limits=LIMITS,
-    reads=frozenset({"f32", "i32", "u32", "i8", "u8"}),
+    reads=frozenset({"f32", "f64", "i32", "u32", "i8", "u8"}),
     looks_up=frozenset({"f16"}),
     suffix="c",
     print=print_kernel,

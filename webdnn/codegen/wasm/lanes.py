@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from ...expr import (
+    FLOAT,
     OPS,
     Dim,
     Expr,
@@ -43,14 +44,16 @@ from ...expr import (
 from ...schedule.kernel import Slot, Store
 from ..dialect import LITERAL, Dialect, Params, invariant
 
-SCALAR = {"f32": "float", "i32": "int", "u32": "unsigned", "bool": "int"}
-VECTOR = {"f32": "f4", "i32": "i4", "u32": "u4", "bool": "i4"}
+SCALAR = {"f32": "float", "f64": "double", "i32": "int", "u32": "unsigned", "bool": "int"}
+VECTOR = {"f32": "f4", "f64": "d4", "i32": "i4", "u32": "u4", "bool": "i4"}
 # How a row of scalar.STORAGE is declared, and how an element of it is read, if by a function.
 DECLARED = {
-    "f32": "float", "i32": "int", "u32": "unsigned", "f16": "unsigned short",
+    "f32": "float", "f64": "double", "i32": "int", "u32": "unsigned", "f16": "unsigned short",
     "i8": "signed char", "u8": "unsigned char",
 }  # fmt: skip
 READ = {"f16": "HALF({0})"}
+CAST = {"f32": "F", "f64": "D", "i32": "I", "u32": "U"}  # ends the names of conversions
+ZERO = {"f32": "0.0f", "f64": "0.0", "i32": "0", "u32": "0u"}
 
 
 @dataclass
@@ -79,6 +82,8 @@ class Lanes(Dialect):
         "mul": "({0} * {1})",
         "div": "vidiv({0}, {1})",
         ("div", "f32"): "({0} / {1})",
+        ("div", "f64"): "({0} / {1})",
+        **{(op, "f64"): op.upper() + "({0}, {1})" for op in ("lt", "le", "gt", "ge", "eq", "ne")},
         "neg": "(-{0})",
         "lt": "({0} < {1})",
         "le": "({0} <= {1})",
@@ -215,13 +220,14 @@ class Lanes(Dialect):
             return (
                 "(-2147483647 - 1)" if value == -(2**31) else f"{value}{'u' * (e.dtype == 'u32')}"
             )
-        value = float(np.float32(value))
+        wide = e.dtype == "f64"
+        value = value if wide else float(np.float32(value))
         if math.isnan(value):
-            return '__builtin_nanf("")'
+            return f'{"(double)" * wide}__builtin_nanf("")'
         if math.isinf(value):
-            return "INF" if value > 0 else "-INF"
-        digits = f"{value:.9g}"
-        return f"{digits if any(c in digits for c in '.e') else digits + '.0'}f"
+            return f"{'-' * (value < 0)}{'BIG_' * wide}INF"
+        digits = f"{value:.{17 if wide else 9}g}"
+        return f"{digits if any(c in digits for c in '.e') else digits + '.0'}{'f' * (not wide)}"
 
     def leaf(self, e: Expr) -> str:
         if e.op == "acc":
@@ -365,15 +371,15 @@ class Lanes(Dialect):
     def cast(self, e: Expr, x: str) -> str:
         source, target = e.args[0], e.dtype
         if e.op == "bitcast":
-            return f"BITS_{target[0].upper()}({x})"
-        if target == "f32":
-            return f"BOOL_F({x})" if source.dtype == "bool" else f"TO_F({x})"
+            return f"BITS_{CAST[target]}({x})"
+        if target in FLOAT:
+            return f"{'BOOL' if source.dtype == 'bool' else 'TO'}_{CAST[target]}({x})"
         if target == "bool":
-            zero = "0" if source.dtype != "f32" else "0.0f"
-            zero = "0u" if source.dtype == "u32" else zero
-            return f"({x} != {f'S({zero})' if self.varies(e) else zero})"
+            zero = ZERO[source.dtype]
+            zero = f"S({zero})" if self.varies(e) else zero
+            return f"NE({x}, {zero})" if source.dtype == "f64" else f"({x} != {zero})"
         x = f"BOOL_I({x})" if source.dtype == "bool" else x
-        return f"TO_{target[0].upper()}({x})"
+        return f"TO_{CAST[target]}({x})"
 
     def _select(self, e: Expr) -> str:
         """A select that reads memory only on the side that it takes."""
@@ -517,6 +523,13 @@ class Printed:
         """The C name: the schedule's name and a hash of the text."""
         text = "\n".join((self.body, *(s.dtype + s.access for s in self.slots)))
         return f"{_identifier(self.name)}_{sha256(text.encode()).hexdigest()[:10]}"
+
+    @property
+    def doubles(self) -> bool:
+        """Whether it computes float64, with the functions of `double.h`."""
+        return any(s.dtype == "f64" for s in self.slots) or any(
+            f"{to}_D(" in self.body for to in ("TO", "BOOL")
+        )
 
     @property
     def given(self) -> tuple[Any, ...]:

@@ -33,11 +33,11 @@ from ...expr import (
     upper,
     walk,
 )
-from ...scalar import MONOIDS
+from ...scalar import FLOAT, MONOIDS
 from ...schedule.kernel import Loop, Stage, Store, is_row
 from ..dialect import LITERAL
 from ..loops import collapse
-from .lanes import SCALAR, VECTOR, Lanes, Printed, grain
+from .lanes import SCALAR, VECTOR, ZERO, Lanes, Printed, grain
 
 ITEM_NS = 4_000  # work items are cut to about this
 BLOCK = 256  # elements of a long sum that are added up one after another
@@ -60,10 +60,9 @@ def print_loop(loop: Loop) -> Printed:
 
 # ---- monoids ------------------------------------------------------------------------------------
 
-_LOWEST = {"f32": "-INF", "i32": "(-2147483647 - 1)", "u32": "0u"}
-_HIGHEST = {"f32": "INF", "i32": "2147483647", "u32": "4294967295u"}
-_ZERO = {"f32": "0.0f", "i32": "0", "u32": "0u"}
-_ONE = {"f32": "1.0f", "i32": "1", "u32": "1u"}
+_LOWEST = {"f32": "-INF", "f64": "-BIG_INF", "i32": "(-2147483647 - 1)", "u32": "0u"}
+_HIGHEST = {"f32": "INF", "f64": "BIG_INF", "i32": "2147483647", "u32": "4294967295u"}
+_ONE = {"f32": "1.0f", "f64": "1.0", "i32": "1", "u32": "1u"}
 _STEP = {
     "sum": "{0} + {1}",
     "scan_sum": "{0} + {1}",
@@ -82,7 +81,7 @@ def _initial(stage: Stage, vector: bool) -> list[tuple[str, str]]:
     if stage.monoid in ("any", "all"):
         start = str(int(stage.monoid == "all"))
         return [(types["bool"], f"M({start})" if vector else start)]
-    table = {"sum": _ZERO, "scan_sum": _ZERO, "prod": _ONE, "max": _LOWEST, "min": _HIGHEST}
+    table = {"sum": ZERO, "scan_sum": ZERO, "prod": _ONE, "max": _LOWEST, "min": _HIGHEST}
     key = stage.monoid.replace("_last", "").replace("arg", "")
     out = [(types[dtype], table[key][dtype])]
     if MONOIDS[stage.monoid] == 2:
@@ -99,7 +98,7 @@ def _combine(stage: Stage, a: list[str], x: list[str], ordered: bool) -> list[st
         return [f"{a[0]} = {_STEP[stage.monoid].format(a[0], x[0])};"]
     last = stage.monoid.endswith("_last")
     sign = ">" if "argmax" in stage.monoid else "<"
-    float_ = stage.exprs[0].dtype == "f32"
+    float_ = stage.exprs[0].dtype in FLOAT
     if last and ordered:
         take = f"({x[0]} {sign}= {a[0]})" + (f" | ({x[0]} != {x[0]})" if float_ else "")
     else:
@@ -153,6 +152,8 @@ def _choose_lane(loop: Loop) -> Expr | None:
     """The axis whose values lie in the lanes: the innermost parallel or reduction axis, or none."""
     if any(x.op == "load" for s in loop.stores for x in walk(s.index)):
         return None  # scattered: in order
+    if any(MONOIDS[s.monoid] > 1 and s.exprs[0].dtype == "f64" for s in loop.stages):
+        return None  # two lanes of values would have four of positions
     candidates = list(loop.axes[-1:])
     if loop.reduce and not any(s.monoid == "scan_sum" for s in loop.stages):
         candidates += loop.reduce[-1:]

@@ -131,7 +131,7 @@ def print_program(program: Program, addresses: Mapping[int, int]) -> tuple[list[
         printed = prepared.get(id(step.kernel))
         if printed is None:
             printed = prepared[id(step.kernel)] = print_kernel(step.kernel)
-        kernels.setdefault(printed.symbol, Source(printed.symbol, printed.text))
+        kernels.setdefault(printed.symbol, Source(printed.symbol, printed.text, printed.doubles))
         scratch = max(scratch, int(bounds(printed.scratch)[1]))
         items, grain = (
             constant(printed.items, f"steps[{k}].items"),

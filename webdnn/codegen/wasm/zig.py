@@ -78,15 +78,19 @@ class CompilerError(RuntimeError):
 
 @dataclass(frozen=True)
 class Source:
-    """One kernel: the symbol that it defines, and its C without the prelude."""
+    """One kernel: the symbol that it defines, its C without the prelude, and whether that calls
+    functions of `double.h`."""
 
     symbol: str
     text: str
+    doubles: bool = False
 
 
 @cache
-def _prelude() -> str:
-    return files("webdnn.codegen.wasm").joinpath("templates", "prelude.h").read_text()
+def _prelude(doubles: bool = False) -> str:
+    folder = files("webdnn.codegen.wasm") / "templates"
+    names = ("prelude.h", "double.h") if doubles else ("prelude.h",)
+    return "\n".join((folder / name).read_text() for name in names)
 
 
 @cache
@@ -150,9 +154,8 @@ def _objects(
     found: set[Path] = set()
     missing: list[tuple[Source, Path]] = []
     for kernel in kernels:
-        key = sha256("\n".join((_compiler(), simd, _prelude(), kernel.text)).encode()).hexdigest()[
-            :32
-        ]
+        text = "\n".join((_compiler(), simd, _prelude(kernel.doubles), kernel.text))
+        key = sha256(text.encode()).hexdigest()[:32]
         entry = folder / "kernels" / key
         try:
             path = folder / entry.read_text()
@@ -166,7 +169,8 @@ def _objects(
     size = max(1, min(KERNELS_A_FILE, -(-len(missing) // workers)))
 
     def compile_group(group: list[tuple[Source, Path]]) -> Path:
-        path = _compile("\n".join((_prelude(), *(k.text for k, _ in group))), _SIMD[simd], folder)
+        prelude = _prelude(any(k.doubles for k, _ in group))
+        path = _compile("\n".join((prelude, *(k.text for k, _ in group))), _SIMD[simd], folder)
         for _, entry in group:
             _write(entry, path.name.encode())
         done(len(group))
