@@ -1500,7 +1500,8 @@ def on_wasm(models: Sequence[Model], work: Path | None = None) -> Results:
     for k in range(runs_of(models)):
         feeds, dims = feeds_of(models, k), dims_of(models, k)
         given = weights | {
-            t.buffer: stored(feeds[t.name], program.buffers[t.buffer].dtype) for t in program.inputs
+            t.buffer: stored(feeds[t.name], program.buffers[t.buffer].dtype, t.words)
+            for t in program.inputs
         }
         after = run_program(program, given, dims, compiler=compiled)
         found = {}

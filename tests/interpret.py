@@ -31,8 +31,11 @@ from webdnn.graph import (
 )
 from webdnn.passes import counted
 
-_DTYPE = {"f32": np.float32, "f16": np.float16, "i32": np.int32, "u32": np.uint32, "bool": np.bool_}
-_POISON = {"f32": np.nan, "i32": 0x5BADF00D, "u32": 0x5BADF00D, "bool": True}
+_DTYPE = {
+    "f32": np.float32, "f64": np.float64, "f16": np.float16, "i32": np.int32, "u32": np.uint32,
+    "bool": np.bool_,
+}  # fmt: skip
+_POISON = {"f32": np.nan, "f64": np.nan, "i32": 0x5BADF00D, "u32": 0x5BADF00D, "bool": True}
 
 
 def calculate(root: Expr, leaves: Mapping[Expr, Any], buffers: list[np.ndarray]) -> np.ndarray:
@@ -81,6 +84,11 @@ def interpret(
         v.attrs["name"]: np.zeros(v.shape, array_type(v.dtype)) for v, _ in graph.states.values()
     }
     feeds = zeros | dict(feeds)
+    for name, bound in graph.near.items():
+        assert np.abs(np.asarray(feeds[name]).astype(object)).max(initial=0) <= bound, name
+    for v in graph.inputs:
+        if v.attrs["name"] in graph.wide:
+            feeds[v.attrs["name"]] = apart(feeds[v.attrs["name"]], v)
     done: dict[Value, np.ndarray] = {}
     remaining = {v: len(users) for v, users in graph.uses().items()}
     with np.errstate(all="ignore"):
@@ -97,6 +105,12 @@ def interpret(
     given = {name: done[v] for name, v in graph.outputs.items() if name not in graph.alarms}
     found = shown(graph.counts, given, sizes)
     return {name: joined(a) if name in graph.wide else a for name, a in found.items()}
+
+
+def apart(numbers: np.ndarray, v: Value) -> np.ndarray:
+    """The two words of each integer along a new last axis, as the graph's input has them."""
+    flat = np.ascontiguousarray(numbers).reshape(-1)
+    return flat.view(array_type(v.dtype)).reshape(*np.shape(numbers), 2)
 
 
 def joined(words: np.ndarray) -> np.ndarray:

@@ -40,13 +40,17 @@ def values(program: Program, feeds: dict[str, np.ndarray]) -> dict[int, np.ndarr
         out[b] = kept.view(NUMPY[row])[: v.size] if row in ("i8", "u8") else kept
     out |= {t.buffer: np.zeros(t.shape) for t in program.states}
     return out | {
-        t.buffer: stored(feeds[t.name], program.buffers[t.buffer].dtype) for t in program.inputs
+        t.buffer: stored(feeds[t.name], program.buffers[t.buffer].dtype, t.words)
+        for t in program.inputs
     }
 
 
-def stored(array: np.ndarray, dtype: str) -> np.ndarray:
-    """An input as it lies in memory: 32-bit elements."""
-    return np.asarray(array).astype({"f32": np.float32, "i32": np.int32, "u32": np.uint32}[dtype])
+def stored(array: np.ndarray, dtype: str, words: int = 1) -> np.ndarray:
+    """An input as it lies in memory: elements of 32 bits, or two words each, or float64."""
+    kind = {"f32": np.float32, "f64": np.float64, "i32": np.int32, "u32": np.uint32}[dtype]
+    if words > 1:
+        return np.ascontiguousarray(array).reshape(-1).view(kind)
+    return np.asarray(array).astype(kind)
 
 
 def run_cases(nets: list[Net]) -> dict[str, list[dict[str, np.ndarray]]]:

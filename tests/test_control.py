@@ -200,32 +200,45 @@ COUNTS = """<ir_version: 8, opset_import: ["": 17]>
         (int64 i, bool g, int64[3] s) => (bool h, int64[3] t) { h = Identity(g)  BODY }> }"""
 
 
-def test_integers_of_loops_are_looked_at_too() -> None:
-    """They are computed in 32 bits: a constant must fit into these, what may wrap has a notice."""
-    far = "far = Constant<value_int = 3000000000>()  t = Add(s, far)"
-    with pytest.raises(UnsupportedError, match="int64 constant 'far' holds 3000000000, which"):
-        load(parser.parse_model(COUNTS.replace("BODY", far)))
-    (note,) = load(parser.parse_model(COUNTS.replace("BODY", "t = Mul(s, s)"))).notes
-    assert "'t' (mul) may need more" in note
-    (note,) = load(parser.parse_model(COUNTS.replace("BODY", "t = Add(s, x)"))).notes
-    assert "'t' (add) may need more" in note
-    within = "t = Loop(n, , s) <body = c (int64 j, bool p, int64[3] u) => (bool q, int64[3] v)"
-    within += " { q = Identity(p)  v = Mul(u, x) }>"
-    (note,) = load(parser.parse_model(COUNTS.replace("BODY", within))).notes
-    assert "(mul) may need more" in note
-    near = "near = Constant<value_int = 3>()  t = Add(s, near)"
-    assert not load(parser.parse_model(COUNTS.replace("BODY", near))).notes
+NESTED = "t = Loop(n, , s) <body = c (int64 j, bool p, int64[3] u) => (bool q, int64[3] v)"
+NESTED += " { q = Identity(p)  v = Mul(u, x) }>"
+FAR = f"far = Constant<value_int = {2**63 - 1}>()  "
 
 
-def test_bounds_of_loops_may_be_beyond_32_bits() -> None:
-    """But not where they are the result."""
-    far = f"far = Constant<value_int = {2**63 - 1}>()  "
-    proto = parser.parse_model(COUNTS.replace("BODY", far + "t = Clip(s, i, far)"))
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("far = Constant<value_int = 3000000000>()  t = Add(s, far)", True),
+        ("t = Mul(s, s)", True),
+        ("t = Add(s, x)", True),
+        (NESTED, True),
+        ("near = Constant<value_int = 3>()  t = Add(s, near)", False),
+        (FAR + "t = Clip(s, i, far)", False),
+        (FAR + "t = Max(s, far)", True),
+        (FAR + "r = Mul(s, far)  p = Constant<value_int = 97>()  t = Mod(r, p)", False),
+    ],
+)
+def test_integers_of_loops_have_words_where_they_may_need_them(body: str, words: bool) -> None:
+    proto = parser.parse_model(COUNTS.replace("BODY", body))
     feeds = {"x": np.array([-7, 1, 2**31 - 1]), "n": np.array(4)}
+    if not words:
+        feeds["x"] = feeds["x"] // 4  # `Graph.near`
     (wanted,) = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, feeds)
-    np.testing.assert_array_equal(interpret(run(load(proto).graph, 0), feeds)["y"], wanted)
-    with pytest.raises(UnsupportedError, match="int64 constant 'far' holds 9223372036854775807"):
-        load(parser.parse_model(COUNTS.replace("BODY", far + "t = Max(s, far)")))
+    graph = run(load(proto).graph, 0)
+    np.testing.assert_array_equal(interpret(graph, feeds)["y"], wanted)
+    assert ("y" in graph.wide) == words
+
+
+def test_what_a_loop_cannot_compute_in_words_is_an_alarm() -> None:
+    """TopK within: it has 32 bits for a number, which an iteration says that it has exceeded."""
+    body = """r = Mul(x, i)  k = Constant<value_ints = [3]>()  t, at = TopK(r, k)"""
+    proto = parser.parse_model(COUNTS.replace("BODY", body))
+    graph = run(load(proto).graph, 0)
+    feeds = {"x": np.array([-7, 1, 2**29]), "n": np.array(4)}
+    (wanted,) = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, feeds)
+    np.testing.assert_array_equal(interpret(graph, feeds)["y"], wanted)
+    with pytest.raises(AssertionError, match=r"32 bits in .*'r', of which arg_top_k takes 32 bits"):
+        interpret(graph, feeds | {"n": np.array(9)})
 
 
 @pytest.mark.parametrize(

@@ -20,14 +20,15 @@ import webdnn
 from webdnn.browser.engine import Page, open_page
 
 MODEL = """<ir_version: 9, opset_import: ["": 18]>
-wide (int64[n] x, int64[n] y, float[n] f, uint64[n] u)
+wide (int64[n] x, int64[n] y, float[n] f, uint64[n] u, int32[n] s, int64 times)
     => (int64[n] product, int64[n] sums, int64[1] total, int64[n] hash, int64[n] far, int64[n] cube,
         int64[n] quotient, int64[n] left, int64[n] right, int64[n] whole, uint64[n] square,
         uint64[n] rest, int64[1] most, int64[1] least, int64[1] at, int64[1] picked, float[n] real,
         bool[n] larger, int64[n] ends, int64[1] all, uint64[n] turned, int64[n] back, int64[] dot,
-        float[n] looked, int64[2, n] both, int64[n] small)
+        float[n] looked, int64[2, n] both, int64[n] small, int64[n] shifted, int64[n] looped,
+        int64[n] inner)
     <int64 zero = {0}, int64[1] axis = {0}, int64 prime = {1000003}, int64 big = {1000000000000},
-     int64 three = {3}, uint64 odd = {4000000007}, uint64 nought = {0},
+     int64 three = {3}, bool yes = {1}, uint64 odd = {4000000007}, uint64 nought = {0},
      float[3] table = {5, 6, 7}, int64[2] rows = {2, -1}>
 {
     product = Mul (x, y)
@@ -62,6 +63,18 @@ wide (int64[n] x, int64[n] y, float[n] f, uint64[n] u)
     pair = Concat <axis = 0> (product, whole)
     both = Reshape (pair, rows)
     small = Mod (hash, three)
+    s_64 = Cast <to = 7> (s)
+    shifted = Add (s_64, three)
+    looped, inner = Loop (times, yes, y, y) <
+        body = more (int64 k, bool go, int64[n] t, int64[n] r)
+            => (bool on, int64[n] t2, int64[n] r2)
+        {
+            on = Identity (go)
+            t2 = Add (t, x)
+            r2 = Loop (times, go, r) <
+                body = within (int64 i, bool go2, int64[n] w) => (bool on2, int64[n] w2)
+                { on2 = Identity (go2)  scaled = Mul (w, prime)  w2 = Sub (scaled, t) }>
+        }>
 }"""
 SORTED = """<ir_version: 9, opset_import: ["": 18]>
 sorted (int64[2] x, int64[2] y, float[2] f, uint64[2] u) => (int64[2] best, int64[2] next)
@@ -102,10 +115,11 @@ PAGE = """export default async ({ url, options, jobs }) => {
   const { load } = await import(url);
   const model = await load(options);
   const found = [];
-  for (const { x, y, f, u } of jobs) {
+  for (const { x, y, f, u, s, times } of jobs) {
     const inputs = {
       x: BigInt64Array.from(x, BigInt), y: BigInt64Array.from(y, BigInt),
       f: Float32Array.from(f), u: BigUint64Array.from(u, BigInt),
+      ...(s && { s: Int32Array.from(s), times: BigInt64Array.from(times, BigInt) }),
     };
     found.push(await model.run(inputs).then(
       (out) => Object.fromEntries(
@@ -123,8 +137,18 @@ FEEDS = [
         "y": [100000, 5, -(2**31) + 1, -1],
         "f": [2.5e12, -1.2e12, 3e9, -7.7],
         "u": [0, 1, 2**32 - 1, 100000],
+        "s": [2**31 - 1, -(2**31), 2**30, 7],
+        "times": [3],
     },
-    {"x": [-65536], "y": [65536], "f": [-2147483648.0], "u": [70000]},
+    {"x": [-65536], "y": [65536], "f": [-2147483648.0], "u": [70000], "s": [0], "times": [0]},
+    {
+        "x": [-(2**53), 2**40, 1],
+        "y": [2**53 - 1, -(2**33), 2**31],
+        "f": [0, 1, 2],
+        "u": [2**53, 2**32, 2**33 + 1],
+        "s": [0, 1, 2],
+        "times": [1],
+    },
 ]
 
 
@@ -170,10 +194,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 def test_numbers_of_64_bits_are_right(page: Page, backend: str) -> None:
     job = {"url": "/m/wide/model.js", "options": {"backend": backend}, "jobs": FEEDS}
     found = page.call("/m/page.js", job, timeout=120).value
-    types: dict[str, Any] = {"x": np.int64, "y": np.int64, "f": np.float32, "u": np.uint64}
+    types: dict[str, Any] = {"f": np.float32, "u": np.uint64, "s": np.int32}
     model = ReferenceEvaluator(parser.parse_model(MODEL))
     for given, outputs in zip(FEEDS, found, strict=True):
-        feeds = {k: np.array(v, types[k]) for k, v in given.items()}
+        feeds = {k: np.array(v, types.get(k, np.int64)) for k, v in given.items()}
+        feeds["times"] = feeds["times"].reshape(())
         with np.errstate(all="ignore"):
             expected = dict(zip(model.output_names, model.run(None, feeds), strict=True))
         assert outputs.keys() == expected.keys(), outputs

@@ -527,10 +527,10 @@ class Graph:
     the next run. All are zero at first; a run reads what it began with throughout. Their shapes are
     numbers.
 
-    Of `wide` outputs, which are integers of 64 bits, the last axis is the two words of each (i32 or
-    u32, `passes.wide`). `near` is how large integers of inputs may be, up or down; `alarms` are
-    scalar outputs that no page sees, and what is wrong where one is not 0. `declared` are the
-    dtypes of inputs and outputs, by name, of which a target computes another one.
+    Of `wide` inputs and outputs, which are integers of 64 bits, the last axis is the two words of
+    each (i32 or u32, `passes.wide`). `near` is how large integers of inputs may be, up or down;
+    `alarms` are scalar outputs that no page sees, and what is wrong where one is not 0. `declared`
+    are the dtypes of inputs and outputs, by name, of which a target computes another one.
     """
 
     inputs: tuple[Value, ...]

@@ -476,12 +476,12 @@ export class Model {
       dimensions,
       this.#pixels(inputs),
       (i) => this.#views.get(signature[i].name),
-      (i, count) => bytesOf(this.#engine.inputs[i].dtype, count),
+      (i, count) => bytesOf(this.#engine.inputs[i].dtype, count * (signature[i].words ?? 1)),
     );
     return {
       dims,
       inputs: bound.map(({ data, length }, i) => {
-        const { name } = signature[i];
+        const { name, words = 1 } = signature[i];
         if (isGpuBuffer(data)) {
           if (this.#checks.some(({ input }) => input === name))
             throw new WebDNNError(
@@ -504,7 +504,7 @@ export class Model {
             throw new WebDNNError('input', `input "${name}": the GPUBuffer's usage lacks COPY_SRC`);
           return data;
         }
-        const target = this.#engine.take(i, length, idle);
+        const target = this.#engine.take(i, length * words, idle);
         fill(target, data, signature[i]);
         for (const check of this.#checks) {
           if (check.input !== name) continue;

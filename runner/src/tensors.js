@@ -42,10 +42,24 @@ export const typeName = (value) => Object.prototype.toString.call(value).slice(8
 export const isGpuBuffer = (value) => typeName(value) === 'GPUBuffer';
 
 /**
+ * Integers of 64 bits as two words each, the low one first.
+ * @param {Elements} target @param {Numbers} source
+ */
+function pairs(target, source) {
+  if (typeName(source).startsWith('Big'))
+    target.set(new Uint32Array(source.buffer, source.byteOffset, 2 * source.length));
+  else
+    for (let i = 0; i < source.length; i++) {
+      target[2 * i] = Number(source[i]);
+      target[2 * i + 1] = source[i] < 0 ? -1 : 0;
+    }
+}
+
+/**
  * Writes public numbers as stored elements.
  * @param {Elements} target @param {Numbers} source @param {Signature} spec
  */
-export function fill(target, source, { dtype, name, near }) {
+export function fill(target, source, { dtype, name, near, words }) {
   if (near) {
     const i = /** @type {any} */ (source).findIndex(
       (/** @type {number | bigint} */ value) => value > near || value < -near,
@@ -59,6 +73,7 @@ export function fill(target, source, { dtype, name, near }) {
   }
   // The model's own view: the elements are in place.
   if (source.buffer === target.buffer && source.byteOffset === target.byteOffset) return;
+  if (words) return pairs(target, source);
   const unsigned = target instanceof Uint32Array;
   if (typeName(source).startsWith('Big')) {
     const wide = /** @type {BigInt64Array} */ (source);
@@ -254,10 +269,16 @@ export function bind(signature, dimensions, inputs, ownView, bytes) {
       else if (typeof want === 'number' && want !== size) throw wrong(spec, showShape(shape));
     });
   });
+  /** Words of an element, if the data is the model's own view. @param {number} i */
+  const each = (i) =>
+    /** @type {Numbers} */ (given[i].data).buffer === ownView(i)?.buffer
+      ? (signature[i].words ?? 1)
+      : 1;
   // Numbers without a shape: one unknown dimension follows from their count.
   given.forEach(({ shape, data }, i) => {
     const spec = signature[i];
     if (shape || isGpuBuffer(data)) return;
+    const length = data.length / each(i);
     const unknown = spec.shape.filter((size) => !known(size, dims));
     if (unknown.length !== 1 || typeof unknown[0] !== 'string') return;
     const rest = spec.shape.reduce(
@@ -265,8 +286,8 @@ export function bind(signature, dimensions, inputs, ownView, bytes) {
       1,
     );
     if (!rest) return; // nothing, whatever the size
-    if (data.length % rest) throw wrong(spec, `${data.length} elements`);
-    settle(unknown[0], data.length / rest, `input "${spec.name}" (${data.length} elements)`);
+    if (length % rest) throw wrong(spec, `${length} elements`);
+    settle(unknown[0], length / rest, `input "${spec.name}" (${length} elements)`);
   });
   for (const { name } of dimensions) {
     if (dims[name] === undefined) {
@@ -294,7 +315,7 @@ export function bind(signature, dimensions, inputs, ownView, bytes) {
             `found ${data.size}`,
         );
       }
-    } else if (data.length !== length) {
+    } else if (data.length !== length * each(i)) {
       throw wrong(spec, `${data.length} elements where ${showShape(sizes)} has ${length}`);
     }
     return { data, length };

@@ -9,7 +9,9 @@
 
 It is asked whether 64-bit integers fit into 32 bits, in which they are computed then. Constants,
 sizes, comparisons, positions, remainders, clipped numbers and what follows of them are known. An
-input fits, for the runner refuses one that does not; arithmetic with it must be proved to fit.
+input fits, for the runner refuses one that does not; arithmetic with it must be proved to fit. So
+must what a loop makes of its states, which are taken to be so small that an offset fits, and a sum
+of two does not.
 
 Limits: of floats, little but that they came of integers; bits of integers are not followed, and a
 user's operator is taken to fit.
@@ -25,7 +27,7 @@ import numpy as np
 
 from .. import ops
 from ..expr import FLOAT, Expr, bounds, load, upper, var, walk
-from ..graph import INPUT, Graph, Value, evaluate, scalar_dtype
+from ..graph import INPUT, Graph, Node, Value, evaluate, scalar_dtype
 
 Range = tuple[float, float]  # whole numbers, or infinite where nothing is known
 
@@ -41,6 +43,7 @@ UNKNOWN: Range = (-math.inf, math.inf)
 HUGE = 2**200  # beyond what any dtype holds
 ROUNDED = 1 + 2**-12  # more than what conversions from and to floats add to a number
 NEAR = 2**30 - 1  # numbers so near 0 add up to 32 bits
+LIKELY = 3 * 2**29 - 1  # two so large ones do not, but one and an offset do
 CUT = (ops.min_, ops.max_, ops.clip)  # `bounded`
 SMALL = 4096  # elements; larger constants of few bits are not looked into
 
@@ -68,18 +71,57 @@ def integer_ranges(graph: Graph, within: Mapping[Value, Range] | None = None) ->
     read |= set(graph.results)
     out: dict[Value, Range] = {}
     known: dict[Value, Range] = {}  # after they wrapped
+    bodies: dict[Node, Mapping[Value, Range]] = {}
     for v in values:
         if v.constant and v not in read:
             continue
-        r: Range = RANGES.get(v.dtype, UNKNOWN) if v.op is INPUT else _range(v, known)
+        r: Range = RANGES.get(v.dtype, UNKNOWN)
+        if v.op is ops.ITERATE:
+            if v.node not in bodies:
+                bodies[v.node] = body_ranges(v.node, known)
+            last = bodies[v.node].get(v.attrs["region"].outputs[v.index], r)
+            r = r if v.dtype not in WIDE or fits(last, v.dtype) else WIDE[v.dtype]
+        elif v.op is not INPUT:
+            r = _range(v, known)
         r = (within or {}).get(v, r)
         if v.dtype in RANGES:
             out[v] = r
-            lo, hi = WIDE.get(v.dtype, RANGES[v.dtype])
-            if not (lo <= r[0] and r[1] <= hi):
-                r = lo, hi
+            r = wrapped(r, v.dtype)
         known[v] = r
     return out
+
+
+def wrapped(r: Range, dtype: str) -> Range:
+    """What is left of an interval in so many bits as a dtype has."""
+    lo, hi = WIDE.get(dtype, RANGES[dtype])
+    return r if lo <= r[0] and r[1] <= hi else (lo, hi)
+
+
+def body_ranges(node: Node, known: Mapping[Value, Range]) -> dict[Value, Range]:
+    """The intervals of a loop's region, given those of what is around it: `integer_ranges`.
+
+    States of 64 bits that 32 are not proved to hold after an iteration may be anything before it.
+    """
+    region, states = node.attrs["region"], node.attrs["states"]
+    within: dict[Value, Range] = {}
+    for k, (p, given) in enumerate(zip(region.inputs, node.inputs)):
+        if p.dtype in RANGES:
+            r = known.get(given, RANGES[p.dtype])
+            within[p] = r
+            if k < states and p.dtype in WIDE and fits(r, p.dtype):
+                within[p] = max(-LIKELY, RANGES[p.dtype][0]), LIKELY
+            elif k < states:
+                within[p] = WIDE.get(p.dtype, RANGES[p.dtype])
+    while True:
+        found = integer_ranges(region.graph(), within)
+        more = {
+            p: WIDE[p.dtype]
+            for p, after in zip(region.inputs[:states], region.outputs)
+            if p.dtype in WIDE and not fits(found[after], p.dtype) and within[p] != WIDE[p.dtype]
+        }
+        if not more:
+            return found
+        within |= more
 
 
 def _range(v: Value, of: Mapping[Value, Range]) -> Range:
@@ -111,8 +153,6 @@ def _range(v: Value, of: Mapping[Value, Range]) -> Range:
         return _total(_corners(lambda x, y: x * y, of[a], of[b]), upper(a.shape[-1]))
     if v.dtype not in RANGES:
         return UNKNOWN
-    if v.op is ops.ITERATE:  # its state 1 counts
-        return (0, 2**31 - 1) if v.index == 1 else any_of
     if v.op.kind == "opaque":  # positions within an operand, or how many there are
         return 0, max((upper(i.size) for i in v.inputs), default=0)
     return WIDE.get(v.dtype, any_of)
@@ -225,4 +265,4 @@ def _apply(e: Expr, at: Mapping[Expr, Range], loads: Mapping[Value, Range]) -> R
     return unknown
 
 
-__all__ = ["NEAR", "RANGES", "WIDE", "Range", "bounded", "fits"]
+__all__ = ["NEAR", "RANGES", "WIDE", "Range", "body_ranges", "bounded", "fits", "wrapped"]

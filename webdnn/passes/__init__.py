@@ -47,8 +47,8 @@ from . import (
 def regions(graph: Graph, hits: dict[str, int]) -> Graph:
     """The graph with the regions of its loops after all passes."""
 
-    def changed(body: Graph) -> Graph:  # in 32 bits
-        return run(rewrite(body, [wide.cut], {}), 0, pipeline=PIPELINE[1:])
+    def changed(body: Graph) -> Graph:  # `wide` has settled it
+        return run(body, 0, pipeline=PIPELINE[1:])
 
     return inside(graph, changed, hits)
 

@@ -13,23 +13,34 @@ ones, and an alarm, an output that the page does not see, says whether that lost
 
 Inputs hold 32 bits, and fewer where that is enough of a proof: `Graph.near` is how large they may
 be, which the runner checks. So an id with an offset, a mask turned around and a position stay what
-they are.
+they are. An input that only such values are computed of as need words anyway is given in words.
 
-Limits: bodies of loops whose end only a run finds are computed in 32 bits.
+Of a loop whose end only a run finds, a state that an iteration may make larger than 32 bits hold is
+two states, its words. An alarm of an iteration is one more state, which stays once it is set.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from .. import ops
 from ..errors import UnsupportedError
-from ..graph import DTYPES, INPUT, Graph, Op, Value, constant, evaluate
+from ..graph import DTYPES, INPUT, Graph, Node, Op, Value, constant, evaluate, placeholder
 from ..ops import wide as words
-from ..ops.ranges import CUT, NEAR, RANGES, Range, bounded, fits, integer_ranges
+from ..ops.ranges import (
+    NEAR,
+    RANGES,
+    Range,
+    body_ranges,
+    bounded,
+    fits,
+    integer_ranges,
+    wrapped,
+)
+from ..ops.ranges import WIDE as WHOLE
 from ..ops.wide import Words
 
 Part = Value | Words
@@ -45,18 +56,21 @@ def settle(graph: Graph, hits: dict[str, int]) -> Graph:
     if not any(v.dtype in WIDE for v in graph.values()):
         return graph
     near, ranges = _near(graph)
-    if all(fits(r, v.dtype) for v, r in ranges.items() if v.dtype in WIDE):
+    given = _given(graph, _unproved(ranges))
+    if given:
+        within = {
+            v: _within(v, near[v.attrs["name"]]) for v in graph.inputs if v.attrs["name"] in near
+        }
+        near = {
+            name: bound
+            for name, bound in near.items()
+            if name not in {v.attrs["name"] for v in given}
+        }
+        ranges = integer_ranges(graph, within | {v: WHOLE[v.dtype] for v in given})
+    loops = any(v.op is ops.ITERATE for v in graph.values())
+    if not loops and all(fits(r, v.dtype) for v, r in ranges.items() if v.dtype in WIDE):
         return replace(graph, near=near)
-    return _Settling(graph, ranges, hits).graph(near)
-
-
-def cut(v: Value, uses: Mapping[Value, int]) -> Value | None:
-    """clip(x, 0, 2**63 - 1) -> clip(x, 0, 2**31 - 1), in 32 bits"""
-    if v.op not in CUT or v.dtype not in WIDE:
-        return None
-    inputs = [_cut(i) if i.constant else i for i in v.inputs]
-    same = all(a is b or (evaluate(a) == evaluate(b)).all() for a, b in zip(inputs, v.inputs))
-    return None if same else v.op(*inputs)
+    return _Settling(graph, ranges, hits).graph(near, given)
 
 
 def _near(graph: Graph) -> tuple[dict[str, int], dict[Value, Range]]:
@@ -67,7 +81,7 @@ def _near(graph: Graph) -> tuple[dict[str, int], dict[Value, Range]]:
     for bound in BOUNDS:
         if not left:
             break
-        within = {v: _within(v, bound) for v in graph.inputs if v.dtype in (*WIDE, "i32")}
+        within = {v: _within(v, bound) for v in graph.inputs if v.dtype in WIDE}
         tried = integer_ranges(graph, within)
         still = _unproved(tried)
         helped = _sources(graph, left - still)
@@ -85,6 +99,19 @@ def _unproved(ranges: Mapping[Value, Range]) -> set[Value]:
     return {v for v, r in ranges.items() if v.dtype in WIDE and not fits(r, v.dtype)}
 
 
+def _given(graph: Graph, unproved: set[Value]) -> list[Value]:
+    """The inputs that a page gives in words: nothing but values that need these reads them."""
+    uses = graph.uses()
+    kept = set(graph.results)
+
+    def all_wide(v: Value) -> bool:
+        return v not in kept and all(
+            u in unproved or (MOVES.get(u.op) == 0 and all_wide(u)) for u in uses.get(v, ())
+        )
+
+    return [v for v in graph.inputs if v.dtype in WIDE and v in uses and all_wide(v)]
+
+
 def _sources(graph: Graph, values: set[Value]) -> set[Value]:
     """What values are computed of."""
     found = set(values)
@@ -100,16 +127,23 @@ class _Settling:
     def __init__(self, graph: Graph, ranges: Mapping[Value, Range], hits: dict[str, int]):
         self.source, self.ranges, self.hits = graph, ranges, hits
         self.new: dict[Value, Part] = {}
+        self.loops: dict[Node, list[Part]] = {}
+        self.given: dict[Value, Value] = {}
         self.alarms: dict[str, str] = {}
         self.outputs: dict[str, Value] = {}
         self.names: dict[Value, str] = {}
         for name, v in reversed((*graph.names.items(), *graph.outputs.items())):
             self.names[v] = name
 
-    def graph(self, near: Mapping[str, int]) -> Graph:
-        """The graph of the new values."""
-        for v in self.source.values():
-            self.new[v] = self.settled(v)
+    def graph(self, near: Mapping[str, int], given: Sequence[Value]) -> Graph:
+        """The graph of the new values. given: the inputs that are words."""
+        for v in given:
+            signed = v.dtype == "i64"
+            shape = (*v.shape, 2)
+            pairs = placeholder(v.attrs["name"], shape, "i32" if signed else "u32")
+            self.new[v] = words.split(pairs, signed)
+            self.given[v] = pairs
+        self.settle()
         for v in self.source.outputs.values():
             if v.constant and self.beyond(v):
                 self.new[v] = words.wide(v)
@@ -129,16 +163,27 @@ class _Settling:
         }
         return replace(
             self.source,
+            inputs=tuple(self.given.get(v, v) for v in self.source.inputs),
             outputs=outputs | self.outputs,
             states=states,
             names=names,
             near=dict(near),
-            wide=wide,
+            wide=wide | {v.attrs["name"] for v in given},
             alarms=self.alarms,
         )
 
+    def settle(self) -> None:
+        """Finds what each value becomes, but for those that something is known of."""
+        for v in self.source.values():
+            if v not in self.new:
+                self.new[v] = self.settled(v)
+
     def settled(self, v: Value) -> Part:
         """What a value becomes."""
+        if v.op is ops.ITERATE:
+            if v.node not in self.loops:
+                self.loops[v.node] = self.loop(v.node)
+            return self.loops[v.node][v.index]
         if v.constant or v.op is INPUT:
             return v
         parts = [self.new[i] for i in v.inputs]
@@ -192,6 +237,70 @@ class _Settling:
         self.alarms[key] = f"{name!r}, of which {user} takes 32 bits"
         self.outputs[key] = ops.reshape(lost, ())
         return words.narrow(part)
+
+    def loop(self, node: Node) -> list[Part]:
+        """What the outputs of a loop become: states and rows of the region once that is settled."""
+        region, count = node.attrs["region"], node.attrs["states"]
+        known = {v: wrapped(r, v.dtype) for v, r in self.ranges.items()}
+        ranges = body_ranges(node, known)
+        given = [self.new[i] for i in node.inputs]
+        if given == list(node.inputs) and all(
+            fits(r, v.dtype) for v, r in ranges.items() if v.dtype in WIDE
+        ):
+            return list(node.outputs)
+        body = _Settling(region.graph(self.source.dims), ranges, self.hits)
+        before: list[Part] = []
+        for k, (p, part) in enumerate(zip(region.inputs, given)):
+            if k >= count:
+                body.new[p] = part
+            elif body.beyond(p):
+                low, high = (ops.parameter(p.shape, "u32") for _ in range(2))
+                body.new[p] = Words(low, high, p.dtype == "i64")
+                before.append(self.words(node.inputs[k]))
+            else:
+                before.append(self.narrow(node.inputs[k], "a loop"))
+        body.settle()
+        after = [
+            body.words(o) if isinstance(b, Words) else body.narrow(o, "a loop")
+            for o, b in zip(region.outputs, before)
+        ]
+        rows = [body.new[o] for o in region.outputs[count:]]
+        states, parameters, new = (
+            [v for part in parts for v in _values(part)]
+            for parts in (before, [body.new[p] for p in region.inputs[:count]], after)
+        )
+        if body.alarms:
+            lost = ops.parameter((), "bool")
+            any_lost = lost
+            for alarm in body.outputs.values():
+                any_lost = ops.logical_or(any_lost, alarm)
+            states, parameters, new = (
+                [*states, constant(False, "bool")], [*parameters, lost], [*new, any_lost]
+            )  # fmt: skip
+        found = iter(
+            ops.iterate(
+                states,
+                parameters,
+                new,
+                [v for part in rows for v in _values(part)],
+                node.attrs["most"],
+                {k: n for k, v in region.names.items() if isinstance(n := body.new.get(v), Value)},
+            )
+        )
+
+        def again(part: Part) -> Part:
+            return (
+                replace(part, low=next(found), high=next(found))
+                if isinstance(part, Words)
+                else next(found)
+            )
+
+        results = [again(part) for part in after]
+        if body.alarms:
+            key = f"alarm {len(self.alarms)}"
+            self.alarms[key] = next(iter(body.alarms.values()))
+            self.outputs[key] = next(found)
+        return results + [again(part) for part in rows]
 
     def name(self, v: Value) -> str:
         """What the model calls a value, or what that is computed of."""
@@ -283,6 +392,13 @@ def _cut(v: Value) -> Value:
     """A constant bound of numbers of 32 bits: beyond these, the largest one does as well."""
     lo, hi = RANGES[v.dtype]
     return constant(np.clip(evaluate(v), lo, hi), v.dtype)
+
+
+def _values(part: Part) -> list[Value]:
+    """A value, or both of its words, each of its whole shape."""
+    if isinstance(part, Value):
+        return [part]
+    return [ops.expand(word, part.shape) for word in (part.low, part.high)]
 
 
 def _filled(op: Op, attrs: Mapping[str, object], value: int) -> Mapping[str, object]:
