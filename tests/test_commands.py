@@ -368,6 +368,15 @@ def test_bench(descriptor: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert 0 < timing["minimum"] <= timing["median"]
         assert timing["load"] > 0 and timing["first"] > 0
         assert timing["kernels"] and all(kernel["ms"] >= 0 for kernel in timing["kernels"])
+    assert timings[0]["peak"] is None and timings[2]["peak"] > 1e8
+    # two for each multiply-add of the convolution; bias and activation come on top
+    conv = max(kernel["flops"] for kernel in timings[2]["kernels"])
+    assert 2 * 16 * 16 * 8 * 27 <= conv <= 2.1 * 16 * 16 * 8 * 27
+
+
+def test_bench_on_a_card_is_chromiums(descriptor: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("bench", str(descriptor), "--gpu", "--browser", "firefox") == 2
+    assert "--gpu is of chromium" in capsys.readouterr().err
 
 
 def test_bench_of_something_else(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

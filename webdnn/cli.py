@@ -382,6 +382,7 @@ def serve_command(folder: Path, port: int, host: str, no_isolation: bool) -> Non
 @click.option("--size", metavar="h=128,w=96", help="Symbolic dimensions [default: the smallest].")
 @click.option("--reps", default=20, show_default=True, type=click.IntRange(1))
 @click.option("--profile", is_flag=True, help="Also the time of each kernel.")
+@click.option("--gpu", is_flag=True, help="WebGPU on the graphics card, in Chromium.")
 @json_option
 def bench_command(
     folder: Path,
@@ -392,6 +393,7 @@ def bench_command(
     size: str | None,
     reps: int,
     profile: bool,
+    gpu: bool,
     as_json: bool,
 ) -> None:
     """Time the descriptor in DIR in a browser: load, first run, warm runs."""
@@ -410,6 +412,7 @@ def bench_command(
             sizes=parse_size(size) if size else None,
             reps=reps,
             profile=profile,
+            gpu=gpu,
             progress=tell,
         )
     if as_json:

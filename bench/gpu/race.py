@@ -39,23 +39,9 @@ from bench.gpu import pytorch
 from bench.gpu.networks import DEFINITIONS, NETWORKS, Prepared, prepare
 from bench.peers import ort_mounts
 from tests.packages import cache_dir
-from webdnn.browser.engine import open_page
+from webdnn.browser.engine import HARDWARE_WEBGPU, open_page
 from webdnn.errors import WebDNNError
 
-# Headless Chromium on a Linux machine with a Vulkan driver and no display.
-FLAGS = (
-    "--ignore-gpu-blocklist",
-    "--disable-gpu-sandbox",
-    "--disable-gpu-watchdog",
-    "--use-angle=vulkan",
-    "--use-vulkan=native",
-    "--disable-vulkan-surface",
-    "--enable-features=Vulkan,VulkanFromANGLE,DefaultANGLEVulkan",
-    "--disable-dawn-features=timestamp_quantization",  # else steps of 100 µs
-    "--disable-background-timer-throttling",
-    "--disable-renderer-backgrounding",
-    "--disable-backgrounding-occluded-windows",
-)
 SOFTWARE = ("--disable-dawn-features=timestamp_quantization",)
 HERE = Path(__file__).parent
 KINDS = ("busy", "done", "full", "queued")
@@ -150,6 +136,7 @@ def _race(network: Prepared, descriptor: Path, given: argparse.Namespace) -> Row
             name = f"{file.stem}{', captured' if captured else ''}"
             for first in ("ours", name):
                 reply = _page(network, descriptor, file, captured, first == "ours", given)
+                print(f"  {name}, after {'none' if first == name else 'ours'}", file=sys.stderr)
                 for row in reply["engines"]:
                     row["name"] = "ours" if row.pop("kind", "ours") == "ours" else name
                     _merge(rows, row)
@@ -202,7 +189,7 @@ def _page(
         for i, value in enumerate(inputs.values())
     }
     mounts = {**ort_mounts(), "/bench/": HERE, "/onnx/": file.parent, "/ours/": descriptor}
-    flags = [*(SOFTWARE if given.software else FLAGS), *given.flag]
+    flags = [*(SOFTWARE if given.software else HARDWARE_WEBGPU), *given.flag]
     try:
         with open_page(
             "chromium", mounts=mounts, csp=False, webgpu=given.software, flags=flags

@@ -310,6 +310,8 @@ export interface StepTime {
   readonly name: string;
   readonly origin: string;
   readonly ms: number;
+  /** Floating-point operations, on WebGPU. */
+  readonly flops?: number;
 }
 
 export interface Model<I extends Specs = Specs, O extends Specs = Specs> {
@@ -380,7 +382,7 @@ export interface Model<I extends Specs = Specs, O extends Specs = Specs> {
     outputs: Partial<Outputs<O>> | Partial<GpuOutputs<O>>,
     name?: keyof O & string,
   ): Promise<void>;
-  /** Runs once and returns the milliseconds of each step. */
+  /** Runs once and returns the milliseconds of each step, as if it ran among the others. */
   profile(inputs: Inputs<I>): Promise<StepTime[]>;
   /**
    * After a run: the values of the imported model that are still in memory (`webdnn check

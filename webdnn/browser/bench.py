@@ -5,8 +5,8 @@
 
 Each target is loaded in a fresh page from a server on this machine, so `load` is compiling and
 copying, not a network. The minimum of the warm runs is the figure to compare: the median also holds
-what else the machine does. WebGPU runs on the browser's software adapter unless `flags` say
-otherwise; that is for correctness, its times say nothing about a graphics card.
+what else the machine does. WebGPU runs on the browser's software adapter unless `gpu` asks for the
+graphics card; that is for correctness, its times say nothing about a card.
 """
 
 from __future__ import annotations
@@ -18,18 +18,22 @@ from pathlib import Path
 
 from webdnn.browser.check import wire
 from webdnn.browser.compare import TOLERANCE, Target
-from webdnn.browser.engine import Engine, open_page
+from webdnn.browser.engine import HARDWARE_WEBGPU, Engine, open_page
 from webdnn.browser.inputs import default_sizes, random_inputs, signature_of
 from webdnn.errors import WebDNNError
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """One step: its kernel, the model's node that it came from, its fastest time in ms."""
+    """One step: its kernel, the model's node that it came from, its fastest time in ms.
+
+    `flops`, floating-point operations, are known on WebGPU.
+    """
 
     name: str
     origin: str
     ms: float
+    flops: float | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Timing:
     first: float
     warm: tuple[float, ...]
     kernels: tuple[Kernel, ...] = ()
+    peak: float | None = None
+    """Floating-point operations a second of a stream of multiply-adds on the same device."""
 
     @property
     def minimum(self) -> float:
@@ -68,15 +74,21 @@ def bench(
     seconds: float = 30,
     profile: bool = False,
     flags: Sequence[str] = (),
+    gpu: bool = False,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> list[Timing]:
     """Times `descriptor` on each of its targets (or those in `targets`), on random inputs.
 
     wasm runs once for each number in `threads` (default: 1, and 2 where `variant`, which fixes its
     SIMD variant, has threads). `sizes` are the symbolic dimensions' (default: their smallest). At
-    most `reps` warm runs, and no more than `seconds`. Raises WebDNNError when the descriptor or a
+    most `reps` warm runs, and no more than `seconds`. `gpu`: WebGPU on the graphics card, in
+    Chromium. Raises WebDNNError when the descriptor or a
     target cannot be run.
     """
+    if gpu and browser != "chromium":
+        raise WebDNNError(
+            f"--gpu is of chromium, and the browser is {browser}: leave one of them out"
+        )
     tell = progress or (lambda stage, done, total: None)
     signature = signature_of(descriptor)
     wanted = targets or [t for t in TOLERANCE if t in signature["targets"]]
@@ -114,13 +126,21 @@ def bench(
             "profile": 3 if profile else 0,
         }
         with open_page(
-            browser, mounts={"/descriptor/": descriptor}, webgpu=target == "webgpu", flags=flags
+            browser,
+            mounts={"/descriptor/": descriptor},
+            webgpu=target == "webgpu" and not gpu,
+            flags=[*(HARDWARE_WEBGPU if target == "webgpu" and gpu else ()), *flags],
         ) as page:
             value = page.call(
                 "/__page__/bench.js", argument, arrays, timeout=300 + 10 * seconds
             ).value
         kernels = tuple(
-            Kernel(step["name"], step["origin"], min(turn[i]["ms"] for turn in value["profiles"]))
+            Kernel(
+                step["name"],
+                step["origin"],
+                min(turn[i]["ms"] for turn in value["profiles"]),
+                step.get("flops"),
+            )
             for i, step in enumerate(value["profiles"][0] if value["profiles"] else ())
         )
         backend = value["backend"]
@@ -134,6 +154,7 @@ def bench(
                 value["first"],
                 tuple(value["warm"]),
                 kernels,
+                value["peak"],
             )
         )
     tell("done", len(plan), len(plan))

@@ -250,6 +250,9 @@ def _show_kernels(timing: Timing) -> None:
     table.add_column("from")
     table.add_column("ms", justify="right")
     table.add_column("share", justify="right")
+    if timing.peak:
+        table.add_column("GFLOP/s", justify="right")
+        table.add_column("of peak", justify="right")
     total = sum(kernel.ms for kernel in timing.kernels) or 1.0
     rest = sorted(timing.kernels, key=lambda kernel: -kernel.ms)
     left = total
@@ -261,10 +264,29 @@ def _show_kernels(timing: Timing) -> None:
             escape(_tail(kernel.origin.split(", ")[0])),
             f"{kernel.ms:.3f}",
             f"{100 * kernel.ms / total:.1f} %",
+            *_rate(kernel.flops, kernel.ms, timing.peak),
         )
     if rest:
         table.add_row(f"{len(rest)} more", "", f"{left:.3f}", f"{100 * left / total:.1f} %")
     out.print(table)
+    flops = sum(kernel.flops or 0 for kernel in timing.kernels)
+    if timing.peak and flops:
+        rate, part = _rate(flops, total, timing.peak)
+        out.print(
+            f"all kernels: {total:.3f} ms at {rate} GFLOP/s, {part} of the "
+            f"{timing.peak / 1e9:,.0f} of a stream of multiply-adds",
+            highlight=False,
+        )
+
+
+def _rate(flops: float | None, ms: float, peak: float | None) -> tuple[str, ...]:
+    """Billions of operations a second, and what part of the device's peak that is."""
+    if not peak:
+        return ()
+    if not flops or not ms:
+        return "", ""
+    rate = flops / ms * 1000
+    return f"{rate / 1e9:,.0f}", f"{100 * rate / peak:.1f} %"
 
 
 def _tail(name: str, width: int = 34) -> str:

@@ -20,7 +20,7 @@ import { bytesOf } from '../descriptor.js';
 import { evaluate, roundUp } from '../int.js';
 import { MODE_READ, USAGE } from './device.js';
 
-const { COPY_DST, COPY_SRC, MAP_READ, QUERY_RESOLVE, UNIFORM } = USAGE;
+const { COPY_DST, COPY_SRC, MAP_READ, QUERY_RESOLVE, STORAGE, UNIFORM } = USAGE;
 
 /**
  * Longest work of one submit, in seconds; a device is taken to be this fast until a run has shown
@@ -30,6 +30,10 @@ const SUBMIT_SECONDS = 0.2;
 const FIRST_FLOPS_PER_SECOND = 2.5e10;
 /** Queries that one set may hold; a step takes two, of 8 bytes each. */
 const QUERIES = 4096;
+/** How often `profile` looks at what a pass costs, and trivial dispatches in one. */
+const [TRIALS, MANY] = [4, 32];
+const TRIVIAL = `@group(0) @binding(0) var<storage, read_write> x: u32;
+@compute @workgroup_size(1) fn main() { x += 1; }`;
 
 /**
  * The dispatches of a tree of steps, in order, and the tree over them.
@@ -223,17 +227,26 @@ export class Steps {
     const times = await (timed ? this.#timestamps() : this.#waits());
     return this.#all.slice(this.#first).map(({ kernel }, i) => {
       const { name, origin } = this.#kernels[kernel];
-      return { name, origin, ms: times[i] };
+      return { name, origin, ms: times[i], flops: this.#plan[this.#first + i].flops };
     });
   }
 
-  /** By the device's clock: a pass for each. */
+  /**
+   * By the device's clock: a pass for each step, less what a pass costs that a dispatch among others
+   * does not. Passes of one and of many trivial dispatches, right before, tell how much that is.
+   */
   async #timestamps() {
     const device = this.#device;
+    const module = device.createShaderModule({ code: TRIVIAL });
+    const trivial = await device.createComputePipelineAsync({ layout: 'auto', compute: { module } });
+    const buffer = device.createBuffer({ size: 4, usage: STORAGE });
+    const entries = [{ binding: 0, resource: { buffer } }];
+    const group = device.createBindGroup({ layout: trivial.getBindGroupLayout(0), entries });
     /** @type {number[]} */
     const times = [];
-    for (let from = this.#first; from < this.#all.length; from += QUERIES / 2) {
-      const count = Math.min(QUERIES / 2, this.#all.length - from);
+    const most = QUERIES / 2 - 2 * TRIALS;
+    for (let from = this.#first; from < this.#all.length; from += most) {
+      const count = Math.min(most, this.#all.length - from) + 2 * TRIALS;
       const querySet = device.createQuerySet({ type: 'timestamp', count: 2 * count });
       const size = 16 * count;
       const resolved = device.createBuffer({ size, usage: QUERY_RESOLVE | COPY_SRC });
@@ -247,7 +260,12 @@ export class Steps {
             endOfPassWriteIndex: 2 * i + 1,
           },
         });
-        if (!this.#plan[from + i].grid.includes(0)) this.#dispatch(pass, from + i);
+        const step = from + i - 2 * TRIALS;
+        if (i < 2 * TRIALS) {
+          pass.setPipeline(trivial);
+          pass.setBindGroup(0, group);
+          for (let n = i % 2 ? MANY : 1; n > 0; n--) pass.dispatchWorkgroups(1);
+        } else if (!this.#plan[step].grid.includes(0)) this.#dispatch(pass, step);
         pass.end();
       }
       encoder.resolveQuerySet(querySet, 0, 2 * count, resolved, 0);
@@ -255,10 +273,14 @@ export class Steps {
       device.queue.submit([encoder.finish()]);
       await target.mapAsync(MODE_READ);
       const ticks = new BigInt64Array(target.getMappedRange());
-      for (let i = 0; i < count; i++)
-        times.push(Math.max(0, Number(ticks[2 * i + 1] - ticks[2 * i]) / 1e6));
+      const each = Array.from({ length: count }, (_, i) => Number(ticks[2 * i + 1] - ticks[2 * i]) / 1e6);
+      const trials = each.splice(0, 2 * TRIALS);
+      const [one, many] = [0, 1].map((odd) => Math.min(...trials.filter((_, i) => i % 2 === odd)));
+      const cost = Math.max(0, one - (many - one) / (MANY - 1));
+      times.push(...each.map((ms) => Math.max(0, ms - cost)));
       for (const resource of [querySet, resolved, target]) resource.destroy();
     }
+    buffer.destroy();
     return times;
   }
 
