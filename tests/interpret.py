@@ -85,7 +85,7 @@ def interpret(
     }
     feeds = zeros | dict(feeds)
     for name, bound in graph.near.items():
-        assert np.abs(np.asarray(feeds[name]).astype(object)).max(initial=0) <= bound, name
+        assert max(map(abs, np.ravel(feeds[name]).tolist()), default=0) <= bound, name
     for v in graph.inputs:
         if v.attrs["name"] in graph.wide:
             feeds[v.attrs["name"]] = apart(feeds[v.attrs["name"]], v)
@@ -101,7 +101,7 @@ def interpret(
     if keep:
         return {str(k): done[v] for k, v in graph.names.items() if v in done}
     raised = [of for name, of in graph.alarms.items() if done[graph.outputs[name]].any()]
-    assert not raised, f"numbers beyond 32 bits in {raised}"
+    assert not raised, raised
     given = {name: done[v] for name, v in graph.outputs.items() if name not in graph.alarms}
     found = shown(graph.counts, given, sizes)
     return {name: joined(a) if name in graph.wide else a for name, a in found.items()}

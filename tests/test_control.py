@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -256,6 +257,57 @@ def test_loops_of_any_length_that_are_refused(collects: str, carries: str, said:
                 h = Identity(g)  {carries} }}> }}""")
     with pytest.raises(UnsupportedError, match=f"(?s)Loop node of 'y'.*{said}"):
         load(proto)
+
+
+_ROWS = """s, y = Loop(n, , x) <body = b (int64 i, bool g, float[3] s0)
+    => (bool h, float[3] t, float[3] r) { h = Identity(g)  t = Add(s0, x)  r = Relu(t) }>"""
+
+
+@pytest.mark.parametrize(
+    ("head", "body", "key", "fits", "more"),
+    [
+        ("float[9] x) => (int64[1, k] y, float[k] z", "b = Greater(x, half)  y = NonZero(b)  "
+         "r = Transpose(y)  z = GatherND(x, r)", "k", {"x": [1, 0, 0, 1, 1, 0, 0, 0, 1]},
+         {"x": [1] * 5 + [0] * 4}),
+        ("float[9] x, bool[9] c) => (float[k] y", "y = Compress <axis = 0> (x, c)", "k",
+         {"x": [*range(9)], "c": [1, 0] * 4 + [0]}, {"c": [1] * 9}),
+        ("float[9] x) => (float[k] y", "y = Unique (x)", "k", {"x": [1, 2, 4] * 3},
+         {"x": [*range(9)]}),
+        ("int64 a, int64 e, int64 d) => (int64[j] y, int64 s",
+         "y = Range(a, e, d)  s = ReduceSum <keepdims = 0> (y)", "y.0",
+         {"a": 7, "e": 1, "d": -2}, {"e": -9}),
+        ("float a, float e, float d) => (float[k] y", "y = Range(a, e, d)", "k",
+         {"a": 1, "e": 2.4, "d": 0.5}, {"d": 0.25}),
+        ("float[3] x, int64 n) => (float[k, 3] y, float[3] s", _ROWS, "k",
+         {"x": [1, -2, 3], "n": 4}, {"n": 5}),
+    ],
+)  # fmt: skip
+def test_lengths_that_a_run_finds_have_bounds(
+    head: str, body: str, key: str, fits: dict[str, Any], more: dict[str, Any]
+) -> None:
+    """At most 4, for which memory is laid out; more is an error that names the bound."""
+    proto = parser.parse_model(f"""<ir_version: 9, opset_import: ["": 18]>
+        m ({head}) <float half = {{0.5}}> {{ {body} }}""")
+    kinds = {i.name: i.type.tensor_type.elem_type for i in proto.graph.input}
+    numpy = {name: onnx.helper.tensor_dtype_to_np_dtype(kind) for name, kind in kinds.items()}
+    feeds = {name: np.array(value, numpy[name]) for name, value in fits.items()}
+    wanted = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, feeds)
+    graph = run(load(proto, {key: 4}).graph, 0)
+    found = interpret(graph, feeds)
+    for output, array in zip(proto.graph.output, wanted, strict=True):
+        np.testing.assert_array_equal(found[output.name], array)
+        assert all(d <= 5 for d in graph.outputs[output.name].shape)
+    feeds |= {name: np.array(value, numpy[name]) for name, value in more.items()}
+    with pytest.raises(AssertionError, match=f"'y' is longer than --dim {re.escape(key)}=4 allows"):
+        interpret(graph, feeds)
+
+
+def test_what_is_no_length_that_a_run_finds_has_no_bound() -> None:
+    head = '<ir_version: 9, opset_import: ["": 18]> m (float[3] x) => (float[3] y) {'
+    with pytest.raises(DimensionError, match=r"--dim y.0: axis 0 of 'y' has 3 elements"):
+        load(parser.parse_model(head + "y = Relu(x) }"), {"y.0": 2})
+    with pytest.raises(DimensionError, match=r"--dim y.1: 'y' has 1 axes"):
+        load(parser.parse_model(head + "y = Relu(x) }"), {"y.1": 2})
 
 
 def test_lengths_that_a_run_finds_are_dimensions_of_a_signature(tmp_path: Path) -> None:

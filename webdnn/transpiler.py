@@ -80,7 +80,8 @@ def imported(
     sides = {name: Sides(spec.size, spec.multiple) for name, spec in specs.items()}
     found = load(model, dims, weights=weights_file, example=example, sides=sides, fixed=fixed)
     graph, pictures = compile_images(found.graph, specs)
-    names, notes = labels_of(graph.outputs, labels)
+    shown = {name: v for name, v in graph.outputs.items() if name not in graph.alarms}
+    names, notes = labels_of(shown, labels)
     graph, drawings = compile_outputs(graph, drawn)
     found = replace(found, graph=graph, notes=[*found.notes, *notes])
     return Report(found, pictures=pictures, drawings=drawings, labels=names)

@@ -621,7 +621,7 @@ export class Model {
     outputs.forEach(({ name, hidden, alarm }, i) => {
       if (hidden) dims[name] = Number(/** @type {Elements} */ (raw[i])[0]);
       if (alarm && dims[name])
-        throw new WebDNNError('range', `numbers beyond 32 bits in ${alarm}: try smaller inputs`);
+        throw new WebDNNError('range', alarm);
     });
     for (const { low, high, ...check } of this.#checks)
       if (low) within(check, dims[low], dims[high], dims);

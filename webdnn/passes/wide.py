@@ -129,7 +129,7 @@ class _Settling:
         self.new: dict[Value, Part] = {}
         self.loops: dict[Node, list[Part]] = {}
         self.given: dict[Value, Value] = {}
-        self.alarms: dict[str, str] = {}
+        self.alarms: dict[str, str] = dict(graph.alarms)
         self.outputs: dict[str, Value] = {}
         self.names: dict[Value, str] = {}
         for name, v in reversed((*graph.names.items(), *graph.outputs.items())):
@@ -234,7 +234,9 @@ class _Settling:
             return part
         lost = ops.reduce(ops.logical_not(words.fits(part)), "any", range(len(part.shape)))
         key = f"alarm {len(self.alarms)}"
-        self.alarms[key] = f"{name!r}, of which {user} takes 32 bits"
+        self.alarms[key] = (
+            f"numbers beyond 32 bits in {name!r}, of which {user} takes 32 bits: try smaller inputs"
+        )
         self.outputs[key] = ops.reshape(lost, ())
         return words.narrow(part)
 

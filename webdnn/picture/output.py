@@ -392,7 +392,7 @@ def compile_outputs(
     Raises WebDNNError where a specification does not fit the graph's output.
     """
     drawings: dict[str, Drawing] = {}
-    names = list(graph.outputs)
+    names = [name for name in graph.outputs if name not in graph.alarms]
     for name, spec in specs.items():
         if name is None and len(names) != 1:
             raise WebDNNError(

@@ -40,6 +40,7 @@ from ..finish import Imported, finished
 from ..relations import numbers_needed, solved
 from . import control, old
 from .attributes import check_word
+from .bounds import Bound, bounded, length_bounds, longest
 from .declared import Results, declared_shapes, dims_text, kept_shapes, open_sizes
 from .draws import Draws
 from .elements import ELEMENT_TYPES, ONNX_NAMES, element_type
@@ -102,7 +103,9 @@ def load(
     given = set(constants) | {i.name for i in declared}
     order = ordered(proto.graph.node, given, wanted)
     reader.check_operators(order, opsets)
-    taken = declared_inputs(declared, dims if isinstance(dims, Sizes) else Sizes(dims))
+    sizes = dims if isinstance(dims, Sizes) else Sizes(dims)
+    sizes, reader.bounds = length_bounds(proto.graph, sizes)
+    taken = declared_inputs(declared, sizes)
     settled = settle_inputs(taken.declared, taken.sizes, notes)
     tensors = [i for i in declared if i.name in settled.inputs]
     reader.shapes = kept_shapes(order, declared_shapes(proto.graph, tensors, settled.inputs))
@@ -118,11 +121,12 @@ def load(
     _check_declared(proto.graph, reader.names, producers, notes)
     graph = Graph(
         settled.given,
-        outputs,
+        outputs | {f"alarm {k}": v for k, v in enumerate(reader.alarms)},
         reader.names | settled.inputs,
         settled.symbols,
         proto.graph.name or "model",
         states=reader.draws.states,
+        alarms={f"alarm {k}": said for k, said in enumerate(reader.alarms.values())},
     )
     if graph.states:
         notes.append(
@@ -266,6 +270,8 @@ class _Importer:
         self.shapes: Mapping[str, Shape] = {}  # that the model declares, of known sizes
         self.depth = 0  # within definitions of ONNX's own, whose nodes say nothing to anybody
         self.draws = Draws(())
+        self.bounds: Mapping[str, list[Bound]] = {}  # of lengths that a run finds, by value
+        self.alarms: dict[Value, str] = {}  # whether a run finds more, and what to say then
         self.looked: set[tuple[str, str]] = set()  # functions whose operators have been checked
 
     def check_operators(self, nodes: Sequence[Any], opsets: Mapping[str, int]) -> None:
@@ -346,6 +352,8 @@ class _Importer:
                 raise damaged(f"{label(node)}: its attributes or constants are", error) from error
             for name, value in zip(node.output, outputs):
                 if name:
+                    if record and isinstance(value, Value):
+                        value = self.bounded(name, value)
                     scope[name] = value
                     if record and isinstance(value, Value):
                         self.names.setdefault(name, value)
@@ -353,6 +361,13 @@ class _Importer:
             for name in node.output[len(outputs) :]:
                 if name:
                     raise UnsupportedError(f"{label(node)}: its output {name!r} is not supported")
+
+    def bounded(self, name: str, v: Value) -> Value:
+        """A value whose lengths that a run finds are no longer than the user says."""
+        for longest_is in self.bounds.get(name, ()):
+            v, more, said = bounded(name, v, longest_is)
+            self.alarms[more] = said
+        return v
 
     def outputs(self, node: Any, scope: Scope, opsets: Mapping[str, int]) -> Sequence[Held]:
         """The values of a node's outputs."""
@@ -434,7 +449,8 @@ class _Importer:
         if "outputs" in keywords:
             attrs["outputs"] = len(node.output)
         if "declared" in keywords:
-            attrs["declared"] = Results([self.shapes.get(o) for o in node.output])
+            shapes = [self.shapes.get(o) for o in node.output]
+            attrs["declared"] = Results(shapes, longest(node.output, self.bounds), node.output[0])
         if "draws" in keywords:
             self.draws.node = label(node)
             attrs["draws"] = self.draws
@@ -480,6 +496,8 @@ class _Importer:
             for a in node.attribute
             if a.type not in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
         }
+        if node.op_type == "Loop":
+            attrs["longest"] = longest(node.output, self.bounds)
         function = control.OPERATORS[node.op_type]
         return function(node, inputs, bodies, attrs, opsets.get("", old.FIRST), self.notes)
 

@@ -282,7 +282,7 @@ def _quoted(name: str) -> str:
 def Loop(
     node: Any, inputs: Sequence[Held], bodies: Bodies, attrs: Attrs, opset: int, notes: list[str]
 ) -> list[Held]:
-    body = body_of(bodies, "body")
+    body, longest = body_of(bodies, "body"), attrs["longest"]
     count, condition, *state = [*inputs, None, None][: max(len(inputs), 2)]
     most = None
     if count is not None:
@@ -290,9 +290,10 @@ def Loop(
             raise ModelError(f"its number of iterations is {kind_text(count)}; expected one int64")
         known = ops.known(count)
         if known is None:
-            return _iterated(body, count, _upper(count), condition, state)
+            return _iterated(node, body, count, _upper(count), condition, state, longest)
         if isinstance(known.item(), Expr):
-            return _iterated(body, count, as_dim(maximum(known.item(), 0)), condition, state)
+            size = as_dim(maximum(known.item(), 0))
+            return _iterated(node, body, count, size, condition, state, longest)
         most = known_int(count, "its number of iterations")
     carried, collected = len(state), body.outputs - 1 - len(state)
     if collected < 0:
@@ -310,11 +311,11 @@ def Loop(
             break
         if holds is None:
             if most is None or body.nodes * (most - k) > CHOSEN:
-                return _iterated(body, count, most, condition, [*inputs[2:]])
+                return _iterated(node, body, count, most, condition, [*inputs[2:]], longest)
             flag = ops.reshape(_flag(going), ())
             active = flag if active is None else ops.logical_and(active, flag)
         if not body.affords(most - k if most is not None and body.steady else 1):
-            return _iterated(body, count, most, condition, [*inputs[2:]])
+            return _iterated(node, body, count, most, condition, [*inputs[2:]], longest)
         body.write(1)
         place = f"iteration {k}"
         found = body([constant(k, "i64"), constant(True, "bool"), *state], place)
@@ -349,13 +350,22 @@ def _upper(count: Value) -> int | None:
 
 
 def _iterated(
-    body: Body, count: Value | None, most: Dim | None, condition: Held, state: Sequence[Held]
+    node: Any,
+    body: Body,
+    count: Value | None,
+    most: Dim | None,
+    condition: Held,
+    state: Sequence[Held],
+    longest: int | None,
 ) -> list[Held]:
     """A Loop whose number of iterations only a run finds.
 
     count: how many there are at most, if the model says so; most: what that is at most, if that is
-    known: where it is a size, it is the very number of them.
+    known: where it is a size, it is the very number of them. longest: the most rows that the user
+    allows where it is not known.
     """
+    if most is None and longest is not None:
+        most = longest + 1  # the last one is never read: there are more then than allowed
     before = [v for v in state if isinstance(v, Value)]
     if len(before) < len(state):
         raise UnsupportedError(
@@ -365,7 +375,8 @@ def _iterated(
     if body.outputs > len(before) + 1 and most is None:
         raise UnsupportedError(
             "it collects something in each iteration, and their number is computed from what only "
-            f"a run knows: give it a limit, as by Min(number, 512){_settling(count, condition)}"
+            "a run knows: give it a limit, as by Min(number, 512), or by --dim "
+            f"{node.output[len(before)]}.0=512{_settling(count, condition)}"
         )
     limit = None if count is None else ops.reshape(saturated(ops.cast(count, "i64")), ())
 
@@ -584,7 +595,7 @@ def _scanned(
     carried = len(states)
     loop = Body(carried + 2, body.outputs + 1, body.nodes, True, compute, body.names)
     count = ops.ints(length)
-    found = _iterated(loop, count, length, None, states)
+    found = _iterated(None, loop, count, length, None, states, None)
     out = found[:carried]
     for j, column in enumerate(found[carried:]):
         assert isinstance(column, Value)

@@ -34,11 +34,14 @@ Key = TypeVar("Key", bound=Hashable)
 class Results:
     """The shapes that a model declares of a node's outputs, None where it leaves something open.
 
-    `believed` is what was taken from them, for a note.
+    `believed` is what was taken from them, for a note. `longest` is what the user says that the
+    first axis has at most, `name` the first output's.
     """
 
-    def __init__(self, shapes: Sequence[Shape | None] = ()) -> None:
-        self.shapes = shapes
+    def __init__(
+        self, shapes: Sequence[Shape | None] = (), longest: int | None = None, name: str = "OUTPUT"
+    ) -> None:
+        self.shapes, self.longest, self.name = shapes, longest, name
         self.believed = ""
 
     def __bool__(self) -> bool:

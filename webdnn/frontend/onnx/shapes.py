@@ -333,13 +333,15 @@ def Range(start: Value, limit: Value, delta: Value, *, declared: Results = NOTHI
         count = max(math.ceil((end - first) / step), 0)
         limits.make(8 * count, f"a range of {count} elements")
         return constant(np.arange(count) * step + first, start.dtype)
+    if start.dtype in FLOATS and declared.longest is not None:
+        return _found_range(start, limit, delta, declared)
     if start.dtype in FLOATS:
         ends = ops.ceil_(ops.div(ops.sub(limit, start), delta))
         (size,) = known_dims(ops.cast(ends, "i64"), "the number of elements of a Range of floats")
         i = ops.iota((as_dim(maximum(size, 0)),), 0, start.dtype)
         return ops.add(ops.mul(i, delta), start)
     if not all(map(is_known, (start, limit, delta))):
-        return _found_range(*(saturated(v) for v in (start, limit, delta)))
+        return _found_range(saturated(start), saturated(limit), saturated(delta), declared)
     (s,), (e,), (d,) = (
         known_dims(v, name) for v, name in ((start, "start"), (limit, "limit"), (delta, "delta"))
     )
@@ -354,22 +356,36 @@ def Range(start: Value, limit: Value, delta: Value, *, declared: Results = NOTHI
     )
 
 
-def _found_range(start: Value, limit: Value, delta: Value) -> Value:
-    """As many numbers as a run finds, at most those of a limit that is known."""
-    first, end = (ops.cast(ops.reshape(v, ()), "i64") for v in (start, limit))
-    (step,) = known_ints(delta, "the step of a Range")
-    if not step:
-        raise ModelError("a range in steps of 0")
-    far = ops.sub(end, first) if step > 0 else ops.sub(first, end)
-    count = ops.div(ops.add(far, abs(step) - 1), abs(step))
-    count = ops.max_(count, constant(0, "i64"))
+def _found_range(start: Value, limit: Value, delta: Value, declared: Results) -> Value:
+    """As many numbers as a run finds, at most those of a limit that is known, or that is said."""
+    first, end, by = (ops.reshape(v, ()) for v in (start, limit, delta))
+    if start.dtype in FLOATS:
+        found = ops.cast(ops.ceil_(ops.div(ops.sub(end, first), by)), "i64")
+    else:
+        first, end, by = (ops.cast(v, "i64") for v in (first, end, by))
+        up = ops.greater(by, constant(0, "i64"))
+        far, size = ops.where(up, ops.sub(end, first), ops.sub(first, end)), ops.abs_(by)
+        if is_known(delta):
+            (step,) = known_ints(delta, "the step of a Range")
+            if not step:
+                raise ModelError("a range in steps of 0")
+            far = ops.sub(end, first) if step > 0 else ops.sub(first, end)
+            size = constant(abs(step), "i64")
+        elif declared.longest is None:
+            known_ints(delta, "the step of a Range")
+        found = ops.div(ops.add(far, ops.sub(size, 1)), size)
+    count = ops.max_(found, constant(0, "i64"))
     most = integer_ranges(Graph((), {"count": count}))[count][1]
     if not most <= LONGEST:
-        raise UnsupportedError(
-            "how many numbers it has is computed from what only a run knows: give it a limit, as "
-            "by Min(number, 512)"
-        )
-    line = ops.add(ops.mul(ops.iota((int(most),), 0, "i64"), step), first)
+        if declared.longest is None:
+            raise UnsupportedError(
+                "how many numbers it has is computed from what only a run knows: give it a limit, "
+                f"as by Min(number, 512), or by --dim {declared.name}.0=512"
+            )
+        most = declared.longest + 1  # the last one is never read: there is more then than allowed
+        count = ops.min_(count, constant(most, "i64"))
+    line = ops.cast(ops.iota((int(most),), 0, "i64"), first.dtype)
+    line = ops.add(ops.mul(line, by), first)
     return ops.cast(ops.counted(line, 0, count), start.dtype)
 
 
