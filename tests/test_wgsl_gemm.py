@@ -342,6 +342,11 @@ def test_parts_are_joined_by_one_launch(page: Page, axis: int, sizes: tuple[int,
 
 def run_program(page: Page, program: Program, given: dict[str, np.ndarray]) -> np.ndarray:
     """The first output of a program for these inputs."""
+    return run_outputs(page, program, given)[0]
+
+
+def run_outputs(page: Page, program: Program, given: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """The outputs of a program for these inputs."""
     arrays: dict[int, np.ndarray] = {}
     for buffer in program.buffers:
         if buffer.kind == "weight":
@@ -350,10 +355,12 @@ def run_program(page: Page, program: Program, given: dict[str, np.ndarray]) -> n
             arrays[buffer.id] = given[buffer.name]
         else:
             arrays[buffer.id] = np.zeros(size(buffer.size, {}), np.float32)
-    output = program.outputs[0]
     steps = [*program.prepare, *program.steps]
-    found = run(page, steps, arrays, [output.buffer])[output.buffer]
-    return found.reshape([size(d, {}) for d in output.shape])
+    found = run(page, steps, arrays, [output.buffer for output in program.outputs])
+    return [
+        found[output.buffer].reshape([size(d, {}) for d in output.shape])
+        for output in program.outputs
+    ]
 
 
 @pytest.mark.parametrize(
@@ -427,6 +434,79 @@ def test_attention(
         attn_mask=torch.tensor(mask, dtype=torch.float64) if masked else None,
     ).permute(0, 2, 1, 3)
     assert close(found, expected.numpy(), 1e-5, scale=2.0)[1] == ""
+
+
+@pytest.mark.parametrize(
+    "heads, shared, past, depth, apart, launches",
+    [
+        (3, 3, 259, 16, False, ["attention", "matmul"]),
+        (3, 3, 299, 20, True, ["concat", "attention", "matmul"]),
+        (4, 2, 299, 16, False, ["concat", "concat", "attention", "matmul"]),
+        (2, 2, 99, 12, False, ["attention", "matmul"]),
+    ],
+)
+def test_one_query_and_its_cache(
+    page: Page, heads: int, shared: int, past: int, depth: int, apart: bool, launches: list[str]
+) -> None:
+    """Attention of one query stores the cache with the new row as it reads both; slices of the keys
+    are added up by the product that reads them. Keys of a whole slice are hidden. `apart`: of
+    queries, keys and values in buffers of their own, which are too many."""
+    rng = np.random.default_rng(8)
+    width, n = heads * depth, 44
+    counts = {"q": heads, "k": shared, "v": shared}
+    rows = {f"past_{x}": rng.normal(size=(1, shared, past, depth)) for x in "kv"}
+    rows |= {x: rng.normal(size=(1, 1, count, depth)) for x, count in counts.items()}
+    rows["new"] = np.concatenate([rows[x] for x in "qkv"], 2)
+    rows = {name: x.astype(np.float32) for name, x in rows.items()}
+    values, at = {}, 0
+    new = placeholder("new", rows["new"].shape, "f32")
+    for x, count in counts.items():
+        part = ops.slice_(new, [0, 0, at, 0], [1, 1, count, depth])
+        part = placeholder(x, rows[x].shape, "f32") if apart else part
+        values[x], at = ops.transpose(part, (0, 2, 1, 3)), at + count
+    values |= {f"past_{x}": placeholder(f"past_{x}", (1, shared, past, depth), "f32") for x in "kv"}
+    rows["mask"] = rng.normal(size=(1, 1, 1, past + 1)).astype(np.float32)
+    rows["mask"][..., :80] = -np.inf
+    rows["rest"] = rng.normal(size=(1, 1, n)).astype(np.float32)
+    mask, rest = (placeholder(name, rows[name].shape, "f32") for name in ("mask", "rest"))
+    w = rng.normal(size=(width, n)).astype(np.float32)
+    both = {name: ops.concat([values[f"past_{name}"], values[name]], 2) for name in "kv"}
+    each = (1, shared, heads // shared, past + 1, depth)
+    k, v = both["k"], both["v"]
+    if shared < heads:
+        k, v = (
+            ops.reshape(
+                ops.expand(ops.reshape(x, (1, shared, 1, past + 1, depth)), each),
+                (1, heads, past + 1, depth),
+            )
+            for x in (k, v)
+        )
+    scores = ops.mul(ops.matmul(values["q"], ops.transpose(k, (0, 1, 3, 2))), depth**-0.5)
+    y = ops.matmul(ops.softmax(ops.add(scores, mask), -1), v)
+    y = ops.reshape(ops.transpose(y, (0, 2, 1, 3)), (1, 1, width))
+    outputs = {"y": ops.add(ops.matmul(y, constant(w)), rest), **both}
+    inputs = [i for i in Graph((), outputs).values() if i.node.op.kind == "input"]
+    program = lower(passes.run(Graph(tuple(inputs), outputs)), TARGET)
+    names = [s.kernel.name.removesuffix("_add") for s in program.steps]
+    assert names == launches
+    found, *cache = run_outputs(page, program, rows)
+    for name, kept in zip("kv", cache, strict=True):
+        new = rows[name].transpose(0, 2, 1, 3)
+        rows[name] = np.concatenate([rows[f"past_{name}"], new], 2)
+        assert np.array_equal(kept, rows[name])
+    q_, k_, v_, mask_, w_, rest_ = (
+        torch.tensor(a, dtype=torch.float64)
+        for a in (
+            rows["q"].transpose(0, 2, 1, 3),
+            *(rows[name].repeat(heads // shared, 1) for name in "kv"),
+            rows["mask"],
+            w,
+            rows["rest"],
+        )
+    )
+    expected = torch.nn.functional.scaled_dot_product_attention(q_, k_, v_, attn_mask=mask_)
+    expected = expected.permute(0, 2, 1, 3).reshape(1, 1, width) @ w_ + rest_
+    assert close(found, expected.numpy(), 1e-5, scale=4.0)[1] == ""
 
 
 def test_a_kernel_is_one_text_for_all_sizes() -> None:

@@ -135,6 +135,10 @@ class Template:
     space: (node) -> the index of the result's element, over `vars`, that a point of the kernel's
     space computes; pointwise work then fuses into the stores. A template without one (its operator
     is "opaque") stores its results itself: `define` also gives `stores`, (output, index, value)...
+    join: (parts, beside) -> an element of the result, of what each of its slices
+    (`Instance.slices`) has for it, and of the `beside` numbers that each has for its row.
+    once: (node) -> operands of which a kernel reads each element once, so that it can also store
+    them elsewhere.
     """
 
     name: str
@@ -142,6 +146,11 @@ class Template:
     takes: tuple[Callable[..., bool], ...]
     space: Callable[..., tuple[Any, ...]] | None = None
     folder: Path | None = None
+    beside: int = 0
+    once: Callable[..., tuple[int, ...]] | None = None
+    join: Callable[[Sequence[Any], Sequence[Sequence[Any]]], Any] = lambda parts, beside: sum(
+        parts[1:], parts[0]
+    )
 
 
 CHEAP = 4  # flops of an element that is computed again wherever it is used
@@ -149,6 +158,11 @@ CHEAP = 4  # flops of an element that is computed again wherever it is used
 
 def any_view(node: Node, view: Value) -> bool:
     """`Template.takes` of an operand that may lie in memory in any order, with any gaps."""
+    return bool(view.op.view)
+
+
+def any_place(node: Node, view: Value) -> bool:
+    """`Template.takes` of an operand that may lie so, or of which elements may be repeated."""
     return True
 
 
@@ -190,6 +204,7 @@ class Op:
     # map of one input that moves its elements and changes none: "order" (all of them, in the same
     # row-major order), "axes" (all, the axes in another order), "part" (some, evenly spaced)
     view: str = ""
+    repeats: bool = False  # whether it has elements of its input several times, and is no view
     # views of all elements: (node, idx) -> the index within the result of element idx of the input
     forward: Callable[..., tuple[Any, ...]] | None = None
     joins: bool = False  # map: the inputs side by side along attrs["axis"], each may lie in place
@@ -736,6 +751,7 @@ __all__ = [
     "Shape",
     "Template",
     "Value",
+    "any_place",
     "any_view",
     "any_weight",
     "array_type",

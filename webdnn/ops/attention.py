@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..expr import Expr, acc, binary, free, var
-from ..graph import Node, Op, Shape, Template, Value, any_view
+from ..expr import Expr, acc, binary, free, product, same, select, unary, var
+from ..graph import Node, Op, Shape, Template, Value, any_place
 from .elementwise import add, broadcast_index, broadcast_shapes, div, mul, sub
 from .linear import matmul_space, pack_matmul
 from .reduce import softmax
@@ -54,6 +54,14 @@ def _define(node: Node, read: Any) -> Mapping[str, Any]:
     }
 
 
+def _once(node: Node) -> tuple[int, ...]:
+    """Keys and values, with one query for each batch and head."""
+    _, k, v, *_ = node.inputs
+    *batch, rows, _ = node.outputs[0].shape
+    alone = (i for i, x in ((1, k), (2, v)) if same(product(x.shape[:-2]), product(batch)))
+    return tuple(alone) if rows == 1 else ()
+
+
 def _composed(
     q: Value, k: Value, v: Value, *others: Value, steps: tuple[tuple[str, bool], ...]
 ) -> Value:
@@ -63,11 +71,27 @@ def _composed(
     return pack_matmul(softmax(x, -1), v)
 
 
+def _join(parts: Sequence[Any], beside: Sequence[Sequence[Any]]) -> Any:
+    """Sums of weighted values, from each slice's sums, largest score and total weight."""
+    most = beside[0][0]
+    for high, _ in beside[1:]:
+        most = binary("max", most, high)
+    total, weights = None, None
+    for part, (high, weight) in zip(parts, beside, strict=True):
+        # A slice without any key has -inf, as have all where there are no keys at all.
+        scale = select(binary("eq", high, most), 1.0, unary("exp", high - most))
+        total = part * scale if total is None else total + part * scale
+        weights = weight * scale if weights is None else weights + weight * scale
+    return binary("div", total, weights)
+
+
 ATTENTION = Op(
     "attention",
     "template",
     _infer,
-    template=Template("attention", _define, (any_view,), matmul_space),
+    template=Template(
+        "attention", _define, (any_place,), matmul_space, beside=2, once=_once, join=_join
+    ),
     composed=_composed,
 )
 

@@ -391,6 +391,7 @@ EXPAND = Op(
     _expand_element,
     lambda x, *, shape: np.broadcast_to(x, shape),
     grows=GROWS,
+    repeats=True,
 )
 
 

@@ -282,7 +282,7 @@ class Fusion:
     def _need_memory(self, a: Value, user: Value, k: int) -> None:
         """Operand k of a template or an opaque kernel: it or what it is a view of is stored."""
         node = user.node
-        while not a.constant and a not in self.stored and a.node.op.view:
+        while not a.constant and a not in self.stored and (a.node.op.view or a.node.op.repeats):
             if a in self.cluster_of or not node.op.takes(k, node, a):
                 break
             a = a.inputs[0]

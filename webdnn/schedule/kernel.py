@@ -123,9 +123,17 @@ class Instance:
         stores: h (and c) to [n][t][j] of buffers of their own, in terms of n, t, j, acc(0, g): the
                product of the state with gate g's weights, and acc(1, 0) (acc(1, 1)): h (c) before
 
-    A `matmul` or `conv` of more than one slice has its depth cut into so many parts: the variable
-    "slice" says which, and acc(0, 0) is the sum over that part alone. Where the cuts are is the
-    target's affair.
+    `attention`:  Y[b..., m, n] = sum_t softmax(score)[t] * V[b..., t, n]
+        vars: b0, b1 (batch, may be absent), m, n, t (keys), d (the depth of a score)
+        holes: "q" in b*, m, d; "k" in b*, t, d; "v" in b*, t, n; "score" in b*, m, t and acc(1, 0):
+               the product of a query with a key
+        stores: in terms of b*, m, n and acc(0, 0). With one query, also in b*, t, d and acc(3, 1),
+               an element of "k" as it is read, or in b*, t, n and acc(3, 2), one of "v"
+
+    A `matmul`, `conv` or `attention` of more than one slice has its depth (its keys) cut into so
+    many parts: the variable "slice" says which, and acc(0, 0) is the sum over that part alone. Of
+    an attention's slice, acc(2, 0) is the largest score of row m, with which its weights begin, and
+    acc(2, 1) the sum of these. Where the cuts are is the target's affair.
 
     A template of another name is a text that lies in `folder`: docs/extending.md says what is at
     hand in it.

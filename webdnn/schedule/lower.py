@@ -79,6 +79,7 @@ from .kernel import (
     Store,
     Tensor,
 )
+from .readers import appended, coordinates, read_by_a_norm, read_by_rows
 from .target import Target
 
 Index = tuple[Any, ...]
@@ -130,6 +131,7 @@ class Builder:
         self.read_from: set[int] = set()
         self.memo: dict[Any, Expr] = {}
         self.pushed: dict[Value, Expr] = {}  # values that the cluster has in registers
+        self.passed: dict[Value, Index] = {}  # of what the kernel stores as it reads it, where
         self.sources: set[Value] = set()
 
     def slot(self, buffer: int, write: bool = False) -> int:
@@ -227,6 +229,11 @@ class Lowering:
         self.prepare: list[Step] = []
         self.steps: list[Step] = []
         self.repeats: list[Repeat] = []
+        # concats that wait for a template that stores them as it reads them, as which operand
+        self.appended: dict[Value, tuple[Cluster, int]] = {}
+        if fusion.target.launches:
+            for r in fusion.clusters.values():
+                self.appended |= {v: (r, k) for v, k in appended(fusion, r).items()}
         self.launched: set[Node] = set()  # opaque nodes, which may have several values
         self.origins: dict[Value, str] = {}
         for name, v in fusion.graph.names.items():
@@ -378,7 +385,8 @@ class Lowering:
             elif v.node.op.kind == "opaque":
                 self.opaque(v)
             elif v.node.op.joins:
-                self.concat(v)
+                if v not in self.appended:
+                    self.concat(v)
             elif v.size != 0:
                 self.map(v)
 
@@ -583,6 +591,47 @@ class Lowering:
 
     def cluster(self, r: Cluster) -> None:
         """A template or a reduction with everything around it."""
+        joined = {v: k for v, (reader, k) in self.appended.items() if reader is r}
+        self.deferred |= {v: self._passing(v) for v in joined}
+        while True:
+            try:
+                self._cluster(r, joined)
+                break
+            except TooManyBuffers:
+                if not joined:
+                    raise
+                v = next(iter(joined))
+                del joined[v], self.deferred[v]
+                self.concat(v)
+        for v in joined:
+            del self.deferred[v]
+
+    def _passing(self, v: Value) -> Callable[[Builder, Index], Expr]:
+        """The elements of a concat, read from its parts, where a kernel also stores them."""
+        axis = v.attrs["axis"]
+
+        def element(b: Builder, idx: Index) -> Expr:
+            b.passed[v] = idx
+            found: Any = None
+            end: Any = lift(0)
+            for part in v.inputs:
+                at = (*idx[:axis], idx[axis] - end, *idx[axis + 1 :])
+                value = b.pull(part, at)
+                found = value if found is None else select(idx[axis] < end, found, value)
+                end = end + part.shape[axis]
+            return cast(found, scalar_dtype(v.dtype))
+
+        return element
+
+    def _stores_passed(self, joined: Mapping[Value, int], b: Builder) -> list[Store]:
+        """The stores of what a template reads of its operands, where these are outputs."""
+        return [
+            b.store(self.placed[v], b.passed[v], acc(3, k, computed(v.dtype)))
+            for v, k in joined.items()
+            if v in self.fusion.outputs
+        ]
+
+    def _cluster(self, r: Cluster, joined: Mapping[Value, int]) -> None:
         b = Builder(self)
         stages: list[Stage] = []
         for v in r.values:
@@ -598,26 +647,37 @@ class Lowering:
             )
         else:
             parts = self._parts(r.anchor.node, b)
-            kernel = Instance(name, **parts, stores=(store,), slots=b.finish(), origin=origin)
+            stores = (store, *self._stores_passed(joined, b))
+            kernel = Instance(name, **parts, stores=stores, slots=b.finish(), origin=origin)
             slices = self.fusion.target.slices(kernel)
             if slices > 1:
-                self.sliced(r, kernel, slices)
+                self.sliced(r, kernel, slices, joined)
                 return
         self.emit(kernel, b, r.sink)
 
-    def sliced(self, r: Cluster, whole: Instance, slices: int) -> None:
+    def sliced(self, r: Cluster, whole: Instance, slices: int, joined: Mapping[Value, int]) -> None:
         """The template of a cluster with its depth cut: one kernel stores a sum for each slice,
         the next adds these up, always in the same order, and computes the rest of the cluster."""
-        (store,) = whole.stores
+        store, *_ = whole.stores
         walked = free(store.index, "var")
         axes = tuple(v for v in whole.vars.values() if v in walked)
         slice_ = var("slice", slices)
         dtype = computed(r.anchor.dtype)
         sums = self.buffer("temp", dtype, (slices, *(v.args[1] for v in axes)))
+        template = r.anchor.node.op.template
+        assert template is not None
+        rows = tuple(v for v in axes if v is not whole.vars.get("n"))
+        numbers = range(template.beside)
+        if numbers:
+            beside = self.buffer("temp", dtype, (slices, *(v.args[1] for v in rows), len(numbers)))
         b = Builder(self)
         parts = self._parts(r.anchor.node, b)
         parts["vars"] = {"slice": slice_, **parts["vars"]}
-        stores = (b.store(sums, (slice_, *axes), acc(0, 0, dtype)),)
+        stores = (
+            b.store(sums, (slice_, *axes), acc(0, 0, dtype)),
+            *(b.store(beside, (slice_, *rows, j), acc(2, j, dtype)) for j in numbers),
+            *self._stores_passed(joined, b),
+        )
         name = label(r.anchor)
         kernel = Instance(
             name, **parts, stores=stores, slots=b.finish(), origin=whole.origin, slices=slices
@@ -627,11 +687,14 @@ class Lowering:
         def finished(b: Builder) -> None:
             """Pushes the cluster's values, from the sums."""
             slot = b.slot(sums.buffer)
-            total: Any = 0.0
-            for i in range(slices):
-                part = load(slot, sums.flat((i, *axes)), dtype)
-                total = total + part if i else part
-            b.pushed[r.anchor] = total
+            found = [load(slot, sums.flat((i, *axes)), dtype) for i in range(slices)]
+            more: list[list[Expr]] = []
+            if numbers:
+                slot = b.slot(beside.buffer)
+                for i in range(slices):
+                    at = [beside.flat((i, *rows, j)) for j in numbers]
+                    more.append([load(slot, k, dtype) for k in at])
+            b.pushed[r.anchor] = template.join(found, more)
             for v in r.values[1:]:
                 b.pushed[v] = self._push(r, v, b, [])
 
@@ -641,7 +704,8 @@ class Lowering:
                 inner = copy(b)
                 inner.memo, inner.pushed = {}, {}
                 finished(inner)
-                at = {k: i for k, i in zip(r.index[r.sink], idx) if k in axes}
+                at = coordinates(r.index[r.sink], axes, idx)
+                assert at is not None
                 return substitute(inner.pushed[r.sink], at)
 
             self.deferred[r.sink] = element
@@ -653,24 +717,13 @@ class Lowering:
         self.emit(Loop(name, axes, (), (), stores, b.finish(), whole.origin), b, r.sink)
 
     def _defers(self, r: Cluster, axes: Sequence[Expr]) -> bool:
-        """Whether the sums of slices are added up where the result is read: by one reduction over
-        rows that a kernel reads once."""
-        fusion = self.fusion
-        readers = {id(c): c for c in map(fusion.cluster_of.get, fusion.users[r.sink]) if c}
-        if len(readers) != 1 or r.sink in fusion.outputs or r.sink in fusion.forced:
+        """Whether the sums of slices are added up where the result is read."""
+        fusion, sink = self.fusion, r.sink
+        if sink in fusion.outputs or sink in fusion.forced:
             return False
-        ((_, reader),) = readers.items()
-        at = r.index[r.sink]
-        if (
-            any(fusion.cluster_of.get(u) is not reader for u in fusion.users[r.sink])
-            or reader.anchor.node.op.kind != "reduce"
-            or reader.anchor.attrs["axes"] != (r.sink.rank - 1,)
-            or upper(r.sink.shape[-1]) > fusion.target.row
-            or [e for e in at if e.op != "const"] != list(axes)
-        ):
+        if coordinates(r.index[sink], axes, [0] * sink.rank) is None:
             return False
-        read = fusion.leaves(r.values) - set(r.anchor.inputs) | fusion.leaves(reader.values)
-        return len(read - {r.sink}) + 2 <= fusion.target.limits.buffers
+        return read_by_a_norm(fusion, r, axes) or read_by_rows(fusion, r)
 
     def _push(self, r: Cluster, v: Value, b: Builder, stages: list[Stage]) -> Expr:
         op = v.node.op

@@ -292,8 +292,9 @@ class GemmPrinter:
         # How many k are loaded at once: one if four do not lie together, unless a tile shares them.
         self.kv = 4
         if tile.template == "gemm_register":
-            together = (vec_aligned(e.args[1]) for e in walk(self.hole_a(4)) if e.op == "load")
-            self.kv = 4 if self.quads and all(together) else 1
+            at = [e.args[1] for e in walk(self.hole_a(4)) if e.op == "load"]
+            together = all(vec_aligned(index) for index in at if LANE in free(index))
+            self.kv = 4 if self.quads and together else 1
         self.a = self.hole_a(self.kv)
         self.base = panel_base(kernel)
         self.b = self.hole_b()
@@ -318,9 +319,13 @@ class GemmPrinter:
             if kv == 1:
                 a = substitute(kernel.holes["a"], {})
             elif self.quads:
-                a = substitute(
-                    kernel.holes["a"], {k: var("kq", as_dim(lift(self.K) // 4)) * 4 + LANE}
-                )
+                kq = var("kq", as_dim(lift(self.K) // 4))
+                blocks = {  # of whole groups of four
+                    e: kq // as_dim(e.args[1] // 4)
+                    for e in walk(kernel.holes["a"])
+                    if e.op == "floordiv" and e.args[0] is k and multiple_of(e.args[1], 4)
+                }
+                a = substitute(kernel.holes["a"], {k: kq * 4 + LANE, **blocks})
             else:
                 a = substitute(kernel.holes["a"], {k: var("kb", self.K) + LANE})
             inside = lift(True)

@@ -38,7 +38,7 @@ from ..integers import to_json
 from ..kept import kept_values
 from ..loops import depthwise_loop
 from ..template import own_source
-from .attention import print_attention
+from .attention import print_attention, slices_of_keys
 from .dialect import Printed, Wgsl, linear_grid, times
 from .gemm import best_slices, print_gemm
 from .instances import print_general
@@ -78,8 +78,10 @@ def print_kernel(kernel: Kernel) -> Printed:
 
 def slices(kernel: Instance) -> int:
     """Into how many slices the depth of a template's kernel is cut: `Target.slices`."""
-    product = kernel.folder is None and TEMPLATES.get(kernel.template) is print_gemm
-    return best_slices(kernel) if product else 1
+    printer = None if kernel.folder is not None else TEMPLATES.get(kernel.template)
+    if printer is print_attention:
+        return slices_of_keys(kernel)
+    return best_slices(kernel) if printer is print_gemm else 1
 
 
 def print_opaque(kernel: Opaque) -> Printed:

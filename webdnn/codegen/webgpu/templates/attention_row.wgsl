@@ -1,17 +1,19 @@
-// Attention for few queries: a workgroup computes one, and goes through the keys 512 at a time.
+// Attention for few queries: a workgroup computes one, or a slice of its keys, KEYS of them at a time.
 //
 // Four invocations share a key, so that neighbours read neighbouring memory; then each sums four columns of the
 // values over a share of the keys, AT ONCE of them in flight.
 //
 // Contract: functions load_q(m, dq), load_k(t, dq), load_v(t, nq): four neighbours; score(m, t, product); finish.
+// Of a slice also conclude(m, most, total). KEEPS are those of "kv" for which keep_k, keep_v store what was loaded.
 $let DQ = D // 4
 $let EQ = E // 4
 $let SHARES = 256 // EQ
-$let AT_ONCE = 8
+$let AT_ONCE = 4 if SLICED else 8
+$let KEYS = 256 if SLICED else 512
 $assert EQ <= 64
 var<workgroup> queries: array<vec4<f32>, ${DQ}>;
-var<workgroup> products: array<f32, 2048>; // four parts for each key
-var<workgroup> weights: array<f32, 512>;
+var<workgroup> products: array<f32, ${KEYS * 4}>; // four parts for each key
+var<workgroup> weights: array<f32, ${KEYS}>;
 var<workgroup> partial: array<f32, 256>;
 
 @compute @workgroup_size(256)
@@ -27,16 +29,25 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) i
   var most = lowest;
   var total = 0.0;
   var sum = vec4<f32>(0.0);
-  for (var t0 = 0; t0 < ${T}; t0 += 512) {
-    let keys = min(512, ${T} - t0);
+  for (var t0 = ${FROM}; t0 < ${TO}; t0 += ${KEYS}) {
+    let keys = min(${KEYS}, ${TO} - t0);
     for (var i = local; i < keys * 4; i += 256) {
       let part = i % 4;
       var product = 0.0;
-      $for d in range(0, DQ, 4):
-        $if d + 4 <= DQ:
-          product += dot(queries[${d} + part], load_k(t0 + i / 4, ${d} + part));
-        $else:
-          if (part < ${DQ - d}) { product += dot(queries[${d} + part], load_k(t0 + i / 4, ${d} + part)); }
+      $for d in range(0, DQ - 3, 4):
+        let k${d} = load_k(t0 + i / 4, ${d} + part);
+      $for d in range(0, DQ - 3, 4):
+        product += dot(queries[${d} + part], k${d});
+      $if "k" in KEEPS:
+        $for d in range(0, DQ - 3, 4):
+          keep_k(t0 + i / 4, ${d} + part, k${d});
+      $if DQ % 4 > 0:
+        if (part < ${DQ % 4}) {
+          let rest = load_k(t0 + i / 4, ${DQ // 4 * 4} + part);
+          product += dot(queries[${DQ // 4 * 4} + part], rest);
+          $if "k" in KEEPS:
+            keep_k(t0 + i / 4, ${DQ // 4 * 4} + part, rest);
+        }
       products[i] = product;
     }
     workgroupBarrier();
@@ -58,7 +69,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) i
     let base = select(next, 0.0, next == lowest); // a query with no key so far weighs nothing
     most = next;
     total *= shrink;
-    for (var t = local; t < 512; t += 256) {
+    for (var t = local; t < ${KEYS}; t += 256) {
       let p = select(0.0, exp(weights[t] - base), t < keys);
       weights[t] = p;
       total += p;
@@ -70,7 +81,10 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) i
         $for i in range(AT_ONCE):
           let v${i} = load_v(t0 + min(t + ${i * SHARES}, keys - 1), column);
         $for i in range(AT_ONCE):
-          sum += select(0.0, weights[min(t + ${i * SHARES}, 511)], t + ${i * SHARES} < keys) * v${i};
+          sum += select(0.0, weights[min(t + ${i * SHARES}, ${KEYS - 1})], t + ${i * SHARES} < keys) * v${i};
+        $if "v" in KEEPS:
+          $for i in range(AT_ONCE):
+            if (t + ${i * SHARES} < keys) { keep_v(t0 + t + ${i * SHARES}, column, v${i}); }
       }
     }
     workgroupBarrier();
@@ -88,6 +102,10 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) i
     for (var i = local * 4; i < ${SHARES * EQ * 4}; i += ${EQ * 4}) {
       all += vec4<f32>(products[i], products[i + 1], products[i + 2], products[i + 3]);
     }
-    finish(m, local, all / partial[0]);
+    $if SLICED:
+      finish(m, local, all);
+      if (local == 0) { conclude(m, most, partial[0]); }
+    $else:
+      finish(m, local, all / partial[0]);
   }
 }
