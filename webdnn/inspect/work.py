@@ -21,7 +21,7 @@ def flops(kernel: Kernel) -> int:
                 work += (inner if is_row(store, kernel) else points) * cost(store.value)
             return work
         case Instance():
-            axes = {v for store in kernel.stores for v in free(store.index, "var")}
+            axes = free(kernel.stores[0].index, "var")
             points = math.prod(_size(v) for v in axes)
             summed = math.prod(_size(kernel.vars[name]) for name in kernel.sums)
             each = 2 * summed + kernel.slices * sum(cost(store.value) for store in kernel.stores)

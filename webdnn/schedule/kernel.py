@@ -135,6 +135,9 @@ class Instance:
     an attention's slice, acc(2, 0) is the largest score of row m, with which its weights begin, and
     acc(2, 1) the sum of these. Where the cuts are is the target's affair.
 
+    A `matmul` of one row may have stages: its hole "a" then has, in acc(1 + k, 0), what `stages[k]`
+    combines over `reduce` (of as many elements as the row has), as do later stages.
+
     A template of another name is a text that lies in `folder`: docs/extending.md says what is at
     hand in it.
     """
@@ -150,6 +153,8 @@ class Instance:
     sums: tuple[str, ...] = ()
     folder: Path | None = None
     slices: int = 1
+    stages: tuple[Stage, ...] = ()
+    reduce: tuple[Expr, ...] = ()
 
     def __hash__(self) -> int:
         return hash((self.name, self.template, self.slots))
@@ -283,7 +288,7 @@ class Program:
 def loads(kernel: Kernel) -> list[Expr]:
     """All loads of a kernel, arguments before users."""
     roots: list[Expr] = []
-    if isinstance(kernel, Loop):
+    if not isinstance(kernel, Opaque):
         roots += [e for stage in kernel.stages for e in stage.exprs]
     if isinstance(kernel, Instance):
         roots += list(kernel.holes.values())

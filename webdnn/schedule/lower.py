@@ -79,7 +79,7 @@ from .kernel import (
     Store,
     Tensor,
 )
-from .readers import appended, coordinates, read_by_a_norm, read_by_rows
+from .readers import appended, coordinates, normalises_a_row, read_by_a_norm, read_by_rows
 from .target import Target
 
 Index = tuple[Any, ...]
@@ -132,6 +132,8 @@ class Builder:
         self.memo: dict[Any, Expr] = {}
         self.pushed: dict[Value, Expr] = {}  # values that the cluster has in registers
         self.passed: dict[Value, Index] = {}  # of what the kernel stores as it reads it, where
+        self.stages: list[Stage] = []  # of the row that a product of one row reads
+        self.reduce: list[Expr] = []
         self.sources: set[Value] = set()
 
     def slot(self, buffer: int, write: bool = False) -> int:
@@ -604,7 +606,8 @@ class Lowering:
                 del joined[v], self.deferred[v]
                 self.concat(v)
         for v in joined:
-            del self.deferred[v]
+            if v in self.fusion.outputs:  # others are never stored
+                del self.deferred[v]
 
     def _passing(self, v: Value) -> Callable[[Builder, Index], Expr]:
         """The elements of a concat, read from its parts, where a kernel also stores them."""
@@ -631,7 +634,35 @@ class Lowering:
             if v in self.fusion.outputs
         ]
 
+    def _normalised(self, r: Cluster) -> Callable[[Builder, Index], Expr]:
+        """The elements of a row that reductions lead to, in the product that reads it: with its
+        reductions as that kernel's stages."""
+
+        def element(b: Builder, idx: Index) -> Expr:
+            inner, stages = copy(b), list[Stage]()
+            inner.memo, inner.pushed = {}, {}
+            for v in r.values:
+                inner.pushed[v] = self._push(r, v, inner, stages)
+            known: dict[Expr, Any] = {
+                acc(k, 0, e.dtype): acc(k + 1, 0, e.dtype)
+                for k, stage in enumerate(stages)
+                for e in stage.exprs
+            }
+            only = dict.fromkeys(r.axes, 0)
+            for stage in stages:
+                exprs = tuple(substitute(e, known | only) for e in stage.exprs)
+                b.stages.append(Stage(stage.monoid, exprs))
+            b.reduce.extend(r.reduce)
+            at = coordinates(r.index[r.sink], (*r.axes, *r.reduce), idx)
+            assert at is not None
+            return substitute(inner.pushed[r.sink], known | at)
+
+        return element
+
     def _cluster(self, r: Cluster, joined: Mapping[Value, int]) -> None:
+        if self.fusion.target.launches and normalises_a_row(self.fusion, r):
+            self.deferred[r.sink] = self._normalised(r)
+            return
         b = Builder(self)
         stages: list[Stage] = []
         for v in r.values:
@@ -648,7 +679,9 @@ class Lowering:
         else:
             parts = self._parts(r.anchor.node, b)
             stores = (store, *self._stores_passed(joined, b))
-            kernel = Instance(name, **parts, stores=stores, slots=b.finish(), origin=origin)
+            parts |= {"stages": tuple(b.stages), "reduce": tuple(b.reduce)}
+            slots = b.finish()
+            kernel = Instance(name, **parts, stores=stores, slots=slots, origin=origin)
             slices = self.fusion.target.slices(kernel)
             if slices > 1:
                 self.sliced(r, kernel, slices, joined)

@@ -1,6 +1,7 @@
 """Who reads a value: what need not be stored first, as its one reader computes or stores it too.
 
-The sums of slices (`Instance.slices`) are added up where they are read, if each is read a few times
+A row that is normalised and read by products of one row alone is normalised in each of them. The
+sums of slices (`Instance.slices`) are added up where they are read, if each is read a few times
 alone: by a reduction over rows, or by products of one row. What is appended to a cache is stored by
 the attention of one query that reads all of it.
 """
@@ -13,6 +14,7 @@ from typing import Any
 from ..expr import Expr, coefficient, free, lift, product, same, upper
 from ..graph import Value
 from ..ops.linear import PACKED_MATMUL
+from ..scalar import MONOIDS
 from .fuse import Cluster, Fusion
 
 COLUMNS = 8192  # of a product of one row: more read the row so often that it is better stored
@@ -49,11 +51,39 @@ def read_by_rows(fusion: Fusion, r: Cluster) -> bool:
     return bool(readers) and all(_few_buffers(fusion, r, reader) for reader in readers)
 
 
+def normalises_a_row(fusion: Fusion, r: Cluster) -> bool:
+    """Whether a cluster's reductions lead to a row that products of one row alone read, each of
+    which may take them over: what is reduced is read from memory as it lies."""
+    sink, anchor = r.sink, r.anchor
+    if (
+        anchor.node.op.kind != "reduce"
+        or sink in fusion.outputs
+        or sink in fusion.forced
+        or sink.dtype != "f32"
+        or any(v.node.op.kind == "reduce" and not _plain(v) for v in r.values)
+        or coordinates(r.index[sink], (*r.axes, *r.reduce), [0] * sink.rank) is None
+    ):
+        return False
+    for leaf in fusion.leaves(r.values):
+        while leaf.op.view and leaf not in fusion.stored and not leaf.weight:
+            (leaf,) = leaf.inputs
+        if leaf not in fusion.stored and not leaf.constant:
+            return False
+    return read_by_rows(fusion, r)
+
+
+def _plain(v: Value) -> bool:
+    """Whether a reduction has one result, of floats, and no prefixes."""
+    return MONOIDS[v.attrs["monoid"]] == 1 and v.dtype == "f32" and not v.node.op.prefixes
+
+
 def _few_buffers(fusion: Fusion, r: Cluster, reader: Cluster) -> bool:
-    """Whether a kernel reads what both clusters do, and numbers beside the slices' sums."""
-    read = fusion.leaves(r.values) - set(r.anchor.inputs) | fusion.leaves(reader.values)
-    template = r.anchor.node.op.template
-    sums = 1 if template is None or not template.beside else 2
+    """Whether a kernel reads what both clusters do; of a template's, what its slices sum up."""
+    read, template = fusion.leaves(r.values), r.anchor.node.op.template
+    sums = 0
+    if template is not None:
+        read, sums = read - set(r.anchor.inputs), 2 if template.beside else 1
+    read |= fusion.leaves(reader.values)
     return len(read - {r.sink}) + 1 + sums <= fusion.target.limits.buffers
 
 

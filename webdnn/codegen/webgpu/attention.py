@@ -146,7 +146,10 @@ def print_attention(kernel: Instance) -> Printed:
     }
     if kernel.slices > 1:
         share = d.text(ceil_div(keys, kernel.slices))
-        lines += [f"let begin = slice * {share};", f"let end = min(begin + {share}, {env['T']});"]
+        lines += [
+            f"let begin = i32(wg.y) * {share};",
+            f"let end = min(begin + {share}, {env['T']});",
+        ]
         env |= {"FROM": "begin", "TO": "end"}
     env["batch"] = "\n".join(lines)
     main = render(template(schedule), env)

@@ -57,6 +57,7 @@ from .dialect import (
     vector,
 )
 from .limits import LIMITS
+from .loops import RowPrinter, with_subgroups
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,11 @@ def print_gemm(kernel: Instance, tile: Tile | None = None) -> Printed:
             legal_tiles(m, kernel.slices),
             key=lambda t: tile_time(t, m, n, k, batch, kernel.slices, slides(kernel)),
         )
-    return GemmPrinter(kernel, tile, outer, spatial, deep).print(M, N, K, Z)
+    printed = GemmPrinter(kernel, tile, outer, spatial, deep).print(M, N, K, Z)
+    if not kernel.stages:
+        return printed
+    fast = GemmPrinter(kernel, tile, outer, spatial, deep, subgroups=True).print(M, N, K, Z)
+    return with_subgroups(printed, fast)
 
 
 def slides(kernel: Instance) -> bool:
@@ -267,6 +272,7 @@ class GemmPrinter:
         outer: Sequence[str],
         spatial: Sequence[Expr],
         deep: Sequence[Expr],
+        subgroups: bool = False,
     ) -> None:
         self.kernel, self.tile, self.deep = kernel, tile, deep
         self.outer = [kernel.vars[name] for name in outer if name in kernel.vars]
@@ -304,6 +310,10 @@ class GemmPrinter:
             if e.op == "load"
         ]
         accesses += [(s.slot, s.index) for s in self.writes]
+        self.row: RowPrinter | None = None
+        if kernel.stages:
+            self.row = RowPrinter(kernel, tile.threads, subgroups)
+            accesses += self.row.accesses
         self.d = Wgsl(kernel.name, kernel.slots, accesses)
         if self.tail:
             self.d.vec -= {s.slot for s in self.writes}
@@ -363,6 +373,10 @@ class GemmPrinter:
         slices = kernel.slices
         grid = (ceil_div(N, tile.BN), ceil_div(M, tile.BM), as_dim(lift(Z) * slices))
         private, batch, outer = self.batch()
+        row: list[str] = []
+        if self.row is not None:
+            head, row = self.row.lines_in(d, 1)
+            private += head
         group = "wg"
         if any(upper(g) > LIMITS.groups for g in grid):
             group = "group"
@@ -379,7 +393,7 @@ class GemmPrinter:
             ]
         )
         holes = {f: getattr(tile, f) for f in ("BM", "BN", "TM", "TN", "BK", "PARTS", "threads")}
-        holes["GROUP"] = group
+        holes |= {"GROUP": group, "ROW": "\n".join(row)}
         holes |= {"WM": tile.BM // tile.TM, "WN": tile.BN // 8, "KV": self.kv, "batch": batch}
         holes["HALVES"] = 1 if upper(N) <= 4 else 2
         depth = self.text(K)
@@ -470,6 +484,8 @@ class GemmPrinter:
         v = self.kernel.vars
         names = dict(outer)
         names[named_int("k")] = "at.w"
+        for k, stage in enumerate(self.kernel.stages):
+            names[make("acc", (1 + k, 0), stage.exprs[0].dtype)] = f"stage{k}"
         if not slides(self.kernel):
             names[v["m"]] = "row.w"
         else:

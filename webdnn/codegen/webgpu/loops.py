@@ -37,6 +37,7 @@ from ...expr import (
     walk,
 )
 from ...schedule.kernel import (
+    Instance,
     Loop,
     Store,
     is_row,
@@ -507,7 +508,50 @@ def print_loop(loop: Loop) -> Printed:
     printed = LoopPrinter(loop, plan).print()
     if plan.threads == 1 or plan.lanes > 1 or all(s.monoid not in SUBGROUP for s in loop.stages):
         return printed
-    fast = LoopPrinter(loop, plan, subgroups=True).print()
+    return with_subgroups(printed, LoopPrinter(loop, plan, subgroups=True).print())
+
+
+def with_subgroups(printed: Printed, fast: Printed) -> Printed:
+    """A kernel with texts for devices that have subgroups."""
     texts = {"subgroups": fast.code, **{f"{k}+subgroups": v for k, v in fast.variants.items()}}
     texts = {features: f"enable subgroups;\n{code}" for features, code in texts.items()}
     return replace(printed, variants={**printed.variants, **texts})
+
+
+class RowPrinter(LoopPrinter):
+    """Prints stages over one row, all of a workgroup's invocations taking part, within a kernel
+    that is printed otherwise. `accesses` are what that must declare."""
+
+    def __init__(self, kernel: Instance, threads: int, subgroups: bool) -> None:
+        row = Loop(kernel.name, (), kernel.reduce, kernel.stages, (), kernel.slots)
+        length = upper(product([v.args[1] for v in row.reduce]))
+        fours = multiple_of(lift(row.reduce[-1].args[1]), 4)
+        kept = -(-(length // 4 if fours else length) // threads)
+        plan = Schedule(1, threads, False, True, fours, kept if kept <= KEPT else 0)
+        super().__init__(row, plan, subgroups)
+        self.accesses = [(e.args[0], e.args[1]) for e in loads(self.loop)]
+
+    def lines_in(self, d: Wgsl, first: int) -> tuple[list[str], list[str]]:
+        """Declarations, and the lines that leave stage k's result in the private variable stage<k>,
+        which expressions have as acc(first + k, 0)."""
+        self.d = d
+        self.put("{", "let thread = local;", "let lane = 0;", "let slot = local;")
+        if self.subgroups:
+            self.put(
+                "let mates = i32(subgroupAdd(1u));", "let rank = i32(subgroupExclusiveAdd(1u));"
+            )
+        if self.plan.kept:
+            self.open_kept()
+        for k, stage in enumerate(self.loop.stages):
+            self.stage(k)
+            result = make("acc", (first + k, 0), stage.exprs[0].dtype)
+            self.names[result] = f"r{k}_0"
+        self.put(*(f"stage{k} = r{k}_0;" for k in range(len(self.loop.stages))), "}")
+        head = [
+            f"var<private> stage{k}: {stage.exprs[0].dtype};"
+            for k, stage in enumerate(self.loop.stages)
+        ]
+        head += [
+            f"var<workgroup> {n}: array<{T}, {self.plan.threads}>;" for n, T in self.shared.items()
+        ]
+        return head, self.lines
