@@ -3,7 +3,7 @@
 A convolution is a matrix product whose rows are pixels and whose k runs over (ky, kx, c). Four
 neighbouring k of a row are one vec4 where they are one in memory. The table TILES says how a
 product can be cut up, and how long that takes: `templates/gemm_tile.wgsl` shares tiles in workgroup
-memory, `gemm_register.wgsl` splits k over a workgroup, for few outputs.
+memory, `gemm_register.wgsl` splits k over a workgroup, for few outputs, `gemm_row.wgsl` for one row.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Tile:
     TN: int = 8  # columns of an invocation
     BK: int = 0  # gemm_tile: the depth of a tile
     ahead: bool = False  # gemm_tile: whether tiles are loaded while those before are used
-    PARTS: int = 1  # gemm_register: invocations that share out k
+    PARTS: int = 1  # gemm_register, gemm_row: invocations that share out k
     # Fitted to measurements on one H200: TFLOP/s when there is work for the whole device, ns for
     # one k of one invocation, and workgroups of a product, a convolution that a compute unit holds.
     rate: float = 0
@@ -106,7 +106,7 @@ TILES = (
     Tile("gemm_register", 8, 16, 4, PARTS=32, rate=9.2, step=237),
     Tile("gemm_register", 4, 8, 4, PARTS=64, rate=3.4, step=32),
     Tile("gemm_register", 2, 8, 2, PARTS=128, rate=2.4, step=741),
-    Tile("gemm_register", 1, 8, 1, PARTS=256, rate=1.4, step=533),
+    Tile("gemm_row", 1, 8, 1, PARTS=256, rate=1.4, step=533),
 )
 
 # Compute units of the device that was measured. Smaller ones run more rounds of workgroups, of
@@ -297,7 +297,7 @@ class GemmPrinter:
         ]
         # How many k are loaded at once: one if four do not lie together, unless a tile shares them.
         self.kv = 4
-        if tile.template == "gemm_register":
+        if tile.template != "gemm_tile":
             at = [e.args[1] for e in walk(self.hole_a(4)) if e.op == "load"]
             together = all(vec_aligned(index) for index in at if LANE in free(index))
             self.kv = 4 if self.quads and together else 1

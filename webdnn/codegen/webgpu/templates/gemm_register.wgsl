@@ -2,12 +2,10 @@
 // and PARTS of them that share out k and add up in workgroup memory: first FOLD sums of some of these each.
 //
 // Contract: functions row_of, k_of, load_a (KV neighbouring k of one row: 4 or 1), load_b (four
-// neighbouring columns of one k), finish. HALVES is 1 if no panel has more than four columns. ROW, if any, are lines
-// that load_a needs first, of a row by all invocations; meanwhile the first columns are on their way.
+// neighbouring columns of one k), finish. HALVES is 1 if no panel has more than four columns.
 $assert KV in (1, 4)
 $assert threads == WM * WN * PARTS and threads <= 256
 $assert PARTS == 1 or PARTS >= 4
-$assert TM == 1 or not ROW
 $let rows = range(TM)
 $let TILES = WM * WN
 $let FOLD = 16 if PARTS > 128 else 8 if PARTS >= 64 else 4 if PARTS >= 16 else PARTS
@@ -26,23 +24,7 @@ fn main(@builtin(workgroup_id) ${GROUP}: vec3<u32>, @builtin(local_invocation_in
     let row${i} = row_of(min(m0 + ${i}, ${M} - 1));
     var sum${i}_0 = vec4<f32>(0.0);
     var sum${i}_1 = vec4<f32>(0.0);
-  $if ROW:
-    var k = part * ${KV};
-    $for kk in range(KV):
-      let first${kk}_0 = load_b(held, min(k + ${kk}, ${K} - 1), 0);
-      $if HALVES > 1:
-        let first${kk}_1 = load_b(held, min(k + ${kk}, ${K} - 1), 1);
-    ${ROW}
-    if (k < ${K}) {
-      let a = load_a(row0, k_of(k));
-      $for kk in range(KV):
-        sum0_0 += a${"." + "xyzw"[kk] if KV == 4 else ""} * first${kk}_0;
-        $if HALVES > 1:
-          sum0_1 += a${"." + "xyzw"[kk] if KV == 4 else ""} * first${kk}_1;
-    }
-    k += ${PARTS * KV};
-  $let START = "" if ROW else "var k = part * %d" % KV
-  for (${START}; k < ${K}; k += ${PARTS * KV}) {
+  for (var k = part * ${KV}; k < ${K}; k += ${PARTS * KV}) {
     let at = k_of(k);
     $for i in rows:
       let a${i} = load_a(row${i}, at);
