@@ -19,6 +19,7 @@ from webdnn.codegen.webgpu.gemm import TILES, Tile, print_gemm
 from webdnn.codegen.webgpu.module import print_kernel
 from webdnn.expr import Dim, Expr, acc, cast, dim, erf, evaluate, load, maximum, var
 from webdnn.graph import Graph, constant, placeholder
+from webdnn.schedule import readers
 from webdnn.schedule.kernel import Instance, Program, Slot, Step, Store
 from webdnn.schedule.lower import lower
 
@@ -270,6 +271,29 @@ def test_sums_of_slices_are_added_in_a_norm(page: Page) -> None:
     )
     expected = torch.nn.functional.layer_norm(a_ @ w_ + bias_ + rest_, (260,), gain_)
     assert close(found, expected.numpy(), 1e-5, scale=1.0)[1] == ""
+
+
+@pytest.mark.parametrize("k, n", [(300, 20), (1030, 13), (5000, 8)])
+def test_a_row_is_normalised_where_it_is_read(page: Page, k: int, n: int) -> None:
+    """A norm of one row, and a softmax, are computed by the product that reads it, which is one
+    launch; a longer table of columns has it stored."""
+    rng = np.random.default_rng(9)
+    x, w = (rng.normal(size=size).astype(np.float32) for size in ((1, 1, k), (k, n)))
+    given = placeholder("x", x.shape, "f32")
+    norm, softmax = ops.normalize(given, [2], 1e-5), ops.softmax(given, -1)
+    wide = constant(np.zeros((k, readers.COLUMNS + 8), np.float32))
+    for row, columns, launches in ((norm, w, 1), (softmax, w, 1), (norm, wide, 2)):
+        y = ops.relu(ops.matmul(row, constant(columns) if columns is w else columns))
+        program = lower(passes.run(Graph((given,), {"y": y})), TARGET)
+        assert len(program.steps) == launches
+        if columns is w:
+            x_, w_ = (torch.tensor(a, dtype=torch.float64) for a in (x, w))
+            layer_norm = torch.nn.functional.layer_norm(x_, (k,))
+            row_ = layer_norm if row is norm else torch.softmax(x_, -1)
+            expected = torch.relu(row_ @ w_).numpy()
+            scale = float(k**0.5 if row is norm else k**-0.5)
+            found = run_program(page, program, {"x": x})
+            assert close(found, expected, 1e-5, scale=scale)[1] == ""
 
 
 def test_winograd(page: Page) -> None:

@@ -31,6 +31,9 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) i
   var sum = vec4<f32>(0.0);
   for (var t0 = ${FROM}; t0 < ${TO}; t0 += ${KEYS}) {
     let keys = min(${KEYS}, ${TO} - t0);
+    $if SLICED:
+      $for i in range(AT_ONCE):
+        let early${i} = load_v(t0 + min(share + ${i * SHARES}, keys - 1), column);
     for (var i = local; i < keys * 4; i += 256) {
       let part = i % 4;
       var product = 0.0;
@@ -79,7 +82,11 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) i
     if (share < ${SHARES}) {
       for (var t = share; t < keys; t += ${SHARES * AT_ONCE}) {
         $for i in range(AT_ONCE):
-          let v${i} = load_v(t0 + min(t + ${i * SHARES}, keys - 1), column);
+          $if SLICED:
+            var v${i} = early${i};
+            if (t != share) { v${i} = load_v(t0 + min(t + ${i * SHARES}, keys - 1), column); }
+          $else:
+            let v${i} = load_v(t0 + min(t + ${i * SHARES}, keys - 1), column);
         $for i in range(AT_ONCE):
           sum += select(0.0, weights[min(t + ${i * SHARES}, ${KEYS - 1})], t + ${i * SHARES} < keys) * v${i};
         $if "v" in KEEPS:
