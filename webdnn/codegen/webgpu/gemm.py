@@ -3,7 +3,8 @@
 A convolution is a matrix product whose rows are pixels and whose k runs over (ky, kx, c). Four
 neighbouring k of a row are one vec4 where they are one in memory. The table TILES says how a
 product can be cut up, and how long that takes: `templates/gemm_tile.wgsl` shares tiles in workgroup
-memory, `gemm_register.wgsl` splits k over a workgroup, for few outputs, `gemm_row.wgsl` for one row.
+memory, `gemm_register.wgsl` splits k over a workgroup, for few outputs, and `gemm_row.wgsl` for one
+row.
 """
 
 from __future__ import annotations
