@@ -58,7 +58,7 @@ from .dialect import (
     vector,
 )
 from .limits import LIMITS
-from .loops import RowPrinter, with_subgroups
+from .loops import RowStages, with_subgroups
 
 
 @dataclass(frozen=True)
@@ -311,9 +311,9 @@ class GemmPrinter:
             if e.op == "load"
         ]
         accesses += [(s.slot, s.index) for s in self.writes]
-        self.row: RowPrinter | None = None
+        self.row: RowStages | None = None
         if kernel.stages:
-            self.row = RowPrinter(kernel, tile.threads, subgroups)
+            self.row = RowStages(kernel, tile.threads, subgroups, 1)
             accesses += self.row.accesses
         self.d = Wgsl(kernel.name, kernel.slots, accesses)
         if self.tail:
@@ -376,7 +376,7 @@ class GemmPrinter:
         private, batch, outer = self.batch()
         row: list[str] = []
         if self.row is not None:
-            head, row = self.row.lines_in(d, 1)
+            head, row = self.row.lines(d)
             private += head
         group = "wg"
         if any(upper(g) > LIMITS.groups for g in grid):

@@ -32,6 +32,7 @@ from ...expr import (
     make,
     multiple_of,
     product,
+    substitute,
     upper,
     var,
     walk,
@@ -39,6 +40,7 @@ from ...expr import (
 from ...schedule.kernel import (
     Instance,
     Loop,
+    Stage,
     Store,
     is_row,
     loads,
@@ -518,40 +520,41 @@ def with_subgroups(printed: Printed, fast: Printed) -> Printed:
     return replace(printed, variants={**printed.variants, **texts})
 
 
-class RowPrinter(LoopPrinter):
-    """Prints stages over one row, all of a workgroup's invocations taking part, within a kernel
-    that is printed otherwise. `accesses` are what that must declare."""
+class RowStages:
+    """The stages of one row, within a kernel that is printed otherwise and whose expressions have
+    the result of stage k as acc(`first` + k, 0): all of a workgroup's invocations take part.
 
-    def __init__(self, kernel: Instance, threads: int, subgroups: bool) -> None:
-        row = Loop(kernel.name, (), kernel.reduce, kernel.stages, (), kernel.slots)
+    `accesses` are what that kernel must declare."""
+
+    def __init__(self, kernel: Instance, threads: int, subgroups: bool, first: int) -> None:
+        results = [make("acc", (k, 0), s.exprs[0].dtype) for k, s in enumerate(kernel.stages)]
+        known = {make("acc", (first + k, 0), e.dtype): e for k, e in enumerate(results)}
+        stages = tuple(
+            Stage(s.monoid, tuple(substitute(e, known) for e in s.exprs)) for s in kernel.stages
+        )
+        row = Loop(kernel.name, (), kernel.reduce, stages, (), kernel.slots)
         length = upper(product([v.args[1] for v in row.reduce]))
         fours = multiple_of(lift(row.reduce[-1].args[1]), 4)
         kept = -(-(length // 4 if fours else length) // threads)
         plan = Schedule(1, threads, False, True, fours, kept if kept <= KEPT else 0)
-        super().__init__(row, plan, subgroups)
-        self.accesses = [(e.args[0], e.args[1]) for e in loads(self.loop)]
+        self.printer = LoopPrinter(row, plan, subgroups)
+        self.accesses = [(e.args[0], e.args[1]) for e in loads(self.printer.loop)]
 
-    def lines_in(self, d: Wgsl, first: int) -> tuple[list[str], list[str]]:
-        """Declarations, and the lines that leave stage k's result in the private variable stage<k>,
-        which expressions have as acc(first + k, 0)."""
-        self.d = d
-        self.put("{", "let thread = local;", "let lane = 0;", "let slot = local;")
-        if self.subgroups:
-            self.put(
-                "let mates = i32(subgroupAdd(1u));", "let rank = i32(subgroupExclusiveAdd(1u));"
-            )
-        if self.plan.kept:
-            self.open_kept()
-        for k, stage in enumerate(self.loop.stages):
-            self.stage(k)
-            result = make("acc", (first + k, 0), stage.exprs[0].dtype)
-            self.names[result] = f"r{k}_0"
-        self.put(*(f"stage{k} = r{k}_0;" for k in range(len(self.loop.stages))), "}")
-        head = [
-            f"var<private> stage{k}: {stage.exprs[0].dtype};"
-            for k, stage in enumerate(self.loop.stages)
-        ]
-        head += [
-            f"var<workgroup> {n}: array<{T}, {self.plan.threads}>;" for n, T in self.shared.items()
-        ]
-        return head, self.lines
+    def lines(self, d: Wgsl) -> tuple[list[str], list[str]]:
+        """Declarations, and the lines that leave stage k's result in the private variable
+        stage<k>."""
+        p = self.printer
+        p.d = d
+        p.put("{", "let thread = local;", "let lane = 0;", "let slot = local;")
+        if p.subgroups:
+            p.put("let mates = i32(subgroupAdd(1u));", "let rank = i32(subgroupExclusiveAdd(1u));")
+        if p.plan.kept:
+            p.open_kept()
+        stages = range(len(p.loop.stages))
+        for k in stages:
+            p.stage(k)
+        p.put(*(f"stage{k} = r{k}_0;" for k in stages), "}")
+        types = [stage.exprs[0].dtype for stage in p.loop.stages]
+        head = [f"var<private> stage{k}: {types[k]};" for k in stages]
+        head += [f"var<workgroup> {n}: array<{T}, {p.plan.threads}>;" for n, T in p.shared.items()]
+        return head, p.lines
