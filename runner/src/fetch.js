@@ -266,15 +266,22 @@ export function open(where, options = {}, init = {}) {
   let last = true;
   /** @type {Set<string>} */
   const used = new Set();
-  /** One file, whole and checked. @param {Descriptor} model @param {string} name */
-  function file(model, name) {
+  /** One file, whole; its hash is on its way. @param {Descriptor} model @param {string} name */
+  function arrival(model, name) {
     const found = kept?.get(name) ?? fresh(model, name);
     if (kept) found.catch(() => {}); // whoever wants it is told
     kept?.set(name, found);
     return found;
   }
 
-  /** @param {Descriptor} model @param {string} name */
+  /** One file, whole and checked. @param {Descriptor} model @param {string} name */
+  const file = async (model, name) => (await arrival(model, name)).sound;
+
+  /**
+   * A file's bytes, and a promise of those that have the hash: the same, or what came when it was asked
+   * for once more. The hash is that of a copy: who takes the bytes need not wait for it.
+   * @param {Descriptor} model @param {string} name
+   */
   async function fresh(model, name) {
     const { bytes: expected, sha256 } = model.files[name];
     const url = `${(map && !base ? map[name] : new URL(name, base ?? root)) ?? ''}`;
@@ -285,10 +292,16 @@ export function open(where, options = {}, init = {}) {
           'is no module or a blob, load needs that of the model\'s folder: ' +
           "load({ base: '/models/name/' }), see docs/bundlers.md",
       );
+    let again = true;
     /** @param {RequestInit} [how] */
-    const whole = async (how) => {
+    const ask = async (how) => {
+      again = !how;
       const bytes = await get(name, url, expected, how);
-      const found = await digest(bytes, sha256);
+      return { bytes, hash: digest(bytes, sha256) };
+    };
+    /** @param {Awaited<ReturnType<typeof ask>>} answer */
+    const checked = async ({ bytes, hash }) => {
+      const found = await hash;
       if (stop.signal.aborted) throw aborted(stop.signal.reason);
       if (found === sha256) return bytes;
       loaded -= expected;
@@ -298,17 +311,22 @@ export function open(where, options = {}, init = {}) {
           'on its way; if it was transpiled again, a cache still holds the old model.json.',
       );
     };
-    try {
-      return await twice(whole);
-    } catch (error) {
-      const { code } = /** @type {WebDNNError} */ (error);
-      if (!REPLACED.includes(code) || !(await replaced(model, name, url))) throw error;
+    /** @param {WebDNNError} error @returns {Promise<never>} */
+    const explain = async (error) => {
+      if (!REPLACED.includes(error.code) || !(await replaced(model, name, url))) throw error;
       throw new WebDNNError(
         'newer-version',
         `${name}: the server holds a newer version of this model by now, without this file. ` +
           'Reload the page.',
       );
-    }
+    };
+    const first = await twice(ask).catch(explain);
+    const sound = checked(first).catch((error) => {
+      if (!again || error.code !== 'corrupted') throw error;
+      return ask({ cache: 'reload' }).then(checked).catch(explain);
+    });
+    sound.catch(() => {}); // whoever wants it is told
+    return { bytes: first.bytes, sound };
   }
 
   return {
@@ -383,7 +401,7 @@ export function open(where, options = {}, init = {}) {
       kept = new Map();
       last = false;
       const ask = async () => {
-        for (const name of model.weights.shards) if (!used.has(name)) await file(model, name);
+        for (const name of model.weights.shards) if (!used.has(name)) await arrival(model, name);
       };
       ask().catch(() => {}); // whoever wants it is told
     },
@@ -398,25 +416,40 @@ export function open(where, options = {}, init = {}) {
       tell();
     },
     /**
-     * All shards; `write` is called for each as it arrives.
+     * All shards; `write` is called for each as it arrives, and once more with what replaces it if its
+     * hash, which nobody waits for before the end, is another.
      * @param {Descriptor} model
      * @param {(offset: number, bytes: Uint8Array<ArrayBuffer>) => unknown} write
      */
     async weights(model, write) {
       let next = 0;
       let end = 0;
+      /** @type {Promise<unknown>[]} */
+      const checks = [];
+      /** @type {unknown[]} */
+      const broken = [];
       const lane = async () => {
         while (next < model.weights.shards.length) {
           const name = model.weights.shards[next++];
           const offset = end;
           end += model.files[name].bytes;
           used.add(name);
-          const bytes = await file(model, name);
+          const { bytes, sound } = await arrival(model, name);
+          if (broken.length) throw broken[0];
+          const lend = !last;
           if (last) kept?.delete(name);
-          await write(offset, last ? bytes : bytes.slice()); // a worker takes them away
+          const written = write(offset, lend ? bytes.slice() : bytes); // a worker takes them away
+          const check = sound.then(async (right) => {
+            await written;
+            if (right !== bytes) await write(offset, lend ? right.slice() : right);
+          });
+          check.catch((error) => broken.push(error));
+          checks.push(check);
+          await written;
         }
       };
       await Promise.all(Array.from({ length: LANES }, lane));
+      await Promise.all(checks);
     },
   };
 }

@@ -108,6 +108,29 @@ test('files that are missing, cut or changed', async () => {
   await assert.rejects(load(`${folder}/nothing`), { code: 'missing-file' });
 });
 
+test('weights that come damaged are asked for once more, though they were taken already', async () => {
+  for (const times of [1, 2]) {
+    const asked = {};
+    /** A page's fetch; each shard is damaged the first `times` that it is asked for. */
+    const fetch = async (url, { cache }) => {
+      const bytes = readFileSync(new URL(url));
+      if (!/weights-/.test(url)) return new Response(bytes);
+      asked[url] = [...(asked[url] ?? []), cache];
+      return new Response(bytes.map((byte) => byte ^ +(asked[url].length <= times)));
+    };
+    const loading = load(`${pathToFileURL(folder)}/`, { fetch });
+    if (times === 2) {
+      await assert.rejects(loading, { code: 'corrupted' });
+      continue;
+    }
+    const model = await loading;
+    assert.deepEqual((await model.run(feed(-1, 2, 3))).y.data, Float32Array.of(-1, 5, 7));
+    const counts = Object.values(asked);
+    assert.ok(counts.length > 1);
+    for (const caches of counts) assert.deepEqual(caches, [undefined, 'reload']);
+  }
+});
+
 test("a page's program compiles against the generated types, strictly", () => {
   const consumer = join(folder, 'consumer.ts');
   const program = (lines) => `import { load, type Model } from './model.js';\n${lines}\n`;
