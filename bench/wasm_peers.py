@@ -2,7 +2,7 @@
 
     python -m bench.wasm_peers                                   # the usual models, 1 and 2 threads
     python -m bench.wasm_peers minilm T=77 --threads 1 --json minilm.json
-    python -m bench.wasm_peers --engines ort,litert --rounds 20
+    python -m bench.wasm_peers --quick --html bench.html
 
 For every model and number of threads one headless Chromium page opens all engines on the same
 network and the same input; then they run in turns (A, B, C, A, B, C, …), a burst each, so that a
@@ -21,36 +21,37 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import hashlib
 import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from bench import page
 from bench.entry import WRONG, Entry, descriptor, enter, errors, sizes
 from bench.peers import mounts
 from tests import models
-from tests.packages import building, cache_dir
 from webdnn.browser.engine import open_page
 from webdnn.cli import describe
 
 ENGINES = {"ours": "WebDNN", "ort": "ONNX Runtime Web", "litert": "LiteRT.js"}
 # What is measured when no model is named, at the sizes that docs and notes quote.
 USUAL: Mapping[str, Mapping[str, int]] = {
-    "mobilenetv2": {},
-    "keras_mobilenetv2": {},
+    **{name: {} for name in models.COMPARED},
     "minilm": {"T": 128},
+    "ppocr_det": {"h": 640, "w": 640},
     "ppocr_rec": {},
+    "opennsfw": {},
     "multistyle26": {"h": 256, "w": 256},
     "basic_pitch": {},
     "openwakeword": {},
 }
+QUICK = ("keras_mobilenetv2", "minilm", "multistyle26")
 HERE = Path(__file__).parent
 
 
@@ -62,6 +63,7 @@ class Row:
     threads: int
     engine: str
     gflop: float
+    backend: str = "wasm"
     minimum: float = float("nan")
     median: float = float("nan")
     first: float = float("nan")
@@ -93,8 +95,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--burst", type=int, default=3, help="runs a turn, default: %(default)s")
     parser.add_argument("--pause", type=float, default=20, help="ms before a turn")
     parser.add_argument("--descriptors", type=Path, help="folder of descriptors, by model name")
+    parser.add_argument("--quick", action="store_true", help="three networks, in three minutes")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures here too")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page of bars here")
     given = parser.parse_args(arguments)
+    if given.quick:
+        given.what, given.rounds = [*given.what, *QUICK], min(given.rounds, 5)
     if unknown := [name for name in given.engines.split(",") if name not in ENGINES]:
         parser.error(f"unknown engine {unknown[0]}; expected some of {', '.join(ENGINES)}")
     try:
@@ -109,8 +115,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{entry.label}, {threads} thread(s) …", file=sys.stderr, flush=True)
             rows += measure(entry, threads, given, models.fetch_tflite(name))
     print(table(rows))
+    results = {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores",
+        "rows": [_plain(row) for row in rows],
+    }
     if given.json:
-        given.json.write_text(json.dumps([asdict(row) for row in rows], indent=1))
+        given.json.parent.mkdir(parents=True, exist_ok=True)
+        given.json.write_text(json.dumps(results, indent=1))
+    if given.html:
+        given.html.parent.mkdir(parents=True, exist_ok=True)
+        page.report(given.html, results)
     bad = [
         row
         for row in rows
@@ -127,7 +142,7 @@ def measure(
 ) -> list[Row]:
     """Every engine on one network, taking turns; `tflite` is the same network for LiteRT.js."""
     engines = [e for e in given.engines.split(",") if e != "litert" or tflite]
-    served = {**mounts(), "/bench/": HERE, "/peak/": _peak(), "/onnx/": entry.onnx.parent}
+    served = {**mounts(), "/bench/": HERE, "/onnx/": entry.onnx.parent}
     rows: list[Row] = []
     if tflite:
         served["/tflite/"] = tflite.parent
@@ -140,6 +155,7 @@ def measure(
             rows.append(Row(entry.label, threads, "ours", entry.gflop, failure=short))
     task = {
         "engines": engines,
+        "backend": "wasm",
         "threads": threads,
         "rounds": given.rounds,
         "burst": given.burst,
@@ -151,8 +167,8 @@ def measure(
         "descriptor": "/ours/",
         "peak": "/peak/peak.wasm",
     }
-    with open_page("chromium", mounts=served, csp=False) as page:
-        reply = page.call("/bench/wasm_peers.mjs", task, entry.arrays, timeout=1800)
+    with open_page("chromium", mounts=served, csp=False) as opened:
+        reply = opened.call("/bench/turns.mjs", task, entry.arrays, timeout=1800)
     ceiling = max(reply.value["ceiling"])
     for report in reply.value["engines"]:
         row = Row(entry.label, threads, report["name"], entry.gflop, ceiling=ceiling)
@@ -179,20 +195,6 @@ def measure(
     return rows
 
 
-def _peak() -> Path:
-    """A folder with peak.wasm, compiled from peak.c."""
-    source = HERE / "peak.c"
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
-    folder = cache_dir() / "made" / f"peak-{digest}"
-    with building(folder) as empty:
-        if empty:
-            command = [sys.executable, "-m", "ziglang", "cc", "-target", "wasm32-freestanding",
-                       "-O3", "-msimd128", "-mrelaxed-simd", "-nostdlib", "-Wl,--no-entry",
-                       "-o", str(empty / "peak.wasm"), str(source)]  # fmt: skip
-            subprocess.run(command, check=True)
-    return folder
-
-
 def _code_size(report: Mapping[str, Any], served: Mapping[str, Path]) -> int:
     """Bytes of code, gzipped, that an engine downloads: everything but the network's weights."""
     if report["name"] == "ours":
@@ -204,6 +206,12 @@ def _code_size(report: Mapping[str, Any], served: Mapping[str, Path]) -> int:
         if mount not in ("/onnx/", "/tflite/") and mount in served:
             size += len(gzip.compress((served[mount] / url.removeprefix(mount)).read_bytes(), 9))
     return size
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    """A row for JSON, which has no NaN: null is what was not measured."""
+    finite = {key: None if value != value else value for key, value in asdict(row).items()}
+    return {key: None if value == float("inf") else value for key, value in finite.items()}
 
 
 def table(rows: Sequence[Row]) -> str:

