@@ -40,7 +40,9 @@ USUAL: Mapping[str, Mapping[str, int]] = {
 PEERS = (
     "ort.wasm.bundle.min.mjs",
     "ort.webgpu.bundle.min.mjs",
+    "ort-wasm-simd-threaded.mjs",
     "ort-wasm-simd-threaded.wasm",
+    "ort-wasm-simd-threaded.asyncify.mjs",
     "ort-wasm-simd-threaded.asyncify.wasm",
 )
 

@@ -7,9 +7,9 @@
  * @typedef {{ name: string, data: ArrayBufferView<ArrayBuffer> }} Output
  * @typedef {{ run(): Promise<Output[]>, close(): unknown, notes: object }} Engine
  * @typedef {{
- *   engines: string[], backend: 'wasm' | 'webgpu', threads: number, rounds: number, burst: number, pause: number,
+ *   engines: string[], backend: 'wasm' | 'webgpu', threads: number, rounds: number, burst: number, pause: number, patience?: number,
  *   inputs: Signature[], dims: Record<string, number>, onnx: string, tflite: string | null, descriptor: string | null, peak: string,
- * }} Task  URLs are relative to this module.
+ * }} Task  URLs are relative to this module; after `patience` milliseconds two rounds are enough.
  * @typedef {{
  *   read(name: string): Promise<ArrayBuffer>, write(name: string, data: ArrayBufferView): Promise<void>,
  *   progress?(done: number, of: number): void,
@@ -124,9 +124,11 @@ export default async function compare(task, io) {
   }
 
   const ceiling = [];
+  const start = performance.now();
   const rounds = 1_000_000;
   peak(rounds, 1e-9);
   for (let round = -1; round < task.rounds; round++) { // round -1 only warms up
+    if (round > 1 && performance.now() - start > (task.patience ?? Infinity)) break;
     io.progress?.(round + 1, task.rounds + 1);
     ceiling.push(rounds * 96 / 1e6 / (await timed(() => peak(rounds, 1e-9))).ms);
     for (const entry of engines) {

@@ -176,7 +176,7 @@ async function race(network, { backend, threads }, progress, signal) {
     /** @type {Map<string, ArrayBufferView>} */ const written = new Map();
     const task = {
       engines: Object.keys(NAMES).filter((engine) => engine !== 'litert' || network.tflite),
-      backend, threads, rounds: 8, burst: 3, pause: 40, inputs: network.inputs, dims: network.dims,
+      backend, threads, rounds: 8, burst: 3, pause: 40, patience: 15_000, inputs: network.inputs, dims: network.dims,
       onnx: `../${network.onnx}`, tflite: network.tflite && `../${network.tflite}`,
       descriptor: `../${network.descriptor}`, peak: '../peak/peak.wasm',
     };
