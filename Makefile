@@ -13,7 +13,9 @@
 #   make types             mypy --strict, tsc --checkJs
 #   make runner            runner/dist, after a change to runner/src
 #   make kernels           whether any kernel changed (tools/kernel_diff.py)
-#   make bench             side-by-side timings against the peers (prints, asserts nothing)
+#   make bench             side-by-side timings against the peers, into build/bench.html and .json
+#                          (an hour; ARGS=--quick: three networks in minutes)
+#   make bench-page        build/bench: a page that races them in any browser, phones included
 #   make wheel             dist/webdnn-*.whl, with the runner inside
 #   make npm               dist/webdnn-*.tgz, the runner alone
 #   make clean             everything the targets above wrote here
@@ -31,7 +33,7 @@ JOBS ?= 2
 SPREAD := --numprocesses $(JOBS) --dist worksteal
 PYTEST := $(BIN)/pytest $(SPREAD)
 
-.PHONY: help demo examples test test-models test-conformance models fuzz lint types runner kernels bench wheel npm \
+.PHONY: help demo examples test test-models test-conformance models fuzz lint types runner kernels bench bench-page wheel npm \
   clean env browsers
 
 help:
@@ -117,7 +119,11 @@ kernels: env
 	$(BIN)/python -m tools.kernel_diff check
 
 bench: env
-	$(BIN)/python -m bench $(ARGS)
+	@tools/browsers.sh chromium
+	$(BIN)/python -m bench --json build/bench.json --html build/bench.html $(ARGS)
+
+bench-page: env
+	$(BIN)/python -m bench.page build/bench $(ARGS)
 
 wheel: $(VENV)/.demo
 	$(BIN)/pip wheel --quiet --no-deps --wheel-dir dist .

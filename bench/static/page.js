@@ -269,3 +269,5 @@ async function offer() {
 
 const given = JSON.parse(part('given', HTMLElement).textContent ?? 'null');
 if (given) show(given); else await offer();
+
+export {};
