@@ -22,6 +22,7 @@ import numpy as np
 from .. import ops
 from ..graph import FLOATS, Graph, Rule, Value, constant, rewrite
 from ..ops.movement import groups
+from ..ops.quantised import DEQUANTIZE
 from .affine import last, shift
 from .layout import is_transpose
 
@@ -79,14 +80,13 @@ def siblings(graph: Graph, hits: dict[str, int]) -> Graph:
     origin: dict[Value, Value] = {}
     users = graph.uses()
     outputs = set(graph.results)
-    groups_: dict[Value, list[tuple[Value, Value, Value | None]]] = {}  # x -> end, weights, bias
+    # x and whether weights are halves -> end, weights, bias
+    groups_: dict[tuple[Value, bool], list[tuple[Value, Value, Value | None]]] = {}
     for m in graph.values():
-        if (
-            m.op is not ops.MATMUL
-            or not m.inputs[1].constant
-            or m.inputs[1].rank != 2
-            or m.constant
-        ):
+        if m.op is not ops.MATMUL or m.inputs[1].rank != 2 or m.constant:
+            continue
+        halves = m.inputs[1].op is DEQUANTIZE and m.inputs[1].inputs[0].dtype == "f16"
+        if not (m.inputs[1].constant or halves):
             continue
         end: Value = m
         bias: Value | None = None
@@ -97,7 +97,7 @@ def siblings(graph: Graph, hits: dict[str, int]) -> Graph:
                 end, bias = users[m][0], n
         fused = any(u.op.pointwise or u.op is ops.REDUCE for u in users.get(end, ()))
         if not fused and end not in outputs:
-            groups_.setdefault(m.inputs[0], []).append((end, m.inputs[1], bias))
+            groups_.setdefault((m.inputs[0], halves), []).append((end, m.inputs[1], bias))
 
     place: dict[Value, tuple[int, list[tuple[Value, Value, Value | None]]]] = {}
     for members in groups_.values():

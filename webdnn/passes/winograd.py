@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from .. import ops
 from ..expr import product, upper
 from ..graph import Graph, Value, rewrite
+from ..ops.quantised import DEQUANTIZE
 from ..ops.winograd import POINTS, TILE
 
 MEMORY = 128 << 20  # bytes of transformed filters of a graph
@@ -34,8 +35,9 @@ def _saved(v: Value) -> float:
     plain = a["kernel"] == (3, 3) and a["groups"] == 1 and {*a["stride"], *a["dilation"]} == {1}
     plain = plain and not a.get("whole")  # integers, which this would round
     channels, m = x.shape[-1], a["m"]
-    # Of narrower weights, what is made of them is held a second time.
-    if not plain or not w.constant or w.dtype != "f32" or not isinstance(channels, int):
+    # Of integers, what is made of them is held a second time.
+    floats = w.constant or (w.op is DEQUANTIZE and w.inputs[0].dtype == "f16")
+    if not plain or not floats or w.dtype != "f32" or not isinstance(channels, int):
         return 0
     if channels % 4:
         return 0
