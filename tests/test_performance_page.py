@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-PAGE = (ROOT / "docs" / "performance.md").read_text()
+PAGE = (ROOT / "docs" / "performance.md").read_text().partition("\n## Half precision")[0]
 MODELS = json.loads((ROOT / "bench" / "gpu" / "results.json").read_text())["models"]
 
 

@@ -25,6 +25,7 @@ from webdnn.picture.output import KINDS
 from webdnn.picture.output import named as named_output
 
 TARGETS = ("webgpu", "wasm")
+PRECISIONS = ("f32", "f16")
 ENGINES = ("chromium", "firefox", "webkit")
 VARIANTS = ("plain", "relaxed", "plain-threads", "relaxed-threads")
 
@@ -284,6 +285,13 @@ _keep = click.option(
     metavar="PATTERN[=f16|…]",
     help="These layers' weights stay float32, or become something else, as in --keep 'head*'.",
 )
+_precision = click.option(
+    "--precision",
+    default="f32",
+    show_default=True,
+    type=click.Choice(PRECISIONS),
+    help="What WebGPU computes in; f16: half precision where the page's device has shader-f16.",
+)
 images_option = click.option(
     "--input",
     "inputs",
@@ -319,6 +327,6 @@ _limits = click.option(
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options of every command that reads a model, in the order of their help."""
-    for option in (_plugins, _limits, _set, _dim, _keep, _weights):
+    for option in (_plugins, _limits, _set, _dim, _precision, _keep, _weights):
         command = option(command)
     return command

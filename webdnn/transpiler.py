@@ -14,6 +14,7 @@ from .picture.image import ImageInput
 from .picture.output import ImageOutput
 
 TARGETS = ("webgpu", "wasm")
+PRECISIONS = ("f32", "f16")
 # What exporters call a graph, or a file, that has no name.
 UNNAMED = ("", "graph", "main", "main_graph", "model", "torch_jit", "torch-jit-export")
 # Where classes are not the user's own: a model of these is named by its graph or its folder.
@@ -111,6 +112,7 @@ def transpile(
     fixed: Mapping[str, Any] | None = None,
     weights: str = "f32",
     keep: str | Sequence[str] = (),
+    precision: str = "f32",
     name: str | None = None,
     dump: str | Path | None = None,
     keep_values: bool = False,
@@ -140,6 +142,8 @@ def transpile(
     "int4", "int4:64" (64 to a scale) or "int4:64,asymmetric"; docs/weights.md has what that costs.
     keep: patterns of layers whose weights stay as they are then, as "head*", or become something
     else, as "head*=f16".
+    precision: what WebGPU computes in: "f32", or "f16", half precision where a page's device has
+    shader-f16 and "f32" where it has not; docs/weights.md has what that is and costs.
     name: the model's name in the descriptor; default: that of the file, of the object's class, or,
     where that says nothing ("model.onnx"), of the folder.
     dump: a folder for the graph after each pass, kernels and memory plan.
@@ -158,6 +162,7 @@ def transpile(
     the dimensions or the output folder; then nothing has been written.
     """
     from .codegen import TARGETS as known
+    from .codegen.webgpu import HALF
     from .descriptor.preload import check_page, write_lines
     from .descriptor.write import check_output, write
     from .errors import WebDNNError, printable
@@ -176,6 +181,13 @@ def transpile(
         raise WebDNNError(
             f"unknown target {', '.join(unknown) or '(none)'}; the targets are {', '.join(TARGETS)}"
         )
+    if precision not in PRECISIONS:
+        raise WebDNNError(f"--precision {precision}: expected one of {', '.join(PRECISIONS)}")
+    if precision == "f16" and "webgpu" not in targets:
+        raise WebDNNError(
+            "--precision f16 is of WebGPU, which --target leaves out: leave this out, too, or add "
+            "webgpu there"
+        )
     if not (name is None or (isinstance(name, str) and name)):
         raise WebDNNError(f"--name: expected a text that is not empty, found {name!r}")
     if not (isinstance(keep_versions, int) and keep_versions >= 0):
@@ -184,11 +196,12 @@ def transpile(
         raise WebDNNError(
             f"--dump {dump}: expected a folder outside of {output}, where a descriptor is alone"
         )
+    every = [*targets, *([HALF.name] if precision == "f16" else [])]
     form, kept = weight_form(weights), kept_forms(keep)
     check_output(Path(output))  # before the work; and again when it is written
     pages = [preload] if isinstance(preload, (str, Path)) else preload
     for page in pages:
-        check_page(Path(page), Path(output), targets)
+        check_page(Path(page), Path(output), every)
     tell = progress or (lambda stage, done, total: None)
     tell("import", 0, 1)
     read = imported(
@@ -231,14 +244,20 @@ def transpile(
             "load({ debug: true }) does not check the positions that a loop reads at in its "
             "iterations, where only a run finds its end",
         ]
+    if precision == "f16" and form.name == "f32":
+        notes = [
+            *notes,
+            "in half precision, too, weights are downloaded and kept as float32: --weights f16 "
+            "halves them",
+        ]
     read.imported = replace(read.imported, notes=[*read.imported.notes, *notes])
     graph, checks = checked(graph, debug, read.imported.labels)
     narrow = single(graph)
-    graphs = {t: graph if "f64" in known[t].reads else narrow for t in targets}
+    graphs = {t: graph if "f64" in known[t].reads else narrow for t in every}
     done = {id(g): run(g, dump=save) for g in {id(g): g for g in graphs.values()}.values()}
     programs = {}
-    for k, target in enumerate(targets):
-        tell("fuse", k, len(targets))
+    for k, target in enumerate(every):
+        tell("fuse", k, len(every))
         programs[target] = lower(done[id(graphs[target])], known[target], keep_values)
         if folder is not None:
             dump_program(programs[target], known[target], folder)
@@ -248,7 +267,7 @@ def transpile(
         if level >= 4:
             texts = sources(programs[target], known[target]).values()
             print(printable("\n".join(texts)), file=sys.stderr)
-    tell("fuse", len(targets), len(targets))
+    tell("fuse", len(every), len(every))
     document = write(
         {known[target]: program for target, program in programs.items()},
         Path(output),

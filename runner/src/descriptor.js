@@ -59,7 +59,7 @@
  *   inputs: Signature[], outputs: Signature[], states?: Signature[],
  *   files: Record<string, { bytes: number, sha256: string }>,
  *   weights: { bytes: number, shards: string[] }, checks?: Check[],
- *   targets: { webgpu?: GpuTarget, wasm?: WasmTarget }, sha256?: string, runner?: string,
+ *   targets: { webgpu?: GpuTarget, 'webgpu-f16'?: GpuTarget, wasm?: WasmTarget }, sha256?: string, runner?: string,
  * }} Descriptor  sha256: of its own text, without these digits
  */
 /** @template T @typedef {import('./rules.js').Rule<T>} Rule */
@@ -357,7 +357,9 @@ const descriptor = (value, at) => {
     return Object.assign(arena, rest);
   };
   const webgpu = object({ file, features: list(text), limits: record(whole), 'loops?': flag });
-  const targets = object({ targets: object({ 'webgpu?': webgpu, 'wasm?': wasm }) })(value, at);
+  const targets = object({
+    targets: object({ 'webgpu?': webgpu, 'webgpu-f16?': webgpu, 'wasm?': wasm }),
+  })(value, at);
   return Object.assign(head, body, targets);
 };
 

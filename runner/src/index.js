@@ -41,7 +41,7 @@ export { WebDNNError };
 export { instantiate } from './worklet.js';
 
 /** What the table cannot say of the options of `load`. @param {LoadOptions} options */
-function together({ backend, device, recover, threads, worker }) {
+function together({ backend, device, precision, recover, threads, worker }) {
   /** @param {unknown} wrong @param {string} message */
   const refuse = (wrong, message) => {
     if (wrong) throw new WebDNNError('option', message);
@@ -49,6 +49,10 @@ function together({ backend, device, recover, threads, worker }) {
   refuse(
     device && backend === 'wasm',
     'device: a GPU device was given, but the backend asked for is wasm',
+  );
+  refuse(
+    precision === 'f16' && backend === 'wasm',
+    'precision: half precision is of WebGPU, but the backend asked for is wasm',
   );
   refuse(
     device && recover,
@@ -95,8 +99,8 @@ const GPU_FAILS = ['kernel', 'driver', 'device-lost', 'memory', 'missing-file'];
 export const load = async (where, options = {}) => {
   together(checked('load', LOAD, options));
   return opened(where, options, async (files, model) => {
-    const { weights, targets } = model;
-    const wanted = options.backend ?? (options.device ? 'webgpu' : undefined);
+    const { weights } = model;
+    const wanted = options.backend ?? (options.device || options.precision === 'f16' ? 'webgpu' : undefined);
     /** @type {Rejection[]} */
     const rejected = [];
     /** Variants of wasm that were passed over. @type {Rejection[]} */
@@ -192,11 +196,13 @@ export const load = async (where, options = {}) => {
 
     /** @param {device.Choice} choice */
     async function onGpu(choice) {
-      files.expect(model, [/** @type {any} */ (targets.webgpu).file, ...weights.shards]);
+      const { precision, passed: half, reason, target } = choice;
+      files.expect(model, [target.file, ...weights.shards]);
       const engine = await gpuEngine(choice, files);
       const { variant } = engine;
-      const { reason } = choice;
-      return { engine, name: /** @type {const} */ ('webgpu'), variant, threads: 1, reason };
+      if (half) rejected.push({ name: 'webgpu-f16', ...half });
+      const name = /** @type {const} */ ('webgpu');
+      return { engine, name, precision, variant, threads: 1, reason };
     }
 
     /** @param {device.Choice} choice @param {Files} files */
@@ -237,8 +243,8 @@ export const load = async (where, options = {}) => {
     }
 
     /** An engine on a new device, after a loss. The files are in the browser's cache, if anywhere. */
-    async function again() {
-      const rest = { ...options, backend: /** @type {const} */ ('webgpu') };
+    async function again(/** @type {import('./types.d.ts').Precision} */ precision) {
+      const rest = { ...options, backend: /** @type {const} */ ('webgpu'), precision };
       delete rest.progress;
       delete rest.signal;
       const files = open(where, rest, { cache: 'force-cache' });
@@ -253,25 +259,28 @@ export const load = async (where, options = {}) => {
     }
 
     /**
-     * @param {Omit<import('./types.d.ts').Backend, 'rejected'>
-     *   & { engine: import('./model.js').Engine }} built
+     * @param {Omit<import('./types.d.ts').Backend, 'rejected' | 'precision'> & {
+     *   engine: import('./model.js').Engine, precision?: import('./types.d.ts').Precision,
+     * }} built
      * @returns {import('./types.d.ts').Model<any, any>}
      */
-    function loaded({ engine, ...backend }) {
-      const { checks } = model;
+    function loaded({ engine, precision = 'f32', ...backend }) {
+      const { checks, targets } = model;
+      if (targets['webgpu-f16'])
+        console.info(`webdnn: ${model.name} computes in ${precision} on ${backend.name}`);
       if (options.debug && !checks) {
         engine.dispose();
         const how = 'transpile the model with --debug (in Python debug=True)';
         throw new WebDNNError('option', `debug: the model computes positions; ${how} to check them`);
       }
-      const mend = options.recover && backend.name === 'webgpu' ? again : undefined;
+      const mend = options.recover && backend.name === 'webgpu' ? () => again(precision) : undefined;
       const held = options.debug ? checks : [];
       const pictures = new Pictures();
       const aside =
         onPage(options) && !noWorker
         ? new Aside(() => hire(1, options.worker, doors.pictures), pictures)
         : undefined;
-      return new PageModel(model, engine, { ...backend, rejected }, mend, held, pictures, aside);
+      return new PageModel(model, engine, { ...backend, precision, rejected }, mend, held, pictures, aside);
     }
   });
 };

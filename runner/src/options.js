@@ -26,6 +26,7 @@ export const LOAD = {
   ...PREPARE,
   backend: oneOf('webgpu', 'wasm'),
   device: is('a GPUDevice', (value) => typeof value?.createBuffer === 'function' && value.limits),
+  precision: oneOf('f32', 'f16'),
   recover: flag,
   debug: flag,
   threads: between(1, 64),

@@ -263,6 +263,8 @@ export interface LoopOptions<I extends Specs = Specs> {
 }
 
 export type BackendName = 'webgpu' | 'wasm';
+/** Half precision (`f16`) stores most values as halves; sums are float32 in both. */
+export type Precision = 'f32' | 'f16';
 
 /** Why something better was not used. `name` is a backend or a variant of one. */
 export interface Rejection {
@@ -277,6 +279,8 @@ export interface Backend {
    * wasm: plain, relaxed, plain-threads or relaxed-threads. webgpu: plain, or the features in use.
    */
   readonly variant: string;
+  /** What it computes in: `f16` on WebGPU where the model was transpiled with `--precision f16`. */
+  readonly precision: Precision;
   readonly threads: number;
   readonly reason: string;
   readonly rejected: readonly Rejection[];
@@ -414,6 +418,11 @@ export interface LoadOptions {
    * is none or where it fails while the model is built.
    */
   backend?: BackendName;
+  /**
+   * The only one to consider of a model that was transpiled with `--precision f16`; by default half
+   * precision where the device has it.
+   */
+  precision?: Precision;
   /**
    * Run on the page's device; ask for what `requirements` returns when creating it. Models that
    * hand each other GPUBuffers need the same: each has a device of its own otherwise.

@@ -36,5 +36,7 @@ export function instantiate(kit) {
   engine.load(0, new Uint8Array(weights));
   engine.prepare();
   const reason = 'from a kit, in the calling thread';
-  return new Model(model, engine, { name: 'wasm', variant, threads: 1, reason, rejected });
+  const f32 = /** @type {const} */ ('f32');
+  const backend = { name: /** @type {const} */ ('wasm'), variant, precision: f32, threads: 1 };
+  return new Model(model, engine, { ...backend, reason, rejected });
 }

@@ -130,6 +130,15 @@ test('without it, what is let through runs or says why not', async () => {
   }
 });
 
+/** What `settle` finds. */
+const chosen = ({ targets }, device) => ({
+  target: targets.webgpu,
+  precision: 'f32',
+  device,
+  own: false,
+  reason: '',
+});
+
 test('the WebGPU program asks for nothing that the API refuses', async () => {
   const model = check(JSON.parse(bare), 'model.json');
   const text = JSON.stringify(JSON.parse(`${files[model.targets.webgpu.file]}`), null, 1);
@@ -138,7 +147,7 @@ test('the WebGPU program asks for nothing that the API refuses', async () => {
   const runs = async (program) => {
     device.log.length = 0;
     const served = { program: async () => program, weights: async (_, write) => write(0, weights) };
-    const engine = await build(model, { device, own: false, reason: '' }, served, {});
+    const engine = await build(model, chosen(model, device), served, {});
     for (const gpu of [false, true]) await engine.run(job(3, gpu));
     await engine.run(job(1024));
     await engine.profile(job(1));
@@ -193,7 +202,7 @@ test('steps are a tree: loops go on as long as the device says', async () => {
     program: async () => checkProgram({ ...program, steps }, 'webgpu.json', model),
     weights: async () => {},
   };
-  const engine = await build(model, { device, own: false, reason: '' }, served, {});
+  const engine = await build(model, chosen(model, device), served, {});
   device.log.length = 0;
   device.words.push(1, 0, 1, 0, 0); // the first loop goes on once; the outer one does, its inner not
   await engine.run(job(3));

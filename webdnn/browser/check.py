@@ -173,6 +173,7 @@ def check(
     weights_file: Path | None = None,
     weights: str = "f32",
     keep: Sequence[str] = (),
+    precision: str = "f32",
     example: Any = None,
     images: Mapping[Any, str | ImageInput] | None = None,
     outputs: Mapping[Any, str | ImageOutput] | None = None,
@@ -194,18 +195,20 @@ def check(
 ) -> CheckReport:
     """Transpiles `model` (or takes `descriptor`, made from it) and compares it with its framework.
 
-    `model`, `weights_file`, `weights`, `keep`, `example`, `images` (inputs that take pictures),
-    `outputs` (that are pictures), `dims`, `fixed` and `limits` are those of `transpile`. `targets`
-    and `variants` default to all that `browser` can run. `sizes` lists at which values of the
-    symbolic dimensions to run (default: their minimum, and the middle of their range). `inputs`
-    maps input names to arrays or .npy files, and may be a list of such for several runs; the others
-    are random from `seed`. Where an input takes pictures, the page gets one and the reference what
-    `webdnn.picture` reads in it. `expected` maps output names to arrays or .npy files, recorded for
-    these `inputs`: they take the framework's place. `layers` also compares every value of the model
-    that is still stored after a run, and lists those that were fused away. `save` receives inputs,
-    expected and actual outputs as .npy files. `timeout` is in seconds per run. Raises WebDNNError
-    when there is nothing to compare: no framework, no browser, a model that cannot be transpiled. A
-    target that fails in the browser is a Run with its `error`.
+    `model`, `weights_file`, `weights`, `keep`, `precision`, `example`, `images` (inputs that take
+    pictures), `outputs` (that are pictures), `dims`, `fixed` and `limits` are those of `transpile`;
+    half precision is a target of its own, run beside WebGPU's. `targets` and `variants` default
+    to all that `browser` can run. `sizes` lists at which values of the symbolic dimensions to
+    run (default: their minimum, and the middle of their range). `inputs` maps input names to
+    arrays or .npy files, and may be a list of such for several runs; the others are random from
+    `seed`. Where an input takes pictures, the page gets one and the reference what
+    `webdnn.picture` reads in it. `expected` maps output names to arrays or .npy files, recorded
+    for these `inputs`: they take the framework's place. `layers` also compares every value of
+    the model that is still stored after a run, and lists those that were fused away. `save`
+    receives inputs, expected and actual outputs as .npy files. `timeout` is in seconds per run.
+
+    Raises WebDNNError when there is nothing to compare: no framework, no browser, a model that
+    cannot be transpiled. A target that fails in the browser is a Run with its `error`.
     """
     tell = progress or (lambda stage, done, total: None)
     able_targets, able_variants = ABLE[browser]
@@ -220,10 +223,14 @@ def check(
             )
     if variants and "wasm" not in (targets or able_targets):
         raise WebDNNError("--variant is of wasm, which --target leaves out")
-    if descriptor and (weights != "f32" or keep):
+    if layers and precision != "f32":
+        raise WebDNNError("--layers reads inner values as float32: leave out --precision f16")
+    if descriptor and (weights != "f32" or keep or precision != "f32"):
+        option = "--keep" if keep else "--weights" if weights != "f32" else "--precision"
+        has = "computes as it" if option == "--precision" else "has its weights as it"
         raise WebDNNError(
-            f"{'--keep' if keep else '--weights'}: {descriptor} has its weights as it was "
-            "transpiled; leave this out, or leave out --descriptor"
+            f"{option}: {descriptor} {has} was transpiled; leave this out, or leave out "
+            "--descriptor"
         )
     if not expected:
         check_installed(model)
@@ -240,6 +247,7 @@ def check(
                 weights_file=weights_file,
                 weights=weights,
                 keep=keep,
+                precision=precision,
                 example=example,
                 inputs=images,
                 outputs=outputs,
@@ -301,6 +309,8 @@ def check(
             for chosen in (sizes or default_sizes(signature, fed))
         ]
         plan: list[tuple[Target, str | None]] = []
+        if "webgpu" in targets and "webgpu-f16" in signature["targets"]:
+            targets = (*targets, "webgpu-f16")
         for target in targets:
             plan += (
                 [(target, variant) for variant in variants]
@@ -363,7 +373,7 @@ def _check_pictures(
 
 
 def label(target: Target, variant: str | None) -> str:
-    """The name of a run: webgpu, or wasm with its variant."""
+    """The name of a run: webgpu, webgpu-f16, or wasm with its variant."""
     return target if variant is None else f"{target} {variant}"
 
 
@@ -400,6 +410,8 @@ def _run(
 ) -> Iterator[Run]:
     """Loads the descriptor once and runs every case on it."""
     options: dict[str, object] = {"backend": target}
+    if target != "wasm":
+        options = {"backend": "webgpu", "precision": "f16" if target == "webgpu-f16" else "f32"}
     if variant is not None:
         options |= {"variant": variant, "threads": THREADS if variant.endswith("threads") else 1}
     arrays: dict[str, bytes] = {}

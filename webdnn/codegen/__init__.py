@@ -6,6 +6,6 @@ from ..schedule.target import Target
 from . import wasm, webgpu
 
 # By name, in the order in which a page prefers them.
-TARGETS: Mapping[str, Target] = {t.name: t for t in (webgpu.TARGET, wasm.TARGET)}
+TARGETS: Mapping[str, Target] = {t.name: t for t in (webgpu.HALF, webgpu.TARGET, wasm.TARGET)}
 
 __all__ = ["TARGETS"]

@@ -50,7 +50,7 @@ def model_js(model: Mapping[str, Any], text: str, bound: str) -> str:
 
 def beside(model: Mapping[str, Any], target: str) -> tuple[str, ...]:
     """The modules of the runner that a page fetches beside model.js, on a target."""
-    on_gpu = target == "webgpu"
+    on_gpu = target != "wasm"
     names: tuple[str, ...] = () if on_gpu else ("worker.js",)
     if any("image" in tensor for tensor in model["inputs"]):
         names += ("pictures.js", "pictures-gpu.js") if on_gpu else ("pictures.js",)

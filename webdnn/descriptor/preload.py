@@ -112,8 +112,8 @@ def check_page(page: Path, output: Path, targets: Sequence[str]) -> None:
             "what is between them is written anew: put that elsewhere"
         )
     for word in place["runs"].split():
-        known = ("webgpu", "relaxed-threads", "plain-threads", "relaxed", "plain")
-        if word not in known or ("webgpu" if word == "webgpu" else "wasm") not in targets:
+        known = ("webgpu", "webgpu-f16", "relaxed-threads", "plain-threads", "relaxed", "plain")
+        if word not in known or (word if word in known[:2] else "wasm") not in targets:
             raise WebDNNError(
                 f"--preload {page}: {word} in {place['begin'].strip()}: expected what runs, "
                 f"of the model's targets: {', '.join(known)}"
@@ -145,10 +145,10 @@ def _asked(document: Mapping[str, Any], runs: Sequence[str]) -> list[tuple[str, 
     module, data = 'rel="modulepreload"', 'rel="preload" as="fetch" crossorigin'
     found = [(name, data) for name in document["weights"]["shards"][:_SHARDS]]
     files = {v["name"]: v["file"] for v in document["targets"].get("wasm", {}).get("variants", ())}
-    if "webgpu" in document["targets"]:
-        files["webgpu"] = document["targets"]["webgpu"]["file"]
+    on_gpu = [name for name in document["targets"] if name != "wasm"]
+    files |= {name: document["targets"][name]["file"] for name in on_gpu}
     found += [(files[name], data) for name in runs]
-    if any(name != "webgpu" for name in runs):
+    if any(name not in on_gpu for name in runs):
         found.append((f"{document['runner']}/worker.js", module))
     return found
 

@@ -68,8 +68,9 @@ def describe(folder: Path) -> dict[str, Any]:
         return {"file": file, "code_gzip": sum(map(gzipped, names))}
 
     targets: dict[str, Any] = {}
-    if "webgpu" in document["targets"]:
-        targets["webgpu"] = code("webgpu", document["targets"]["webgpu"]["file"])
+    for name in ("webgpu", "webgpu-f16"):
+        if name in document["targets"]:
+            targets[name] = code(name, document["targets"][name]["file"])
     for variant in document["targets"].get("wasm", {}).get("variants", ()):
         targets[f"wasm {variant['name']}"] = code("wasm", variant["file"])
     return {

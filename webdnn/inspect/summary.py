@@ -100,6 +100,7 @@ def inspect(
     weights_file: Path | None = None,
     weights: str = "f32",
     keep: Sequence[str] = (),
+    precision: str = "f32",
     images: Mapping[Any, str] | None = None,
     outputs: Mapping[Any, str] | None = None,
     fixed: Mapping[str, Any] | None = None,
@@ -108,10 +109,10 @@ def inspect(
 ) -> Inspection:
     """Compiles `model` for `targets` and reports what became of it.
 
-    `limits`, `weights_file`, `weights`, `keep`, `images` (inputs that take pictures), `outputs`
-    (that are pictures) and `fixed` are those of `transpile`; so is what it raises. Sizes that the
-    model leaves open and `dims` does not give are ranges that it takes, and the first notice says
-    which.
+    `limits`, `weights_file`, `weights`, `keep`, `precision`, `images` (inputs that take pictures),
+    `outputs` (that are pictures) and `fixed` are those of `transpile`; so is what it raises. Sizes
+    that the model leaves open and `dims` does not give are ranges that it takes, and the first
+    notice says which.
     """
     with tempfile.TemporaryDirectory(prefix="webdnn-inspect-") as scratch:
         folder = Path(scratch) / "model"
@@ -123,6 +124,7 @@ def inspect(
                 weights_file=weights_file,
                 weights=weights,
                 keep=keep,
+                precision=precision,
                 inputs=images,
                 outputs=outputs,
                 targets=targets,

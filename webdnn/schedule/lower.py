@@ -65,6 +65,7 @@ from ..ops.elementwise import broadcast_index
 from ..ops.winograd import TILE, WINOGRAD, winograd_products
 from ..scalar import MONOIDS, PACKED, STORAGE, bytes_of
 from .fuse import Cluster, Fusion, label
+from .halves import halves
 from .kernel import (
     Buffer,
     Instance,
@@ -237,6 +238,7 @@ class Lowering:
             for r in fusion.clusters.values():
                 self.appended |= {v: (r, k) for v, k in appended(fusion, r).items()}
         self.launched: set[Node] = set()  # opaque nodes, which may have several values
+        self.halves: frozenset[Value] = halves(fusion) if fusion.target.halves else frozenset()
         self.origins: dict[Value, str] = {}
         for name, v in fusion.graph.names.items():
             self.origins.setdefault(v, name)
@@ -247,10 +249,12 @@ class Lowering:
 
     # ---- buffers ---------------------------------------------------------------------------------
 
-    def buffer(self, kind: str, dtype: str, shape: Sequence[Dim], name: str = "") -> Placement:
-        """A new buffer that holds a value compactly."""
+    def buffer(
+        self, kind: str, dtype: str, shape: Sequence[Dim], name: str = "", half: bool = False
+    ) -> Placement:
+        """A new buffer that holds a value compactly, as halves if it is to."""
         size = product(shape)
-        kept = stored(dtype) if kind == "weight" else computed(dtype)
+        kept = stored(dtype) if kind == "weight" else "f16" if half else computed(dtype)
         if kept in PACKED - self.fusion.target.reads:
             kept, size = "u32", bytes_of(kept, upper(size)) // 4
         self.buffers.append(Buffer(len(self.buffers), kind, kept, size, name))
@@ -321,6 +325,7 @@ class Lowering:
     def within(self, fusion: Fusion) -> Lowering:
         """The lowering of a region, whose steps, buffers and weights are those of this one."""
         inner = Lowering(fusion)
+        inner.halves = frozenset()
         inner.buffers, inner.weights, inner.downloaded = self.buffers, self.weights, self.downloaded
         inner.prepare, inner.steps, inner.repeats = self.prepare, self.steps, self.repeats
         return inner
@@ -343,7 +348,7 @@ class Lowering:
                 continue
             if v not in self.placed:
                 kind = "prepared" if v.weight else "temp"  # computed once, not in each run
-                self.placed[v] = self.buffer(kind, v.dtype, v.shape)
+                self.placed[v] = self.buffer(kind, v.dtype, v.shape, half=v in self.halves)
             if v.node.op.joins and v not in f.cluster_of:
                 self._place_parts(v)
 
@@ -816,8 +821,11 @@ class Lowering:
             if any(s is None for s in strides) or len([x for x in walk(e) if x.op == "load"]) != 1:
                 program.fused_away.append(name)
                 continue
-            if self.buffers[b.slots[e.args[0]]].kind in ("weight", "prepared"):
+            buffer = self.buffers[b.slots[e.args[0]]]
+            if buffer.kind in ("weight", "prepared"):
                 continue  # a part of a constant (rows of a table, say): nothing computes it
+            if buffer.dtype == "f16":
+                continue  # the runner reads words of 32 bits
             start = substitute(e.args[1], dict.fromkeys(axes, 0))
             program.stored[name] = {
                 "buffer": b.slots[e.args[0]],

@@ -78,7 +78,8 @@ class Target:
     that template, Winograd's way is faster by products (`ops.winograd_products`), of a convolution
     of so many pixels, tiles, channels and filters. row: elements of a row that a kernel reads once,
     however many reductions it takes over it; 0: none.
-    launches: whether each step is a launch of its own, which takes as long as a small copy.
+    launches: whether each step is a launch of its own, which takes as long as a small copy. halves:
+    whether what a run computes lies in memory in half precision, as far as `halves.py` allows.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Target:
     winograd: Callable[[int, int, int, int], bool] = lambda *sizes: False
     row: int = 0
     launches: bool = False
+    halves: bool = False
 
 
 __all__ = ["Emit", "Limits", "Printed", "Ranges", "Target"]

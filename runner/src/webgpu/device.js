@@ -4,7 +4,11 @@
  * @typedef {import('../descriptor.js').Descriptor} Descriptor
  * @typedef {import('../errors.js').Refusal} Refusal
  * @typedef {import('../types.d.ts').LoadOptions} LoadOptions
- * @typedef {{ device: GPUDevice, own: boolean, reason: string }} Choice
+ * @typedef {import('../descriptor.js').GpuTarget} GpuTarget
+ * @typedef {import('../types.d.ts').Precision} Precision
+ * @typedef {{ target: GpuTarget, precision: Precision }} Program  one of a descriptor's
+ * @typedef {{ device: GPUDevice, own: boolean, reason: string, passed?: Refusal } & Program} Choice
+ *   passed: why it is not the program in half precision
  * @typedef {ReturnType<typeof hold>} Held
  */
 import { WebDNNError, outOfMemory, say } from '../errors.js';
@@ -44,16 +48,13 @@ const sleep = (ms) =>
   });
 
 /**
- * What the descriptor wants and `found` (an adapter or a device) lacks.
- * @param {Descriptor} model
+ * What a program wants and `found` (an adapter or a device) lacks.
+ * @param {GpuTarget} target
  * @param {GPUAdapter | GPUDevice} found
  * @param {string} who
  * @returns {Refusal | undefined}
  */
-function lacks(model, found, who) {
-  const { features, limits } = /** @type {import('../descriptor.js').GpuTarget} */ (
-    model.targets.webgpu
-  );
+function lacks({ features, limits }, found, who) {
   const missing = features.filter((feature) => !found.features.has(feature));
   if (missing.length)
     return { code: 'features', reason: `${who} lacks the features ${missing.join(', ')}` };
@@ -64,6 +65,41 @@ function lacks(model, found, who) {
     ([name, value]) => `${name}: expected at least ${value}, found ${has[name]}`,
   );
   return { code: 'limits', reason: `${who} is too small: ${list.join('; ')}` };
+}
+
+/**
+ * The descriptor's programs for WebGPU, best first, as far as they are asked for.
+ * @param {Descriptor} model
+ * @param {LoadOptions} options
+ * @returns {Program[]}
+ */
+function programs({ targets }, { precision, variant }) {
+  /** @type {[Precision, GpuTarget | undefined][]} */
+  const all = [
+    ['f16', variant === 'plain' ? undefined : targets['webgpu-f16']],
+    ['f32', targets.webgpu],
+  ];
+  return all.flatMap(([name, target]) =>
+    target && (precision ?? name) === name ? { target, precision: name } : [],
+  );
+}
+
+/**
+ * The best of these that can run on an adapter or a device, or why none can.
+ * @param {Program[]} all
+ * @param {GPUAdapter | GPUDevice} found
+ * @param {string} who
+ * @returns {Program & { passed?: Refusal } | Refusal}
+ */
+function fitting(all, found, who) {
+  /** @type {Refusal | undefined} */
+  let passed;
+  for (const one of all) {
+    const lacking = lacks(one.target, found, who);
+    if (!lacking) return { ...one, passed };
+    passed = lacking;
+  }
+  return /** @type {Refusal} */ (passed);
 }
 
 /** How long a browser may take to find its adapter before wasm is built meanwhile: milliseconds. */
@@ -99,22 +135,18 @@ async function find(gpu, slow) {
  * @returns {Promise<Choice | Refusal>}
  */
 export async function settle(model, options, slow = () => {}) {
-  const target = model.targets.webgpu;
-  if (!target)
+  const all = programs(model, options);
+  if (!all.length)
     return {
       code: 'not-in-descriptor',
-      reason:
-        'the descriptor was written without the webgpu target (webdnn transpile --target webgpu)',
+      reason: model.targets.webgpu
+        ? 'the descriptor was written in float32 alone (webdnn transpile --precision f16)'
+        : 'the descriptor was written without the webgpu target (webdnn transpile --target webgpu)',
     };
   if (options.device) {
     const device = /** @type {GPUDevice} */ (options.device);
-    return (
-      lacks(model, device, 'the given device') ?? {
-        device,
-        own: false,
-        reason: "the page's device",
-      }
-    );
+    const found = fitting(all, device, 'the given device');
+    return 'code' in found ? found : { ...found, device, own: false, reason: "the page's device" };
   }
   const gpu = globalThis.navigator?.gpu;
   if (!gpu) {
@@ -136,7 +168,8 @@ export async function settle(model, options, slow = () => {}) {
       reason: 'this browser has WebGPU, but found no graphics adapter that it may use',
     };
   const { vendor = '', architecture = '', isFallbackAdapter = false } = adapter.info ?? {};
-  if (!options.backend && (isFallbackAdapter || architecture === 'swiftshader')) {
+  const asked = options.backend ?? options.precision === 'f16';
+  if (!asked && (isFallbackAdapter || architecture === 'swiftshader')) {
     return {
       code: 'fallback-adapter',
       reason:
@@ -144,8 +177,9 @@ export async function settle(model, options, slow = () => {}) {
         "{backend: 'webgpu'} uses it",
     };
   }
-  const lacking = lacks(model, adapter, 'the graphics adapter');
-  if (lacking) return lacking;
+  const found = fitting(all, adapter, 'the graphics adapter');
+  if ('code' in found) return found;
+  const { target } = found;
   const wanted = options.variant === 'plain' ? ['timestamp-query'] : OPTIONAL;
   const features = [
     ...target.features,
@@ -157,6 +191,7 @@ export async function settle(model, options, slow = () => {}) {
       requiredLimits: target.limits,
     });
     return {
+      ...found,
       device,
       own: true,
       reason: `graphics adapter ${[vendor, architecture].filter(Boolean).join(' ') || 'present'}`,

@@ -36,7 +36,7 @@ const { COPY_DST, COPY_SRC, MAP_READ, STORAGE } = USAGE;
 export async function build(model, choice, files, options) {
   const held = hold(choice);
   try {
-    const started = start(model, held, files, options);
+    const started = start(model, held, files, options, choice.target);
     const [engine] = await Promise.all([
       started,
       files.weights(model, async (offset, bytes) => (await started).load(offset, bytes)),
@@ -56,10 +56,10 @@ export async function build(model, choice, files, options) {
  * @param {Held} held
  * @param {Files} files
  * @param {LoadOptions} options
+ * @param {GpuTarget} target
  */
-async function start(model, held, files, { variant }) {
+async function start(model, held, files, { variant }, { file, features }) {
   const { device, allocate, scoped } = held;
-  const { file } = /** @type {GpuTarget} */ (model.targets.webgpu);
   const program = await files.program(model, file);
   const loops = program.steps.some((step) => 'while' in step) ? await doors.loops() : undefined;
   const largest = upper(model);
@@ -194,7 +194,7 @@ async function start(model, held, files, { variant }) {
     }
   }
 
-  const used = new Set(kernels.flatMap(({ features }) => features));
+  const used = new Set([...features, ...kernels.flatMap(({ features }) => features)]);
   return {
     viewKind: /** @type {const} */ ('staging'),
     variant: [...used].sort().join('+') || 'plain',

@@ -1,4 +1,6 @@
-"""The WebGPU target: WGSL."""
+"""The WebGPU targets: WGSL, which computes in float32, or in half precision where a device can."""
+
+from dataclasses import replace
 
 from ...schedule.target import Target
 from .limits import LIMITS
@@ -21,3 +23,4 @@ TARGET = Target(
     row=ROW,
     launches=True,
 )
+HALF = replace(TARGET, name="webgpu-f16", halves=True)

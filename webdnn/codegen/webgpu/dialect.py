@@ -92,6 +92,8 @@ SPELL: Mapping[object, str] = {
     "select": "select({2}, {1}, {0})",
 }  # fmt: skip
 
+LETTERS = {"F": "f32", "I": "i32", "U": "u32", "B": "bool", "H": "f16"}  # in maths.wgsl
+
 
 @cache
 def maths() -> dict[str, str]:
@@ -124,7 +126,7 @@ def used_maths(code: str) -> list[str]:
                 text = re.sub(
                     r"\b(\w+)(?=\()", lambda m: m[1] + "4" if m[1] in maths() else m[1], text
                 )
-            for letter, scalar in (("F", "f32"), ("I", "i32"), ("U", "u32"), ("B", "bool")):
+            for letter, scalar in LETTERS.items():
                 text = re.sub(rf"\b{letter}\b", f"vec4<{scalar}>" if wide else scalar, text)
             texts[name] = text
             todo.append(text.partition("{")[2])
@@ -259,11 +261,13 @@ class Wgsl(Dialect):
                 text = f"select({T}(0), {T}(1), {text})"
             else:
                 dtype = value.dtype
-            if dtype != slot.dtype:
+            if dtype != STORAGE[slot.dtype].computed:
                 raise WebDNNError(
                     f"kernel {self.name}: buffer {s.slot} holds {slot.dtype}, "
                     f"the value is {value.dtype}"
                 )
+            if slot.dtype in NARROW:
+                text = f"to_{slot.dtype}{'4' if wide else ''}({text})"
             if spread and not wide:
                 text = f"vec4<{slot.dtype}>({text})"
             if wide and not spread and s.slot not in self.vec:
@@ -406,7 +410,13 @@ class Wgsl(Dialect):
     # -- the whole module
 
     def printed(self, name: str, main: str, functions: str, grid: Grid, flops: Any) -> Printed:
-        """The kernel, with a text for devices that know the types which it unpacks else."""
+        """The kernel, with a text for devices that know the types which it unpacks else; what
+        stores such types is for these alone."""
+        if kept := {s.dtype for s in self.slots if s.access != "read"} & NARROW.keys():
+            (dtype,) = kept
+            code = self.module(main, functions, native=dtype)
+            features = (NARROW[dtype].feature,)
+            return Printed(name, code, tuple(self.params.values), grid, flops, features=features)
         code, variants = self.module(main, functions), {}
         for dtype in sorted({s.dtype for s in self.slots} & NARROW.keys()):
             variants[NARROW[dtype].feature] = self.module(main, functions, native=dtype)
@@ -502,6 +512,7 @@ class Printed:
     grid: Grid
     flops: Any  # Int of the descriptor
     variants: Mapping[str, str] = field(default_factory=dict)  # device features -> better text
+    features: tuple[str, ...] = ()  # that a device needs
 
     @property
     def text(self) -> str:

@@ -9,8 +9,8 @@
 `dialect` prints expressions, `loops` and `gemm` kernels; this module is the way in.
 
 A kernel that reads f16 has two texts: one for devices with `shader-f16`, and one for all others,
-which unpacks two halves from a word. A reduction by one workgroup a row has another for devices
-with `subgroups`.
+which unpacks two halves from a word. One that stores f16 has the first alone. A reduction by one
+workgroup a row has another for devices with `subgroups`.
 
 Limits: those of `limits`; subnormals may be flushed to zero, as WGSL allows.
 """
@@ -104,7 +104,8 @@ def print_opaque(kernel: Opaque) -> Printed:
 
 
 def build(program: Program, bindings: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """The parts of `webgpu.json` that follow from the steps: kernels, prepare, steps.
+    """The parts of `webgpu.json` that follow from the steps: kernels, prepare, steps; and the
+    features that a device needs.
 
     bindings: the binding object of each buffer id, as the descriptor defines it. Kernels with equal
     text are one. Raises WebDNNError naming the kernel that WebGPU cannot run.
@@ -136,7 +137,12 @@ def build(program: Program, bindings: Mapping[int, Mapping[str, Any]]) -> dict[s
 
     first = [step(s) for s in program.prepare]
     steps = [step(s) for s in program.steps]
-    return {"kernels": kernels, "prepare": first, "steps": tree(program, steps, bindings)}
+    return {
+        "kernels": kernels,
+        "prepare": first,
+        "steps": tree(program, steps, bindings),
+        "features": sorted({f for p in printed.values() for f in p.features}),
+    }
 
 
 def tree(
@@ -180,6 +186,7 @@ def emit(
         if program.buffers[b].kind != "temp"
     }
     document = build(program, bindings)
+    features = document.pop("features")
     document |= {
         "buffers": [
             {"bytes": sizes.get(s, n), "max": align(n, 16)} for s, n in enumerate(slots.sizes)
@@ -198,7 +205,8 @@ def emit(
         document["states"] = [{"buffer": slots.of[t.buffer]} for t in program.states]
     if keep:
         document |= kept_values(program, lambda b: ("buffer", slots.of[b]))
-    name = write("webgpu", ".json", json.dumps(document, separators=(",", ":")).encode())
+    text = json.dumps(document, separators=(",", ":")).encode()
+    name = write("webgpu-f16" if features else "webgpu", ".json", text)
     largest = max([*slots.sizes, *(size for _, size in ranges), 4])
     limits = {
         "maxStorageBufferBindingSize": largest,
@@ -208,5 +216,5 @@ def emit(
         ),
     }
     progress(1, 1)
-    entry = {"file": name, "features": [], "limits": limits}
+    entry = {"file": name, "features": features, "limits": limits}
     return entry | ({"loops": True} if program.repeats else {})

@@ -1,6 +1,6 @@
 // Functions that WGSL lacks, or whose precision, range or NaN it leaves to the driver.
 //
-// F, I, U and B stand for f32, i32, u32 and bool, or for vectors of four of them: each function is
+// F, I, U, B and H stand for f32, i32, u32, bool and f16, or for vectors of four of them: each function is
 // printed once per width that a kernel uses (`tanh_`, `tanh_4`), so nothing here branches. WGSL lets
 // compilers assume that no NaN occurs, hence every test for one looks at the bits. Polynomials are
 // fitted to the named range; errors are relative and in f32 ulp.
@@ -23,6 +23,12 @@ fn order(x: F, nan: I) -> I {
   return select(bits ^ ((bits >> U(31u)) & I(0x7fffffff)), nan, is_nan(x));
 }
 fn unorder(i: I) -> F { return bitcast<F>(i ^ ((i >> U(31u)) & I(0x7fffffff))); }
+
+// What lies beyond the largest half becomes that; infinities and NaN stay what they are.
+fn to_f16(x: F) -> H {
+  let special = (bitcast<U>(x) & U(0x7fffffffu)) >= U(0x7f800000u);
+  return H(select(clamp(x, F(-65504.0), F(65504.0)), x, special));
+}
 
 fn sign_(x: F) -> F { return select(sign(x), x, is_nan(x)); }
 
