@@ -352,6 +352,13 @@ class Lanes(Dialect):
             )
 
         args = [arg(a) for a in e.args]
+        for a, c, text in ((*e.args, args[0]), (*e.args[::-1], args[-1])) if e.op == "add" else ():
+            # A term beside a number needs no denormal part.
+            single = e.dtype == "f32" and c.op == "const" and abs(c.args[0]) >= 1
+            if single and text.startswith("vexp("):
+                (x,) = a.args
+                sign, x = (-1, x.args[0]) if x.op == "neg" else (1, x)
+                return f"exp_plus({arg(x)}, {sign}, {arg(c)})"
         if e.op in ("cast", "bitcast"):
             return self.cast(e, args[0])
         if (

@@ -320,23 +320,34 @@ LANES2(vrem, float, f4) LANES2(vmod, float, f4) LANES2(vfloordiv, float, f4)
 #define LN2_HI 0.693145751953125f  // 15 bits, so that its product with an exponent is exact
 #define LN2_LO 1.42860682e-6f
 
-// exp(x) * 2^k: x = n ln 2 + r, |r| <= ln 2 / 2; the scale goes in as two factors so that results may be
-// denormal or overflow properly.
-OV f4 exp_scaled(f4 x, int k) {
-  x = MIN1(MAX1(x, S(-105.0f)), S(91.0f));
-  f4 t = x * S(1.44269504f) + S(12582912.0f);  // 1.5 * 2^23: the sum's low bits are the rounded integer
-  f4 n = t - S(12582912.0f);
-  f4 r = (x - n * S(LN2_HI)) - n * S(LN2_LO);
+// exp(sign * x), sign = 1 or -1, is 2^n exp(sign * r) with |r| <= ln 2 / 2. The low bits of `t` are n + bias; the
+// result is p with exp(sign * r) = 1 + sign * r + p * r * r.
+OV f4 exp_core(f4 x, float sign, int bias, f4* t, f4* r_) {
+  const f4 magic = S(12582912.0f + bias);  // 1.5 * 2^23: the sum's low bits are the rounded integer
+  *t = MADD(x, S(sign * 1.44269504f), magic);
+  f4 n = *t - magic, r = *r_ = MADD(n, S(sign * -LN2_LO), MADD(n, S(sign * -LN2_HI), x));
   f4 p = S(0.00138131424f);
-  p = MADD(p, r, S(0.00836941879f));
+  p = MADD(p, r, S(sign * 0.00836941879f));
   p = MADD(p, r, S(0.041668456f));
-  p = MADD(p, r, S(0.166665152f));
-  p = MADD(p, r, S(0.49999994f));
+  p = MADD(p, r, S(sign * 0.166665152f));
+  return MADD(p, r, S(0.49999994f));
+}
+// exp(x) * 2^k; the scale goes in as two factors so that results may be denormal or overflow properly.
+OV f4 exp_scaled(f4 x, int k) {
+  f4 t, r, p = exp_core(MIN1(MAX1(x, S(-105.0f)), S(91.0f)), 1.0f, 0, &t, &r);
   p = MADD(p, r * r, r) + S(1.0f);
   i4 e = (i4)t - (i4)S(12582912.0f) + S(k), half = e >> 1;
   f4 s1 = (f4)((half + S(127)) << 23), s2 = (f4)((e - half + S(127)) << 23);
   return p * s1 * s2;
 }
+// exp(sign * x) + c for |c| >= 1, as in sigmoid: what is below 2^-125 of the exponential is no part of such a sum, and
+// denormal numbers would cost a hundred instructions each. Infinite from exponentials of 2^127.5 on.
+OV f4 exp_plus(f4 x, float sign, f4 c) {
+  x = MIN1(MAX1(x, S(sign > 0 ? -87.0f : -89.0f)), S(sign > 0 ? 89.0f : 87.0f));
+  f4 t, r, p = exp_core(x, sign, 127, &t, &r);
+  return MADD(MADD(MADD(p, r, S(sign)), r, S(1.0f)), (f4)((i4)t << 23), c);
+}
+OV float exp_plus(float x, float sign, float c) { return exp_plus(S(x), sign, S(c))[0]; }
 OV f4 vexp(f4 x) { return exp_scaled(x, 0); }
 SCALAR1(vexp)
 
