@@ -263,6 +263,7 @@ def _blocks(m: Dim, panels: Dim, k: Dim) -> tuple[Dim, Dim]:
     return rows, smaller(larger(4, (count + 3) // 4 * 4) if m == 1 else larger(1, count), panels)
 
 
+DEPTHWISE_ITEMS = 16  # work items that a picture is cut into, at least
 PACKED_BYTES = 1 << 17  # of the rows that a block packs: half of a small second cache
 
 
@@ -478,6 +479,11 @@ def _depthwise(kernel: Instance) -> Printed:
     a, w = p.read("a"), p.read("w")
     env = _window(p, a)
     ky, kx = p.extent("ky"), p.extent("kx")
+    c, y = p.extent("c"), p.extent("y")
+    # Few rows are cut into blocks of channels too, in whole lines of the cache: reading less than
+    # all channels of a pixel is slower where they do not stay in the cache.
+    parts = (y + (DEPTHWISE_ITEMS - 1)) // y
+    block = larger(64, (c + (16 * parts - 1)) // (16 * parts) * 16)
     fixed = (
         isinstance(ky, int)
         and isinstance(kx, int)
@@ -491,6 +497,7 @@ def _depthwise(kernel: Instance) -> Printed:
         "w_base": p.plain(w.args[1], ky=0, kx=0, c=0),
         "wx_step": p.number(p.step(w.args[1], "kx")),
         "wy_step": p.number(p.step(w.args[1], "ky")),
+        "CB": p.number(block),
         "TX": 4,
         "fixed": fixed,
         "KYN": ky,
@@ -498,8 +505,8 @@ def _depthwise(kernel: Instance) -> Printed:
         "vector_stores": p.stores("c"),
         "scalar_stores": p.stores(None),
     }
-    work = p.extent("x") * p.extent("c") * p.extent("kx") * p.extent("ky")
-    return p.printed(env, p.extent("b") * p.extent("y"), 2 / 20, work, p.extent("c") * 4)
+    items = p.extent("b") * ((c + (block - 1)) // block) * y
+    return p.printed(env, items, 2 / 20, p.extent("x") * smaller(block, c) * kx * ky, c * 4)
 
 
 def _recurrent(kernel: Instance) -> Printed:

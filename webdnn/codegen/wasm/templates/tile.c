@@ -50,15 +50,29 @@ $elif dot:
       { const int n = ${v}; const float acc = t[r * ${columns} + ${v}];
         ${scalar_stores} }
   }
-$elif not heavy:
+$else:
+  $let flat = [f"c{r}{v}" for r in range(rows) for v in range(vectors)]
+  $let side = min(rows, vectors)
   if (panel * 8 + ${columns} <= N) {
-    $for r in range(rows):
-      if (m0 + ${r} < m_end) {
-        const int m = m0 + ${r};
+    $if not heavy:
+      $for r in range(rows):
+        if (m0 + ${r} < m_end) {
+          const int m = m0 + ${r};
+          ${coordinates}
+          $for v in range(vectors):
+            { const int n = panel * 8 + ${4 * v}; const f4 acc = c${r}${v};
+              ${vector_stores} }
+        }
+    $else:
+      // The accumulators move on to the first places, so that the text is there but once.
+      #pragma clang loop unroll(disable)
+      for (int q = 0; q < ${rows * vectors} && m0 + q / ${vectors} < m_end; q += ${side}) {
+        const int m = m0 + q / ${vectors};
         ${coordinates}
-        $for v in range(vectors):
-          { const int n = panel * 8 + ${4 * v}; const f4 acc = c${r}${v};
+        $for v in range(side):
+          { const int n = panel * 8 + q % ${vectors} * 4 + ${4 * v}; const f4 acc = ${flat[v]};
             ${vector_stores} }
+        ${" ".join(f"{a} = {b};" for a, b in zip(flat, flat[side:]))}
       }
   } else {
     float t[${rows * columns}];
@@ -67,28 +81,11 @@ $elif not heavy:
     for (int r = 0; r < ${rows} && m0 + r < m_end; r++) {
       const int m = m0 + r;
       ${coordinates}
+      $if heavy:
+        #pragma clang loop unroll(disable)
       for (int n = panel * 8, j = r * ${columns}; n < N && j < (r + 1) * ${columns}; n++, j++) {
         const float acc = t[j];
         ${scalar_stores}
       }
-    }
-  }
-$else:
-  float t[${rows * columns}];
-  $for r in range(rows):
-    ${" ".join(f"ST(t + {(r * vectors + v) * 4}, c{r}{v});" for v in range(vectors))}
-  for (int r = 0; r < ${rows} && m0 + r < m_end; r++) {
-    const int m = m0 + r, count = vmin(N - panel * 8, ${columns});
-    ${coordinates}
-    int j = 0;
-    #pragma clang loop unroll(disable)
-    for (; j + 4 <= count; j += 4) {
-      const int n = panel * 8 + j; const f4 acc = LD(t + r * ${columns} + j);
-      ${vector_stores}
-    }
-    #pragma clang loop unroll(disable)
-    for (; j < count; j++) {
-      const int n = panel * 8 + j; const float acc = t[r * ${columns} + j];
-      ${scalar_stores}
     }
   }
