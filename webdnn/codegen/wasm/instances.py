@@ -257,12 +257,13 @@ def _whole(kernel: Instance) -> bool:
 
 
 def _blocks(m: Dim, panels: Dim, k: Dim) -> tuple[Dim, Dim]:
-    """Rows and panels of one work item: about 1.2 million flops, rows before panels."""
+    """Rows and panels of one work item: some 10 µs of a core, rows before panels."""
     rows = smaller(64, (m + 3) // 4 * 4)
-    count = 1_200_000 // larger(1, 16 * rows * k)
+    count = ITEM_FLOPS // larger(1, 16 * rows * k)
     return rows, smaller(larger(4, (count + 3) // 4 * 4) if m == 1 else larger(1, count), panels)
 
 
+ITEM_FLOPS = 400_000  # of a product or a convolution
 DEPTHWISE_ITEMS = 16  # work items that a picture is cut into, at least
 PACKED_BYTES = 1 << 17  # of the rows that a block packs: half of a small second cache
 

@@ -7,7 +7,7 @@
 //
 // Errors of the mathematical functions against the exact value, in units in the last place, all inputs:
 // exp 1, log 1, sin cos 2 (any magnitude), tan 4, asin acos atan atan2 3, sinh cosh 3, tanh 5, erf 6,
-// asinh acosh atanh 4, pow 1 (exact results exactly). tests/test_math.py holds them to it.
+// asinh acosh atanh 4, 1 / (1 + exp) 2, pow 1 (exact results exactly). tests/test_math.py holds them to it.
 // NaN in gives NaN out except where C's pow says otherwise; denormals are kept.
 #pragma once
 
