@@ -151,8 +151,7 @@ export interface Tensor<
  * An input: its numbers alone where the shape follows from their count, or with a shape. A
  * GPUBuffer (WebGPU only; usage COPY_SRC; of the model's device, which is another for each model but
  * those that are loaded with the same `device`) holds the elements as 32-bit numbers, as `view`
- * describes; whether they are too large, nobody looks at. With usage STORAGE, too, as outputs have
- * it that stay on the GPU, a run reads it where it lies, if few kernels do; else it is copied.
+ * describes; whether they are too large, nobody looks at.
  */
 export type Input<T extends Spec = Spec> =
   | AcceptedOf[T['dtype']]

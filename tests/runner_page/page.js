@@ -1066,27 +1066,6 @@ const scenarios = {
     // Results as the next run's input, without leaving the device.
     const again = await model.run({ ...feed([]), x: { data: out.y.data, shape: [1, 3] } });
     equal(again.y.data, [7, 11, 15]);
-    // What kernels may use is read and written where it lies; what they may not is copied, as is
-    // "y", which stays readable after the run.
-    const { copyBufferToBuffer } = GPUCommandEncoder.prototype;
-    let copies = 0;
-    const counted = function (...args) {
-      copies++;
-      return copyBufferToBuffer.apply(this, args);
-    };
-    await changed([[GPUCommandEncoder.prototype, 'copyBufferToBuffer', counted]], async () => {
-      const large = device.createBuffer({ size: 64, usage: x.usage | GPUBufferUsage.STORAGE });
-      device.queue.writeBuffer(large, 0, Float32Array.of(1, 2, 3, 4));
-      for (const [data, expected] of [[x, 2], [large, 1], [out.y.data, 1]]) {
-        const given = { ...feed([]), x: { data, shape: [1, 3] } };
-        copies = 0;
-        const found = await model.run(given, { outputs: 'gpu' });
-        equal(copies, expected);
-        const twice = await model.run({ ...feed([]), x: { data: found.y.data, shape: [1, 3] } });
-        equal(twice.y.data, data === out.y.data ? [15, 23, 31] : [7, 11, 15]);
-        await right(model);
-      }
-    });
     // Runs whose results stay are with the device before it has answered for those before them.
     const { queue } = device;
     let submits = 0;
@@ -1122,16 +1101,12 @@ const scenarios = {
     destroyed.destroy();
     const none = { [Symbol.toStringTag]: 'GPUBuffer', size: 12, usage };
     const mapped = device.createBuffer({ size: 12, usage, mappedAtCreation: true });
-    const bound = { size: 12, usage: usage | GPUBufferUsage.STORAGE };
-    const gone = device.createBuffer(bound);
-    gone.destroy();
-    const fake = { [Symbol.toStringTag]: 'GPUBuffer', ...bound };
     for (const where of ['/tiny/', '/stateful/'])
       for (const options of [{ device }, { backend: 'webgpu', recover: true }]) {
         const one = await loaded(options, where);
         const two = await loaded({ backend: 'webgpu' }, where);
         const { y } = await two.run(feed([1, 2, 3]), { outputs: 'gpu' });
-        const wrong = [y.data, ...(options.device ? [destroyed, gone, mapped, none, fake] : [x])];
+        const wrong = [y.data, ...(options.device ? [destroyed, mapped, none] : [x])];
         for (const data of wrong)
           for (const outputs of ['cpu', 'gpu']) {
             const given = { ...feed([]), x: { data, shape: [1, 3] } };

@@ -105,48 +105,21 @@ async function start(model, held, files, { variant }, { file, features }) {
     return evaluate(program.buffers[tensor.buffer].bytes, largest) / bytesOf(tensor.dtype, 1);
   }
 
-  /** @param {number} i @param {Job} job  bytes of an input */
-  const bytesIn = (i, job) =>
-    bytesOf(program.inputs[i].dtype, product(sizes(model.inputs[i].shape, job.dims)));
-  const readable = new Set(Object.values(program.stored ?? {}).map(({ buffer }) => buffer));
-  const lendable = outside.map(
-    ({ buffer }) =>
-      !readable.has(buffer) && // after the run
-      outside.filter((other) => other.buffer === buffer).length === 1 &&
-      steps.lends(buffer),
-  );
-  /**
-   * Whether a run may have a buffer of so many bytes in place of the k-th of `outside`: kernels
-   * suppose its whole size.
-   * @param {number} k @param {number} bytes @param {Job} job
-   */
-  const lends = (k, bytes, job) =>
-    lendable[k] &&
-    bytes > 0 &&
-    bytes % 4 === 0 &&
-    bytes === evaluate(program.buffers[outside[k].buffer].bytes, job.dims);
-
-  /**
-   * Dimensions and inputs of a run.
-   * @param {Job} job @param {GPUCommandEncoder} encoder
-   * @param {import('./steps.js').Lent} [lent]  to which buffers are added that it reads in place
-   */
-  const put = (job, encoder, lent) => {
+  /** Dimensions and inputs of a run. @param {Job} job @param {GPUCommandEncoder} encoder */
+  const put = (job, encoder) => {
     steps.configure(job.dims);
     job.inputs.forEach((data, i) => {
       const target = buffers[program.inputs[i].buffer];
-      if ('usage' in data) {
-        const size = bytesIn(i, job);
-        if (lent && data.usage & STORAGE && lends(i, size, job))
-          lent.set(program.inputs[i].buffer, { buffer: data, size });
-        else copy(data, i, job, encoder);
-      } else device.queue.writeBuffer(target, 0, /** @type {Float32Array<ArrayBuffer>} */ (data));
+      if ('usage' in data) copy(data, i, job, encoder);
+      else device.queue.writeBuffer(target, 0, /** @type {Float32Array<ArrayBuffer>} */ (data));
     });
   };
 
   /** @param {GPUBuffer} data @param {number} i @param {Job} job @param {GPUCommandEncoder} encoder */
   function copy(data, i, job, encoder) {
-    encoder.copyBufferToBuffer(data, 0, buffers[program.inputs[i].buffer], 0, bytesIn(i, job));
+    const { buffer, dtype } = program.inputs[i];
+    const count = product(sizes(model.inputs[i].shape, job.dims));
+    encoder.copyBufferToBuffer(data, 0, buffers[buffer], 0, bytesOf(dtype, count));
   }
 
   /** Throws if the GPU takes one of the job's buffers for no input. @param {Job} job */
@@ -249,17 +222,14 @@ async function start(model, held, files, { variant }, { file, features }) {
       onto(job, async () => {
         const start = performance.now();
         const first = device.createCommandEncoder();
-        /** @type {import('./steps.js').Lent} */
-        const lent = new Map();
-        put(job, first, lent);
-        const parts = program.outputs.map(({ buffer, dtype }, i) => {
-          const size = bytesOf(dtype, job.counts[i]);
-          const whole = job.gpu && !job.hidden[i] && lends(program.inputs.length + i, size, job);
-          const made = whole ? kept(device, size) : undefined;
-          if (made) lent.set(buffer, { buffer: made, size });
-          return { buffer: buffers[buffer], first: 0, count: job.counts[i], dtype, made };
-        });
-        const ran = steps.run(first, lent);
+        put(job, first);
+        const ran = steps.run(first);
+        const parts = program.outputs.map(({ buffer, dtype }, i) => ({
+          buffer: buffers[buffer],
+          first: 0,
+          count: job.counts[i],
+          dtype,
+        }));
         /** @param {GPUCommandEncoder} encoder */
         const end = async (encoder) => {
           if (job.gpu) return keepOnDevice(device, encoder, readback, parts, job.hidden);
@@ -298,14 +268,9 @@ async function start(model, held, files, { variant }, { file, features }) {
 }
 
 /**
- * @typedef {{
- *   buffer: GPUBuffer, first: number, count: number, dtype: Storage, made?: GPUBuffer,
- * }} Part  some elements of a buffer; `made`: what has them already, for the page to keep
+ * @typedef {{ buffer: GPUBuffer, first: number, count: number, dtype: Storage }} Part
+ *   some elements of a buffer
  */
-
-/** A buffer for the page to keep. @param {GPUDevice} device @param {number} bytes */
-const kept = (device, bytes) =>
-  device.createBuffer({ size: Math.max(bytes, 4), usage: STORAGE | COPY_SRC | COPY_DST });
 
 /**
  * Copies parts of buffers to this side.
@@ -345,10 +310,13 @@ async function readBack(device, encoder, target, parts) {
  * @returns {Promise<(Elements | GPUBuffer)[]>}
  */
 async function keepOnDevice(device, encoder, target, parts, hidden) {
-  const copies = parts.map(({ buffer, count, dtype, made }, i) => {
-    if (hidden[i] || made) return made;
+  const copies = parts.map(({ buffer, count, dtype }, i) => {
+    if (hidden[i]) return undefined;
     const bytes = bytesOf(dtype, count);
-    const copy = kept(device, bytes);
+    const copy = device.createBuffer({
+      size: Math.max(bytes, 4),
+      usage: STORAGE | COPY_SRC | COPY_DST,
+    });
     if (bytes) encoder.copyBufferToBuffer(buffer, 0, copy, 0, bytes);
     return copy;
   });

@@ -4,8 +4,7 @@
  * handed to `loops-gpu.js`.
  *
  * Bind groups, and one uniform buffer for the parameters of all steps, are made once; parameters
- * and grids are computed anew only when dimensions change. Where a run works on the page's buffers
- * in place of the program's own, the few steps that touch these get bind groups for that run.
+ * and grids are computed anew only when dimensions change.
  *
  * @typedef {import('../descriptor.js').Program} Program
  * @typedef {import('../descriptor.js').Step} Step
@@ -16,7 +15,6 @@
  * @typedef {{ first: number, last: number, flag?: number, body?: Part[] }} Part  dispatches first,
  *   first + 1 ... last - 1, once or as long as buffer `flag` says
  * @typedef {Dispatch & { at: number, bytes: number }} Placed  where its parameters are
- * @typedef {Map<number, GPUBufferBinding>} Lent  what a run binds in place of a buffer of the program
  */
 import { bytesOf } from '../descriptor.js';
 import { evaluate, roundUp } from '../int.js';
@@ -30,8 +28,6 @@ const { COPY_DST, COPY_SRC, MAP_READ, QUERY_RESOLVE, STORAGE, UNIFORM } = USAGE;
  */
 const SUBMIT_SECONDS = 0.2;
 const FIRST_FLOPS_PER_SECOND = 2.5e10;
-/** Steps that may touch a buffer for which a run has another: to bind more takes longer than a copy. */
-const FEW = 4;
 /** Queries that one set may hold; a step takes two, of 8 bytes each. */
 const QUERIES = 4096;
 /** How often `profile` looks at what a pass costs, and trivial dispatches in one. */
@@ -70,9 +66,7 @@ export class Steps {
   #first;
   #uniforms;
   #bytes = 0;
-  #group;
   /** @type {GPUBindGroup[]} */ #groups;
-  /** Those of the run that is encoded, by step. @type {Map<number, GPUBindGroup>} */ #lent = new Map();
   /** @type {GPUComputePipeline[]} */ #pipelines = [];
   /** @type {{ grid: number[], flops: number }[]} */ #plan = [];
   #planned = '';
@@ -110,14 +104,13 @@ export class Steps {
       return { ...step, at, bytes };
     });
     this.#uniforms = allocate(this.#bytes, UNIFORM | COPY_DST);
-    /** @param {Placed} step @param {Lent} [lent] */
-    this.#group = ({ kernel, bindings, at, bytes: size }, lent) =>
+    this.#groups = this.#all.map(({ kernel, bindings, at, bytes: size }) =>
       device.createBindGroup({
         layout: kernels[kernel].group,
         entries: [
           ...bindings.map((binding) =>
             'b' in binding
-              ? (lent?.get(binding.b) ?? { buffer: buffers[binding.b] })
+              ? { buffer: buffers[binding.b] }
               : {
                   buffer: chunks[binding.w],
                   offset: binding.offset,
@@ -126,18 +119,9 @@ export class Steps {
           ),
           ...(size ? [{ buffer: this.#uniforms, offset: at, size }] : []),
         ].map((resource, binding) => ({ binding, resource })),
-      });
-    this.#groups = this.#all.map((step) => this.#group(step));
-  }
-
-  /** The steps that touch a buffer of the program. @param {number} buffer */
-  #touching = (buffer) =>
-    [...this.#all.keys()].filter((i) =>
-      this.#all[i].bindings.some((binding) => 'b' in binding && binding.b === buffer),
+      }),
     );
-
-  /** Whether a run may have another buffer in place of this one. @param {number} buffer */
-  lends = (buffer) => !this.#loops && this.#touching(buffer).length <= FEW;
+  }
 
   /** Waits for the kernels to be compiled; needed before anything is encoded. */
   async compiled() {
@@ -177,12 +161,9 @@ export class Steps {
   /**
    * The steps of a run: at once, or where it `asks`, when the last loop is over.
    * @param {GPUCommandEncoder} encoder
-   * @param {Lent} lent
    */
-  run(encoder, lent) {
+  run(encoder) {
     this.#encoded = 0;
-    const steps = new Set([...lent.keys()].flatMap(this.#touching));
-    this.#lent = new Map([...steps].map((i) => [i, this.#group(this.#all[i], lent)]));
     return this.#loops
       ? this.#loops.run(this.#tree, encoder, {
           encode: this.#encode,
@@ -223,7 +204,7 @@ export class Steps {
   /** @param {GPUComputePassEncoder} pass @param {number} i */
   #bind = (pass, i) => {
     pass.setPipeline(this.#pipelines[this.#all[i].kernel]);
-    pass.setBindGroup(0, this.#lent.get(i) ?? this.#groups[i]);
+    pass.setBindGroup(0, this.#groups[i]);
     this.#encoded += this.#plan[i].flops;
   };
 
@@ -242,7 +223,6 @@ export class Steps {
 
   /** Runs once, and times each step. @returns {Promise<import('../types.d.ts').StepTime[]>} */
   async profile() {
-    this.#lent.clear();
     const timed = this.#device.features.has('timestamp-query') && !this.#loops;
     const times = await (timed ? this.#timestamps() : this.#waits());
     return this.#all.slice(this.#first).map(({ kernel }, i) => {
