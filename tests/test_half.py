@@ -89,7 +89,13 @@ def test_options_that_are_none(tmp_path: Path) -> None:
 def test_halves_are_downloaded_once(tmp_path: Path) -> None:
     sizes = []
     for precision in ("f32", "f16"):
-        report = transpile(network(), tmp_path / precision, precision=precision, weights="f16")
+        report = transpile(
+            network(),
+            tmp_path / precision,
+            precision=precision,
+            weights="f16",
+            targets=["webgpu"],
+        )
         sizes.append(report.descriptor["weights"]["bytes"])
         assert ("webgpu-f16" in report.descriptor["targets"]) == (precision == "f16")
     assert sizes[0] == sizes[1]
@@ -115,7 +121,7 @@ def test_pages_compute_halves() -> None:
 def test_kernels_read_and_write_halves(tmp_path: Path) -> None:
     """Each kind of kernel with halves all around it; transforms of convolutions; large numbers."""
     need("firefox")
-    nets = [half(CASES[name]).build() for name in list(CASES)[::32]]
+    nets = [half(CASES[name]).build() for name in list(CASES)[::48]]
     nets = [n for n in nets if "webgpu" not in n.case.skip]
     write({HALF: halved(nets)}, tmp_path / "cases", "cases", report=lambda _: "")
     x = placeholder("x", (1, 32, 32, 64), "f32")
@@ -144,9 +150,10 @@ def test_kernels_read_and_write_halves(tmp_path: Path) -> None:
                 "descriptor": f"/d/{name}/",
                 "runs": [{"inputs": wire(inputs, "in/", arrays)}],
                 "layers": False,
-                "options": {"precision": "f16"},
+                "options": {"backend": "webgpu"},
             }
             reply = page.call("/__page__/execute.js", argument, arrays, timeout=570)
+            assert not reply.value["backend"]["rejected"]
             assert reply.value["backend"]["precision"] == "f16"
             found.append(_arrays(reply.value["runs"][0]["outputs"], reply.arrays))
     wrong = [
@@ -186,5 +193,8 @@ def test_pages_are_told_what_they_get(tmp_path: Path) -> None:
         assert (rejected["name"], rejected["code"]) == ("webgpu-f16", "features")
         assert "lacks the features shader-f16" in rejected["reason"]
         assert any("webdnn: net computes in f32 on webgpu" in line for line in page.console)
+        with pytest.raises(WebDNNError, match="which backend or variant leave out"):
+            options = {"precision": "f16", "variant": "plain"}
+            page.call("/__page__/execute.js", {**argument, "options": options}, arrays)
         with pytest.raises(WebDNNError, match="lacks the features shader-f16"):
             page.call("/__page__/execute.js", {**argument, "options": {"precision": "f16"}}, arrays)

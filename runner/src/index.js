@@ -41,7 +41,7 @@ export { WebDNNError };
 export { instantiate } from './worklet.js';
 
 /** What the table cannot say of the options of `load`. @param {LoadOptions} options */
-function together({ backend, device, precision, recover, threads, worker }) {
+function together({ backend, device, precision, recover, threads, variant, worker }) {
   /** @param {unknown} wrong @param {string} message */
   const refuse = (wrong, message) => {
     if (wrong) throw new WebDNNError('option', message);
@@ -51,8 +51,8 @@ function together({ backend, device, precision, recover, threads, worker }) {
     'device: a GPU device was given, but the backend asked for is wasm',
   );
   refuse(
-    precision === 'f16' && backend === 'wasm',
-    'precision: half precision is of WebGPU, but the backend asked for is wasm',
+    precision === 'f16' && (backend === 'wasm' || variant === 'plain'),
+    'precision: half precision is of WebGPU with shader-f16, which backend or variant leave out',
   );
   refuse(
     device && recover,
