@@ -55,7 +55,11 @@ THEIRS = re.compile(
 FONT = Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf")
 BIG = 30000
 """Bytes from which a resource of the browser's own pages (its inspector's) is left out."""
-RUNTIME = ("ort.jspi.bundle.min.mjs", "ort-wasm-simd-threaded.jspi.wasm")
+RUNTIME = (
+    "ort.jspi.bundle.min.mjs",
+    "ort-wasm-simd-threaded.jspi.mjs",
+    "ort-wasm-simd-threaded.jspi.wasm",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
