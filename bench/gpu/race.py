@@ -136,7 +136,7 @@ def _race(network: Prepared, descriptor: Path, given: argparse.Namespace) -> Row
             name = f"{file.stem}{', captured' if captured else ''}"
             for first in ("ours", name):
                 reply = _page(network, descriptor, file, captured, first == "ours", given)
-                print(f"  {name}, after {'none' if first == name else 'ours'}", file=sys.stderr)
+                print(f"  {name}: {reply.get('clocks')}", file=sys.stderr, flush=True)
                 for row in reply["engines"]:
                     row["name"] = "ours" if row.pop("kind", "ours") == "ours" else name
                     _merge(rows, row)

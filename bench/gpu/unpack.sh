@@ -28,7 +28,8 @@ cat > chromium/fonts/fonts.conf << END
 END
 cat > bin/chromium << END
 #!/bin/bash
-export LD_LIBRARY_PATH=$TARGET/chromium/lib FONTCONFIG_PATH=$TARGET/chromium/fonts
+export LD_LIBRARY_PATH=$TARGET/chromium/lib\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}
+export FONTCONFIG_PATH=$TARGET/chromium/fonts
 exec $TARGET/chromium/chromium "\$@"
 END
 chmod +x bin/chromium
