@@ -50,7 +50,6 @@ from webdnn import passes
 from webdnn.codegen import TARGETS
 from webdnn.codegen.wasm import zig
 from webdnn.codegen.wasm.module import print_program
-from webdnn.descriptor.weights import weight_array
 from webdnn.errors import WebDNNError
 from webdnn.frontend import load
 from webdnn.graph import Graph, verify
@@ -1485,10 +1484,9 @@ def on_graph(models: Sequence[Model], work: Path | None = None, optimise: bool =
 
 def on_wasm(models: Sequence[Model], work: Path | None = None) -> Results:
     """The plain module, in Node, with guard bytes around buffers; compiled in a hurry."""
-    from tests.test_cases_wasm import evaluate, stored
+    from tests.test_cases_wasm import evaluate, values
 
     program = lower(passes.run(imported(models), 0), TARGETS["wasm"])
-    weights = {b: weight_array(v) for b, v in program.weights.items()}
     built: dict[str, bytes] = {}
 
     def compiled(p: Program, addresses: Any, variants: Any) -> dict[str, bytes]:
@@ -1499,11 +1497,7 @@ def on_wasm(models: Sequence[Model], work: Path | None = None) -> Results:
     results = []
     for k in range(runs_of(models)):
         feeds, dims = feeds_of(models, k), dims_of(models, k)
-        given = weights | {
-            t.buffer: stored(feeds[t.name], program.buffers[t.buffer].dtype, t.words)
-            for t in program.inputs
-        }
-        after = run_program(program, given, dims, compiler=compiled)
+        after = run_program(program, values(program, feeds), dims, compiler=compiled)
         found = {}
         for t in program.outputs:
             shape = [d if isinstance(d, int) else evaluate(d, dims) for d in t.shape]

@@ -287,7 +287,7 @@ _TEMPLATES: dict[Op, Callable[..., np.ndarray]] = {
 def _unpacked(panels: np.ndarray, n: int) -> np.ndarray:
     """[..., panels, K, 8] -> [..., K, n]"""
     wide = np.moveaxis(panels, -3, -2)
-    return wide.reshape(*wide.shape[:-2], -1)[..., :n]
+    return wide.reshape(*wide.shape[:-2], wide.shape[-2] * wide.shape[-1])[..., :n]
 
 
 def _packed_conv(

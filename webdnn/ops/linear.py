@@ -140,9 +140,13 @@ def conv(
 
     Raises UnsupportedError where channels and groups do not fit or the window is too large.
     """
-    return CONV(
-        x, w, stride=tuple(stride), pads=tuple(pads), dilation=tuple(dilation), groups=groups
-    )
+    attrs = {
+        "stride": tuple(stride), "pads": tuple(pads), "dilation": tuple(dilation), "groups": groups
+    }  # fmt: skip
+    if 0 in x.shape:  # nothing but padding to sum
+        ((shape, dtype),) = CONV.infer(x, w, **attrs)
+        return expand(constant(0.0, dtype), shape)
+    return CONV(x, w, **attrs)
 
 
 def conv_transpose(

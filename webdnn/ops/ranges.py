@@ -177,7 +177,8 @@ def _total(r: Range, n: int) -> Range:
 
 def _power(r: Range, exponent: Range) -> Range:
     largest = max(abs(r[0]), abs(r[1]), 1) if math.isfinite(r[1] - r[0]) else math.inf
-    size = largest ** min(max(exponent[1], 0), 64)  # beyond 64 bits are none, but of 1
+    times = min(max(exponent[1], 0), 64)  # beyond 64 bits are none, but of 1
+    size = largest**times if math.log2(largest) * times < 1000 else math.inf
     return (-size if r[0] < 0 else 0), size
 
 
