@@ -657,6 +657,27 @@ BODY = """{
     f = CastLike(k, x)
     y = Mul(masked, f) }"""
 
+# Sizes whose positions lie between two elements, or would but for rounding.
+BETWEEN = ((56, 13), (30, 35), (28, 2), (14, 16), (29, 45), (40, 18), (63, 44))
+
+
+@pytest.mark.parametrize("rounding", ["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"])
+@pytest.mark.parametrize("coordinates", ["half_pixel", "asymmetric"])
+def test_nearest_as_onnxruntime_rounds(coordinates: str, rounding: str) -> None:
+    text = f"""m (float[1, 1, n] x, float[1, 1, m] like) => (float[1, 1, m] y) {{
+        sizes = Shape (like)
+        y = Resize <mode = "nearest", coordinate_transformation_mode = "{coordinates}",
+                    nearest_mode = "{rounding}"> (x, , , sizes)
+    }}"""
+    proto = model(text, opset=19)
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    opened = load(proto, {"n": (1, 64), "m": (1, 64)}).graph
+    for n, m in BETWEEN:
+        feeds = {"x": np.arange(n, dtype="f")[None, None], "like": np.zeros((1, 1, m), "f")}
+        (expected,) = session.run(None, feeds)
+        for graph, sizes in (load(proto, {"n": n, "m": m}).graph, {}), (opened, {"n": n, "m": m}):
+            np.testing.assert_array_equal(interpret(graph, feeds, sizes)["y"], expected)
+
 
 def test_inputs_become_constants() -> None:
     """As onnxruntime computes the model with these values given."""

@@ -45,17 +45,23 @@ from .movement import along, concat, iota, repeat, slice_axis, squeeze, unsqueez
 
 Scale = float | Value | None
 Roi = tuple[float | Value, float | Value]
+# A position that rounding has moved by so much from halfway between two elements is there: so
+# onnxruntime has it.
+BETWEEN = 1e-6
 
 
 def _source(x: Value, axis: int, out: Any, scale: Scale, coordinates: str, roi: Roi) -> Value:
-    """The source coordinate (f32[out]) of each output position; `scale`: output/input size."""
+    """The source coordinate (f32[out]) of each output position; `scale`: output/input size.
+
+    Each step is rounded as onnxruntime does where a scale is given, else as TensorFlow does: where
+    a position lies between two elements, the last bit decides.
+    """
     size = x.shape[axis]
     i = iota((out,), 0, "f32")
     n_in, n_out = (cast(ints(d, "i64"), "f32") for d in (size, out))
-    if isinstance(scale, Value):
-        inverse = div(constant(1.0, "f32"), scale)
-    else:
-        inverse = constant(1 / scale, "f32") if scale else div(n_in, n_out)
+
+    def back(position: Value) -> Value:
+        return mul(position, div(n_in, n_out)) if scale is None else div(position, scale)
 
     def unless_one(single: Value, many: Value) -> Value:
         """`single` where the output has one element, which a symbolic size may have."""
@@ -64,25 +70,27 @@ def _source(x: Value, axis: int, out: Any, scale: Scale, coordinates: str, roi: 
         return many if bounds(out)[0] > 1 else where(equal(n_out, 1.0), single, many)
 
     if coordinates == "asymmetric":
-        return mul(i, inverse)
+        return back(i)
     if coordinates == "align_corners":
-        return unless_one(mul(i, 0.0), mul(i, div(sub(n_in, 1.0), sub(n_out, 1.0))))
+        last = sub(n_in, 1.0), sub(n_out, 1.0)
+        at = mul(i, div(*last)) if scale is None else div(mul(i, last[0]), last[1])
+        return unless_one(mul(i, 0.0), at)
     if coordinates == "tf_half_pixel_for_nn":
-        return mul(add(i, 0.5), inverse)
+        return back(add(i, 0.5))
     if coordinates == "tf_crop_and_resize":
         start, end = (r if isinstance(r, Value) else constant(r, "f32") for r in roi)
         centre = add(mul(i, 0.0), mul(sub(n_in, 1.0), mul(add(start, end), 0.5)))
         step = div(mul(sub(n_in, 1.0), sub(end, start)), sub(n_out, 1.0))
         return unless_one(centre, add(mul(i, step), mul(sub(n_in, 1.0), start)))
-    half = sub(mul(add(i, 0.5), inverse), 0.5)
+    half = sub(back(add(i, 0.5)), 0.5)
     if coordinates == "pytorch_half_pixel":
         return unless_one(mul(i, 0.0), half)
-    if coordinates == "half_pixel_symmetric" and scale:
+    if coordinates == "half_pixel_symmetric" and scale is not None:
         # the output is centred on the input even where rounding of its size lost a fraction
         adjust = div(n_out, mul(n_in, scale))
         centre = mul(n_in, 0.5)
         offset = mul(centre, sub(constant(1.0, "f32"), adjust))
-        return add(offset, half)
+        return sub(add(offset, back(add(i, 0.5))), 0.5)
     if coordinates not in ("half_pixel", "half_pixel_symmetric"):
         raise UnsupportedError(f"resize: unknown coordinate transformation {coordinates!r}")
     return half
@@ -116,7 +124,8 @@ def resize(
     """Resize x to `out` elements along one axis, by ONNX Resize's definitions.
 
     mode: nearest, linear or cubic. coordinates: the coordinate transformation. rounding: the rule
-    of nearest. scale: output/input size where the model gives it (else that of the sizes). cubic:
+    of nearest. scale: output/input size by which positions are divided (else they are multiplied by
+    that of the sizes, which rounds otherwise). cubic:
     the coefficient of the cubic kernel. roi: the part of the axis that tf_crop_and_resize takes;
     `extrapolation` stands for what lies outside x. table: the cubic kernel is looked up at steps
     of 1/table, as TensorFlow does. Raises UnsupportedError for what is not ONNX's.
@@ -144,8 +153,8 @@ def resize(
         rules = {
             "floor": lambda: floor_(at),
             "ceil": lambda: ceil_(at),
-            "round_prefer_floor": lambda: ceil_(sub(at, 0.5)),
-            "round_prefer_ceil": lambda: floor_(add(at, 0.5)),
+            "round_prefer_floor": lambda: ceil_(sub(at, 0.5 + BETWEEN)),
+            "round_prefer_ceil": lambda: floor_(add(at, 0.5 + BETWEEN)),
             "round_even": lambda: round_(at),
         }
         if rounding not in rules:

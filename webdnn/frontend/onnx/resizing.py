@@ -15,9 +15,11 @@ from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any, Literal
 
+import numpy as np
+
 from ... import ops
 from ...errors import ModelError, UnsupportedError
-from ...expr import Dim
+from ...expr import Dim, as_dim, lift
 from ...graph import Value, constant, evaluate, type_text
 from ..arrays import axes_of, channels_first, channels_last, known_array, known_dims, known_ints
 from .declared import NOTHING, Results, fed, is_known, scalar
@@ -88,7 +90,7 @@ def Resize(
             mode=mode,
             coordinates=coordinate_transformation_mode,
             rounding=nearest_mode,
-            scale=factor[k],
+            scale=_ratio(y.shape[axis], out[k]) if factor[k] is None else factor[k],
             cubic=cubic_coeff_a,
             exclude_outside=bool(exclude_outside),
             roi=(region[k], region[len(at) + k]),
@@ -102,6 +104,16 @@ def Resize(
         return whole and (factor[k] in (None, 1.0) or alone) and ops.same(out[k], size)
 
     return _resized(x, {a: k for k, a in enumerate(at) if not unchanged(k)}, along_axis)
+
+
+def _ratio(size: Dim, out: Dim) -> float | Value:
+    """Output/input size, rounded to float32."""
+    if isinstance(size, int) and isinstance(out, int):
+        return float(np.float32(out) / np.float32(size)) if size else 1.0
+    whole = as_dim(lift(out) // size)
+    if ops.same(lift(whole) * size, out) and isinstance(whole, int):
+        return float(whole)
+    return ops.div(*(ops.cast(ops.ints(d, "i64"), "f32") for d in (out, size)))
 
 
 def _resized(
