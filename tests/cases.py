@@ -936,6 +936,7 @@ for _eq, _shapes in (
 row("dft", "DFT", X(2, 13, 1), axis=1)
 row("dft_onesided", "DFT", X(2, 12, 1), axis=1, onesided=1)
 row("dft_complex_inverse", "DFT", X(2, 7, 2), axis=1, inverse=1)
+row("dft_in_two_steps", "DFT", X(2, 256, 1), axis=1, onesided=1)
 row("dft_padded", "DFT", X(2, 5, 3, 2), np.int64(8), axis=1)
 row("dft_axis_input", "DFT", X(2, 5, 3, 2), None, np.int64(1), opset=20)
 row(

@@ -24,6 +24,7 @@ from ...expr import Dim, as_dim, lift
 from ...graph import FROM_NUMPY, Value, constant
 from .. import arithmetic, arrays
 from ..arrays import axes_of, axis_of, channels_first, channels_last, flat_or_along
+from ..spectra import fourier
 from . import arrays as moves
 from . import layers
 
@@ -283,15 +284,11 @@ def TensorDot(
 
 
 def FFT(real: Value, imaginary: Value, *, _method: str) -> list[Value]:
-    """The transform of the last axis as products with its matrix."""
-    n = ops.static(real.shape[-1], "the length of a Fourier transform")
-    cos, sin = arithmetic.waves(n, n)
-    signs = (1 / n, 1 / n) if _method == "ifft" else (1.0, -1.0)
-    c, s = (constant((m * f).astype(np.float32)) for m, f in zip((cos, sin), signs))
-    return [
-        ops.sub(ops.matmul(real, c), ops.matmul(imaginary, s)),
-        ops.add(ops.matmul(real, s), ops.matmul(imaginary, c)),
-    ]
+    """The transform of the last axis."""
+    both = ops.concat([ops.unsqueeze(v, [v.rank]) for v in (real, imaginary)], real.rank)
+    size = ops.static(real.shape[-1], "the length of a Fourier transform")
+    y = fourier(both, size, inverse=_method == "ifft")
+    return [ops.squeeze(part, [real.rank]) for part in ops.split(y, [1, 1], real.rank)]
 
 
 # ---- normalisation ------------------------------------------------------------------------------

@@ -4,7 +4,7 @@
     >>> DFT(placeholder("x", (1, 16, 1), "f32"), opset=17).shape
     (1, 16, 2)
 
-As in `operators`, one plain function each. A transform is a product with its matrix.
+As in `operators`, one plain function each.
 """
 
 from __future__ import annotations
@@ -13,43 +13,14 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from ... import ops
 from ...errors import ModelError
 from ...expr import as_dim, lift, maximum
-from ...graph import Value, constant
-from ..arithmetic import waves
+from ...graph import Value
 from ..arrays import axis_of, known_int
+from ..spectra import fourier, real_signal
 from .declared import NOTHING, Results, by_axis, chosen, is_known, scalar, settled
 from .elements import cast, element_type
-
-
-def _fourier(parts: int, length: int, bins: int, inverse: bool) -> Value:
-    """[length * parts, bins * 2]: the transform of [length, parts], parts being re (and im)."""
-    cos, sin = waves(length, bins)
-    sin = sin if inverse else -sin
-    rows = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)][:parts], 1)
-    scale = 1 / length if inverse else 1.0
-    return constant((rows * scale).reshape(length * parts, bins * 2).astype(np.float32))
-
-
-def _real_fourier(bins: int, length: int) -> Value:
-    """The real signal of one side of its spectrum: [bins * 2, length]."""
-    cos, sin = (wave.T for wave in waves(length, bins))
-    at = np.arange(bins)[:, None]
-    twice = np.where((at == 0) | (2 * at == length), 1, 2) / length
-    rows = np.stack([cos * twice, -sin * twice], 1)
-    return constant(rows.reshape(bins * 2, length).astype(np.float32))
-
-
-def _transformed(x: Value, bins: int, inverse: bool) -> Value:
-    """[..., length, parts] -> [..., bins, 2]"""
-    *outer, length, parts = x.shape
-    size = ops.static(length, "the length of a Fourier transform")
-    matrix = _fourier(ops.static(parts, "the last axis"), size, bins, inverse)
-    flat = ops.reshape(ops.cast(x, "f32"), (*outer, as_dim(lift(length) * parts)))
-    return ops.cast(ops.reshape(ops.matmul(flat, matrix), (*outer, bins, 2)), x.dtype)
 
 
 def DFT(
@@ -63,7 +34,7 @@ def DFT(
     opset: int,
     declared: Results = NOTHING,
 ) -> Value:
-    """As a product with the transform's matrix; the last axis of x is (re, im) or re alone."""
+    """The last axis of x is (re, im) or re alone."""
 
     def along(at: int) -> Value:
         given = ops.static(x.shape[at], "the length of a Fourier transform")
@@ -95,11 +66,7 @@ def _along(x: Value, at: int, length: int, how: tuple[bool, bool]) -> Value:
     given = ops.static(x.shape[at], "the length of a Fourier transform")
     bins = length // 2 + 1 if onesided else length
     y = ops.pad(y, [0] * y.rank, [0] * (y.rank - 2) + [(bins if inverse else length) - given, 0])
-    if inverse and onesided:
-        y = ops.matmul(ops.reshape(y, (*y.shape[:-2], bins * 2)), _real_fourier(bins, length))
-        y = ops.unsqueeze(y, [y.rank])
-    else:
-        y = _transformed(y, bins, inverse)
+    y = real_signal(y, length) if inverse and onesided else fourier(y, bins, inverse)
     return ops.transpose(y, [perm.index(k) for k in range(x.rank)])
 
 
@@ -150,7 +117,7 @@ def _frames(
         frames = ops.gather(x, ops.add(begin, ops.iota((1, length), 1, "i64")), 1)
     if window is not None:
         frames = ops.mul(frames, ops.along(window, 2, 4))
-    return _transformed(frames, length // 2 + 1 if onesided else length, inverse=False)
+    return fourier(frames, length // 2 + 1 if onesided else length)
 
 
 # ---- windows -------------------------------------------------------------------------------------
