@@ -193,6 +193,17 @@ def test_fixed_dimensions_that_contradict_the_declared_output() -> None:
     assert "[1, 8]" in refusal(ModelError, proto, {"k": 9})
 
 
+def test_outputs_declared_with_other_axes() -> None:
+    """As PyTorch declares those of an If of which it knows one branch; onnxruntime takes them."""
+    proto = model("m (float[n, 3] x) => (float[6] y) { y = Relu(x) }")
+    (expected,) = onnxruntime.InferenceSession(proto.SerializeToString()).run(
+        None, {"x": np.ones((2, 3), np.float32)}
+    )
+    imported = load(proto, {"n": 2})
+    assert imported.graph.outputs["y"].shape == expected.shape
+    assert any("'y' is declared as [6]" in note for note in imported.notes)
+
+
 def test_symbolic_sizes_that_are_not_always_equal() -> None:
     proto = model(
         """m (float[1, 2, h, w] x) => (float[1, 2, a, b] y) {

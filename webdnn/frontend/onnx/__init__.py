@@ -117,7 +117,7 @@ def load(
     outputs: dict[str, Value] = {}
     producers = {name: node for node in order for name in node.output}
     for o in proto.graph.output:
-        outputs |= _outputs(o, scope[o.name], producers.get(o.name))
+        outputs |= _outputs(o, scope[o.name], producers.get(o.name), notes)
     _check_declared(proto.graph, reader.names, producers, notes)
     graph = Graph(
         settled.given,
@@ -158,7 +158,7 @@ def _contents(model: onnx.ModelProto) -> tuple[list[str], list[tuple[int, int]]]
 # ---- inputs and outputs -------------------------------------------------------------------------
 
 
-def _outputs(declared: Any, held: Held, node: Any) -> dict[str, Value]:
+def _outputs(declared: Any, held: Held, node: Any, notes: list[str]) -> dict[str, Value]:
     """What is declared as an output, by name; the tensors of a sequence are NAME.0, NAME.1 ..."""
     kind = declared.type
     if kind.WhichOneof("value") == "optional_type":
@@ -167,12 +167,15 @@ def _outputs(declared: Any, held: Held, node: Any) -> dict[str, Value]:
         return {f"{declared.name}.{k}": v for k, v in enumerate(held.items)}
     if held is None:
         raise UnsupportedError(f"output {declared.name!r} is an optional value that is absent")
-    _check_output(declared.name, kind.tensor_type, held, node)
+    _check_output(declared.name, kind.tensor_type, held, node, notes)
     return {declared.name: held}
 
 
-def _check_output(name: str, given: Any, value: Value, node: Any) -> None:
-    """Raises where an output's declaration contradicts what its node (None: an input) computes."""
+def _check_output(name: str, given: Any, value: Value, node: Any, notes: list[str]) -> None:
+    """Raises where an output's declaration contradicts what its node (None: an input) computes.
+
+    Another number of axes is a note: PyTorch's exporter declares those of a branch not taken.
+    """
     shape = type_text(value)
     of = f"{label(node)}: its output" if node is not None else "output"
     if given.elem_type and ELEMENT_TYPES.get(given.elem_type) != value.dtype:
@@ -181,7 +184,12 @@ def _check_output(name: str, given: Any, value: Value, node: Any) -> None:
             f"computation gives {shape}: the model contradicts itself"
         )
     said = _other_shape(given, value)
-    if said:
+    if said and len(given.shape.dim) != value.rank:
+        notes.append(
+            f"{of} {name!r} is declared as {said}, but its computation gives {shape}: the file "
+            "contradicts itself; the computation counts"
+        )
+    elif said:
         raise ModelError(
             f"{of} {name!r} is declared as {said}, but its computation gives "
             f"{shape}: the model contradicts itself, or a --dim does not fit it"
