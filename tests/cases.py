@@ -3816,6 +3816,17 @@ def if_(n):
     )
 
 
+for _go in (0.0, 1.0):
+
+    @case(name=f"if_dear_{'taken' if _go else 'not'}")
+    def if_dear(n, go=_go):
+        """A branch that a run computes only if it takes it."""
+        return n.If(n.Greater(n.x(), n.operand(f32(1 - go))),
+            then_branch=graph_of("t () => (float[24, 256] a) { p = MatMul(x, w)  q = Tanh(p)"
+                "  a = MatMul(q, w) }", x=n.x(24, 256), w=n.x(256, 256)),
+            else_branch=graph_of("e () => (float[24, 256] a) { a = Neg(x) }", x=n.x(24, 256)))
+
+
 @case
 def sequences(n):
     """Tensors of several shapes put in, taken out, counted, joined."""

@@ -310,6 +310,41 @@ def test_what_is_no_length_that_a_run_finds_has_no_bound() -> None:
         load(parser.parse_model(head + "y = Relu(x) }"), {"y.1": 2})
 
 
+_BRANCHES = """<ir_version: 9, opset_import: ["": 18]>
+    m (float[24, 256] x, int64[24] k, bool c) => (float[24, 256] y, int64[24] z) {
+        a = Relu(x)
+        y, z = If(c) <then_branch = t () => (float[24, 256] y1, int64[24] z1) {
+            p = MatMul(a, weights)  y1 = MatMul(p, weights)
+            square = Mul(k, k)  many = Constant<value_ints = [24]>()
+            z1, at = TopK(square, many) }, else_branch = e () => (float[24, 256] y2, int64[24] z2)
+            { ELSE  z2 = Neg(k) }> }"""
+
+
+@pytest.mark.parametrize(("other", "regions"), [("y2 = Exp(a)", 1), ("y2 = MatMul(x, weights)", 2)])
+def test_a_run_computes_the_branch_that_it_takes(other: str, regions: int) -> None:
+    """If it costs more than a little; numbers that only the other one cannot hold are no alarm."""
+    proto = parser.parse_model(_BRANCHES.replace("ELSE", other))
+    random = np.random.default_rng(0)
+    weights = random.standard_normal((256, 256)).astype(np.float32) / 16
+    proto.graph.initializer.append(numpy_helper.from_array(weights, "weights"))
+    read = load(proto)
+    assert "a run computes one" in read.notes[0]
+    graph = run(read.graph, 0)
+    for target in TARGETS.values():
+        repeats = lower(graph, target).repeats
+        assert [loop.once for loop in repeats] == [True] * regions
+    session = onnxruntime.InferenceSession(proto.SerializeToString())
+    x = random.standard_normal((24, 256)).astype(np.float32)
+    for condition, largest in ((True, 40000), (False, 10**5)):
+        feeds = {"x": x, "k": np.arange(24) * (largest // 24), "c": np.array(condition)}
+        found = interpret(graph, feeds)
+        wanted = session.run(None, feeds)
+        np.testing.assert_allclose(found["y"], wanted[0], 1e-4, 1e-4)
+        np.testing.assert_array_equal(found["z"], wanted[1])
+    with pytest.raises(AssertionError, match="numbers beyond 32 bits in 'square'"):
+        interpret(graph, feeds | {"c": np.array(True)})
+
+
 def test_lengths_that_a_run_finds_are_dimensions_of_a_signature(tmp_path: Path) -> None:
     count = {"name": "y.count", "dtype": "int64", "shape": [], "hidden": True}
     rows = {"name": "y", "dtype": "float32", "shape": ["y.count", 8], "largest": [100, 8]}

@@ -36,7 +36,8 @@
  * @typedef {{
  *   kernel: number, bindings: Binding[], params: Int[], grid: Int[], flops?: Int,
  * }} Dispatch
- * @typedef {{ while: number, body: Step[] }} While  as long as a buffer's first element is not 0
+ * @typedef {{ while: number, body: Step[], once?: boolean }} While  as long as a buffer's first
+ *   element is not 0; once: one time at most
  * @typedef {Dispatch | While} Step
  * @typedef {{
  *   name: string, code: string, origin?: string, source?: string,
@@ -416,7 +417,7 @@ const program = (model) => (value, at) => {
   /** @type {Record<string, Rule<Step>>} */
   const kinds = {
     kernel: dispatch,
-    while: (value, at) => object({ while: flagged, body: steps })(value, at),
+    while: (value, at) => object({ while: flagged, body: steps, 'once?': flag })(value, at),
   };
   const steps = list((value, at) => {
     const kind = Object.keys(kinds).find((key) => key in Object(value));

@@ -4,8 +4,9 @@
  *
  * To ask for it is a round trip, so several iterations are encoded ahead, each behind a gate: a
  * kernel that writes the grids of the iteration's dispatches, or zeros where there is none. Loops
- * with others in them, and those whose iterations take long, are asked for each. A file of its
- * own: few models have such loops.
+ * with others in them, and those whose iterations take long, are asked for each. A branch, which
+ * runs once or not at all, is one gate, and nothing is asked. A file of its own: few models have
+ * such loops.
  *
  * @typedef {import('./webgpu/device.js').Held} Held
  * @typedef {import('./webgpu/steps.js').Part} Part
@@ -132,18 +133,18 @@ export class Loops {
     /** @param {Part[]} tree */
     const walk = async (tree) => {
       for (const part of tree) {
-        const { first, last, flag, body } = part;
+        const { first, last, flag, body, once } = part;
         if (flag === undefined || !body) {
           encoder = await encode(encoder, first, last);
           continue;
         }
         const most = ahead(part);
-        if (most < 2) {
+        if (most < (once ? 1 : 2)) {
           while (await ask(flag)) await walk(body);
           continue;
         }
         const { group, args } = /** @type {Gated} */ (this.#gated.get(part));
-        let times = AHEAD;
+        let times = once ? 1 : AHEAD;
         do {
           times = Math.min(times, most);
           const pass = encoder.beginComputePass();
@@ -158,7 +159,7 @@ export class Loops {
           }
           pass.end();
           times *= 2;
-        } while (await ask(flag));
+        } while (!once && (await ask(flag)));
       }
     };
     /** @param {number} flag */

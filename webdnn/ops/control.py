@@ -30,6 +30,7 @@ from ..graph import INPUT, Graph, Op, Shape, Value, is_counted, placeholder, rew
 from .lengths import COUNTED
 
 _SERIAL = count()
+_PARAMETER = "loop value "  # begins the names of inputs of regions
 _COUNTED = "{}: a loop has no values whose length a run finds"
 
 
@@ -55,10 +56,17 @@ class Region:
 
 def parameter(shape: Sequence[Any], dtype: str) -> Value:
     """An input of a region, of which there is no second."""
-    return placeholder(f"loop value {next(_SERIAL):09}", shape, dtype)
+    return placeholder(f"{_PARAMETER}{next(_SERIAL):09}", shape, dtype)
 
 
-def _infer(*inputs: Value, region: Region, states: int, most: Dim) -> list[tuple[Shape, str]]:
+def is_parameter(v: Value) -> bool:
+    """Whether a value is an input of a region."""
+    return v.op is INPUT and v.attrs["name"].startswith(_PARAMETER)
+
+
+def _infer(
+    *inputs: Value, region: Region, states: int, most: Dim, once: bool = False
+) -> list[tuple[Shape, str]]:
     for v in (*inputs, *region.outputs):
         if is_counted(v.shape):
             raise UnsupportedError(_COUNTED.format(type_text(v)))
@@ -76,7 +84,7 @@ def _infer(*inputs: Value, region: Region, states: int, most: Dim) -> list[tuple
 
 
 # (*states, *captured) -> the states after the last iteration, and what each collects: state 0 says
-# whether there is a further iteration, and state 1 how many there were.
+# whether there is a further iteration, and state 1 how many there were. once: there is no second.
 ITERATE = Op("iterate", "opaque", _infer)
 
 
@@ -179,4 +187,4 @@ def regions(values: Sequence[Value]) -> Mapping[Region, None]:
     return out
 
 
-__all__ = ["ITERATE", "Region", "inside", "iterate", "parameter", "regions"]
+__all__ = ["ITERATE", "Region", "inside", "is_parameter", "iterate", "parameter", "regions"]

@@ -30,6 +30,7 @@ from .. import ops
 from ..errors import UnsupportedError
 from ..graph import DTYPES, INPUT, Graph, Node, Op, Value, constant, evaluate, placeholder
 from ..ops import wide as words
+from ..ops.control import Region
 from ..ops.ranges import (
     NEAR,
     RANGES,
@@ -252,9 +253,17 @@ class _Settling:
             return list(node.outputs)
         body = _Settling(region.graph(self.source.dims), ranges, self.hits)
         before: list[Part] = []
+        read: list[Value] = []  # what the region reads of what is around it
+        inside: list[Value] = []  # and what stands for it there
         for k, (p, part) in enumerate(zip(region.inputs, given)):
-            if k >= count:
-                body.new[p] = part
+            if k >= count and isinstance(part, Value):
+                read.append(part)
+                inside.append(p)
+            elif k >= count:
+                low, high = (ops.parameter(p.shape, "u32") for _ in range(2))
+                body.new[p] = Words(low, high, p.dtype == "i64")
+                read += _values(part)
+                inside += [low, high]
             elif body.beyond(p):
                 low, high = (ops.parameter(p.shape, "u32") for _ in range(2))
                 body.new[p] = Words(low, high, p.dtype == "i64")
@@ -279,16 +288,11 @@ class _Settling:
             states, parameters, new = (
                 [*states, constant(False, "bool")], [*parameters, lost], [*new, any_lost]
             )  # fmt: skip
-        found = iter(
-            ops.iterate(
-                states,
-                parameters,
-                new,
-                [v for part in rows for v in _values(part)],
-                node.attrs["most"],
-                {k: n for k, v in region.names.items() if isinstance(n := body.new.get(v), Value)},
-            )
-        )
+        collected = [v for part in rows for v in _values(part)]
+        named = {k: n for k, v in region.names.items() if isinstance(n := body.new.get(v), Value)}
+        whole = Region((*parameters, *inside), (*new, *collected), named)
+        changed = {**node.attrs, "region": whole, "states": len(states)}
+        found = iter(node.op.node([*states, *read], changed).outputs)
 
         def again(part: Part) -> Part:
             return (

@@ -231,13 +231,14 @@ class Step:
 class Repeat:
     """Steps first, first + 1 ... last - 1 of a program run again as long as a flag is set.
 
-    flag: the buffer whose first element says, before each time, whether they run. Repeats are
-    nested or apart, and no two begin or end at one step.
+    flag: the buffer whose first element says, before each time, whether they run. once: they run
+    once at most. Repeats are nested or apart, and no two begin or end at one step.
     """
 
     first: int
     last: int
     flag: int
+    once: bool = False
 
 
 @dataclass

@@ -473,7 +473,8 @@ class Lowering:
         for k, state in enumerate(states):
             if str(k) in found:
                 inner.copy("state", self.placed[state], found[str(k)], found[str(k)])
-        self.repeats.append(Repeat(first, len(self.steps), self.placed[states[0]].buffer))
+        flag = self.placed[states[0]].buffer
+        self.repeats.append(Repeat(first, len(self.steps), flag, node.attrs["once"]))
 
     def collect(self, to: Placement, count: Placement, v: Value) -> None:
         """A value as one more row, at the position that a run has in `count`."""

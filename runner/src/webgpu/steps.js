@@ -12,8 +12,10 @@
  * @typedef {import('../int.js').Dims} Dims
  * @typedef {import('./device.js').Held} Held
  * @typedef {import('./kernels.js').Compiled} Compiled
- * @typedef {{ first: number, last: number, flag?: number, body?: Part[] }} Part  dispatches first,
- *   first + 1 ... last - 1, once or as long as buffer `flag` says
+ * @typedef {{
+ *   first: number, last: number, flag?: number, body?: Part[], once?: boolean,
+ * }} Part  dispatches first, first + 1 ... last - 1, once or as long as buffer `flag` says; once:
+ *   which is one time at most
  * @typedef {Dispatch & { at: number, bytes: number }} Placed  where its parameters are
  */
 import { bytesOf } from '../descriptor.js';
@@ -49,7 +51,7 @@ function parts(steps, all) {
     const before = out.at(-1);
     if ('while' in step) {
       const body = parts(step.body, all);
-      out.push({ first, last: all.length, flag: step.while, body });
+      out.push({ first, last: all.length, flag: step.while, body, once: step.once });
     } else {
       all.push(step);
       if (before && !before.body) before.last++;

@@ -153,6 +153,8 @@ def tree(
     for loop in program.repeats:  # inner ones first, in place of their first step
         body = [s for s in out[loop.first : loop.last] if s is not None]
         whole = {"while": bindings[loop.flag]["b"], "body": body}
+        if loop.once:
+            whole["once"] = True
         out[loop.first : loop.last] = [whole, *[None] * (loop.last - loop.first - 1)]
     return [s for s in out if s is not None]
 

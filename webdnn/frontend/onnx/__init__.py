@@ -531,8 +531,10 @@ class _Importer:
             inner.update(zip(given, values))
             needed = {n for node in order() for n in reads(node)} | set(wanted)
             self.constants(tensors.values(), inner, needed)
+            bounds, self.bounds = self.bounds, {}  # for values of the model's own graph alone
             with self.draws.body(iteration):
                 self.run(order(), inner, opsets)
+            self.bounds = bounds
             made = [o for node in order() for o in node.output if o]
             names.update((o, v) for o in made if isinstance(v := inner.get(o), Value))
             return [inner[name] for name in wanted]
@@ -543,7 +545,13 @@ class _Importer:
             first = producers[first].input[0]
         made = producers[first].op_type if first in producers else ""
         steady = made == "Constant" or (not made and (first in tensors or first in given[1:2]))
-        return control.Body(len(given), len(wanted), len(graph.node), steady, compute, names)
+
+        def around() -> Iterable[Value]:
+            return [v for v in scope.values() if isinstance(v, Value)]
+
+        return control.Body(
+            len(given), len(wanted), len(graph.node), steady, compute, names, around
+        )
 
     def call(
         self,

@@ -18,7 +18,7 @@ iterations if it collects anything. What an If chooses between has one shape.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -39,9 +39,11 @@ from ...graph import (
     scalar_dtype,
     type_text,
 )
+from ...ops.control import is_parameter
 from ...ops.known import INTS
 from ...ops.ranges import integer_ranges
 from ..arrays import axis_of, known_int, known_ints
+from .branches import taken as taken_branch
 from .elements import saturated
 from .nodes import label
 from .sequences import Held, TensorSequence, joined, kind_text
@@ -56,7 +58,8 @@ class Body:
     """A graph that is an attribute: how many inputs, outputs and nodes it has, and its outputs.
 
     steady: whether its first output is its second input, or a constant: of a Loop, that it does not
-    end before its limit. names: of the values that it had when it was last computed.
+    end before its limit. names: of the values that it had when it was last computed. around: the
+    values that it may read.
     """
 
     inputs: int
@@ -65,6 +68,7 @@ class Body:
     steady: bool
     compute: Callable[[Sequence[Held], Value | None], list[Held]]
     names: Mapping[str, Value]
+    around: Callable[[], Iterable[Value]]
 
     def write(self, times: int) -> None:
         """Counts what the body becomes when it is computed so many times (`limits.write`)."""
@@ -154,12 +158,19 @@ def If(
         except WebDNNError as error:
             error.say(f"output {name!r}: {error}\n{_open_choice(node, condition)}")
             raise
+    does = "both branches are computed in each run"
+    tensors = [[v for v in branch if isinstance(v, Value)] for branch in (one, other)]
+    if all(len(branch) == len(out) for branch in tensors):
+        names = {**bodies["then_branch"].names, **bodies["else_branch"].names}
+        around = [condition, *bodies["then_branch"].around()]
+        skipped = taken_branch(condition, tensors, around, names)
+        if skipped is not None:
+            out, does = [*skipped], "a page downloads both branches, and a run computes one"
     given, sizes = _dependence(condition)
     remedies = _remedies(given, ())
     if remedies and not sizes and not any(n.startswith(f"{node.input[0]!r} of") for n in notes):
         notes.append(
-            f"{node.input[0]!r} of an If depends on {_listed(given)}: both branches are computed "
-            f"in each run. {remedies[0]}"
+            f"{node.input[0]!r} of an If depends on {_listed(given)}: {does}. {remedies[0]}"
         )
     return out
 
@@ -230,7 +241,7 @@ def _dependence(condition: Value) -> tuple[dict[str, Value], list[str]]:
     seen, rest = {condition}, [condition]
     while rest:
         v = rest.pop()
-        if v.op is INPUT:
+        if v.op is INPUT and not is_parameter(v):
             inputs[v.attrs["name"]] = v
         if v.op is INTS:
             sizes |= dict.fromkeys(str(d) for d in dims_of([v.attrs["values"]]))
@@ -593,7 +604,7 @@ def _scanned(
         return [going, *body.compute([*state, *elements], iteration)]
 
     carried = len(states)
-    loop = Body(carried + 2, body.outputs + 1, body.nodes, True, compute, body.names)
+    loop = Body(carried + 2, body.outputs + 1, body.nodes, True, compute, body.names, body.around)
     count = ops.ints(length)
     found = _iterated(None, loop, count, length, None, states, None)
     out = found[:carried]
