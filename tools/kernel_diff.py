@@ -42,7 +42,7 @@ from webdnn.schedule.target import Target
 
 DIGEST = Path(__file__).parents[1] / "tests" / "kernels.json"
 # What all kernels of a target share, and no kernel's own text shows.
-SHARED = ("prelude.h", "module.c")
+SHARED = ("prelude.h", "double.h", "module.c")
 
 Digest = dict[str, list[str]]
 

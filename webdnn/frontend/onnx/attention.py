@@ -417,8 +417,9 @@ def GroupQueryAttention(
         if not same(every, as_dim(lift(before) + s)):
             room = as_dim(maximum(lift(every), before))
         # how many keys of the past count, [B, 1]
-        counted = ops.sub(ops.cast(ops.reshape(lengths, (b, 1)), "i64"), ops.ints(s, "i64"))
-        counted = ops.add(counted, 1)
+        last = ops.cast(ops.reshape(lengths, (b, 1)), "i64")
+        last = ops.min_(ops.max_(last, 0), ops.ints(room, "i64"))  # so that 32 bits hold all of it
+        counted = ops.add(ops.sub(last, ops.ints(s, "i64")), 1)
         whole = ops.equal(ops.ints(every, "i64"), ops.ints(s, "i64"))
         first = ops.where(whole, ops.ints(0, "i64"), counted)
     elif not same(every, s):
