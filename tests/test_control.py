@@ -399,12 +399,22 @@ def test_weights_in_bodies_are_narrower_where_that_is_asked_for() -> None:
     assert 1e-5 < difference < 0.05
 
 
-def test_what_does_not_reach_into_bodies_is_said(tmp_path: Path) -> None:
-    """Checks of positions do not."""
-    model = _decoder().SerializeToString()
-    report = transpile(model, tmp_path / "d", targets=["wasm"], weights="int8", debug=True)
-    said = "\n".join(report.imported.notes)
-    assert "does not check the positions that a loop reads at" in said
+def test_what_a_loop_reads_at_is_checked(tmp_path: Path) -> None:
+    """The least and the greatest position of all iterations, which are none of no iteration."""
+    proto = _decoder()
+    report = transpile(
+        proto.SerializeToString(), tmp_path / "d", targets=["wasm"], weights="int8", debug=True
+    )
     assert report.descriptor["weights"]["form"] == "int8:128"
-    assert report.descriptor["checks"] == []
-    assert checked(load(model).graph, compute=False)[1] is None
+    (check,) = report.descriptor["checks"]
+    assert check == {"of": "gather 'r'", "low": "check 0 low", "high": "check 0 high", "size": 64}
+    assert checked(load(proto).graph, compute=False)[1] is None
+    graph, _ = checked(load(proto).graph, compute=True)
+    (wanted,) = onnxruntime.InferenceSession(proto.SerializeToString()).run(
+        None, {"x": np.ones((1, 64), np.float32), "n": np.array(4)}
+    )
+    for n, low, high in ((4, 2, 5), (0, 2**31 - 1, -(2**31)), (90, 2, 91)):
+        found = interpret(run(graph, 0), {"x": np.ones((1, 64), np.float32), "n": np.array(n)})
+        assert (found["check 0 low"], found["check 0 high"]) == (low, high)
+        if n == 4:
+            np.testing.assert_allclose(found["y"], wanted, 1e-5, 1e-5)

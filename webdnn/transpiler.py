@@ -171,7 +171,7 @@ def transpile(
     from .inspect.report import report_html
     from .ops.doubles import single
     from .passes import run
-    from .passes.checks import checked, unchecked
+    from .passes.checks import checked
     from .passes.quantise import described, kept_forms, quantise, weight_form
     from .schedule.lower import lower
 
@@ -238,12 +238,6 @@ def transpile(
     floats = graph.results
     graph, notes = quantise(graph, form, kept)
     narrower = graph.results != floats
-    if debug and unchecked(graph):
-        notes = [
-            *notes,
-            "load({ debug: true }) does not check the positions that a loop reads at in its "
-            "iterations, where only a run finds its end",
-        ]
     if precision == "f16" and form.name == "f32":
         notes = [
             *notes,
