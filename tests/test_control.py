@@ -302,6 +302,19 @@ def test_lengths_that_a_run_finds_have_bounds(
         interpret(graph, feeds)
 
 
+def test_sizes_of_a_run_that_the_model_does_not_declare_are_an_error() -> None:
+    proto = parser.parse_model("""<ir_version: 9, opset_import: ["": 18]>
+        m (float[1, 3] x, int64[2] s) => (float[4, 3] y) { y = Expand(x, s) }""")
+    graph = run(load(proto).graph, 0)
+    x = np.array([[1, 2, 3]], np.float32)
+    for sizes in ([4, 3], [4, 1]):
+        feeds = {"x": x, "s": np.array(sizes)}
+        (wanted,) = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, feeds)
+        np.testing.assert_array_equal(interpret(graph, feeds)["y"], wanted)
+    with pytest.raises(AssertionError, match="Expand node of 'y': the shape of this run give"):
+        interpret(graph, {"x": x, "s": np.array([5, 3])})
+
+
 def test_what_is_no_length_that_a_run_finds_has_no_bound() -> None:
     head = '<ir_version: 9, opset_import: ["": 18]> m (float[3] x) => (float[3] y) {'
     with pytest.raises(DimensionError, match=r"--dim y.0: axis 0 of 'y' has 3 elements"):

@@ -279,7 +279,8 @@ class _Importer:
         self.depth = 0  # within definitions of ONNX's own, whose nodes say nothing to anybody
         self.draws = Draws(())
         self.bounds: Mapping[str, list[Bound]] = {}  # of lengths that a run finds, by value
-        self.alarms: dict[Value, str] = {}  # whether a run finds more, and what to say then
+        self.alarms: dict[Value, str] = {}  # whether a run is wrong, and what to say then
+        self.within = 0  # in bodies, whose values are no outputs
         self.looked: set[tuple[str, str]] = set()  # functions whose operators have been checked
 
     def check_operators(self, nodes: Sequence[Any], opsets: Mapping[str, int]) -> None:
@@ -465,6 +466,12 @@ class _Importer:
         out = found.function(*inputs, **attrs)
         if "declared" in keywords and attrs["declared"].believed:
             self.believe(node, attrs["declared"])
+            for wrong in () if self.within else attrs["declared"].contradicted:
+                self.alarms[wrong] = (
+                    f"{label(node)}: {attrs['declared'].believed} of this run give another result "
+                    "than the shape that the model declares for it: correct the declaration, or "
+                    "remove it"
+                )
         return out if isinstance(out, (list, tuple)) else [out]
 
     def believe(self, node: Any, declared: Results) -> None:
@@ -532,8 +539,10 @@ class _Importer:
             needed = {n for node in order() for n in reads(node)} | set(wanted)
             self.constants(tensors.values(), inner, needed)
             bounds, self.bounds = self.bounds, {}  # for values of the model's own graph alone
+            self.within += 1
             with self.draws.body(iteration):
                 self.run(order(), inner, opsets)
+            self.within -= 1
             self.bounds = bounds
             made = [o for node in order() for o in node.output if o]
             names.update((o, v) for o in made if isinstance(v := inner.get(o), Value))

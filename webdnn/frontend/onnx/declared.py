@@ -10,8 +10,10 @@ is then the one that the model declares (as exporters and shape inference write 
 elements follow from the operand when it is known. Of axes there are few: what each would give is
 computed, and the run chooses. Where neither helps the operand is refused by name.
 
-Limits: a run whose operands contradict what the model declares gives wrong elements, in silence
-(with `debug` too); a note says which declaration was believed. Where no candidate's axes are those
+Where sizes that a run gives contradict what the model declares, the run is an error.
+
+Limits: other operands (axes, pads, scales) that contradict it give wrong elements, in silence (with
+`debug` too); a note says which declaration was believed. Where no candidate's axes are those
 of the run (one is given twice, say), the run gets the first candidate's result.
 """
 
@@ -43,6 +45,7 @@ class Results:
     ) -> None:
         self.shapes, self.longest, self.name = shapes, longest, name
         self.believed = ""
+        self.contradicted: list[Value] = []  # whether a run's operand says another shape
 
     def __bool__(self) -> bool:
         """Whether the first output is declared."""
@@ -66,6 +69,19 @@ class Results:
             )
         self.believed = what
         return found
+
+    def holds(self, given: Value, shape: Shape) -> None:
+        """Notes where a run is wrong: where sizes that it gives, of the last axes, are others.
+
+        A size of 1 may stand for any, and so may those below, by the rules of Expand and Reshape.
+        """
+        count = ops.static(given.size, "the number of sizes")
+        if not count:
+            return
+        sizes = ops.cast(ops.reshape(given, (count,)), "i64")
+        other = ops.not_equal(sizes, ops.ints(list(shape[-count:]), "i64"))
+        other = ops.logical_and(other, ops.greater(sizes, 1))
+        self.contradicted.append(ops.reshape(ops.reduce(other, "any", [0]), ()))
 
 
 NOTHING = Results()
@@ -107,7 +123,9 @@ def settled(given: Value, what: str, declared: Results, least: int = 0) -> list[
     if is_known(given):
         return known_dims(given, what)
     rank = max(given.size, least) if isinstance(given.size, int) else None
-    return list(declared.shape(given, what, rank))
+    shape = declared.shape(given, what, rank)
+    declared.holds(given, shape)
+    return list(shape)
 
 
 def scalar(v: Value, k: int | None = None) -> Value:
