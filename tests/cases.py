@@ -2132,6 +2132,19 @@ def embedding_with_positions(n: Net) -> Any:
     return n.Add(n.Gather(W(33, 8), ids), positions)
 
 
+for _stored in ("", "_int8"):
+
+    @case(name=f"tied_embedding{_stored}")
+    def _tied(n: Net, stored: str = _stored) -> Any:
+        table: Any = n.w(203, 34)
+        if stored:
+            q, scale = n.w(203, 34, lo=-127, hi=127, dtype="int8"), n.w(203, lo=0.1, hi=1)
+            table = n.DequantizeLinear(q, scale, axis=0)
+        rows = n.Gather(table, n.x(2, 5, lo=-203, hi=202, dtype="int64"))
+        normal = n.Mul(n.LayerNormalization(rows, n.w(34)), n.w(34))
+        return n.Mul(n.MatMul(normal, n.Transpose(table, perm=[1, 0])), f32(0.3))
+
+
 @case(dims={"t": (1, 19)}, sizes=({"t": 1}, {"t": 19}, {"t": 8}))
 def range_over_shape(n: Net) -> Any:
     x = n.x(2, "t")

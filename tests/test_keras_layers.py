@@ -9,17 +9,22 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
 from tests.interpret import interpret
 from tests.jobs import Job, interpreted, run_jobs
 from tests.keras_cases import CASES, DRAWS, ONCE, L, drawn, keras, randomise
+from webdnn import passes
+from webdnn.codegen import TARGETS
 from webdnn.errors import ModelError, UnsupportedError
 from webdnn.frontend import keras as frontend
 from webdnn.frontend.keras import layers as keras_layers
 from webdnn.frontend.keras import model as keras_model
 from webdnn.graph import Graph, Value, constant, evaluate
+from webdnn.schedule.lower import lower
+from webdnn.schedule.plan import nbytes
 
 pytestmark = pytest.mark.usefixtures("own_files")
 
@@ -333,7 +338,6 @@ def nets() -> dict[str, Any]:
     ]
     changed = sequential(L.Flatten(), L.Dense(8), L.Dense(4))
     changed.layers[2].enable_lora(2)
-    integers = sequential(L.Flatten(), L.Dense(8), L.Dense(4))
     out = {
         "recurrent": sequential(L.Dropout(0.2), L.LSTM(5, return_sequences=True), L.GRU(4)),
         "both ways": sequential(
@@ -356,11 +360,9 @@ def nets() -> dict[str, Any]:
         "attention": keras.Model(ids, L.Attention()([other, x])),
         "merged": keras.Model(ids, [*merged, *(L.LSTM(3)(m) for m in merged)]),
         "lora": changed,
-        "int8": integers,
     }
     for model in out.values():
         randomise(model, np.random.default_rng(2))
-    integers.quantize("int8")
     return out
 
 
@@ -379,6 +381,78 @@ def test_nets_with_masks_and_changed_weights(folder: Path) -> None:
             outputs = dict(zip(graph.outputs, arrays, strict=True))
             found.append(Job(f"{name} {source}", graph, given, outputs))
     assert not interpreted(found)
+
+
+ROUNDED = ("int8", "other range", "both")  # where activations are integers, too
+
+
+def quantised() -> dict[str, Any]:
+    """A net of every layer that Keras quantises, in every way that it does."""
+    q = keras.quantizers
+    rounded = q.AbsMaxQuantizer(value_range=(-100, 100), epsilon=1e-5)
+    ways = {
+        "int8": ("int8", None),
+        "weights in int8": ("int8", q.Int8QuantizationConfig(activation_quantizer=None)),
+        "other range": ("int8", q.Int8QuantizationConfig(activation_quantizer=rounded)),
+        "int4": ("int4", None),  # blocks of 128: all of them in one
+        "blocks": ("int4", q.Int4QuantizationConfig(block_size=16)),
+        "columns": ("int4", q.Int4QuantizationConfig(block_size=-1)),
+        "both": ("int4", q.Int4QuantizationConfig(block_size=-1, activation_quantizer=rounded)),
+    }
+    out = {}
+    for k, (name, (mode, config)) in enumerate(ways.items()):
+        ids = keras.Input((7,), dtype="int32")
+        reversible = L.ReversibleEmbedding(72, 64, tie_weights=bool(k % 2))
+        x = L.Add()([reversible(ids), L.Embedding(72, 64)(ids)])
+        x = L.EinsumDense("abc,cde->abde", (7, 3, 40), bias_axes="e")(x)
+        x = L.EinsumDense("abde,def->abf", (7, 64))(x)
+        x = L.EinsumDense("abc,bcd->abd", (7, 64), bias_axes="bd", activation="relu")(x)
+        x = L.Dense(64, use_bias=False)(x)
+        out[name] = model = keras.Model(ids, [reversible(x, reverse=True), L.Dense(33)(x)])
+        randomise(model, np.random.default_rng(2))
+        model.quantize(mode, config=config)
+    return out
+
+
+def test_quantised_layers(folder: Path) -> None:
+    """As Keras computes them, of a file and of a model; no weight is downloaded wider."""
+    found = []
+    for name, model in quantised().items():
+        path = folder / f"{name}.keras"
+        model.save(path)
+        with zipfile.ZipFile(path) as files, files.open("model.weights.h5") as file:
+            stored = nbytes_of(h5py.File(io.BytesIO(file.read())))
+        feed = np.random.default_rng(3).integers(0, 72, (2, 7)).astype(np.int32)
+        wanted = map(keras.ops.convert_to_numpy, model(keras.ops.convert_to_tensor(feed)))
+        arrays = [*wanted]
+        for source in (str(path), model)[: 2 if name == "blocks" else 1]:
+            graph = frontend.load(source, {"batch": 2}).graph
+            outputs = dict(zip(graph.outputs, arrays, strict=True))
+            given = {graph.inputs[0].attrs["name"]: feed}
+            tol = 2e-3 if name in ROUNDED else 1e-4  # x / scale beside .5 goes either way
+            found.append(Job(f"{name} {source}", graph, given, outputs, tol=tol))
+        program = lower(passes.run(graph), TARGETS["wasm"])
+        size = sum(nbytes(program.buffers[b]) for b in program.weights)
+        assert size <= 1.02 * stored, f"{name}: {stored} bytes became {size}"
+    assert not interpreted(found)
+
+
+def nbytes_of(file: Any) -> int:
+    sizes: list[int] = []
+    file.visititems(lambda _, o: sizes.append(getattr(o, "nbytes", 0)))
+    return sum(sizes)
+
+
+def test_what_is_quantised_otherwise_is_refused(folder: Path) -> None:
+    x = keras.Input((7, 6))
+    model = keras.Model(x, L.MultiHeadAttention(2, 4)(x, x))
+    model.quantize("int8")
+    model.save(folder / "inside.keras")
+    with pytest.raises(UnsupportedError, match=r"its weights are quantized \(i8\); Dense, Einsum"):
+        frontend.load(str(folder / "inside.keras"), {"batch": 2})
+    integers = R.integers(-9, 9, (4, 3)).astype(np.int8)
+    with pytest.raises(ModelError, match=r"integers of 4 bits \[5, 3\] lie in i8\[5, 2\]"):
+        made("Dense", {"units": 3}, normal(2, 5), integers, normal(3), normal(3))
 
 
 def test_errors_say_what_is_wrong() -> None:

@@ -53,6 +53,13 @@ SPELLED = {
     ),
     "dequantised": ("w = DequantizeLinear<axis=1>(q, s) y = MatMul(x, w)", {"q": Q, "s": SCALE}),
     "halves": ("c = Cast<to=1>(q) y = MatMul(x, c)", {"q": HALF}),
+    "a table, of a product too": (
+        "w = DequantizeLinear<axis=0>(q, s) e = Gather(w, i) t = Transpose<perm=[1, 0]>(w)"
+        " n = LayerNormalization(e, s2) l = MatMul(n, t) y = Mul(l, half)",
+        {
+            "q": Q, "s": SCALE[:1].repeat(256), "s2": SCALE + 1, "half": np.array(0.5, np.float32),
+        },
+    ),
     "a table of halves": ("c = Cast<to=1>(q) y = Gather(c, i)", {"q": HALF}),
     "two products of halves": (
         "c = Cast<to=1>(q) d = Cast<to=1>(p) a = MatMul(x, c) b = MatMul(x, d) y = Add(a, b)",

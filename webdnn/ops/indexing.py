@@ -37,12 +37,17 @@ def check_positions(indices: Value, size: Any, what: str) -> None:
         raise ModelError(f"{what}: position {wrong} is out of range for {size} elements")
 
 
+def gathered_position(i: Expr, size: Any) -> Expr:
+    """A position along an axis of that size: from its end if negative, and clamped to it."""
+    i = cast(i, "i32")
+    i = select(i < 0, i + size, i)
+    return minimum(maximum(i, 0), lift(size) - 1)
+
+
 def _gather_element(node: Node, read: Read, idx: Index) -> Expr:
     x, indices = node.inputs
     axis = node.attrs["axis"]
-    i = cast(read(1, idx[axis : axis + indices.rank]), "i32")
-    i = select(i < 0, i + x.shape[axis], i)
-    i = minimum(maximum(i, 0), lift(x.shape[axis]) - 1)
+    i = gathered_position(read(1, idx[axis : axis + indices.rank]), x.shape[axis])
     return read(0, (*idx[:axis], i, *idx[axis + indices.rank :]))
 
 
@@ -80,9 +85,7 @@ def gather(x: Value, indices: Value, axis: int = 0) -> Value:
 def _gather_elements_element(node: Node, read: Read, idx: Index) -> Expr:
     x, _ = node.inputs
     axis = node.attrs["axis"]
-    i = cast(read(1, idx), "i32")
-    i = select(i < 0, i + x.shape[axis], i)
-    i = minimum(maximum(i, 0), lift(x.shape[axis]) - 1)
+    i = gathered_position(read(1, idx), x.shape[axis])
     return read(0, (*idx[:axis], i, *idx[axis + 1 :]))
 
 

@@ -32,6 +32,7 @@ from ..graph import (
     type_text,
 )
 from .elementwise import broadcast_index, broadcast_shapes, mul
+from .indexing import gathered_position
 from .movement import dilate, expand, flip, pad, reshape, squeeze, transpose, unsqueeze
 from .quantised import DEQUANTIZE, padded
 from .reduce import reduce_sum
@@ -210,6 +211,22 @@ def pack(b: Value) -> Value:
     b = reshape(b, (*batch, k, panels, PANEL))
     r = len(batch)
     return transpose(b, (*range(r), r + 1, r, r + 2))
+
+
+def _rows_element(node: Node, read: Any, idx: tuple[Any, ...]) -> Expr:
+    *at, k = idx
+    n = gathered_position(read(1, tuple(at)), node.attrs["n"])
+    return read(0, (n // PANEL, k, n % PANEL))
+
+
+# panels of [K, N] and indices [I...] -> columns [I..., K]: gather(transpose(b), indices)
+GATHER_COLUMNS = Op(
+    "gather_columns",
+    "map",
+    lambda b, indices, *, n: [((*indices.shape, b.shape[-2]), b.dtype)],
+    _rows_element,
+    lambda b, indices, *, n: b.transpose(0, 2, 1).reshape(-1, b.shape[1])[:n][indices],
+)
 
 
 def _packed_matmul_infer(
@@ -420,6 +437,7 @@ def pack_conv(
 __all__ = [
     "CONV",
     "DEPTHWISE",
+    "GATHER_COLUMNS",
     "MATMUL",
     "PACKED_CONV",
     "PACKED_MATMUL",

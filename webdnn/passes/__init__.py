@@ -72,7 +72,7 @@ PIPELINE: tuple[tuple[str, Pass], ...] = (
     ("split", split.rules()),
     ("attention", attention.RULES),
     ("integers", integers.RULES),
-    ("pack", pack.RULES),
+    ("pack", pack.settle),
     ("winograd", winograd.settle),
     ("regions", regions),
 )

@@ -9,9 +9,9 @@ attention and the gains of layer normalisation.
     conv(x + b, w), not padded      ->  conv(x, w) + sum(b * w)   (zeros come after the shift)
 
 and the same for matmul, also through reshapes and transposes in between. A product is scaled only
-if nobody else uses it. The weights stay unevaluated (s * w is a constant of the graph), and shifts
-stay elementwise: the fuser adds them where the product is stored. Results differ from the original
-by the rounding of s * w.
+if nobody else uses it, nor the table whose transpose its weights are: both would be stored. The
+weights stay unevaluated (s * w is a constant of the graph), and shifts stay elementwise: the fuser
+adds them where the product is stored. Results differ from the original by the rounding of s * w.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..expr import Dim
 from ..graph import FLOATS, Rule, Shape, Value, constant
 from ..ops.elementwise import broadcast_shapes
 from ..ops.movement import groups
-from ..ops.quantised import rescaled
+from ..ops.quantised import DEQUANTIZE, rescaled
 from .layout import invert
 
 Uses = Mapping[Value, int]
@@ -64,6 +64,12 @@ def last(s: Value) -> Value | None:
     return ops.reshape(s, (s.shape[-1] if s.rank else 1,))
 
 
+def tied(w: Value, uses: Uses) -> bool:
+    """Whether weights are the transpose of a table, as it is stored, that others read too."""
+    w = w.inputs[0] if w.op is DEQUANTIZE else w
+    return w.op is ops.TRANSPOSE and uses.get(w.inputs[0], 0) > 1
+
+
 # ---- after a product -----------------------------------------------------------------------------
 
 
@@ -84,7 +90,7 @@ def absorb(v: Value, s: Value, uses: Uses) -> Value | None:
     match v.op:
         case ops.CONV | ops.MATMUL if v.inputs[1].weight and (n := last(s)) is not None:
             x, w = v.inputs
-            scaled = rescaled(w, n)
+            scaled = None if tied(w, uses) else rescaled(w, n)
             return None if scaled is None else v.op(x, scaled, **v.attrs)
         case ops.MATMUL if s.size == 1:  # of two computed operands: the scale of attention's scores
             a, b = v.inputs
@@ -161,6 +167,7 @@ def scaled_input(v: Value, uses: Uses) -> Value | None:
         v.op not in (ops.CONV, ops.MATMUL)
         or not v.inputs[1].constant
         or uses.get(v.inputs[0], 0) > 1
+        or tied(v.inputs[1], uses)
     ):
         return None
     found = scale(v.inputs[0])

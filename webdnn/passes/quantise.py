@@ -33,9 +33,10 @@ import numpy as np
 
 from .. import ops
 from ..errors import WebDNNError
+from ..expr import Dim
 from ..graph import Graph, Value, constant, evaluate, rewrite
 from ..ops.control import inside, regions
-from ..ops.quantised import DEQUANTIZE, halved
+from ..ops.quantised import DEQUANTIZE, halved, moved
 
 SMALL = 1024  # elements of a weight that is not worth a scale
 LITTLE = 100  # a first or last layer stays as it is if it holds less than this part of all weights
@@ -269,11 +270,6 @@ def _kind(w: Value) -> str:
 def _narrow(v: Value, k: int, form: Form) -> Value | None:
     """The weight of a layer, dequantised; None where it stays as it is."""
     w = v.inputs[k]
-    if form.name == "f16":
-        with np.errstate(over="ignore"):
-            if not np.isfinite(evaluate(w).astype(np.float16)).all():
-                return None
-        return ops.dequantize(ops.cast(w, "f16"))
     bits = 4 if form.name == "int4" else 8
     if v.op is ops.CONV:
         channels = w.shape[2]
@@ -285,7 +281,22 @@ def _narrow(v: Value, k: int, form: Form) -> Value | None:
     else:
         depth = w.rank - 2 if v.op is ops.MATMUL and k == 1 else w.rank - 1
         blocks = [form.block if a == depth else 1 for a in range(w.rank)]
-    return integers(w, [int(b) for b in blocks], bits, form.asymmetric)  # type: ignore[arg-type]
+    if w.op is not ops.TRANSPOSE:
+        return _stored(w, form, bits, blocks)
+    perm = w.attrs["perm"]  # of the model's own, which may be a table of embeddings, too
+    blocks = [blocks[perm.index(a)] for a in range(w.rank)]
+    own = _stored(w.inputs[0], form, bits, blocks)
+    return None if own is None else moved(ops.transpose(own, perm))
+
+
+def _stored(w: Value, form: Form, bits: int, blocks: Sequence[Dim]) -> Value | None:
+    """A constant of f32 as halves, or as integers of so many bits; None where it stays."""
+    if form.name != "f16":
+        return integers(w, [int(b) for b in blocks], bits, form.asymmetric)  # type: ignore[arg-type]
+    with np.errstate(over="ignore"):
+        if not np.isfinite(evaluate(w).astype(np.float16)).all():
+            return None
+    return ops.dequantize(ops.cast(w, "f16"))
 
 
 def integers(w: Value, blocks: Sequence[int], bits: int, asymmetric: bool = False) -> Value | None:

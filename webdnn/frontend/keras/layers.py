@@ -30,7 +30,7 @@ from ...errors import UnsupportedError
 from ...expr import Dim
 from ...graph import Value, constant, type_text
 from ..arrays import axes_of, floats, known_ints, promoted
-from . import attention, audio, images, operations, recorded, recurrent, spatial
+from . import attention, audio, images, operations, quantised, recorded, recurrent, spatial
 from .activations import activation, masked_softmax, relu, softmax
 from .model import Call, Layer, Nested
 from .spatial import tensor, weight
@@ -53,27 +53,14 @@ def Dense(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     c = layer.config
     x = floats(tensor(layer, inputs))
     units = int(c["units"])
-    kernel, bias = layer.weight(0), bool(c.get("use_bias", True))
-    if kernel.dtype == "i8":
-        y = _quantized(layer, x, ops.cast(kernel, x.dtype), weight(layer, 1 + bias, (units,), x))
+    bias = bool(c.get("use_bias", True))
+    if quantised.is_quantised(layer):
+        y = quantised.dense(layer, x, units, bias)
     else:
         y = ops.matmul(x, weight(layer, 0, (x.shape[-1], units), x))
     if bias:
         y = ops.add(y, weight(layer, 1, (units,), x))
     return activation(c.get("activation"), layer.version)(y)
-
-
-def _quantized(layer: Layer, x: Value, kernel: Value, scale: Value) -> Value:
-    """x by a kernel of 8-bit integers; x too is rounded to them, each row by its greatest."""
-    if not ops.same(kernel.shape[0], x.shape[-1]):
-        raise layer.error(f"a quantized kernel of {kernel.shape[0]} rows, but {type_text(x)}")
-    given = layer.config.get("quantization_config")
-    if isinstance(given, Mapping) and not (given.get("config") or {}).get("activation_quantizer"):
-        return ops.div(ops.matmul(x, kernel), scale)
-    top = ops.add(ops.reduce_max(ops.abs_(x), [-1]), 1e-7)
-    own = ops.div(constant(127.0, x.dtype), top)
-    rows = ops.clamp(ops.round_(ops.mul(x, own)), -127.0, 127.0)
-    return ops.div(ops.matmul(rows, kernel), ops.mul(scale, own))
 
 
 def EinsumDense(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
@@ -86,7 +73,10 @@ def EinsumDense(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
 
 def einsum_dense(layer: Layer, x: Value, equation: str, bias_axes: str | None) -> Value:
     """The product and the bias of an EinsumDense layer, whose weights these are."""
-    y = ops.einsum(equation, x, weight(layer, 0, None, x))
+    if quantised.is_quantised(layer):
+        y = quantised.einsum(layer, x, equation, bool(bias_axes))
+    else:
+        y = ops.einsum(equation, x, weight(layer, 0, None, x))
     return ops.add(y, weight(layer, 1, None, x)) if bias_axes else y
 
 
@@ -95,11 +85,10 @@ def Embedding(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
     at = ops.cast(tensor(layer, inputs), "i32")
     if c.get("mask_zero"):
         call.output_mask = ops.not_equal(at, 0)
-    table = layer.weight(0, (int(c["input_dim"]), int(c["output_dim"])))
-    if table.dtype == "i8":
-        scale = layer.weight(1, (int(c["input_dim"]),))
-        table = ops.div(ops.cast(table, scale.dtype), ops.unsqueeze(scale, [1]))
-    return ops.gather(table, at, 0)
+    shape = int(c["input_dim"]), int(c["output_dim"])
+    if quantised.is_quantised(layer):
+        return quantised.rows(layer, at, shape)
+    return ops.gather(layer.weight(0, shape), at, 0)
 
 
 def ReversibleEmbedding(layer: Layer, inputs: Sequence[Nested], call: Call) -> Value:
@@ -107,12 +96,18 @@ def ReversibleEmbedding(layer: Layer, inputs: Sequence[Nested], call: Call) -> V
     if not (call.get("reverse") or (len(call.args) > 1 and call.args[1] is True)):
         return Embedding(layer, inputs[:1], call)
     x = floats(tensor(layer, inputs[:1]))
-    if c.get("tie_weights", True):
+    tied = bool(c.get("tie_weights", True))
+    if quantised.is_quantised(layer):
+        y = quantised.reverse(layer, x, (int(c["input_dim"]), int(c["output_dim"])), tied)
+        return _capped(y, c.get("logit_soft_cap"))
+    if tied:
         table = ops.transpose(weight(layer, 0, (int(c["input_dim"]), x.shape[-1]), x), (1, 0))
     else:
         table = weight(layer, 1, (x.shape[-1], int(c["input_dim"])), x)
-    y = ops.matmul(x, table)
-    cap = c.get("logit_soft_cap")
+    return _capped(ops.matmul(x, table), c.get("logit_soft_cap"))
+
+
+def _capped(y: Value, cap: float | None) -> Value:
     return y if cap is None else ops.mul(ops.tanh_(ops.div(y, float(cap))), float(cap))
 
 

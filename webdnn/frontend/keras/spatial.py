@@ -101,8 +101,9 @@ def weight(layer: Layer, k: int, shape: Sequence[Any] | None, x: Value) -> Value
     found = layer.weight(k, shape)
     if found.dtype not in FLOATS:
         raise layer.lacks(
-            f"its weights are quantized ({found.dtype}); Dense and Embedding in int8 are "
-            "supported. Save the model before it is quantized"
+            f"its weights are quantized ({found.dtype}); Dense, EinsumDense, Embedding and "
+            "ReversibleEmbedding in int8 and int4 are supported. Save the model before it is "
+            "quantized, and transpile that with --weights int8"
         )
     return ops.cast(found, x.dtype)
 
