@@ -171,6 +171,10 @@ def test_extremes_are_as_in_onnxruntime(text: str, constants: dict[str, np.ndarr
             r"the zero point u8\[96\] is not of the type of i8\[256,96\]",
         ),
         (
+            "w = DequantizeLinear(q, s) y = MatMul(x, w)", {"q": Q.astype(np.int64)},
+            "input x is int64; DequantizeLinear of opset 19 takes .*, int8,",
+        ),
+        (
             "u = Cast<to=2>(x) y = MatMulInteger(u, q, s, z)",
             {"s": np.zeros((), np.uint8), "z": np.zeros(7, np.int8)}, r"zero points i8\[7\] do not",
         ),
@@ -189,6 +193,37 @@ def test_what_does_not_fit(text: str, constants: dict[str, np.ndarray], message:
     proto, _ = model(text, {k: v for k, v in given.items() if f"{k}," in text or f"{k})" in text})
     with pytest.raises(WebDNNError, match=message):
         load(proto)
+
+
+@pytest.mark.parametrize("scale", [1, 0, np.nan, np.inf])
+@pytest.mark.parametrize("block", [24, 32, 70, 128])
+def test_blocks_of_any_size_and_scale(block: int, scale: float) -> None:
+    """Sizes that do not divide the depth, and are larger; zero points beyond 4 bits, which a model
+    may have as floats: as in onnxruntime."""
+    count = -(-70 // block)
+    scales = np.where(np.arange(9)[:, None] % 3, scale, RNG.random((9, count))).astype(np.float32)
+    constants: dict[str, np.ndarray] = {"q": RNG.integers(-8, 8, (70, 9)).astype(np.int8)}
+    node = helper.make_node("DequantizeLinear", ["q", "s"], ["w"], axis=0, block_size=block)
+    product = helper.make_node("MatMul", ["x", "w"], ["y"])
+    nets = [([node, product], constants | {"s": np.ascontiguousarray(scales.T)})]
+    if block in (32, 128):  # MatMulNBits has powers of 2 alone
+        zeros = np.where(np.arange(9 * count) % 2, 20, -7).astype(np.float32)
+        bits = RNG.integers(0, 256, (9, count, block // 2)).astype(np.uint8)
+        more = {"domain": "com.microsoft", "K": 70, "N": 9, "bits": 4, "block_size": block}
+        nodes = [helper.make_node("MatMulNBits", ["x", "q", "s", "z"], ["y"], **more)]
+        nets.append((nodes, {"q": bits, "s": scales.reshape(-1), "z": zeros}))
+    for nodes, given in nets:
+        graph = helper.make_graph(
+            nodes,
+            "blocks",
+            [helper.make_tensor_value_info("x", 1, (3, 70))],
+            [helper.make_empty_tensor_value_info("y")],
+            [numpy_helper.from_array(a, name) for name, a in given.items()],
+        )
+        opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
+        proto = helper.make_model(graph, opset_imports=opsets, ir_version=10)
+        wanted, found = run(proto, {"x": RNG.standard_normal((3, 70)).astype(np.float32)})
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("kind", [onnx.TensorProto.INT4, onnx.TensorProto.UINT4])
