@@ -408,6 +408,11 @@ export interface Progress {
    */
   readonly loaded: number;
   readonly total: number;
+  /**
+   * `prepare` once all has arrived: what remains are the kernels, where the browser still compiles them, and
+   * weights that have another form in memory. Then `load` is done.
+   */
+  readonly stage: 'download' | 'prepare';
 }
 
 /** Others are refused. */

@@ -141,11 +141,13 @@ export function open(where, options = {}, init = {}) {
   signal?.addEventListener('abort', onAbort, { once: true });
   let loaded = 0;
   let total = 0;
+  /** @type {'download' | 'prepare'} */
+  let stage = 'download';
   /** @type {Set<string>} */
   const counted = new Set();
   const tell = () => {
     try {
-      progress?.({ loaded, total });
+      progress?.({ loaded, total, stage });
     } catch (error) {
       throw new WebDNNError('option', `progress: the page's function threw ${say(error)}`, error);
     }
@@ -413,7 +415,13 @@ export function open(where, options = {}, init = {}) {
     expect(model, names) {
       for (const name of names) if (!counted.has(name)) total += model.files[name].bytes;
       names.forEach((name) => counted.add(name));
+      stage = 'download';
       tell();
+    },
+    /** All have arrived: kernels are made ready, and weights that have another form in memory. */
+    preparing() {
+      stage = 'prepare';
+      if (!stop.signal.aborted) tell();
     },
     /**
      * All shards; `write` is called for each as it arrives, and once more with what replaces it if its

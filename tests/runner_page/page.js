@@ -408,6 +408,11 @@ const scenarios = {
       seen[0].loaded === 0 && end === total && total > 520,
       `progress from 0 to the total, found ${JSON.stringify(seen)}`,
     );
+    const prepares = seen.findIndex(({ stage }) => stage === 'prepare');
+    ok(
+      seen[0].stage === 'download' && prepares === seen.length - 1,
+      'a stage of its own for what is prepared',
+    );
     equal(urls.map((url) => new URL(url).pathname.replace(/\.[0-9a-f]{10}\./, '.')).sort(), [
       `/tiny/${first.backend.variant}.wasm`,
       '/tiny/weights-0.bin',
@@ -416,20 +421,21 @@ const scenarios = {
     ]);
 
     await refused(loaded({ signal: AbortSignal.abort() }), 'aborted');
-    for (const backend of navigator.gpu ? ['wasm', 'webgpu'] : ['wasm']) {
-      const stop = new AbortController();
-      const aborted = refused(
-        loaded({
-          backend,
-          signal: stop.signal,
-          progress: ({ loaded: n }) => {
-            if (n > 0) stop.abort();
-          },
-        }),
-        'aborted',
-      );
-      ok((await aborted).name === 'AbortError', 'an AbortError');
-    }
+    for (const backend of navigator.gpu ? ['wasm', 'webgpu'] : ['wasm'])
+      for (const when of ['download', 'prepare']) {
+        const stop = new AbortController();
+        const aborted = refused(
+          loaded({
+            backend,
+            signal: stop.signal,
+            progress: ({ loaded: n, stage }) => {
+              if (n > 0 && stage === when) stop.abort();
+            },
+          }),
+          'aborted',
+        );
+        ok((await aborted).name === 'AbortError', 'an AbortError');
+      }
     // A worker that runs another script is refused and ended, one that never answers is ended.
     const other = () => new Worker('/test/page_worker.js', { type: 'module' });
     await refused(

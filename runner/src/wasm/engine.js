@@ -57,6 +57,7 @@ export async function build(model, choice, files, options, instead) {
       started,
       files.weights(model, async (offset, bytes) => (await started).load(offset, bytes)),
     ]);
+    files.preparing();
     await engine.prepare();
     return engine;
   } catch (error) {

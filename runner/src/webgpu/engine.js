@@ -41,6 +41,7 @@ export async function build(model, choice, files, options) {
       started,
       files.weights(model, async (offset, bytes) => (await started).load(offset, bytes)),
     ]);
+    files.preparing();
     await engine.prepare();
     return engine;
   } catch (error) {
