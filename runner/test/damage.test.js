@@ -146,7 +146,11 @@ test('the WebGPU program asks for nothing that the API refuses', async () => {
   const device = checkingDevice();
   const runs = async (program) => {
     device.log.length = 0;
-    const served = { program: async () => program, weights: async (_, write) => write(0, weights) };
+    const served = {
+      program: async () => program,
+      weights: async (_, write) => write(0, weights),
+      preparing() {},
+    };
     const engine = await build(model, chosen(model, device), served, {});
     for (const gpu of [false, true]) await engine.run(job(3, gpu));
     await engine.run(job(1024));
@@ -201,6 +205,7 @@ test('steps are a tree: loops go on as long as the device says', async () => {
   const served = {
     program: async () => checkProgram({ ...program, steps }, 'webgpu.json', model),
     weights: async () => {},
+    preparing() {},
   };
   const engine = await build(model, chosen(model, device), served, {});
   device.log.length = 0;
