@@ -2004,6 +2004,18 @@ def integers_between_roundings(n: Net) -> Any:
     return n.MatMul(n.Reshape(y, np.array([12, 63])), w("int4", 63, 21, axis=1)), y
 
 
+@case(opset=21, oracle="reference")
+def integers_then_gelu(n: Net) -> Any:
+    """What follows a product of integers reads its accumulators more than once."""
+    out = []
+    for rows in (5, 1):
+        x = n.QuantizeLinear(n.x(rows, 33, lo=-1, hi=1), f32(1 / 64), np.uint8(120))
+        x = n.DequantizeLinear(x, f32(1 / 64), np.uint8(120))
+        w = n.DequantizeLinear(n.w(33, 21, lo=-64, hi=64, dtype="int8"), f32(1 / 64))
+        out.append(n.Gelu(n.MatMul(x, w)))
+    return tuple(out)
+
+
 # ---- chains: what fuses, cancels or shares ------------------------------------------------------
 
 

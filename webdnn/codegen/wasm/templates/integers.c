@@ -104,7 +104,7 @@ for (int item = begin; item < end; item++) {
             s${r}0 += DOT(a, w0), s${r}1 += DOT(a, w1); }
       }
       $for r in range(4):
-        const f4 c${r}0 = TO_F(s${r}0), c${r}1 = TO_F(s${r}1);
+        f4 c${r}0 = TO_F(s${r}0), c${r}1 = TO_F(s${r}1);
       ${tile("close", 4, 2)}
     }
   $if weights:
@@ -130,7 +130,7 @@ for (int item = begin; item < end; item++) {
                 s${2 * v} += DOT(x, LOW(v)), s${2 * v + 1} += DOT(x, HIGH(v)); }
           }
           $for v in range(2 * count):
-            const f4 c0${v} = TO_F(s${v});
+            f4 c0${v} = TO_F(s${v});
           ${tile("close", 1, 2 * count)}
         }
     }
