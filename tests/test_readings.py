@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper, parser
 from onnx.reference import ReferenceEvaluator
 
+from tests.interpret import interpret
 from webdnn.browser.compare import (
     TOLERANCE,
     Output,
@@ -22,8 +24,9 @@ from webdnn.browser.compare import (
     flipped,
     judged,
 )
-from webdnn.browser.readings import Readings, with_inner
+from webdnn.browser.readings import Readings, with_inner, with_onnxruntime
 from webdnn.browser.reference import Reference, reference
+from webdnn.frontend import load
 from webdnn.graph import placeholder
 from webdnn.picture.output import parse, settle
 
@@ -399,3 +402,39 @@ def test_keras_of_mixed_precision() -> None:
     right, wrong = module_verdicts(reference(model, ["x"], ["y"]), {"x": x}, exact)
     assert (right.verdict, wrong.verdict) == ("right", "wrong")
     assert "computes it in float16" in right.why and "decided by Keras" in right.why
+
+
+def test_states_that_are_not_rounded() -> None:
+    """onnxruntime rounds an LSTM's states to 8 bits; the reading that decides does not."""
+    rng = np.random.default_rng(0)
+    inputs, hidden = 6, 8
+    weights = {
+        "w": rng.integers(-90, 90, (1, inputs, 4 * hidden)).astype(np.int8),
+        "r": rng.integers(-90, 90, (1, hidden, 4 * hidden)).astype(np.int8),
+        "scale": np.full(1, 0.01, np.float32),
+        "scales": rng.uniform(0.005, 0.01, (1, 4 * hidden)).astype(np.float32),
+        "zero": np.array([3], np.int8),
+        "zeros": np.zeros((1, 4 * hidden), np.int8),
+    }
+    node = helper.make_node(
+        "DynamicQuantizeLSTM",
+        ["x", "w", "r", "", "", "", "", "", "scales", "zeros", "scale", "zero"],
+        ["y"],
+        domain="com.microsoft",
+        hidden_size=hidden,
+    )
+    graph = helper.make_graph(
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", 1, [20, 1, inputs])],
+        [helper.make_tensor_value_info("y", 1, None)],
+        [numpy_helper.from_array(a, n) for n, a in weights.items()],
+    )
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    proto = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    x = {"x": rng.standard_normal((20, 1, inputs)).astype(np.float32)}
+    (usual,) = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, x)
+    found = with_onnxruntime(onnxruntime, proto)(x, {"y": usual})
+    ours = interpret(load(proto).graph, x)["y"]
+    assert np.abs(ours - usual).max() > 1e-3
+    np.testing.assert_allclose(ours, found.decides["y"], atol=1e-5)

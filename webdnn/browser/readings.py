@@ -127,6 +127,8 @@ def with_onnxruntime(
     exactly = ""
     if any(node.op_type in _PRODUCTS for node in proto.graph.node):
         proto, exactly = _exact_products(proto), ", with exact integer products"
+    if any(node.op_type == "DynamicQuantizeLSTM" for node in proto.graph.node):
+        proto, exactly = _exact_states(proto), f"{exactly}, with LSTMs whose states are not rounded"
     plain = _session(runtime, proto)
     outputs = [o.name for o in proto.graph.output]
     types = _types(runtime, proto)
@@ -191,6 +193,41 @@ def with_onnx(proto: onnx.ModelProto) -> Callable[[Arrays, Arrays], Readings]:
         )
 
     return read
+
+
+def _exact_states(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """The model with LSTMs of quantised weights that keep their inputs and states in float32:
+    onnxruntime rounds those to 8 bits, in each step anew. Weights that are computed stay so."""
+    out = onnx.ModelProto()
+    out.CopyFrom(proto)
+    del out.graph.node[:]
+    ranks = {t.name: len(t.dims) for t in proto.graph.initializer}
+    for node in proto.graph.node:
+        known = [*node.input[1:3], *node.input[8:12]]
+        if node.op_type != "DynamicQuantizeLSTM" or any(i not in ranks for i in known):
+            out.graph.node.append(node)
+            continue
+
+        def add(operator: str, inputs: Sequence[str], suffix: str, **attributes: Any) -> str:
+            made = f"{node.output[0] or node.output[1]}/{suffix}"  # noqa: B023
+            out.graph.node.append(helper.make_node(operator, inputs, [made], **attributes))
+            return made
+
+        wide = []
+        for k, (weight, scale, zero) in enumerate(zip(known[:2], known[2::2], known[3::2])):
+            axes = add("Constant", [], f"axes{k}", value_ints=[1, 2][: 3 - ranks[scale]])
+            factor, offset = (
+                add("Unsqueeze", [add("Cast", [i], f"{kind}{k}", to=1), axes], f"{kind}s{k}")
+                for i, kind in ((scale, "scale"), (zero, "zero"))
+            )
+            whole = add("Sub", [add("Cast", [weight], f"weight{k}", to=1), offset], f"whole{k}")
+            whole = add("Mul", [whole, factor], f"real{k}")
+            wide.append(add("Transpose", [whole], f"turned{k}", perm=[0, 2, 1]))
+        lstm = out.graph.node.add()
+        lstm.CopyFrom(node)
+        lstm.op_type, lstm.domain = "LSTM", ""
+        lstm.input[:] = [node.input[0], *wide, *node.input[3:8]]
+    return out
 
 
 def _exact_products(proto: onnx.ModelProto) -> onnx.ModelProto:
