@@ -3221,6 +3221,10 @@ def _quantised_cases() -> None:
 
     for name, body in {
         "symmetric": lambda n: n.MatMul(n.x(9, 64), of("int8", 64, 40, axis=1, zero=False)(n)),
+        "few_rows": lambda n: n.MatMul(n.x(3, 64), of("int8", 64, 21, axis=1, zero=False)(n)),
+        "two_rows": lambda n: n.MatMul(n.x(2, 256), of("int4", 256, 24, axis=0, block=32)(n)),
+        "row_of_halves": lambda n: n.MatMul(n.x(1, 70), n.Cast(
+            n.w(70, 35, dtype="float16"), to=1)),
         "int16": lambda n: n.MatMul(n.x(3, 21), of("int16", 21, 11, axis=1, zero=False)(n)),
         "many_rows": lambda n: n.Relu(n.MatMul(
             n.x(70, 48), of("int4", 48, 24, axis=0, block=16)(n))),

@@ -38,10 +38,11 @@ ENTRIES = {"transpiler", "cli", "options", "inspect", "browser", "keras", "onnx"
 # that a target lacks, the frame of a module, and what never fuses. Everything else is printed from
 # expressions. A new kernel is seldom worth a new row.
 TEMPLATES = {
-    "columns.c", "conv.c", "depthwise.c", "integers.c", "matmul.c", "recurrent.c", "tile.c",
-    "winograd.c",
+    "columns.c", "conv.c", "depthwise.c", "few.c", "integers.c", "matmul.c", "recurrent.c",
+    "tile.c", "winograd.c",
     "module.c", "prelude.h", "double.h",
-    "attention_row.wgsl", "attention_tile.wgsl", "gemm_register.wgsl", "gemm_row.wgsl",
+    "attention_row.wgsl", "attention_tile.wgsl", "gemm_narrow.wgsl", "gemm_register.wgsl",
+    "gemm_row.wgsl",
     "gemm_tile.wgsl", "maths.wgsl", "recurrent.wgsl", "winograd_transform.wgsl",
     "arg_top_k.c", "arg_top_k.wgsl", "suppress.c", "suppress.wgsl",
     "first_true.c", "first_true.wgsl", "roi_align.c", "roi_align.wgsl",

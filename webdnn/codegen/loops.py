@@ -15,7 +15,7 @@ may be taken in another grouping.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..expr import (
@@ -27,6 +27,7 @@ from ..expr import (
     is_const,
     less,
     lift,
+    load,
     logical_and,
     maximum,
     minimum,
@@ -34,8 +35,10 @@ from ..expr import (
     select,
     substitute,
     var,
+    walk,
 )
-from ..schedule.kernel import Instance, Loop, Stage, Store, loads
+from ..scalar import PACKED, STORAGE
+from ..schedule.kernel import Instance, Loop, Stage, Store, loads, packed_element
 
 
 def rewrite(loop: Loop, table: Mapping[Expr, Any], **changes: Any) -> Loop:
@@ -149,6 +152,66 @@ def panel_base(kernel: Instance, b: Expr | None = None) -> Expr | None:
         k = k * v.args[1] + v
     panels = (n // 8) * (lift(size) * 8) + k * 8 + n % 8
     return base if b.args[1] is base + panels else None
+
+
+@dataclass(frozen=True)
+class Panels:
+    """Panels of a product's second operand as they lie in memory: `base` is their first element, in
+    batch axes or groups. An element is worth (element - zero) * scale; None where it is not so."""
+
+    slot: int
+    storage: str
+    base: Expr
+    zero: Expr | None = None
+    scale: Expr | None = None
+
+    @property
+    def bits(self) -> int:
+        return STORAGE[self.storage].bits
+
+
+def stored_panels(kernel: Instance, together: int) -> Panels | None:
+    """The panels that hole "b" of a product reads, where `together` rows share zeros and scales,
+    from every row on whose number is a multiple of that; else None."""
+    b = kernel.holes["b"]
+    base = panel_base(kernel)
+    if base is not None:
+        return Panels(b.args[0], kernel.slots[b.args[0]].dtype, base)
+    scale = zero = None
+    if b.op == "mul":
+        b, scale = b.args
+    if b.op != "cast":
+        return None
+    n, deep = kernel.vars["n"], [kernel.vars[name] for name in kernel.sums]
+    size, depth = product([v.args[1] for v in deep]), lift(0)
+    for v in deep:
+        depth = depth * v.args[1] + v
+    (q,) = b.args
+    found = None
+    for word in walk(q):
+        if word.op != "load" or n not in free(word):
+            continue
+        own = kernel.slots[word.args[0]].dtype
+        base = substitute(word.args[1], dict.fromkeys((n, *deep), 0))
+        for storage in PACKED if own == "u32" else (own,):
+            each = 32 // STORAGE[storage].bits if own == "u32" else 1
+            at = base * each + (n // 8) * (lift(size) * 8) + depth * 8 + n % 8
+            e = load(word.args[0], at // each, word.dtype)
+            e = packed_element(e, at, storage) if each > 1 else e
+            if e in walk(q):
+                found = Panels(word.args[0], storage, base * each)
+                zero = None if q is e else e - q
+                if zero is not None and e in walk(zero):
+                    return None
+    k = var("k_", 2**31 - 1)
+    for shared in (zero, scale):
+        own = lift(0) if shared is None else substitute(shared, along_depth(kernel, k))
+        blocks = [x for x in walk(own) if x.op == "shr" and x.args[0] is k]
+        if any(1 << x.args[1].args[0] < together for x in blocks):
+            return None
+        if k in free(substitute(own, dict.fromkeys(blocks, lift(0)))):
+            return None
+    return found and replace(found, zero=zero, scale=scale)
 
 
 def along_depth(kernel: Instance, k: Expr) -> dict[Expr, Expr]:

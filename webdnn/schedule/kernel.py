@@ -25,7 +25,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..expr import Dim, Expr, free, text, walk
+from ..expr import Dim, Expr, binary, bitcast, cast, const, free, text, walk
+from ..scalar import STORAGE
 
 
 @dataclass(frozen=True)
@@ -284,6 +285,20 @@ class Program:
         return "\n".join(
             f"{i:4} {kernel_text(s.kernel)}  {s.buffers}" for i, s in enumerate(self.steps)
         )
+
+
+def packed_element(word: Expr, at: Expr, storage: str) -> Expr:
+    """Element `at` of memory that is packed into words of u32, from the word that holds it."""
+    bits = STORAGE[storage].bits
+    each = 32 // bits
+    # The part moves to the top of the word, and from there to the bottom, with its sign. Of u32,
+    # the distances stay literals: targets take the i32 for sizes, which change.
+    last = const(each - 1, "u32")
+    top = binary("shl", word, (last - cast(at % each, "u32")) * const(bits, "u32"))
+    down = const(32 - bits, "u32")
+    if storage.startswith("u"):
+        return bitcast(binary("shr", top, down), "i32")
+    return binary("shr", bitcast(top, "i32"), bitcast(down, "i32"))
 
 
 def loads(kernel: Kernel) -> list[Expr]:

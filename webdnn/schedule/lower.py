@@ -31,8 +31,6 @@ from ..expr import (
     Expr,
     acc,
     as_dim,
-    binary,
-    bitcast,
     cast,
     coefficient,
     const,
@@ -79,6 +77,7 @@ from .kernel import (
     Step,
     Store,
     Tensor,
+    packed_element,
 )
 from .readers import appended, coordinates, normalises_a_row, read_by_a_norm, read_by_rows
 from .target import Target
@@ -299,16 +298,7 @@ class Lowering:
         words = PACKED - self.fusion.target.reads
         if row.name not in words or self.buffers[place.buffer].kind != "weight":
             return load(slot, at, computed(v.dtype))
-        each = 32 // row.bits
-        word = load(slot, at // each, "u32")
-        # The part moves to the top of the word, and from there to the bottom, with its sign. Of
-        # u32, the distances stay literals: targets take the i32 for sizes, which change.
-        last = const(each - 1, "u32")
-        top = binary("shl", word, (last - cast(at % each, "u32")) * const(row.bits, "u32"))
-        down = const(32 - row.bits, "u32")
-        if row.name.startswith("u"):
-            return bitcast(binary("shr", top, down), "i32")
-        return binary("shr", bitcast(top, "i32"), bitcast(down, "i32"))
+        return packed_element(load(slot, at // (32 // row.bits), "u32"), at, row.name)
 
     def _widened(self, narrow: Placement, v: Value) -> Placement:
         """A buffer that holds a weight as it is computed, when the weights have arrived."""

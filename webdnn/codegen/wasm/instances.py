@@ -1,6 +1,7 @@
 """Prints kernels of templates, `templates/NAME.c`: what each template sees is prepared here.
 
-`tile.c` is the register tile that matmul and conv share, `columns.c` what it reads for few columns.
+`tile.c` is the register tile that matmul and conv share, `columns.c` what it reads for few columns;
+`few.c` is for few rows by narrow weights.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 from ...expr import Dim, Expr, cast, coefficient, cost, free, product, substitute, var, walk
 from ...schedule.kernel import Instance
 from ..dialect import invariant
-from ..loops import along_depth, panel_base, points
+from ..loops import along_depth, panel_base, points, stored_panels
 from ..template import render, render_own
 from .lanes import Lanes, Printed, grain, larger, smaller
 
@@ -190,6 +191,41 @@ class _InstancePrinter(Lanes):
         block = f"{1 << inside[0].args[1].args[0]}" if inside else "K"
         return {"block": block, "narrow": narrow and f"({narrow})", "factor": factor}
 
+    def direct(self, env: dict[str, Any]) -> dict[str, Any]:
+        """What `few.c` needs: the `direct` address of weights of 4 or 8 bits; "" where it cannot
+        read them."""
+        panels, k = stored_panels(self.kernel, 4), self.extent("k")
+        if panels is None or panels.bits not in (4, 8) or not isinstance(k, int):
+            return {"direct": ""}
+        if k % (16 // panels.bits) or (panels.scale is not None and not env["block"]):
+            return {"direct": ""}
+        each = 32 // panels.bits if self.slots[panels.slot].dtype == "u32" else 1
+        where, kb = along_depth(self.kernel, var("k_", 2**31 - 1)), var("kb", 2**27)
+        panel, j = var("panel", 2**27), var("j", 4)
+
+        def zero(v: int, name: str) -> str:
+            """The zero points of four columns from vector v on, as they lie in a lane."""
+            assert panels.zero is not None
+            n = (panel + v // 2) * 8 + v % 2 * 4 + j
+            e = substitute(panels.zero, {**where, self.vars["n"]: n})
+            blocks = [x for x in walk(e) if x.op == "shr" and x.args[0] in where.values()]
+            e = cast(substitute(e, dict.fromkeys(blocks, kb)), "f32")
+            self.names |= {panel: "panel", j: "0", kb: "kb"}
+            shift = (32 if panels.storage[0] == "i" else 24) - panels.bits
+            text = f"const f4 {name} = {{}} * S(0x1p{shift}f);"
+            return self.vector(j, lambda: self.line(text.format(self.splat(e))))
+
+        parts = {
+            "direct": f"(const char*)(b{panels.slot} + {self.plain(panels.base // each)})",
+            "bits": panels.bits,
+            "signed": panels.storage.startswith("i"),
+            "scaled": panels.scale is not None,
+            "zero": panels.zero is not None and zero,
+        }
+        parts["block"] = env["block"] or "K"
+        few = {**env, **parts}
+        return parts | {"few": lambda rows: render(template("few.c"), few | {"rows": rows})}
+
     def bytes(self, b: Expr) -> str:
         """Where a product's second operand begins, if it is panels of i8 in memory; else ""."""
         base = panel_base(self.kernel, b)
@@ -339,6 +375,7 @@ def _matmul(kernel: Instance) -> Printed:
         "pack": lambda lane: p.assign("row", "k", a, lane),
     }
     p.tiles(env)
+    env |= {"direct": ""} if env["dot"] else p.direct(env)
     items = (
         p.extent("b0")
         * p.extent("b1")

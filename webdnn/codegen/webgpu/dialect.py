@@ -161,6 +161,7 @@ class Wgsl(Dialect):
         self.slots = slots
         self.functions: dict[str, str] = {}
         self.wide_acc = False  # whether accumulators hold four lanes
+        self.words: set[int] = set()  # slots whose elements a template takes out of vec4<u32>
         self._width: dict[Expr, bool] = {}
         self._lowered: dict[Expr, Expr] = {}
         # A slot is an array of vec4 if every access takes an aligned group.
@@ -418,7 +419,8 @@ class Wgsl(Dialect):
             features = (NARROW[dtype].feature,)
             return Printed(name, code, tuple(self.params.values), grid, flops, features=features)
         code, variants = self.module(main, functions), {}
-        for dtype in sorted({s.dtype for s in self.slots} & NARROW.keys()):
+        read = {s.dtype for k, s in enumerate(self.slots) if k not in self.words}
+        for dtype in sorted(read & NARROW.keys()):
             variants[NARROW[dtype].feature] = self.module(main, functions, native=dtype)
         return Printed(name, code, tuple(self.params.values), grid, flops, variants)
 
@@ -431,7 +433,9 @@ class Wgsl(Dialect):
         for k, slot in enumerate(self.slots):
             access = "read" if slot.access == "read" else "read_write"
             T, read = vector(slot.dtype, k in self.vec), ""
-            if slot.dtype in NARROW:
+            if k in self.words:
+                T = "vec4<u32>"
+            elif slot.dtype in NARROW:
                 T, read = NARROW[slot.dtype].reader(k, k in self.vec, native == slot.dtype)
             head += [f"@group(0) @binding({k}) var<storage, {access}> b{k}: array<{T}>;", read]
         if self.params.values:

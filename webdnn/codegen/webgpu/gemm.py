@@ -4,7 +4,7 @@ A convolution is a matrix product whose rows are pixels and whose k runs over (k
 neighbouring k of a row are one vec4 where they are one in memory. The table TILES says how a
 product can be cut up, and how long that takes: `templates/gemm_tile.wgsl` shares tiles in workgroup
 memory, `gemm_register.wgsl` splits k over a workgroup, for few outputs, and `gemm_row.wgsl` for one
-row.
+row. `gemm_narrow.wgsl` is for few rows by narrow weights.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ...expr import (
     Dim,
     Expr,
     as_dim,
+    cast,
     cost,
     free,
     lift,
@@ -38,7 +39,7 @@ from ...schedule.kernel import (
     Stage,
     Store,
 )
-from ..loops import along_depth, collapse, padded, panel_base
+from ..loops import Panels, along_depth, collapse, padded, panel_base, stored_panels
 from ..template import render
 from .dialect import (
     LANE,
@@ -72,7 +73,7 @@ class Tile:
     TN: int = 8  # columns of an invocation
     BK: int = 0  # gemm_tile: the depth of a tile
     ahead: bool = False  # gemm_tile: whether tiles are loaded while those before are used
-    PARTS: int = 1  # gemm_register, gemm_row: invocations that share out k
+    PARTS: int = 1  # where nothing is tiled: invocations that share out k
     # Fitted to measurements on one H200: TFLOP/s when there is work for the whole device, ns for
     # one k of one invocation, and workgroups of a product, a convolution that a compute unit holds.
     rate: float = 0
@@ -85,6 +86,8 @@ class Tile:
         return self.BM // self.TM * (self.BN // self.TN) * self.PARTS
 
     def __str__(self) -> str:
+        if self.template == "gemm_narrow":
+            return f"narrow{self.BM}"
         k = f"x{self.BK}" if self.BK else f"k{self.PARTS}" if self.PARTS > 1 else ""
         return f"{self.BM}x{self.BN}{k}_{self.TM}x{self.TN}{'a' if self.ahead else ''}"
 
@@ -110,6 +113,10 @@ TILES = (
     Tile("gemm_row", 1, 8, 1, PARTS=256, rate=1.4, step=533),
 )
 
+# Of products of few rows by narrow weights.
+NARROW_ROWS = tuple(Tile("gemm_narrow", m, 8, m, PARTS=256 if m == 1 else 128) for m in (1, 2, 4))
+AT_ONCE = 4  # vectors of weights that an invocation of gemm_narrow has on the way
+
 # Compute units of the device that was measured. Smaller ones run more rounds of workgroups, of
 # which the last matters less: then no choice is far from the best.
 UNITS = 132
@@ -117,8 +124,7 @@ UNITS = 132
 # How many slices the depth may be cut into, the least depth of one, and the bytes of all sums.
 SLICES, SHALLOWEST, SUMS = (1, 2, 3, 4, 6, 8, 12, 16), 64, 2**25
 
-# What load_b is asked for: the panel, the half of its 8 columns, and the depth.
-PANEL_OF, HALF, DEPTH = var("panel", 2**28), var("half", 2), var("k_", 2**31 - 1)
+HALF = var("half", 2)  # of a panel's 8 columns
 
 
 def tile_time(
@@ -187,6 +193,23 @@ def sizes(kernel: Instance) -> tuple[Dim, Dim, Dim, Dim]:
     return M, v["n"].args[1], K, Z
 
 
+def narrow_panels(kernel: Instance) -> tuple[Panels, int] | None:
+    """The weights of a product as `gemm_narrow` reads them, and how many times 16 bytes an
+    invocation takes together. None where 16 bytes are no whole rows of a panel, or of several
+    blocks."""
+    _, _, K, _ = sizes(kernel)
+    for run in (4, 2, 1):
+        panels = stored_panels(kernel, 4 * run)
+        if panels is None or panels.bits not in (4, 8, 16) or not isinstance(K, int):
+            continue
+        if panels.storage in ("i16", "u16") or (run > 1 and panels.bits > 8):
+            continue
+        each = 128 // panels.bits
+        if K * 8 % (each * run) == 0 and multiple_of(panels.base, each):
+            return panels, run
+    return None
+
+
 def print_gemm(kernel: Instance, tile: Tile | None = None) -> Printed:
     """A product's instance, by the best tile of TILES unless one is given."""
     kernel = pointwise_as_matmul(kernel)
@@ -195,6 +218,9 @@ def print_gemm(kernel: Instance, tile: Tile | None = None) -> Printed:
     spatial = [v[name] for name in (("b", "y", "x") if slides(kernel) else ("m",)) if name in v]
     deep = [v[name] for name in kernel.sums]
     M, N, K, Z = sizes(kernel)
+    few = upper(M) <= NARROW_ROWS[-1].BM and not kernel.stages
+    if tile is None and few and narrow_panels(kernel) is not None:
+        tile = next(t for t in NARROW_ROWS if upper(M) <= t.BM)
     if tile is None:
         m, n, k, batch = (upper(size) for size in (M, N, K, Z))
         tile = min(
@@ -298,16 +324,34 @@ class GemmPrinter:
         ]
         # How many k are loaded at once: one if four do not lie together, unless a tile shares them.
         self.kv = 4
-        if tile.template != "gemm_tile":
+        self.panels: Panels | None = None
+        self.run = 1
+        found = narrow_panels(kernel) if tile.template == "gemm_narrow" else None
+        if found is not None:
+            self.panels, self.run = found
+        # What load_b is asked for. By narrow weights no panel is beyond the last: less is held.
+        panel, depth = var("panel", 2**28), var("k_", 2**31 - 1)
+        if self.panels is not None:
+            panel, depth = var("panel", ceil_div(N, 8)), var("k_", self.K)
+        self.at = {panel: "panel", depth: "k", HALF: "half"}
+        rows = 4 if self.panels is None else 16 // self.panels.bits * self.run
+        if rows % 4:
+            self.kv = 1
+        elif tile.template != "gemm_tile":
             at = [e.args[1] for e in walk(self.hole_a(4)) if e.op == "load"]
             together = all(vec_aligned(index) for index in at if LANE in free(index))
             self.kv = 4 if self.quads and together else 1
         self.a = self.hole_a(self.kv)
-        self.base = panel_base(kernel)
-        self.b = self.hole_b()
+        base = panel_base(kernel)
+        read = [self.hole_b()]
+        if self.panels is not None:
+            base = self.panels.base * self.panels.bits // 32
+            parts = (self.panels.zero, self.panels.scale)
+            read = [self.columns(e) for e in parts if e is not None]
+        self.base = base
         accesses = [
             (e.args[0], e.args[1])
-            for e in walk(self.a, self.b, *(e for s in self.writes for e in (s.index, s.value)))
+            for e in walk(self.a, *read, *(e for s in self.writes for e in (s.index, s.value)))
             if e.op == "load"
         ]
         accesses += [(s.slot, s.index) for s in self.writes]
@@ -318,7 +362,9 @@ class GemmPrinter:
         self.d = Wgsl(kernel.name, kernel.slots, accesses)
         if self.tail:
             self.d.vec -= {s.slot for s in self.writes}
-        if self.base is not None and kernel.holes["b"].args[0] not in self.d.vec:
+        if self.panels is not None:
+            self.d.words.add(self.panels.slot)
+        elif self.base is not None and kernel.holes["b"].args[0] not in self.d.vec:
             self.base = None  # panels are read straight as groups of four alone
 
     def hole_a(self, kv: int) -> Expr:
@@ -362,8 +408,13 @@ class GemmPrinter:
 
     def hole_b(self) -> Expr:
         """Four neighbouring columns of one row of B."""
-        at = {self.kernel.vars["n"]: PANEL_OF * 8 + HALF * 4 + LANE}
-        return substitute(self.kernel.holes["b"], {**at, **along_depth(self.kernel, DEPTH)})
+        return self.columns(self.kernel.holes["b"])
+
+    def columns(self, b: Expr) -> Expr:
+        """A part of hole b, for four neighbouring columns of one row."""
+        panel, depth, half = self.at
+        at = {self.kernel.vars["n"]: panel * 8 + half * 4 + LANE}
+        return substitute(b, {**at, **along_depth(self.kernel, depth)})
 
     def text(self, e: Dim) -> str:
         """A size as text."""
@@ -389,7 +440,7 @@ class GemmPrinter:
                 self.row_of(),
                 self.k_of(),
                 self.load_a(outer),
-                self.load_b(outer),
+                *([self.load_b(outer)] if self.panels is None else self.shared(outer)),
                 self.finish(outer),
             ]
         )
@@ -404,10 +455,31 @@ class GemmPrinter:
             which = "i32(wg.z)" if Z == 1 else f"i32(wg.z) / {self.text(as_dim(Z))}"
             cut = f"let begin = {which} * {share};\nlet end = min(begin + {share}, {depth});"
             holes |= {"batch": f"{batch}\n{cut}", "FROM": "begin", "TO": "end"}
+        if self.panels is not None:
+            holes |= self.places(self.panels, K)
         holes |= {"panels": self.text(ceil_div(N, 8)), "quads": self.text(ceil_div(N, 4))}
         main = render(template(tile.template), holes)
         flops = times(M, N, Z, plus(times(2, K), sum(cost(s.value) for s in self.writes)))
         return d.printed(f"{kernel.name}__{tile}", main, functions, grid, flops)
+
+    def places(self, panels: Panels, K: Dim) -> dict[str, Any]:
+        """What `gemm_narrow` asks of weights: a place is 16 bytes, DEEP rows of a panel."""
+        assert isinstance(K, int)
+        places = K * 8 * panels.bits // 128 // self.run
+        parts = next((p for p in (256, 128) if p <= min(places, self.tile.PARTS)), 64)
+        ahead = max(1, min(AT_ONCE // self.run, places // parts))
+        return {
+            "bits": panels.bits,
+            "DEEP": max(1, 16 // panels.bits),
+            "SIGNED": int(panels.storage.startswith("i")),
+            "SCALED": panels.scale is not None,
+            "SHIFTED": panels.zero is not None,
+            "AT_ONCE": 1 << ahead.bit_length() - 1,
+            "RUN": self.run,
+            "PARTS": parts,
+            "PLACES": self.text(places),
+            "WEIGHTS": f"b{panels.slot}",
+        }
 
     def folded(self, grid: Grid) -> tuple[Grid, str]:
         """A grid of as many workgroups that fits WebGPU's axes, and the lines that find `wg`."""
@@ -514,9 +586,23 @@ class GemmPrinter:
             index = f"base_b + (panel * {self.text(self.K)} + k) * 2 + half"
             element = self.d.element(self.kernel.holes["b"].args[0], index)
             return f"{head} {{ return {element}; }}"
-        b = self.d.lower(self.b)
-        names = {**outer, PANEL_OF: "panel", DEPTH: "k", HALF: "half"}
+        b = self.d.lower(self.hole_b())
+        names = {**outer, **self.at}
         return self.function(head, [b], names, f"return {self.d.splat('{0}', b, True)};")
+
+    def shared(self, outer: Mapping[Expr, str]) -> list[str]:
+        """What rows of a panel share: the zeros and scales of four columns."""
+        assert self.panels is not None
+        out = []
+        for name, e in (("zero_of", self.panels.zero), ("scale_of", self.panels.scale)):
+            if e is None:
+                continue
+            four = self.d.lower(self.columns(e if e.dtype == "f32" else cast(e, "f32")))
+            names = {**outer, **self.at}
+            head = f"fn {name}(panel: i32, k: i32, half: i32) -> vec4<f32>"
+            form = f"return {self.d.splat('{0}', four, True)};"
+            out.append(self.function(head, [four], names, form))
+        return out
 
     def finish(self, outer: Mapping[Expr, str]) -> str:
         """The stores of four finished sums."""

@@ -4,7 +4,8 @@ $# A work item is a block of rows by a block of panels (8 columns). Within it a 
 $# cache while the rows pass by a few at a time, straight from A, or from the scratch memory where A had to be
 $# computed or gathered first. Rows that are missing to the last tile repeat the last row; where only one row is
 $# left it takes four panels together.
-$# Weights that are computed are made once for all rows of a block, in the scratch memory; for one row where they are used.
+$# Weights that are computed are made once for all rows of a block, in the scratch memory; for one row where they are used,
+$# and for a few where `direct` says where they lie.
 $assert contiguous or packed
 const int N = ${N}, K = ${K}, panel_size = K * 8, length = K;
 const int panels = (N + 7) / 8, panel_blocks = (panels + ${NB} - 1) / ${NB};
@@ -22,7 +23,10 @@ for (int item = begin; item < end; item++) {
   const int m_begin = MOD(rows, row_blocks) * ${MB}, m_end = vmin(m_begin + ${MB}, ${M});
   const int panel_begin = MOD(item, panel_blocks) * ${NB}, panel_end = vmin(panel_begin + ${NB}, panels);
   const int batch0 = DIV(batch, ${B1}), batch1 = MOD(batch, ${B1});
-  const int single = ${"0" if dot else "(m_end - m_begin) % 4 == 1"};
+  $if direct:
+    const int single = m_end - m_begin <= 4 ? m_end - m_begin : (m_end - m_begin) % 4 == 1;
+  $else:
+    const int single = ${"0" if dot else "(m_end - m_begin) % 4 == 1"};
   $if plain:
     const float* const weights = ${weights};
   $else:
@@ -61,7 +65,16 @@ for (int item = begin; item < end; item++) {
       ${tile("run")}
       ${tile("close")}
     }
-  $if not dot:
+  $if direct:
+    const int m0 = m_end - single;
+    if (single == 1) {
+      ${few(1)}
+    } else if (single == 2) {
+      ${few(2)}
+    } else if (single) {
+      ${few(4)}
+    }
+  $elif not dot:
     if (single) {
       const int m0 = m_end - 1, m = m0;
       const float* const a_0 = ${a_row};
