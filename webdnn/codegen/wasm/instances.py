@@ -218,6 +218,7 @@ class _InstancePrinter(Lanes):
         parts = {
             "direct": f"(const char*)(b{panels.slot} + {self.plain(panels.base // each)})",
             "bits": panels.bits,
+            "most": 4 if panels.bits == 8 else 2,  # rows, beyond which registers do not suffice
             "signed": panels.storage.startswith("i"),
             "scaled": panels.scale is not None,
             "zero": panels.zero is not None and zero,

@@ -1,4 +1,4 @@
-$# At most four rows, `rows` of them (1, 2 or 4, the last one repeated) from m0 on, by weights of 8 or 4 bits in panels.
+$# At most `most` rows, `rows` of them (1, 2 or 4, the last one repeated) from m0 on, by weights of 8 or 4 bits in panels.
 $#
 $# 16 bytes are 2 or 4 rows of a panel. A byte becomes the highest of a lane (of what has no sign, the one below), where it is
 $# the number times a power of two, `unit`; of 4 bits, even and odd columns are apart until a block ends. Then its scale is

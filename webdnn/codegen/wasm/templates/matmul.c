@@ -24,7 +24,7 @@ for (int item = begin; item < end; item++) {
   const int panel_begin = MOD(item, panel_blocks) * ${NB}, panel_end = vmin(panel_begin + ${NB}, panels);
   const int batch0 = DIV(batch, ${B1}), batch1 = MOD(batch, ${B1});
   $if direct:
-    const int single = m_end - m_begin <= 4 ? m_end - m_begin : (m_end - m_begin) % 4 == 1;
+    const int single = m_end - m_begin <= ${most} ? m_end - m_begin : (m_end - m_begin) % 4 == 1;
   $else:
     const int single = ${"0" if dot else "(m_end - m_begin) % 4 == 1"};
   $if plain:
@@ -71,9 +71,11 @@ for (int item = begin; item < end; item++) {
       ${few(1)}
     } else if (single == 2) {
       ${few(2)}
-    } else if (single) {
-      ${few(4)}
     }
+    $if most > 2:
+      else if (single) {
+        ${few(4)}
+      }
   $elif not dot:
     if (single) {
       const int m0 = m_end - 1, m = m0;
