@@ -5,7 +5,7 @@
  * @typedef {import('./execute.js').Feed} Feed
  * @typedef {import('./boot.js').Io} Io
  * @typedef {{
- *   descriptor: string, options: object, inputs: Feed[],
+ *   descriptor: string, options: { backend: string }, inputs: Feed[],
  *   reps: number, seconds: number, profile: number,
  * }} Argument  `seconds` ends the warm runs early; `profile` is how many profiled runs to make
  */
@@ -17,6 +17,7 @@ const MOST_GROUPS = 65535;
 export default async function ({ descriptor, options, inputs: feeds, reps, seconds, profile }, io) {
   const { load } = await import(`${descriptor}model.js`);
   const inputs = await tensors(feeds, io);
+  if (options.backend === 'webgpu') await adapter();
   const begin = performance.now();
   const model = await load({ timeout: PATIENCE, ...options });
   const loaded = performance.now();
@@ -41,13 +42,26 @@ export default async function ({ descriptor, options, inputs: feeds, reps, secon
 }
 
 /**
+ * Waits for the graphics adapter: a browser that has just started may answer null for half a second,
+ * and the runner, which asks once a page, would take that for its answer.
+ */
+async function adapter() {
+  for (let i = 0; i < 50; i++) {
+    const found = await navigator.gpu?.requestAdapter({ powerPreference: 'high-performance' });
+    if (found || !navigator.gpu) return found;
+    await new Promise((resolve) => { setTimeout(resolve, 100); });
+  }
+  return null;
+}
+
+/**
  * Floating-point operations a second of a stream of multiply-adds in registers: what this device
  * could do if nothing else cost time. The difference of two lengths, so that no waiting counts.
  */
 async function multiplyAdds() {
-  const adapter = await navigator.gpu.requestAdapter({ powerPreference: 'high-performance' });
-  if (!adapter) return null;
-  const device = await adapter.requestDevice();
+  const found = await adapter();
+  if (!found) return null;
+  const device = await found.requestDevice();
   const [threads, rounds] = [256, 1024];
   const code = `@group(0) @binding(0) var<storage, read_write> y: array<f32>;
     @compute @workgroup_size(${threads}) fn main(@builtin(global_invocation_id) id: vec3u) {
