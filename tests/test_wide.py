@@ -6,6 +6,7 @@ What is right is onnx.reference's word, which computes them with numpy.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,13 @@ wide (int64[n] x, int64[n] y, float[n] f, uint64[n] u, int32[n] s, int64 times)
                 { on2 = Identity (go2)  scaled = Mul (w, prime)  w2 = Sub (scaled, t) }>
         }>
 }"""
+TRIPLED = """<ir_version: 9, opset_import: ["": 18]>
+tripled (int64[n] x) => (int64[n] y)
+    <int64 three = {3}> { y = Mul (x, three) }"""
+LOOKED_UP = """<ir_version: 9, opset_import: ["": 18]>
+looked_up (int64[6] i, int64[6] x) => (int64[6] y, int64[6] z)
+    <int64[2] table = {1099511627776, 5}, int64 three = {3}>
+    { y = Gather (table, i)  z = Mul (x, three) }"""
 SORTED = """<ir_version: 9, opset_import: ["": 18]>
 sorted (int64[2] x, int64[2] y, float[2] f, uint64[2] u) => (int64[2] best, int64[2] next)
     <int64[1] two = {2}, int64 one = {1}>
@@ -152,6 +160,15 @@ FEEDS = [
 ]
 
 
+CHAINED_PAGE = """export default async ({ url, x }) => {
+  const { load } = await import(url);
+  const model = await load({ backend: 'webgpu' });
+  const once = await model.run({ x: BigInt64Array.from(x, BigInt) }, { outputs: 'gpu' });
+  const { y } = await model.run({ x: once.y });
+  model.dispose();
+  return Array.from(y.data, String);
+};
+"""
 DOUBLE_PAGE = """export default async ({ url, options, inputs }) => {
   const { load } = await import(url);
   const model = await load(options);
@@ -184,7 +201,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     webdnn.transpile(parser.parse_model(MODEL), folder / "wide", dims={"n": (1, 9)})
     webdnn.transpile(parser.parse_model(SORTED), folder / "sorted")
     webdnn.transpile(_doubles(), folder / "doubles")
+    webdnn.transpile(parser.parse_model(TRIPLED), folder / "tripled", dims={"n": (1, 9)})
     (folder / "page.js").write_text(PAGE)
+    (folder / "chained.js").write_text(CHAINED_PAGE)
     (folder / "doubles.js").write_text(DOUBLE_PAGE)
     with open_page("chromium", mounts={"/m/": folder}, webgpu=True) as page:
         yield page
@@ -209,6 +228,23 @@ def test_numbers_of_64_bits_are_right(page: Page, backend: str) -> None:
                 np.testing.assert_allclose(np.array(numbers, np.float32), wanted, 2e-7)
             else:
                 assert numbers == [str(int(x)) for x in wanted.ravel()], name
+
+
+def test_words_stay_on_the_device(page: Page) -> None:
+    x = [2**40, -5, 7]
+    found = page.call("/m/chained.js", {"url": "/m/tripled/model.js", "x": x}, timeout=120).value
+    model = ReferenceEvaluator(parser.parse_model(TRIPLED))
+    (once,) = model.run(None, {"x": np.array(x)})
+    (twice,) = model.run(None, {"x": once})
+    assert found == [str(int(n)) for n in twice]
+
+
+def test_positions_are_no_words(tmp_path: Path) -> None:
+    """The runner checks them as 32 bits, whatever the table holds."""
+    webdnn.transpile(parser.parse_model(LOOKED_UP), tmp_path / "m", targets=["wasm"])
+    model = json.loads((tmp_path / "m" / "model.json").read_text())
+    assert {i["name"]: i.get("words") for i in model["inputs"]} == {"i": None, "x": 2}
+    assert [check["input"] for check in model["checks"]] == ["i"]
 
 
 @pytest.mark.parametrize("backend", ["wasm", "webgpu"])

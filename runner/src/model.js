@@ -79,10 +79,11 @@ const SECOND_LOSS = 10_000;
 /** Runs that a device is given before the first of them is known to have met no error. */
 const FLYING = 8;
 /**
- * Where outputs on the GPU that are no inputs as they lie say how they lie, for every model's own copy of
- * the runner: words of two, rows as long as the longest.
+ * Where outputs on the GPU that not every input takes as they lie say how they lie, for every model's own
+ * copy of the runner: words of two, rows as long as the longest.
  */
 const LIES = Symbol.for('webdnn: how the elements lie');
+const TWO_WORDS = 'two words for each element';
 /** In the place of an engine that has ended. */
 const GONE = /** @type {any} */ ({ dispose() {}, cancel() {} });
 
@@ -494,10 +495,10 @@ export class Model {
               `input "${name}": a GPUBuffer needs the webgpu backend; this model runs on wasm`,
             );
           const lies = /** @type {any} */ (data)[LIES];
-          if (lies)
+          if (lies && !(words > 1 && lies === TWO_WORDS))
             throw new WebDNNError(
               'input',
-              `input "${name}": the GPUBuffer is an output that has ${lies}, which no input has. Run ` +
+              `input "${name}": the GPUBuffer is an output that has ${lies}, which this input has not. Run ` +
                 "that model with {outputs: 'cpu'} and hand over its array",
             );
           if (!(data.usage & 4))
@@ -631,9 +632,9 @@ export class Model {
       const found = sizes(shape, dims);
       if (isGpuBuffer(data)) {
         const rows = largest && sizes(largest, job.dims).slice(1);
-        const lies = words
-          ? 'two words for each element'
-          : rows?.some((size, axis) => size !== found[axis + 1]) && `rows of ${rows.join(' × ')} elements`;
+        const lies = rows?.some((size, axis) => size !== found[axis + 1])
+          ? `rows of ${rows.join(' × ')} elements`
+          : words && TWO_WORDS;
         if (lies) Object.assign(data, { [LIES]: lies });
         return [[name, { dtype, shape: found, data }]];
       }

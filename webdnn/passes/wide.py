@@ -101,14 +101,21 @@ def _unproved(ranges: Mapping[Value, Range]) -> set[Value]:
 
 
 def _given(graph: Graph, unproved: set[Value]) -> list[Value]:
-    """The inputs that a page gives in words: nothing but values that need these reads them."""
+    """The inputs that a page gives in words: nothing but values that need these reads them.
+
+    Positions are none: the runner checks those that it is given, and refuses larger numbers.
+    """
     uses = graph.uses()
     kept = set(graph.results)
 
+    def in_words(v: Value, user: Value) -> bool:
+        data = MOVES.get(user.op)
+        if user in unproved:
+            return not data or v not in user.inputs[data:]
+        return data == 0 and all_wide(user)
+
     def all_wide(v: Value) -> bool:
-        return v not in kept and all(
-            u in unproved or (MOVES.get(u.op) == 0 and all_wide(u)) for u in uses.get(v, ())
-        )
+        return v not in kept and all(in_words(v, user) for user in uses.get(v, ()))
 
     return [v for v in graph.inputs if v.dtype in WIDE and v in uses and all_wide(v)]
 

@@ -119,7 +119,8 @@ async function start(model, held, files, { variant }, { file, features }) {
   /** @param {GPUBuffer} data @param {number} i @param {Job} job @param {GPUCommandEncoder} encoder */
   function copy(data, i, job, encoder) {
     const { buffer, dtype } = program.inputs[i];
-    const count = product(sizes(model.inputs[i].shape, job.dims));
+    const { shape, words = 1 } = model.inputs[i];
+    const count = product(sizes(shape, job.dims)) * words;
     encoder.copyBufferToBuffer(data, 0, buffers[buffer], 0, bytesOf(dtype, count));
   }
 
