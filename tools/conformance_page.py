@@ -42,10 +42,11 @@ REASONS = {
         "the expected numbers are of a size with a fraction, where a result has whole elements; "
         "onnxruntime has it as we do"
     ),
-    r"_expanded.*(known when|iterations|condition|If node)": (
+    r"_expanded.*(known when|iterations|condition|If node|give it a limit)": (
         "the definition of an operator that we take as a whole: sizes inside of it are computed "
         "from the elements of an input, and nothing declares them"
     ),
+    r"give it a limit": "lengths that only a run finds, without a limit: `--dim` gives one",
     r"known when|iterations|condition": "sizes that are computed from the elements of an input",
     r"largest difference": "other rounding than the suite allows: the difference is said",
     r"": "not supported",

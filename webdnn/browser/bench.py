@@ -5,8 +5,8 @@
 
 Each target is loaded in a fresh page from a server on this machine, so `load` is compiling and
 copying, not a network. The minimum of the warm runs is the figure to compare: the median also holds
-what else the machine does. WebGPU runs on the browser's software adapter unless `gpu` asks for the
-graphics card; that is for correctness, its times say nothing about a card.
+what else the machine does. WebGPU runs on the browser's software adapter, whose times say
+nothing about a graphics card, unless `gpu` asks for the card.
 """
 
 from __future__ import annotations

@@ -147,4 +147,4 @@ def coordinates(
     return found if set(found) == set(axes) else None
 
 
-__all__ = ["appended", "coordinates", "read_by_a_norm", "read_by_rows"]
+__all__ = ["appended", "coordinates", "normalises_a_row", "read_by_a_norm", "read_by_rows"]

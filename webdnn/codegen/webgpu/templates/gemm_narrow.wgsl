@@ -27,7 +27,7 @@ $elif bits == 4:
     return bitcast<vec4<f32>>(u) * vec4<f32>(1.0, 0.0625, 0.00390625, 0.000244140625) - vec4<f32>(${8388608 + 8 * SIGNED}.0, ${524288 + 8 * SIGNED}.0, ${32768 + 8 * SIGNED}.0, ${2048 + 8 * SIGNED}.0);
   }
 
-fn add(panel: i32, place: i32, ${", ".join(f"w{j}: vec4<{'f32' if bits == 32 else 'u32'}>" for j in range(RUN))}) {
+fn add(panel: i32, place: i32, ${", ".join(f"w{j}: vec4<u32>" for j in range(RUN))}) {
   let k = place * ${DEEP * RUN};
   $for i in rows:
     $for h in range(2):
