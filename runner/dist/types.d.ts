@@ -363,7 +363,8 @@ export interface Model<I extends Specs = Specs, O extends Specs = Specs> {
   /**
    * The memory of an input or output, at its largest size, valid until `dispose`. Fill an input's
    * view and pass it (or `{data: view.subarray(0, n), shape}`) to `run`; read an output's after a
-   * run. An int64 output that may need 64 bits lies there as two numbers each, the low one first.
+   * run. An int64 input or output that may need 64 bits lies there as two numbers each, the low one
+   * first.
    */
   view<K extends (keyof I | keyof O) & string>(
     name: K,
