@@ -11,7 +11,7 @@ It is asked whether 64-bit integers fit into 32 bits, in which they are computed
 sizes, comparisons, positions, remainders, clipped numbers and what follows of them are known. An
 input fits, for the runner refuses one that does not; arithmetic with it must be proved to fit. So
 must what a loop makes of its states, which are taken to be so small that an offset fits, and a sum
-of two does not.
+of two does not; one that grows by much in each iteration may be any number.
 
 Limits: of floats, little but that they came of integers; bits of integers are not followed, and a
 user's operator is taken to fit.
@@ -44,6 +44,7 @@ HUGE = 2**200  # beyond what any dtype holds
 ROUNDED = 1 + 2**-12  # more than what conversions from and to floats add to a number
 NEAR = 2**30 - 1  # numbers so near 0 add up to 32 bits
 LIKELY = 3 * 2**29 - 1  # two so large ones do not, but one and an offset do
+GROWTH = 2**13  # of a state in an iteration: what is more is beyond 32 bits after few of them
 CUT = (ops.min_, ops.max_, ops.clip)  # `bounded`
 SMALL = 4096  # elements; larger constants of few bits are not looked into
 
@@ -100,15 +101,17 @@ def wrapped(r: Range, dtype: str) -> Range:
 def body_ranges(node: Node, known: Mapping[Value, Range]) -> dict[Value, Range]:
     """The intervals of a loop's region, given those of what is around it: `integer_ranges`.
 
-    States of 64 bits that 32 are not proved to hold after an iteration may be anything before it.
+    States of 64 bits that 32 are not proved to hold after an iteration may be anything before it,
+    and so may those that each iteration makes larger by more than `GROWTH`.
     """
     region, states = node.attrs["region"], node.attrs["states"]
+    growing = set() if node.attrs["once"] else _growing(node, known)
     within: dict[Value, Range] = {}
     for k, (p, given) in enumerate(zip(region.inputs, node.inputs)):
         if p.dtype in RANGES:
             r = known.get(given, RANGES[p.dtype])
             within[p] = r
-            if k < states and p.dtype in WIDE and fits(r, p.dtype):
+            if k < states and p.dtype in WIDE and fits(r, p.dtype) and p not in growing:
                 within[p] = max(-LIKELY, RANGES[p.dtype][0]), LIKELY
             elif k < states:
                 within[p] = WIDE.get(p.dtype, RANGES[p.dtype])
@@ -122,6 +125,27 @@ def body_ranges(node: Node, known: Mapping[Value, Range]) -> dict[Value, Range]:
         if not more:
             return found
         within |= more
+
+
+def _growing(node: Node, known: Mapping[Value, Range]) -> set[Value]:
+    """The states of a loop whose intervals widen by more than `GROWTH` from one iteration to the
+    next."""
+    region, states = node.attrs["region"], node.attrs["states"]
+    within = {
+        p: known.get(given, RANGES[p.dtype])
+        for p, given in zip(region.inputs, node.inputs)
+        if p.dtype in RANGES
+    }
+    wide = [(p, o) for p, o in zip(region.inputs[:states], region.outputs) if p.dtype in WIDE]
+    growth: dict[Value, float] = {}
+    for _ in range(2):
+        found = integer_ranges(region.graph(), within)
+        more = {
+            p: (min(within[p][0], found[o][0]), max(within[p][1], found[o][1])) for p, o in wide
+        }
+        growth = {p: max(within[p][0] - r[0], r[1] - within[p][1]) for p, r in more.items()}
+        within |= more
+    return {p for p, size in growth.items() if size > GROWTH}
 
 
 def _range(v: Value, of: Mapping[Value, Range]) -> Range:
