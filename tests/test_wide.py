@@ -27,7 +27,7 @@ wide (int64[n] x, int64[n] y, float[n] f, uint64[n] u, int32[n] s, int64 times)
         uint64[n] rest, int64[1] most, int64[1] least, int64[1] at, int64[1] picked, float[n] real,
         bool[n] larger, int64[n] ends, int64[1] all, uint64[n] turned, int64[n] back, int64[] dot,
         float[n] looked, int64[2, n] both, int64[n] small, int64[n] shifted, int64[n] looped,
-        int64[n] inner, int64 grown)
+        int64[n] inner, int64 grown, int64 begun)
     <int64 zero = {0}, int64[1] axis = {0}, int64 prime = {1000003}, int64 big = {1000000000000},
      int64 three = {3}, int64 much = {500000000}, bool yes = {1}, uint64 odd = {4000000007},
      uint64 nought = {0}, float[3] table = {5, 6, 7}, int64[2] rows = {2, -1}>
@@ -70,6 +70,10 @@ wide (int64[n] x, int64[n] y, float[n] f, uint64[n] u, int32[n] s, int64 times)
     grown = Loop (times, yes, twice) <
         body = by_much (int64 k, bool go, int64 t) => (bool on, int64 t2)
         { on = Identity (go)  t2 = Add (t, much) }>
+    first = Loop (times, yes, big) <
+        body = counted (int64 k, bool go, int64 t) => (bool on, int64 t2)
+        { on = Identity (go)  t2 = Identity (k) }>
+    begun = Max (first, zero)
     looped, inner = Loop (times, yes, y, y) <
         body = more (int64 k, bool go, int64[n] t, int64[n] r)
             => (bool on, int64[n] t2, int64[n] r2)

@@ -80,8 +80,11 @@ def integer_ranges(graph: Graph, within: Mapping[Value, Range] | None = None) ->
         if v.op is ops.ITERATE:
             if v.node not in bodies:
                 bodies[v.node] = body_ranges(v.node, known)
-            last = bodies[v.node].get(v.attrs["region"].outputs[v.index], r)
-            r = r if v.dtype not in WIDE or fits(last, v.dtype) else WIDE[v.dtype]
+            ends = [bodies[v.node].get(v.attrs["region"].outputs[v.index], r)]
+            if v.index < v.attrs["states"]:  # as it was at first, where no iteration is run
+                ends.append(known.get(v.inputs[v.index], r))
+            narrow = v.dtype not in WIDE or all(fits(end, v.dtype) for end in ends)
+            r = r if narrow else WIDE[v.dtype]
         elif v.op is not INPUT:
             r = _range(v, known)
         r = (within or {}).get(v, r)
