@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.capi._pybind_state import quantize_matmul_4bits
 from onnxruntime.quantization.quant_utils import quantize_data
 
+from tests.interpret import interpret
 from tests.test_browser import need
 from webdnn import ops, passes
 from webdnn.browser.check import check
@@ -331,6 +332,30 @@ def test_tables_of_halves_are_not_widened() -> None:
     widened = {buffer for step in program.prepare for buffer in step.buffers}
     whole = [v.shape for buffer, v in program.weights.items() if buffer not in widened]
     assert whole == [(50, 64)]
+
+
+def test_each_output_of_a_layer_stays_its_own() -> None:
+    """The cells of an LSTM after its last step are not its outputs, with narrow weights neither."""
+    weights = {"w": normal(1, 160, 32), "r": normal(1, 160, 40)}
+    names = ["x", "w", "r"], ["y", "h", "c"]
+    model = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("LSTM", *names, hidden_size=40)],
+            "net",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, (5, 2, 32))],
+            [helper.make_tensor_value_info(n, TensorProto.FLOAT, None) for n in names[1]],
+            [numpy_helper.from_array(a / np.float32(6), n) for n, a in weights.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=9,
+    )
+    x = normal(5, 2, 32)
+    wanted = onnxruntime.InferenceSession(model.SerializeToString()).run(None, {"x": x})
+    graph, _ = quantise(load(model).graph, weight_form("f16"))
+    assert any(v.op is DEQUANTIZE for v in graph.values())
+    found = interpret(graph, {"x": x})
+    for name, array in zip(names[1], wanted, strict=True):
+        assert np.abs(found[name] - array).max() < 3e-3 * np.abs(array).max(), name
 
 
 # ---- how far off the float model they are --------------------------------------------------------

@@ -153,7 +153,7 @@ def quantise(
             inputs[k] = _narrow(v, k, how if integral else Form("f16")) or inputs[k]
             if inputs[k].op is DEQUANTIZE:
                 done[first] = _kind(inputs[k])
-        return v.op(*inputs, **v.attrs) if first in done else None
+        return v.op.node(inputs, v.attrs).outputs[v.index] if first in done else None
 
     def narrowed(part: Graph) -> Graph:
         return inside(rewrite(part, (quantised,), {}, origin), narrowed)
