@@ -57,6 +57,14 @@ def test_statistics_are_float32() -> None:
     assert found and set(found) == {"f32"}
 
 
+def test_what_is_there_to_be_summed_is_float32() -> None:
+    """Squares of 300 and exponentials of 12 are beyond halves, norms and logarithms are not."""
+    product = ops.matmul(X, W)
+    for many in (ops.mul(product, product), ops.exp_(product), ops.pow_(product, 2.0)):
+        found = kept(lowered((X,), {"y": ops.sqrt_(ops.reduce_sum(many, axes=(1,)))}))
+        assert found and set(found) == {"f32"}
+
+
 def test_what_becomes_integers_is_float32() -> None:
     """From the product on; what is before that, and what an index is no part of, is half."""
     first = ops.matmul(ops.relu(ops.matmul(X, W)), W)

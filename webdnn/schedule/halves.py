@@ -8,7 +8,8 @@ decides stays float32:
 
 * what the page gives and gets, what outlives a run, what a loop with an end of its own carries, and
   what hand-written kernels read and write
-* statistics: one number of many that were summed; the sums of a product's slices
+* statistics: one number of many that were summed; the sums of a product's slices; squares, other
+  products and exponentials that are there to be summed
 * whole numbers and positions: what is made of integers of more than 8 bits alone, or was rounded
 * from the last product on all floats that become integers, or that hand-written kernels read
 """
@@ -25,6 +26,7 @@ from .fuse import Fusion
 LONG = 16  # elements of which a sum is a statistic: more than most windows have
 HELD = ("bool", "i8", "u8", "i4", "u4", "i2", "u2")  # integers that halves hold
 ROUNDED = (ops.round_, ops.floor_, ops.ceil_, ops.trunc_)
+GROWING = (ops.mul, ops.pow_, ops.exp_)
 
 
 def halves(fusion: Fusion) -> frozenset[Value]:
@@ -41,6 +43,7 @@ def halves(fusion: Fusion) -> frozenset[Value]:
         and v not in exact
         and v not in fusion.outputs
         and not _statistic(fusion, v)
+        and not _summed(fusion, v)
     )
 
 
@@ -57,6 +60,16 @@ def _statistic(fusion: Fusion, v: Value) -> bool:
         return False
     length = upper(product([axis.args[1] for axis in cluster.reduce]))
     return length > LONG and upper(v.size) < upper(cluster.anchor.inputs[0].size)
+
+
+def _summed(fusion: Fusion, v: Value) -> bool:
+    """Whether sums alone read a product or an exponential, which may be beyond what halves hold
+    where neither what it is made of is nor, once its root or logarithm is taken, the sum.
+    """
+    return v.op in GROWING and all(
+        u.node.op.kind == "reduce" and u.attrs.get("monoid") not in ("max", "min")
+        for u in fusion.users[v]
+    )
 
 
 def _whole(fusion: Fusion) -> set[Value]:
