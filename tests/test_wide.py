@@ -168,11 +168,14 @@ FEEDS = [
 ]
 
 
-CHAINED_PAGE = """export default async ({ url, x }) => {
+CHAINED_PAGE = """export default async ({ url, backend, x }) => {
   const { load } = await import(url);
-  const model = await load({ backend: 'webgpu' });
-  const once = await model.run({ x: BigInt64Array.from(x, BigInt) }, { outputs: 'gpu' });
-  const { y } = await model.run({ x: once.y });
+  const model = await load({ backend, threads: 1, worker: false });
+  const outputs = backend === 'webgpu' ? 'gpu' : 'cpu';
+  model.view('x');
+  const once = await model.run({ x: BigInt64Array.from(x, BigInt) }, { outputs });
+  const seen = () => ({ data: model.view('y').subarray(0, 2 * x.length), shape: [x.length] });
+  const { y } = await model.run({ x: backend === 'webgpu' ? once.y : seen() });
   model.dispose();
   return Array.from(y.data, String);
 };
@@ -238,9 +241,11 @@ def test_numbers_of_64_bits_are_right(page: Page, backend: str) -> None:
                 assert numbers == [str(int(x)) for x in wanted.ravel()], name
 
 
-def test_words_stay_on_the_device(page: Page) -> None:
+@pytest.mark.parametrize("backend", ["wasm", "webgpu"])
+def test_words_are_handed_on_where_they_lie(page: Page, backend: str) -> None:
     x = [2**40, -5, 7]
-    found = page.call("/m/chained.js", {"url": "/m/tripled/model.js", "x": x}, timeout=120).value
+    job = {"url": "/m/tripled/model.js", "backend": backend, "x": x}
+    found = page.call("/m/chained.js", job, timeout=120).value
     model = ReferenceEvaluator(parser.parse_model(TRIPLED))
     (once,) = model.run(None, {"x": np.array(x)})
     (twice,) = model.run(None, {"x": once})

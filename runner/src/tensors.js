@@ -46,7 +46,8 @@ export const isGpuBuffer = (value) => typeName(value) === 'GPUBuffer';
  * @param {Elements} target @param {Numbers} source
  */
 function pairs(target, source) {
-  if (typeName(source).startsWith('Big'))
+  if (source.length === target.length) target.set(/** @type {Elements} */ (source)); // a view of words
+  else if (typeName(source).startsWith('Big'))
     target.set(new Uint32Array(source.buffer, source.byteOffset, 2 * source.length));
   else
     for (let i = 0; i < source.length; i++) {
