@@ -120,7 +120,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             seen = inspect(model, weights=form, targets=given.targets)
             for target in given.targets:
                 memory = seen.targets[target].memory
-                planned = memory["total"] - memory.get("prepared weights", 0)
+                unplanned = ("prepared weights", "total")
+                planned = sum(n for part, n in memory.items() if part not in unplanned)
                 row(form, target, folder, planned / 1e6)
     return 0
 

@@ -19,7 +19,7 @@ from webdnn.graph import Graph, Value, constant, placeholder
 from webdnn.passes import run
 from webdnn.schedule.kernel import Kernel, Loop, Program
 from webdnn.schedule.lower import lower
-from webdnn.schedule.plan import lifetimes
+from webdnn.schedule.plan import lifetimes, nbytes
 
 
 def program(outputs: dict[str, Value], *inputs: Value, target: str = "wasm") -> Program:
@@ -137,8 +137,6 @@ def overlaps(p: Program) -> None:
     live = lifetimes(p)
     weights = dict.fromkeys(p.weights, 0)
     arena, slots = plan_arena(p, weights, 0), plan_slots(p)
-    from webdnn.schedule.plan import nbytes
-
     for a in live:
         for b in live:
             if a < b and live[a][0] <= live[b][1] and live[b][0] <= live[a][1]:
@@ -158,7 +156,9 @@ def test_memory_of_a_residual_tower_is_reused() -> None:
     p = program({"y": y}, x)
     overlaps(p)
     one = 8 * 8 * 8 * 4
-    assert plan_arena(p, dict.fromkeys(p.weights, 0), 0).temporaries <= 3 * one
+    address = plan_arena(p, dict.fromkeys(p.weights, 0), 0).address
+    assert len({address[b] for b in lifetimes(p)}) <= 3
+    assert all(nbytes(p.buffers[b]) <= one for b in lifetimes(p))
 
 
 # Launches, distinct kernels and materialised transposes of each network: wasm, WebGPU, where a

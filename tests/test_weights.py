@@ -6,7 +6,9 @@ DequantizeLinear of the integers that were written (what a page must compute of 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,13 @@ from onnxruntime.quantization.quant_utils import quantize_data
 
 from tests.interpret import interpret
 from tests.test_browser import need
+from tests.wasm_harness import run as run_program
 from webdnn import ops, passes
 from webdnn.browser.check import check
 from webdnn.browser.compare import TOLERANCE, compare, narrowed
 from webdnn.codegen import TARGETS
+from webdnn.codegen.wasm.plan import Arena, largest_first, plan_arena
+from webdnn.descriptor.weights import weight_array, write_weights
 from webdnn.errors import WebDNNError
 from webdnn.frontend import load
 from webdnn.graph import Graph, Value, constant, evaluate, placeholder
@@ -32,7 +37,9 @@ from webdnn.inspect.tables import show_check, show_inspection
 from webdnn.ops.quantised import DEQUANTIZE
 from webdnn.options import each_input
 from webdnn.passes.quantise import Form, integers, kept_forms, quantise, weight_form
+from webdnn.schedule.kernel import Program
 from webdnn.schedule.lower import lower
+from webdnn.schedule.plan import nbytes
 from webdnn.transpiler import transpile
 
 RNG = np.random.default_rng(10)
@@ -356,6 +363,77 @@ def test_each_output_of_a_layer_stays_its_own() -> None:
     found = interpret(graph, {"x": x})
     for name, array in zip(names[1], wanted, strict=True):
         assert np.abs(found[name] - array).max() < 3e-3 * np.abs(array).max(), name
+
+
+def in_halves(graph: Graph) -> tuple[Graph, Program, Arena, int]:
+    """The graph with weights of halves, what wasm runs, its memory, and the bytes of the blob."""
+    graph, _ = quantise(graph, weight_form("f16"))
+    program = lower(passes.run(graph), TARGETS["wasm"])
+    held = write_weights([program], lambda k, data: str(k), lambda *_: None)
+    offsets = {b: held.offset[v] for b, v in program.weights.items()}
+    program = replace(program, prepare=largest_first(program))
+    return graph, program, plan_arena(program, offsets, held.bytes), held.bytes
+
+
+def intact(program: Program, arena: Arena) -> None:
+    """What a step reads lies where it was loaded or written, in `prepare` and in two runs."""
+    owner = np.full(arena.size // 4, -1)
+    words = {
+        b: slice(at // 4, (at + nbytes(program.buffers[b])) // 4) for b, at in arena.address.items()
+    }
+    label = {b: arena.address[b] if b in program.weights else arena.size + b for b in words}
+    lasting = [t.buffer for t in (*program.inputs, *program.outputs, *program.states)]
+    begun = {*program.weights, *lasting}
+    for b in begun:
+        owner[words[b]] = label[b]
+    for steps in (program.prepare, program.steps, program.steps):
+        begun = {b for b in begun if program.buffers[b].kind != "temp"}
+        for step in steps:
+            for b in step.buffers:
+                assert b not in begun or (owner[words[b]] == label[b]).all(), (step, b)
+            for b, slot in zip(step.buffers, step.kernel.slots, strict=True):
+                assert b in begun or slot.access != "read"
+                if slot.access != "read":
+                    owner[words[b]] = label[b]
+            begun |= {*step.buffers}
+            assert all((owner[words[b]] == label[b]).all() for b in step.buffers)
+    assert all((owner[words[b]] == label[b]).all() for b in lasting)
+
+
+def test_halves_take_the_memory_of_floats() -> None:
+    x = placeholder("x", (1, 64), "f32")
+    y = x
+    for _ in range(8):
+        y = ops.relu(ops.matmul(y, constant(normal(64, 64))))
+    _, program, arena, blob = in_halves(Graph((x,), {"y": y}))
+    intact(program, arena)
+    one = 64 * 64 * 4
+    assert len(program.prepare) == 8 and blob == 8 * one // 2
+    assert arena.size < 9.1 * one
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs node")
+def test_weights_that_were_prepared_leave_their_memory() -> None:
+    """Halves on wasm: what they become and what a run stores lies where they lay."""
+    model = network()
+    graph, program, arena, blob = in_halves(load(model).graph)
+    intact(program, arena)
+    raw = {b for step in program.prepare for b in step.buffers if b in program.weights}
+    freed = sum(nbytes(program.buffers[b]) for b in raw)
+    apart = blob + plan_arena(program, {}, 0).size
+    # All but what the last one to be prepared leaves, and what lies between buffers.
+    assert freed > 90_000 and apart - arena.size > 0.8 * freed
+
+    session = onnxruntime.InferenceSession(dequantised(model, graph).SerializeToString())
+    inputs = {"x": normal(1, 3, 15, 11), "ids": RNG.integers(0, 50, (2, 32), np.int32)}
+    expected = dict(zip(("picture", "words"), session.run(None, inputs), strict=True))
+    given = {b: weight_array(v) for b, v in program.weights.items()}
+    given |= {t.buffer: inputs[t.name] for t in program.inputs}
+    for variant, threads in (("plain", 1), ("relaxed-threads", 2)):
+        found = run_program(program, given, variant=variant, threads=threads, repeat=2, arena=arena)
+        for t in program.outputs:
+            y = expected[t.name]
+            assert np.abs(found[t.buffer].reshape(y.shape) - y).max() < 1e-5 * np.abs(y).max()
 
 
 # ---- how far off the float model they are --------------------------------------------------------

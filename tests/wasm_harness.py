@@ -58,12 +58,15 @@ def run(
     modules=None,
     compiler=compile_program,
     sizes=(),
+    arena=None,
 ):
     """The contents of every buffer after `prepare` and `run`; fails if a byte between buffers
-    changed. `sizes`: dims of further runs, which go first; "digests" of the memory after each."""
+    changed. `sizes`: dims of further runs, which go first; "digests" of the memory after each.
+    `arena`: the planned memory to use, in which what lives apart shares bytes."""
     dims = dims or {}
     addresses, contents, at = {}, {}, GUARD
-    for b in p.buffers:
+    buffers = [b for b in p.buffers if not arena or b.id in arena.address]
+    for b in buffers:
         addresses[b.id] = at
         size = evaluate(b.size, {d.args[0]: d.args[2] for d in p.dims})
         given = values.get(b.id)
@@ -73,8 +76,10 @@ def run(
             data[: flat.size] = flat
         contents[b.id] = data
         at = (at + data.nbytes + GUARD + 3) // 4 * 4
+    if arena:
+        addresses, at = arena.address, arena.size
     image = np.full(at + GUARD, 0xA5, np.uint8)
-    for b in p.buffers:
+    for b in sorted(buffers, key=lambda b: b.id in values):  # what is given comes last
         raw = contents[b.id].view(np.uint8)
         image[addresses[b.id] : addresses[b.id] + raw.size] = raw
     modules = modules or compiler(p, addresses, variants=[variant])
@@ -107,7 +112,7 @@ def run(
         after = np.frombuffer((root / "arena.out").read_bytes(), np.uint8)
     out = {}
     guard = np.ones(image.size, bool)
-    for b in p.buffers:
+    for b in buffers:
         start, size = addresses[b.id], contents[b.id].nbytes
         guard[start : start + size] = False
         out[b.id] = after[start : start + size].copy().view(NUMPY[b.dtype])

@@ -289,7 +289,7 @@ export interface Backend {
 export interface Memory {
   /** As they were downloaded. */
   readonly weights: number;
-  /** What is computed on the way, states, and weights in another order. */
+  /** What is computed on the way, states, and weights in another order, beside the memory of `weights`. */
   readonly activations: number;
   /** Inputs and outputs. */
   readonly io: number;

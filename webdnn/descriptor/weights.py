@@ -42,12 +42,16 @@ def write_weights(
 ) -> Weights:
     """Writes each constant that a program reads, in order of first use; equal ones share.
 
+    What is prepared comes first: on wasm its memory is free then, and is so in one piece.
+
     save: writes shard k, and returns the name of its file.
     Raises UnsupportedError for integers that do not fit into 32 bits.
     """
     order: dict[Value, int] = {}
-    for program in programs:
-        for step in (*program.prepare, *program.steps):
+    programs = [*programs]
+    steps = [(p, p.prepare) for p in programs] + [(p, p.steps) for p in programs]
+    for program, some in steps:
+        for step in some:
             for b in step.buffers:
                 if b in program.weights:
                     order.setdefault(program.weights[b], nbytes(program.buffers[b]))

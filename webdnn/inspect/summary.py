@@ -57,7 +57,8 @@ class Weight:
 @dataclass(frozen=True)
 class Compiled:
     """What one target runs. `fused` are values of the model that are computed without being stored;
-    memory is in bytes: `total` what all others are together."""
+    memory is in bytes: `total` what all others are together, or less on wasm, where prepared
+    weights and temporaries lie where weights lay that were only there to be prepared."""
 
     kernels: tuple[KernelUse, ...]
     prepare: int  # launches made once, when the weights have arrived
@@ -165,7 +166,7 @@ def inspect(
             kernels,
             len(program.prepare),
             tuple(lower(graph, target, keep=True).fused_away),
-            _memory(program, target, report.descriptor["weights"]["bytes"]),
+            _memory(program, target, report.descriptor),
             _weights(program),
         )
     return Inspection(
@@ -182,21 +183,23 @@ def inspect(
     )
 
 
-def _memory(program: Program, target: Target, weights: int) -> dict[str, int]:
+def _memory(program: Program, target: Target, document: Mapping[str, Any]) -> dict[str, int]:
     """What a run holds in memory, at the largest sizes."""
 
     def held(buffers: Iterable[int]) -> int:
         return sum(nbytes(program.buffers[buffer]) for buffer in {*buffers})
 
     parts = {
-        "weights": weights,
+        "weights": document["weights"]["bytes"],
         "prepared weights": held(b.id for b in program.buffers if b.kind == "prepared"),
         "inputs and outputs": held(t.buffer for t in (*program.inputs, *program.outputs)),
         "states": held(t.buffer for t in program.states),
     }
     planned = target.memory(program)
-    parts["temporaries"] = max(0, planned - sum(parts.values()) + weights)
-    return {name: size for name, size in parts.items() if size} | {"total": sum(parts.values())}
+    parts["temporaries"] = max(0, planned - sum(parts.values()) + parts["weights"])
+    arena = document["targets"][target.name].get("memory")  # of wasm: all of it
+    total = arena["bytes"] if arena else sum(parts.values())
+    return {name: size for name, size in parts.items() if size} | {"total": total}
 
 
 def _weights(program: Program) -> tuple[Weight, ...]:

@@ -350,7 +350,9 @@ def _show_compiled(target: str, compiled: Compiled) -> None:
     out.print(table)
     if compiled.memory:
         parts = ", ".join(f"{name} {amount(size)}" for name, size in compiled.memory.items())
-        out.print(f"  memory: {parts}", highlight=False)
+        less = sum(compiled.memory.values()) > 2 * compiled.memory["total"]
+        where = ", as some of it lies where weights lay that no run reads" if less else ""
+        out.print(f"  memory: {parts}{where}", highlight=False, soft_wrap=True)
     _show_weights(compiled)
     if compiled.prepare:
         out.print(f"  {compiled.prepare} more launches, once, when the weights have arrived")

@@ -1,6 +1,7 @@
 """What the targets' planners share: the bytes of buffers, and how long each is needed.
 
-Weights of all targets lie in one blob, in order of first use.
+Weights of all targets lie in one blob, in order of first use, those that are prepared before the
+others.
 """
 
 from __future__ import annotations

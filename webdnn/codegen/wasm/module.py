@@ -5,8 +5,8 @@ A kernel becomes one C function over work items::
     void NAME(void* const* buffers, const int* p, int begin, int end, char* scratch)
 
 `lanes` is the C dialect, `loops` prints loops, `instances` templates; `zig` compiles and links the
-texts. All buffers lie in one arena: weights | inputs | outputs | states | prepared weights |
-temporaries packed by lifetime.
+texts. All buffers lie in one arena: weights | inputs | outputs | states | prepared weights and
+temporaries packed by lifetime, from where weights lie that have been prepared.
 
 Results do not depend on the number of threads: how work is cut into vectors and tails is a matter
 of sizes alone.
@@ -15,6 +15,7 @@ of sizes alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ...errors import UnsupportedError, WebDNNError
@@ -29,7 +30,7 @@ from ..template import own_source, render
 from .instances import print_instance, template
 from .lanes import Printed, grain
 from .loops import print_loop
-from .plan import plan_arena
+from .plan import largest_first, plan_arena
 from .zig import VARIANTS, CompilerError, Source, build
 
 LIMITS = Limits(buffers=64, memory=2**32 - 2**26)  # of a wasm memory, less stacks and scratch
@@ -195,7 +196,7 @@ def compile_program(
 
 
 def memory(program: Program) -> int:
-    """The bytes of the arena beside the weights."""
+    """The bytes of the arena beside the weights, if it uses no memory of theirs."""
     return plan_arena(program, {}, 0).size
 
 
@@ -210,6 +211,7 @@ def emit(
 ) -> dict[str, Any]:
     """Compiles the four variants of a program: `schedule.target.Emit`."""
     offsets = {b: offset for b, (offset, _) in weights.items()}
+    program = replace(program, prepare=largest_first(program))
     arena = plan_arena(program, offsets, download, keep)
     if arena.size > LIMITS.memory:
         raise UnsupportedError(
