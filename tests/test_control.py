@@ -315,6 +315,25 @@ def test_sizes_of_a_run_that_the_model_does_not_declare_are_an_error() -> None:
         interpret(graph, {"x": x, "s": np.array([5, 3])})
 
 
+@pytest.mark.parametrize(("dims", "kept"), [({}, 0), ({}, 3), ({"k": 1}, 0), ({"k": 1}, 1)])
+def test_a_length_that_a_run_finds_may_be_none(dims: dict[str, int], kept: int) -> None:
+    """Comparisons and bounds of it are right then, too."""
+    proto = parser.parse_model("""<ir_version: 9, opset_import: ["": 18]>
+        m (float[9] x, bool[9] c) => (float[k] y, bool some, bool none, int64 most, int64 least,
+            int64 off, float sum)
+        <int64 zero = {0}, int64 one = {1}, float other = {-7}> {
+        y = Compress <axis = 0> (x, c)  n = Size(y)
+        some = Greater(n, zero)  none = Equal(n, zero)
+        most = Max(n, one)  least = Min(n, one)  less = Sub(n, one)  off = Abs(less)
+        all = ReduceSum <keepdims = 0> (y)  sum = Where(some, all, other) }""")
+    graph = run(load(proto, dims).graph, 0)
+    feeds = {"x": np.arange(1, 10, dtype=np.float32), "c": np.arange(9) < kept}
+    wanted = onnxruntime.InferenceSession(proto.SerializeToString()).run(None, feeds)
+    found = interpret(graph, feeds)
+    for output, array in zip(proto.graph.output, wanted, strict=True):
+        np.testing.assert_array_equal(found[output.name], array, output.name)
+
+
 def test_what_is_no_length_that_a_run_finds_has_no_bound() -> None:
     head = '<ir_version: 9, opset_import: ["": 18]> m (float[3] x) => (float[3] y) {'
     with pytest.raises(DimensionError, match=r"--dim y.0: axis 0 of 'y' has 3 elements"):

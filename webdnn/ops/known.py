@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from ..expr import Expr, as_dim, cast, is_size, lift, select
-from ..graph import Node, Op, Value, constant, evaluate, scalar_dtype
+from ..expr import Expr, as_dim, cast, dim, is_size, lift, select, substitute, upper
+from ..graph import Node, Op, Value, constant, dims_of, evaluate, is_counted, scalar_dtype
 
 LIMIT = 4096  # elements; larger tensors are data, not shapes
 
@@ -81,10 +81,17 @@ def fold_known(op: Op, values: Sequence[Value], attrs: Mapping[str, Any]) -> Val
     def read(at: tuple[int, ...]) -> Callable[[int, Any], Expr]:
         return lambda k, _: lift(full[k][at], scalar_dtype(values[k].dtype))
 
+    # A length that a run finds may be 0, which its dimension leaves out for the sake of divisions.
+    found = [d for d in dims_of([tuple(a.flat) for a in full]) if is_counted(d)]
+    from_0 = {} if op.name in ("div", "mod") else {d: dim(d.args[0], 0, upper(d)) for d in found}
     for at in np.ndindex(*sizes):
         value = as_dim(op.element(node, read(at), at))
         if isinstance(value, Expr) and (value.dtype == "bool" or not is_size(value)):
             return None
+        if from_0:
+            empty = op.element(node, lambda k, i, at=at: substitute(read(at)(k, i), from_0), at)
+            if as_dim(empty) != as_dim(substitute(lift(value), from_0)):
+                return None
         out[at] = value
     return ints(out, dtype)
 
