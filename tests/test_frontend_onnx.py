@@ -405,7 +405,8 @@ def test_integers_beyond_32_bits() -> None:
     # An operator without arithmetic on words takes the low ones, and an alarm is raised.
     text = "m (int64[2] x) => (int64[2] y) { s = Mul(x, x)  y, i = TopK(s, k) }"
     alarms = passes.run(load(model(text, k=np.array([2]))).graph).alarms
-    assert [*alarms.values()] == ["'s', of which arg_top_k takes 32 bits"]
+    (said,) = alarms.values()
+    assert said.startswith("numbers beyond 32 bits in 's', of which arg_top_k takes 32 bits")
 
 
 # ---- nodes --------------------------------------------------------------------------------------
@@ -750,10 +751,8 @@ def test_opsets_before_7_by_the_suites_own_data() -> None:
     """PyTorch's models of the suite are of opset 6: operands broadcast along axes by name."""
     old = [c for c in folder_cases() if c.kind != "simple" and c.proto.opset_import[0].version < 7]
     results = run_cases(old, "element")
-    wrong = {name: said for name, said in results.items() if said}
-    # Their expected sums of 1e200 and more are in float64.
-    assert len(results) == 112 and len(wrong) == 4
-    assert {said.split(" of ")[0] for said in wrong.values()} == {"2: largest difference inf"}
+    assert len(results) == 112
+    assert not {name: said for name, said in results.items() if said}
 
 
 @pytest.mark.parametrize(
