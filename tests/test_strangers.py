@@ -343,7 +343,6 @@ IMPOSSIBLE: dict[str, Callable[[], bytes]] = {
     "attribute missing": lambda: node("Concat", (2, 3)),
     # what is declared
     "output shape": lambda: node("Relu", (2, 3), shape=[3, 3]),
-    "output rank": lambda: node("Relu", (2, 3), shape=[2, 3, 1]),
     "output type": lambda: node("Relu", (2, 3), shape=[2, 3], kind=TensorProto.INT64),
     "data": lambda: _misshapen(),
 }
@@ -596,7 +595,7 @@ def refused(found: dict[str, tuple[float, str]], name: str) -> str:
 
 
 # onnxruntime leaves these to chance: it warns, or computes nothing.
-ALLOWED_THERE = {"maxpool window", "output shape", "output rank"}
+ALLOWED_THERE = {"maxpool window", "output shape"}
 
 
 @pytest.mark.parametrize("name", IMPOSSIBLE)
