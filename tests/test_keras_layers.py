@@ -450,6 +450,11 @@ def test_what_is_quantised_otherwise_is_refused(folder: Path) -> None:
     model.save(folder / "inside.keras")
     with pytest.raises(UnsupportedError, match=r"its weights are quantized \(i8\); Dense, Einsum"):
         frontend.load(str(folder / "inside.keras"), {"batch": 2})
+    model = keras.Model(x, L.Dense(4)(x))
+    model.quantize("float8")
+    model.save(folder / "float8.keras")
+    with pytest.raises(UnsupportedError, match="it rounds to float8"):
+        frontend.load(str(folder / "float8.keras"), {"batch": 2})
     integers = R.integers(-9, 9, (4, 3)).astype(np.int8)
     with pytest.raises(ModelError, match=r"integers of 4 bits \[5, 3\] lie in i8\[5, 2\]"):
         made("Dense", {"units": 3}, normal(2, 5), integers, normal(3), normal(3))

@@ -149,7 +149,7 @@ export function open(where, options = {}, init = {}) {
     try {
       progress?.({ loaded, total, stage });
     } catch (error) {
-      throw new WebDNNError('option', `progress: the page's function threw ${say(error)}`, error);
+      throw new WebDNNError('option', `progress: the page's function threw: ${say(error)}`, error);
     }
   };
 

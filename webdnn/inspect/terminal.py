@@ -26,7 +26,11 @@ from ..errors import printable
 
 
 class Terminal(Console):
-    """rich's console, which prints control characters of its own only."""
+    """rich's console, which prints control characters of its own only, and names as they are: `:x:`
+    in one is no picture."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(emoji=False, **options)
 
     def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
         """The segments of what is printed: text, tables, progress, tracebacks."""

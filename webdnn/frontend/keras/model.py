@@ -130,6 +130,12 @@ class Layer:
 
         Raises ModelError if it is missing or misshapen.
         """
+        policy = self.config.get("dtype")
+        if isinstance(policy, Mapping) and (policy.get("config") or {}).get("mode") == "float8":
+            raise self.lacks(
+                "it rounds to float8, as quantize('float8') makes it; save the model before that, "
+                "and transpile it with --weights int8 or f16"
+            )
         found = self.weights
         if k >= len(found):
             raise self.error(
