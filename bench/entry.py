@@ -1,8 +1,8 @@
 """What every race needs of one network: its file, an input, what must come out, our descriptor.
 
-entry = enter("minilm", {"T": 77})
-entry.feeds, entry.expected, entry.gflop
-errors([("sentence_embedding", data)], entry.expected)    # (absolute, relative)
+    entry = enter("minilm", {"T": 77})
+    entry.feeds, entry.expected, entry.gflop
+    errors([("sentence_embedding", data)], entry.expected)    # (absolute, relative)
 """
 
 from __future__ import annotations

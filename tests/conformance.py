@@ -208,7 +208,8 @@ def different(case: Case, which: int, found: Mapping[str, np.ndarray]) -> str:
         got = found[name]
         if got.dtype != wanted.dtype or got.shape != wanted.shape:
             return (
-                f"{name}: {got.dtype}{list(got.shape)}, expected {wanted.dtype}{list(wanted.shape)}"
+                f"{name}: {got.dtype}{list(got.shape)}, expected "
+                f"{wanted.dtype}{list(wanted.shape)}"
             )
         if wanted.dtype.kind in "fV":
             a, b = got.astype(np.float64), wanted.astype(np.float64)

@@ -415,13 +415,9 @@ MADE: dict[str, Callable[[Draw], Made]] = {
     "GatherBlockQuantized": gather_block_quantized,
     "GatherND": lambda d: ([d.f(4, 5, 3), d.rng.integers(0, 4, (2, d.n(1, 2)))], 1, {}),
     "GridSample": lambda d: (
-        [d.f(2, 3, 5, 4), d.f(2, 3, 2, 2)],
-        1,
-        {
-            "mode": d.one("bilinear", "nearest", "bicubic"),
-            "align_corners": d.n(0, 1),
-            "padding_mode": d.one("zeros", "border", "reflection"),
-        },
+        [d.f(2, 3, 5, 4), d.f(2, 3, 2, 2)], 1,
+        {"mode": d.one("bilinear", "nearest", "bicubic"), "align_corners": d.n(0, 1),
+            "padding_mode": d.one("zeros", "border", "reflection")},
     ),
     "GroupQueryAttention": group_query,
     "Inverse": lambda d: ([d.f(*[2] * d.n(0, 1), 4, 4) + 0.1 * np.eye(4, dtype=np.float32)], 1, {}),
@@ -430,8 +426,7 @@ MADE: dict[str, Callable[[Draw], Made]] = {
     "MultiHeadAttention": multi_head,
     "NhwcMaxPool": max_pool,
     "Pad": lambda d: (
-        [d.f(3, 4), np.array([d.n(0, 2) for _ in range(4)]), np.float32(0.5)],
-        1,
+        [d.f(3, 4), np.array([d.n(0, 2) for _ in range(4)]), np.float32(0.5)], 1,
         {"mode": d.one("constant", "reflect", "edge")},
     ),
     "QGemm": q_gemm,

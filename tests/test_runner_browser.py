@@ -421,7 +421,9 @@ def test_hostile_pages(mounts: Mounts) -> None:
         ):
             page.goto(f"{own.url}page?{quote(policy)}")
             text = scenario.replace("/test/", f"{own.url}test/")
-            page.evaluate(f"a => {text}.catch((e) => {{ throw new Error(e.stack); }})", argument)
+            page.evaluate(
+                f"a => {text}.catch((e) => {{ throw new Error(e.stack); }})", argument
+            )
 
 
 def test_worker_without_embedder_header(mounts: Mounts) -> None:

@@ -118,7 +118,5 @@ def _values(seed: str, shape: tuple[int, ...], roles: set[tuple[str, int]]) -> N
         case [("BatchNormalization", 4)]:
             return around_one(0.4)
         case other:
-            raise ValueError(
-                f"{seed}: a constant feeds {other}; expected a weight of Conv, Gemm, "
-                "BatchNormalization, Mul or Add. Give that part its own scale here."
-            )
+            raise ValueError(f"{seed}: a constant feeds {other}; expected a weight of Conv, Gemm, "
+                             "BatchNormalization, Mul or Add. Give that part its own scale here.")
