@@ -88,10 +88,7 @@ def descriptor(entry: Entry, target: str, ready: Path | None) -> Path:
         return ready / entry.name
     import webdnn
 
-    dims = {
-        key: entry.size[key] if isinstance(value, tuple) else value
-        for key, value in models.dim_options(entry.name).items()
-    }
+    dims = models.fixed_dims(entry.name, entry.size)
     slug = "-".join([entry.name, *map(str, entry.size.values()), target])
     folder = cache_dir() / "bench" / slug
     start = time.perf_counter()

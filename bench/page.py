@@ -92,10 +92,7 @@ def _network(folder: Path, entry: Entry) -> dict[str, Any]:
     place = folder / "networks" / entry.name
     place.mkdir(parents=True, exist_ok=True)
     print(f"{entry.label} …", file=sys.stderr, flush=True)
-    dims = {
-        key: entry.size[key] if isinstance(value, tuple) else value
-        for key, value in models.dim_options(entry.name).items()
-    }
+    dims = models.fixed_dims(entry.name, entry.size)
     webdnn.transpile(entry.onnx, place / "webdnn", dims=dims)
     shutil.copyfile(entry.onnx, place / "model.onnx")
     if tflite := models.fetch_tflite(entry.name):

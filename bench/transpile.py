@@ -40,10 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print("| model | MB | targets | cold s | warm s |\n| --- | --- | --- | --- | --- |")
     for name, size in picked.items():
         onnx = models.fetch(name)
-        dims = [
-            f"{key}={size[key] if isinstance(value, tuple) else value}"
-            for key, value in models.dim_options(name).items()
-        ]
+        dims = [f"{key}={value}" for key, value in models.fixed_dims(name, size).items()]
         with tempfile.TemporaryDirectory() as folder:
             cold, warm = (_seconds(onnx, dims, given.target, Path(folder)) for _ in range(2))
         label = " ".join([name, "×".join(map(str, size.values()))]).strip()

@@ -630,6 +630,12 @@ def feeds(
     return model(name).feed(shapes(name, size, gpu), variant)
 
 
+def fixed_dims(name: str, size: Mapping[str, int]) -> dict[str, int]:
+    """`dim_options` with every range fixed at `size`."""
+    options = dim_options(name).items()
+    return {key: size[key] if isinstance(value, tuple) else value for key, value in options}
+
+
 def dim_options(name: str, gpu: bool = False) -> dict[str, int | tuple[int, int]]:
     """What `--dim` must say of each symbolic dimension in the ONNX file: a size or (low, high).
 

@@ -149,6 +149,11 @@ def _plainer(zero: Value) -> Value:
     return zero
 
 
+def stored_halves(v: Value) -> bool:
+    """Whether v is weights of float16, each widened where it is read."""
+    return v.op is DEQUANTIZE and v.inputs[0].dtype == "f16"
+
+
 def halved(scale: Value) -> Value:
     """A scale as float16, where all its numbers are zero or normal ones there; else as it is."""
     a = np.abs(evaluate(scale))
@@ -322,4 +327,4 @@ def _run(sizes: Sequence[Any], blocks: Sequence[int]) -> int | None:
     return out
 
 
-__all__ = ["DEQUANTIZE", "NARROW", "dequantize", "parts"]
+__all__ = ["DEQUANTIZE", "NARROW", "dequantize", "parts", "stored_halves"]

@@ -22,7 +22,7 @@ import numpy as np
 from .. import ops
 from ..graph import FLOATS, Graph, Rule, Value, constant, rewrite
 from ..ops.movement import groups
-from ..ops.quantised import DEQUANTIZE
+from ..ops.quantised import stored_halves
 from .affine import last, shift
 from .layout import is_transpose
 
@@ -85,7 +85,7 @@ def siblings(graph: Graph, hits: dict[str, int]) -> Graph:
     for m in graph.values():
         if m.op is not ops.MATMUL or m.inputs[1].rank != 2 or m.constant:
             continue
-        halves = m.inputs[1].op is DEQUANTIZE and m.inputs[1].inputs[0].dtype == "f16"
+        halves = stored_halves(m.inputs[1])
         if not (m.inputs[1].constant or halves):
             continue
         end: Value = m

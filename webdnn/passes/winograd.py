@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from .. import ops
 from ..expr import product, upper
 from ..graph import Graph, Value, rewrite
-from ..ops.quantised import DEQUANTIZE
+from ..ops.quantised import stored_halves
 from ..ops.winograd import POINTS, TILE
 
 MEMORY = 128 << 20  # bytes of transformed filters of a graph
@@ -36,7 +36,7 @@ def _saved(v: Value) -> float:
     plain = plain and not a.get("whole")  # integers, which this would round
     channels, m = x.shape[-1], a["m"]
     # Of integers, what is made of them is held a second time.
-    floats = w.constant or (w.op is DEQUANTIZE and w.inputs[0].dtype == "f16")
+    floats = w.constant or stored_halves(w)
     if not plain or not floats or w.dtype != "f32" or not isinstance(channels, int):
         return 0
     if channels % 4:
